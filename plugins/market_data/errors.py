@@ -1,0 +1,185 @@
+"""One error tree, grouped by what to do about an error.
+
+::
+
+    MarketDataError
+      ConfigError                  a connection, feed or environment setting is wrong        fail now
+      ParamError                   run parameters are wrong; lists every problem             fail now
+      ProviderError                what a provider said or failed to say
+        RetriableError             the same request may work later                          retry
+          NetworkError             no answer: refused, reset, timed out
+          ServerError              5xx, or a body that is not the API's (HTML, empty)
+          TruncatedResponse        an answer, but provably not all of it
+          Throttled                429; ``retry_after`` seconds where the provider said so  wait
+        TerminalError              no retry will help                                       fail now
+          AuthError                the key is missing, unknown or revoked
+          EntitlementError         the plan does not include this data
+          BadRequest               the provider refused the request as malformed
+          QuotaExhausted           a long quota is used up until ``resets_at``
+        PerCellError               true of some cells only                                  record, go on
+          UnknownSymbol            the provider does not know ``symbols``
+          NotYetAvailable          the session can be had from ``until`` on
+      DataError                    the data is wrong                                        quarantine
+        SchemaDrift                fields or types are not those of the contract
+        QualityError               the checkpoint refused it
+      LakeError                    the object store failed; what was there stays            retry
+      WarehouseError               the warehouse failed; what was there stays               retry
+
+``operators.airflow_errors`` maps the tree to Airflow, in one table. Every error pickles (it crosses process borders) and its message
+says what, where and which values are allowed; a secret never enters one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+
+def _rebuild(cls: type[MarketDataError], state: dict[str, Any]) -> MarketDataError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, state.get("message", ""))
+    error.__dict__.update(state)
+    return error
+
+
+class MarketDataError(Exception):
+    """Base of all errors of this package. ``message`` is what a user reads."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.__dict__)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(MarketDataError):
+    """A connection, feed or environment setting is wrong."""
+
+
+class ParamError(MarketDataError):
+    """Run parameters are wrong. ``problems`` holds one sentence for each, all found at once."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        noun = "problem" if count == 1 else "problems"
+        lines = "".join(f"\n  {n}. {problem}" for n, problem in enumerate(self.problems, 1))
+        super().__init__(f"{count} {noun} with the run parameters:{lines}")
+
+
+class ProviderError(MarketDataError):
+    """What a provider said, or failed to say.
+
+    :param provider: registry name, e.g. ``polygon``.
+    :param request: the request in words, without secrets, e.g. ``grouped 2012-01-03``.
+    :param request_id: the provider's own id of the answer, for a support ticket.
+    """
+
+    def __init__(self, message: str, *, provider: str = "", request: str = "", request_id: str = "") -> None:
+        self.provider, self.request, self.request_id = provider, request, request_id
+        where = ": ".join(part for part in (provider, request) if part)
+        suffix = f" [request id {request_id}]" if request_id else ""
+        super().__init__(f"{where}: {message}{suffix}" if where else f"{message}{suffix}")
+
+
+class RetriableError(ProviderError):
+    """The same request may work later."""
+
+
+class NetworkError(RetriableError):
+    """No answer: connection refused or reset, name not found, timed out."""
+
+
+class ServerError(RetriableError):
+    """The provider failed: status 5xx, or a body that is not its API's."""
+
+
+class TruncatedResponse(RetriableError):
+    """An answer came, but provably not all of it."""
+
+
+class Throttled(RetriableError):
+    """Too many requests. ``retry_after``: seconds the provider asked for, or None."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **where: str) -> None:
+        super().__init__(message, **where)
+        self.retry_after = retry_after
+
+
+class TerminalError(ProviderError):
+    """No retry will help."""
+
+
+class AuthError(TerminalError):
+    """The key is missing, unknown or revoked."""
+
+
+class EntitlementError(TerminalError):
+    """The plan does not include this data."""
+
+
+class BadRequest(TerminalError):
+    """The provider refused the request as malformed."""
+
+
+class QuotaExhausted(TerminalError):
+    """A long quota (a day's, a month's) is used up. ``resets_at``: UTC, or None where unknown."""
+
+    def __init__(self, message: str, *, resets_at: datetime | None = None, **where: str) -> None:
+        super().__init__(message, **where)
+        self.resets_at = resets_at
+
+
+class PerCellError(ProviderError):
+    """True of some cells only: record their state and go on."""
+
+
+class UnknownSymbol(PerCellError):
+    """The provider does not know ``symbols``."""
+
+    def __init__(self, message: str, *, symbols: Sequence[str], **where: str) -> None:
+        super().__init__(message, **where)
+        self.symbols = tuple(symbols)
+
+
+class NotYetAvailable(PerCellError):
+    """The plan does not have the session yet; ``until``: UTC moment from which to ask again."""
+
+    def __init__(self, message: str, *, until: datetime, **where: str) -> None:
+        super().__init__(message, **where)
+        self.until = until
+
+
+class DataError(MarketDataError):
+    """The data is wrong."""
+
+
+class SchemaDrift(DataError):
+    """Fields or types are not those of the contract."""
+
+
+class QualityError(DataError):
+    """The checkpoint refused a partition, or planned cells are missing."""
+
+
+class LakeError(MarketDataError):
+    """The object store failed; what was there stays whole."""
+
+
+class WarehouseError(MarketDataError):
+    """The warehouse failed; the transaction was rolled back.
+
+    :param retriable: whether the same load may work later.
+    """
+
+    def __init__(self, message: str, *, retriable: bool = True) -> None:
+        super().__init__(message)
+        self.retriable = retriable
+
+
+__all__: Sequence[str] = [name for name, item in list(globals().items()) if isinstance(item, type) and issubclass(item, Exception)]

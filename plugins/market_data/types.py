@@ -1,0 +1,305 @@
+"""The value types that pass between the parts, frozen and serialisable.
+
+Dates are exchange dates; intervals are half-open; moments are UTC. ``to_json``/``from_json`` give what an XCom carries: plain
+dicts, small, without secrets. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from market_data.interval import Interval, IntervalSet
+
+
+class State(StrEnum):
+    """What is known of a cell. A cell without any state is missing; only a missing cell is planned."""
+
+    HAVE = "have"
+    EMPTY = "empty"
+    QUARANTINED = "quarantined"
+    REFUSED = "refused"
+    PENDING = "pending"
+
+
+class Shape(StrEnum):
+    """What one call of an endpoint can answer."""
+
+    SYMBOL = "symbol"  # one symbol, a range of sessions
+    MARKET = "market"  # every symbol, one session
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A provider's way to serve a dataset.
+
+    :param name: the provider's word for it, what the run param ``endpoint`` takes, e.g. ``grouped``.
+    :param shape: what one call can answer.
+    :param page_rows: most bars one page holds; a request needs ``ceil(bars / page_rows)`` calls.
+    :param bars_per_session: bars that a symbol has in a session at most (1 for daily bars).
+    """
+
+    name: str
+    shape: Shape
+    page_rows: int = 50_000
+    bars_per_session: int = 1
+
+    def calls(self, sessions: int) -> int:
+        """Calls that one request over ``sessions`` sessions takes."""
+        if self.shape is Shape.MARKET:
+            return sessions
+        return max(1, math.ceil(sessions * self.bars_per_session / self.page_rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most ``calls`` calls in any ``seconds`` seconds."""
+
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an account may do: the rate of one pool slot and, over all slots, the vendor's own windows.
+
+    :param calls_per_minute_per_slot: rate of a task that holds one slot of the provider's pool.
+    :param limits: windows that hold for the whole account, all at once; empty where the vendor sets none.
+    """
+
+    calls_per_minute_per_slot: float
+    limits: tuple[Window, ...] = ()
+
+    @property
+    def calls_per_minute(self) -> float:
+        """The sustained rate of the account with one slot, calls a minute."""
+        return min([self.calls_per_minute_per_slot, *(60 * w.calls / w.seconds for w in self.limits)])
+
+    @property
+    def window_calls(self) -> int:
+        """Calls of the narrowest window: how many make up one quota window."""
+        return min((w.calls for w in self.limits), default=max(1, round(self.calls_per_minute_per_slot)))
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider can do for one dataset on one plan.
+
+    :param endpoints: best first.
+    :param quota: the account's.
+    :param history_start: first session the plan has, or None where it has all.
+    :param available_after: seconds from midnight UTC after a session's date until the plan has it.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    quota: Quota
+    history_start: date | None = None
+    available_after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call chain: what is asked of a provider in one go.
+
+    It covers the cells ``symbols`` x the sessions inside ``intervals``; where ``intervals`` has holes, the provider is asked for
+    the whole span in one go and rows in the holes are left aside.
+    """
+
+    dataset: str
+    endpoint: str
+    symbols: tuple[str, ...]
+    intervals: IntervalSet
+
+    @property
+    def start(self) -> date:
+        """First date, inclusive."""
+        return self.intervals[0].start
+
+    @property
+    def last(self) -> date:
+        """Last date, inclusive."""
+        return self.intervals[-1].last
+
+    @property
+    def id(self) -> str:
+        """A hash of what is asked: equal requests have equal ids."""
+        spec = [self.dataset, self.endpoint, self.symbols, [i.to_json() for i in self.intervals]]
+        return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        symbols = self.symbols[0] if len(self.symbols) == 1 else f"{len(self.symbols)} symbols"
+        dates = f"{self.start}" if self.start == self.last else f"{self.start}..{self.last}"
+        return f"{self.endpoint} {symbols} {dates}"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one mapped task does: requests of one endpoint over ``symbols`` x ``intervals``.
+
+    :param id: ``b`` and a number, unique in its plan and stable while the plan is.
+    :param dataset: e.g. ``ohlcv-1d``.
+    :param calls: calls it will take.
+    :param rows: bars it may bring at most.
+    :param refetch: the cells are asked again (``force`` or a clear), so objects may stand already.
+    """
+
+    id: str
+    dataset: str
+    endpoint: str
+    shape: Shape
+    symbols: tuple[str, ...]
+    intervals: IntervalSet
+    calls: int
+    rows: int
+    refetch: bool = False
+
+    @property
+    def label(self) -> str:
+        """What the grid shows: the id, and symbols or sessions."""
+        if self.shape is Shape.MARKET:
+            first, last = self.intervals[0].start, self.intervals[-1].last
+            return f"{self.id} {first}" if first == last else f"{self.id} {first}..{last}"
+        more = f" +{len(self.symbols) - 1}" if len(self.symbols) > 1 else ""
+        return f"{self.id} {self.symbols[0]}{more}"
+
+    @property
+    def spec_hash(self) -> str:
+        """A hash of what is asked, whatever the batch's place in the plan."""
+        spec = [self.dataset, self.endpoint, self.symbols, [i.to_json() for i in self.intervals]]
+        return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
+
+    def requests(self, sessions: Sequence[date]) -> Iterator[Request]:
+        """The requests of this batch, in order.
+
+        :param sessions: the exchange's sessions, at least those inside ``intervals``, ascending.
+        """
+        if self.shape is Shape.MARKET:
+            for session in sessions:
+                if any(session in interval for interval in self.intervals):
+                    day = Interval(session, date.fromordinal(session.toordinal() + 1))
+                    yield Request(self.dataset, self.endpoint, self.symbols, (day,))
+        else:
+            for symbol in self.symbols:
+                yield Request(self.dataset, self.endpoint, (symbol,), self.intervals)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **{f: getattr(self, f) for f in ("id", "dataset", "endpoint", "calls", "rows", "refetch", "label")},
+            "shape": str(self.shape),
+            "symbols": list(self.symbols),
+            "intervals": [interval.to_json() for interval in self.intervals],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Batch:
+        known = {k: v for k, v in value.items() if k != "label"}
+        known["shape"] = Shape(known["shape"])
+        known["symbols"] = tuple(known["symbols"])
+        known["intervals"] = tuple(Interval.from_json(i) for i in known["intervals"])
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why an answer is believed to be whole.
+
+    :param calls: HTTP calls made, retries included.
+    :param retries: of these, repeated ones.
+    :param pages: pages that make up the answer.
+    :param bytes: body bytes, decompressed.
+    :param rows_received: rows in all pages, before anything was left aside.
+    :param rows_declared: rows the provider said there are, or None where it does not say.
+    :param last_page_seen: the provider said that no page follows.
+    :param request_ids: the provider's ids, for a support ticket.
+    :param source: the provider's word on where the values come from, where it gives one.
+    """
+
+    calls: int
+    retries: int
+    pages: int
+    bytes: int
+    rows_received: int
+    rows_declared: int | None
+    last_page_seen: bool
+    request_ids: tuple[str, ...] = ()
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a batch; the XCom of a fetch task. What landed, row by row, is in the lake's receipt objects.
+
+    :param batch_id: the plan's id of the batch.
+    :param cells: how many cells of the batch ended in each state.
+    :param failed: symbol -> reason, for symbols that ended without a state.
+    """
+
+    batch_id: str
+    calls: int = 0
+    retries: int = 0
+    bytes: int = 0
+    rows_received: int = 0
+    rows_landed: int = 0
+    rows_quarantined: int = 0
+    files_written: int = 0
+    files_unchanged: int = 0
+    requests_resumed: int = 0
+    seconds: float = 0.0
+    cells: Mapping[str, int] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "cells": dict(self.cells), "failed": dict(self.failed), "sources": list(self.sources)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Receipt:
+        return replace(cls(**{**value, "sources": ()}), sources=tuple(value.get("sources", ())))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The checkpoint's word on one partition.
+
+    :param partition: the session's ISO date.
+    :param passed: whether it may be loaded.
+    :param reasons: the rules it broke, with the observed values; warnings too, when it passed.
+    """
+
+    partition: str
+    passed: bool
+    reasons: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"partition": self.partition, "passed": self.passed, "reasons": list(self.reasons)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Verdict:
+        return cls(value["partition"], value["passed"], tuple(value["reasons"]))
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """Which run this is: what deterministic keys and ids are made of.
+
+    :param clear_number: how often the run was cleared; part of every resume key and load id.
+    :param started: when the run was queued first, UTC.
+    """
+
+    dag_id: str
+    run_id: str
+    run_type: str
+    clear_number: int
+    started: datetime
+
+    @property
+    def key(self) -> str:
+        """A short hash of dag and run, safe in object keys, and the clear number."""
+        digest = hashlib.sha256(f"{self.dag_id}/{self.run_id}".encode()).hexdigest()[:16]
+        return f"{digest}-{self.clear_number}"
