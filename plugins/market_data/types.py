@@ -142,7 +142,8 @@ class Request:
 class Batch:
     """What one mapped task does: requests of one endpoint over ``symbols`` x ``intervals``.
 
-    :param id: ``b`` and a number, unique in its plan and stable while the plan is.
+    :param id: ``b``, its number in the plan, and a hash of what it asks: unique across runs that ask for different things, equal
+        where the same is asked again.
     :param dataset: e.g. ``ohlcv-1d``.
     :param calls: calls it will take.
     :param rows: bars it may bring at most.
@@ -236,11 +237,14 @@ class Receipt:
     """What became of a batch; the XCom of a fetch task. What landed, row by row, is in the lake's receipt objects.
 
     :param batch_id: the plan's id of the batch.
+    :param prefix: the lake folder that holds its receipt objects. Clearing one map index leaves the other batches' receipts where
+        an earlier attempt put them, so each receipt says where its own are.
     :param cells: how many cells of the batch ended in each state.
     :param failed: symbol -> reason, for symbols that ended without a state.
     """
 
     batch_id: str
+    prefix: str = ""
     calls: int = 0
     retries: int = 0
     bytes: int = 0
