@@ -15,7 +15,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from market_data.interval import Interval, IntervalSet
+from market_data.interval import Interval, IntervalSet, closed, union
 
 
 class State(StrEnum):
@@ -139,12 +139,28 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A rectangle of cells: every one of ``symbols`` in every session inside ``intervals``."""
+
+    symbols: tuple[str, ...]
+    intervals: IntervalSet
+
+    def to_json(self) -> dict[str, Any]:
+        return {"symbols": list(self.symbols), "intervals": [interval.to_json() for interval in self.intervals]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Block:
+        return cls(tuple(value["symbols"]), tuple(Interval.from_json(i) for i in value["intervals"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """What one mapped task does: requests of one endpoint over ``symbols`` x ``intervals``.
+    """What one mapped task does: requests of one endpoint for the cells of ``blocks``.
 
     :param id: ``b``, its number in the plan, and a hash of what it asks: unique across runs that ask for different things, equal
         where the same is asked again.
     :param dataset: e.g. ``ohlcv-1d``.
+    :param cells: cells it asks for.
     :param calls: calls it will take.
     :param rows: bars it may bring at most.
     :param refetch: the cells are asked again (``force`` or a clear), so objects may stand already.
@@ -154,56 +170,71 @@ class Batch:
     dataset: str
     endpoint: str
     shape: Shape
-    symbols: tuple[str, ...]
-    intervals: IntervalSet
+    blocks: tuple[Block, ...]
+    cells: int
     calls: int
     rows: int
     refetch: bool = False
 
     @property
+    def symbols(self) -> tuple[str, ...]:
+        """All its symbols, each once, in the order of the blocks."""
+        return tuple(dict.fromkeys(symbol for block in self.blocks for symbol in block.symbols))
+
+    @property
+    def intervals(self) -> IntervalSet:
+        """All its dates."""
+        return union(interval for block in self.blocks for interval in block.intervals)
+
+    @property
     def label(self) -> str:
-        """What the grid shows: the id, and symbols or sessions."""
+        """What the grid shows: the number, and sessions or symbols."""
+        number = self.id.split("-")[0]
         if self.shape is Shape.MARKET:
             first, last = self.intervals[0].start, self.intervals[-1].last
-            return f"{self.id} {first}" if first == last else f"{self.id} {first}..{last}"
-        more = f" +{len(self.symbols) - 1}" if len(self.symbols) > 1 else ""
-        return f"{self.id} {self.symbols[0]}{more}"
+            return f"{number} {first}" if first == last else f"{number} {first}..{last}"
+        symbols = self.symbols
+        return f"{number} {symbols[0]}" + (f" +{len(symbols) - 1}" if len(symbols) > 1 else "")
 
     @property
     def spec_hash(self) -> str:
         """A hash of what is asked, whatever the batch's place in the plan."""
-        spec = [self.dataset, self.endpoint, self.symbols, [i.to_json() for i in self.intervals]]
-        return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
+        return spec_hash(self.dataset, self.endpoint, self.blocks)
 
     def requests(self, sessions: Sequence[date]) -> Iterator[Request]:
         """The requests of this batch, in order.
 
         :param sessions: the exchange's sessions, at least those inside ``intervals``, ascending.
         """
-        if self.shape is Shape.MARKET:
-            for session in sessions:
-                if any(session in interval for interval in self.intervals):
-                    day = Interval(session, date.fromordinal(session.toordinal() + 1))
-                    yield Request(self.dataset, self.endpoint, self.symbols, (day,))
-        else:
-            for symbol in self.symbols:
-                yield Request(self.dataset, self.endpoint, (symbol,), self.intervals)
+        for block in self.blocks:
+            if self.shape is Shape.MARKET:
+                for session in sessions:
+                    if any(session in interval for interval in block.intervals):
+                        yield Request(self.dataset, self.endpoint, block.symbols, (closed(session, session),))
+            else:
+                for symbol in block.symbols:
+                    yield Request(self.dataset, self.endpoint, (symbol,), block.intervals)
 
     def to_json(self) -> dict[str, Any]:
+        fields = ("id", "dataset", "endpoint", "cells", "calls", "rows", "refetch", "label")
         return {
-            **{f: getattr(self, f) for f in ("id", "dataset", "endpoint", "calls", "rows", "refetch", "label")},
+            **{name: getattr(self, name) for name in fields},
             "shape": str(self.shape),
-            "symbols": list(self.symbols),
-            "intervals": [interval.to_json() for interval in self.intervals],
+            "blocks": [block.to_json() for block in self.blocks],
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Batch:
-        known = {k: v for k, v in value.items() if k != "label"}
+        known = {name: item for name, item in value.items() if name != "label"}
         known["shape"] = Shape(known["shape"])
-        known["symbols"] = tuple(known["symbols"])
-        known["intervals"] = tuple(Interval.from_json(i) for i in known["intervals"])
+        known["blocks"] = tuple(Block.from_json(block) for block in known["blocks"])
         return cls(**known)
+
+
+def spec_hash(dataset: str, endpoint: str, blocks: Sequence[Block]) -> str:
+    """A hash of what is asked for."""
+    spec = [dataset, endpoint, [block.to_json() for block in blocks]]
+    return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

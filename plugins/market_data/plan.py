@@ -1,0 +1,254 @@
+"""From the cells that are missing to the requests and batches that fetch them, at the fewest calls.
+
+Everything here is pure: the same cells, endpoints and quota give the same plan, and what it costs is known before any call.
+
+**Fewest calls.** A call of a market-wide endpoint answers one session for every symbol; a call of a per-symbol endpoint answers
+every session of one symbol. So a plan must cover each missing cell by its session or by its symbol: a vertex cover of the bipartite
+graph of symbols and sessions whose edges are the missing cells. The cheapest one is a minimum cut (König's theorem, weighted form),
+found on classes of symbols with equal holes and of sessions with equal symbols, so that the graph stays small.
+
+Missing cells come as bit masks: for each symbol an int whose bit ``i`` is set when its cell of ``sessions[i]`` is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, TypeVar
+
+from market_data.errors import ParamError
+from market_data.interval import IntervalSet, closed, coalesce
+from market_data.types import Batch, Block, Capabilities, Endpoint, Shape, spec_hash
+
+T = TypeVar("T")
+
+MAX_BATCHES = 1024
+"""Airflow's default ``[core] max_map_length``: more mapped tasks than this fail the plan."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will ask for.
+
+    :param batches: one for each mapped task.
+    :param calls_per_minute: the account's sustained rate with one pool slot.
+    """
+
+    batches: tuple[Batch, ...]
+    calls_per_minute: float
+
+    @property
+    def cells(self) -> int:
+        return sum(batch.cells for batch in self.batches)
+
+    @property
+    def calls(self) -> int:
+        return sum(batch.calls for batch in self.batches)
+
+    @property
+    def rows(self) -> int:
+        """Bars it may bring at most."""
+        return sum(batch.rows for batch in self.batches)
+
+    @property
+    def minutes(self) -> float:
+        """How long the calls take at the sustained rate of one slot."""
+        return self.calls / self.calls_per_minute
+
+    def estimate(self) -> dict[str, Any]:
+        """Totals, as a dry run shows them."""
+        return {
+            "batches": len(self.batches),
+            "cells": self.cells,
+            "calls": self.calls,
+            "rows": self.rows,
+            "minutes": round(self.minutes, 1),
+        }
+
+    def explain(self) -> str:
+        """A table of the batches with calls, minutes and rows of each, and the totals."""
+        header = f"{'batch':<34} {'endpoint':<10} {'symbols':>8} {'cells':>9} {'calls':>7} {'minutes':>8} {'rows':>9}"
+        lines = [header, "-" * len(header)]
+        for batch in self.batches:
+            minutes = batch.calls / self.calls_per_minute
+            lines.append(
+                f"{batch.label:<34} {batch.endpoint:<10} {len(batch.symbols):>8,} {batch.cells:>9,} {batch.calls:>7,} "
+                f"{minutes:>8.1f} {batch.rows:>9,}"
+            )
+        lines.append("-" * len(header))
+        lines.append(f"{f'{len(self.batches)} batches':<54} {self.cells:>9,} {self.calls:>7,} {self.minutes:>8.1f} {self.rows:>9,}")
+        return "\n".join(lines)
+
+
+def make_plan(
+    dataset: str,
+    missing: Mapping[str, int],
+    sessions: Sequence[date],
+    capabilities: Capabilities,
+    *,
+    batch_size: int = 25,
+    endpoint: str = "auto",
+    refetch: bool = False,
+) -> Plan:
+    """The plan that fetches every missing cell, and no other, with the fewest calls.
+
+    :param dataset: dataset name, carried into the batches.
+    :param missing: symbol -> bit mask of missing cells over ``sessions``.
+    :param sessions: all sessions that matter, ascending: holes are bridged across what lies between neighbours.
+    :param batch_size: most symbols a batch of per-symbol requests holds.
+    :param endpoint: ``auto``, or the name of the only endpoint to use.
+    :param refetch: carried into the batches.
+    :raises ParamError: if ``endpoint`` is none the provider has, or the work does not fit into 1,024 batches.
+    """
+    endpoints = choose_endpoints(capabilities.endpoints, endpoint)
+    missing = {symbol: mask for symbol, mask in missing.items() if mask}
+    by_symbol, by_session = _cover(missing, sessions, endpoints)
+    window = capabilities.quota.window_calls
+    drafts = [
+        *_market_drafts(by_session, sessions, endpoints.get(Shape.MARKET), window),
+        *_symbol_drafts(by_symbol, sessions, endpoints.get(Shape.SYMBOL), batch_size),
+    ]
+    if len(drafts) > MAX_BATCHES:
+        raise ParamError(
+            [
+                f"the run needs {len(drafts):,} batches; at most {MAX_BATCHES:,} fit into one run: "
+                "ask for fewer dates or symbols, or raise batch_size"
+            ]
+        )
+    batches = []
+    for number, (used, blocks) in enumerate(drafts):
+        counts = [_sessions_in(block.intervals, sessions) for block in blocks]
+        cells = sum(len(block.symbols) * count for block, count in zip(blocks, counts, strict=True))
+        digest = spec_hash(dataset, used.name, blocks)[:8]
+        batches.append(
+            Batch(
+                id=f"b{number:03d}-{digest}",
+                dataset=dataset,
+                endpoint=used.name,
+                shape=used.shape,
+                blocks=blocks,
+                cells=cells,
+                calls=sum(_calls(used, block, sessions, count) for block, count in zip(blocks, counts, strict=True)),
+                rows=cells * used.bars_per_session,
+                refetch=refetch,
+            )
+        )
+    return Plan(tuple(batches), capabilities.quota.calls_per_minute)
+
+
+def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str) -> dict[Shape, Endpoint]:
+    """The endpoint to use for each shape; the first of a shape is the best.
+
+    :raises ParamError: if ``wanted`` is neither ``auto`` nor the name of one.
+    """
+    names = [endpoint.name for endpoint in endpoints]
+    if wanted != "auto" and wanted not in names:
+        raise ParamError([f"endpoint is {wanted!r}; allowed: auto, {', '.join(names)}"])
+    chosen: dict[Shape, Endpoint] = {}
+    for endpoint in endpoints:
+        if wanted in ("auto", endpoint.name):
+            chosen.setdefault(endpoint.shape, endpoint)
+    return chosen
+
+
+def _cover(
+    missing: Mapping[str, int], sessions: Sequence[date], endpoints: Mapping[Shape, Endpoint]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Which missing cells to ask for by symbol and which by session, each as masks; disjoint, and together all of them."""
+    if not missing or Shape.MARKET not in endpoints:
+        return dict(missing), {}
+    if Shape.SYMBOL not in endpoints:
+        return {}, dict(missing)
+    classes: dict[int, list[str]] = defaultdict(list)
+    for symbol, mask in missing.items():
+        classes[mask].append(symbol)
+    masks = list(classes)
+    columns: dict[tuple[int, ...], int] = defaultdict(int)
+    for bit in range(len(sessions)):
+        if members := tuple(k for k, mask in enumerate(masks) if mask >> bit & 1):
+            columns[members] |= 1 << bit
+    symbol_calls = [len(classes[mask]) * endpoints[Shape.SYMBOL].calls(_span(mask)) for mask in masks]
+    session_calls = [column.bit_count() for column in columns.values()]
+    asked_by_symbol = _minimum_cover(symbol_calls, session_calls, list(columns))
+    by_symbol = {symbol: mask for k, mask in enumerate(masks) if k in asked_by_symbol for symbol in classes[mask]}
+    by_session = {symbol: mask for symbol, mask in missing.items() if symbol not in by_symbol}
+    return by_symbol, by_session
+
+
+def _minimum_cover(left: Sequence[int], right: Sequence[int], edges: Sequence[tuple[int, ...]]) -> set[int]:
+    """The left vertices of a cheapest vertex cover of a bipartite graph; ties prefer the left.
+
+    :param left: cost of each left vertex.
+    :param right: cost of each right vertex.
+    :param edges: for each right vertex the left vertices it touches.
+    """
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+    source, sink = len(left) + len(right), len(left) + len(right) + 1
+    ends = [(k, len(left) + j) for j, members in enumerate(edges) for k in members]
+    heads = np.array([source] * len(left) + [k for k, _ in ends] + list(range(len(left), source)))
+    tails = np.array(list(range(len(left))) + [j for _, j in ends] + [sink] * len(right))
+    unlimited = sum(left) + sum(right) + 1
+    capacity = np.array([*left, *[unlimited] * len(ends), *right], dtype=np.int32)
+    graph = coo_array((capacity, (heads, tails)), shape=(sink + 1, sink + 1)).tocsr()
+    residual = graph - maximum_flow(graph, source, sink).flow
+    residual.eliminate_zeros()
+    reached = set(breadth_first_order(residual, source, return_predecessors=False).tolist())
+    return set(range(len(left))) - reached
+
+
+def _market_drafts(
+    masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, window: int
+) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
+    """Consecutive sessions, about one quota window a batch; more where 1,024 batches would not hold them."""
+    if endpoint is None or not masks:
+        return
+    wanted = [bit for bit in range(len(sessions)) if any(mask >> bit & 1 for mask in masks.values())]
+    size = max(window, math.ceil(len(wanted) / MAX_BATCHES))
+    for chunk in _chunks(wanted, size):
+        blocks: dict[tuple[str, ...], list[date]] = defaultdict(list)
+        for bit in chunk:
+            blocks[tuple(symbol for symbol, mask in masks.items() if mask >> bit & 1)].append(sessions[bit])
+        yield endpoint, tuple(Block(symbols, coalesce(days, sessions)) for symbols, days in blocks.items())
+
+
+def _symbol_drafts(
+    masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, batch_size: int
+) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
+    """At most ``batch_size`` symbols a batch, symbols with equal holes side by side."""
+    if endpoint is None or not masks:
+        return
+    holes = {mask: coalesce([day for bit, day in enumerate(sessions) if mask >> bit & 1], sessions) for mask in set(masks.values())}
+    order = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
+    ranked = sorted(masks, key=lambda symbol: order[masks[symbol]])
+    for chunk in _chunks(ranked, batch_size):
+        blocks: dict[IntervalSet, list[str]] = defaultdict(list)
+        for symbol in chunk:
+            blocks[holes[masks[symbol]]].append(symbol)
+        yield endpoint, tuple(Block(tuple(symbols), intervals) for intervals, symbols in blocks.items())
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _span(mask: int) -> int:
+    """Sessions from the first to the last missing one: what one request over the holes asks for."""
+    return mask.bit_length() - ((mask & -mask).bit_length() - 1)
+
+
+def _sessions_in(intervals: IntervalSet, sessions: Sequence[date]) -> int:
+    return sum(any(day in interval for interval in intervals) for day in sessions)
+
+
+def _calls(endpoint: Endpoint, block: Block, sessions: Sequence[date], count: int) -> int:
+    if endpoint.shape is Shape.MARKET:
+        return endpoint.calls(count)
+    whole = closed(block.intervals[0].start, block.intervals[-1].last)
+    return len(block.symbols) * endpoint.calls(_sessions_in((whole,), sessions))
