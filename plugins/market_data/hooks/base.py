@@ -1,0 +1,257 @@
+"""What a provider must say and do.
+
+A provider says which connection it takes, which plans it sells, and which endpoints serve which dataset; it does one thing, answer a
+:class:`~market_data.types.Request` with Arrow and with evidence that the answer is whole. Pacing, retries, time-outs and redaction
+come from here and from :mod:`market_data.transport`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from airflow.sdk import BaseHook
+
+from market_data.errors import ConfigError, MarketDataError
+from market_data.hooks import OPTIONS
+from market_data.pacing import FileLimiter, Pacer
+from market_data.types import Capabilities, Evidence, Quota, Request, Window
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a provider's price list says of a plan.
+
+    :param quota: rate of a slot, and the account's windows.
+    :param history_years: years of history from today backwards, or None for all of it.
+    :param available_after: seconds after midnight UTC of a session's date until the plan has the session.
+    """
+
+    quota: Quota
+    history_years: int | None = None
+    available_after: float = 0.0
+
+
+@dataclass(frozen=True)
+class ProviderConfig:
+    """A connection, as a hook sees it. The secrets stay out of ``repr``."""
+
+    conn_id: str
+    base_url: str
+    login: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_airflow(cls, conn_id: str) -> ProviderConfig:
+        """The config of an Airflow connection.
+
+        :raises ConfigError: if the connection does not exist or its extra is no JSON object.
+        """
+        try:
+            conn = BaseHook.get_connection(conn_id)
+        except Exception as error:
+            raise ConfigError(f"connection {conn_id!r} cannot be read ({type(error).__name__}); create it, see README") from None
+        try:
+            extra = conn.extra_dejson
+        except ValueError:
+            raise ConfigError(f"connection {conn_id!r}: extra is not a JSON object") from None
+        host = conn.host or ""
+        if host and conn.port:
+            host = f"{host}:{conn.port}"
+        return cls(conn_id, host, conn.login or "", conn.password or "", extra)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A provider's whole answer to a request.
+
+    :param table: rows as the provider gave them, normalised to ``dataset.received``; for a market-wide endpoint of the asked symbols only.
+    :param evidence: why it is believed to be all.
+    """
+
+    table: pa.Table
+    evidence: Evidence
+
+
+class ProviderHook(BaseHook, ABC):
+    """Base of all provider hooks.
+
+    :param conn_id: the Airflow connection.
+    :param options: the feed's own settings (``adjustment``, ...); checked by :meth:`validate_config`.
+    :param config: instead of an Airflow connection: for tests and scripts.
+    """
+
+    provider: ClassVar[str]
+    conn_type: ClassVar[str] = "http"
+    conn_name_attr: ClassVar[str] = "conn_id"
+    hook_name: ClassVar[str]
+    default_base_url: ClassVar[str] = ""
+    plans: ClassVar[Mapping[str, Plan]]
+    default_plan: ClassVar[str]
+
+    def __init__(
+        self, conn_id: str | None = None, *, options: Mapping[str, Any] | None = None, config: ProviderConfig | None = None
+    ) -> None:
+        super().__init__()
+        self.conn_id = conn_id or f"{self.provider}_default"
+        self.options = {name: value for name, value in (options or {}).items() if value is not None}
+        self._config = config
+
+    # -- connection ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> ProviderConfig:
+        if self._config is None:
+            self._config = ProviderConfig.from_airflow(self.conn_id)
+        return self._config
+
+    @property
+    def known_options(self) -> Mapping[str, tuple[str, ...]]:
+        """Option name -> allowed values, the default first."""
+        return OPTIONS[self.provider]
+
+    @property
+    def base_url(self) -> str:
+        return self.config.base_url or self.default_base_url
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Open what :meth:`fetch` needs; no call is made. Calling it twice is harmless."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of it. Calling it twice is harmless."""
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Whether the connection works, and what to tell the user; makes one cheap call."""
+        try:
+            self.validate_config()
+            with self:
+                return True, self._probe()
+        except MarketDataError as error:
+            return False, str(error)
+
+    @abstractmethod
+    def _probe(self) -> str:
+        """One cheap call that needs the key; what to tell the user when it worked."""
+
+    # -- what it says ----------------------------------------------------------------------------------------------------------
+
+    def validate_config(self) -> None:
+        """Check connection and options without any call.
+
+        :raises ConfigError: naming every wrong field, its value and what is allowed.
+        """
+        problems = [*self._connection_problems(), *self._option_problems()]
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+    def option(self, name: str) -> str:
+        """The value of an option, or its default."""
+        return str(self.options.get(name, self.known_options[name][0]))
+
+    @property
+    def source(self) -> str:
+        """What stands wherever ``provider`` does: the name, and the options that change values (``alpaca~iex``)."""
+        changed = [self.option(name) for name in self.known_options if self.option(name) != self.known_options[name][0]]
+        return "~".join([self.provider, *changed])
+
+    @property
+    def plan(self) -> Plan:
+        return self.plans[self.config.extra.get("plan", self.default_plan)]
+
+    @property
+    def quota(self) -> Quota:
+        """The plan's quota; what the connection's extra says of it wins."""
+        extra, quota = self.config.extra, self.plan.quota
+        limits = tuple(Window(int(w["calls"]), float(w["seconds"])) for w in extra["limits"]) if "limits" in extra else quota.limits
+        return Quota(float(extra.get("calls_per_minute_per_slot", quota.calls_per_minute_per_slot)), limits)
+
+    @abstractmethod
+    def capabilities(self, dataset: str) -> Capabilities:
+        """What this account can do for ``dataset``.
+
+        :raises ConfigError: if the provider does not serve it; says which it does.
+        """
+
+    @abstractmethod
+    def fetch(self, request: Request) -> Fetched:
+        """The whole answer to ``request``.
+
+        Rows are of ``dataset.received``; times UTC; only rows of the asked symbols, inside the asked span (holes included).
+
+        :raises ProviderError: typed by what to do; never fewer rows than the provider has.
+        """
+
+    # -- helpers ---------------------------------------------------------------------------------------------------------------
+
+    def pacer(self) -> Pacer:
+        """What to wait for before each call: this attempt's slot, and the account's limiter."""
+        return Pacer(self.quota, FileLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits))
+
+    def _history_start(self) -> date | None:
+        years = self.plan.history_years
+        if years is None:
+            return None
+        today = date.today()  # noqa: DTZ011 - the plan's horizon is years away; a day's difference between zones does not matter
+        return today.replace(year=today.year - years, day=min(today.day, 28))
+
+    def _connection_problems(self) -> list[str]:
+        extra, name = self.config.extra, f"connection {self.config.conn_id!r}"
+        problems = []
+        if urlsplit(self.base_url).scheme not in ("http", "https") and self.conn_type == "http":
+            problems.append(f"{name}: host is {self.base_url!r}; a full base URL is needed, e.g. {self.default_base_url}")
+        known = {"plan", "calls_per_minute_per_slot", "limits"}
+        problems += [f"{name}: extra has the unknown key {key!r}; known keys: {', '.join(sorted(known))}" for key in extra if key not in known]
+        if extra.get("plan", self.default_plan) not in self.plans:
+            problems.append(f"{name}: extra.plan is {extra['plan']!r}; known plans: {', '.join(self.plans)}")
+        if not _positive(extra.get("calls_per_minute_per_slot", 1)):
+            problems.append(f"{name}: extra.calls_per_minute_per_slot is {extra['calls_per_minute_per_slot']!r}; a number above 0 is needed")
+        limits = extra.get("limits", [])
+        if not isinstance(limits, list) or not all(_is_window(window) for window in limits):
+            problems.append(f'{name}: extra.limits is {limits!r}; a list such as [{{"calls": 5, "seconds": 60}}] is needed')
+        return problems
+
+    def _option_problems(self) -> list[str]:
+        return [
+            f"{name} is {value!r}; allowed: {', '.join(self.known_options.get(name, ())) or 'nothing, ' + self.provider + ' has no such option'}"
+            for name, value in self.options.items()
+            if value not in self.known_options.get(name, ())
+        ]
+
+
+def limits_folder() -> Path:
+    """Where the processes of this host share their limiters' state: ``MARKET_DATA_LIMITS``, else below the Airflow home."""
+    chosen = os.environ.get("MARKET_DATA_LIMITS") or os.environ.get("AIRFLOW_HOME") or tempfile.gettempdir()
+    return Path(chosen) / "market_data_limits"
+
+
+def unknown_dataset(provider: str, dataset: str, known: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> ConfigError:
+    """The error of a provider that does not serve ``dataset``."""
+    names = known() if callable(known) else known
+    return ConfigError(f"{provider} does not serve the dataset {dataset!r}; it serves: {', '.join(sorted(names))}")
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _is_window(value: object) -> bool:
+    return isinstance(value, dict) and set(value) == {"calls", "seconds"} and all(_positive(v) for v in value.values())

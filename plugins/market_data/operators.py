@@ -1,0 +1,294 @@
+"""The edge to Airflow: thin tasks over :mod:`market_data.pipeline`, the retry policy, the DAG of a feed.
+
+Imported by every Airflow component, so nothing heavy stands at the top of this file or of what it imports here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, Asset, Param, task
+from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+from airflow.sdk.exceptions import AirflowSkipException
+
+from market_data import pipeline
+from market_data.calendar import NEW_YORK
+from market_data.errors import ConfigError, DataError, LakeError, ParamError, QualityError, RetriableError, TerminalError, WarehouseError
+from market_data.feeds import Feed
+from market_data.hooks import OPTIONS, provider
+from market_data.params import ADVANCED, PARAMS, RunParams, read_params, resolve_sessions
+from market_data.timetables import SessionTimetable
+from market_data.types import Batch, Receipt, RunInfo
+
+if TYPE_CHECKING:
+    from market_data.hooks.base import ProviderHook
+    from market_data.warehouse.base import Warehouse
+
+log = logging.getLogger(__name__)
+
+RETRIES = PARAMS["max_retries"][1]["maximum"]
+"""What Airflow is told; how many are really made is the run's ``max_retries``."""
+
+FAIL_NOW = (ConfigError, ParamError, TerminalError, DataError)
+RETRY = (RetriableError, LakeError, WarehouseError)
+
+
+class MarketDataRetryPolicy(RetryPolicy):  # type: ignore[misc]
+    """What Airflow does about an error: the one table.
+
+    * ``ConfigError``, ``ParamError``, ``TerminalError``, ``DataError``: fail now, no retry can help.
+    * ``RetriableError``, ``LakeError``, ``WarehouseError``: again after the run's ``retry_delay_seconds``, or after what the provider
+      asked for; the pool slot is free meanwhile. A second or so is added by map index, lest all batches come back at once.
+    * anything else is a defect or the machine's trouble: retried likewise.
+    """
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Mapping[str, Any] | None = None
+    ) -> RetryDecision:
+        if isinstance(exception, FAIL_NOW) or (isinstance(exception, WarehouseError) and not exception.retriable):
+            return RetryDecision.fail(reason=str(exception)[:300])
+        params = (context or {}).get("params", {})
+        # Tries go on counting after a clear; what came before it is in ``max_tries``.
+        tries = try_number - (max_tries - RETRIES)
+        if tries > int(params.get("max_retries", PARAMS["max_retries"][0])):
+            return RetryDecision.fail(reason=f"{tries} tries, no more are allowed (max_retries): {exception}"[:300])
+        delay = float(params.get("retry_delay_seconds", PARAMS["retry_delay_seconds"][0]))
+        delay = max(delay, getattr(exception, "retry_after", None) or 0.0)
+        map_index = max(0, getattr((context or {}).get("ti"), "map_index", 0) or 0)
+        return RetryDecision.retry(delay=timedelta(seconds=min(delay, 3600) + map_index % 16 / 8), reason=str(exception)[:300])
+
+
+# -- what the tasks are made of ------------------------------------------------------------------------------------------------------
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
+    return read_params(dict(context["params"]), options=OPTIONS[feed.provider], today=datetime.now(NEW_YORK).date())
+
+
+def _hook(feed: Feed, params: RunParams) -> ProviderHook:
+    return provider(feed.provider)(feed.conn_id, options={**feed.options, **params.options})
+
+
+def _run(context: Mapping[str, Any]) -> RunInfo:
+    run = context["dag_run"]
+    return RunInfo(run.dag_id, run.run_id, str(run.run_type), run.clear_number or 0, run.start_date or run.run_after)
+
+
+def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.Job:
+    from market_data.lake.layout import Layout
+    from market_data.lake.store import Lake
+
+    layout = Layout(raw_prefix=os.environ.get("RAW_PREFIX", "raw"), provider_level=feed.provider_level)
+    return pipeline.Job(feed, params, _run(context), Lake.open(lake_url()), layout, _hook(feed, params).source)
+
+
+def _warehouse() -> Warehouse:
+    from airflow.sdk import BaseHook
+
+    from market_data.warehouse import from_airflow, open_warehouse
+
+    return open_warehouse(from_airflow(BaseHook.get_connection("warehouse_default")))
+
+
+def lake_url() -> str:
+    """Where the lake is: ``MARKET_DATA_LAKE``, by default ``s3://market-data``."""
+    return os.environ.get("MARKET_DATA_LAKE", "s3://market-data")
+
+
+def _open_text(address: str) -> str:
+    """The text of a local path or an ``s3://`` address.
+
+    :raises ParamError: if there is none.
+    """
+    from market_data.errors import MarketDataError
+    from market_data.lake.store import Lake
+
+    try:
+        if address.startswith("s3://"):
+            bucket, _, key = address.removeprefix("s3://").partition("/")
+            found = Lake.open(f"s3://{bucket}").get(key)
+            if found is None:
+                raise FileNotFoundError(address)
+            return found.body.decode()
+        return Path(address).read_text()
+    except (OSError, UnicodeDecodeError, MarketDataError) as error:
+        raise ParamError([f"tickers_path is {address!r}; it cannot be read as text ({type(error).__name__})"]) from None
+
+
+# -- task bodies ---------------------------------------------------------------------------------------------------------------------
+
+
+def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Resolve dates and symbols, and plan. Nothing is asked of the provider."""
+    params = _params(feed, context)
+    hook = _hook(feed, params)
+    hook.validate_config()
+    job = _job(feed, params, context)
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    scheduled = job.run.run_type == "scheduled"
+    wanted = resolve_sessions(params, (start, end) if start and end else None, scheduled=scheduled, now=_now())
+    as_of = wanted.own[-1] if wanted.own else _now().date()
+    planned = pipeline.plan_run(job, hook, wanted, pipeline.symbols_of(params, feed, as_of, _open_text), _now())
+    log.info("%s", planned.explain())
+    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run})
+    return [] if params.dry_run else [batch.to_json() for batch in planned.plan.batches]
+
+
+def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """One batch: hook -> gate -> lake -> receipt."""
+    params = _params(feed, context)
+    try:
+        with _hook(feed, params) as hook:
+            return pipeline.fetch_batch(_job(feed, params, context), hook, Batch.from_json(batch), _now).to_json()
+    except Exception as error:
+        # A failed task returns nothing; the report names the reason all the same.
+        context["ti"].xcom_push(key="error", value=f"{type(error).__name__}: {error}"[:1000])
+        raise
+
+
+def run_check(
+    feed: Feed, batches: Sequence[Mapping[str, Any]] | None, receipts: Sequence[Mapping[str, Any]] | None, context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The checkpoint over what landed."""
+    planned, landed = _batches(batches), _receipts(batches, receipts)
+    if not landed:
+        raise AirflowSkipException("nothing landed, so there is nothing to check")
+    with _warehouse() as warehouse:
+        checked = pipeline.check_run(_job(feed, _params(feed, context), context), planned, landed, warehouse)
+    log.info("%s", checked["table"])
+    return checked
+
+
+def run_load(feed: Feed, checked: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """What passed, into the warehouse."""
+    with _warehouse() as warehouse:
+        return pipeline.load_run(_job(feed, _params(feed, context), context), checked, warehouse)
+
+
+def run_publish(
+    feed: Feed,
+    batches: Sequence[Mapping[str, Any]] | None,
+    receipts: Sequence[Mapping[str, Any]] | None,
+    checked: Mapping[str, Any] | None,
+    loaded: Mapping[str, Any] | None,
+    asset: Asset,
+    context: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Coverage, report, flag, asset event."""
+    if not batches:
+        raise AirflowSkipException("nothing was planned, so there is nothing to publish")
+    ti = context["ti"]
+    failures = ti.xcom_pull(task_ids="fetch", key="error", map_indexes=range(len(batches))) or []
+    errors = {batch["id"]: error for batch, error in zip(batches, failures, strict=False) if error}
+    job = _job(feed, _params(feed, context), context)
+    summary = ti.xcom_pull(task_ids="plan", key="summary") or {}
+    published = pipeline.publish_run(job, _batches(batches), _receipts(batches, receipts), errors, checked, loaded, summary, _now())
+    context["outlet_events"][asset].extra = {name: published[name] for name in ("sessions", "rows", "report")}
+    _mirror(context, asset, published)
+    return published
+
+
+def run_verdict(batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None) -> None:
+    """Red when anything planned is missing or refused, naming it.
+
+    :raises QualityError: saying what.
+    """
+    if batches is None:
+        raise QualityError("the plan failed; see the log of `plan`")
+    if not batches:
+        log.info("Nothing to do: every cell asked for is covered already, or this is a dry run. See the log of `plan`.")
+        return
+    if published is None:
+        raise QualityError("nothing was published; see the logs of `check`, `load` and `publish`")
+    if published["red"]:
+        raise QualityError("the run is not complete:\n  " + "\n  ".join(published["red"]))
+    log.info("Everything planned has landed, passed and is loaded: %s", published["report"])
+
+
+def _batches(batches: Sequence[Mapping[str, Any]] | None) -> list[Batch]:
+    return [Batch.from_json(batch) for batch in batches or ()]
+
+
+def _receipts(batches: Sequence[Mapping[str, Any]] | None, receipts: Sequence[Mapping[str, Any]] | None) -> list[Receipt]:
+    """The receipts of the current plan: a plan made anew leaves those of the old one behind."""
+    current = {batch["id"] for batch in batches or ()}
+    # ``[:]`` is one call to the API; iterating would be one for each
+    found = receipts[:] if receipts is not None else ()
+    return [Receipt.from_json(receipt) for receipt in found if receipt["batch_id"] in current]
+
+
+def _mirror(context: Mapping[str, Any], asset: Asset, published: Mapping[str, Any]) -> None:
+    """Show the watermark in the UI; the truth is the manifest."""
+    try:
+        context["asset_state_store"][asset].set("watermark", {"sessions": published["sessions"], "report": published["report"]})
+    except Exception as error:  # noqa: BLE001 - a mirror that cannot be shown must not fail a run that is done
+        log.warning("the watermark could not be mirrored: %s", error)
+
+
+# -- the DAG -------------------------------------------------------------------------------------------------------------------------
+
+
+def build_params(feed: Feed) -> dict[str, Param]:
+    """The trigger form of a feed: everyday params open, rare ones and the provider's own under Advanced."""
+    defaults = {"universe": feed.universe, **feed.params}
+    form = {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in PARAMS.items()}
+    for name, allowed in OPTIONS[feed.provider].items():
+        form[name] = Param(feed.options.get(name, allowed[0]), type="string", enum=list(allowed), title=name.capitalize(), section=ADVANCED)
+    return form
+
+
+def build_dag(feed: Feed, doc: str | None = None) -> DAG:
+    """The DAG of a feed: plan -> fetch (mapped) -> check -> load -> publish -> verdict."""
+    asset = Asset(name=feed.dag_id, uri=f"{lake_url()}/{feed.provider}/{feed.dataset}", group="market-data")
+    with DAG(
+        feed.dag_id,
+        description=f"{feed.dataset} from {feed.provider} into the lake and the warehouse",
+        doc_md=doc,
+        schedule=SessionTimetable(run_at=feed.schedule) if feed.schedule else None,
+        start_date=datetime.combine(feed.start_date, time(), UTC),
+        catchup=False,
+        max_active_runs=1,
+        params=build_params(feed),
+        tags=[feed.provider, feed.dataset, "market-data"],
+        default_args={"retries": RETRIES, "retry_policy": MarketDataRetryPolicy(), "owner": "market-data"},
+    ) as dag:
+
+        @task
+        def plan(**context: Any) -> list[dict[str, Any]]:
+            return run_plan(feed, context)
+
+        @task(pool=feed.pool, map_index_template="{{ task.op_kwargs['batch']['label'] }}")
+        def fetch(batch: dict[str, Any], **context: Any) -> dict[str, Any]:
+            return run_fetch(feed, batch, context)
+
+        @task(trigger_rule="all_done")
+        def check(batches: Any, receipts: Any, **context: Any) -> dict[str, Any]:
+            return run_check(feed, batches, receipts, context)
+
+        @task(pool="warehouse")
+        def load(checked: Any, **context: Any) -> dict[str, Any]:
+            return run_load(feed, checked, context)
+
+        @task(trigger_rule="all_done", outlets=[asset])
+        def publish(batches: Any, receipts: Any, checked: Any, loaded: Any, **context: Any) -> dict[str, Any]:
+            return run_publish(feed, batches, receipts, checked, loaded, asset, context)
+
+        @task(trigger_rule="all_done", retries=0)
+        def verdict(batches: Any, published: Any) -> None:
+            run_verdict(batches, published)
+
+        batches = plan()
+        receipts = fetch.expand(batch=batches)
+        checked = check(batches, receipts)
+        loaded = load(checked)
+        verdict(batches, publish(batches, receipts, checked, loaded))
+    return dag

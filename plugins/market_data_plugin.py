@@ -1,0 +1,11 @@
+"""What Airflow loads of this package; everything else is imported from ``market_data`` where it is used."""
+
+from airflow.plugins_manager import AirflowPlugin
+from market_data.timetables import SessionTimetable
+
+
+class MarketDataPlugin(AirflowPlugin):
+    """The timetable of exchange sessions."""
+
+    name = "market_data"
+    timetables = [SessionTimetable]

@@ -1,0 +1,20 @@
+"""For all tests: an Airflow home of their own, limiter state of their own, no time limit on a property (the machine may be busy)."""
+
+import os
+import tempfile
+
+import pytest
+from hypothesis import settings
+
+HOME = tempfile.mkdtemp(prefix="market-data-tests-")
+os.environ["AIRFLOW_HOME"] = HOME
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
+
+
+@pytest.fixture(autouse=True)
+def _own_limits(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARKET_DATA_LIMITS", str(tmp_path / "limits"))
