@@ -59,7 +59,7 @@ class ProviderConfig:
         """
         try:
             conn = BaseHook.get_connection(conn_id)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
             raise ConfigError(f"connection {conn_id!r} cannot be read ({type(error).__name__}); create it, see README") from None
         try:
             extra = conn.extra_dejson
@@ -98,6 +98,8 @@ class ProviderHook(BaseHook, ABC):
     default_base_url: ClassVar[str] = ""
     plans: ClassVar[Mapping[str, Plan]]
     default_plan: ClassVar[str]
+    known_extra: ClassVar[tuple[str, ...]] = ()
+    """Keys of the connection's extra beyond plan and quota."""
 
     def __init__(
         self, conn_id: str | None = None, *, options: Mapping[str, Any] | None = None, config: ProviderConfig | None = None
@@ -218,12 +220,18 @@ class ProviderHook(BaseHook, ABC):
         problems = []
         if urlsplit(self.base_url).scheme not in ("http", "https") and self.conn_type == "http":
             problems.append(f"{name}: host is {self.base_url!r}; a full base URL is needed, e.g. {self.default_base_url}")
-        known = {"plan", "calls_per_minute_per_slot", "limits"}
-        problems += [f"{name}: extra has the unknown key {key!r}; known keys: {', '.join(sorted(known))}" for key in extra if key not in known]
+        known = {"plan", "calls_per_minute_per_slot", "limits", *self.known_extra}
+        problems += [
+            f"{name}: extra has the unknown key {key!r}; known keys: {', '.join(sorted(known))}"
+            for key in extra
+            if key not in known
+        ]
         if extra.get("plan", self.default_plan) not in self.plans:
             problems.append(f"{name}: extra.plan is {extra['plan']!r}; known plans: {', '.join(self.plans)}")
         if not _positive(extra.get("calls_per_minute_per_slot", 1)):
-            problems.append(f"{name}: extra.calls_per_minute_per_slot is {extra['calls_per_minute_per_slot']!r}; a number above 0 is needed")
+            problems.append(
+                f"{name}: extra.calls_per_minute_per_slot is {extra['calls_per_minute_per_slot']!r}; a number above 0 is needed"
+            )
         limits = extra.get("limits", [])
         if not isinstance(limits, list) or not all(_is_window(window) for window in limits):
             problems.append(f'{name}: extra.limits is {limits!r}; a list such as [{{"calls": 5, "seconds": 60}}] is needed')

@@ -8,7 +8,9 @@ bars are identified by the New York date of the stamp; an empty answer has no ``
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
@@ -96,7 +98,10 @@ class PolygonHook(ProviderHook):
             self._transport = None
 
     def _probe(self) -> str:
-        page = self._page("/v2/aggs/ticker/AAPL/prev", {}, "previous session of AAPL")
+        # A week that every plan has by now.
+        end = date.today() - timedelta(days=7)  # noqa: DTZ011 - a day's difference between zones does not matter
+        path = f"/v2/aggs/ticker/AAPL/range/1/day/{end - timedelta(days=7)}/{end}"
+        page = self._page(path, {"limit": 10}, "a week of AAPL")
         return f"{self.base_url} answered with status {page.status}"
 
     def _connection_problems(self) -> list[str]:
@@ -148,7 +153,7 @@ class PolygonHook(ProviderHook):
     def _range(self, request: Request) -> Iterator[tuple[Page, str | None]]:
         """One symbol's bars of a span of dates, page by page."""
         symbol = request.symbols[0]
-        path = f"/v2/aggs/ticker/{symbol}/range/1/day/{request.start}/{request.last}"
+        path = f"/v2/aggs/ticker/{quote(symbol, safe='')}/range/1/day/{request.start}/{request.last}"
         params: dict[str, str | int] = {"adjusted": self._adjusted, "sort": "asc", "limit": PAGE_ROWS}
         seen: set[str] = set()
         latest = -1
