@@ -2,11 +2,13 @@
 
 Two layers, both waited for before *every* call, the first of an attempt and every retry included:
 
-* **Slot pacing.** A pool slot is a rate. Waiting a full gap before the first call too keeps the gap between calls on one slot across
-  tasks, runs and retries, so that slots x rate bounds the calls whatever runs in the pool, and resizing the pool changes the rate.
-* **The shared limiter** holds the vendor's own windows for the whole account. A call may go ``1.015 x seconds / calls`` after the one
-  before: so evenly spaced, no window can overflow, even when the way to the server delays one call by up to 1.5 percent of the
-  window. It makes the bound exact when a killed worker's slot is given away twice, and lets one 429 pause every slot.
+* **Slot pacing.** A pool slot is a rate. Waiting a full gap before the first call too keeps the gap between calls on one slot
+  across tasks, runs and retries, so that slots x rate bounds the calls whatever runs in the pool, and resizing the pool changes
+  the rate.
+* **The shared limiter** holds the vendor's own windows for the whole account. A call may go ``1.015 x seconds / calls`` after the
+  one before: so evenly spaced, no window can overflow, even when the way to the server delays a call by 1.5 percent of the window.
+  Delays are no shorter for short windows, so a tenth of a second is allowed for at least. It makes the bound exact when a killed
+  worker's slot is given away twice, and lets one 429 pause every slot.
 
 The limiter's holder sleeps with the lock in hand and writes down the moment it really leaves. A process that oversleeps therefore
 never brings two calls closer together, and one that dies lets go of the lock (the kernel does).
@@ -23,12 +25,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from market_data.errors import QuotaExhausted
 from market_data.types import Quota, Window
 
 MARGIN = 1.015
+JITTER = 0.1
+"""Seconds by which the way to the server may delay one call more than another."""
 LONG_WINDOW = 3600.0
 """Seconds from which a window is counted, not spaced: a daily quota may be used in a burst, a minute's may not."""
 
@@ -62,11 +66,13 @@ class FileLimiter:
     @property
     def spacing(self) -> float:
         """Least seconds between two calls."""
-        return max((MARGIN * w.seconds / w.calls for w in self.windows if w.seconds < LONG_WINDOW), default=0.0)
+        return max(
+            (max(MARGIN * w.seconds, w.seconds + JITTER) / w.calls for w in self.windows if w.seconds < LONG_WINDOW), default=0.0
+        )
 
     def acquire(self) -> None:
         with self._locked("turn"):
-            state = self._read()
+            state = self._load(self.path)
             now = self.clock()
             # A clock set back must not hold calls for longer than a gap.
             last = min(float(state.get("last", 0.0)), now)
@@ -92,8 +98,8 @@ class FileLimiter:
             recent = [t for t in log if t > now - window.seconds]
             if len(recent) >= window.calls:
                 resets = datetime.fromtimestamp(recent[-window.calls] + window.seconds, UTC) + timedelta(seconds=1)
-                message = f"all {window.calls} calls of {window.seconds:.0f} s are used; the next is free at {resets:%Y-%m-%d %H:%M:%S} UTC"
-                raise QuotaExhausted(message, resets_at=resets)
+                used = f"all {window.calls} calls of {window.seconds:.0f} s are used"
+                raise QuotaExhausted(f"{used}; the next is free at {resets:%Y-%m-%d %H:%M:%S} UTC", resets_at=resets)
         longest = max((w.seconds for w in self._long), default=0.0)
         return [t for t in log if t > now - longest]
 
@@ -104,19 +110,16 @@ class FileLimiter:
     def _blocked_until(self) -> float:
         return float(self._load(self.path.with_suffix(".blocked")).get("until", 0.0))
 
-    def _read(self) -> dict[str, object]:
-        return self._load(self.path)
-
     @staticmethod
-    def _load(path: Path) -> dict[str, float]:
+    def _load(path: Path) -> dict[str, Any]:
         try:
-            loaded: dict[str, float] = json.loads(path.read_text())
+            loaded: dict[str, Any] = json.loads(path.read_text())
         except (FileNotFoundError, ValueError):  # ValueError: the machine died while writing; start afresh
             return {}
         return loaded
 
     @staticmethod
-    def _write(path: Path, state: dict[str, object]) -> None:
+    def _write(path: Path, state: dict[str, Any]) -> None:
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
         fresh.write_text(json.dumps(state))
         fresh.replace(path)

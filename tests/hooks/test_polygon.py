@@ -1,6 +1,7 @@
 """The Polygon hook against a real HTTP server: exactly the right rows, or a typed error; never fewer rows."""
 
 import pickle
+import time
 from datetime import date, timedelta
 
 import pytest
@@ -102,7 +103,9 @@ def test_range_and_grouped_agree_on_every_value(hook):
         assert alone.to_pylist() == together
 
 
-@pytest.mark.parametrize("request_", [span("AAPL", date(2013, 1, 1), date(2013, 1, 1)), span("NOSUCH", *WEEK), day(date(2013, 1, 1), "AAPL")])
+@pytest.mark.parametrize(
+    "request_", [span("AAPL", date(2013, 1, 1), date(2013, 1, 1)), span("NOSUCH", *WEEK), day(date(2013, 1, 1), "AAPL")]
+)
 def test_nothing_to_bring_is_empty_not_an_error(hook, request_):
     fetched = hook.fetch(request_)
     assert len(fetched.table) == 0
@@ -142,7 +145,9 @@ ONCE = [
 
 
 @pytest.mark.parametrize(("kind", "options"), ONCE)
-@pytest.mark.parametrize("request_", [span("MSFT", date(2012, 1, 3), date(2012, 12, 31)), day(WEEK[0], "AAPL", "SPY", "BRK.B")], ids=str)
+@pytest.mark.parametrize(
+    "request_", [span("MSFT", date(2012, 1, 3), date(2012, 12, 31)), day(WEEK[0], "AAPL", "SPY", "BRK.B")], ids=str
+)
 def test_a_fault_that_passes_costs_a_call_and_no_row(api, hook, request_, kind, options):
     expected = rows(hook.fetch(request_))
     api.fault(kind, times=1, **options)
@@ -225,7 +230,10 @@ def body(ticker="MSFT", n=1, start=1357534800000, adjusted="false", count=None, 
     bars = ",".join(f'{{"t":{start + i * 86_400_000},"o":1,"h":2,"l":1,"c":2,"v":1}}' for i in range(n))
     following = f',"next_url":"{next_url}"' if next_url else ""
     total = n if count is None else count
-    return 200, f'{{"status":"{status}","ticker":"{ticker}","adjusted":{adjusted},"resultsCount":{total},"results":[{bars}]{following}}}'
+    return (
+        200,
+        f'{{"status":"{status}","ticker":"{ticker}","adjusted":{adjusted},"resultsCount":{total},"results":[{bars}]{following}}}',
+    )
 
 
 @pytest.mark.parametrize(
@@ -301,6 +309,7 @@ def test_unknown_names_are_answered_with_the_known_ones(hook):
 
 
 def test_the_quota_of_the_server_holds(api):
+    time.sleep(2.1)  # the server remembers the calls of other tests
     api.limits = [Window(10, 2.0)]
     with hook_for(api.url, limits=[{"calls": 10, "seconds": 2.0}]) as hook:
         for n in range(25):

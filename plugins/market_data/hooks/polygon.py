@@ -83,7 +83,7 @@ class PolygonHook(ProviderHook):
         "starter": Plan(Quota(600), history_years=5, available_after=22 * 3600),
         "developer": Plan(Quota(600), history_years=10, available_after=22 * 3600),
         "advanced": Plan(Quota(600), history_years=20, available_after=22 * 3600),
-        "sample": Plan(Quota(600, (Window(1, 0.1),))),
+        "sample": Plan(Quota(600, (Window(1, 0.01),))),
     }
     _transport: Transport | None = None
 
