@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from market_data import calendar
 from market_data.errors import ConfigError, ParamError
 
@@ -15,10 +16,12 @@ days = st.dates(date(2000, 1, 4), date(2040, 12, 28))
 
 @pytest.fixture(scope="module")
 def reference():
-    exchange_calendars = pytest.importorskip("exchange_calendars")
+    import exchange_calendars  # imports pandas: a second that the other tests need not wait for
+
     return exchange_calendars.get_calendar("XNYS", start="2000-01-01", end="2040-12-31")
 
 
+@pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # exchange_calendars's own
 def test_sessions_equal_those_of_exchange_calendars(reference):
     assert calendar.sessions(date(2000, 1, 1), date(2041, 1, 1)) == tuple(session.date() for session in reference.sessions)
 
@@ -116,7 +119,7 @@ def test_sessions_of_adjoining_ranges_add_up(a, b, c):
     assert calendar.sessions(a, b) + calendar.sessions(b, c) == calendar.sessions(a, c)
 
 
-@given(st.datetimes(datetime(2000, 1, 5), datetime(2040, 12, 28), timezones=st.just(UTC)))
+@given(st.datetimes(datetime.fromisoformat("2000-01-05"), datetime.fromisoformat("2040-12-28"), timezones=st.just(UTC)))
 def test_last_completed_session_is_the_last_whose_close_has_come(now):
     session = calendar.last_completed_session(now)
     assert calendar.session_close(session) <= now < calendar.session_close(calendar.next_session(session))
@@ -142,7 +145,7 @@ def test_last_completed_session(now, run_at, session):
 
 def test_last_completed_session_needs_a_time_zone():
     with pytest.raises(ValueError, match="without a time zone"):
-        calendar.last_completed_session(datetime(2026, 11, 3, 21))
+        calendar.last_completed_session(datetime.fromisoformat("2026-11-03T21:00"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,21 @@
+"""The sample API: a small HTTP server that speaks Polygon's range and grouped-daily endpoints.
+
+``make run`` starts it as a process (``python -m include.local.sample_api``), the tests inside their own (`SampleApi`). Its prices
+are recorded ones where a package carries them, seeded generated ones for all else, or those of a Parquet file; the header
+``X-Sample-Source`` of every answer with data tells which. It keeps a call log and makes faults on request.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("market_data") is None:  # Airflow puts plugins/ on the path; this server also runs without it
+    sys.path.append(str(Path(__file__).resolve().parents[3] / "plugins"))
+
+from include.local.sample_api.calls import Call, max_in_window, read_call_log
+from include.local.sample_api.server import SampleApi
+from market_data.types import Window
+
+__all__ = ["Call", "SampleApi", "Window", "max_in_window", "read_call_log"]

@@ -1,0 +1,108 @@
+"""The call log and the quota: which calls came when, and whether they were too many."""
+
+from __future__ import annotations
+
+import json
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from market_data.types import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a data endpoint.
+
+    :param time: arrival, Unix seconds.
+    :param monotonic: arrival on the server's monotonic clock, seconds.
+    :param target: path and query without the key.
+    :param endpoint: ``range``, ``grouped``, or ``unknown``.
+    :param ticker: of a range call.
+    :param date: of a grouped call.
+    :param status: of the answer; where ``fault`` is ``reset``, of the one that was not sent.
+    :param accepted: the call had a valid key and was within the quota; only these use the quota up.
+    :param source: what ``X-Sample-Source`` said.
+    :param fault: the kind of fault that was put in.
+    :param client_request_id: what the client sent as ``X-Request-Id``.
+    """
+
+    time: float
+    monotonic: float
+    target: str
+    endpoint: str
+    ticker: str | None
+    date: str | None
+    status: int
+    accepted: bool
+    source: str | None
+    fault: str | None
+    request_id: str
+    client_request_id: str | None
+
+
+class CallLog:
+    """The calls so far, in order of arrival; as JSON lines in ``path`` too, in order of answering.
+
+    ``path`` is appended to, a line a call, at once.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._lock = threading.Lock()
+        self._calls: list[Call] = []
+        self._path = path
+
+    def add(self, call: Call) -> None:
+        with self._lock:
+            self._calls.append(call)
+            if self._path is not None:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(call)) + "\n")
+
+    def clear(self) -> None:
+        with self._lock:
+            self._calls.clear()
+
+    @property
+    def calls(self) -> list[Call]:
+        with self._lock:
+            return sorted(self._calls, key=lambda call: call.monotonic)
+
+
+def read_call_log(path: Path) -> list[Call]:
+    """The calls of a log file, in order of arrival."""
+    calls = [Call(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return sorted(calls, key=lambda call: call.time)
+
+
+def max_in_window(calls: Iterable[Call], seconds: float, *, accepted_only: bool = False) -> int:
+    """The most calls that arrived in any window of ``seconds`` seconds; two calls exactly ``seconds`` apart share none.
+
+    :param accepted_only: leave out those refused for their key or the quota. All calls count otherwise: a client is within a quota
+        of n calls only where no window holds more than n, the refused ones among them.
+    """
+    times = sorted(call.monotonic for call in calls if call.accepted or not accepted_only)
+    most = first = 0
+    for last, moment in enumerate(times):
+        while times[first] <= moment - seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+class RollingQuota:
+    """The vendor's side of a quota: at most so many accepted calls in each rolling window."""
+
+    def __init__(self, limits: Sequence[Window] = ()) -> None:
+        self.limits = tuple(limits)
+        self._accepted: list[float] = []
+
+    def admit(self, now: float) -> bool:
+        """Whether a call at ``now`` (seconds, never going back) is within all windows; only then it counts from now on."""
+        for window in self.limits:
+            if len(self._accepted) - bisect_right(self._accepted, now - window.seconds) >= window.calls:
+                return False
+        self._accepted.append(now)
+        return True
