@@ -1,6 +1,7 @@
 """What Airflow loads of this package; everything else is imported from ``market_data`` where it is used."""
 
 from airflow.plugins_manager import AirflowPlugin
+
 from market_data.timetables import SessionTimetable
 
 

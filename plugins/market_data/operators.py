@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, Param, task
@@ -18,7 +17,16 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from market_data import pipeline
 from market_data.calendar import NEW_YORK
-from market_data.errors import ConfigError, DataError, LakeError, ParamError, QualityError, RetriableError, TerminalError, WarehouseError
+from market_data.errors import (
+    ConfigError,
+    DataError,
+    LakeError,
+    ParamError,
+    QualityError,
+    RetriableError,
+    TerminalError,
+    WarehouseError,
+)
 from market_data.feeds import Feed
 from market_data.hooks import OPTIONS, provider
 from market_data.params import ADVANCED, PARAMS, RunParams, read_params, resolve_sessions
@@ -104,24 +112,18 @@ def lake_url() -> str:
     return os.environ.get("MARKET_DATA_LAKE", "s3://market-data")
 
 
-def _open_text(address: str) -> str:
-    """The text of a local path or an ``s3://`` address.
+def _open_s3(address: str) -> bytes:
+    """The body of an ``s3://`` address, read with the lake's connection.
 
-    :raises ParamError: if there is none.
+    :raises FileNotFoundError: if there is none.
     """
-    from market_data.errors import MarketDataError
     from market_data.lake.store import Lake
 
-    try:
-        if address.startswith("s3://"):
-            bucket, _, key = address.removeprefix("s3://").partition("/")
-            found = Lake.open(f"s3://{bucket}").get(key)
-            if found is None:
-                raise FileNotFoundError(address)
-            return found.body.decode()
-        return Path(address).read_text()
-    except (OSError, UnicodeDecodeError, MarketDataError) as error:
-        raise ParamError([f"tickers_path is {address!r}; it cannot be read as text ({type(error).__name__})"]) from None
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    found = Lake.open(f"s3://{bucket}").get(key)
+    if found is None:
+        raise FileNotFoundError(address)
+    return found.body
 
 
 # -- task bodies ---------------------------------------------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     scheduled = job.run.run_type == "scheduled"
     wanted = resolve_sessions(params, (start, end) if start and end else None, scheduled=scheduled, now=_now())
     as_of = wanted.own[-1] if wanted.own else _now().date()
-    planned = pipeline.plan_run(job, hook, wanted, pipeline.symbols_of(params, feed, as_of, _open_text), _now())
+    planned = pipeline.plan_run(job, hook, wanted, pipeline.symbols_of(params, feed, as_of, _open_s3), _now())
     log.info("%s", planned.explain())
     context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run})
     return [] if params.dry_run else [batch.to_json() for batch in planned.plan.batches]
@@ -156,7 +158,10 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
 
 
 def run_check(
-    feed: Feed, batches: Sequence[Mapping[str, Any]] | None, receipts: Sequence[Mapping[str, Any]] | None, context: Mapping[str, Any]
+    feed: Feed,
+    batches: Sequence[Mapping[str, Any]] | None,
+    receipts: Sequence[Mapping[str, Any]] | None,
+    context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The checkpoint over what landed."""
     planned, landed = _batches(batches), _receipts(batches, receipts)
@@ -242,7 +247,9 @@ def build_params(feed: Feed) -> dict[str, Param]:
     defaults = {"universe": feed.universe, **feed.params}
     form = {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in PARAMS.items()}
     for name, allowed in OPTIONS[feed.provider].items():
-        form[name] = Param(feed.options.get(name, allowed[0]), type="string", enum=list(allowed), title=name.capitalize(), section=ADVANCED)
+        form[name] = Param(
+            feed.options.get(name, allowed[0]), type="string", enum=list(allowed), title=name.capitalize(), section=ADVANCED
+        )
     return form
 
 

@@ -243,7 +243,9 @@ def resolve_sessions(params: RunParams, interval: tuple[datetime, datetime] | No
         own: tuple[date, ...] = (last,)
     else:
         # The interval ends when the run starts, perhaps past midnight UTC of the next day: that day's session has not begun.
-        own = tuple(s for s in calendar.sessions(interval[0].date(), interval[1].date() + timedelta(days=1)) if _inside(s, interval))
+        own = tuple(
+            s for s in calendar.sessions(interval[0].date(), interval[1].date() + timedelta(days=1)) if _inside(s, interval)
+        )
         last = own[-1] if own else calendar.last_completed_session(now)
     end = params.end_date or last
     if params.start_date is not None:
@@ -272,7 +274,11 @@ def _date(name: str, value: object, problems: list[str]) -> date | None:
 
 def _date_problems(values: Mapping[str, Any], today: date) -> list[str]:
     start, end, back = values["start_date"], values["end_date"], values["backfill_days"]
-    problems = [f"{name} is {values[name]}; it is in the future (today is {today})" for name in ("start_date", "end_date") if values[name] and values[name] > today]
+    problems = [
+        f"{name} is {values[name]}; it is in the future (today is {today})"
+        for name in ("start_date", "end_date")
+        if values[name] and values[name] > today
+    ]
     if start and end and start > end:
         problems.append(f"start_date is {start} and end_date {end}; the start must not come after the end")
     if start and back is not None:

@@ -1,4 +1,4 @@
-"""What the tasks of a run do, without Airflow: plan, fetch, check, load, publish, judge.
+"""What the tasks of a run do, without Airflow: plan, fetch, check, load, publish.
 
 A run's data takes this path::
 
@@ -6,29 +6,30 @@ A run's data takes this path::
     fetch    each batch: hook -> gate -> lake and quarantine -> receipt objects        (many tasks)
     check    one Great Expectations checkpoint over what landed -> a verdict for each session
     load     passed sessions -> warehouse, in chunks, a transaction each
-    publish  coverage, report, completion flag
-    judge    red when anything planned is missing or refused
+    publish  coverage, report, completion flag, and whether the run is red
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from market_data import calendar
 from market_data.datasets import dataset as find_dataset
 from market_data.errors import ParamError
 from market_data.feeds import INCLUDE, Feed
-from market_data.interval import coalesce, union
+from market_data.interval import Interval, IntervalSet, coalesce, union
 from market_data.params import RunParams, Wanted
 from market_data.plan import Plan, make_plan
-from market_data.types import Batch, Evidence, Receipt, Request, RunInfo, State, Verdict
+from market_data.types import Batch, Receipt, Request, RunInfo, State, Verdict
+from market_data.universe import load_tickers, members
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,17 +37,20 @@ if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
     from market_data.hooks.base import ProviderHook
     from market_data.lake.layout import Layout
-    from market_data.lake.manifest import Coverage
+    from market_data.lake.receipts import CellRun, Detail
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
 log = logging.getLogger(__name__)
 
 SETTLE_SESSIONS = 3
-"""A cell that came back empty stays ``pending`` until this many sessions after its own: vendors add late bars until then."""
+"""A cell that came back empty stays ``pending`` until this many sessions after its own are over: vendors add late bars until then."""
 
 LOAD_ROWS = 250_000
 """Rows of one load transaction, about."""
+
+PREVIOUS_SESSIONS = 20
+"""Sessions before the run that the checkpoint compares with."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,17 @@ class Planned:
             "pending": [session.isoformat() for session in self.pending],
         }
 
+    def explain(self) -> str:
+        """The plan in words, for the log."""
+        found = self.summary
+        lines = [
+            f"{self.symbols:,} symbols x {len(self.sessions):,} sessions, {found['from']} to {found['to']}: "
+            f"{self.covered:,} cells are covered, {self.plan.cells:,} will be asked"
+        ]
+        if self.pending:
+            lines.append(f"not to be had yet on this plan, asked by a later run: {', '.join(found['pending'])}")
+        return "\n".join([*lines, self.plan.explain()])
+
 
 def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str], now: datetime) -> Planned:
     """Which cells are missing, and how to ask for them.
@@ -115,7 +130,11 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     capabilities = hook.capabilities(job.feed.dataset)
     start = capabilities.history_start
     if start and wanted.own and wanted.own[0] < start:
-        raise ParamError([f"start_date is {wanted.own[0]}; the plan {hook.config.extra.get('plan', hook.default_plan)!r} has sessions from {start} on"])
+        raise ParamError(
+            [
+                f"start_date is {wanted.own[0]}; the plan {hook.config.extra.get('plan', hook.default_plan)!r} has sessions from {start} on"
+            ]
+        )
     asked = [s for s in (*wanted.lookback, *wanted.own) if not start or s >= start]
     pending = tuple(s for s in asked if _available(s, capabilities.available_after) > now)
     sessions = tuple(s for s in asked if s not in pending)
@@ -139,23 +158,19 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
 
 
 def _available(session: date, after: float) -> datetime:
-    from datetime import UTC
-
     return datetime(session.year, session.month, session.day, tzinfo=UTC) + timedelta(seconds=after)
 
 
-def symbols_of(params: RunParams, feed: Feed, as_of: date, open_text: Callable[[str], str]) -> tuple[str, ...]:
+def symbols_of(params: RunParams, feed: Feed, as_of: date, open_s3: Callable[[str], bytes]) -> tuple[str, ...]:
     """The symbols of a run: its own list, else its file, else its universe as of a date.
 
-    :param open_text: reads a local path or an ``s3://`` address.
+    :param open_s3: the body of an ``s3://`` address.
     :raises ParamError: naming every bad line of the file.
     """
-    from market_data.universe import members, read_tickers
-
     if params.symbols:
         return params.symbols
     if params.tickers_path:
-        return read_tickers(open_text(params.tickers_path), source=params.tickers_path)
+        return load_tickers(params.tickers_path, open_s3)
     return members(params.universe or feed.universe, as_of, folder=INCLUDE / "universes")
 
 
@@ -163,7 +178,7 @@ def symbols_of(params: RunParams, feed: Feed, as_of: date, open_text: Callable[[
 
 
 def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], datetime]) -> Receipt:
-    """Fetch a batch, request by request; each one is gated, landed and receipted before the next is asked.
+    """Fetch a batch, request by request; each is gated, landed and receipted before the next is asked.
 
     Requests that an earlier try of this attempt has finished are not asked again: their receipt objects say so.
 
@@ -172,17 +187,316 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     from market_data.lake import receipts
 
     started = time.monotonic()
-    prefix = receipts.prefix(job.feed.dataset, job.source, job.run, batch)
-    finished = dict(receipts.finished(job.lake, prefix))
+    folder = receipts.prefix(job.feed.dataset, job.source, job.run, batch)
+    finished = dict(receipts.finished(job.lake, folder))
     resumed = len(finished)
-    requests = list(batch.requests(_sessions_of(batch.intervals)))
+    requests = list(batch.requests(_sessions(batch.intervals)))
     for number, request in enumerate(requests, 1):
         if request.id in finished:
             continue
-        detail = _fetch_request(job, hook, batch, request, now())
-        finished[request.id] = detail
+        detail = finished[request.id] = _fetch_request(job, hook, batch, folder, request, now())
+        counts = detail.counts
+        message = "%s: %s: request %d of %d: %d rows landed, %d quarantined, %d cells without a bar, %d calls"
+        absent = sum(len(_sessions(run.intervals)) for run in detail.absent)
         log.info(
-            "%s: %s: request %d of %d: %d rows landed, %d quarantined",
-            batch.id, request, number, len(requests), detail.rows_landed, detail.rows_quarantined,
-        )  # fmt: skip
-    return _receipt(batch, prefix, [finished[r.id] for r in requests], resumed, time.monotonic() - started)
+            message,
+            batch.id,
+            request,
+            number,
+            len(requests),
+            counts["rows_landed"],
+            counts["rows_quarantined"],
+            absent,
+            counts["calls"],
+        )
+    return _receipt(batch, folder, [finished[request.id] for request in requests], resumed, time.monotonic() - started)
+
+
+def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, now: datetime) -> Detail:
+    import pyarrow as pa
+
+    from market_data.lake import quarantine, receipts
+    from market_data.lake.receipts import Detail
+    from market_data.lake.writer import land
+    from market_data.quality.gate import gate
+
+    dataset, sessions = job.dataset, _sessions(request.intervals)
+    fetched = hook.fetch(request)
+    # A request over holes is answered for the whole span; what lies in the holes is covered already.
+    gated = gate(dataset, _only(fetched.table, request.intervals), request, sessions)
+    extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
+    rows = gated.good
+    columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in dataset.schema.names]
+    landed = land(
+        job.lake, job.layout, dataset, job.source, pa.table(columns, schema=dataset.schema), job.params.file_grain,
+        refetch=batch.refetch or job.run.clear_number > 0,
+    )  # fmt: skip
+    quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, gated.bad, received_at=now)
+    counts = {
+        "calls": fetched.evidence.calls,
+        "retries": fetched.evidence.retries,
+        "bytes": fetched.evidence.bytes,
+        "rows_received": len(fetched.table),
+        "rows_landed": len(landed.rows),
+        "rows_quarantined": len(gated.bad),
+        "files_written": landed.written,
+        "files_unchanged": landed.unchanged,
+        "ingest_us": int(now.timestamp() * 1e6),
+    }
+    detail = Detail(request, fetched.evidence, counts, tuple(_absent(request, sessions, landed.rows, gated.bad, now)))
+    receipts.write(job.lake, folder, detail, landed.rows)
+    return detail
+
+
+def _only(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
+    import pyarrow.compute as pc
+
+    inside = [pc.and_(pc.greater_equal(rows["session"], i.start), pc.less(rows["session"], i.end)) for i in intervals]
+    keep = inside[0]
+    for other in inside[1:]:
+        keep = pc.or_(keep, other)
+    return rows.filter(keep)
+
+
+def _absent(request: Request, sessions: Sequence[date], landed: pa.Table, bad: pa.Table, now: datetime) -> Iterator[CellRun]:
+    """The cells that no landed row stands for, with what is known of them."""
+    from market_data.lake.receipts import CellRun
+
+    have, quarantined = _cells(landed), _cells(bad)
+    settled = _settled(now)
+    for symbol in request.symbols:
+        states: dict[tuple[State, str], list[date]] = defaultdict(list)
+        known = have.get(symbol, set()) | quarantined.get(symbol, set())
+        for session in sessions:
+            if session in have.get(symbol, ()):
+                continue
+            if session in quarantined.get(symbol, ()):
+                states[State.QUARANTINED, "the gate turned the row away"].append(session)
+            elif session > settled:
+                states[State.PENDING, f"no bar yet; asked again until {SETTLE_SESSIONS} sessions later"].append(session)
+            elif known:
+                states[State.EMPTY, "the provider has no bar"].append(session)
+            else:
+                states[State.EMPTY, "the provider has no bar in the whole span: not listed, or unknown to it"].append(session)
+        for (state, reason), days in states.items():
+            yield CellRun(symbol, state, reason, coalesce(days, sessions))
+
+
+def _cells(rows: pa.Table) -> dict[str, set[date]]:
+    cells: dict[str, set[date]] = defaultdict(set)
+    unique = rows.group_by(["symbol", "session"]).aggregate([])
+    for symbol, session in zip(unique["symbol"].to_pylist(), unique["session"].to_pylist(), strict=True):
+        cells[symbol].add(session)
+    return cells
+
+
+def _settled(now: datetime) -> date:
+    """The last session that vendors add nothing to any more."""
+    session = calendar.last_completed_session(now)
+    for _ in range(SETTLE_SESSIONS):
+        session = calendar.previous_session(session)
+    return session
+
+
+def _sessions(intervals: IntervalSet) -> tuple[date, ...]:
+    return tuple(session for interval in intervals for session in calendar.sessions(interval.start, interval.end))
+
+
+def _receipt(batch: Batch, folder: str, details: Sequence[Detail], resumed: int, seconds: float) -> Receipt:
+    counts: Counter[str] = Counter()
+    cells: Counter[str] = Counter()
+    for detail in details:
+        counts.update(detail.counts)
+        for run in detail.absent:
+            cells[str(run.state)] += len(_sessions(run.intervals))
+    cells[str(State.HAVE)] = batch.cells - sum(cells.values())
+    return Receipt(
+        batch_id=batch.id,
+        prefix=folder,
+        **{name: counts[name] for name in ("calls", "retries", "bytes", "rows_received", "rows_landed", "rows_quarantined")},
+        files_written=counts["files_written"],
+        files_unchanged=counts["files_unchanged"],
+        requests_resumed=resumed,
+        seconds=round(seconds, 3),
+        cells={state: count for state, count in cells.items() if count},
+        sources=tuple(sorted({detail.evidence.source for detail in details if detail.evidence.source})),
+    )
+
+
+# -- check -----------------------------------------------------------------------------------------------------------------------
+
+
+def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], warehouse: Warehouse) -> dict[str, Any]:
+    """The checkpoint over what the given receipts landed.
+
+    :returns: for an XCom: ``prefixes`` of the receipts, ``passed`` as date intervals, ``refused`` and ``warned`` verdicts, ``statistics``,
+        ``table`` for the log, ``document``: the lake key of the whole result.
+    """
+    from market_data.lake.receipts import read
+    from market_data.quality.checkpoint import run_checkpoint
+
+    landed = {receipt.batch_id for receipt in receipts}
+    planned = planned_symbols([batch for batch in batches if batch.id in landed])
+    symbols = sorted(set().union(*planned.values()))
+    warehouse.migrate()
+    previous = warehouse.previous_bars(job.dataset, job.source, min(planned), PREVIOUS_SESSIONS, symbols)
+    chunks = (stored.rows for receipt in receipts for stored in read(job.lake, receipt.prefix))
+    counts = {session: len(asked) for session, asked in planned.items()}
+    result = run_checkpoint(
+        job.dataset, planned=counts, asked=planned, chunks=chunks, previous=previous, run_name=job.run.run_id, provider=job.source
+    )
+    key = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}.json"
+    job.lake.update(key, lambda _: json.dumps(result.document, default=str).encode(), new=True)
+    axis = sorted(planned)
+    passed = coalesce([date.fromisoformat(v.partition) for v in result.verdicts if v.passed], axis)
+    return {
+        "prefixes": [receipt.prefix for receipt in receipts],
+        "passed": [interval.to_json() for interval in passed],
+        "refused": [v.to_json() for v in result.verdicts if not v.passed],
+        "warned": [v.to_json() for v in result.verdicts if v.passed and v.reasons],
+        "statistics": result.statistics,
+        "table": result.table,
+        "document": key,
+    }
+
+
+def planned_symbols(batches: Sequence[Batch]) -> dict[date, frozenset[str]]:
+    """For each session the symbols that the batches ask for. Sessions asked for the same symbols share one set."""
+    blocks = [block for batch in batches for block in batch.blocks]
+    members: dict[date, list[int]] = defaultdict(list)
+    for number, block in enumerate(blocks):
+        for session in _sessions(block.intervals):
+            members[session].append(number)
+    shared: dict[tuple[int, ...], frozenset[str]] = {}
+    for numbers in map(tuple, members.values()):
+        if numbers not in shared:
+            shared[numbers] = frozenset(symbol for number in numbers for symbol in blocks[number].symbols)
+    return {session: shared[tuple(numbers)] for session, numbers in sorted(members.items())}
+
+
+# -- load ------------------------------------------------------------------------------------------------------------------------
+
+
+def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict[str, Any]:
+    """Load what passed, in chunks of about ``LOAD_ROWS`` rows.
+
+    :returns: for an XCom: ``rows`` given, ``changed`` of them, ``loads`` made, ``already``: loads that an earlier try had committed.
+    """
+    warehouse.migrate()
+    passed = union(Interval.from_json(interval) for interval in checked["passed"])
+    rows = changed = loads = already = 0
+    for chunk in _chunks(job, checked["prefixes"], passed):
+        loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk))
+        rows, changed, loads, already = rows + loaded.rows_in, changed + loaded.rows_changed, loads + 1, already + loaded.already
+        log.info(
+            "load %d: %d rows, %d new or changed%s",
+            loads,
+            loaded.rows_in,
+            loaded.rows_changed,
+            " (by an earlier try)" * loaded.already,
+        )
+    return {"rows": rows, "changed": changed, "loads": loads, "already": already}
+
+
+def _chunks(job: Job, prefixes: Sequence[str], passed: IntervalSet) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    from market_data.lake.receipts import read
+
+    if not passed:
+        return
+    held: list[pa.Table] = []
+    for prefix in prefixes:
+        for stored in read(job.lake, prefix):
+            held.append(_only(stored.rows, passed))
+            if sum(map(len, held)) >= LOAD_ROWS:
+                yield pa.concat_tables(held).combine_chunks()
+                held = []
+    if sum(map(len, held)):
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def _load_id(run: RunInfo, rows: pa.Table) -> str:
+    """A hash of run, clear number and content: a retry of the same load has the same one, a cleared run's correction another."""
+    import pyarrow as pa
+
+    digest = hashlib.sha256(run.key.encode())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    digest.update(sink.getvalue())
+    return digest.hexdigest()[:32]
+
+
+# -- publish ---------------------------------------------------------------------------------------------------------------------
+
+
+def publish_run(
+    job: Job,
+    batches: Sequence[Batch],
+    receipts: Sequence[Receipt],
+    errors: Mapping[str, str],
+    checked: Mapping[str, Any] | None,
+    loaded: Mapping[str, Any] | None,
+    summary: Mapping[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
+    """Record coverage, write the report and, when all is well, the completion flag.
+
+    Coverage is recorded of what has been loaded or refused only: a cell that landed and never got into the warehouse stays missing.
+
+    :param errors: batch id -> what the failed batch said.
+    :returns: for an XCom: ``report`` (lake key), ``sessions`` (ISO dates with new rows), ``rows`` loaded, ``red`` (why, or empty).
+    """
+    from market_data import report
+    from market_data.lake.manifest import read_coverage, write_cells
+    from market_data.lake.receipts import read
+
+    refused = {v["partition"]: Verdict.from_json(v) for v in (checked or {}).get("refused", ())}
+    by_batch = {receipt.batch_id: receipt for receipt in receipts}
+    coverage = read_coverage(job.lake, job.feed.dataset, job.source)
+    tally = report.Tally(job.params.file_grain)
+    for batch in batches:
+        stored = by_batch.get(batch.id)
+        if stored is None:
+            tally.failed(batch, errors.get(batch.id, "the task was killed or never ran"))
+            continue
+        states: list[pa.Table] = []
+        for receipt in read(job.lake, stored.prefix):
+            tally.add(receipt.detail, receipt.rows)
+            if loaded is not None:
+                states.append(_states(receipt.detail, receipt.rows, refused))
+        tally.done(batch, stored)
+        if states:
+            import pyarrow as pa
+
+            changed = coverage.changed(pa.concat_tables(states))
+            write_cells(job.lake, job.feed.dataset, job.source, job.run, batch.id, changed, recorded_at=now)
+    document = tally.document(job, batches, refused, checked, loaded, summary, now)
+    key = report.write(job.lake, document, job.run)
+    if not document["red"]:
+        report.write_flag(job.lake, key, document)
+    return {"report": key, "sessions": document["sessions_changed"], "rows": document["rows_loaded"], "red": document["red"]}
+
+
+def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict]) -> pa.Table:
+    """The state of every cell of a request."""
+    import pyarrow as pa
+
+    from market_data.lake.manifest import CELLS
+
+    rows: list[tuple[str, date, str, str]] = []
+
+    def add(symbol: str, session: date, state: State, reason: str) -> None:
+        verdict = refused.get(session.isoformat())
+        # What is absent from a refused session is as doubtful as what is there.
+        rows.append((symbol, session, State.REFUSED, "; ".join(verdict.reasons)) if verdict else (symbol, session, state, reason))
+
+    for symbol, sessions in _cells(landed).items():
+        for session in sessions:
+            add(symbol, session, State.HAVE, "")
+    for run in detail.absent:
+        for session in _sessions(run.intervals):
+            add(run.symbol, session, run.state, run.reason)
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, CELLS, strict=True)], schema=CELLS)

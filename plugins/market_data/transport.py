@@ -113,7 +113,9 @@ class Transport:
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
             raise TruncatedResponse(f"the body ended early ({type(error).__name__})", **where) from None
         except requests.exceptions.Timeout as error:
-            raise NetworkError(f"no answer in {self.timeout[0]:.0f} s + {self.timeout[1]:.0f} s ({type(error).__name__})", **where) from None
+            raise NetworkError(
+                f"no answer in {self.timeout[0]:.0f} s + {self.timeout[1]:.0f} s ({type(error).__name__})", **where
+            ) from None
         except requests.exceptions.RequestException as error:
             # ``from None``: what urllib3 says holds the URL and adds nothing that a user can act on
             raise NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({_cause(error)})", **where) from None

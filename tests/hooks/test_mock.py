@@ -1,6 +1,7 @@
 from datetime import date, timedelta
 
 import pytest
+
 from market_data import calendar
 from market_data.datasets import dataset
 from market_data.errors import ConfigError

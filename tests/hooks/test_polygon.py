@@ -5,6 +5,7 @@ import time
 from datetime import date, timedelta
 
 import pytest
+
 from include.local.sample_api import SampleApi, Window
 from market_data import calendar
 from market_data.errors import (

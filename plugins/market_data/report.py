@@ -1,0 +1,175 @@
+"""The run report: what a run asked for, what came, where it is, what is missing and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from market_data.errors import LakeError
+from market_data.types import Batch, Receipt, RunInfo, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from market_data.lake.receipts import Detail
+    from market_data.lake.store import Lake
+    from market_data.pipeline import Job
+
+
+class Tally:
+    """Adds up a run, batch by batch.
+
+    :param grain: ``day`` or ``year``: how many files a symbol's rows make.
+    """
+
+    def __init__(self, grain: str) -> None:
+        self._grain = grain
+        self._batches: list[dict[str, Any]] = []
+        self._rows: Counter[str] = Counter()
+        self._files: dict[str, set[date | int]] = defaultdict(set)
+        self._changed: set[date] = set()
+        self._failures: dict[str, str] = {}
+        self._states: Counter[str] = Counter()
+        self._totals: Counter[str] = Counter()
+        self._sources: set[str] = set()
+
+    def add(self, detail: Detail, rows: pa.Table) -> None:
+        """A finished request and its rows as they stand in the lake; those with its own ``ingest_ts`` were written by it."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self._totals["quarantined"] += detail.counts["rows_quarantined"]
+        written = rows.filter(pc.equal(rows["ingest_ts"].cast(pa.int64()), detail.counts["ingest_us"]))
+        for symbol, session in zip(written["symbol"].to_pylist(), written["session"].to_pylist(), strict=True):
+            self._rows[symbol] += 1
+            self._files[symbol].add(session if self._grain == "day" else session.year)
+            self._changed.add(session)
+
+    def done(self, batch: Batch, receipt: Receipt) -> None:
+        """A batch that succeeded."""
+        self._states.update(receipt.cells)
+        self._sources.update(receipt.sources)
+        self._totals.update(
+            {
+                name: getattr(receipt, name)
+                for name in ("calls", "retries", "bytes", "files_written", "files_unchanged", "rows_landed")
+            }
+        )
+        self._batches.append({**receipt.to_json(), "batch": batch.label, "state": "success"})
+
+    def failed(self, batch: Batch, reason: str) -> None:
+        """A batch that did not."""
+        self._failures.update(dict.fromkeys(batch.symbols, reason))
+        self._totals["failed_cells"] += batch.cells
+        self._batches.append({"batch_id": batch.id, "batch": batch.label, "state": "failed", "error": reason})
+
+    def document(
+        self,
+        job: Job,
+        batches: Sequence[Batch],
+        refused: Mapping[str, Verdict],
+        checked: Mapping[str, Any] | None,
+        loaded: Mapping[str, Any] | None,
+        summary: Mapping[str, Any],
+        now: datetime,
+    ) -> dict[str, Any]:
+        """The report. Times are UTC; ``duration_seconds`` runs from the start of the run to now."""
+        symbols = list(dict.fromkeys(symbol for batch in batches for symbol in batch.symbols))
+        failures = [{"symbol": symbol, "reason": reason} for symbol, reason in self._failures.items()]
+        seconds = (now - job.run.started).total_seconds()
+        planned = sum(batch.cells for batch in batches)
+        return {
+            "run_id": job.run.run_id,
+            "dag_id": job.run.dag_id,
+            "clear_number": job.run.clear_number,
+            "provider": job.source,
+            "dataset": job.feed.dataset,
+            "date_range": {"from": summary.get("from"), "to": summary.get("to")},
+            "total_batches": len(batches),
+            "total_tickers": len(symbols),
+            "symbols_processed": len(symbols),
+            "successful_tickers": len(symbols) - len(failures),
+            "failed_tickers": len(failures),
+            "failed_tickers_list": [failure["symbol"] for failure in failures],
+            "failures": failures,
+            "batch_results": self._batches,
+            "cells_planned": planned,
+            "cells": dict(self._states),
+            "files_written": self._totals["files_written"],
+            "files_unchanged": self._totals["files_unchanged"],
+            "rows_landed": self._totals["rows_landed"],
+            "rows_written": sum(self._rows.values()),
+            "rows_quarantined": self._totals["quarantined"],
+            "rows_loaded": (loaded or {}).get("rows", 0),
+            "rows_changed": (loaded or {}).get("changed", 0),
+            "refused": [verdict.to_json() for verdict in refused.values()],
+            "warned": list((checked or {}).get("warned", ())),
+            "sessions_changed": sorted(session.isoformat() for session in self._changed),
+            "api_calls": self._totals["calls"],
+            "retries": self._totals["retries"],
+            "bytes": self._totals["bytes"],
+            "sources": sorted(self._sources),
+            "errors": sorted(set(self._failures.values())),
+            "red": self._red(job, planned, refused, checked, loaded),
+            "start_time": job.run.started.isoformat(),
+            "end_time": now.isoformat(),
+            "duration_seconds": round(seconds, 3),
+            "rows_per_second": round(self._totals["rows_landed"] / seconds, 1) if seconds > 0 else 0.0,
+            "results": [self._result(symbol) for symbol in symbols],
+        }
+
+    def _result(self, symbol: str) -> dict[str, Any]:
+        errors = [self._failures[symbol]] if symbol in self._failures else []
+        return {"symbol": symbol, "files_written": len(self._files[symbol]), "rows_written": self._rows[symbol], "errors": errors}
+
+    def _red(
+        self,
+        job: Job,
+        planned: int,
+        refused: Mapping[str, Verdict],
+        checked: Mapping[str, Any] | None,
+        loaded: Mapping[str, Any] | None,
+    ) -> list[str]:
+        """Why the run is red, a sentence each; none when it is not."""
+        red = [f"batch {b['batch']} failed: {b['error']}" for b in self._batches if b["state"] == "failed"]
+        if red and self._totals["failed_cells"] / planned <= job.params.max_missing_ratio:
+            red = []
+        if any(batch["state"] == "success" for batch in self._batches) and (checked is None or loaded is None):
+            red.append("what landed was not loaded: see the logs of `check` and `load`")
+        return [*red, *(f"session {v.partition} was refused: {'; '.join(v.reasons)}" for v in refused.values())]
+
+
+def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:
+    """Write the report at ``logs/ingest/date=.../run-{unix}.json``; its key.
+
+    The moment is the run's start, UTC. Two runs that started in the same second (two feeds of one schedule) take the next free one.
+
+    :raises LakeError: if the object store fails.
+    """
+    body = json.dumps(document, indent=1).encode()
+    started = int(run.started.timestamp())
+    for second in range(started, started + 60):
+        key = f"logs/ingest/date={datetime.fromtimestamp(started, UTC):%Y-%m-%d}/run-{second}.json"
+        standing = lake.get(key)
+        if standing is None and lake.put_new(key, body):
+            return key
+        if standing is not None and _same_run(standing.body, document):
+            lake.update(key, lambda _: body)
+            return key
+    raise LakeError(f"no free key for the report of {run.run_id} next to {key}")
+
+
+def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:
+    found = json.loads(body)
+    return all(found.get(name) == document[name] for name in ("dag_id", "run_id", "clear_number"))
+
+
+def write_flag(lake: Lake, report: str, document: Mapping[str, Any]) -> str:
+    """Write the completion flag beside the report; its key. Only a run that is not red has one."""
+    key = report.removesuffix(".json") + ".flag"
+    body = json.dumps({name: document[name] for name in ("run_id", "dag_id", "date_range", "rows_loaded", "end_time")}).encode()
+    lake.update(key, lambda standing: None if standing == body else body, new=True)
+    return key

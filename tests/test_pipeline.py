@@ -1,0 +1,271 @@
+"""A run without Airflow, everything else real: HTTP server, lake in files, Great Expectations, DuckDB."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from include.local.sample_api import SampleApi
+from market_data import calendar, pipeline
+from market_data.errors import ServerError
+from market_data.feeds import load_feeds
+from market_data.hooks.base import ProviderConfig
+from market_data.hooks.polygon import PolygonHook
+from market_data.lake.layout import Layout
+from market_data.lake.manifest import read_coverage
+from market_data.lake.store import Lake
+from market_data.params import RunParams, Wanted
+from market_data.types import RunInfo, State
+from market_data.universe import members
+from market_data.warehouse import WarehouseConnection, open_warehouse
+
+FAST = {"plan": "sample", "calls_per_minute_per_slot": 60_000, "limits": [{"calls": 2, "seconds": 0.001}]}
+FIRST, LAST = date(2013, 1, 2), date(2013, 1, 9)
+WEEK = calendar.sessions(FIRST, LAST + timedelta(days=1))
+SYMBOLS = members("sp500_etf")[:60]
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with SampleApi() as api:
+        yield api
+
+
+@pytest.fixture
+def api(server):
+    server.faults.clear()
+    server.edits.clear_changes()
+    server.edits.clear_hidden()
+    server.log.clear()
+    return server
+
+
+class World:
+    """A lake, a warehouse and a provider, and runs against them."""
+
+    def __init__(self, api, folder):
+        self.api, self.folder = api, folder
+        self.feed = next(feed for feed in load_feeds() if feed.provider == "polygon")
+        self.lake = Lake.open(f"file://{folder}/lake")
+        self.now = NOW
+
+    def hook(self):
+        hook = PolygonHook(config=ProviderConfig("polygon_default", self.api.url, password="sample", extra=FAST))
+        hook.connect()
+        hook._transport.sleep = lambda seconds: None
+        return hook
+
+    def warehouse(self):
+        return open_warehouse(WarehouseConnection("duckdb", extra={"path": f"{self.folder}/warehouse.duckdb"}))
+
+    def job(self, run_id="r1", clear_number=0, run_type="manual", **params):
+        run = RunInfo(self.feed.dag_id, run_id, run_type, clear_number, self.now)
+        return pipeline.Job(self.feed, replace(RunParams("sp500_etf"), **params), run, self.lake, Layout(), "polygon")
+
+    def run(self, job=None, sessions=WEEK, symbols=SYMBOLS, lookback=()):
+        """plan, fetch, check, load, publish; a batch that fails is left out, as Airflow does."""
+        job = job or self.job()
+        self.now += timedelta(hours=1)
+        with self.hook() as hook:
+            planned = pipeline.plan_run(job, hook, Wanted(tuple(sessions), tuple(lookback)), symbols, self.now)
+            batches, receipts, errors = list(planned.plan.batches), [], {}
+            for batch in batches:
+                try:
+                    receipts.append(pipeline.fetch_batch(job, hook, batch, lambda: self.now))
+                except ServerError as error:
+                    errors[batch.id] = str(error)
+        if not batches:
+            return planned, None
+        checked = loaded = None
+        if receipts:
+            with self.warehouse() as warehouse:
+                checked = json.loads(json.dumps(pipeline.check_run(job, batches, receipts, warehouse)))
+                loaded = pipeline.load_run(job, checked, warehouse)
+        published = pipeline.publish_run(job, batches, receipts, errors, checked, loaded, planned.summary, self.now)
+        return planned, {**published, **json.loads(self.lake.get(published["report"]).body), "key": published["report"]}
+
+    def query(self, sql):
+        with self.warehouse() as warehouse:
+            return warehouse.query(sql).to_pylist()
+
+    def objects(self):
+        return {key: self.lake.get(key).body for key, _ in self.lake.list("")}
+
+
+@pytest.fixture
+def world(api, tmp_path):
+    return World(api, tmp_path)
+
+
+def test_everything_asked_is_landed_checked_loaded_and_recorded(world):
+    planned, report = world.run()
+    assert planned.plan.calls == len(world.api.calls) == len(WEEK)
+    assert report["red"] == []
+    assert report["rows_landed"] == report["rows_loaded"] == report["rows_changed"] == len(WEEK) * len(SYMBOLS)
+    assert report["api_calls"] == len(WEEK)
+    assert report["successful_tickers"] == report["total_tickers"] == len(SYMBOLS)
+    assert {r["files_written"] for r in report["results"]} == {len(WEEK)}
+    coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
+    assert Counter(coverage.table["state"].to_pylist()) == {"have": len(WEEK) * len(SYMBOLS)}
+    files = [key for key, _ in world.lake.list("raw")]
+    assert "raw/prices/provider=polygon/symbol=AAPL/year=2013/month=01/AAPL-2013-01-02.parquet" in files
+    assert len(files) == len(WEEK) * len(SYMBOLS)
+    (apple,) = world.query("SELECT close_px FROM silver_prices WHERE symbol = 'AAPL' AND bar_time = TIMESTAMP '2013-01-02'")
+    assert float(apple["close_px"]) == 549.03
+    assert world.lake.get(report["key"].removesuffix("json") + "flag") is not None
+
+
+def test_running_again_asks_nothing_and_writes_nothing(world):
+    world.run()
+    before = world.objects()
+    world.api.log.clear()
+    planned, report = world.run(world.job("r2"))
+    assert planned.plan.batches == ()
+    assert planned.covered == len(WEEK) * len(SYMBOLS)
+    assert report is None
+    assert world.api.calls == []
+    assert world.objects() == before
+
+
+def test_only_holes_are_asked(world):
+    world.run(sessions=WEEK[:2])
+    world.run(world.job("r2"), sessions=WEEK[2:4], symbols=SYMBOLS[:1])
+    world.api.log.clear()
+    planned, _ = world.run(world.job("r3"))
+    assert planned.plan.cells == len(WEEK) * len(SYMBOLS) - 2 * len(SYMBOLS) - 2
+    assert [call.date for call in world.api.calls] == [s.isoformat() for s in WEEK[2:]]
+
+
+def test_a_cleared_run_brings_the_corrected_value_and_leaves_equal_ones_alone(world):
+    world.run()
+    prices = {k: v for k, v in world.objects().items() if k.startswith("raw/")}
+    world.api.alter("AAPL", WEEK[1], multiply=1.01)
+    world.api.log.clear()
+    planned, report = world.run(world.job(clear_number=1))
+    assert planned.plan.calls == len(world.api.calls) == len(WEEK)
+    assert (report["rows_written"], report["rows_changed"], report["files_unchanged"]) == (1, 1, len(WEEK) * len(SYMBOLS) - 1)
+    assert report["sessions_changed"] == [WEEK[1].isoformat()]
+    after = {k: v for k, v in world.objects().items() if k.startswith("raw/")}
+    assert [k for k in prices if prices[k] != after[k]] == [
+        f"raw/prices/provider=polygon/symbol=AAPL/year=2013/month=01/AAPL-{WEEK[1]}.parquet"
+    ]
+    where = f"WHERE symbol = 'AAPL' AND bar_time = TIMESTAMP '{WEEK[1]}'"
+    versions = [float(r["close_px"]) for r in world.query(f"SELECT close_px FROM bronze_prices {where} ORDER BY ingest_ts")]
+    (current,) = world.query(f"SELECT close_px FROM silver_prices {where}")
+    assert len(versions) == 2
+    assert float(current["close_px"]) == versions[1] != versions[0]
+    assert world.query("SELECT COUNT(*) AS n FROM silver_prices")[0]["n"] == len(WEEK) * len(SYMBOLS)
+
+
+def test_force_asks_the_runs_own_sessions_and_no_lookback_again(world):
+    world.run()
+    world.api.log.clear()
+    planned, _ = world.run(world.job("r2", force=True), sessions=WEEK[4:], lookback=WEEK[:4])
+    assert [call.date for call in world.api.calls] == [WEEK[4].isoformat(), WEEK[5].isoformat()]
+    assert planned.plan.cells == 2 * len(SYMBOLS)
+
+
+def test_doubtful_sessions_are_refused_and_the_rest_is_loaded(world):
+    world.api.hide(WEEK[2], fraction=0.4)
+    world.api.alter(None, WEEK[4], multiply=10)
+    _, report = world.run()
+    assert [verdict["partition"] for verdict in report["refused"]] == [WEEK[2].isoformat(), WEEK[4].isoformat()]
+    assert len(report["red"]) == 2
+    assert "row count" in report["red"][0]
+    assert "price" in report["red"][1] or "jump" in report["red"][1]
+    loaded = {r["d"] for r in world.query("SELECT DISTINCT CAST(bar_time AS DATE) AS d FROM silver_prices")}
+    assert loaded == set(WEEK) - {WEEK[2], WEEK[4]}
+    coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
+    assert {coverage.state(s, WEEK[2]) for s in SYMBOLS} == {State.REFUSED}
+    assert {coverage.state(s, WEEK[3]) for s in SYMBOLS} == {State.HAVE}
+    assert world.lake.get(report["key"].removesuffix("json") + "flag") is None
+
+
+def test_refused_sessions_are_loaded_once_they_are_right_and_cleared(world):
+    world.api.alter(None, WEEK[4], multiply=10)
+    world.run()
+    world.api.edits.clear_changes()
+    _, report = world.run(world.job(clear_number=1))
+    assert report["red"] == []
+    assert world.query("SELECT COUNT(*) AS n FROM silver_prices")[0]["n"] == len(WEEK) * len(SYMBOLS)
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[4]) is State.HAVE
+
+
+def test_bad_rows_are_set_aside_with_their_reasons_and_the_others_land(world):
+    world.api.alter("AAPL", WEEK[0], open=None)
+    world.api.alter("ADBE", WEEK[0], high=1.0)
+    _, report = world.run()
+    assert report["rows_quarantined"] == 2
+    assert report["rows_loaded"] == len(WEEK) * len(SYMBOLS) - 2
+    assert report["red"] == []
+    from market_data.lake import tables
+
+    (key,) = [key for key, _ in world.lake.list("quarantine")]
+    assert key.startswith(f"quarantine/ohlcv-1d/provider=polygon/date={WEEK[0]}/b000-")
+    rows = {row["symbol"]: row for row in tables.decode(world.lake.get(key).body, key).to_pylist()}
+    assert set(rows) == {"AAPL", "ADBE"}
+    assert "open" in rows["AAPL"]["reasons"]
+    assert "high" in rows["ADBE"]["reasons"]
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[0]) is State.QUARANTINED
+
+
+def test_a_failed_batch_is_named_and_repaired_alone(world):
+    world.api.fault("server_error", match=f"stocks/{WEEK[2]}", times=None)
+    job = world.job()
+    _, report = world.run(job)
+    assert report["batch_results"][1]["state"] == "failed"
+    assert len(report["red"]) == 1
+    assert "Internal Server Error" in report["red"][0]
+    assert {f["symbol"] for f in report["failures"]} == set(SYMBOLS)
+    coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
+    assert coverage.state("AAPL", WEEK[2]) is None
+    assert coverage.state("AAPL", WEEK[0]) is State.HAVE
+    world.api.faults.clear()
+    world.api.log.clear()
+    _, report = world.run(world.job("r2"))
+    assert report["red"] == []
+    assert [call.date for call in world.api.calls] == [WEEK[2].isoformat(), WEEK[3].isoformat()]
+
+
+def test_a_later_try_of_the_same_attempt_repeats_no_finished_call(world):
+    job = world.job()
+    with world.hook() as hook:
+        (batch, *_) = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS, NOW).plan.batches
+        world.api.fault("server_error", match=f"stocks/{WEEK[1]}", times=None)
+        with pytest.raises(ServerError):
+            pipeline.fetch_batch(job, hook, batch, lambda: NOW)
+        world.api.faults.clear()
+        world.api.log.clear()
+        receipt = pipeline.fetch_batch(job, hook, batch, lambda: NOW)
+        assert [call.date for call in world.api.calls] == [WEEK[1].isoformat()]
+        assert (receipt.requests_resumed, receipt.rows_landed) == (1, 2 * len(SYMBOLS))
+        cleared = pipeline.fetch_batch(replace(job, run=replace(job.run, clear_number=1)), hook, batch, lambda: NOW)
+        assert (cleared.requests_resumed, cleared.files_written) == (0, 0)
+
+
+def test_what_the_provider_has_not_is_empty_with_a_reason_and_not_asked_again(world):
+    symbols = (*SYMBOLS, "NOSUCH")
+    world.run(symbols=symbols)
+    coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
+    assert coverage.state("NOSUCH", WEEK[0]) is State.EMPTY
+    assert world.run(world.job("r2"), symbols=symbols)[0].plan.batches == ()
+
+
+def test_a_young_empty_cell_is_pending_and_asked_again_by_scheduled_runs_only(world):
+    world.now = calendar.session_close(WEEK[-1]) + timedelta(hours=3)
+    symbols = (*SYMBOLS, "NOSUCH")
+    world.run(symbols=symbols)
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("NOSUCH", WEEK[-1]) is State.PENDING
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("NOSUCH", WEEK[0]) is State.EMPTY
+    assert world.run(world.job("r2"), symbols=symbols)[0].plan.cells == 0
+    assert world.run(world.job("r3", run_type="scheduled"), symbols=symbols)[0].plan.cells == 3
+
+
+def test_one_symbol_over_a_long_range_is_one_call(world):
+    sessions = calendar.sessions(date(2003, 1, 2), date(2013, 1, 2))
+    planned, report = world.run(symbols=("IBM",), sessions=sessions)
+    assert planned.plan.calls == len(world.api.calls) == 1
+    assert report["rows_loaded"] == len(sessions)
+    assert report["red"] == []
