@@ -1,0 +1,190 @@
+"""What a warehouse does, whatever the engine.
+
+An engine (a subclass) supplies a session, a way to run one statement and a way to stage Arrow rows; the order of statements, their
+text and what makes a load safe are here. A load is one transaction::
+
+    audit row there already? -> stage -> count what is staged -> versions into bronze -> merge into silver -> audit row -> commit
+
+so a retry after a lost acknowledgement finds the audit row and does nothing, and after any failure nothing of the load is there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any, ClassVar, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from market_data.datasets.base import Dataset
+from market_data.errors import ConfigError, WarehouseError
+from market_data.warehouse import sql
+from market_data.warehouse.schema import LOAD_ID, Table, table
+from market_data.warehouse.wire import naive_utc, to_wire
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load did.
+
+    :param rows_in: rows given.
+    :param rows_changed: bars of silver that are new or have other values now.
+    :param already: the load had been committed before; the counts are those of then.
+    """
+
+    rows_in: int
+    rows_changed: int
+    already: bool = False
+
+
+class Warehouse(ABC):
+    """Bronze, silver and gold tables in one database. A context manager; leaving it closes the connection.
+
+    Every method raises ``WarehouseError`` when the engine fails; ``retriable`` says whether the same call may work later, and the
+    message names the kind of statement, never the data.
+    """
+
+    dialect: ClassVar[sql.Dialect]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def migrate(self) -> list[str]:
+        """Bring tables and views to this version; idempotent.
+
+        :returns: the migrations applied now, in order, e.g. ``0003_silver_prices``.
+        """
+        applied: list[str] = []
+        with self._transaction():
+            if not self._scalar("look for schema_version", self.dialect.table_exists, ["schema_version"]):
+                self._execute("create schema_version", sql.CREATE_SCHEMA_VERSION.statement(self.dialect))
+            known = set(self._fetch("read schema_version", sql.SELECT_VERSIONS)["version"].to_pylist())
+            for migration in sql.migrations(self.dialect):
+                if migration.version not in known:
+                    self._execute(f"migration {migration}", migration.statement(self.dialect))
+                    now = naive_utc(datetime.now(UTC))
+                    self._execute("insert schema_version", sql.INSERT_VERSION, [migration.version, migration.name, now])
+                    applied.append(str(migration))
+        return applied
+
+    def load(self, dataset: Dataset, rows: pa.Table, load_id: str) -> Loaded:
+        """Load ``rows`` in one transaction: all of them or nothing.
+
+        Values equal to what stands change nothing; other values replace them unless their ``ingest_ts`` is older; bronze keeps
+        every version.
+
+        :param rows: has the columns of ``dataset.schema``; each key once.
+        :param load_id: names this load, 1 to 64 characters. A second load of the same id does nothing.
+        :raises DataError: the rows do not fit the tables; raised before the database is touched.
+        """
+        target = table(dataset.table)
+        if not 1 <= len(load_id) <= LOAD_ID.length:
+            raise ConfigError(f"load_id has {len(load_id)} characters; 1 to {LOAD_ID.length} are allowed")
+        now = datetime.now(UTC)
+        wire = to_wire(target, rows, load_id=load_id, loaded_at=now)
+        with self._transaction():
+            audit = self._fetch("read audit row", sql.SELECT_AUDIT, [load_id]).to_pylist()
+            if audit:
+                return Loaded(int(audit[0]["rows_in"]), int(audit[0]["rows_changed"]), already=True)
+            changed = self._merge(target, wire)
+            self._execute("insert audit row", sql.INSERT_AUDIT, [load_id, target.silver, wire.num_rows, changed, naive_utc(now)])
+        return Loaded(wire.num_rows, changed)
+
+    def _merge(self, target: Table, wire: pa.Table) -> int:
+        self._stage(target, wire)
+        staged = self._scalar("count staged rows", sql.count_stage(target))
+        if staged != wire.num_rows:
+            raise WarehouseError(f"staged {staged} of {wire.num_rows} rows; the load was rolled back", retriable=True)
+        self._execute(f"insert into {target.bronze}", sql.insert_versions(target))
+        return self._execute(f"merge into {target.silver}", sql.merge(target))
+
+    def query(self, statement: str, params: Sequence[Any] = ()) -> pa.Table:
+        """The result of one SELECT. Reads only.
+
+        :param statement: with ``?`` for each of ``params``, on every engine.
+        """
+        with self._session(write=False):
+            return self._fetch("query", statement, params)
+
+    def previous_bars(
+        self, dataset: Dataset, provider: str, before: date, sessions: int, symbols: Sequence[str] | None = None
+    ) -> pa.Table:
+        """The bars of the last ``sessions`` sessions before ``before`` that silver has for ``provider``.
+
+        :param dataset: of daily bars.
+        :param before: session date, exclusive.
+        :param sessions: at least 1. Counted over all symbols: a symbol without a bar in them has no row.
+        :param symbols: only these; None for all.
+        :returns: symbol (string), session (date32), close, volume (float64; volume nullable), by symbol and session.
+        :raises ConfigError: the dataset is not of daily bars, or ``sessions`` is below 1.
+        """
+        if dataset.timeframe != "1d" or sessions < 1:
+            raise ConfigError(f"previous_bars: timeframe {dataset.timeframe!r}, sessions {sessions}; allowed: '1d', at least 1")
+        name, end = table(dataset.table).silver, datetime.combine(before, time())
+        with self._session(write=False):
+            start = self._scalar(
+                "find previous sessions", sql.first_of_previous(name, sessions), [dataset.timeframe, provider, end]
+            )
+            bars = self._fetch("read previous bars", sql.previous_bars(name), [dataset.timeframe, provider, start or end, end])
+        found = pa.table(
+            {
+                "symbol": bars["symbol"].cast(pa.string()),
+                "session": bars["bar_time"].cast(pa.date32()),
+                "close": bars["close_px"].cast(pa.float64()),
+                "volume": bars["volume"].cast(pa.float64()),
+            }
+        )
+        return found if symbols is None else found.filter(pc.is_in(found["symbol"], pa.array(symbols, pa.string())))
+
+    def close(self) -> None:  # noqa: B027  an engine without a lasting connection has nothing to do
+        """Give up the connection, if there is one. May be called twice."""
+
+    # What an engine supplies. Inside a session, statements run on one connection; every error comes out as WarehouseError.
+
+    @abstractmethod
+    def _session(self, *, write: bool) -> AbstractContextManager[None]:
+        """A connection for the statements inside, opened late; without ``write``, none of them can change anything."""
+
+    @abstractmethod
+    def _execute(self, kind: str, statement: str, params: Sequence[Any] = ()) -> int:
+        """Run a statement with ``?`` binds; the number of rows it changed, for DML."""
+
+    @abstractmethod
+    def _fetch(self, kind: str, statement: str, params: Sequence[Any] = ()) -> pa.Table:
+        """The result of a SELECT with ``?`` binds, column names in lower case."""
+
+    @abstractmethod
+    def _stage(self, target: Table, wire: pa.Table) -> None:
+        """Put ``wire`` into the session's empty staging table of ``target``."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Start a transaction, where that takes a statement."""
+
+    @abstractmethod
+    def _commit(self) -> None: ...
+
+    @abstractmethod
+    def _rollback(self) -> None: ...
+
+    def _scalar(self, kind: str, statement: str, params: Sequence[Any] = ()) -> Any:
+        return self._fetch(kind, statement, params).column(0)[0].as_py()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._session(write=True):
+            self._begin()
+            try:
+                yield
+                self._commit()
+            except BaseException:
+                with suppress(WarehouseError):  # the first error is the one to tell; a dead session has rolled back by itself
+                    self._rollback()
+                raise

@@ -1,0 +1,157 @@
+"""DuckDB: one file on this machine's disk, one process at a time.
+
+DuckDB lets no other process open a file that one has open for writing, not even to read, and says so by an error. So each call
+holds a lock on ``<path>.lock`` from before it opens the file until after it has closed it, and others wait their turn for it.
+Processes on several machines cannot share the file: there the warehouse belongs on a server.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from market_data.errors import ConfigError, WarehouseError
+from market_data.warehouse import WarehouseConnection, sql
+from market_data.warehouse.base import Warehouse
+from market_data.warehouse.schema import Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+LOCK_TIMEOUT = 300.0
+POLL_SECONDS = 0.05
+# no downloads, and no Python variable of the caller's taken for a table
+CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "python_enable_replacements": "false"}
+
+
+class DuckDBWarehouse(Warehouse):
+    """A DuckDB file.
+
+    :param connection: ``extra``: ``path``, absolute (its folder is made); ``lock_timeout``, seconds to wait for the file, 300.
+    :raises ConfigError: if one of these is missing or wrong.
+    """
+
+    dialect = sql.DUCKDB
+
+    def __init__(self, connection: WarehouseConnection) -> None:
+        self.path = _path(connection)
+        self.lock_timeout = _lock_timeout(connection)
+        self._open: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def _session(self, *, write: bool) -> Iterator[None]:
+        import duckdb
+
+        with _locked(self.path, self.lock_timeout):
+            if not write and not self.path.exists():
+                raise WarehouseError(f"{self.path}: there is no warehouse yet; migrate it first", retriable=False)
+            with _errors("open"):
+                self._open = duckdb.connect(self.path, read_only=not write, config={**CONFIG})
+            try:
+                yield
+            finally:
+                self._open.close()
+                self._open = None
+
+    @property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._open is None:
+            raise WarehouseError("statement outside of a session", retriable=False)
+        return self._open
+
+    def _execute(self, kind: str, statement: str, params: Sequence[Any] = ()) -> int:
+        with _errors(kind):
+            row = self._connection.execute(statement, list(params)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _fetch(self, kind: str, statement: str, params: Sequence[Any] = ()) -> pa.Table:
+        with _errors(kind):
+            relation = self._connection.sql(statement, params=list(params))
+            if relation is None:
+                raise WarehouseError(f"duckdb: {kind} failed: the statement gives no rows; a SELECT is needed", retriable=False)
+            return relation.to_arrow_table()
+
+    def _stage(self, target: Table, wire: pa.Table) -> None:
+        self._execute(f"create {target.stage}", sql.create_stage(target, self.dialect))
+        with _errors(f"stage into {target.stage}"):
+            self._connection.register("wire", wire)
+        self._execute(f"stage into {target.stage}", f"INSERT INTO {target.stage} SELECT * FROM wire")  # noqa: S608  our own name
+
+    def _begin(self) -> None:
+        self._execute("begin", "BEGIN TRANSACTION")
+
+    def _commit(self) -> None:
+        self._execute("commit", "COMMIT")
+
+    def _rollback(self) -> None:
+        self._execute("rollback", "ROLLBACK")
+
+
+def _path(connection: WarehouseConnection) -> Path:
+    value = connection.extra.get("path")
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        raise ConfigError(f"warehouse connection: extra.path is {value!r}; an absolute path of a DuckDB file is needed")
+    return Path(value)
+
+
+def _lock_timeout(connection: WarehouseConnection) -> float:
+    value = connection.extra.get("lock_timeout", LOCK_TIMEOUT)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ConfigError(f"warehouse connection: extra.lock_timeout is {value!r}; a number of seconds from 0 is needed")
+    return float(value)
+
+
+@contextmanager
+def _locked(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock file of ``path``; wait for it ``timeout`` seconds at most."""
+    deadline = time.monotonic() + timeout
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(f"{path.name}.lock").open("a")
+    except OSError as error:
+        raise ConfigError(f"warehouse connection: extra.path {path} cannot be used: {error.strerror}") from error
+    with file:
+        while not _try_lock(file.fileno()):
+            if time.monotonic() >= deadline:
+                raise WarehouseError(f"{path} was in use by another process for {timeout:g} seconds", retriable=True)
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a child forked meanwhile shares the open file: closing alone would leave it locked
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _errors(kind: str) -> Iterator[None]:
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise _translate(kind, error) from None  # its text can hold values of the rows
+
+
+def _translate(kind: str, error: duckdb.Error) -> WarehouseError:
+    """``error`` in our words. DuckDB's own are given only where they speak of files or of SQL, not of rows."""
+    import duckdb
+
+    telling = isinstance(error, duckdb.IOException | duckdb.CatalogException | duckdb.BinderException | duckdb.ParserException)
+    text = str(error).splitlines()[0] if telling else type(error).__name__
+    if isinstance(error, duckdb.CatalogException):
+        text += " Has the warehouse been migrated?"
+    again = isinstance(error, duckdb.OperationalError | duckdb.InterruptException) and "not a valid DuckDB" not in text
+    return WarehouseError(f"duckdb: {kind} failed: {text}", retriable=again)

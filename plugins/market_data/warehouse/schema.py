@@ -1,0 +1,137 @@
+"""The warehouse's tables: one list of columns each, from which all SQL and the Arrow form of a load are made.
+
+A table ``prices`` stands for three: ``bronze_prices`` (every version of a bar), ``silver_prices`` (the bar as it stands) and
+``stage_prices`` (the rows of one load, private to its session). All three have the same columns.
+
+**What a version is.** The lake keeps ``ingest_ts``, the moment a value was first seen, for as long as the value stands. So a
+version of a bar is its values *and* the moment they were first seen, and bronze's key is the bar's key with ``ingest_ts`` and
+``row_hash``: when a vendor goes from A to B and back to A, bronze holds A, B and A, which the values alone would not show.
+``row_hash`` is in the key because two answers may carry one ``ingest_ts``; then both are kept.
+
+**What stands.** A version replaces the bar in silver when its values differ and its ``ingest_ts`` is not older. Equal values change
+nothing, whatever their ``ingest_ts``, in bronze or in silver. An older version that comes late is kept in bronze alone.
+
+**Rules of the portable subset** (Oracle's are the strictest): moments are naive UTC, prices exact decimals, no empty string (Oracle
+takes it for null), no column named by a reserved word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from market_data.errors import ConfigError
+
+
+class Type(StrEnum):
+    """Column types; ``sql`` has each engine's word for them, ``wire`` the Arrow type."""
+
+    STRING = "string"  # non-empty, at most ``length`` characters
+    TIMESTAMP = "timestamp"  # naive UTC, microseconds
+    DECIMAL = "decimal"  # 20 digits, 8 of them after the point
+    INTEGER = "integer"  # 64 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a warehouse table.
+
+    :param source: the dataset's column it comes from; empty where the load makes it.
+    :param length: of a string, in characters.
+    """
+
+    name: str
+    type: Type
+    source: str = ""
+    length: int = 0
+    nullable: bool = False
+
+
+INGEST_TS = Column("ingest_ts", Type.TIMESTAMP, source="ingest_ts")
+ROW_HASH = Column("row_hash", Type.STRING, length=64)
+LOAD_ID = Column("load_id", Type.STRING, length=64)
+LOADED_AT = Column("loaded_at", Type.TIMESTAMP)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A bronze, a silver and a staging table with the same columns.
+
+    :param name: the dataset's ``table``.
+    :param key: identifies a row of silver.
+    :param values: what a restatement can change; ``row_hash`` is over these, in this order.
+    :param check: what the database itself insists on; every column in it as in all engines' SQL.
+    """
+
+    name: str
+    key: tuple[Column, ...]
+    values: tuple[Column, ...]
+    check: str
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (*self.key, *self.values, ROW_HASH, LOAD_ID, INGEST_TS, LOADED_AT)
+
+    @property
+    def version_key(self) -> tuple[Column, ...]:
+        """Identifies a row of bronze."""
+        return (*self.key, INGEST_TS, ROW_HASH)
+
+    @property
+    def bronze(self) -> str:
+        return f"bronze_{self.name}"
+
+    @property
+    def silver(self) -> str:
+        return f"silver_{self.name}"
+
+    @property
+    def stage(self) -> str:
+        return f"stage_{self.name}"
+
+
+PRICES = Table(
+    name="prices",
+    key=(
+        Column("symbol", Type.STRING, source="symbol", length=32),
+        Column("timeframe", Type.STRING, source="timeframe", length=8),
+        Column("provider", Type.STRING, source="provider", length=32),
+        Column("bar_time", Type.TIMESTAMP, source="bar_time"),
+    ),
+    values=(
+        Column("open_px", Type.DECIMAL, source="open"),
+        Column("high_px", Type.DECIMAL, source="high"),
+        Column("low_px", Type.DECIMAL, source="low"),
+        Column("close_px", Type.DECIMAL, source="close"),
+        Column("adj_close_px", Type.DECIMAL, source="adj_close", nullable=True),
+        Column("volume", Type.DECIMAL, source="volume", nullable=True),
+        Column("vwap", Type.DECIMAL, source="vwap", nullable=True),
+        Column("trade_count", Type.INTEGER, source="trade_count", nullable=True),
+    ),
+    check="high_px >= low_px AND low_px > 0 AND volume >= 0",
+)
+
+TABLES = {table.name: table for table in (PRICES,)}
+
+LOAD_AUDIT = (
+    LOAD_ID,
+    Column("table_name", Type.STRING, length=64),
+    Column("rows_in", Type.INTEGER),
+    Column("rows_changed", Type.INTEGER),
+    LOADED_AT,
+)
+SCHEMA_VERSION = (
+    Column("version", Type.INTEGER),
+    Column("name", Type.STRING, length=64),
+    Column("applied_at", Type.TIMESTAMP),
+)
+
+
+def table(name: str) -> Table:
+    """The tables called ``name``.
+
+    :raises ConfigError: if there are none; says which there are.
+    """
+    if name not in TABLES:
+        raise ConfigError(f"warehouse table is {name!r}; known tables: {', '.join(sorted(TABLES))}")
+    return TABLES[name]

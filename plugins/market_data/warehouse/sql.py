@@ -1,0 +1,222 @@
+"""All SQL of the warehouse, as text, the same for every engine.
+
+Only what Oracle 12c+, PostgreSQL 15+ and DuckDB 2 all take: rows without a change are filtered inside a MERGE's USING, no ``AS``
+before a table alias, parentheses around ON, windows spelled out, no trailing semicolon, binds only as ``?`` (which an engine turns
+into its own mark). What differs, a ``Dialect`` holds: words for types, and how to see whether a table exists.
+"""
+
+# ruff: noqa: S608  only names from ``schema`` and whole numbers enter the text; values are bound
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from market_data.warehouse.schema import LOAD_AUDIT, PRICES, SCHEMA_VERSION, Column, Table, Type
+
+MIGRATIONS = Path(__file__).resolve().parents[3] / "include" / "sql" / "migrations"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What differs between engines.
+
+    :param types: the engine's word for each type; ``{}`` is a string's length.
+    :param table_exists: a query with one bind, the table's name in lower case, that counts 1 or 0.
+    :param mark: the engine's mark for the n-th bind, from 1.
+    :param stage: the words before and after a staging table's definition.
+    :param stage_is_migrated: the staging table is made once, by a migration, and not by each session.
+    """
+
+    types: dict[Type, str]
+    table_exists: str
+    mark: Callable[[int], str]
+    stage: tuple[str, str]
+    stage_is_migrated: bool = False
+
+
+_INFORMATION_SCHEMA = (
+    "SELECT COUNT(*) AS tables FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = ?"
+)
+DUCKDB = Dialect(
+    types={Type.STRING: "VARCHAR({})", Type.TIMESTAMP: "TIMESTAMP", Type.DECIMAL: "DECIMAL(20,8)", Type.INTEGER: "BIGINT"},
+    table_exists=_INFORMATION_SCHEMA,
+    mark=lambda _: "?",
+    stage=("CREATE TEMPORARY TABLE", ""),
+)
+POSTGRES = Dialect(
+    types={Type.STRING: "VARCHAR({})", Type.TIMESTAMP: "TIMESTAMP(6)", Type.DECIMAL: "NUMERIC(20,8)", Type.INTEGER: "BIGINT"},
+    table_exists=_INFORMATION_SCHEMA,
+    mark=lambda _: "%s",
+    stage=("CREATE TEMPORARY TABLE IF NOT EXISTS", " ON COMMIT DELETE ROWS"),
+)
+ORACLE = Dialect(
+    types={
+        Type.STRING: "VARCHAR2({} CHAR)",
+        Type.TIMESTAMP: "TIMESTAMP(6)",
+        Type.DECIMAL: "NUMBER(20,8)",
+        Type.INTEGER: "NUMBER(19)",
+    },
+    table_exists="SELECT COUNT(*) AS tables FROM user_tables WHERE table_name = UPPER(?)",
+    mark=lambda n: f":{n}",
+    stage=("CREATE GLOBAL TEMPORARY TABLE", " ON COMMIT DELETE ROWS"),
+    stage_is_migrated=True,
+)
+DIALECTS = {"duckdb": DUCKDB, "postgres": POSTGRES, "oracle": ORACLE}
+
+
+def bound(sql: str, dialect: Dialect) -> str:
+    """``sql`` with each ``?`` outside of quotes replaced by the engine's mark."""
+    count = 0
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal count
+        if match[0] != "?":
+            return match[0]
+        count += 1
+        return dialect.mark(count)
+
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\?", replace, sql)
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------------------
+
+
+def create_table(name: str, columns: Iterable[Column], key: Iterable[Column], dialect: Dialect, check: str = "") -> str:
+    """A table with a primary key."""
+    lines = [
+        *_definitions(columns, dialect),
+        f"CONSTRAINT {name}_pk PRIMARY KEY ({_names(key)})",
+        *([f"CONSTRAINT {name}_ck CHECK ({check})"] if check else []),
+    ]
+    return f"CREATE TABLE {name} (\n  " + ",\n  ".join(lines) + "\n)"
+
+
+def create_stage(table: Table, dialect: Dialect) -> str:
+    """The staging table: no key and no check, since what is wrong with the rows shows when they are merged."""
+    before, after = dialect.stage
+    return f"{before} {table.stage} (\n  " + ",\n  ".join(_definitions(table.columns, dialect)) + f"\n){after}"
+
+
+def _definitions(columns: Iterable[Column], dialect: Dialect) -> list[str]:
+    return [f"{c.name} {dialect.types[c.type].format(c.length)}{'' if c.nullable else ' NOT NULL'}" for c in columns]
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One statement, applied once. One only, because Oracle commits at each: a crash leaves at most one of them unrecorded.
+
+    A migration that was released never changes. A new column is a new entry in ``schema`` *and* a new migration that adds it; the
+    tables made by the old ones are pinned by a test.
+    """
+
+    version: int
+    name: str
+    statement: Callable[[Dialect], str]
+
+    def __str__(self) -> str:
+        return f"{self.version:04d}_{self.name}"
+
+
+def _file(name: str) -> Callable[[Dialect], str]:
+    return lambda _: "\n".join(
+        line for line in (MIGRATIONS / f"{name}.sql").read_text("utf-8").strip().splitlines() if not line.startswith("--")
+    )
+
+
+CREATE_SCHEMA_VERSION = Migration(
+    0, "schema_version", lambda d: create_table("schema_version", SCHEMA_VERSION, SCHEMA_VERSION[:1], d)
+)
+
+_ALL = (
+    Migration(1, "load_audit", lambda d: create_table("load_audit", LOAD_AUDIT, LOAD_AUDIT[:1], d)),
+    Migration(2, "bronze_prices", lambda d: create_table(PRICES.bronze, PRICES.columns, PRICES.version_key, d, PRICES.check)),
+    Migration(3, "silver_prices", lambda d: create_table(PRICES.silver, PRICES.columns, PRICES.key, d, PRICES.check)),
+    Migration(4, "stage_prices", lambda d: create_stage(PRICES, d)),
+    Migration(5, "gold_price_features", _file("0005_gold_price_features")),
+)
+
+
+def migrations(dialect: Dialect) -> list[Migration]:
+    """The migrations of an engine, in order."""
+    return [m for m in _ALL if dialect.stage_is_migrated or not m.name.startswith("stage_")]
+
+
+SELECT_VERSIONS = "SELECT version FROM schema_version"
+INSERT_VERSION = "INSERT INTO schema_version (version, name, applied_at) VALUES (?, ?, ?)"
+
+# --- a load ---------------------------------------------------------------------------------------------------------------------
+
+SELECT_AUDIT = "SELECT rows_in, rows_changed FROM load_audit WHERE load_id = ?"
+INSERT_AUDIT = "INSERT INTO load_audit (load_id, table_name, rows_in, rows_changed, loaded_at) VALUES (?, ?, ?, ?, ?)"
+
+
+def count_stage(table: Table) -> str:
+    """How many rows are staged."""
+    return f"SELECT COUNT(*) AS staged FROM {table.stage}"
+
+
+def insert_versions(table: Table) -> str:
+    """From stage into bronze: what differs from what stands and was not seen before. Runs before the merge."""
+    return (
+        f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
+        f"SELECT {_names(table.columns, 's.')}\n"
+        f"  FROM {table.stage} s\n"
+        f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
+        f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)})\n"
+        f" WHERE {_differs(table)} AND b.row_hash IS NULL"
+    )
+
+
+def merge(table: Table) -> str:
+    """From stage into silver: what differs from what stands and is not older. Its row count is that of the changes."""
+    key = {column.name for column in table.key}
+    changeable = [column.name for column in table.columns if column.name not in key]
+    return (
+        f"MERGE INTO {table.silver} t\n"
+        f"USING (SELECT {_names(table.columns, 's.')}\n"
+        f"         FROM {table.stage} s\n"
+        f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
+        f"        WHERE {_differs(table)} AND (p.ingest_ts IS NULL OR p.ingest_ts <= s.ingest_ts)) s\n"
+        f"   ON ({_equal('t', 's', table.key)})\n"
+        f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
+        f" WHEN NOT MATCHED THEN INSERT ({_names(table.columns)})\n"
+        f"      VALUES ({_names(table.columns, 's.')})"
+    )
+
+
+def _differs(table: Table) -> str:
+    return f"(p.{table.key[0].name} IS NULL OR p.row_hash <> s.row_hash)"
+
+
+# --- reading --------------------------------------------------------------------------------------------------------------------
+
+
+def first_of_previous(silver: str, sessions: int) -> str:
+    """The earliest bar_time of the last ``sessions`` distinct ones before a moment; binds: timeframe, provider, moment."""
+    return (
+        "SELECT MIN(d.bar_time) AS first_bar_time\n"
+        f"  FROM (SELECT DISTINCT bar_time FROM {silver}\n"
+        "         WHERE timeframe = ? AND provider = ? AND bar_time < ?\n"
+        f"         ORDER BY bar_time DESC FETCH FIRST {sessions:d} ROWS ONLY) d"
+    )
+
+
+def previous_bars(silver: str) -> str:
+    """Bars between two moments, the second exclusive; binds: timeframe, provider, the moments."""
+    return (
+        "SELECT symbol, bar_time, close_px, volume\n"
+        f"  FROM {silver}\n"
+        " WHERE timeframe = ? AND provider = ? AND bar_time >= ? AND bar_time < ?\n"
+        " ORDER BY symbol, bar_time"
+    )
+
+
+def _names(columns: Iterable[Column], prefix: str = "") -> str:
+    return ", ".join(f"{prefix}{column.name}" for column in columns)
+
+
+def _equal(left: str, right: str, columns: Iterable[Column]) -> str:
+    return " AND ".join(f"{left}.{column.name} = {right}.{column.name}" for column in columns)

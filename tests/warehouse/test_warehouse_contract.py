@@ -1,0 +1,511 @@
+"""What every engine must do. Runs once for each engine in ``conftest.CONNECTIONS``."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from warehouse_rows import FIRST, SEEN, bar, bars, later, midnight, naive, table
+
+from market_data.datasets.bars import OHLCV_1D
+from market_data.errors import ConfigError, DataError, WarehouseError
+from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.warehouse.base import Loaded, Warehouse
+from market_data.warehouse.schema import PRICES
+
+OHLCV_1M = dataclasses.replace(OHLCV_1D, name="ohlcv-1m", timeframe="1m")
+COLUMNS, KEY = ", ".join(c.name for c in PRICES.columns), ", ".join(c.name for c in PRICES.key)
+SILVER = f"SELECT {COLUMNS} FROM silver_prices ORDER BY {KEY}"
+BRONZE = f"SELECT {COLUMNS} FROM bronze_prices ORDER BY {KEY}, ingest_ts, row_hash"
+AUDIT = "SELECT load_id, table_name, rows_in, rows_changed FROM load_audit ORDER BY load_id"
+
+
+def count(warehouse: Warehouse, name: str) -> int:
+    return warehouse.query(f"SELECT COUNT(*) AS n FROM {name}")["n"][0].as_py()
+
+
+def closes(warehouse: Warehouse, layer: str, symbol: str = "AAPL") -> list[float]:
+    """Closes of a symbol, oldest version first."""
+    found = warehouse.query(f"SELECT close_px FROM {layer}_prices WHERE symbol = ? ORDER BY bar_time, ingest_ts", [symbol])
+    return [float(value) for value in found["close_px"].to_pylist()]
+
+
+def everything(warehouse: Warehouse) -> list[list[dict[str, Any]]]:
+    return [warehouse.query(statement).to_pylist() for statement in (SILVER, BRONZE, AUDIT)]
+
+
+# --- migrations -----------------------------------------------------------------------------------------------------------------
+
+
+def test_migrations_are_applied_once(connection: WarehouseConnection) -> None:
+    with open_warehouse(connection) as warehouse:
+        first = warehouse.migrate()
+        assert {"0002_bronze_prices", "0003_silver_prices", "0005_gold_price_features"} <= set(first)
+        assert first == sorted(first)
+        assert warehouse.migrate() == []
+    with open_warehouse(connection) as warehouse:
+        assert warehouse.migrate() == []
+        versions = warehouse.query("SELECT version, name FROM schema_version ORDER BY version").to_pylist()
+    assert [f"{int(v['version']):04d}_{v['name']}" for v in versions] == first
+
+
+def test_a_failed_migration_is_repeated(connection: WarehouseConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_warehouse(connection) as warehouse:
+        run = type(warehouse)._execute
+
+        def fail_at_gold(self: Warehouse, kind: str, *rest: Any) -> int:
+            if "gold" in kind:
+                raise WarehouseError("cut")
+            return run(self, kind, *rest)
+
+        monkeypatch.setattr(type(warehouse), "_execute", fail_at_gold)
+        with pytest.raises(WarehouseError, match="cut"):
+            warehouse.migrate()
+        monkeypatch.undo()
+        assert "0005_gold_price_features" in warehouse.migrate()
+        assert warehouse.load(OHLCV_1D, bars("AAPL", 3), "one") == Loaded(3, 3)
+
+
+def test_a_load_before_migrating_says_so(connection: WarehouseConnection) -> None:
+    with open_warehouse(connection) as warehouse, pytest.raises(WarehouseError, match="migrated") as caught:
+        warehouse.load(OHLCV_1D, bars("AAPL", 1), "one")
+    assert not caught.value.retriable
+
+
+# --- loads ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_load_lands_in_silver_and_bronze(warehouse: Warehouse) -> None:
+    before = naive(datetime.now(UTC))
+    row = bar(open=10.5, high=11.0, low=10.25, close=10.75, adj_close=5.125, volume=12.5, vwap=10.6, trade_count=7)
+    assert warehouse.load(OHLCV_1D, table(row), "one") == Loaded(rows_in=1, rows_changed=1, already=False)
+    silver = warehouse.query(SILVER).to_pylist()
+    assert silver == warehouse.query(BRONZE).to_pylist()
+    loaded_at, row_hash = silver[0].pop("loaded_at"), silver[0].pop("row_hash")
+    assert before <= loaded_at <= naive(datetime.now(UTC))
+    assert len(row_hash) == 64
+    prices = {"open_px": Decimal("10.5"), "high_px": Decimal(11), "low_px": Decimal("10.25"), "close_px": Decimal("10.75")}
+    optional = {"adj_close_px": Decimal("5.125"), "volume": Decimal("12.5"), "vwap": Decimal("10.6"), "trade_count": 7}
+    key = {"symbol": "AAPL", "timeframe": "1d", "provider": "polygon", "bar_time": naive(FIRST)}
+    assert silver[0] == key | prices | optional | {"load_id": "one", "ingest_ts": naive(SEEN)}
+
+
+def test_a_load_id_is_loaded_once(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 5), "one")
+    before = everything(warehouse)
+    assert warehouse.load(OHLCV_1D, bars("AAPL", 5), "one") == Loaded(5, 5, already=True)
+    assert warehouse.load(OHLCV_1D, bars("MSFT", 9), "one") == Loaded(5, 5, already=True)
+    assert everything(warehouse) == before
+
+
+def test_the_same_rows_again_change_nothing(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 5), "one")
+    silver, bronze, _ = everything(warehouse)
+    assert warehouse.load(OHLCV_1D, bars("AAPL", 5), "two") == Loaded(5, 0)
+    assert everything(warehouse)[:2] == [silver, bronze]
+    audit = [(a["load_id"], a["table_name"], int(a["rows_in"]), int(a["rows_changed"])) for a in everything(warehouse)[2]]
+    assert audit == [("one", "silver_prices", 5, 5), ("two", "silver_prices", 5, 0)]
+
+
+def test_equal_values_seen_later_change_nothing(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 5), "one")
+    before = everything(warehouse)[:2]
+    assert warehouse.load(OHLCV_1D, bars("AAPL", 5, ingest_ts=later(60)), "two") == Loaded(5, 0)
+    assert everything(warehouse)[:2] == before
+
+
+def test_no_rows_are_a_load_too(warehouse: Warehouse) -> None:
+    assert warehouse.load(OHLCV_1D, bars("AAPL", 0), "one") == Loaded(0, 0)
+    assert warehouse.load(OHLCV_1D, bars("AAPL", 0), "one") == Loaded(0, 0, already=True)
+
+
+def test_new_and_known_rows_together(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 5), "one")
+    assert warehouse.load(OHLCV_1D, bars("AAPL", 8), "two") == Loaded(8, 3)
+    assert count(warehouse, "silver_prices") == count(warehouse, "bronze_prices") == 8
+
+
+@pytest.mark.parametrize("load_id", ["", "x" * 65])
+def test_load_ids_that_do_not_fit_are_refused(warehouse: Warehouse, load_id: str) -> None:
+    with pytest.raises(ConfigError, match="load_id"):
+        warehouse.load(OHLCV_1D, bars("AAPL", 1), load_id)
+
+
+# --- versions -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_correction_replaces_and_both_versions_stay(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 3), "one")
+    corrected = bars("AAPL", 3).to_pylist()
+    corrected[1] |= {"close": 100.5, "ingest_ts": later(60)}
+    assert warehouse.load(OHLCV_1D, table(*corrected), "two") == Loaded(3, 1)
+    assert closes(warehouse, "silver") == [100.0, 100.5, 102.0]
+    assert closes(warehouse, "bronze") == [100.0, 101.0, 100.5, 102.0]
+    assert warehouse.query(SILVER)["load_id"].to_pylist() == ["one", "two", "one"]
+
+
+@pytest.mark.parametrize("field", ["open", "high", "low", "close", "adj_close", "volume", "vwap", "trade_count"])
+def test_every_value_can_be_corrected(warehouse: Warehouse, field: str) -> None:
+    whole = bar(open=10, high=12, low=9, close=11, adj_close=5, volume=100, vwap=10, trade_count=7)
+    warehouse.load(OHLCV_1D, table(whole), "one")
+    changed = whole | {field: whole[field] + (-1 if field == "low" else 1), "ingest_ts": later(1)}
+    assert warehouse.load(OHLCV_1D, table(changed), "two").rows_changed == 1
+    if field in {"adj_close", "volume", "vwap", "trade_count"}:
+        assert warehouse.load(OHLCV_1D, table(changed | {field: None, "ingest_ts": later(2)}), "three").rows_changed == 1
+        column = next(c.name for c in PRICES.values if c.source == field)
+        assert warehouse.query(SILVER)[column].to_pylist() == [None]
+
+
+def test_there_and_back_again(warehouse: Warehouse) -> None:
+    for n, close in enumerate([100.0, 101.0, 100.0]):
+        assert warehouse.load(OHLCV_1D, table(bar(close=close, ingest_ts=later(n))), f"load {n}").rows_changed == 1
+    assert closes(warehouse, "silver") == [100.0]
+    assert closes(warehouse, "bronze") == [100.0, 101.0, 100.0]
+    assert warehouse.query(SILVER)["ingest_ts"].to_pylist() == [naive(later(2))]
+
+
+def test_an_older_version_never_replaces_a_newer_one(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, table(bar(close=101.0, ingest_ts=later(0.000001))), "new")
+    assert warehouse.load(OHLCV_1D, table(bar(close=100.0)), "old") == Loaded(1, 0)
+    assert closes(warehouse, "silver") == [101.0]
+    assert closes(warehouse, "bronze") == [100.0, 101.0]
+    assert warehouse.load(OHLCV_1D, table(bar(close=100.0)), "old again") == Loaded(1, 0)
+    assert closes(warehouse, "bronze") == [100.0, 101.0]
+
+
+def test_of_two_versions_seen_at_one_moment_the_one_loaded_last_stands(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, table(bar(close=100.0)), "one")
+    assert warehouse.load(OHLCV_1D, table(bar(close=101.0)), "two") == Loaded(1, 1)
+    assert closes(warehouse, "silver") == [101.0]
+    assert sorted(closes(warehouse, "bronze")) == [100.0, 101.0]
+
+
+def test_versions_may_arrive_in_any_order(warehouse: Warehouse) -> None:
+    orders = list(itertools.permutations(range(4)))
+    for step in range(4):
+        rows = [bar(f"P{n:02d}", close=100.0 + order[step], ingest_ts=later(order[step])) for n, order in enumerate(orders)]
+        warehouse.load(OHLCV_1D, table(*rows), f"step {step}")
+    for n in range(len(orders)):
+        assert closes(warehouse, "silver", f"P{n:02d}") == [103.0]
+        assert closes(warehouse, "bronze", f"P{n:02d}") == [100.0, 101.0, 102.0, 103.0]
+
+
+def test_providers_and_timeframes_are_apart(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, table(bar(), bar(provider="alpaca"), bar(provider="alpaca~iex")), "one")
+    warehouse.load(OHLCV_1M, table(bar(timeframe="1m")), "two")
+    assert count(warehouse, "silver_prices") == 4
+
+
+# --- failures -------------------------------------------------------------------------------------------------------------------
+
+STEPS = ("_begin", "_fetch", "_stage", "_execute", "_commit")
+
+
+class Cut:
+    """Fails the n-th step of the engine, before or after it was done."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, engine: type[Warehouse], fail_at: int, after: bool) -> None:
+        self.steps: list[str] = []
+        self.depth = 0
+        for name in STEPS:
+            patch.setattr(engine, name, self._wrap(name, getattr(engine, name), fail_at, after))
+
+    def _wrap(self, name: str, step: Any, fail_at: int, after: bool) -> Any:
+        def wrapped(warehouse: Warehouse, *args: Any) -> Any:
+            if self.depth:  # an engine's step may be made of others
+                return step(warehouse, *args)
+            self.steps.append(name)
+            fails = len(self.steps) - 1 == fail_at
+            if fails and not after:
+                raise WarehouseError("cut")
+            self.depth += 1
+            try:
+                result = step(warehouse, *args)
+            finally:
+                self.depth -= 1
+            if fails:
+                raise WarehouseError("cut")
+            return result
+
+        return wrapped
+
+
+def test_a_failure_at_any_step_leaves_nothing_and_a_retry_succeeds(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 4), "before")
+    with pytest.MonkeyPatch.context() as patch:
+        whole = Cut(patch, type(warehouse), fail_at=-1, after=False)
+        warehouse.load(OHLCV_1D, bars("AAPL", 4), "dry")
+    assert Counter(whole.steps) >= Counter(["_begin", "_fetch", "_stage", "_fetch", "_execute", "_execute", "_execute", "_commit"])
+    for number, (at, after) in enumerate(itertools.product(range(len(whole.steps)), [False, True])):
+        before = everything(warehouse)
+        load_id = f"load {number:02d}"
+        rows = bars("AAPL", 5, adj_close=float(1 + number), ingest_ts=later(1 + number))
+        with pytest.MonkeyPatch.context() as patch:
+            Cut(patch, type(warehouse), at, after)
+            with pytest.raises(WarehouseError, match="cut"):
+                warehouse.load(OHLCV_1D, rows, load_id)
+        acknowledgement_lost = after and whole.steps[at] == "_commit"
+        if not acknowledgement_lost:
+            assert everything(warehouse) == before, (whole.steps[at], after)
+        assert warehouse.load(OHLCV_1D, rows, load_id) == Loaded(5, 5, already=acknowledgement_lost)
+        assert {float(a) for a in warehouse.query(SILVER)["adj_close_px"].to_pylist()} == {1.0 + number}
+
+
+def test_rows_lost_on_the_way_to_the_stage_are_noticed(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = type(warehouse)._stage
+    monkeypatch.setattr(type(warehouse), "_stage", lambda self, target, wire: stage(self, target, wire.slice(1)))
+    before = everything(warehouse)
+    with pytest.raises(WarehouseError, match="staged 4 of 5 rows"):
+        warehouse.load(OHLCV_1D, bars("AAPL", 5), "one")
+    assert everything(warehouse) == before
+
+
+def test_what_the_tables_refuse_is_refused_whole(warehouse: Warehouse) -> None:
+    for number, wrong in enumerate([{"low": 0.0}, {"high": 99.0, "low": 100.0}, {"volume": -1.0}]):
+        with pytest.raises(WarehouseError) as caught:
+            warehouse.load(OHLCV_1D, table(bar("GOOD"), bar("SECRETIVE", **wrong)), f"load {number}")
+        assert not caught.value.retriable
+        assert "SECRETIVE" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+    assert everything(warehouse) == [[], [], []]
+
+
+def test_what_does_not_fit_is_refused_before_the_database_is_touched(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(warehouse), "_session", lambda *_, **__: pytest.fail("the database was touched"))
+    with pytest.raises(DataError, match=r"2 keys occur more than once.*symbol (AAPL|MSFT).*bar_time 2024-01-02"):
+        warehouse.load(OHLCV_1D, table(bar("AAPL"), bar("MSFT"), bar("IBM"), bar("AAPL", close=1.0), bar("MSFT")), "one")
+    with pytest.raises(DataError, match="close has 1 nulls of 2 rows"):
+        warehouse.load(OHLCV_1D, table(bar("AAPL"), bar("MSFT") | {"close": None}), "one")
+
+
+def write(connection: WarehouseConnection, writer: int, tables: list[pa.Table]) -> int:
+    """What one of several processes does: loads overlapping rows, each load repeated once."""
+    changed = 0
+    with open_warehouse(connection) as warehouse:
+        for number, rows in enumerate(tables):
+            for already in (False, True):
+                loaded = warehouse.load(OHLCV_1D, rows, f"writer {writer} load {number}")
+                assert loaded.already is already
+            changed += loaded.rows_changed
+    return changed
+
+
+def test_processes_write_at_once(warehouse: Warehouse, connection: WarehouseConnection) -> None:
+    writers, loads, symbols = 4, 6, ["AAPL", "BRK.B", "MSFT"]
+
+    def rows(writer: int, number: int) -> pa.Table:
+        version = number * writers + writer
+        start = FIRST + timedelta(days=writer)
+        return pa.concat_tables([bars(s, 20, start, adj_close=1.0 + version, ingest_ts=later(version)) for s in symbols])
+
+    tables = [[rows(writer, number) for number in range(loads)] for writer in range(writers)]
+    with multiprocessing.get_context("spawn").Pool(writers) as pool:
+        changed = pool.starmap(write, [(connection, writer, tables[writer]) for writer in range(writers)])
+
+    given = pa.concat_tables([t for each in tables for t in each]).to_pandas()
+    latest = given.sort_values("ingest_ts").groupby(["symbol", "bar_time"]).tail(1).sort_values(["symbol", "bar_time"])
+    silver = warehouse.query(SILVER)
+    assert silver["adj_close_px"].cast(pa.float64()).to_pylist() == latest["adj_close"].tolist()
+    assert count(warehouse, "bronze_prices") == len(given)
+    assert count(warehouse, "load_audit") == writers * loads
+    assert sum(changed) == sum(int(a["rows_changed"]) for a in warehouse.query(AUDIT).to_pylist()) >= silver.num_rows
+
+
+# --- values ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_absent_values_stay_absent(warehouse: Warehouse) -> None:
+    absent = {"adj_close": None, "volume": None, "vwap": None, "trade_count": None}
+    warehouse.load(OHLCV_1D, table(bar(**absent)), "one")
+    silver = warehouse.query(SILVER).to_pylist()[0]
+    assert [silver[name] for name in ("adj_close_px", "volume", "vwap", "trade_count")] == [None] * 4
+    zero = {"adj_close": 0.0, "volume": 0.0, "vwap": 0.0, "trade_count": 0, "ingest_ts": later(1)}
+    assert warehouse.load(OHLCV_1D, table(bar(**zero)), "two").rows_changed == 1
+
+
+def test_extreme_numbers_come_back_exactly(warehouse: Warehouse) -> None:
+    smallest, largest = 0.00000001, 99_999_999_999.9375
+    rows = table(
+        bar("SMALL", close=smallest, volume=smallest, trade_count=0),
+        bar("LARGE", close=largest, volume=999_999_999_999.5, trade_count=2**63 - 1),
+        bar("THIRD", close=1 / 3),
+    )
+    warehouse.load(OHLCV_1D, rows, "one")
+    silver = {row["symbol"]: row for row in warehouse.query(SILVER).to_pylist()}
+    assert silver["SMALL"]["close_px"] == silver["SMALL"]["volume"] == Decimal("0.00000001")
+    assert silver["LARGE"]["close_px"] == Decimal("99999999999.9375")
+    assert silver["LARGE"]["volume"] == Decimal("999999999999.5")
+    assert silver["LARGE"]["trade_count"] == 2**63 - 1
+    assert silver["THIRD"]["close_px"] == Decimal("0.33333333")
+    assert warehouse.load(OHLCV_1D, rows, "two").rows_changed == 0
+
+
+SYMBOLS = ["BRK.B", "BF/B", "Ω-ÅÉ", "株式", "📈", "O'X", 'Q"X', "A B", "a", "A", "NULL", "%s", ":1", "?", "x" * 32]
+
+
+def test_symbols_come_back_as_they_were(warehouse: Warehouse) -> None:
+    rows = table(*(bar(symbol) for symbol in SYMBOLS))
+    assert warehouse.load(OHLCV_1D, rows, "one").rows_changed == len(SYMBOLS)
+    assert set(warehouse.query(SILVER)["symbol"].to_pylist()) == set(SYMBOLS)
+    for symbol in SYMBOLS:
+        assert closes(warehouse, "silver", symbol) == [100.25]
+    assert warehouse.load(OHLCV_1D, rows, "two").rows_changed == 0
+
+
+DAYS = [date(1970, 1, 1), date(2000, 2, 29), date(2024, 2, 29), date(2024, 3, 10), date(2024, 11, 3), date(2024, 12, 31)]
+
+
+@pytest.fixture(params=["America/New_York", "Asia/Tokyo"])
+def local_zone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The machine's time zone, which nothing may depend on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("local_zone")
+def test_days_come_back_as_they_were(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, table(*(bar(day=midnight(day)) for day in DAYS)), "one")
+    assert warehouse.query(SILVER)["bar_time"].to_pylist() == [naive(midnight(day)) for day in DAYS]
+
+
+def test_every_hour_of_a_clock_change_is_its_own_bar(warehouse: Warehouse) -> None:
+    hours = [datetime(2024, 11, 3, tzinfo=UTC) + timedelta(minutes=30 * n) for n in range(48)]
+    rows = table(*(bar(day=hour, timeframe="1m") for hour in hours))
+    in_new_york = rows.set_column(2, "bar_time", rows["bar_time"].cast(pa.timestamp("us", "America/New_York")))
+    assert warehouse.load(OHLCV_1M, in_new_york, "one").rows_changed == 48
+    assert warehouse.query(SILVER)["bar_time"].to_pylist() == [naive(hour) for hour in hours]
+
+
+# --- gold -----------------------------------------------------------------------------------------------------------------------
+
+
+def features(close: pd.Series) -> pd.DataFrame:
+    """The figures of the gold view, computed by pandas."""
+    log_ret = np.log(close).diff()
+    return pd.DataFrame(
+        {
+            "simple_ret": close.pct_change(),
+            "log_ret": log_ret,
+            "ma_20": close.rolling(20).mean(),
+            "ma_50": close.rolling(50).mean(),
+            "close_stddev_20d": close.rolling(20).std(ddof=1),
+            "volatility_20d": log_ret.rolling(20).std(ddof=1) * math.sqrt(252),
+        }
+    )
+
+
+def test_gold_is_what_pandas_computes(warehouse: Warehouse) -> None:
+    rng = np.random.default_rng(7)
+    days = [stamp.to_pydatetime() for stamp in pd.bdate_range("2023-01-02", periods=120, tz="UTC")]
+    prices = {
+        "AAPL": np.round(150 * np.exp(rng.normal(0, 0.02, 120).cumsum()), 4),
+        "BRK.A": np.round(700_000 * np.exp(rng.normal(0, 0.01, 120).cumsum()), 2),
+        "PENNY": np.round(0.05 * np.exp(rng.normal(0, 0.1, 120).cumsum()), 8),
+        "FLAT": np.full(120, 12.34),
+        "YOUNG": np.round(30 + rng.normal(0, 1, 20), 2),
+    }
+    rows = [bar(s, day, close=float(p)) for s, series in prices.items() for day, p in zip(days, series, strict=False)]
+    rng.shuffle(rows)
+    warehouse.load(OHLCV_1D, table(*rows), "one")
+    gold = warehouse.query("SELECT * FROM gold_price_features ORDER BY symbol, bar_time").to_pandas()
+    for symbol, series in prices.items():
+        found = gold[gold["symbol"] == symbol].reset_index(drop=True)
+        assert found["close_px"].astype(float).tolist() == series.tolist()
+        wanted = features(pd.Series(series))
+        for name in wanted:
+            assert (found[name].isna() == wanted[name].isna()).all(), (symbol, name)
+            np.testing.assert_allclose(found[name].astype(float), wanted[name], rtol=1e-9, atol=1e-9, err_msg=f"{symbol} {name}")
+
+
+def test_gold_keeps_series_apart_and_takes_daily_bars_only(warehouse: Warehouse) -> None:
+    closes = {("AAPL", "polygon"): 100.0, ("AAPL", "alpaca"): 7.0, ("MSFT", "polygon"): 400.0}
+    days = [FIRST + timedelta(days=n) for n in range(55)]
+    rows = [bar(s, day, provider=p, close=c + n * n / 8) for (s, p), c in closes.items() for n, day in enumerate(days)]
+    warehouse.load(OHLCV_1D, table(*rows), "one")
+    warehouse.load(OHLCV_1M, bars("AAPL", 60, timeframe="1m"), "two")
+    gold = warehouse.query("SELECT * FROM gold_price_features ORDER BY symbol, provider, bar_time").to_pandas()
+    assert len(gold) == len(rows)
+    assert set(gold["timeframe"]) == {"1d"}
+    for (symbol, provider), first in closes.items():
+        found = gold[(gold["symbol"] == symbol) & (gold["provider"] == provider)]
+        wanted = features(pd.Series([first + n * n / 8 for n in range(55)]))
+        np.testing.assert_allclose(found[list(wanted)].astype(float), wanted, rtol=1e-9, atol=1e-9, err_msg=f"{symbol} {provider}")
+
+
+# --- reading --------------------------------------------------------------------------------------------------------------------
+
+
+def test_previous_bars(warehouse: Warehouse) -> None:
+    days = [date(2024, 7, 1), date(2024, 7, 2), date(2024, 7, 3), date(2024, 7, 5), date(2024, 7, 8)]
+    rows = [bar("AAPL", midnight(day), close=100.0 + n, volume=None) for n, day in enumerate(days)]
+    rows += [bar("MSFT", midnight(days[1]), close=50.0), bar("AAPL", midnight(date(2024, 7, 4)), provider="alpaca")]
+    warehouse.load(OHLCV_1D, table(*rows), "one")
+
+    def previous(before: date, sessions: int, symbols: list[str] | None = None) -> list[tuple[Any, ...]]:
+        found = warehouse.previous_bars(OHLCV_1D, "polygon", before, sessions, symbols)
+        assert found.schema.types == [pa.string(), pa.date32(), pa.float64(), pa.float64()]
+        assert found.column_names == ["symbol", "session", "close", "volume"]
+        return [tuple(row.values()) for row in found.to_pylist()]
+
+    assert previous(date(2024, 7, 8), 1) == [("AAPL", date(2024, 7, 5), 103.0, None)]
+    assert previous(date(2024, 7, 5), 2) == [
+        ("AAPL", date(2024, 7, 2), 101.0, None),
+        ("AAPL", date(2024, 7, 3), 102.0, None),
+        ("MSFT", date(2024, 7, 2), 50.0, 1000.0),
+    ]
+    assert previous(date(2024, 7, 5), 9, ["MSFT", "IBM"]) == [("MSFT", date(2024, 7, 2), 50.0, 1000.0)]
+    assert previous(date(2024, 7, 4), 1, ["MSFT"]) == []
+    assert previous(date(2024, 7, 1), 5) == previous(date(2024, 7, 9), 5, []) == []
+    assert len(previous(date(2030, 1, 1), 99)) == 6
+
+
+def test_previous_bars_refuses_what_it_cannot_do(warehouse: Warehouse) -> None:
+    with pytest.raises(ConfigError, match="timeframe '1m'"):
+        warehouse.previous_bars(OHLCV_1M, "polygon", date(2024, 7, 8), 1)
+    with pytest.raises(ConfigError, match="sessions 0"):
+        warehouse.previous_bars(OHLCV_1D, "polygon", date(2024, 7, 8), 0)
+
+
+def test_query_binds_its_params(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 5), "one")
+    found = warehouse.query(
+        "SELECT COUNT(*) AS n, MIN('?') AS mark FROM silver_prices WHERE symbol = ? AND bar_time >= ? AND close_px > ?",
+        ["AAPL", naive(FIRST + timedelta(days=1)), Decimal("101.5")],
+    )
+    assert [int(found["n"][0].as_py()), found["mark"][0].as_py()] == [3, "?"]
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM silver_prices", "DROP TABLE bronze_prices", "CREATE TABLE t (a INTEGER)"])
+def test_query_cannot_write(warehouse: Warehouse, statement: str) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 5), "one")
+    with pytest.raises(WarehouseError) as caught:
+        warehouse.query(statement)
+    assert not caught.value.retriable
+    assert count(warehouse, "silver_prices") == count(warehouse, "bronze_prices") == 5
+
+
+def test_a_wrong_query_says_what_is_wrong(warehouse: Warehouse) -> None:
+    with pytest.raises(WarehouseError, match="nonesuch") as caught:
+        warehouse.query("SELECT nonesuch FROM silver_prices")
+    assert not caught.value.retriable
+
+
+def test_a_warehouse_can_be_closed_twice(warehouse: Warehouse) -> None:
+    warehouse.close()
+    warehouse.close()
