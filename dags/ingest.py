@@ -1,4 +1,4 @@
-"""One DAG for each feed of include/feeds.yaml.
+"""One Airflow DAG for each feed of include/feeds.yaml.
 
 ### What it does
 `plan` works out which bars are missing and how to ask for them with the fewest calls. `fetch`, a task for each batch, asks the provider
@@ -16,6 +16,7 @@ writes coverage and the run report. `verdict` is red when anything planned is mi
 from market_data.feeds import load_feeds
 from market_data.operators import build_dag
 
+# Airflow parses only files that name both "airflow" and "dag".
 for feed in load_feeds():
     dag = build_dag(feed, __doc__)
     globals()[dag.dag_id] = dag

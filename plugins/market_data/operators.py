@@ -88,7 +88,8 @@ def _hook(feed: Feed, params: RunParams) -> ProviderHook:
 
 def _run(context: Mapping[str, Any]) -> RunInfo:
     run = context["dag_run"]
-    return RunInfo(run.dag_id, run.run_id, str(run.run_type), run.clear_number or 0, run.start_date or run.run_after)
+    run_type = getattr(run.run_type, "value", run.run_type)  # an enum, whose str() is its member's name
+    return RunInfo(run.dag_id, run.run_id, run_type, run.clear_number or 0, run.start_date or run.run_after)
 
 
 def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.Job:

@@ -1,0 +1,156 @@
+"""Where things are in the lake: keys from what is stored, and back.
+
+Pure, light, no store. A symbol stands in a key escaped, so that it can neither leave its prefix nor meet another symbol's.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Literal, get_args
+from urllib.parse import unquote
+
+from market_data.errors import ConfigError, ParamError
+
+if TYPE_CHECKING:
+    from market_data.datasets.base import Dataset
+
+Grain = Literal["day", "year"]
+
+MAX_SYMBOL = 64
+MAX_ESCAPED = 3 * MAX_SYMBOL  # a key holds it twice: S3 ends at 1,024 bytes a key, file systems at 255 a name
+
+_PLAIN_SYMBOL = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
+_KEY = re.compile(
+    r"(?P<folder>[^/]+)(?:/provider=(?P<provider>[^/]+))?/symbol=(?P<symbol>[^/]+)/year=(?P<year>[0-9]{4})/"
+    r"(?:(?P=symbol)-(?P=year)|month=(?P<month>[0-9]{2})/(?:data|(?P=symbol)-(?P<session>(?P=year)-(?P=month)-[0-9]{2})))"
+    r"\.parquet"
+)
+
+
+def escape(symbol: str) -> str:
+    """``symbol`` as it stands in keys: plain ones as they are (``BRK.B``), of others all but letters, digits, ``_`` and ``-`` as
+    ``%XX`` of their UTF-8 bytes (``../x`` -> ``%2E%2E%2Fx``). Distinct symbols (in Unicode NFC) have distinct escapes.
+
+    :raises ParamError: if the symbol is empty, too long, or holds control, format or unassigned characters.
+    """
+    text = unicodedata.normalize("NFC", symbol)
+    if not 1 <= len(text) <= MAX_SYMBOL:
+        raise ParamError([f"symbol is {symbol[: MAX_SYMBOL + 1]!r}, {len(text)} characters; allowed: 1 to {MAX_SYMBOL}"])
+    if any(unicodedata.category(c)[0] == "C" or unicodedata.category(c) in {"Zl", "Zp"} for c in text):
+        raise ParamError([f"symbol is {symbol!r}; control, format and unassigned characters are not allowed"])
+    if _PLAIN_SYMBOL.fullmatch(text):
+        return text
+    escaped = "".join(c if re.fullmatch(r"[A-Za-z0-9_-]", c) else "".join(f"%{byte:02X}" for byte in c.encode()) for c in text)
+    if len(escaped) > MAX_ESCAPED:
+        raise ParamError([f"symbol is {symbol!r}, {len(escaped)} bytes when escaped; allowed: at most {MAX_ESCAPED}"])
+    return escaped
+
+
+def unescape(escaped: str) -> str:
+    """The symbol that ``escape`` made ``escaped`` of."""
+    return unquote(escaped)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedKey:
+    """What a key of the raw area says.
+
+    :param folder: the dataset's folder, e.g. ``prices``.
+    :param provider: None where the layout has no provider level.
+    :param session: the exchange date of a day file, else None.
+    :param month: None for a file that holds a year.
+    :param grain: ``day``: one session; ``year``: a year, or a month of bars within the day.
+    """
+
+    folder: str
+    provider: str | None
+    symbol: str
+    session: date | None
+    year: int
+    month: int | None
+    grain: Grain
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Keys of the raw area.
+
+    :param raw_prefix: first part of every key.
+    :param provider_level: whether keys have the ``provider=`` part.
+    :raises ConfigError: if ``raw_prefix`` is not made of plain names.
+    """
+
+    raw_prefix: str = "raw"
+    provider_level: bool = True
+
+    def __post_init__(self) -> None:
+        _named("raw prefix", *self.raw_prefix.split("/"))
+
+    def symbol_prefix(self, dataset: Dataset, provider: str, symbol: str) -> str:
+        """The folder, without closing slash, of everything a dataset holds of a symbol.
+
+        :raises ConfigError: if ``provider`` is no plain name.
+        :raises ParamError: if the symbol cannot be a key; see ``escape``.
+        """
+        level = f"/provider={_named('provider', provider)}" if self.provider_level else ""
+        return f"{self.raw_prefix}/{dataset.folder}{level}/symbol={escape(symbol)}"
+
+    def bar_key(self, dataset: Dataset, provider: str, symbol: str, session: date, grain: Grain) -> str:
+        """The key of the object that holds the bars of ``session`` (exchange date).
+
+        Grain ``day`` gives a file a session; ``year`` a file a year of daily bars, a file a month of any other dataset.
+
+        :raises ConfigError: if ``provider`` is no plain name or ``grain`` is unknown.
+        :raises ParamError: if the symbol cannot be a key; see ``escape``.
+        """
+        if grain not in get_args(Grain):
+            raise ConfigError(f"file_grain is {grain!r}; allowed: {', '.join(get_args(Grain))}")
+        year = f"{self.symbol_prefix(dataset, provider, symbol)}/year={session.year:04d}"
+        if grain == "day":
+            return f"{year}/month={session.month:02d}/{escape(symbol)}-{session.isoformat()}.parquet"
+        if dataset.timeframe == "1d":
+            return f"{year}/{escape(symbol)}-{session.year:04d}.parquet"
+        return f"{year}/month={session.month:02d}/data.parquet"
+
+    def parse(self, key: str) -> ParsedKey | None:
+        """What ``key`` says, or None if it is not exactly a key of this layout (a bucket may hold other things)."""
+        found = _KEY.fullmatch(key.removeprefix(f"{self.raw_prefix}/"))
+        if not key.startswith(f"{self.raw_prefix}/") or not found or (found["provider"] is not None) != self.provider_level:
+            return None
+        symbol, year, month = unescape(found["symbol"]), int(found["year"]), int(found["month"] or 1)
+        try:
+            session = date.fromisoformat(found["session"]) if found["session"] else None
+            if escape(symbol) != found["symbol"] or not date(year, month, 1):
+                return None
+        except (ValueError, ParamError):
+            return None
+        grain: Grain = "day" if session else "year"
+        return ParsedKey(found["folder"], found["provider"], symbol, session, year, month if found["month"] else None, grain)
+
+
+def manifest_prefix(dataset: str, provider: str) -> str:
+    """The folder of the coverage ledger of a dataset, by name, and a provider."""
+    return f"manifest/{_named('dataset', dataset)}/provider={_named('provider', provider)}"
+
+
+def receipts_prefix(dataset: str, provider: str, run_key: str, spec_hash: str) -> str:
+    """The folder of the receipts of one batch in one attempt of a run."""
+    return f"receipts/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}/{spec_hash}"
+
+
+def quarantine_key(dataset: str, provider: str, session: date, batch_id: str) -> str:
+    """The key of the rows of ``session`` that the gate turned away in one batch."""
+    name = f"date={session.isoformat()}/{_named('batch id', batch_id)}.parquet"
+    return f"quarantine/{_named('dataset', dataset)}/provider={_named('provider', provider)}/{name}"
+
+
+def _named(what: str, *names: str) -> str:
+    for name in names:
+        if not _PLAIN_NAME.fullmatch(name) or ".." in name:
+            allowed = "letters, digits and . _ ~ -, a letter or digit first"
+            raise ConfigError(f"{what} is {'/'.join(names)!r}; allowed: {allowed}")
+    return "/".join(names)

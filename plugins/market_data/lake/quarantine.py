@@ -1,0 +1,50 @@
+"""Rows that the gate turned away, as received, with the reasons."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from market_data.lake import tables
+from market_data.lake.layout import quarantine_key
+from market_data.lake.store import Lake
+from market_data.types import RunInfo
+
+UTC_MICROS = pa.timestamp("us", tz="UTC")
+
+
+def write(
+    lake: Lake, dataset: str, provider: str, run: RunInfo, batch_id: str, rows: pa.Table, *, received_at: datetime | None = None
+) -> int:
+    """Sets rows aside, one object a session and batch; what the batch set aside of the same symbols and session is replaced whole.
+
+    :param rows: the columns received, among them ``symbol`` and ``session``, and ``reasons`` (string, joined by ``; ``).
+    :param received_at: UTC; None: now.
+    :return: objects written; those that hold the same rows already, whenever and by which run, are left.
+    """
+    compared = rows.column_names
+    stamp = pa.scalar(received_at or datetime.now(UTC), UTC_MICROS)
+    for name, value in (("batch_id", batch_id), ("run_id", run.run_id), ("received_at", stamp)):
+        rows = rows.append_column(name, pa.repeat(value, len(rows)))
+
+    def put(session: pa.Scalar) -> bool:
+        key = quarantine_key(dataset, provider, session.as_py(), batch_id)
+        return _put(lake, key, tables.by_key(rows.filter(pc.equal(rows["session"], session)), compared), compared)
+
+    return sum(lake.each(put, pc.unique(rows["session"])))
+
+
+def _put(lake: Lake, key: str, rows: pa.Table, compared: list[str]) -> bool:
+    def revise(body: bytes | None) -> bytes | None:
+        if body is None:
+            return tables.encode(rows)
+        standing = tables.decode(body, key, rows.schema)
+        again = pc.is_in(standing["symbol"], pc.unique(rows["symbol"]))
+        before = standing.filter(again)
+        if len(before) == len(rows) and tables.same(before, rows, compared).all():
+            return None
+        return tables.encode(tables.by_key(pa.concat_tables([standing.filter(pc.invert(again)), rows]), compared))
+
+    return lake.update(key, revise, new=True) > 0

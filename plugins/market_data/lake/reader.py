@@ -1,0 +1,98 @@
+"""Bars out of the lake, whatever the grain of the files that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from market_data.datasets.base import Dataset
+from market_data.errors import LakeError
+from market_data.lake import tables
+from market_data.lake.layout import Grain, Layout
+from market_data.lake.store import Lake
+
+STAMP = "ingest_ts"
+GRAINS: tuple[Grain, ...] = ("day", "year")
+SHORT = 7
+FEW_YEARS = 2
+TRIES = 5
+
+
+def read_bars(
+    lake: Lake, layout: Layout, dataset: Dataset, provider: str, symbols: Sequence[str], start: date, end_exclusive: date
+) -> pa.Table:
+    """The bars of ``symbols`` with sessions from ``start`` (inclusive) to ``end_exclusive``, of ``dataset.schema``, by key.
+
+    Day files and year files (month files) may overlap: of each key the row with the newest ``ingest_ts`` is returned.
+
+    :raises LakeError: if the store fails or an object cannot be read.
+    """
+    days = [start + timedelta(n) for n in range((end_exclusive - start).days)]
+    names = list(dict.fromkeys(symbols))
+    if not days or not names:
+        return dataset.schema.empty_table()
+    if len(days) <= SHORT:
+        bodies = _asked(lake, partial(layout.bar_key, dataset, provider), names, days)
+    else:
+        bodies = _listed(lake, layout, partial(layout.symbol_prefix, dataset, provider), names, days)
+
+    def inside(key: str, body: bytes) -> pa.Table:
+        rows = tables.decode(body, key, dataset.schema)
+        return rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less(rows["session"], end_exclusive)))
+
+    rows = tables.gather((inside(key, body) for key, body in bodies), dataset.schema)
+    order = [(name, "ascending") for name in dataset.key] + [(STAMP, "descending")]
+    rows = rows.take(pc.sort_indices(rows, sort_keys=order))
+    newest = np.ones(len(rows), dtype=bool)
+    newest[1:] = ~tables.same_as_next(rows, dataset.key)
+    return rows.filter(pa.array(newest))
+
+
+def _asked(
+    lake: Lake, key_of: Callable[[str, date, Grain], str], symbols: Sequence[str], days: Sequence[date]
+) -> Iterator[tuple[str, bytes]]:
+    """Every object that could hold a bar of the few ``days``, asked for by key."""
+    # Day files before the files they may be folded into: a row that leaves the one in between is found in the other.
+    for grain in GRAINS:
+        keys = list(dict.fromkeys(key_of(symbol, day, grain) for symbol in symbols for day in days))
+        for key, stored in zip(keys, lake.get_many(keys), strict=True):
+            if stored is not None:
+                yield key, stored.body
+
+
+def _listed(
+    lake: Lake, layout: Layout, folder_of: Callable[[str], str], symbols: Sequence[str], days: Sequence[date]
+) -> Iterator[tuple[str, bytes]]:
+    """Every object of the symbols that overlaps ``days``, found by listing."""
+    sessions, months, years = set(days), {(day.year, day.month) for day in days}, {day.year for day in days}
+
+    def keys(symbol: str) -> list[str]:
+        folder = folder_of(symbol)
+        folders = [f"{folder}/year={year:04d}" for year in sorted(years)] if len(years) <= FEW_YEARS else [folder]
+        return [key for prefix in folders for key, _ in lake.list(prefix) if overlaps(key)]
+
+    def overlaps(key: str) -> bool:
+        found = layout.parse(key)
+        if found is None:
+            return False
+        if found.session is not None:
+            return found.session in sessions
+        return (found.year, found.month) in months if found.month else found.year in years
+
+    for _ in range(TRIES):
+        wanted = [(symbol, key) for symbol, found in zip(symbols, lake.each(keys, symbols), strict=True) for key in found]
+        gone: dict[str, None] = {}
+        for (symbol, key), stored in zip(wanted, lake.get_many(key for _, key in wanted), strict=True):
+            if stored is None:
+                gone[symbol] = None  # folded into another object since it was listed
+            else:
+                yield key, stored.body
+        if not gone:
+            return
+        symbols = list(gone)
+    raise LakeError(f"lake objects of {', '.join(symbols)} went away {TRIES} times while they were read; try again later")

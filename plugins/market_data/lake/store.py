@@ -1,0 +1,242 @@
+"""Object operations under one root, in S3 or in a folder of this machine.
+
+Every write is conditional: an object is created where none stands, or replaces exactly the version that was read. A ``Lake`` is
+opened in the process that uses it (its client does not survive a fork) and may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from market_data.errors import ConfigError, LakeError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+CONCURRENCY = 64
+TRIES = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Stored(NamedTuple):
+    """An object as it was read: its bytes and the version tag that ``put_if`` compares."""
+
+    body: bytes
+    etag: str
+
+
+class Lake:
+    """Objects by key. Keys are relative to the root, parts divided by ``/``.
+
+    Every method raises ``LakeError`` when the store fails, naming operation and key; the object is then as it was, or as it was to
+    become, never in between.
+    """
+
+    def __init__(self, url: str, store: ObjectStore, root: Path | None = None) -> None:
+        self.url, self._store, self._root = url, store, root
+
+    def __repr__(self) -> str:
+        return f"Lake({self.url!r})"
+
+    @classmethod
+    def open(cls, url: str, conn_id: str = "aws_default") -> Lake:
+        """The lake at ``url``.
+
+        :param url: ``s3://bucket[/prefix]``, or ``file:///path``, which is created if missing.
+        :param conn_id: Airflow connection with credentials, region and endpoint; S3 only.
+        :raises ConfigError: if ``url`` is neither, or the connection has no credentials.
+        """
+        parts = urlsplit(url)
+        if parts.query or parts.fragment or parts.username:
+            parts = parts._replace(scheme="")
+        if parts.scheme == "s3" and parts.netloc:
+            return cls(url, _s3(parts.netloc, parts.path.strip("/"), conn_id))
+        if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.strip("/"):
+            root = Path(unquote(parts.path))
+            return cls(url, _local(root), root)
+        raise ConfigError(
+            f"lake is {parts.scheme}://{parts.hostname or ''}{parts.path}; allowed: s3://bucket[/prefix], file:///path"
+        )
+
+    def get(self, key: str) -> Stored | None:
+        """The object, or None where none stands."""
+        import obstore
+
+        with self._errors("get", key):
+            try:
+                found = obstore.get(self._store, key)
+                return Stored(bytes(found.bytes()), str(found.meta["e_tag"]))
+            except FileNotFoundError as error:
+                _check_bucket(error)
+                return None
+
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes ``start`` (inclusive) to ``end`` (exclusive) of an object that stands."""
+        import obstore
+
+        with self._errors("get", key):
+            return bytes(obstore.get_range(self._store, key, start=start, end=end))
+
+    def put_new(self, key: str, body: bytes) -> bool:
+        """Creates the object; False, and nothing changed, where one stands already."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._errors("create", key):
+            try:
+                obstore.put(self._store, key, body, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def put_if(self, key: str, body: bytes, etag: str) -> bool:
+        """Replaces the version ``etag``; False, and nothing changed, where another or none stands."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        with self._errors("replace", key), self._exclusive():
+            try:
+                if self._root is not None:
+                    if obstore.head(self._store, key)["e_tag"] != etag:
+                        return False
+                    obstore.put(self._store, key, body, use_multipart=False)
+                else:
+                    obstore.put(self._store, key, body, mode={"e_tag": etag}, use_multipart=False)
+            except (PreconditionError, FileNotFoundError) as error:
+                _check_bucket(error)
+                return False
+        return True
+
+    def update(self, key: str, revise: Callable[[bytes | None], bytes | None], *, new: bool = False) -> int:
+        """Reads, revises, writes back; begins again when another writer came between.
+
+        :param revise: from what stands (None: nothing) to what shall stand, or None to leave it. May be called several times; the
+            last call is the one that counts.
+        :param new: an object is not expected to stand, so that the first try creates without reading.
+        :return: bytes written; 0 if nothing was.
+        """
+        sent: bytes | None = None
+        for attempt in range(TRIES):
+            standing = None if new and attempt == 0 else self.get(key)
+            if standing is not None and standing.body == sent:
+                return len(sent)  # our own write, whose reply was lost
+            sent = revise(standing.body if standing else None)
+            if sent is None:
+                return 0
+            if self.put_if(key, sent, standing.etag) if standing else self.put_new(key, sent):
+                return len(sent)
+            if standing is not None:
+                time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))  # noqa: S311 - jitter, not a secret
+        raise LakeError(f"lake replace {key}: other writers came between {TRIES} times; try again later")
+
+    def list(self, prefix: str) -> Sequence[tuple[str, int]]:
+        """Key and size in bytes of every object below the folder ``prefix``, by key."""
+        import obstore
+
+        with self._errors("list", prefix):
+            return sorted((meta["path"], meta["size"]) for chunk in obstore.list(self._store, prefix) for meta in chunk)
+
+    def get_many(self, keys: Iterable[str], *, concurrency: int = CONCURRENCY) -> Iterator[Stored | None]:
+        """The objects, in the order of ``keys``, read ahead by at most twice ``concurrency``."""
+        return self.each(self.get, keys, concurrency=concurrency)
+
+    def each(self, operation: Callable[[T], R], items: Iterable[T], *, concurrency: int = CONCURRENCY) -> Iterator[R]:
+        """``operation`` of every item, in order, ``concurrency`` at a time; items are taken only as results are.
+
+        After a failure the operations not yet begun are dropped and the failure is raised.
+        """
+        # Threads, as obstore works outside the interpreter's lock: no slower than its async calls, and encoding runs beside them.
+        with ThreadPoolExecutor(concurrency) as pool:
+            ahead: deque[Future[R]] = deque()
+            try:
+                for item in items:
+                    ahead.append(pool.submit(operation, item))
+                    if len(ahead) >= 2 * concurrency:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    @contextmanager
+    def _locked(self, root: Path) -> Iterator[None]:
+        # obstore's LocalStore cannot compare and replace in one step, so writers of this machine queue here. The lock is on the
+        # folder itself and ends with the descriptor, whatever becomes of the process.
+        descriptor = os.open(root, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _exclusive(self) -> Any:
+        return nullcontext() if self._root is None else self._locked(self._root)
+
+    @contextmanager
+    def _errors(self, operation: str, key: str) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, OSError, ValueError, NotImplementedError) as error:
+            # Not chained: the store's own text quotes requests, and with them access keys.
+            raise LakeError(f"lake {operation} {key} in {self.url}: {_reason(error)}") from None
+
+
+def _check_bucket(error: Exception) -> None:
+    """Lets pass what means "no such object"; raises again what means that the bucket is missing."""
+    if "NoSuchBucket" in str(error):
+        raise error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "NoSuchBucket" in text:
+        return "the bucket does not exist; create it, or correct MARKET_DATA_LAKE"
+    code = re.search(r"<Code>(\w+)</Code>", text) or re.search(r"status code: (\d{3} [A-Za-z ]+)", text)
+    if code:
+        return code[1]
+    first = text.split("\n", maxsplit=1)[0].rsplit(" - ", 1)[-1]
+    return f"{type(error).__name__}: {re.sub(r'[a-z0-9]+://[^ ]+', 'the endpoint', first)[:200]}"
+
+
+def _local(root: Path) -> ObjectStore:
+    from obstore.store import LocalStore
+
+    try:
+        return LocalStore(root, mkdir=True)
+    except OSError as error:
+        raise LakeError(f"lake folder {root} cannot be made: {error.strerror}") from None
+
+
+def _s3(bucket: str, prefix: str, conn_id: str) -> ObjectStore:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from obstore.auth.boto3 import Boto3CredentialProvider
+    from obstore.store import S3Store
+
+    hook = S3Hook(aws_conn_id=conn_id)
+    endpoint = hook.conn_config.get_service_endpoint_url("s3")
+    client: dict[str, Any] = {"allow_invalid_certificates": hook.verify is False}
+    where: dict[str, Any] = {"region": hook.region_name or "us-east-1"}
+    if endpoint:
+        where |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+        client["allow_http"] = endpoint.startswith("http://")
+    try:
+        credentials = Boto3CredentialProvider(hook.get_session())
+    except ValueError:
+        raise ConfigError(f"connection {conn_id!r} has no AWS credentials: login (key id), password (secret), or a role") from None
+    where |= {"client_options": client, "retry_config": {"max_retries": 5}}
+    return S3Store(bucket, prefix=prefix or None, credential_provider=credentials, **where)

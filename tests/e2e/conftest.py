@@ -1,0 +1,178 @@
+"""One real stack for all tests of this folder: the launcher's own, in a folder and on ports of its own."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from include.local.environment import BUCKET, Paths, process_env
+from include.local.launcher import Stack
+
+PROJECT = Path(__file__).parents[2]
+DAG = "polygon_ohlcv_1d"
+LIMITS = [{"calls": 20, "seconds": 5}]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class World:
+    """The running stack, and what a test asks of it."""
+
+    def __init__(self, stack, environ):
+        self.stack, self.environ = stack, environ
+        self.airflow = stack.airflow
+        self.sample = stack.ports.sample_api_url
+
+    # -- the provider ------------------------------------------------------------------------------------------------------------
+
+    def control(self, method, path, **body):
+        answer = requests.request(method, f"{self.sample}/_control/{path}", json=body or None, timeout=10)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def calls(self):
+        return self.control("GET", "calls")["calls"]
+
+    def forget_calls(self):
+        self.control("DELETE", "calls")
+
+    # -- the lake ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def s3(self):
+        import boto3
+
+        return boto3.client(
+            "s3", endpoint_url=self.stack.ports.s3_url, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+        )
+
+    def versions(self, prefix=""):
+        """key -> how many versions it ever had: every successful PUT makes one."""
+        counts = {}
+        for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix):
+            for version in page.get("Versions", []):
+                counts[version["Key"]] = counts.get(version["Key"], 0) + 1
+        return counts
+
+    def puts(self):
+        """PUT requests that reached the S3 server, answered well or not."""
+        return self.stack.registry.log("s3").read_text().count('"PUT ')
+
+    def read(self, key):
+        return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def report(self, run):
+        return json.loads(self.read(self.airflow.result(run["dag_id"], run["dag_run_id"], "publish")["report"]))
+
+    # -- the warehouse -------------------------------------------------------------------------------------------------------------
+
+    def query(self, sql):
+        from market_data.warehouse import WarehouseConnection, open_warehouse
+
+        with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(self.stack.paths.warehouse)})) as warehouse:
+            return warehouse.query(sql).to_pylist()
+
+    # -- Airflow -------------------------------------------------------------------------------------------------------------------
+
+    def trigger(self, logical_date=None, dag_id=DAG, **conf):
+        body = {"logical_date": logical_date, "conf": {"max_retries": 0, "retry_delay_seconds": 0, **conf}}
+        return self.airflow.trigger(dag_id, body)
+
+    def wait(self, run, seconds=180):
+        until = time.time() + seconds
+        while (found := self.airflow.run(run["dag_id"], run["dag_run_id"]))["state"] not in ("success", "failed"):
+            assert time.time() < until, self.states(run)
+            time.sleep(0.5)
+        return found
+
+    def run(self, **conf):
+        return self.wait(self.trigger(**conf))
+
+    def states(self, run):
+        """(task id, map index) -> state"""
+        return {(t["task_id"], t["map_index"]): t["state"] for t in self.airflow.task_instances(run["dag_id"], run["dag_run_id"])}
+
+    def why(self, run, task_id="verdict", map_index=-1):
+        (instance,) = [
+            t
+            for t in self.airflow.task_instances(run["dag_id"], run["dag_run_id"])
+            if (t["task_id"], t["map_index"]) == (task_id, map_index)
+        ]
+        return self.airflow.why(run["dag_id"], run["dag_run_id"], instance)
+
+    def api(self, method, path, body=None):
+        return self.airflow._some(method, path, body)
+
+    def clear(self, run, *tasks, downstream=True):
+        body = {"dry_run": False, "only_failed": False, "include_downstream": downstream, "dag_run_id": run["dag_run_id"]}
+        if tasks:
+            body["task_ids"] = list(tasks)
+        self.api("POST", f"/dags/{run['dag_id']}/clearTaskInstances", body)
+
+    def resize(self, pool, slots):
+        self.api("PATCH", f"/pools/{pool}?update_mask=slots", {"name": pool, "slots": slots})
+
+    def cli(self, *arguments):
+        env = process_env(self.environ, self.stack.paths, self.stack.ports)
+        command = [sys.executable, "-m", "airflow", *arguments]
+        done = subprocess.run(command, env=env, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def _world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stack")
+    sample = free_port()
+    polygon = {
+        "conn_type": "http",
+        "host": f"http://127.0.0.1:{sample}",
+        "password": "sample-key",
+        "extra": {"plan": "sample", "calls_per_minute_per_slot": 120, "limits": LIMITS},
+    }
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MARKET_DATA"))}
+    environ |= {
+        "MARKET_DATA_LOCAL_DIR": str(folder),
+        "AIRFLOW_PORT": str(free_port()),
+        "S3_PORT": str(free_port()),
+        "SAMPLE_API_PORT": str(sample),
+        "AIRFLOW_CONN_POLYGON_DEFAULT": json.dumps(polygon),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+    }
+    stack = Stack(Paths.of(PROJECT, environ), environ)
+    try:
+        stack.up()
+        world = World(stack, environ)
+        world.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        until = time.time() + 60
+        while world.airflow.dag(DAG) is None:
+            assert time.time() < until, world.airflow.import_errors()
+            time.sleep(0.5)
+        world.airflow.unpause(DAG)
+        yield world
+    finally:
+        stack.down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def world(_world):
+    _world.control("DELETE", "faults")
+    _world.control("DELETE", "prices")
+    _world.control("DELETE", "missing")
+    _world.control("POST", "quota", limits=LIMITS)
+    _world.forget_calls()
+    return _world

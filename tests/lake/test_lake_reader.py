@@ -1,0 +1,90 @@
+"""Reading bars back, whatever the files' grain."""
+
+from datetime import date, timedelta
+
+import pytest
+from lake_rows import T0, bars, weekdays
+
+from market_data.datasets.bars import OHLCV_1D
+from market_data.errors import LakeError
+from market_data.lake import tables
+from market_data.lake.layout import Layout
+from market_data.lake.reader import read_bars
+from market_data.lake.writer import land
+
+LAYOUT = Layout()
+DAYS = weekdays(date(2021, 11, 1), 600)
+
+
+def put(lake, rows, grain, layout=LAYOUT):
+    land(lake, layout, OHLCV_1D, "polygon", rows, grain, refetch=False)
+
+
+def read(lake, symbols, start, end, layout=LAYOUT):
+    return read_bars(lake, layout, OHLCV_1D, "polygon", symbols, start, end)
+
+
+@pytest.mark.parametrize("layout", [LAYOUT, Layout("plain", provider_level=False)])
+def test_mixed_grains_are_one_table(lake, layout):
+    old, recent = bars([(s, d) for s in ("A", "B") for d in DAYS[:-10]]), bars([(s, d) for s in ("A", "B") for d in DAYS[-10:]])
+    put(lake, old, "year", layout)
+    put(lake, recent, "day", layout)
+    for start, end in [
+        (DAYS[0], DAYS[-1] + timedelta(1)),  # all years
+        (DAYS[-15], DAYS[-5]),  # both grains, listed
+        (DAYS[-12], DAYS[-8]),  # both grains, asked for by key
+        (DAYS[3], DAYS[4]),
+        (date(2021, 12, 30), date(2022, 1, 5)),
+    ]:
+        expected = [(s, d) for s in ("A", "B") for d in DAYS if start <= d < end]
+        found = read(lake, ["B", "A", "none", "A"], start, end, layout)
+        assert list(zip(found["symbol"].to_pylist(), found["session"].to_pylist(), strict=True)) == expected
+        assert found.schema.equals(OHLCV_1D.schema)
+
+
+@pytest.mark.parametrize("days", [1, 30])
+@pytest.mark.parametrize("newer", ["day", "year"])
+def test_the_newest_row_of_a_key_counts(lake, days, newer):
+    older = "year" if newer == "day" else "day"
+    put(lake, bars([("A", DAYS[0])], close=1.0, at=T0), older)
+    put(lake, bars([("A", DAYS[0])], close=2.0, at=T0 + timedelta(1)), newer)
+    assert read(lake, ["A"], DAYS[0], DAYS[0] + timedelta(days))["close"].to_pylist() == [2.0]
+
+
+def test_nothing_is_an_empty_table(lake):
+    for symbols, end in ((["A"], DAYS[1]), ([], DAYS[1]), (["A"], DAYS[0]), (["A"], DAYS[100])):
+        found = read(lake, symbols, DAYS[0], end)
+        assert len(found) == 0
+        assert found.schema.equals(OHLCV_1D.schema)
+
+
+def test_other_objects_in_the_folder_are_left_aside(lake):
+    put(lake, bars([("A", DAYS[0])]), "day")
+    folder = LAYOUT.symbol_prefix(OHLCV_1D, "polygon", "A")
+    lake.put_new(f"{folder}/year=2021/_SUCCESS", b"")
+    assert len(read(lake, ["A"], DAYS[0], DAYS[40])) == 1
+
+
+def test_rows_folded_while_being_read_are_found(lake, monkeypatch):
+    put(lake, bars([("A", d) for d in DAYS[:3]]), "day")
+    listed = lake.list
+    monkeypatch.setattr(
+        lake, "list", lambda prefix: [*listed(prefix), (f"{prefix}/month=11/A-2021-11-05.parquet", 1)][: 3 + folding.pop()]
+    )
+    folding = [0, 1]  # the first listing names an object that is gone by the time it is read
+    assert len(read(lake, ["A"], DAYS[0], DAYS[20])) == 3
+    assert folding == []
+
+
+def test_objects_that_keep_going_away_are_an_error(lake, monkeypatch):
+    monkeypatch.setattr(lake, "list", lambda prefix: [(f"{prefix}/month=11/A-2021-11-05.parquet", 1)])
+    with pytest.raises(LakeError, match="objects of A went away 5 times"):
+        read(lake, ["A"], DAYS[0], DAYS[20])
+
+
+def test_an_object_without_a_required_column_is_named(lake):
+    put(lake, bars([("A", DAYS[0])]), "day")
+    [(key, _)] = lake.list("raw")
+    lake.update(key, lambda body: tables.encode(tables.decode(body, key).drop_columns(["session"])))
+    with pytest.raises(LakeError, match=f"{key} cannot be read: column session is missing"):
+        read(lake, ["A"], DAYS[0], DAYS[1])

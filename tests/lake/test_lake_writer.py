@@ -1,0 +1,267 @@
+"""Landing bars: create, leave, correct, merge; nobody's rows get lost."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lake_rows import D0, T0, bars, weekdays
+
+from market_data.datasets.bars import OHLCV_1D
+from market_data.errors import LakeError, ParamError, QualityError, SchemaDrift
+from market_data.lake import tables
+from market_data.lake.layout import Layout
+from market_data.lake.store import Lake
+from market_data.lake.writer import land
+
+LATER = T0 + timedelta(days=1)
+LAYOUT = Layout()
+SYMBOLS = ["AAPL", "BRK.B", "MSFT"]
+
+
+def put(lake, rows, grain="day", refetch=False, layout=LAYOUT):
+    return land(lake, layout, OHLCV_1D, "polygon", rows, grain, refetch=refetch)
+
+
+def stored(lake, symbol, session, grain="day"):
+    key = LAYOUT.bar_key(OHLCV_1D, "polygon", symbol, session, grain)
+    found = lake.get(key)
+    return found and tables.decode(found.body, key, OHLCV_1D.schema)
+
+
+@pytest.mark.parametrize("grain", ["day", "year"])
+@pytest.mark.parametrize("refetch", [False, True])
+def test_new_rows_are_created_by_key(lake, watch, grain, refetch):
+    days = weekdays(date(2023, 12, 28), 4)
+    rows = bars([(symbol, day) for day in days for symbol in reversed(SYMBOLS)])
+    with watch.writes() as writes:
+        landed = put(lake, rows, grain, refetch)
+    assert landed.written == len(writes) == (12 if grain == "day" else 6)
+    assert landed.unchanged == 0
+    assert landed.bytes == sum(size for _, size in lake.list("raw"))
+    assert landed.rows.equals(tables.by_key(rows, OHLCV_1D.key))
+    assert len(stored(lake, "AAPL", days[0], grain)) == (1 if grain == "day" else 2)
+
+
+@pytest.mark.parametrize("grain", ["day", "year"])
+@pytest.mark.parametrize("refetch", [False, True])
+def test_equal_values_cause_no_write_and_keep_their_ingest_ts(lake, watch, grain, refetch):
+    cells = [(symbol, day) for symbol in SYMBOLS for day in weekdays(D0, 3)]
+    first = put(lake, bars(cells, volume=math.nan), grain)
+    with watch.writes() as writes:
+        again = put(lake, bars(cells, volume=math.nan, at=LATER), grain, refetch)
+    # the first try of a create is a PUT that S3 answers with 412: no object, no version
+    assert len(writes) == (0 if refetch or watch.server is None else first.written)
+    assert (again.written, again.unchanged, again.bytes) == (0, first.written, 0)
+    assert again.rows["ingest_ts"].unique().to_pylist() == [T0]
+    if watch.server:
+        assert len(watch.server.client.list_object_versions(Bucket=watch.server.bucket)["Versions"]) == first.written
+
+
+@pytest.mark.parametrize("grain", ["day", "year"])
+@pytest.mark.parametrize("refetch", [False, True])
+def test_a_correction_is_one_new_version(lake, watch, grain, refetch):
+    days = weekdays(D0, 3)
+    cells = [(symbol, day) for symbol in SYMBOLS for day in days]
+    put(lake, bars(cells), grain)
+    corrected = pa.concat_tables(
+        [bars([c for c in cells if c != ("AAPL", days[1])], at=LATER), bars([("AAPL", days[1])], close=10.5, at=LATER)]
+    )
+    with watch.writes() as writes:
+        landed = put(lake, corrected, grain, refetch)
+    assert (landed.written, landed.unchanged) == (1, 8 if grain == "day" else 2)
+    if refetch or watch.server is None:
+        assert len(writes) == 1
+    seen = {(r["symbol"], r["session"]): (r["close"], r["ingest_ts"]) for r in landed.rows.to_pylist()}
+    assert seen == {cell: (10.5, LATER) if cell == ("AAPL", days[1]) else (10.0, T0) for cell in cells}
+    rows = stored(lake, "AAPL", days[1], grain).to_pylist()
+    assert [(r["close"], r["ingest_ts"]) for r in rows if r["session"] == days[1]] == [(10.5, LATER)]
+    if watch.server:
+        key = "some/prefix/" + LAYOUT.bar_key(OHLCV_1D, "polygon", "AAPL", days[1], grain)
+        assert len(watch.server.client.list_object_versions(Bucket=watch.server.bucket, Prefix=key)["Versions"]) == 2
+
+
+def test_null_against_a_value_is_a_correction(lake):
+    put(lake, bars([("AAPL", D0)], volume=None))
+    assert put(lake, bars([("AAPL", D0)], volume=0.0, at=LATER), refetch=True).written == 1
+    assert put(lake, bars([("AAPL", D0)], volume=None, at=LATER + timedelta(1)), refetch=True).written == 1
+    assert stored(lake, "AAPL", D0)["volume"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize("refetch", [False, True])
+def test_a_standing_row_of_newer_ingest_ts_is_kept(lake, refetch):
+    put(lake, bars([("AAPL", D0)], close=10.5, at=LATER))
+    landed = put(lake, bars([("AAPL", D0)], close=10.0, at=T0), refetch=refetch)
+    assert (landed.written, landed.unchanged) == (0, 1)
+    assert landed.rows["close"].to_pylist() == stored(lake, "AAPL", D0)["close"].to_pylist() == [10.5]
+
+
+@pytest.mark.parametrize("refetch", [False, True])
+def test_a_partial_year_is_extended_once(lake, refetch):
+    days = weekdays(D0, 6)
+    put(lake, bars([("AAPL", day) for day in days[:3]]), "year")
+    landed = put(lake, bars([("AAPL", day) for day in days[2:]], at=LATER), "year", refetch)
+    assert (landed.written, landed.unchanged) == (1, 0)
+    assert landed.rows["ingest_ts"].to_pylist() == [T0, LATER, LATER, LATER]
+    year = stored(lake, "AAPL", D0, "year")
+    assert year["session"].to_pylist() == days
+    assert year["ingest_ts"].to_pylist() == [T0] * 3 + [LATER] * 3
+
+
+def test_concurrent_writers_to_one_year_lose_nothing(lake):
+    days = weekdays(D0, 16)
+
+    def one(number):
+        return put(lake, bars([("AAPL", days[number])], close=float(number)), "year", refetch=bool(number % 2))
+
+    with ThreadPoolExecutor(16) as pool:
+        landed = list(pool.map(one, range(16)))
+    assert sum(result.written for result in landed) == 16
+    year = stored(lake, "AAPL", D0, "year")
+    assert year["session"].to_pylist() == days
+    assert year["close"].to_pylist() == [float(n) for n in range(16)]
+
+
+@pytest.mark.parametrize("refetch", [False, True])
+@pytest.mark.parametrize("standing", [False, True])
+def test_a_lost_reply_counts_as_written_once(s3, refetch, standing):
+    lake = Lake.open(f"s3://{s3.bucket}")
+    if standing:
+        put(lake, bars([("AAPL", D0)], close=9.5))
+    s3.lose = 2
+    landed = put(lake, bars([("AAPL", D0)], at=LATER), refetch=refetch)
+    assert s3.lose == 0
+    assert (landed.written, landed.unchanged) == (1, 0)
+    assert landed.rows["close"].to_pylist() == stored(lake, "AAPL", D0)["close"].to_pylist() == [10.0]
+    assert len(s3.client.list_object_versions(Bucket=s3.bucket)["Versions"]) == 1 + standing
+
+
+def test_month_files_hold_a_month_of_bars_within_the_day(lake):
+    minutes = replace(OHLCV_1D, name="ohlcv-1m", timeframe="1m", folder="equities_1min")
+    days = [date(2024, 9, 30), date(2024, 10, 1)]
+    one = bars([("AAPL", day) for day in days for _ in range(3)])
+    times = [datetime(d.year, d.month, d.day, 23, 59, tzinfo=UTC) + timedelta(minutes=n) for d in days for n in range(3)]
+    rows = one.set_column(2, one.schema.field(2), pa.array(times, one.schema.field(2).type))
+    landed = land(lake, LAYOUT, minutes, "polygon", rows, "year", refetch=False)
+    assert landed.written == 2
+    folder = "raw/equities_1min/provider=polygon/symbol=AAPL/year=2024"
+    assert [key for key, _ in lake.list(folder)] == [f"{folder}/month=09/data.parquet", f"{folder}/month=10/data.parquet"]
+    assert landed.rows["bar_time"].to_pylist() == times
+
+
+HOSTILE = [
+    "../../x",
+    "..",
+    ".",
+    "a",
+    "a/b",
+    "A",
+    "BRK.B",
+    "brk.b",
+    "^GSPC",
+    "X:BTC-USD",
+    "A B",
+    "é",
+    "%2E",
+    "字",
+    "symbol=A",
+    "?x#y&z",
+]
+
+
+@pytest.mark.parametrize("grain", ["day", "year"])
+def test_hostile_symbols_get_objects_of_their_own(lake, grain):
+    put(lake, bars([("SAFE", D0)]), grain)
+    before = {key: lake.get(key).body for key, _ in lake.list("raw")}
+    assert put(lake, bars([(symbol, D0) for symbol in HOSTILE]), grain).written == len(HOSTILE)
+    for symbol in HOSTILE:
+        assert stored(lake, symbol, D0, grain)["symbol"].to_pylist() == [symbol]
+    assert {key: lake.get(key).body for key in before} == before
+    assert {LAYOUT.parse(key).symbol for key, _ in lake.list("raw")} == {*HOSTILE, "SAFE"}
+
+
+def test_a_symbol_that_cannot_be_a_key_lands_nothing(lake):
+    with pytest.raises(ParamError, match="symbol is"):
+        put(lake, bars([("AAPL", D0), ("A\n", D0)]))
+    assert lake.list("raw") == []
+
+
+def test_plain_layout_and_other_writers_columns(lake):
+    layout = Layout("plain", provider_level=False)
+    put(lake, bars([("AAPL", D0)]), "year", layout=layout)
+    key = layout.bar_key(OHLCV_1D, "any", "AAPL", D0, "year")
+    lake.update(
+        key,
+        lambda body: tables.encode(tables.decode(body, key).drop_columns(["vwap", "adj_close"]).append_column("x", pa.array([1]))),
+    )
+    landed = put(lake, bars([("AAPL", D0)], at=LATER), "year", refetch=True, layout=layout)
+    assert (landed.written, landed.unchanged) == (0, 1)
+
+
+def test_no_rows_land_nothing(lake):
+    landed = put(lake, OHLCV_1D.schema.empty_table())
+    assert (len(landed.rows), landed.written, landed.unchanged, landed.bytes) == (0, 0, 0, 0)
+
+
+def test_wrong_columns_are_refused(lake):
+    with pytest.raises(SchemaDrift, match=r"rows for ohlcv-1d have columns symbol string.*allowed"):
+        put(lake, bars([("AAPL", D0)]).drop_columns(["vwap"]))
+
+
+def test_a_key_twice_is_refused(lake):
+    with pytest.raises(QualityError, match=r"1 keys occur twice, the first is {'symbol': 'AAPL'"):
+        put(lake, bars([("AAPL", D0), ("MSFT", D0), ("AAPL", D0)]))
+    assert lake.list("raw") == []
+
+
+def test_an_object_that_is_no_parquet_is_named(lake):
+    key = LAYOUT.bar_key(OHLCV_1D, "polygon", "AAPL", D0, "day")
+    lake.put_new(key, b"<html>")
+    with pytest.raises(LakeError, match=f"object {key} cannot be read"):
+        put(lake, bars([("AAPL", D0)]))
+    assert lake.get(key).body == b"<html>"
+
+
+def test_parquet_is_deterministic_small_and_typed():
+    rows = bars([("AAPL", day) for day in weekdays(D0, 262)])
+    assert tables.encode(rows) == tables.encode(pa.concat_tables([rows.slice(0, 100), rows.slice(100)]))
+    assert tables.decode(tables.encode(rows), "k").schema.equals(OHLCV_1D.schema)
+    assert len(tables.encode(rows.slice(0, 1))) < 4000
+
+
+# -- merging against a dictionary ------------------------------------------------------------------------------------------------
+
+versions = st.dictionaries(
+    st.tuples(st.sampled_from(["A", "B"]), st.integers(0, 3)),
+    st.tuples(st.sampled_from([None, 0.1, 0.2, math.nan, math.inf]), st.integers(0, 2)),
+)
+
+
+def rows_of(state):
+    parts = [bars([(s, D0 + timedelta(d))], close=close, at=T0 + timedelta(at)) for (s, d), (close, at) in state.items()]
+    return pa.concat_tables([OHLCV_1D.schema.empty_table(), *parts])
+
+
+@given(versions, versions)
+def test_merge_is_that_of_a_dictionary(standing, new):
+    merged, answers, changed = tables.merge(
+        rows_of(standing), tables.by_key(rows_of(new), OHLCV_1D.key), key=OHLCV_1D.key, values=OHLCV_1D.values, stamp="ingest_ts"
+    )
+    expected = dict(standing)
+    for cell, (close, at) in new.items():
+        if cell not in standing or (repr(standing[cell][0]) != repr(close) and standing[cell][1] <= at):
+            expected[cell] = (close, at)
+
+    def plain(state):
+        return [(*cell, repr(close), at) for cell, (close, at) in sorted(state.items())]
+
+    def read(table):
+        return [(r["symbol"], (r["session"] - D0).days, repr(r["close"]), (r["ingest_ts"] - T0).days) for r in table.to_pylist()]
+
+    assert read(merged) == plain(expected)
+    assert read(answers) == plain({cell: expected[cell] for cell in new})
+    assert changed == (plain(expected) != plain(standing))
