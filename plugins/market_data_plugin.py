@@ -1,5 +1,7 @@
 """What Airflow loads of this package; everything else is imported from ``market_data`` where it is used."""
 
+from typing import ClassVar
+
 from airflow.plugins_manager import AirflowPlugin
 
 from market_data.timetables import SessionTimetable
@@ -9,4 +11,4 @@ class MarketDataPlugin(AirflowPlugin):
     """The timetable of exchange sessions."""
 
     name = "market_data"
-    timetables = [SessionTimetable]
+    timetables: ClassVar = [SessionTimetable]

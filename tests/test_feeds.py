@@ -1,4 +1,5 @@
 import pytest
+
 from market_data.errors import ConfigError
 from market_data.feeds import load_feeds
 

@@ -1,7 +1,9 @@
+import itertools
 from datetime import date, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from market_data.interval import Interval, closed, coalesce, difference, intersection, split, union
 
 ORIGIN = date(2024, 1, 1)
@@ -20,7 +22,7 @@ def days(items):
 
 
 def canonical(items):
-    return all(i.start < i.end for i in items) and all(a.end < b.start for a, b in zip(items, items[1:], strict=False))
+    return all(i.start < i.end for i in items) and all(a.end < b.start for a, b in itertools.pairwise(items))
 
 
 @given(interval_sets, interval_sets)

@@ -1,5 +1,6 @@
 """No window is ever over quota, whatever runs: by simulated clocks, and by real processes that get killed."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from market_data.errors import QuotaExhausted
 from market_data.pacing import FileLimiter, Pacer
 from market_data.types import Quota, Window
@@ -134,7 +136,7 @@ def test_attempts_of_one_slot_one_after_the_other_keep_the_gap():
         for _ in range(2):
             pacer.wait()
             times.append(clock())
-    assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= 1
+    assert min(b - a for a, b in itertools.pairwise(times)) >= 1
 
 
 def test_a_task_whose_supervisor_is_gone_makes_no_call():

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 
 import pytest
+
 from market_data.errors import ParamError
 from market_data.params import PARAMS, Wanted, read_params, resolve_sessions
 

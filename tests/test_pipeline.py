@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+
 from include.local.sample_api import SampleApi
 from market_data import calendar, pipeline
 from market_data.errors import ServerError

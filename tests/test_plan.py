@@ -7,6 +7,7 @@ from itertools import combinations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from market_data.errors import ParamError
 from market_data.plan import make_plan
 from market_data.types import Batch, Capabilities, Endpoint, Quota, Shape, Window

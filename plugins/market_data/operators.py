@@ -46,7 +46,7 @@ FAIL_NOW = (ConfigError, ParamError, TerminalError, DataError)
 RETRY = (RetriableError, LakeError, WarehouseError)
 
 
-class MarketDataRetryPolicy(RetryPolicy):  # type: ignore[misc]
+class MarketDataRetryPolicy(RetryPolicy):
     """What Airflow does about an error: the one table.
 
     * ``ConfigError``, ``ParamError``, ``TerminalError``, ``DataError``: fail now, no retry can help.

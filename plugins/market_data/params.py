@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from market_data import calendar
 from market_data.errors import ParamError
@@ -173,7 +173,7 @@ class RunParams:
     start_date: date | None = None
     end_date: date | None = None
     backfill_days: int | None = None
-    file_grain: str = "day"
+    file_grain: Literal["day", "year"] = "day"
     force: bool = False
     dry_run: bool = False
     batch_size: int = 25
@@ -292,9 +292,11 @@ def _range_problems(values: Mapping[str, Any]) -> list[str]:
     """What the form's schema checks too; a run triggered with a stale form or by a script has only this."""
     problems = []
     for name, (_, schema) in PARAMS.items():
-        value, low, high = values[name], schema.get("minimum"), schema.get("maximum")
-        if low is not None and value is not None and not (isinstance(value, int | float) and low <= value <= high):
-            problems.append(f"{name} is {value!r}; {low} to {high} is allowed")
+        value = values[name]
+        if "minimum" in schema and value is not None:
+            low, high = schema["minimum"], schema["maximum"]
+            if not isinstance(value, int | float) or not low <= value <= high:
+                problems.append(f"{name} is {value!r}; {low} to {high} is allowed")
         if "enum" in schema and value not in schema["enum"]:
             problems.append(f"{name} is {value!r}; allowed: {', '.join(schema['enum'])}")
     return problems

@@ -25,7 +25,7 @@ from market_data import calendar
 from market_data.datasets import dataset as find_dataset
 from market_data.errors import ParamError
 from market_data.feeds import INCLUDE, Feed
-from market_data.interval import Interval, IntervalSet, coalesce, union
+from market_data.interval import Interval, IntervalSet, coalesce, difference, union
 from market_data.params import RunParams, Wanted
 from market_data.plan import Plan, make_plan
 from market_data.types import Batch, Receipt, Request, RunInfo, State, Verdict
@@ -223,7 +223,7 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
     dataset, sessions = job.dataset, _sessions(request.intervals)
     fetched = hook.fetch(request)
     # A request over holes is answered for the whole span; what lies in the holes is covered already.
-    gated = gate(dataset, _only(fetched.table, request.intervals), request, sessions)
+    gated = gate(dataset, _without_holes(fetched.table, request.intervals), request, sessions)
     extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
     rows = gated.good
     columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in dataset.schema.names]
@@ -248,14 +248,28 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
     return detail
 
 
-def _only(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
+def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
+    """``rows`` without those of sessions between the intervals. Rows outside the whole span stay: the gate tells what is wrong."""
     import pyarrow.compute as pc
 
-    inside = [pc.and_(pc.greater_equal(rows["session"], i.start), pc.less(rows["session"], i.end)) for i in intervals]
-    keep = inside[0]
-    for other in inside[1:]:
-        keep = pc.or_(keep, other)
-    return rows.filter(keep)
+    holes = difference([Interval(intervals[0].start, intervals[-1].end)], intervals)
+    return rows.filter(pc.invert(_inside(rows, holes))) if holes else rows
+
+
+def _only(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
+    return rows.filter(_inside(rows, intervals))
+
+
+def _inside(rows: pa.Table, intervals: IntervalSet) -> Any:
+    """Which rows' sessions are inside; false where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pa.repeat(False, len(rows))
+    for interval in intervals:
+        here = pc.and_(pc.greater_equal(rows["session"], interval.start), pc.less(rows["session"], interval.end))
+        found = pc.or_(found, pc.fill_null(here, False))
+    return found
 
 
 def _absent(request: Request, sessions: Sequence[date], landed: pa.Table, bad: pa.Table, now: datetime) -> Iterator[CellRun]:
@@ -313,7 +327,12 @@ def _receipt(batch: Batch, folder: str, details: Sequence[Detail], resumed: int,
     return Receipt(
         batch_id=batch.id,
         prefix=folder,
-        **{name: counts[name] for name in ("calls", "retries", "bytes", "rows_received", "rows_landed", "rows_quarantined")},
+        calls=counts["calls"],
+        retries=counts["retries"],
+        bytes=counts["bytes"],
+        rows_received=counts["rows_received"],
+        rows_landed=counts["rows_landed"],
+        rows_quarantined=counts["rows_quarantined"],
         files_written=counts["files_written"],
         files_unchanged=counts["files_unchanged"],
         requests_resumed=resumed,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+
 from include.local.environment import BUCKET, Paths, process_env
 from include.local.launcher import Stack
 
@@ -120,7 +121,8 @@ class World:
         self.api("POST", f"/dags/{run['dag_id']}/clearTaskInstances", body)
 
     def resize(self, pool, slots):
-        self.api("PATCH", f"/pools/{pool}?update_mask=slots", {"name": pool, "slots": slots})
+        body = {"pool": pool, "slots": slots, "include_deferred": False}
+        self.api("PATCH", f"/pools/{pool}?update_mask=slots", body)
 
     def cli(self, *arguments):
         env = process_env(self.environ, self.stack.paths, self.stack.ports)

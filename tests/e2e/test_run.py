@@ -3,13 +3,14 @@
 import os
 import signal
 import time
+from datetime import date, timedelta
 
 import psutil
 import pytest
+
 from include.local.sample_api import Call, max_in_window
 from market_data import calendar
 from market_data.universe import members
-
 from tests.e2e.conftest import DAG, LIMITS
 
 pytestmark = pytest.mark.slow
@@ -41,9 +42,9 @@ def test_the_first_unpause_fetches_the_last_completed_session_and_the_week_befor
     session = run["logical_date"][:10]
     assert run["logical_date"].startswith(f"{session}T00:00:00")
     report = world.report(run)
-    first, last = report["date_range"]["from"], report["date_range"]["to"]
-    assert last == session
-    expected = [d.isoformat() for d in calendar.sessions(calendar.date.fromisoformat(first), calendar.next_session(calendar.date.fromisoformat(last)))]
+    first, last = (date.fromisoformat(report["date_range"][end]) for end in ("from", "to"))
+    assert last.isoformat() == session
+    expected = [day.isoformat() for day in calendar.sessions(first, last + timedelta(days=1))]
     assert dates_called(world) == expected
     assert len(expected) >= 4
     assert report["rows_loaded"] == len(expected) * len(UNIVERSE)
@@ -163,9 +164,7 @@ def test_doubtful_sessions_are_refused_and_the_rest_is_loaded(world):
         "SELECT CAST(bar_time AS DATE) AS d, COUNT(*) AS n FROM silver_prices "
         "WHERE bar_time BETWEEN TIMESTAMP '2012-09-04' AND TIMESTAMP '2012-09-12' GROUP BY 1 ORDER BY 1"
     )
-    assert [(r["d"].isoformat(), r["n"]) for r in loaded] == [
-        (f"2012-09-{day:02d}", len(UNIVERSE)) for day in (4, 5, 7, 11, 12)
-    ]
+    assert [(r["d"].isoformat(), r["n"]) for r in loaded] == [(f"2012-09-{day:02d}", len(UNIVERSE)) for day in (4, 5, 7, 11, 12)]
 
 
 # -- the pool and the quota ----------------------------------------------------------------------------------------------------------
@@ -222,16 +221,17 @@ def test_two_runs_429s_a_resize_and_a_killed_worker_stay_within_quota_and_lose_n
 
 def kill_a_running_fetch(world):
     """SIGKILL the supervisor of a fetch task that runs: what the kernel does when memory is short."""
-    scheduler = world.stack.registry.records()["scheduler"].pid
+    scheduler = psutil.Process(world.stack.registry.records()["scheduler"].pid)
     until = time.time() + 30
     while time.time() < until:
-        for process in psutil.Process(scheduler).children(recursive=True):
+        path = f"/dags/{DAG}/dagRuns/~/taskInstances?state=running&task_id=fetch&limit=50"
+        running = {instance["id"] for instance in world.api("GET", path)["task_instances"]}
+        for process in scheduler.children(recursive=True):
             try:
-                children = process.children()
-                if children and "LocalExecutor" in " ".join(process.cmdline()) and "fetch" in " ".join(process.cmdline()):
+                if any(instance in " ".join(process.cmdline()) for instance in running):
                     os.kill(process.pid, signal.SIGKILL)
                     return True
             except psutil.NoSuchProcess:
                 continue
-        time.sleep(0.05)
+        time.sleep(0.1)
     return False

@@ -24,9 +24,9 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+
 from include.local.sample_api import Call, SampleApi, Window, max_in_window, read_call_log
 from include.local.sample_api.prices import STRANGERS, UNIVERSES
-
 from market_data import calendar
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -238,8 +238,9 @@ class ProviderHook(BaseHook, ABC):
         return problems
 
     def _option_problems(self) -> list[str]:
+        nothing = f"nothing, {self.provider} has no such option"
         return [
-            f"{name} is {value!r}; allowed: {', '.join(self.known_options.get(name, ())) or 'nothing, ' + self.provider + ' has no such option'}"
+            f"{name} is {value!r}; allowed: {', '.join(self.known_options.get(name, ())) or nothing}"
             for name, value in self.options.items()
             if value not in self.known_options.get(name, ())
         ]
