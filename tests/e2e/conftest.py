@@ -92,9 +92,12 @@ class World:
     def wait(self, run, seconds=180):
         until = time.time() + seconds
         while (found := self.airflow.run(run["dag_id"], run["dag_run_id"]))["state"] not in ("success", "failed"):
-            assert time.time() < until, self.states(run)
+            assert time.time() < until, f"{[s for s in self.states(run).items() if s[1] != 'success']}\n{self.log('scheduler')}"
             time.sleep(0.5)
         return found
+
+    def log(self, name):
+        return self.stack.registry.log(name).read_text()[-6000:]
 
     def run(self, **conf):
         return self.wait(self.trigger(**conf))

@@ -2,11 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.orm import Session
 
 from include.local.environment import LocalError, Paths, Ports
-from include.local.settings import apply, is_stub, load, local_connections
+from include.local.settings import apply, end_runs, is_stub, load, local_connections
 
 PROJECT = Path(__file__).resolve().parents[2]
 OURS = {"polygon_default", "aws_default", "warehouse_default"}
@@ -123,6 +123,37 @@ def test_variables_are_made_once(session):
     session.flush()
     assert apply(session, settings, {}) == []
     assert session.scalar(select(Variable).where(Variable.key == "v")).val == "changed"
+
+
+def test_runs_of_a_lost_lake_are_ended_with_their_tasks(session):
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+
+    tasks = {
+        "plan": None,
+        "fetch": "queued",
+        "check": "running",
+        "load": "up_for_retry",
+        "publish": "success",
+        "verdict": "skipped",
+    }
+    for model in (DagRun, TaskInstance):  # columns without constraints: what other columns hold does not matter here
+        names = ", ".join(column.name for column in model.__table__.columns)
+        session.execute(text(f"create table {model.__tablename__} ({names})"))
+    for state in ("queued", "running", "success"):
+        session.execute(text(f"insert into dag_run (dag_id, run_id, state) values ('d', '{state}', '{state}')"))
+        for task, task_state in tasks.items():
+            insert = text("insert into task_instance (dag_id, run_id, task_id, state) values ('d', :run, :task, :state)")
+            session.execute(insert, {"run": state, "task": task, "state": task_state})
+
+    assert end_runs(session) == 2
+    runs = dict(session.execute(select(DagRun.run_id, DagRun.state)).all())
+    assert runs == {"queued": "failed", "running": "failed", "success": "success"}
+    ended = {"plan": "failed", "fetch": "failed", "check": "failed", "load": "failed", "publish": "success", "verdict": "skipped"}
+    for run, states in (("queued", ended), ("running", ended), ("success", tasks)):
+        found = select(TaskInstance.task_id, TaskInstance.state).where(TaskInstance.run_id == run)
+        assert dict(session.execute(found).all()) == states
+    assert end_runs(session) == 0
 
 
 def test_astros_empty_placeholders_are_left_out(tmp_path):

@@ -1,0 +1,41 @@
+# `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
+.DEFAULT_GOAL := help
+.PHONY: help install run up down query test lint
+MAKEFLAGS += --no-print-directory
+PYTHON_ENV := .venv/bin/python
+export DAG CONF SQL PYTHON
+
+help: ## List the targets
+	@echo "Market data from provider APIs into a lake and a warehouse, on Apache Airflow."
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; \
+	done
+	@echo
+	@echo "  make run DAG=mock_ohlcv_1d"
+	@echo "  make run CONF='{\"symbols\": [\"AAPL\"], \"start_date\": \"2012-01-03\", \"end_date\": \"2012-01-31\"}'"
+	@echo "  AIRFLOW_PORT=9080 make up        S3_PORT, SAMPLE_API_PORT and AIRFLOW_CONN_* likewise"
+
+install: ## Install everything into .venv, as requirements.lock says
+	@sh include/local/install.sh
+
+run: install ## Start the local stack and make one run, with a live progress bar (DAG=, CONF=)
+	@$(PYTHON_ENV) -m include.local run
+
+up: install ## Start the local stack: Airflow, an S3 server, a sample provider API
+	@$(PYTHON_ENV) -m include.local up
+
+down: ## End every process of the local stack
+	@if [ -x $(PYTHON_ENV) ]; then $(PYTHON_ENV) -m include.local down; else echo "Nothing is installed, so nothing is running."; fi
+
+query: install ## Ask the local warehouse: SQL="select ..."
+	@$(PYTHON_ENV) -m include.local query
+
+test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
+	@$(PYTHON_ENV) -m pytest -m "not slow and not browser"
+
+lint: install ## Check style, format and types
+	@$(PYTHON_ENV) -m ruff check .
+	@$(PYTHON_ENV) -m ruff format --check .
+	@$(PYTHON_ENV) -m mypy
+

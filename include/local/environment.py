@@ -1,0 +1,188 @@
+"""Where the local stack keeps its things, which ports it takes, and the environment its processes see. All of it pure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+BUCKET = "market-data"
+ADMIN = "admin"
+
+# Imported once, in the server that LocalExecutor's workers are forked from: a task that needs them then starts in no time.
+# Great Expectations comes before Airflow, which would have its import logged, in hundreds of lines.
+PRELOAD = (
+    "great_expectations",
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.dag_processing.dagbag",
+    "pandas",
+    "pyarrow.parquet",
+    "boto3",
+    "requests",
+)
+
+
+class LocalError(Exception):
+    """Something the user can put right. The message is the one line they see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The folders of the local stack.
+
+    :param project: the repository.
+    :param local: everything the stack writes.
+    """
+
+    project: Path
+    local: Path
+
+    @classmethod
+    def of(cls, project: Path, environ: Mapping[str, str]) -> Paths:
+        """``.local/`` in the repository, or ``MARKET_DATA_LOCAL_DIR`` (a second stack beside the first)."""
+        return cls(project, Path(environ.get("MARKET_DATA_LOCAL_DIR") or project / ".local").absolute())
+
+    @property
+    def airflow_home(self) -> Path:
+        return self.local / "airflow"
+
+    @property
+    def logs(self) -> Path:
+        return self.local / "logs"
+
+    @property
+    def run(self) -> Path:
+        """One record a process: who it is, so that `make down` ends it and nothing else."""
+        return self.local / "run"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.local / "warehouse.duckdb"
+
+    @property
+    def settings(self) -> Path:
+        return self.project / "airflow_settings.yaml"
+
+    @property
+    def passwords(self) -> Path:
+        """Where SimpleAuthManager looks by default."""
+        return self.airflow_home / "simple_auth_manager_passwords.json.generated"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of the stack, on 127.0.0.1 only."""
+
+    airflow: int = 8080
+    s3: int = 8580
+    sample_api: int = 8581
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Ports:
+        """The ports that the environment asks for, else the defaults.
+
+        :raises LocalError: if one is no port number, or two are the same.
+        """
+        ports = cls(
+            **{field: _port(variable, environ[variable]) for field, variable in PORT_VARIABLES.items() if environ.get(variable)}
+        )
+        numbers = [getattr(ports, field) for field in PORT_VARIABLES]
+        if len(set(numbers)) < len(numbers):
+            named = ", ".join(f"{variable}={getattr(ports, field)}" for field, variable in PORT_VARIABLES.items())
+            raise LocalError(f"every server needs a port of its own; these are {named}")
+        return ports
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://{HOST}:{self.airflow}"
+
+    @property
+    def s3_url(self) -> str:
+        return f"http://{HOST}:{self.s3}"
+
+    @property
+    def sample_api_url(self) -> str:
+        return f"http://{HOST}:{self.sample_api}"
+
+
+def lake_of(environ: Mapping[str, str]) -> str:
+    """The lake's address."""
+    return environ.get("MARKET_DATA_LAKE") or f"s3://{BUCKET}"
+
+
+def lake_is_in_memory(environ: Mapping[str, str]) -> bool:
+    """Whether the lake is in the stack's own S3 server, which forgets it when it ends."""
+    return lake_of(environ).startswith("s3://") and not environ.get("AIRFLOW_CONN_AWS_DEFAULT")
+
+
+PORT_VARIABLES = {"airflow": "AIRFLOW_PORT", "s3": "S3_PORT", "sample_api": "SAMPLE_API_PORT"}
+
+
+def _port(variable: str, value: str) -> int:
+    if value.isascii() and value.isdigit() and 0 < int(value) < 65536:
+        return int(value)
+    raise LocalError(f"{variable} is {value!r}; a port number from 1 to 65535 is needed")
+
+
+def process_env(environ: Mapping[str, str], paths: Paths, ports: Ports) -> dict[str, str]:
+    """The environment of every process of the stack.
+
+    The user's environment goes through (``AIRFLOW_CONN_*``, ``MARKET_DATA_*``, credentials), and may change how the stack is tuned;
+    what keeps it in its folder and on this machine may not be changed: an ``AIRFLOW_HOME`` or a database of another Airflow, set in
+    the user's shell, must never be migrated or written to.
+    """
+    removed = (
+        "AIRFLOW_CONFIG",
+        "PYTHONDONTWRITEBYTECODE",
+        "VIRTUAL_ENV",
+    )  # without byte code every start compiles everything again
+    env = {name: value for name, value in environ.items() if name not in removed}
+    return _defaults(paths) | env | _fixed(environ, paths, ports)
+
+
+def _fixed(environ: Mapping[str, str], paths: Paths, ports: Ports) -> dict[str, str]:
+    inherited = [part for part in (environ.get("PYTHONPATH"),) if part]
+    return {
+        "AIRFLOW_HOME": str(paths.airflow_home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{paths.airflow_home / 'airflow.db'}?timeout=30",
+        "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",  # the launcher migrates, while the api-server is still importing
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(paths.passwords),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{ports.airflow_url}/execution/",
+        "AIRFLOW__API__HOST": HOST,
+        "AIRFLOW__API__PORT": str(ports.airflow),
+        "AIRFLOW__API__BASE_URL": ports.airflow_url,
+        "PYTHONPATH": os.pathsep.join([str(paths.project), str(paths.project / "plugins"), *inherited]),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)]),
+        "NO_PROXY": ",".join(filter(None, [environ.get("NO_PROXY", environ.get("no_proxy", "")), HOST, "localhost"])),
+    }
+
+
+def _defaults(paths: Paths) -> dict[str, str]:
+    return {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(paths.project / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(paths.project / "plugins"),
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__API__EXPOSE_CONFIG": "False",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": "3600",
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "great_expectations=WARNING",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        # A LocalExecutor slot idles this long after a task that ends just as its sockets close; the default is 5 seconds.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "MARKET_DATA_LAKE": lake_of({}),
+        "PYTHONUNBUFFERED": "1",
+    }
