@@ -256,6 +256,7 @@ def build_params(feed: Feed) -> dict[str, Param]:
 
 def build_dag(feed: Feed, doc: str | None = None) -> DAG:
     """The DAG of a feed: plan -> fetch (mapped) -> check -> load -> publish -> verdict."""
+    defaults = {name: default for name, (default, _) in PARAMS.items()} | dict(feed.params)
     asset = Asset(name=feed.dag_id, uri=f"{lake_url()}/{feed.provider}/{feed.dataset}", group="market-data")
     with DAG(
         feed.dag_id,
@@ -267,7 +268,13 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
         max_active_runs=1,
         params=build_params(feed),
         tags=[feed.provider, feed.dataset, "market-data"],
-        default_args={"retries": RETRIES, "retry_policy": MarketDataRetryPolicy(), "owner": "market-data"},
+        default_args={
+            "owner": "market-data",
+            "retries": RETRIES,
+            "retry_policy": MarketDataRetryPolicy(),
+            # for what the policy never sees: a worker that was killed
+            "retry_delay": timedelta(seconds=defaults["retry_delay_seconds"]),
+        },
     ) as dag:
 
         @task
