@@ -147,7 +147,7 @@ def test_a_cleared_run_brings_the_corrected_value_and_leaves_equal_ones_alone(wo
     planned, report = world.run(world.job(clear_number=1))
     assert planned.plan.calls == len(world.api.calls) == len(WEEK)
     assert (report["rows_written"], report["rows_changed"], report["files_unchanged"]) == (1, 1, len(WEEK) * len(SYMBOLS) - 1)
-    assert report["sessions_changed"] == [WEEK[1].isoformat()]
+    assert report["sessions_loaded"] == [s.isoformat() for s in WEEK]
     after = {k: v for k, v in world.objects().items() if k.startswith("raw/")}
     assert [k for k in prices if prices[k] != after[k]] == [
         f"raw/prices/provider=polygon/symbol=AAPL/year=2013/month=01/AAPL-{WEEK[1]}.parquet"
@@ -201,6 +201,7 @@ def test_bad_rows_are_set_aside_with_their_reasons_and_the_others_land(world):
     assert report["rows_quarantined"] == 2
     assert report["rows_loaded"] == len(WEEK) * len(SYMBOLS) - 2
     assert report["red"] == []
+    assert "2 rows were quarantined" in report["warnings"][0]
     from market_data.lake import tables
 
     (key,) = [key for key, _ in world.lake.list("quarantine")]
@@ -217,8 +218,9 @@ def test_a_failed_batch_is_named_and_repaired_alone(world):
     job = world.job()
     _, report = world.run(job)
     assert report["batch_results"][1]["state"] == "failed"
-    assert len(report["red"]) == 1
+    assert len(report["red"]) == 2
     assert "Internal Server Error" in report["red"][0]
+    assert "33.3% of the planned cells are missing" in report["red"][1]
     assert {f["symbol"] for f in report["failures"]} == set(SYMBOLS)
     coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
     assert coverage.state("AAPL", WEEK[2]) is None
@@ -248,7 +250,9 @@ def test_a_later_try_of_the_same_attempt_repeats_no_finished_call(world):
 
 def test_what_the_provider_has_not_is_empty_with_a_reason_and_not_asked_again(world):
     symbols = (*SYMBOLS, "NOSUCH")
-    world.run(symbols=symbols)
+    _, report = world.run(symbols=symbols)
+    assert report["warnings"] == ["no bar at all of NOSUCH: not listed in these sessions, or unknown to polygon"]
+    assert report["red"] == []
     coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
     assert coverage.state("NOSUCH", WEEK[0]) is State.EMPTY
     assert world.run(world.job("r2"), symbols=symbols)[0].plan.batches == ()
@@ -270,3 +274,87 @@ def test_one_symbol_over_a_long_range_is_one_call(world):
     assert planned.plan.calls == len(world.api.calls) == 1
     assert report["rows_loaded"] == len(sessions)
     assert report["red"] == []
+
+
+def test_a_refused_young_session_is_asked_again_by_the_next_scheduled_run(world):
+    sessions = calendar.sessions(date(2012, 12, 27), date(2013, 1, 3))
+    world.run(sessions=sessions[:-1])
+    world.now = calendar.session_close(sessions[-1]) + timedelta(hours=1)
+    world.api.hide(sessions[-1], fraction=0.5)
+    _, report = world.run(world.job("monday", run_type="scheduled"), sessions=sessions[-1:])
+    assert "was refused" in report["red"][0]
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", sessions[-1]) is State.PENDING
+    world.api.edits.clear_hidden()
+    _, report = world.run(world.job("tuesday", run_type="scheduled"), sessions=(), lookback=sessions)
+    assert report["red"] == []
+    assert report["rows_loaded"] == len(SYMBOLS)
+
+
+def test_an_old_pending_cell_is_asked_by_every_run(world):
+    world.now = calendar.session_close(WEEK[-1]) + timedelta(hours=3)
+    symbols = (*SYMBOLS, "NOSUCH")
+    world.run(symbols=symbols)
+    world.now = NOW
+    assert world.run(world.job("r2"), symbols=symbols)[0].plan.cells == 3
+
+
+def test_what_was_loaded_by_an_earlier_attempt_does_not_count_for_this_one(world):
+    job = world.job()
+    with world.hook() as hook:
+        planned = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS, NOW)
+        batches = list(planned.plan.batches)
+        old = [pipeline.fetch_batch(job, hook, batch, lambda: NOW) for batch in batches]
+        again = replace(job, run=replace(job.run, clear_number=1))
+        new = [*old[:2], pipeline.fetch_batch(again, hook, batches[2], lambda: NOW)]
+    with world.warehouse() as warehouse:
+        checked = pipeline.check_run(job, batches, old, warehouse)
+        loaded = pipeline.load_run(job, checked, warehouse)
+    for stale in ((None, loaded), (checked, loaded)):
+        published = pipeline.publish_run(again, batches, new, {}, *stale, planned.summary, NOW)
+        assert "what landed was not loaded" in published["red"][0]
+        assert len(read_coverage(world.lake, "ohlcv-1d", "polygon")) == 0
+
+
+def test_a_symbol_that_is_refused_an_answer_is_named_and_the_others_are_loaded(world):
+    world.api.fault("server_error", match="ABT/range", times=None, status=404)
+    _, report = world.run(world.job(endpoint="range"))
+    assert report["failed_tickers_list"] == ["ABT"]
+    assert "ABT was not answered for" in report["red"][0]
+    assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 1)
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("ABT", WEEK[0]) is None
+
+
+def test_a_session_the_plan_does_not_have_yet_is_pending(world):
+    world.api.fault("server_error", match="grouped", times=None, status=403)
+    today = calendar.last_completed_session(datetime.now(UTC))
+    world.now = datetime.now(UTC)
+    _, report = world.run(sessions=(today,))
+    assert report["red"] == []
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", today) is State.PENDING
+    world.api.faults.clear()
+    _, report = world.run(world.job("next", run_type="scheduled"), sessions=(), lookback=(today,))
+    assert report["rows_loaded"] == len(SYMBOLS)
+
+
+def test_a_bar_that_the_provider_no_longer_has_stays_and_is_named(world):
+    world.run()
+    world.api.hide(WEEK[3], symbols=["AAPL"])
+    _, report = world.run(world.job(clear_number=1))
+    assert report["warnings"] == [f"polygon no longer has AAPL {WEEK[3]}; what stands in lake and warehouse is kept"]
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[3]) is State.HAVE
+
+
+def test_an_answer_without_proof_that_it_is_whole_does_not_land(world, monkeypatch):
+    from market_data.errors import TruncatedResponse
+    from market_data.hooks.base import Fetched
+
+    whole = PolygonHook.fetch
+
+    def short(hook, request):
+        fetched = whole(hook, request)
+        return Fetched(fetched.table, replace(fetched.evidence, rows_declared=fetched.evidence.rows_received + 1))
+
+    monkeypatch.setattr(PolygonHook, "fetch", short)
+    with pytest.raises(TruncatedResponse, match="does not prove a whole answer"):
+        world.run()
+    assert list(world.lake.list("raw")) == []

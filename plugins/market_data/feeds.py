@@ -69,6 +69,11 @@ def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
             feeds.append(_feed(merged))
     ids = [feed.dag_id for feed in feeds]
     problems += [f"two feeds have the DAG id {dag_id!r}" for dag_id in sorted({i for i in ids if ids.count(i) > 1})]
+    plain = [feed.dataset for feed in feeds if not feed.provider_level]
+    problems += [
+        f"two feeds of {name!r} without provider_level would mix their bars"
+        for name in sorted({n for n in plain if plain.count(n) > 1})
+    ]
     if problems:
         raise ConfigError(f"{path.name}: " + "; ".join(problems))
     return tuple(feeds)

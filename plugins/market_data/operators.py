@@ -96,8 +96,13 @@ def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.
     from market_data.lake.layout import Layout
     from market_data.lake.store import Lake
 
+    source = _hook(feed, params).source
+    if source != feed.provider and not feed.provider_level:
+        raise ParamError(
+            [f"options {dict(params.options)} change values; a feed without provider_level holds those of {feed.provider} only"]
+        )
     layout = Layout(raw_prefix=os.environ.get("RAW_PREFIX", "raw"), provider_level=feed.provider_level)
-    return pipeline.Job(feed, params, _run(context), Lake.open(lake_url()), layout, _hook(feed, params).source)
+    return pipeline.Job(feed, params, _run(context), Lake.open(lake_url()), layout, source)
 
 
 def _warehouse() -> Warehouse:
@@ -116,14 +121,14 @@ def lake_url() -> str:
 def _open_s3(address: str) -> bytes:
     """The body of an ``s3://`` address, read with the lake's connection.
 
-    :raises FileNotFoundError: if there is none.
+    :raises ParamError: if there is none.
     """
     from market_data.lake.store import Lake
 
     bucket, _, key = address.removeprefix("s3://").partition("/")
     found = Lake.open(f"s3://{bucket}").get(key)
     if found is None:
-        raise FileNotFoundError(address)
+        raise ParamError([f"tickers_path is {address!r}; there is no such object"])
     return found.body
 
 
@@ -217,7 +222,9 @@ def run_verdict(batches: Sequence[Mapping[str, Any]] | None, published: Mapping[
         raise QualityError("nothing was published; see the logs of `check`, `load` and `publish`")
     if published["red"]:
         raise QualityError("the run is not complete:\n  " + "\n  ".join(published["red"]))
-    log.info("Everything planned has landed, passed and is loaded: %s", published["report"])
+    for warning in published["warnings"]:
+        log.warning("%s", warning)
+    log.info("Every planned cell has a state, and what passed is loaded: %s", published["report"])
 
 
 def _batches(batches: Sequence[Mapping[str, Any]] | None) -> list[Batch]:

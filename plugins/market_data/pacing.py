@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from market_data.errors import QuotaExhausted
+from market_data.errors import QuotaExhausted, Throttled
 from market_data.types import Quota, Window
 
 MARGIN = 1.015
@@ -44,6 +44,7 @@ class Limiter(Protocol):
         """Return when the next call may be made.
 
         :raises QuotaExhausted: when a long window is used up.
+        :raises Throttled: when a penalty is longer than a task should wait with its slot in hand.
         """
 
     def penalise(self, seconds: float) -> None:
@@ -56,12 +57,14 @@ class FileLimiter:
 
     :param path: the state file; its folder is made. One file for each account.
     :param windows: the account's windows; none means that only :meth:`penalise` holds calls back.
+    :param patience: longest penalty in seconds to sit out; a longer one is left to the task's retry, which frees the slot.
     """
 
     path: Path
     windows: Sequence[Window]
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    patience: float = 60.0
 
     @property
     def spacing(self) -> float:
@@ -78,8 +81,10 @@ class FileLimiter:
             last = min(float(state.get("last", 0.0)), now)
             log = self._within_quota([float(t) for t in state.get("log", [])], now)
             self._sleep_until(last + self.spacing)
-            while (blocked := self._blocked_until()) > self.clock():
-                self._sleep_until(blocked)
+            while (remaining := self._blocked_until() - self.clock()) > 0:
+                if remaining > self.patience:
+                    raise Throttled(f"the provider wants no call for another {remaining:.0f} s", retry_after=remaining)
+                self.sleep(remaining)
             gone = self.clock()
             self._write(self.path, {"last": gone, "log": [*log, gone] if self._long else []})
 

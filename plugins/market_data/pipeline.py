@@ -23,20 +23,21 @@ from typing import TYPE_CHECKING, Any
 
 from market_data import calendar
 from market_data.datasets import dataset as find_dataset
-from market_data.errors import ParamError
+from market_data.errors import BadRequest, NotYetAvailable, ParamError, PerCellError, TruncatedResponse
 from market_data.feeds import INCLUDE, Feed
 from market_data.interval import Interval, IntervalSet, coalesce, difference, union
 from market_data.params import RunParams, Wanted
 from market_data.plan import Plan, make_plan
-from market_data.types import Batch, Receipt, Request, RunInfo, State, Verdict
+from market_data.types import Batch, Evidence, Receipt, Request, RunInfo, State, Verdict
 from market_data.universe import load_tickers, members
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.datasets.base import Dataset
-    from market_data.hooks.base import ProviderHook
+    from market_data.hooks.base import Fetched, ProviderHook
     from market_data.lake.layout import Layout
+    from market_data.lake.manifest import Coverage
     from market_data.lake.receipts import CellRun, Detail
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
@@ -48,6 +49,9 @@ SETTLE_SESSIONS = 3
 
 LOAD_ROWS = 250_000
 """Rows of one load transaction, about."""
+
+RECENT = timedelta(days=365)
+"""A session this young must have the universe in full, even where no other session is known to compare with."""
 
 PREVIOUS_SESSIONS = 20
 """Sessions before the run that the checkpoint compares with."""
@@ -139,8 +143,7 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     pending = tuple(s for s in asked if _available(s, capabilities.available_after) > now)
     sessions = tuple(s for s in asked if s not in pending)
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
-    known = set(State) - ({State.PENDING} if job.run.run_type == "scheduled" else set())
-    covered = coverage.covered(symbols, sessions, states=known)
+    covered = _covered(coverage, symbols, sessions, scheduled=job.run.run_type == "scheduled", settled=_settled(now))
     refetch = job.params.force or job.run.clear_number > 0
     again = sum(1 << bit for bit, session in enumerate(sessions) if session in set(wanted.own)) if refetch else 0
     everything = (1 << len(sessions)) - 1
@@ -155,6 +158,19 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
         refetch=refetch,
     )
     return Planned(plan, sessions, len(symbols), len(symbols) * len(sessions) - plan.cells, pending)
+
+
+def _covered(
+    coverage: Coverage, symbols: Sequence[str], sessions: Sequence[date], *, scheduled: bool, settled: date
+) -> dict[str, int]:
+    """Cells that need not be asked, as masks: those with a state. ``pending`` counts only while the vendor may still add the bar, and
+    never for a scheduled run."""
+    covered = coverage.covered(symbols, sessions, states=set(State) - {State.PENDING})
+    if scheduled:
+        return covered
+    young = sum(1 << bit for bit, session in enumerate(sessions) if session > settled)
+    pending = coverage.covered(symbols, sessions, states={State.PENDING})
+    return {symbol: mask | pending[symbol] & young for symbol, mask in covered.items()}
 
 
 def _available(session: date, after: float) -> datetime:
@@ -180,7 +196,8 @@ def symbols_of(params: RunParams, feed: Feed, as_of: date, open_s3: Callable[[st
 def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], datetime]) -> Receipt:
     """Fetch a batch, request by request; each is gated, landed and receipted before the next is asked.
 
-    Requests that an earlier try of this attempt has finished are not asked again: their receipt objects say so.
+    Requests that an earlier try of this attempt has finished are not asked again: their receipt objects say so. A symbol that the
+    provider refuses to answer for is left without a state and named; the others go on.
 
     :raises ProviderError: if a request failed for good; the finished ones stay finished.
     """
@@ -190,11 +207,19 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     folder = receipts.prefix(job.feed.dataset, job.source, job.run, batch)
     finished = dict(receipts.finished(job.lake, folder))
     resumed = len(finished)
+    failed: dict[str, str] = {}
     requests = list(batch.requests(_sessions(batch.intervals)))
     for number, request in enumerate(requests, 1):
         if request.id in finished:
             continue
-        detail = finished[request.id] = _fetch_request(job, hook, batch, folder, request, now())
+        try:
+            detail = finished[request.id] = _fetch_request(job, hook, batch, folder, request, now())
+        except BadRequest as error:
+            if len(request.symbols) > 1:
+                raise
+            failed[request.symbols[0]] = str(error)
+            log.error("%s: %s", batch.id, error)  # noqa: TRY400 - a trace would add nothing
+            continue
         counts = detail.counts
         message = "%s: %s: request %d of %d: %d rows landed, %d quarantined, %d cells without a bar, %d calls"
         absent = sum(len(_sessions(run.intervals)) for run in detail.absent)
@@ -209,7 +234,7 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
             absent,
             counts["calls"],
         )
-    return _receipt(batch, folder, [finished[request.id] for request in requests], resumed, time.monotonic() - started)
+    return _receipt(batch, folder, requests, finished, failed, resumed, time.monotonic() - started)
 
 
 def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, now: datetime) -> Detail:
@@ -221,7 +246,15 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
     from market_data.quality.gate import gate
 
     dataset, sessions = job.dataset, _sessions(request.intervals)
-    fetched = hook.fetch(request)
+    known: tuple[State, str] | None = None
+    try:
+        fetched = hook.fetch(request)
+    except PerCellError as error:
+        fetched, known = _nothing(dataset), _state_of(error)
+    if not fetched.evidence.last_page_seen or fetched.evidence.rows_declared not in (None, fetched.evidence.rows_received):
+        raise TruncatedResponse(
+            f"the evidence does not prove a whole answer: {fetched.evidence}", provider=job.source, request=str(request)
+        )
     # A request over holes is answered for the whole span; what lies in the holes is covered already.
     gated = gate(dataset, _without_holes(fetched.table, request.intervals), request, sessions)
     extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
@@ -243,9 +276,21 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
         "files_unchanged": landed.unchanged,
         "ingest_us": int(now.timestamp() * 1e6),
     }
-    detail = Detail(request, fetched.evidence, counts, tuple(_absent(request, sessions, landed.rows, gated.bad, now)))
+    detail = Detail(request, fetched.evidence, counts, tuple(_absent(request, sessions, landed.rows, gated.bad, now, known)))
     receipts.write(job.lake, folder, detail, landed.rows)
     return detail
+
+
+def _nothing(dataset: Dataset) -> Fetched:
+    """What a request brought that the provider answered with "unknown" or "not yet"."""
+    from market_data.hooks.base import Fetched
+
+    evidence = Evidence(calls=1, retries=0, pages=0, bytes=0, rows_received=0, rows_declared=0, last_page_seen=True)
+    return Fetched(dataset.received.empty_table(), evidence)
+
+
+def _state_of(error: PerCellError) -> tuple[State, str]:
+    return (State.PENDING if isinstance(error, NotYetAvailable) else State.EMPTY, str(error))
 
 
 def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
@@ -272,8 +317,13 @@ def _inside(rows: pa.Table, intervals: IntervalSet) -> Any:
     return found
 
 
-def _absent(request: Request, sessions: Sequence[date], landed: pa.Table, bad: pa.Table, now: datetime) -> Iterator[CellRun]:
-    """The cells that no landed row stands for, with what is known of them."""
+def _absent(
+    request: Request, sessions: Sequence[date], landed: pa.Table, bad: pa.Table, now: datetime, told: tuple[State, str] | None
+) -> Iterator[CellRun]:
+    """The cells that no landed row stands for, with what is known of them.
+
+    :param told: what the provider said of all of them.
+    """
     from market_data.lake.receipts import CellRun
 
     have, quarantined = _cells(landed), _cells(bad)
@@ -286,6 +336,8 @@ def _absent(request: Request, sessions: Sequence[date], landed: pa.Table, bad: p
                 continue
             if session in quarantined.get(symbol, ()):
                 states[State.QUARANTINED, "the gate turned the row away"].append(session)
+            elif told:
+                states[told].append(session)
             elif session > settled:
                 states[State.PENDING, f"no bar yet; asked again until {SETTLE_SESSIONS} sessions later"].append(session)
             elif known:
@@ -316,14 +368,24 @@ def _sessions(intervals: IntervalSet) -> tuple[date, ...]:
     return tuple(session for interval in intervals for session in calendar.sessions(interval.start, interval.end))
 
 
-def _receipt(batch: Batch, folder: str, details: Sequence[Detail], resumed: int, seconds: float) -> Receipt:
+def _receipt(
+    batch: Batch,
+    folder: str,
+    requests: Sequence[Request],
+    finished: Mapping[str, Detail],
+    failed: Mapping[str, str],
+    resumed: int,
+    seconds: float,
+) -> Receipt:
     counts: Counter[str] = Counter()
     cells: Counter[str] = Counter()
+    details = [finished[request.id] for request in requests if request.id in finished]
+    asked = sum(len(r.symbols) * len(_sessions(r.intervals)) for r in requests if r.id in finished)
     for detail in details:
         counts.update(detail.counts)
         for run in detail.absent:
             cells[str(run.state)] += len(_sessions(run.intervals))
-    cells[str(State.HAVE)] = batch.cells - sum(cells.values())
+    cells[str(State.HAVE)] = asked - sum(cells.values())
     return Receipt(
         batch_id=batch.id,
         prefix=folder,
@@ -339,8 +401,11 @@ def _receipt(batch: Batch, folder: str, details: Sequence[Detail], resumed: int,
         seconds=round(seconds, 3),
         cells={state: count for state, count in cells.items() if count},
         sources=tuple(sorted({detail.evidence.source for detail in details if detail.evidence.source})),
+        failed=failed,
     )
 
+
+NOTHING = "The provider has none of the sessions yet; there is nothing to check."
 
 # -- check -----------------------------------------------------------------------------------------------------------------------
 
@@ -351,25 +416,49 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
     :returns: for an XCom: ``prefixes`` of the receipts, ``passed`` as date intervals, ``refused`` and ``warned`` verdicts, ``statistics``,
         ``table`` for the log, ``document``: the lake key of the whole result.
     """
-    from market_data.lake.receipts import read
+    from market_data.lake.receipts import finished, read
     from market_data.quality.checkpoint import run_checkpoint
 
     landed = {receipt.batch_id for receipt in receipts}
+    details = [detail for receipt in receipts for detail in finished(job.lake, receipt.prefix).values()]
     planned = planned_symbols([batch for batch in batches if batch.id in landed])
+    for request in (detail.request for detail in details if not detail.evidence.pages):
+        # The provider said itself that it has nothing, yet or at all: there is nothing to judge.
+        for session in _sessions(request.intervals):
+            planned[session] -= frozenset(request.symbols)
+    planned = {session: asked for session, asked in planned.items() if asked}
+    prefixes = [receipt.prefix for receipt in receipts]
+    if not planned:
+        return {
+            "prefixes": prefixes,
+            "passed": [],
+            "refused": [],
+            "warned": [],
+            "statistics": {},
+            "table": NOTHING,
+            "document": None,
+        }
     symbols = sorted(set().union(*planned.values()))
     warehouse.migrate()
     previous = warehouse.previous_bars(job.dataset, job.source, min(planned), PREVIOUS_SESSIONS, symbols)
     chunks = (stored.rows for receipt in receipts for stored in read(job.lake, receipt.prefix))
     counts = {session: len(asked) for session, asked in planned.items()}
     result = run_checkpoint(
-        job.dataset, planned=counts, asked=planned, chunks=chunks, previous=previous, run_name=job.run.run_id, provider=job.source
+        job.dataset,
+        planned=counts,
+        asked=planned,
+        chunks=chunks,
+        previous=previous,
+        run_name=job.run.run_id,
+        provider=job.source,
+        recent_from=job.run.started.date() - RECENT,
     )
     key = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}.json"
     job.lake.update(key, lambda _: json.dumps(result.document, default=str).encode(), new=True)
     axis = sorted(planned)
     passed = coalesce([date.fromisoformat(v.partition) for v in result.verdicts if v.passed], axis)
     return {
-        "prefixes": [receipt.prefix for receipt in receipts],
+        "prefixes": prefixes,
         "passed": [interval.to_json() for interval in passed],
         "refused": [v.to_json() for v in result.verdicts if not v.passed],
         "warned": [v.to_json() for v in result.verdicts if v.passed and v.reasons],
@@ -399,7 +488,8 @@ def planned_symbols(batches: Sequence[Batch]) -> dict[date, frozenset[str]]:
 def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict[str, Any]:
     """Load what passed, in chunks of about ``LOAD_ROWS`` rows.
 
-    :returns: for an XCom: ``rows`` given, ``changed`` of them, ``loads`` made, ``already``: loads that an earlier try had committed.
+    :returns: for an XCom: ``of``: what of the checkpoint's word was loaded, ``rows`` given, ``changed`` of them, ``loads`` made,
+        ``already``: loads that an earlier try had committed.
     """
     warehouse.migrate()
     passed = union(Interval.from_json(interval) for interval in checked["passed"])
@@ -414,7 +504,7 @@ def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict
             loaded.rows_changed,
             " (by an earlier try)" * loaded.already,
         )
-    return {"rows": rows, "changed": changed, "loads": loads, "already": already}
+    return {"of": [checked["prefixes"], checked["passed"]], "rows": rows, "changed": changed, "loads": loads, "already": already}
 
 
 def _chunks(job: Job, prefixes: Sequence[str], passed: IntervalSet) -> Iterator[pa.Table]:
@@ -465,12 +555,21 @@ def publish_run(
     Coverage is recorded of what has been loaded or refused only: a cell that landed and never got into the warehouse stays missing.
 
     :param errors: batch id -> what the failed batch said.
-    :returns: for an XCom: ``report`` (lake key), ``sessions`` (ISO dates with new rows), ``rows`` loaded, ``red`` (why, or empty).
+    :returns: for an XCom: ``report`` (lake key), ``sessions`` loaded (ISO dates), ``rows`` loaded, ``red`` (why, or empty), ``warnings``.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     from market_data import report
     from market_data.lake.manifest import read_coverage, write_cells
     from market_data.lake.receipts import read
 
+    prefixes = [receipt.prefix for receipt in receipts]
+    # A cleared task that does not run again leaves what it returned before: only what belongs together counts.
+    if checked is not None and checked["prefixes"] != prefixes:
+        checked = None
+    if loaded is not None and (checked is None or loaded["of"] != [prefixes, checked["passed"]]):
+        loaded = None
     refused = {v["partition"]: Verdict.from_json(v) for v in (checked or {}).get("refused", ())}
     by_batch = {receipt.batch_id: receipt for receipt in receipts}
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
@@ -484,21 +583,23 @@ def publish_run(
         for receipt in read(job.lake, stored.prefix):
             tally.add(receipt.detail, receipt.rows)
             if loaded is not None:
-                states.append(_states(receipt.detail, receipt.rows, refused))
+                states.append(_states(receipt.detail, receipt.rows, refused, _settled(now)))
         tally.done(batch, stored)
         if states:
-            import pyarrow as pa
-
-            changed = coverage.changed(pa.concat_tables(states))
+            cells = pa.concat_tables(states)
+            lost = coverage.lost(cells)
+            tally.lost(cells.filter(lost))
+            changed = coverage.changed(cells.filter(pc.invert(lost)))
             write_cells(job.lake, job.feed.dataset, job.source, job.run, batch.id, changed, recorded_at=now)
     document = tally.document(job, batches, refused, checked, loaded, summary, now)
     key = report.write(job.lake, document, job.run)
     if not document["red"]:
         report.write_flag(job.lake, key, document)
-    return {"report": key, "sessions": document["sessions_changed"], "rows": document["rows_loaded"], "red": document["red"]}
+    found = {"report": key, "sessions": document["sessions_loaded"], "rows": document["rows_loaded"]}
+    return {**found, "red": document["red"], "warnings": document["warnings"]}
 
 
-def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict]) -> pa.Table:
+def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict], settled: date) -> pa.Table:
     """The state of every cell of a request."""
     import pyarrow as pa
 
@@ -508,8 +609,10 @@ def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict]) ->
 
     def add(symbol: str, session: date, state: State, reason: str) -> None:
         verdict = refused.get(session.isoformat())
-        # What is absent from a refused session is as doubtful as what is there.
-        rows.append((symbol, session, State.REFUSED, "; ".join(verdict.reasons)) if verdict else (symbol, session, state, reason))
+        if verdict is not None:
+            # What is absent from a refused session is as doubtful as what is there. A young one is asked again by the next days' runs.
+            state, reason = State.PENDING if session > settled else State.REFUSED, "; ".join(verdict.reasons)
+        rows.append((symbol, session, state, reason))
 
     for symbol, sessions in _cells(landed).items():
         for session in sessions:

@@ -30,7 +30,9 @@ class Tally:
         self._batches: list[dict[str, Any]] = []
         self._rows: Counter[str] = Counter()
         self._files: dict[str, set[date | int]] = defaultdict(set)
-        self._changed: set[date] = set()
+        self._landed: set[date] = set()
+        self._with_rows: set[str] = set()
+        self._lost: list[str] = []
         self._failures: dict[str, str] = {}
         self._states: Counter[str] = Counter()
         self._totals: Counter[str] = Counter()
@@ -42,14 +44,17 @@ class Tally:
         import pyarrow.compute as pc
 
         self._totals["quarantined"] += detail.counts["rows_quarantined"]
+        self._landed.update(rows["session"].unique().to_pylist())
+        self._with_rows.update(rows["symbol"].unique().to_pylist())
         written = rows.filter(pc.equal(rows["ingest_ts"].cast(pa.int64()), detail.counts["ingest_us"]))
         for symbol, session in zip(written["symbol"].to_pylist(), written["session"].to_pylist(), strict=True):
             self._rows[symbol] += 1
             self._files[symbol].add(session if self._grain == "day" else session.year)
-            self._changed.add(session)
 
     def done(self, batch: Batch, receipt: Receipt) -> None:
-        """A batch that succeeded."""
+        """A batch that succeeded, but for the symbols that the provider refused to answer for."""
+        self._failures.update(receipt.failed)
+        self._totals["failed_cells"] += batch.cells - sum(receipt.cells.values())
         self._states.update(receipt.cells)
         self._sources.update(receipt.sources)
         self._totals.update(
@@ -59,6 +64,12 @@ class Tally:
             }
         )
         self._batches.append({**receipt.to_json(), "batch": batch.label, "state": "success"})
+
+    def lost(self, cells: pa.Table) -> None:
+        """Cells whose bar stands in lake and warehouse, and that the provider has no bar for any more; what stands is kept."""
+        self._lost += [
+            f"{symbol} {session}" for symbol, session in zip(cells["symbol"].to_pylist(), cells["session"].to_pylist(), strict=True)
+        ]
 
     def failed(self, batch: Batch, reason: str) -> None:
         """A batch that did not."""
@@ -107,7 +118,10 @@ class Tally:
             "rows_changed": (loaded or {}).get("changed", 0),
             "refused": [verdict.to_json() for verdict in refused.values()],
             "warned": list((checked or {}).get("warned", ())),
-            "sessions_changed": sorted(session.isoformat() for session in self._changed),
+            "warnings": self._warnings(job, batches),
+            "sessions_loaded": sorted(
+                s.isoformat() for s in self._landed if (loaded or {}).get("changed") and s.isoformat() not in refused
+            ),
             "api_calls": self._totals["calls"],
             "retries": self._totals["retries"],
             "bytes": self._totals["bytes"],
@@ -120,6 +134,18 @@ class Tally:
             "rows_per_second": round(self._totals["rows_landed"] / seconds, 1) if seconds > 0 else 0.0,
             "results": [self._result(symbol) for symbol in symbols],
         }
+
+    def _warnings(self, job: Job, batches: Sequence[Batch]) -> list[str]:
+        """What is in order by the rules, and deserves a look."""
+        nowhere = [s for b in batches for s in b.symbols if s not in self._with_rows and s not in self._failures]
+        warnings = []
+        if nowhere:
+            warnings.append(f"no bar at all of {_some(nowhere)}: not listed in these sessions, or unknown to {job.source}")
+        if self._totals["quarantined"]:
+            warnings.append(f"{self._totals['quarantined']} rows were quarantined; see quarantine/ in the lake")
+        if self._lost:
+            warnings.append(f"{job.source} no longer has {_some(self._lost)}; what stands in lake and warehouse is kept")
+        return warnings
 
     def _result(self, symbol: str) -> dict[str, Any]:
         errors = [self._failures[symbol]] if symbol in self._failures else []
@@ -135,11 +161,24 @@ class Tally:
     ) -> list[str]:
         """Why the run is red, a sentence each; none when it is not."""
         red = [f"batch {b['batch']} failed: {b['error']}" for b in self._batches if b["state"] == "failed"]
-        if red and self._totals["failed_cells"] / planned <= job.params.max_missing_ratio:
-            red = []
+        red += [
+            f"{b['batch']}: {symbol} was not answered for: {why}"
+            for b in self._batches
+            for symbol, why in b.get("failed", {}).items()
+        ]
+        missing = self._totals["failed_cells"] / planned
+        if missing > job.params.max_missing_ratio:
+            red.append(
+                f"{missing:.1%} of the planned cells are missing; {job.params.max_missing_ratio:.1%} is tolerated (max_missing_ratio)"
+            )
         if any(batch["state"] == "success" for batch in self._batches) and (checked is None or loaded is None):
             red.append("what landed was not loaded: see the logs of `check` and `load`")
         return [*red, *(f"session {v.partition} was refused: {'; '.join(v.reasons)}" for v in refused.values())]
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    names = list(dict.fromkeys(names))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:

@@ -213,13 +213,16 @@ class ProviderHook(BaseHook, ABC):
         if years is None:
             return None
         today = date.today()  # noqa: DTZ011 - the plan's horizon is years away; a day's difference between zones does not matter
-        return today.replace(year=today.year - years, day=min(today.day, 28))
+        leap_day = (today.month, today.day) == (2, 29)
+        return today.replace(year=today.year - years, day=28 if leap_day else today.day)
 
     def _connection_problems(self) -> list[str]:
         extra, name = self.config.extra, f"connection {self.config.conn_id!r}"
         problems = []
         if urlsplit(self.base_url).scheme not in ("http", "https") and self.conn_type == "http":
             problems.append(f"{name}: host is {self.base_url!r}; a full base URL is needed, e.g. {self.default_base_url}")
+        if self.config.password != self.config.password.strip():
+            problems.append(f"{name}: password has white space around it; paste the key alone")
         known = {"plan", "calls_per_minute_per_slot", "limits", *self.known_extra}
         problems += [
             f"{name}: extra has the unknown key {key!r}; known keys: {', '.join(sorted(known))}"

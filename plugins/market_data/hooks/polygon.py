@@ -8,7 +8,7 @@ bars are identified by the New York date of the stamp; an empty answer has no ``
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from market_data.errors import (
     AuthError,
     BadRequest,
     EntitlementError,
+    NotYetAvailable,
     ProviderError,
     SchemaDrift,
     ServerError,
@@ -28,6 +29,7 @@ from market_data.errors import (
     TruncatedResponse,
 )
 from market_data.hooks.base import Fetched, Plan, ProviderHook, unknown_dataset
+from market_data.pacing import LONG_WINDOW
 from market_data.transport import Answer, Transport, retry_after
 from market_data.types import Capabilities, Endpoint, Evidence, Quota, Request, Shape, Window
 
@@ -47,7 +49,7 @@ class Bar(msgspec.Struct, gc=False):
     c: float | None = None
     v: float | None = None
     vw: float | None = None
-    n: int | None = None
+    n: int | float | None = None
     T: str | None = None
 
 
@@ -120,18 +122,20 @@ class PolygonHook(ProviderHook):
         self.connect()
         transport = _given(self._transport)
         before = (transport.counters.calls, transport.counters.retries, transport.counters.bytes)
-        pages = list(self._grouped(request) if request.endpoint == "grouped" else self._range(request))
+        try:
+            pages = list(self._grouped(request) if request.endpoint == "grouped" else self._range(request))
+        except EntitlementError as error:
+            raise self._too_early(request, error) from None
         after = (transport.counters.calls, transport.counters.retries, transport.counters.bytes)
         calls, retries, size = (b - a for a, b in zip(before, after, strict=True))
-        received = sum(len(page.results or ()) for page, _ in pages)
         evidence = Evidence(
             calls=calls,
             retries=retries,
             pages=len(pages),
             bytes=size,
-            rows_received=received,
-            rows_declared=received,
-            last_page_seen=True,
+            rows_received=sum(len(page.results or ()) for page, _ in pages),
+            rows_declared=sum(page.results_count or 0 for page, _ in pages),
+            last_page_seen=not pages[-1][0].next_url,
             request_ids=tuple(page.request_id for page, _ in pages),
             source=next((source for _, source in pages if source), None),
         )
@@ -162,10 +166,12 @@ class PolygonHook(ProviderHook):
             if page.ticker is not None and page.ticker != symbol:
                 raise ServerError(f"the answer is about {page.ticker!r}", **self._where(request, page))
             self._inside(request, page)
-            if page.results:
-                if page.results[0].t < latest:
-                    raise ServerError("a page goes back in time: the paging loops", **self._where(request, page))
-                latest = page.results[-1].t
+            newest = page.results[-1].t if page.results else latest
+            if page.results and page.results[0].t <= latest:
+                raise ServerError("a page goes back in time: the paging loops", **self._where(request, page))
+            if page.next_url and newest <= latest:
+                raise ServerError("a page brings nothing new and names a next one: the paging loops", **self._where(request, page))
+            latest = newest
             yield page, source
             if not page.next_url:
                 return
@@ -174,6 +180,14 @@ class PolygonHook(ProviderHook):
             seen.add(page.next_url)
             # The cursor need not carry ``adjusted``; it is sent again and every page is checked for it.
             path, params = page.next_url, {"adjusted": self._adjusted}
+
+    def _too_early(self, request: Request, error: EntitlementError) -> EntitlementError | NotYetAvailable:
+        """A 403 also comes for a session that the plan does not have yet, with the same words as for one that it never has."""
+        now = datetime.now(UTC)
+        if request.last < now.date() - timedelta(days=1):
+            return error
+        until = datetime.combine(request.last + timedelta(days=2), time(), UTC)
+        return NotYetAvailable(error.message, until=until)
 
     # -- checks of one page ------------------------------------------------------------------------------------------------------
 
@@ -239,7 +253,8 @@ class PolygonHook(ProviderHook):
         where = {"provider": self.provider, "request": what, "request_id": page.request_id}
         if answer.status == 429:
             # No Retry-After was ever recorded: then the narrowest window tells how long a call may have to wait.
-            pause = retry_after(answer.headers) or min((w.seconds for w in self.quota.limits), default=None)
+            short = [w.seconds for w in self.quota.limits if w.seconds < LONG_WINDOW]
+            pause = retry_after(answer.headers) or min(short, default=None)
             return Throttled(text, retry_after=pause, **where)
         if answer.status == 401:
             return AuthError(f"{text} (the key is the password of connection {self.config.conn_id!r})", **where)
@@ -269,7 +284,9 @@ class PolygonHook(ProviderHook):
         }
         names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw", "trade_count": "n"}
         for column, field in names.items():
-            columns[column] = pa.array([getattr(bar, field) for bar in bars], schema.field(column).type)
+            kind = schema.field(column).type
+            values = pa.array([getattr(bar, field) for bar in bars], pa.float64())
+            columns[column] = values.cast(kind)
         return pa.table([columns[name] for name in schema.names], schema=schema)
 
 

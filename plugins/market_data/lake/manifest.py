@@ -141,6 +141,17 @@ class Coverage:
         standing = self.table.select(CELLS.names).take(pa.array(np.where(known, rows, 0))).cast(CELLS)
         return cells.filter(pa.array(~known | ~tables.same(standing, cells, VALUES)))
 
+    def lost(self, cells: pa.Table) -> pa.Array:
+        """Which of ``cells`` (schema ``CELLS``) are ``empty`` or ``pending`` now and were ``have`` before."""
+        rows = self._rows(cells["symbol"], cells["session"])
+        had = (
+            self.table["state"].cast(pa.string()).take(pa.array(np.maximum(rows, 0)))
+            if len(self)
+            else pa.nulls(len(rows), pa.string())
+        )
+        no_bar = pc.is_in(cells["state"], pa.array([str(State.EMPTY), str(State.PENDING)]))
+        return pc.and_(no_bar, pc.and_(pa.array(rows >= 0), pc.fill_null(pc.equal(had, str(State.HAVE)), False)))
+
     def _rows(self, symbols: pa.Array, sessions: pa.Array) -> Codes:
         """For each cell its row in ``table``, or -1."""
         positions = _positions(symbols, self._symbols)

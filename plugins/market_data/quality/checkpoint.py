@@ -189,6 +189,7 @@ def run_checkpoint(
     thresholds: Thresholds = Thresholds(),  # noqa: B008  frozen
     asked: Mapping[date, Collection[str]] | None = None,
     provider: str | None = None,
+    recent_from: date = date.min,
 ) -> CheckpointResult:
     """Judge what landed, session by session.
 
@@ -199,6 +200,7 @@ def run_checkpoint(
     :param run_name: name of the run in the documents.
     :param asked: session -> the symbols planned. Needed where sessions ask for different symbols (holes repaired): without it, a
         session that plans fewer symbols than the one before had is only held against its own number.
+    :param recent_from: from this session on the universe should be there in full; of older ones, many symbols were not listed.
     :param provider: what every row must carry; by default, what the first one does.
     :raises QualityError: if a rule could not be evaluated, or columns are missing: there is no verdict then.
     """
@@ -215,7 +217,7 @@ def run_checkpoint(
         before = pc.less(previous["session"], pa.scalar(min(planned), pa.date32()))
         bars.append(_bars(previous.filter(before)))
     everything = Bars(pa.concat_tables([SLIM.empty_table(), *bars]))
-    metrics = measure(everything, planned, thresholds, asked=asked, refused=findings.rows)
+    metrics = measure(everything, planned, thresholds, asked=asked, refused=findings.rows, recent_from=recent_from)
     said = _judge_sessions(validator, findings, metrics, thresholds)
     verdicts = tuple(_verdict(session, findings.rows.get(session, {}), said[session]) for session in sorted(planned))
     return _result(

@@ -64,6 +64,7 @@ class SessionMetrics:
     present: int = 0
     expected: int = 0
     present_ratio: float | None = None
+    present_ratio_alone: float | None = None
     reference: str | None = None
     compared: int = 0
     jumped: int = 0
@@ -157,6 +158,7 @@ def measure(
     *,
     asked: Mapping[date, Collection[str]] | None = None,
     refused: Collection[date] = (),
+    recent_from: date = date.min,
 ) -> list[SessionMetrics]:
     """The metrics of the planned sessions, in order.
 
@@ -164,10 +166,11 @@ def measure(
     :param planned: session -> number of symbols planned.
     :param asked: session -> the symbols planned, where known.
     :param refused: sessions refused for other reasons: none is compared with them.
+    :param recent_from: from this session on the universe should be there in full, whatever is known of other sessions.
     """
     if not planned:
         return []
-    walk = _Walk(bars, planned, limits, asked or {}, refused)
+    walk = _Walk(bars, planned, limits, asked or {}, refused, recent_from)
     first = min(planned)
     for session in (day for day in bars.sessions if day < first):
         walk.accept(bars.day(session))
@@ -183,6 +186,7 @@ class _Walk:
     limits: Thresholds
     asked: Mapping[date, Collection[str]]
     refused: Collection[date]
+    recent_from: date
     landed: list[date] = field(init=False)
     accepted: deque[Day] = field(init=False)  # nearest first
     last_seen: date = date.min
@@ -207,6 +211,8 @@ class _Walk:
         self._see(here)
         others = self._neighbours(here)
         _presence(metrics, here, others, self.limits)
+        if others.reference() is None and session < self.recent_from:
+            metrics.present_ratio, metrics.present_ratio_alone = None, metrics.present_ratio
         _prices(metrics, here, others, self.bars.symbols, self.limits)
         metrics.volume_ratio = _volume_ratio(here, others, self.limits)
         rules = (rule for rule in session_rules(self.limits) if rule.severity == CRITICAL)

@@ -26,6 +26,7 @@ class Thresholds:
     :param min_compared: symbols that must be comparable before a share of them means anything: with 20, one symbol is 5 %.
     :param min_present_ratio: share of the expected symbols that must be there. Halts and listings move far below 1 % of a broad
         universe in a day; an answer cut short loses much more than 10 %.
+    :param min_alone_ratio: the same for an old session that nothing near is known of: of today's universe, many were not listed then.
     :param jump_factor: a close this many times up or down counts as jumped: hardly any plain day does that, every split beyond 3:2
         does. Prices are raw, so one symbol's jump proves nothing.
     :param max_jumped_ratio: share of the compared symbols that may jump: splits come alone, a wrong unit or currency comes to all.
@@ -42,6 +43,7 @@ class Thresholds:
 
     min_compared: int = 20
     min_present_ratio: float = 0.9
+    min_alone_ratio: float = 0.5
     jump_factor: float = 1.5
     max_jumped_ratio: float = 0.2
     median_factor: float = 1.25
@@ -85,6 +87,20 @@ def session_rules(limits: Thresholds) -> tuple[SessionRule, ...]:
             "present_ratio",
             f"row count: {{present}} of {{expected}} expected symbols ({{present_percent}}), at least {least} needed",
             low=limits.min_present_ratio,
+        ),
+        SessionRule(
+            "present_ratio_alone",
+            "present_ratio_alone",
+            f"row count: {{present}} of {{expected}} planned symbols, at least {100 * limits.min_alone_ratio:g} % needed"
+            " where no session near is known",
+            low=limits.min_alone_ratio,
+        ),
+        SessionRule(
+            "present_ratio_unproved",
+            "present_ratio_alone",
+            "row count: {present} of {expected} planned symbols; no session near is known to hold that against",
+            low=limits.min_present_ratio,
+            severity=WARNING,
         ),
         SessionRule(
             "freshness",
