@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import psutil
 import pytest
 
+from include.local.environment import BUCKET
 from include.local.sample_api import Call, max_in_window
 from market_data import calendar
 from market_data.universe import members
@@ -245,3 +246,20 @@ def kill_a_running_fetch(world):
                 continue
         time.sleep(0.1)
     return False
+
+
+@pytest.mark.slow
+def test_the_key_is_nowhere_but_in_the_connection(world):
+    import sqlite3
+
+    key = b"sample-key"
+    home = world.stack.paths.airflow_home
+    logs = [path for path in (home / "logs").rglob("*") if path.is_file()]
+    assert len(logs) > 50
+    assert [path for path in logs if key in path.read_bytes()] == []
+    assert [path for path in world.stack.paths.logs.iterdir() if path.is_file() and key in path.read_bytes()] == []
+    keys = [obj["Key"] for page in world.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET) for obj in page["Contents"]]
+    assert [name for name in keys if not name.startswith("raw/") and key in world.read(name)] == []
+    with sqlite3.connect(f"file:{home / 'airflow.db'}?mode=ro", uri=True) as database:
+        found = database.execute("SELECT COUNT(*) FROM xcom WHERE CAST(value AS TEXT) LIKE '%sample-key%'").fetchone()
+    assert found == (0,)
