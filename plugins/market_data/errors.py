@@ -25,7 +25,7 @@
       LakeError                    the object store failed; what was there stays            retry
       WarehouseError               the warehouse failed; what was there stays               retry
 
-``operators.airflow_errors`` maps the tree to Airflow, in one table. Every error pickles (it crosses process borders) and its message
+``operators.MarketDataRetryPolicy`` maps the tree to Airflow, in one table. Every error pickles (it crosses process borders) and its message
 says what, where and which values are allowed; a secret never enters one.
 """
 
