@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
+
 from market_data import errors
 from market_data.feeds import load_feeds
 from market_data.operators import RETRIES, MarketDataRetryPolicy, build_dag, run_verdict
@@ -98,7 +99,11 @@ def test_rare_params_are_folded_away_and_everyday_ones_are_not():
     [
         (None, None, "the plan failed"),
         ([{"id": "b000"}], None, "nothing was published"),
-        ([{"id": "b000"}], {"red": ["session 2012-01-03 was refused"], "warnings": [], "report": "r"}, "session 2012-01-03 was refused"),
+        (
+            [{"id": "b000"}],
+            {"red": ["session 2012-01-03 was refused"], "warnings": [], "report": "r"},
+            "session 2012-01-03 was refused",
+        ),
     ],
 )
 def test_the_verdict_is_red_when_something_is_missing_and_says_what(batches, published, text):
