@@ -167,6 +167,7 @@ def _world(tmp_path_factory):
             assert time.time() < until, world.airflow.import_errors()
             time.sleep(0.5)
         world.airflow.unpause(DAG)
+        until = time.time() + 90
         while not (
             runs := [run for run in world.airflow._all(f"/dags/{DAG}/dagRuns", "dag_runs") if run["run_type"] == "scheduled"]
         ):
