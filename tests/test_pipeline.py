@@ -309,7 +309,8 @@ def test_what_was_loaded_by_an_earlier_attempt_does_not_count_for_this_one(world
     with world.warehouse() as warehouse:
         checked = pipeline.check_run(job, batches, old, warehouse)
         loaded = pipeline.load_run(job, checked, warehouse)
-    for stale in ((None, loaded), (checked, loaded)):
+        checked_again = pipeline.check_run(again, batches, new, warehouse)
+    for stale in ((None, loaded), (checked, loaded), (checked_again, loaded)):
         published = pipeline.publish_run(again, batches, new, {}, *stale, planned.summary, NOW)
         assert "what landed was not loaded" in published["red"][0]
         assert len(read_coverage(world.lake, "ohlcv-1d", "polygon")) == 0

@@ -119,7 +119,7 @@ class Stack:
         processes["scheduler"] = self._start("scheduler", "-m", "include.local.scheduler")
         processes["dag-processor"] = self._start("dag-processor", "-m", "airflow", "dag-processor")
         self._until("the S3 server", self._make_bucket, processes)
-        self._until("the sample API", lambda: _answers(self.ports.sample_api_url), processes)
+        self._until("the sample API", lambda: _answers(f"{self.ports.sample_api_url}/_control/health"), processes)
         # What tasks talk to is built at the first call, for seconds: better now, while the scheduler starts, than in the first task.
         self._until("Airflow's task API", lambda: _answers(f"{self.ports.airflow_url}/execution/health"), processes)
         self._until("Airflow", self._airflow_is_healthy, processes)

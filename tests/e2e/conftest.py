@@ -166,6 +166,7 @@ def _world(tmp_path_factory):
         while world.airflow.dag(DAG) is None:
             assert time.time() < until, world.airflow.import_errors()
             time.sleep(0.5)
+        world.forget_calls()
         world.airflow.unpause(DAG)
         until = time.time() + 90
         while not (

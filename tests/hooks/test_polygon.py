@@ -1,6 +1,8 @@
 """The Polygon hook against a real HTTP server: exactly the right rows, or a typed error; never fewer rows."""
 
+import http.server
 import pickle
+import threading
 import time
 from datetime import date, timedelta
 
@@ -260,6 +262,23 @@ def test_an_answer_that_cannot_be_right_is_an_error(hook, monkeypatch, bodies, e
 
 def test_a_next_page_on_another_host_is_asked_of_ours(hook, monkeypatch):
     assert hook._transport._url("https://elsewhere.example/v2/x?cursor=abc") == f"{hook.base_url}/v2/x?cursor=abc"
+
+
+def test_a_redirect_is_not_followed(hook):
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", hook.base_url)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with hook_for(f"http://127.0.0.1:{server.server_port}") as redirected, pytest.raises(ServerError, match="redirect"):
+            redirected.fetch(span("MSFT", *WEEK))
+        server.shutdown()
 
 
 # -- configuration -----------------------------------------------------------------------------------------------------------------

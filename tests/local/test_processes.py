@@ -128,7 +128,9 @@ def test_a_free_port_passes_and_a_taken_one_is_named_with_its_holder():
     check_port(port, "S3_PORT")
 
 
-def test_an_interrupt_waits_for_the_end_of_the_block():
+def test_an_interrupt_waits_for_the_end_of_the_block(request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     steps = []
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the interrupt comes from inside
         with held_signals():

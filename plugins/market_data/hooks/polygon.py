@@ -291,13 +291,11 @@ class PolygonHook(ProviderHook):
 
 
 def _sessions(stamps: list[int]) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-    """The New York dates of stamps in ms since the epoch, whether they are midnight's or the close's.
+    """The sessions of daily stamps in ms since the epoch, whether they are midnight's or the close's.
 
-    Midnight New York is 04:00 or 05:00 UTC and the close 20:00 or 21:00 UTC of the same date: subtracting four hours leaves both inside
-    that date, in summer and in winter.
+    Midnight New York is 04:00 or 05:00 UTC and the close 20:00 or 21:00 UTC, in summer and in winter: the UTC date is the session's.
     """
-    moments = np.array(stamps, dtype="datetime64[ms]") - np.timedelta64(4, "h")
-    return moments.astype("datetime64[D]")
+    return np.array(stamps, dtype="datetime64[ms]").astype("datetime64[D]")
 
 
 _T = TypeVar("_T")
