@@ -25,7 +25,7 @@ FAST = {"plan": "sample", "calls_per_minute_per_slot": 60_000, "limits": [{"call
 FIRST, LAST = date(2013, 1, 2), date(2013, 1, 9)
 WEEK = calendar.sessions(FIRST, LAST + timedelta(days=1))
 SYMBOLS = members("sp500_etf")[:60]
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NOW = datetime(2026, 11, 20, 12, 0, 1, 123457, tzinfo=UTC)  # as real moments are: to the microsecond
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,7 @@ def test_everything_asked_is_landed_checked_loaded_and_recorded(world):
     assert report["red"] == []
     assert report["rows_landed"] == report["rows_loaded"] == report["rows_changed"] == len(WEEK) * len(SYMBOLS)
     assert report["api_calls"] == len(WEEK)
+    assert report["rows_written"] == report["files_written"] == len(WEEK) * len(SYMBOLS)
     assert report["successful_tickers"] == report["total_tickers"] == len(SYMBOLS)
     assert {r["files_written"] for r in report["results"]} == {len(WEEK)}
     coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")

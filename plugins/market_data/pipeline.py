@@ -50,6 +50,8 @@ SETTLE_SESSIONS = 3
 LOAD_ROWS = 250_000
 """Rows of one load transaction, about."""
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 RECENT = timedelta(days=365)
 """A session this young must have the universe in full, even where no other session is known to compare with."""
 
@@ -274,7 +276,7 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
         "rows_quarantined": len(gated.bad),
         "files_written": landed.written,
         "files_unchanged": landed.unchanged,
-        "ingest_us": int(now.timestamp() * 1e6),
+        "ingest_us": (now - EPOCH) // timedelta(microseconds=1),  # whole numbers: the report compares for equality
     }
     detail = Detail(request, fetched.evidence, counts, tuple(_absent(request, sessions, landed.rows, gated.bad, now, known)))
     receipts.write(job.lake, folder, detail, landed.rows)
