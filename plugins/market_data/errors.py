@@ -11,6 +11,7 @@
           ServerError              5xx, or a body that is not the API's (HTML, empty)
           TruncatedResponse        an answer, but provably not all of it
           Throttled                429; ``retry_after`` seconds where the provider said so  wait
+          CircuitOpen              too many failures in a row: not asked until ``until``  wait
         TerminalError              no retry will help                                       fail now
           AuthError                the key is missing, unknown or revoked
           EntitlementError         the plan does not include this data
@@ -33,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 
 def _rebuild(cls: type[MarketDataError], state: dict[str, Any]) -> MarketDataError:
@@ -78,13 +79,18 @@ class ProviderError(MarketDataError):
     :param provider: registry name, e.g. ``polygon``.
     :param request: the request in words, without secrets, e.g. ``grouped 2012-01-03``.
     :param request_id: the provider's own id of the answer, for a support ticket.
+
+    ``said`` keeps the bare message; the full one names where, what, and what to do (``to_do``, of the class).
     """
 
+    to_do: ClassVar[str] = ""
+
     def __init__(self, message: str, *, provider: str = "", request: str = "", request_id: str = "") -> None:
-        self.provider, self.request, self.request_id = provider, request, request_id
+        self.said, self.provider, self.request, self.request_id = message, provider, request, request_id
         where = ": ".join(part for part in (provider, request) if part)
         suffix = f" [request id {request_id}]" if request_id else ""
-        super().__init__(f"{where}: {message}{suffix}" if where else f"{message}{suffix}")
+        advice = f". To do: {self.to_do}" if self.to_do else ""
+        super().__init__((f"{where}: {message}" if where else message).rstrip(". ") + suffix + advice)
 
 
 class RetriableError(ProviderError):
@@ -94,21 +100,39 @@ class RetriableError(ProviderError):
 class NetworkError(RetriableError):
     """No answer: connection refused or reset, name not found, timed out."""
 
+    to_do = "it is retried by itself; if it lasts, check the host of the connection and the network"
+
 
 class ServerError(RetriableError):
     """The provider failed: status 5xx, or a body that is not its API's."""
+
+    to_do = "it is retried by itself; if it lasts, see the provider's status page"
 
 
 class TruncatedResponse(RetriableError):
     """An answer came, but provably not all of it."""
 
+    to_do = "it is retried by itself; nothing of the part that came was kept"
+
 
 class Throttled(RetriableError):
     """Too many requests. ``retry_after``: seconds the provider asked for, or None."""
 
+    to_do = "it is retried when the provider allows; if it comes often, give the pool fewer slots or the connection lower limits"
+
     def __init__(self, message: str, *, retry_after: float | None = None, **where: str) -> None:
         super().__init__(message, **where)
         self.retry_after = retry_after
+
+
+class CircuitOpen(RetriableError):
+    """The provider failed too often in a row. It is not asked before ``until`` (UTC); ``retry_after`` seconds from now."""
+
+    to_do = "it is retried after that; if it lasts, see the provider's status page, then clear the failed tasks"
+
+    def __init__(self, message: str, *, until: datetime, retry_after: float, **where: str) -> None:
+        super().__init__(message, **where)
+        self.until, self.retry_after = until, retry_after
 
 
 class TerminalError(ProviderError):
@@ -118,17 +142,25 @@ class TerminalError(ProviderError):
 class AuthError(TerminalError):
     """The key is missing, unknown or revoked."""
 
+    to_do = "put a valid key into the connection, then clear the failed tasks"
+
 
 class EntitlementError(TerminalError):
     """The plan does not include this data."""
+
+    to_do = "ask for what the plan includes (extra.plan of the connection names it), or upgrade it"
 
 
 class BadRequest(TerminalError):
     """The provider refused the request as malformed."""
 
+    to_do = "correct the symbol or the params; the same request will be refused again"
+
 
 class QuotaExhausted(TerminalError):
     """A long quota (a day's, a month's) is used up. ``resets_at``: UTC, or None where unknown."""
+
+    to_do = "clear the failed tasks when the quota is renewed"
 
     def __init__(self, message: str, *, resets_at: datetime | None = None, **where: str) -> None:
         super().__init__(message, **where)

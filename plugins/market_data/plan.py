@@ -134,6 +134,7 @@ def make_plan(
                 calls=sum(_calls(used, block, sessions, count) for block, count in zip(blocks, counts, strict=True)),
                 rows=cells * used.bars_per_session,
                 refetch=refetch,
+                of=len(drafts),
             )
         )
     return Plan(tuple(batches), capabilities.quota.calls_per_minute)

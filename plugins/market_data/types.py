@@ -164,6 +164,7 @@ class Batch:
     :param calls: calls it will take.
     :param rows: bars it may bring at most.
     :param refetch: the cells are asked again (``force`` or a clear), so objects may stand already.
+    :param of: how many batches the plan has.
     """
 
     id: str
@@ -175,6 +176,12 @@ class Batch:
     calls: int
     rows: int
     refetch: bool = False
+    of: int = 1
+
+    @property
+    def number(self) -> int:
+        """Its place in the plan, from 1."""
+        return int(self.id[1:].split("-")[0]) + 1
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -216,7 +223,7 @@ class Batch:
                     yield Request(self.dataset, self.endpoint, (symbol,), block.intervals)
 
     def to_json(self) -> dict[str, Any]:
-        fields = ("id", "dataset", "endpoint", "cells", "calls", "rows", "refetch", "label")
+        fields = ("id", "dataset", "endpoint", "cells", "calls", "rows", "refetch", "of", "label")
         return {
             **{name: getattr(self, name) for name in fields},
             "shape": str(self.shape),

@@ -24,6 +24,7 @@ from airflow.sdk import BaseHook
 from market_data.errors import ConfigError, MarketDataError
 from market_data.hooks import OPTIONS
 from market_data.pacing import FileLimiter, Pacer
+from market_data.transport import Counters
 from market_data.types import Capabilities, Evidence, Quota, Request, Window
 
 
@@ -77,10 +78,14 @@ class Fetched:
 
     :param table: rows as the provider gave them, normalised to ``dataset.received``; for a market-wide endpoint of the asked symbols only.
     :param evidence: why it is believed to be all.
+    :param pending_from: the provider does not have the sessions from this date on yet (its words in ``pending_reason``); None where
+        it has all.
     """
 
     table: pa.Table
     evidence: Evidence
+    pending_from: date | None = None
+    pending_reason: str = ""
 
 
 class ProviderHook(BaseHook, ABC):
@@ -108,6 +113,8 @@ class ProviderHook(BaseHook, ABC):
         self.conn_id = conn_id or f"{self.provider}_default"
         self.options = {name: value for name, value in (options or {}).items() if value is not None}
         self._config = config
+        self.counters = Counters()
+        """What it cost so far, failed requests included; :meth:`fetch` counts here."""
 
     # -- connection ------------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ bars are identified by the New York date of the stamp; an empty answer has no ``
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote
@@ -92,7 +93,7 @@ class PolygonHook(ProviderHook):
     def connect(self) -> None:
         if self._transport is None:
             headers = {"Authorization": f"Bearer {self.config.password}"}
-            self._transport = Transport(self.provider, self.base_url, headers, self.pacer(), self._classify)
+            self._transport = Transport(self.provider, self.base_url, headers, self.pacer(), self._classify, counters=self.counters)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -120,19 +121,16 @@ class PolygonHook(ProviderHook):
 
     def fetch(self, request: Request) -> Fetched:
         self.connect()
-        transport = _given(self._transport)
-        before = (transport.counters.calls, transport.counters.retries, transport.counters.bytes)
+        before = replace(self.counters)
         try:
             pages = list(self._grouped(request) if request.endpoint == "grouped" else self._range(request))
         except EntitlementError as error:
             raise self._too_early(request, error) from None
-        after = (transport.counters.calls, transport.counters.retries, transport.counters.bytes)
-        calls, retries, size = (b - a for a, b in zip(before, after, strict=True))
         evidence = Evidence(
-            calls=calls,
-            retries=retries,
+            calls=self.counters.calls - before.calls,
+            retries=self.counters.retries - before.retries,
             pages=len(pages),
-            bytes=size,
+            bytes=self.counters.bytes - before.bytes,
             rows_received=sum(len(page.results or ()) for page, _ in pages),
             rows_declared=sum(page.results_count or 0 for page, _ in pages),
             last_page_seen=not pages[-1][0].next_url,
@@ -187,7 +185,7 @@ class PolygonHook(ProviderHook):
         if request.last < now.date() - timedelta(days=1):
             return error
         until = datetime.combine(request.last + timedelta(days=2), time(), UTC)
-        return NotYetAvailable(error.message, until=until)
+        return NotYetAvailable(error.said, until=until, provider=error.provider, request=error.request, request_id=error.request_id)
 
     # -- checks of one page ------------------------------------------------------------------------------------------------------
 
