@@ -4,11 +4,13 @@ from typing import ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+from market_data import notes
 from market_data.timetables import SessionTimetable
 
 
 class MarketDataPlugin(AirflowPlugin):
-    """The timetable of exchange sessions."""
+    """The timetable of exchange sessions, and the notes on task instances."""
 
     name = "market_data"
     timetables: ClassVar = [SessionTimetable]
+    listeners: ClassVar = [notes]

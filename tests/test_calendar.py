@@ -203,3 +203,28 @@ def test_importing_the_calendar_pulls_nothing_heavy():
     plugins = Path(__file__).parents[1] / "plugins"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=plugins)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("day", "reason"),
+    [
+        (date(2013, 1, 1), "New Year's Day"),
+        (date(2026, 11, 21), "Saturday"),
+        (date(2026, 11, 26), "Thanksgiving Day"),
+        (date(2021, 12, 24), "Christmas Day"),  # observed on the Friday
+        (date(2012, 10, 29), "hurricane Sandy"),
+        (date(2026, 11, 20), None),
+    ],
+)
+def test_why_the_exchange_is_closed(day, reason):
+    assert calendar.why_closed(day) == reason
+
+
+def test_a_closing_of_the_environment_is_named_as_such(monkeypatch):
+    monkeypatch.setenv("MARKET_DATA_EXTRA_CLOSURES", "2027-03-01")
+    assert calendar.why_closed(date(2027, 3, 1)) == "closed by MARKET_DATA_EXTRA_CLOSURES"
+
+
+@given(st.dates(calendar.FIRST, calendar.LAST))
+def test_every_closed_day_has_a_reason_and_no_session_has_one(day):
+    assert (calendar.why_closed(day) is None) == calendar.is_session(day)

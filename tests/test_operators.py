@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
 
-from market_data import errors
+from market_data import errors, notes
 from market_data.feeds import load_feeds
 from market_data.operators import RETRIES, MarketDataRetryPolicy, build_dag, run_verdict
 from market_data.params import PARAMS
@@ -91,7 +91,22 @@ def test_the_dag_is_what_the_contract_says():
 def test_rare_params_are_folded_away_and_everyday_ones_are_not():
     params = build_dag(FEED).params
     folded = {name for name in params if params.get_param(name).schema.get("section") == "Advanced"}
-    assert folded == {"max_retries", "retry_delay_seconds", "lookback_days", "endpoint", "max_missing_ratio", "adjustment"}
+    rare = {"max_retries", "retry_delay_seconds", "lookback_days", "endpoint", "max_missing_ratio", "circuit_breaker", "data_docs"}
+    assert folded == {*rare, "adjustment"}
+
+
+class Instance:
+    """A task instance as far as XComs go."""
+
+    def __init__(self, summary=None):
+        self.summary, self.pushed = summary, {}
+
+    def xcom_pull(self, task_ids, key):
+        assert (task_ids, key) == ("plan", "summary")
+        return self.summary
+
+    def xcom_push(self, key, value):
+        self.pushed[key] = value
 
 
 @pytest.mark.parametrize(
@@ -107,10 +122,18 @@ def test_rare_params_are_folded_away_and_everyday_ones_are_not():
     ],
 )
 def test_the_verdict_is_red_when_something_is_missing_and_says_what(batches, published, text):
+    ti = Instance()
     with pytest.raises(errors.QualityError, match=text):
-        run_verdict(batches, published)
+        run_verdict(batches, published, {"ti": ti})
+    assert text in ti.pushed[notes.KEY]
 
 
 def test_the_verdict_is_green_when_nothing_is_missing_or_nothing_was_asked():
-    run_verdict([], None)
-    run_verdict([{"id": "b000"}], {"red": [], "warnings": ["look"], "report": "r"})
+    ti = Instance(summary={"note": "Nothing to do: no session on 2013-01-01 (New Year's Day)"})
+    run_verdict([], None, {"ti": ti})
+    assert ti.pushed[notes.KEY] == "Nothing to do: no session on 2013-01-01 (New Year's Day)"
+    ti = Instance()
+    run_verdict([{"id": "b000"}], {"red": [], "warnings": ["look"], "report": "r"}, {"ti": ti})
+    assert ti.pushed[notes.KEY] == "look"
+    run_verdict([{"id": "b000"}], {"red": [], "warnings": [], "report": "r"}, {"ti": (ti := Instance())})
+    assert ti.pushed == {}

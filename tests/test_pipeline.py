@@ -9,7 +9,7 @@ import pytest
 
 from include.local.sample_api import SampleApi
 from market_data import calendar, pipeline
-from market_data.errors import ServerError
+from market_data.errors import CircuitOpen, ServerError
 from market_data.feeds import load_feeds
 from market_data.hooks.base import ProviderConfig
 from market_data.hooks.polygon import PolygonHook
@@ -75,7 +75,7 @@ class World:
             for batch in batches:
                 try:
                     receipts.append(pipeline.fetch_batch(job, hook, batch, lambda: self.now))
-                except ServerError as error:
+                except (ServerError, CircuitOpen) as error:
                     errors[batch.id] = str(error)
         if not batches:
             return planned, None
@@ -360,3 +360,59 @@ def test_an_answer_without_proof_that_it_is_whole_does_not_land(world, monkeypat
     with pytest.raises(TruncatedResponse, match="does not prove a whole answer"):
         world.run()
     assert list(world.lake.list("raw")) == []
+
+
+def test_after_batches_that_fail_one_after_another_nothing_more_is_asked(world):
+    world.api.fault("server_error", times=None)
+    job = world.job(endpoint="range", batch_size=10, circuit_breaker=2, max_retries=0)
+    _, report = world.run(job)
+    assert {call.ticker for call in world.api.calls} == {SYMBOLS[0], SYMBOLS[10]}
+    assert report["api_calls"] == len(world.api.calls) == 10
+    assert report["retries"] == 8
+    assert len(report["failed_tickers_list"]) == len(SYMBOLS)
+    assert sum("2 batches have failed one after another, so nothing more is asked before" in why for why in report["red"]) == 4
+    assert [event["kind"] for event in report["events"]] == ["failed", "failed"]
+    world.api.faults.clear()
+    _, report = world.run(world.job(clear_number=1, endpoint="range", batch_size=10, circuit_breaker=2))
+    assert report["red"] == []
+
+
+def test_the_breaker_counts_only_what_fails_in_a_row(world):
+    for symbol in (SYMBOLS[3], SYMBOLS[13], SYMBOLS[23]):
+        world.api.fault("server_error", match=f"ticker/{symbol}/", times=None)
+    _, report = world.run(world.job(endpoint="range", batch_size=10, circuit_breaker=2, max_retries=0))
+    assert len(report["failed_tickers_list"]) == 30
+    assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 30)
+    assert [event["kind"] for event in report["events"]] == ["failed", "recovered"] * 3
+
+
+def test_a_day_without_a_session_does_nothing_and_says_why(world):
+    with world.hook() as hook:
+        wanted = Wanted((), dates=(date(2013, 1, 1), date(2013, 1, 1)))
+        planned = pipeline.plan_run(world.job(), hook, wanted, SYMBOLS, NOW)
+    assert planned.plan.batches == ()
+    assert planned.explain() == planned.summary["note"] == "Nothing to do: no session on 2013-01-01 (New Year's Day)"
+
+
+def test_a_session_that_is_not_over_is_left_for_later(world):
+    noon = calendar.session_close(WEEK[-1]) - timedelta(hours=4)
+    with world.hook() as hook:
+        planned = pipeline.plan_run(world.job(), hook, Wanted(WEEK), SYMBOLS, noon)
+    assert planned.pending == (WEEK[-1],)
+    assert planned.sessions == WEEK[:-1]
+    assert f"Not to be had yet, asked by a later run: {WEEK[-1]}" in planned.explain()
+
+
+def test_only_the_young_end_of_a_long_range_is_pending_where_the_plan_refuses_it(world):
+    world.now = datetime.now(UTC)
+    today = calendar.last_completed_session(world.now)
+    young = calendar.sessions(world.now.date() - timedelta(days=1), world.now.date() + timedelta(days=1)) or (today,)
+    sessions = calendar.sessions(today - timedelta(days=40), today + timedelta(days=1))
+    world.api.fault("server_error", match=f"/{sessions[-1]}[?]", times=None, status=403)
+    _, report = world.run(world.job(endpoint="range"), symbols=SYMBOLS[:2], sessions=sessions)
+    old = [s for s in sessions if s not in young]
+    assert report["red"] == []
+    assert report["rows_loaded"] == 2 * len(old)
+    coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
+    assert {coverage.state("AAPL", s) for s in old} == {State.HAVE}
+    assert {coverage.state("AAPL", s) for s in sessions if s in young} <= {State.PENDING}

@@ -34,20 +34,19 @@ EXTRA_CLOSURES = "MARKET_DATA_EXTRA_CLOSURES"
 MONDAY, TUESDAY, WEDNESDAY, THURSDAY, FRIDAY, SATURDAY, SUNDAY = range(7)
 DAY = timedelta(days=1)
 
-CLOSURES = frozenset(
-    {
-        date(2001, 9, 11),  # attacks on the World Trade Center: closed until the 17th
-        date(2001, 9, 12),
-        date(2001, 9, 13),
-        date(2001, 9, 14),
-        date(2004, 6, 11),  # day of mourning for Ronald Reagan
-        date(2007, 1, 2),  # day of mourning for Gerald Ford
-        date(2012, 10, 29),  # hurricane Sandy
-        date(2012, 10, 30),
-        date(2018, 12, 5),  # day of mourning for George H. W. Bush
-        date(2025, 1, 9),  # day of mourning for Jimmy Carter
-    }
-)
+_ATTACKS, _SANDY = "attacks on the World Trade Center", "hurricane Sandy"
+CLOSURES = {
+    date(2001, 9, 11): _ATTACKS,
+    date(2001, 9, 12): _ATTACKS,
+    date(2001, 9, 13): _ATTACKS,
+    date(2001, 9, 14): _ATTACKS,
+    date(2004, 6, 11): "day of mourning for Ronald Reagan",
+    date(2007, 1, 2): "day of mourning for Gerald Ford",
+    date(2012, 10, 29): _SANDY,
+    date(2012, 10, 30): _SANDY,
+    date(2018, 12, 5): "day of mourning for George H. W. Bush",
+    date(2025, 1, 9): "day of mourning for Jimmy Carter",
+}
 EARLY_CLOSES = frozenset(
     {
         date(2002, 7, 5),  # until 2012, when 4 July was a Thursday, the short day was the Friday after
@@ -95,6 +94,15 @@ def previous_session(day: date) -> date:
     while not is_session(day):
         day -= DAY
     return day
+
+
+def why_closed(day: date) -> str | None:
+    """Why the exchange does not trade on ``day``, in words, or None where it does."""
+    if is_session(day):
+        return None
+    if day.weekday() in (SATURDAY, SUNDAY):
+        return f"{day:%A}"
+    return (CLOSURES | _holidays(day.year)).get(day, f"closed by {EXTRA_CLOSURES}")
 
 
 def is_early_close(day: date) -> bool:
@@ -167,30 +175,29 @@ def _checked(day: date, *, exclusive: bool = False) -> date:
 
 @lru_cache(maxsize=256)
 def _year(year: int, closures: frozenset[date]) -> tuple[date, ...]:
-    closed = _holidays(year) | CLOSURES | closures
+    closed = _holidays(year).keys() | CLOSURES.keys() | closures
     days = (date.fromordinal(n) for n in range(date(year, 1, 1).toordinal(), date(year + 1, 1, 1).toordinal()))
     return tuple(day for day in days if day.weekday() <= FRIDAY and day not in closed)
 
 
-def _holidays(year: int) -> frozenset[date]:
+def _holidays(year: int) -> dict[date, str]:
     """The days off by rule. A fixed date on a Sunday moves to Monday, on a Saturday to Friday."""
-    fixed = [date(year, 7, 4), date(year, 12, 25)]
+    holidays = {
+        _nth(year, 1, MONDAY, 3): "Martin Luther King Jr. Day",
+        _nth(year, 2, MONDAY, 3): "Washington's Birthday",
+        _easter(year) - 2 * DAY: "Good Friday",
+        _nth(year, 6, MONDAY, 1) - 7 * DAY: "Memorial Day",  # the last Monday of May
+        _observed(date(year, 7, 4)): "Independence Day",
+        _nth(year, 9, MONDAY, 1): "Labor Day",
+        _thanksgiving(year): "Thanksgiving Day",
+        _observed(date(year, 12, 25)): "Christmas Day",
+    }
     if year >= 2022:
-        fixed.append(date(year, 6, 19))  # Juneteenth
+        holidays[_observed(date(year, 6, 19))] = "Juneteenth"
     new_year = date(year, 1, 1)
     if new_year.weekday() != SATURDAY:  # that Friday ends the accounting year, so the exchange opens
-        fixed.append(new_year)
-    return frozenset(
-        {
-            *(_observed(day) for day in fixed),
-            _nth(year, 1, MONDAY, 3),  # Martin Luther King Jr. Day
-            _nth(year, 2, MONDAY, 3),  # Washington's Birthday
-            _easter(year) - 2 * DAY,  # Good Friday
-            _nth(year, 6, MONDAY, 1) - 7 * DAY,  # Memorial Day, the last Monday of May
-            _nth(year, 9, MONDAY, 1),  # Labor Day
-            _thanksgiving(year),
-        }
-    )
+        holidays[_observed(new_year)] = "New Year's Day"
+    return holidays
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ from airflow.sdk import DAG, Asset, Param, task
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowSkipException
 
-from market_data import pipeline
+from market_data import notes, pipeline
 from market_data.calendar import NEW_YORK
 from market_data.errors import (
     ConfigError,
@@ -154,13 +154,18 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
 def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
     """One batch: hook -> gate -> lake -> receipt."""
     params = _params(feed, context)
+    ti = context["ti"]
     try:
         with _hook(feed, params) as hook:
-            return pipeline.fetch_batch(_job(feed, params, context), hook, Batch.from_json(batch), _now).to_json()
+            receipt = pipeline.fetch_batch(_job(feed, params, context), hook, Batch.from_json(batch), _now, ti.try_number)
     except Exception as error:
         # A failed task returns nothing; the report names the reason all the same.
-        context["ti"].xcom_push(key="error", value=f"{type(error).__name__}: {error}"[:1000])
+        said = f"{type(error).__name__}: {error}"[:1000]
+        ti.xcom_push(key="error", value=said)
+        notes.leave(ti, said)
         raise
+    notes.leave(ti, "\n".join(f"{symbol} failed: {why}" for symbol, why in receipt.failed.items()))
+    return receipt.to_json()
 
 
 def run_check(
@@ -208,23 +213,43 @@ def run_publish(
     return published
 
 
-def run_verdict(batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None) -> None:
+def run_verdict(
+    batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None, context: Mapping[str, Any]
+) -> None:
     """Red when anything planned is missing or refused, naming it.
 
     :raises QualityError: saying what.
     """
+    ti = context["ti"]
+    try:
+        said = _verdict(batches, published, ti.xcom_pull(task_ids="plan", key="summary") or {})
+    except QualityError as error:
+        notes.leave(ti, str(error))
+        raise
+    notes.leave(ti, "\n".join(said))
+
+
+def _verdict(
+    batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None, summary: Mapping[str, Any]
+) -> Sequence[str]:
+    """What deserves a look although the run is not red."""
     if batches is None:
         raise QualityError("the plan failed; see the log of `plan`")
     if not batches:
-        log.info("Nothing to do: every cell asked for is covered already, or this is a dry run. See the log of `plan`.")
-        return
+        why = summary.get("note") or (
+            "Dry run" if summary.get("dry_run") else "Nothing to do: every cell asked for is covered already"
+        )
+        log.info("%s. See the log of `plan`.", why)
+        return [why]
     if published is None:
         raise QualityError("nothing was published; see the logs of `check`, `load` and `publish`")
     if published["red"]:
         raise QualityError("the run is not complete:\n  " + "\n  ".join(published["red"]))
-    for warning in published["warnings"]:
+    warnings: Sequence[str] = published["warnings"]
+    for warning in warnings:
         log.warning("%s", warning)
     log.info("Every planned cell has a state, and what passed is loaded: %s", published["report"])
+    return warnings
 
 
 def _batches(batches: Sequence[Mapping[str, Any]] | None) -> list[Batch]:
@@ -305,8 +330,8 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
             return run_publish(feed, batches, receipts, checked, loaded, asset, context)
 
         @task(trigger_rule="all_done", retries=0)
-        def verdict(batches: Any, published: Any) -> None:
-            run_verdict(batches, published)
+        def verdict(batches: Any, published: Any, **context: Any) -> None:
+            run_verdict(batches, published, context)
 
         batches = plan()
         receipts = fetch.expand(batch=batches)

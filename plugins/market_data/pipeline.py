@@ -17,17 +17,29 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from market_data import calendar
 from market_data.datasets import dataset as find_dataset
-from market_data.errors import BadRequest, NotYetAvailable, ParamError, PerCellError, TruncatedResponse
+from market_data.errors import (
+    BadRequest,
+    CircuitOpen,
+    LakeError,
+    MarketDataError,
+    NotYetAvailable,
+    ParamError,
+    PerCellError,
+    RetriableError,
+    Throttled,
+    TruncatedResponse,
+)
 from market_data.feeds import INCLUDE, Feed
 from market_data.interval import Interval, IntervalSet, coalesce, difference, union
 from market_data.params import RunParams, Wanted
 from market_data.plan import Plan, make_plan
+from market_data.progress import Progress
 from market_data.types import Batch, Evidence, Receipt, Request, RunInfo, State, Verdict
 from market_data.universe import load_tickers, members
 
@@ -36,10 +48,12 @@ if TYPE_CHECKING:
 
     from market_data.datasets.base import Dataset
     from market_data.hooks.base import Fetched, ProviderHook
+    from market_data.lake.failures import Failures
     from market_data.lake.layout import Layout
     from market_data.lake.manifest import Coverage
     from market_data.lake.receipts import CellRun, Detail
     from market_data.lake.store import Lake
+    from market_data.transport import Counters
     from market_data.warehouse.base import Warehouse
 
 log = logging.getLogger(__name__)
@@ -89,7 +103,9 @@ class Planned:
     :param sessions: sessions of the run, lookback included.
     :param symbols: how many the universe has.
     :param covered: cells that coverage has already.
-    :param pending: sessions that the provider's plan cannot have yet.
+    :param pending: sessions that are not over, or that the provider's plan cannot have yet.
+    :param dates: first and last date that the run is about, inclusive, sessions or not.
+    :param day_grain_calls: calls that the same would take with ``file_grain=day``.
     """
 
     plan: Plan
@@ -97,6 +113,8 @@ class Planned:
     symbols: int
     covered: int
     pending: tuple[date, ...]
+    dates: tuple[date, date] | None
+    day_grain_calls: int
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -109,18 +127,40 @@ class Planned:
             "to": max(self.sessions, default=None) and max(self.sessions).isoformat(),
             "covered": self.covered,
             "pending": [session.isoformat() for session in self.pending],
+            "note": self.note,
         }
+
+    @property
+    def note(self) -> str:
+        """Why there is nothing to do, or what is left for a later run; empty where neither is so."""
+        if not self.sessions and not self.pending and self.dates:
+            return f"Nothing to do: {_closed(*self.dates)}"
+        pending = f"Not to be had yet, asked by a later run: {', '.join(map(str, self.pending))}" if self.pending else ""
+        nothing = "" if self.plan.batches or not self.sessions else f"Nothing to do: all {self.covered:,} cells are covered"
+        return ". ".join(filter(None, [nothing, pending]))
 
     def explain(self) -> str:
         """The plan in words, for the log."""
+        if not self.sessions:
+            return self.note
         found = self.summary
         lines = [
             f"{self.symbols:,} symbols x {len(self.sessions):,} sessions, {found['from']} to {found['to']}: "
             f"{self.covered:,} cells are covered, {self.plan.cells:,} will be asked"
         ]
-        if self.pending:
-            lines.append(f"not to be had yet on this plan, asked by a later run: {', '.join(found['pending'])}")
+        if self.note:
+            lines.append(self.note)
+        if self.day_grain_calls < self.plan.calls:
+            lines.append(f"file_grain year asks symbol by symbol; with file_grain day it would be {self.day_grain_calls:,} calls")
         return "\n".join([*lines, self.plan.explain()])
+
+
+def _closed(first: date, last: date) -> str:
+    """That there is no session from ``first`` to ``last``, and why."""
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    reasons = dict.fromkeys(filter(None, (calendar.why_closed(day) for day in days[:7])))
+    span = f"{first}" if first == last else f"{first} to {last}"
+    return f"no session on {span} ({', '.join(reasons)})" if reasons else f"no session on {span} that is over"
 
 
 def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str], now: datetime) -> Planned:
@@ -142,7 +182,7 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
             ]
         )
     asked = [s for s in (*wanted.lookback, *wanted.own) if not start or s >= start]
-    pending = tuple(s for s in asked if _available(s, capabilities.available_after) > now)
+    pending = tuple(s for s in asked if max(calendar.session_close(s), _available(s, capabilities.available_after)) > now)
     sessions = tuple(s for s in asked if s not in pending)
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
     covered = _covered(coverage, symbols, sessions, scheduled=job.run.run_type == "scheduled", settled=_settled(now))
@@ -150,16 +190,17 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     again = sum(1 << bit for bit, session in enumerate(sessions) if session in set(wanted.own)) if refetch else 0
     everything = (1 << len(sessions)) - 1
     missing = {symbol: everything & (~covered.get(symbol, 0) | again) for symbol in symbols}
-    plan = make_plan(
-        job.feed.dataset,
-        missing,
-        sessions,
-        capabilities,
-        batch_size=job.params.batch_size,
-        endpoint=job.params.endpoint,
-        refetch=refetch,
-    )
-    return Planned(plan, sessions, len(symbols), len(symbols) * len(sessions) - plan.cells, pending)
+
+    def plan_with(file_grain: str, endpoint: str) -> Plan:
+        size, dataset = job.params.batch_size, job.feed.dataset
+        return make_plan(
+            dataset, missing, sessions, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain, refetch=refetch
+        )
+
+    plan = plan_with(job.params.file_grain, job.params.endpoint)
+    cheaper = plan_with("day", "auto").calls if job.params.file_grain != "day" else plan.calls
+    covered_cells = len(symbols) * len(sessions) - plan.cells
+    return Planned(plan, sessions, len(symbols), covered_cells, pending, wanted.dates, cheaper)
 
 
 def _covered(
@@ -195,48 +236,75 @@ def symbols_of(params: RunParams, feed: Feed, as_of: date, open_s3: Callable[[st
 # -- fetch -----------------------------------------------------------------------------------------------------------------------
 
 
-def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], datetime]) -> Receipt:
+def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], datetime], attempt: int = 1) -> Receipt:
     """Fetch a batch, request by request; each is gated, landed and receipted before the next is asked.
 
     Requests that an earlier try of this attempt has finished are not asked again: their receipt objects say so. A symbol that the
     provider refuses to answer for is left without a state and named; the others go on.
 
+    :param attempt: the task's try, for the log.
+    :raises CircuitOpen: before any call, if too many batches of the run have failed one after another.
     :raises ProviderError: if a request failed for good; the finished ones stay finished.
     """
     from market_data.lake import receipts
+    from market_data.lake.failures import Failures
 
     started = time.monotonic()
     folder = receipts.prefix(job.feed.dataset, job.source, job.run, batch)
     finished = dict(receipts.finished(job.lake, folder))
-    resumed = len(finished)
-    failed: dict[str, str] = {}
     requests = list(batch.requests(_sessions(batch.intervals)))
-    for number, request in enumerate(requests, 1):
-        if request.id in finished:
-            continue
+    progress = Progress(job.source, batch, len(requests), len(finished), attempt)
+    failures = Failures.of(job.lake, job.feed.dataset, job.source, job.run)
+    open_requests = [request for request in requests if request.id not in finished]
+    if open_requests:
+        _ask_leave(job, failures, batch, now())
+    failed: dict[str, str] = {}
+    for request in open_requests:
+        before = replace(hook.counters)
         try:
-            detail = finished[request.id] = _fetch_request(job, hook, batch, folder, request, now())
-        except BadRequest as error:
-            if len(request.symbols) > 1:
+            detail = _fetch_request(job, hook, batch, folder, request, now())
+        except MarketDataError as error:
+            _record(failures, batch, error, before, hook.counters, now())
+            if not isinstance(error, BadRequest) or len(request.symbols) > 1:
                 raise
             failed[request.symbols[0]] = str(error)
-            log.error("%s: %s", batch.id, error)  # noqa: TRY400 - a trace would add nothing
+            progress.refused(request, error)
             continue
-        counts = detail.counts
-        message = "%s: %s: request %d of %d: %d rows landed, %d quarantined, %d cells without a bar, %d calls"
-        absent = sum(len(_sessions(run.intervals)) for run in detail.absent)
-        log.info(
-            message,
-            batch.id,
-            request,
-            number,
-            len(requests),
-            counts["rows_landed"],
-            counts["rows_quarantined"],
-            absent,
-            counts["calls"],
+        finished[request.id] = detail
+        progress.done(request, detail.counts, sum(len(_sessions(run.intervals)) for run in detail.absent))
+        if progress.ok == 1:
+            failures.recovered(batch.id, now())
+    return _receipt(batch, folder, requests, finished, failed, progress.resumed, time.monotonic() - started)
+
+
+def _ask_leave(job: Job, failures: Failures, batch: Batch, now: datetime) -> None:
+    """The circuit breaker of the run.
+
+    :raises CircuitOpen: while it is open.
+    """
+    most = job.params.circuit_breaker
+    until = failures.closed_until(batch.id, now, most)
+    if until is not None:
+        raise CircuitOpen(
+            f"{most} batches have failed one after another, so nothing more is asked before {until:%H:%M:%S} UTC",
+            until=until,
+            retry_after=(until - now).total_seconds(),
+            provider=job.source,
+            request=f"batch {batch.number} of {batch.of}",
         )
-    return _receipt(batch, folder, requests, finished, failed, resumed, time.monotonic() - started)
+
+
+def _record(failures: Failures, batch: Batch, error: MarketDataError, before: Counters, after: Counters, now: datetime) -> None:
+    from market_data.lake.failures import Event, Kind
+
+    down = isinstance(error, RetriableError) and not isinstance(error, Throttled)
+    calls, retries, size = after.calls - before.calls, after.retries - before.retries, after.bytes - before.bytes
+    said = f"{type(error).__name__}: {error}"[:1000]
+    try:
+        failures.record(Event(Kind.FAILED if down else Kind.REFUSED, batch.id, now, said, calls, retries, size))
+    except LakeError as lost:
+        # What the provider said decides what happens next, not that it could not be written down.
+        log.warning("the failure could not be recorded: %s", lost)
 
 
 def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, now: datetime) -> Detail:
@@ -248,11 +316,14 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
     from market_data.quality.gate import gate
 
     dataset, sessions = job.dataset, _sessions(request.intervals)
-    known: tuple[State, str] | None = None
+    told: dict[date, tuple[State, str]] = {}
+    before = replace(hook.counters)
     try:
         fetched = hook.fetch(request)
+        if fetched.pending_from is not None:
+            told = {s: (State.PENDING, fetched.pending_reason) for s in sessions if s >= fetched.pending_from}
     except PerCellError as error:
-        fetched, known = _nothing(dataset), _state_of(error)
+        fetched, told = _nothing(dataset, hook.counters.calls - before.calls), dict.fromkeys(sessions, _state_of(error))
     if not fetched.evidence.last_page_seen or fetched.evidence.rows_declared not in (None, fetched.evidence.rows_received):
         raise TruncatedResponse(
             f"the evidence does not prove a whole answer: {fetched.evidence}", provider=job.source, request=str(request)
@@ -268,9 +339,9 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
     )  # fmt: skip
     quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, gated.bad, received_at=now)
     counts = {
-        "calls": fetched.evidence.calls,
-        "retries": fetched.evidence.retries,
-        "bytes": fetched.evidence.bytes,
+        "calls": hook.counters.calls - before.calls,
+        "retries": hook.counters.retries - before.retries,
+        "bytes": hook.counters.bytes - before.bytes,
         "rows_received": len(fetched.table),
         "rows_landed": len(landed.rows),
         "rows_quarantined": len(gated.bad),
@@ -278,16 +349,16 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
         "files_unchanged": landed.unchanged,
         "ingest_us": (now - EPOCH) // timedelta(microseconds=1),  # whole numbers: the report compares for equality
     }
-    detail = Detail(request, fetched.evidence, counts, tuple(_absent(request, sessions, landed.rows, gated.bad, now, known)))
+    detail = Detail(request, fetched.evidence, counts, tuple(_absent(request, sessions, landed.rows, gated.bad, now, told)))
     receipts.write(job.lake, folder, detail, landed.rows)
     return detail
 
 
-def _nothing(dataset: Dataset) -> Fetched:
+def _nothing(dataset: Dataset, calls: int) -> Fetched:
     """What a request brought that the provider answered with "unknown" or "not yet"."""
     from market_data.hooks.base import Fetched
 
-    evidence = Evidence(calls=1, retries=0, pages=0, bytes=0, rows_received=0, rows_declared=0, last_page_seen=True)
+    evidence = Evidence(calls=calls, retries=0, pages=0, bytes=0, rows_received=0, rows_declared=0, last_page_seen=True)
     return Fetched(dataset.received.empty_table(), evidence)
 
 
@@ -320,11 +391,16 @@ def _inside(rows: pa.Table, intervals: IntervalSet) -> Any:
 
 
 def _absent(
-    request: Request, sessions: Sequence[date], landed: pa.Table, bad: pa.Table, now: datetime, told: tuple[State, str] | None
+    request: Request,
+    sessions: Sequence[date],
+    landed: pa.Table,
+    bad: pa.Table,
+    now: datetime,
+    told: Mapping[date, tuple[State, str]],
 ) -> Iterator[CellRun]:
     """The cells that no landed row stands for, with what is known of them.
 
-    :param told: what the provider said of all of them.
+    :param told: session -> what the provider itself said of it.
     """
     from market_data.lake.receipts import CellRun
 
@@ -338,8 +414,8 @@ def _absent(
                 continue
             if session in quarantined.get(symbol, ()):
                 states[State.QUARANTINED, "the gate turned the row away"].append(session)
-            elif told:
-                states[told].append(session)
+            elif session in told:
+                states[told[session]].append(session)
             elif session > settled:
                 states[State.PENDING, f"no bar yet; asked again until {SETTLE_SESSIONS} sessions later"].append(session)
             elif known:
@@ -563,6 +639,7 @@ def publish_run(
     import pyarrow.compute as pc
 
     from market_data import report
+    from market_data.lake.failures import Failures
     from market_data.lake.manifest import read_coverage, write_cells
     from market_data.lake.receipts import read
 
@@ -576,6 +653,7 @@ def publish_run(
     by_batch = {receipt.batch_id: receipt for receipt in receipts}
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
     tally = report.Tally(job.params.file_grain)
+    tally.troubles(Failures.of(job.lake, job.feed.dataset, job.source, job.run).read())
     for batch in batches:
         stored = by_batch.get(batch.id)
         if stored is None:

@@ -91,6 +91,7 @@ def make_plan(
     *,
     batch_size: int = 25,
     endpoint: str = "auto",
+    file_grain: str = "day",
     refetch: bool = False,
 ) -> Plan:
     """The plan that fetches every missing cell, and no other, with the fewest calls.
@@ -100,10 +101,11 @@ def make_plan(
     :param sessions: all sessions that matter, ascending: holes are bridged across what lies between neighbours.
     :param batch_size: most symbols a batch of per-symbol requests holds.
     :param endpoint: ``auto``, or the name of the only endpoint to use.
+    :param file_grain: with ``year`` every symbol is asked by itself, so that one request writes all of an object.
     :param refetch: carried into the batches.
-    :raises ParamError: if ``endpoint`` is none the provider has, or the work does not fit into 1,024 batches.
+    :raises ParamError: if ``endpoint`` is none the provider has for that grain, or the work does not fit into 1,024 batches.
     """
-    endpoints = choose_endpoints(capabilities.endpoints, endpoint)
+    endpoints = choose_endpoints(capabilities.endpoints, endpoint, file_grain)
     missing = {symbol: mask for symbol, mask in missing.items() if mask}
     by_symbol, by_session = _cover(missing, sessions, endpoints)
     window = capabilities.quota.window_calls
@@ -140,16 +142,22 @@ def make_plan(
     return Plan(tuple(batches), capabilities.quota.calls_per_minute)
 
 
-def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str) -> dict[Shape, Endpoint]:
+def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str = "day") -> dict[Shape, Endpoint]:
     """The endpoint to use for each shape; the first of a shape is the best.
 
-    :raises ParamError: if ``wanted`` is neither ``auto`` nor the name of one.
+    :raises ParamError: if ``wanted`` is neither ``auto`` nor the name of one, or none serves symbols by themselves where
+        ``file_grain`` is ``year``.
     """
-    names = [endpoint.name for endpoint in endpoints]
+    usable = [e for e in endpoints if file_grain == "day" or e.shape is Shape.SYMBOL]
+    names = [endpoint.name for endpoint in usable]
+    if not usable:
+        raise ParamError(
+            [f"file_grain is {file_grain!r}; the provider has no endpoint that serves a symbol by itself; allowed: day"]
+        )
     if wanted != "auto" and wanted not in names:
-        raise ParamError([f"endpoint is {wanted!r}; allowed: auto, {', '.join(names)}"])
+        raise ParamError([f"endpoint is {wanted!r}; allowed with file_grain {file_grain!r}: auto, {', '.join(names)}"])
     chosen: dict[Shape, Endpoint] = {}
-    for endpoint in endpoints:
+    for endpoint in usable:
         if wanted in ("auto", endpoint.name):
             chosen.setdefault(endpoint.shape, endpoint)
     return chosen

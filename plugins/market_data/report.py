@@ -14,6 +14,7 @@ from market_data.types import Batch, Receipt, RunInfo, Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from market_data.lake.failures import Event
     from market_data.lake.receipts import Detail
     from market_data.lake.store import Lake
     from market_data.pipeline import Job
@@ -37,6 +38,13 @@ class Tally:
         self._states: Counter[str] = Counter()
         self._totals: Counter[str] = Counter()
         self._sources: set[str] = set()
+        self._events: list[Event] = []
+
+    def troubles(self, events: Sequence[Event]) -> None:
+        """What went wrong on the way, and what it cost: failed requests are in no receipt."""
+        self._events = list(events)
+        for event in events:
+            self._totals.update({"calls": event.calls, "retries": event.retries, "bytes": event.bytes})
 
     def add(self, detail: Detail, rows: pa.Table) -> None:
         """A finished request and its rows as they stand in the lake; those with its own ``ingest_ts`` were written by it."""
@@ -126,7 +134,8 @@ class Tally:
             "retries": self._totals["retries"],
             "bytes": self._totals["bytes"],
             "sources": sorted(self._sources),
-            "errors": sorted(set(self._failures.values())),
+            "errors": sorted({*self._failures.values(), *(event.error for event in self._events if event.error)}),
+            "events": [event.to_json() for event in self._events],
             "red": self._red(job, planned, refused, checked, loaded),
             "start_time": job.run.started.isoformat(),
             "end_time": now.isoformat(),

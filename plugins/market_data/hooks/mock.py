@@ -73,6 +73,8 @@ class MockHook(ProviderHook):
             self._pacer.wait()
         sessions = [s for i in request.intervals for s in calendar.sessions(i.start, i.end)]
         table = _bars(request, sessions, self.seed)
+        self.counters.calls += 1
+        self.counters.bytes += table.nbytes
         evidence = Evidence(
             calls=1, retries=0, pages=1, bytes=table.nbytes, rows_received=len(table), rows_declared=len(table),
             last_page_seen=True, source="generated",

@@ -142,6 +142,11 @@ def receipts_prefix(dataset: str, provider: str, run_key: str, spec_hash: str) -
     return f"receipts/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}/{spec_hash}"
 
 
+def failures_key(dataset: str, provider: str, run_key: str) -> str:
+    """The key of the failures of one attempt of a run."""
+    return f"failures/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}.json"
+
+
 def quarantine_key(dataset: str, provider: str, session: date, batch_id: str) -> str:
     """The key of the rows of ``session`` that the gate turned away in one batch."""
     name = f"date={session.isoformat()}/{_named('batch id', batch_id)}.parquet"
