@@ -16,13 +16,13 @@ PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "plugins" / "market_data"
 
 LAYERS = [
-    {"types", "errors", "interval"},
+    {"types", "errors", "interval", "notes"},
     {"datasets", "calendar", "universe", "pacing", "transport"},
     {"plan", "hooks", "lake", "quality", "warehouse", "params", "feeds"},
-    {"pipeline", "report"},
+    {"pipeline", "progress", "report"},
     {"operators", "timetables"},
 ]
-MAY_IMPORT_AIRFLOW = {"operators.py", "timetables.py", "hooks/base.py", "lake/store.py"}
+MAY_IMPORT_AIRFLOW = {"operators.py", "notes.py", "timetables.py", "hooks/base.py", "lake/store.py"}
 APART = [("hooks", "lake"), ("hooks", "warehouse"), ("lake", "hooks"), ("warehouse", "hooks")]
 HEAVY = {"pandas", "pyarrow", "duckdb", "great_expectations", "oracledb", "obstore", "numpy", "scipy"}
 

@@ -42,34 +42,41 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:  # noqa: ARG001
 def write_down(dag_run: DagRun) -> None:
     """Write what the tasks of a run have left as their notes, and take away our own notes that no longer hold.
 
-    Uses the scheduler's session and its transaction; whatever goes wrong is logged and undone, and the run is as it was.
+    It happens inside the scheduler's transaction, in a savepoint of the connection (the session itself must not commit there): whatever
+    goes wrong is logged and undone, and the run is as it was.
     """
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.models.xcom import XComModel
-    from sqlalchemy import or_, select
     from sqlalchemy.orm import object_session
 
     session = object_session(dag_run)
     if session is None:
         return
     try:
-        with session.begin_nested():
-            left = select(XComModel).where(XComModel.dag_run_id == dag_run.id, XComModel.key == KEY)
-            texts = {(x.task_id, x.map_index): str(XComModel.deserialize_value(x)) for x in session.scalars(left)}
-            concerned = or_(
-                TaskInstance.task_id.in_({task_id for task_id, _ in texts}),
-                TaskInstance.task_instance_note.has(),
-            )
-            of_run = (TaskInstance.dag_id == dag_run.dag_id, TaskInstance.run_id == dag_run.run_id)
-            for ti in session.scalars(select(TaskInstance).where(*of_run, concerned)):
-                _note(ti, texts.get((ti.task_id, ti.map_index)))
+        connection = session.connection()
+        with connection.begin_nested():
+            _write(connection, dag_run)
     except Exception:
         log.exception("the notes of %s could not be written", dag_run.run_id)
 
 
-def _note(ti: Any, text: str | None) -> None:
-    standing = ti.note
-    if text is None and (standing or "").startswith(HEAD):
-        ti.task_instance_note = None
-    elif text is not None and (standing is None or standing.startswith(HEAD)) and standing != HEAD + text:
-        ti.note = HEAD + text
+def _write(connection: Any, dag_run: DagRun) -> None:
+    from airflow.models.taskinstance import TaskInstance, TaskInstanceNote
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import delete, insert, select
+
+    left = select(XComModel.task_id, XComModel.map_index, XComModel.value).where(
+        XComModel.dag_run_id == dag_run.id, XComModel.key == KEY
+    )
+    texts = {(row.task_id, row.map_index): HEAD + str(XComModel.deserialize_value(row)) for row in connection.execute(left)}
+    concerned = (
+        select(TaskInstance.id, TaskInstance.task_id, TaskInstance.map_index, TaskInstanceNote.content)
+        .outerjoin(TaskInstanceNote, TaskInstanceNote.ti_id == TaskInstance.id)
+        .where(TaskInstance.dag_id == dag_run.dag_id, TaskInstance.run_id == dag_run.run_id)
+        .where(TaskInstance.task_id.in_({task_id for task_id, _ in texts}) | TaskInstanceNote.content.startswith(HEAD))
+    )
+    for row in connection.execute(concerned).all():
+        text = texts.get((row.task_id, row.map_index))
+        if row.content == text or not (row.content or HEAD).startswith(HEAD):
+            continue
+        connection.execute(delete(TaskInstanceNote).where(TaskInstanceNote.ti_id == row.id))
+        if text is not None:
+            connection.execute(insert(TaskInstanceNote).values(ti_id=row.id, content=text))

@@ -41,12 +41,14 @@ class Detail:
 
     :param counts: whole numbers by name, e.g. ``rows_quarantined``, ``files_written``: what a resumed try adds up.
     :param absent: the cells that no landed row stands for.
+    :param unanswered: the dates that the provider said it has nothing of, yet or at all: there is nothing to judge.
     """
 
     request: Request
     evidence: Evidence
     counts: Mapping[str, int]
     absent: tuple[CellRun, ...] = ()
+    unanswered: IntervalSet = ()
 
     def to_json(self) -> dict[str, Any]:
         request, absent = self.request, [asdict(run) | {"intervals": _dates(run.intervals)} for run in self.absent]
@@ -60,6 +62,7 @@ class Detail:
             "evidence": asdict(self.evidence),
             "counts": dict(self.counts),
             "absent": absent,
+            "unanswered": _dates(self.unanswered),
         }
 
     @classmethod
@@ -70,6 +73,7 @@ class Detail:
             Evidence(**{**evidence, "request_ids": tuple(evidence["request_ids"])}),
             value["counts"],
             tuple(CellRun(r["symbol"], State(r["state"]), r["reason"], _intervals(r["intervals"])) for r in value["absent"]),
+            _intervals(value["unanswered"]),
         )
 
 
