@@ -416,3 +416,55 @@ def test_only_the_young_end_of_a_long_range_is_pending_where_the_plan_refuses_it
     coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
     assert {coverage.state("AAPL", s) for s in old} == {State.HAVE}
     assert {coverage.state("AAPL", s) for s in sessions if s in young} <= {State.PENDING}
+
+
+YEARS = calendar.sessions(date(2010, 7, 1), date(2011, 7, 1))
+
+
+def test_with_year_grain_a_symbol_and_year_is_a_file_and_the_rest_is_the_same(world):
+    planned, report = world.run(world.job(file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])
+    assert planned.plan.calls == len(world.api.calls) == 25
+    assert report["red"] == []
+    assert report["rows_loaded"] == 25 * len(YEARS)
+    assert [key for key, _ in world.lake.list("raw") if "=AAPL" in key] == [
+        "raw/prices/provider=polygon/symbol=AAPL/year=2010/AAPL-2010.parquet",
+        "raw/prices/provider=polygon/symbol=AAPL/year=2011/AAPL-2011.parquet",
+    ]
+    assert report["files_written"] == 50
+    assert {r["files_written"] for r in report["results"]} == {2}
+    before = world.objects()
+    assert world.run(world.job("r2", file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])[0].plan.cells == 0
+    assert world.run(world.job("r3"), sessions=YEARS, symbols=SYMBOLS[:25])[0].plan.cells == 0  # nor does the other grain
+    assert world.objects() == before
+
+
+def test_a_symbols_year_that_lacks_most_of_its_bars_is_refused_alone(world):
+    hole = [s for n, s in enumerate(YEARS) if s.year == 2010 and n % 3]
+    for session in hole:
+        world.api.hide(session, symbols=["AAPL"])
+    _, report = world.run(world.job(file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])
+    (red,) = report["red"]
+    assert red.startswith("AAPL/2010 was refused: ")
+    first = len([s for s in YEARS if s.year == 2010])
+    assert report["rows_loaded"] == 25 * len(YEARS) - first
+    coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
+    assert coverage.state("AAPL", YEARS[0]) is State.REFUSED
+    assert coverage.state("AAPL", hole[0]) is State.REFUSED
+    assert coverage.state("AAPL", YEARS[-1]) is State.HAVE
+    assert coverage.state("ABT", YEARS[0]) is State.HAVE
+    assert world.query("SELECT COUNT(*) AS n FROM silver_prices WHERE symbol = 'AAPL'") == [{"n": len(YEARS) - first}]
+
+
+def test_a_plan_of_year_grain_says_what_day_grain_would_cost(world):
+    with world.hook() as hook:
+        planned = pipeline.plan_run(world.job(file_grain="year"), hook, Wanted(WEEK), SYMBOLS, NOW)
+    assert planned.plan.calls == len(SYMBOLS)
+    assert f"with file_grain day it would be {len(WEEK)} calls" in planned.explain()
+
+
+def test_pages_of_great_expectations_are_kept_on_request_only(world):
+    world.run(sessions=WEEK[:1])
+    assert [key for key, _ in world.lake.list("quality") if "docs" in key] == []
+    world.run(world.job("r2", data_docs=True), sessions=WEEK[1:2])
+    (index,) = [key for key, _ in world.lake.list("quality") if key.endswith("/docs/index.html")]
+    assert b"bars.rows" in world.lake.get(index).body

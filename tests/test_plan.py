@@ -149,3 +149,17 @@ def test_batch_ids_are_equal_where_the_same_is_asked():
     first, second = plan({"A": 3}, 2), plan({"A": 3}, 2)
     assert [b.id for b in first.batches] == [b.id for b in second.batches]
     assert [b.id for b in plan({"B": 3}, 2).batches] != [b.id for b in first.batches]
+
+
+def test_year_grain_asks_symbol_by_symbol_whatever_it_costs():
+    days = axis(1)
+    plan = make_plan("ohlcv-1d", dict.fromkeys(("A", "B", "C"), 1), days, BASIC, file_grain="year")
+    assert {batch.endpoint for batch in plan.batches} == {"range"}
+    assert plan.calls == 3
+    assert [batch.of for batch in plan.batches] == [1]
+
+
+@pytest.mark.parametrize("endpoint", ["grouped", "nothing"])
+def test_year_grain_refuses_an_endpoint_that_serves_a_session_a_call(endpoint):
+    with pytest.raises(ParamError, match=f"endpoint is '{endpoint}'; allowed with file_grain 'year': auto, range"):
+        make_plan("ohlcv-1d", {"A": 1}, axis(1), BASIC, file_grain="year", endpoint=endpoint)

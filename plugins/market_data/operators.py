@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import DAG, Asset, Param, task
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
@@ -21,6 +21,7 @@ from market_data.errors import (
     ConfigError,
     DataError,
     LakeError,
+    MarketDataError,
     ParamError,
     QualityError,
     RetriableError,
@@ -28,10 +29,11 @@ from market_data.errors import (
     WarehouseError,
 )
 from market_data.feeds import Feed
-from market_data.hooks import OPTIONS, provider
-from market_data.params import ADVANCED, PARAMS, RunParams, read_params, resolve_sessions
+from market_data.hooks import ENDPOINTS, OPTIONS, provider
+from market_data.params import PARAMS, RunParams, check_params, form, read_params, resolve_sessions
 from market_data.timetables import SessionTimetable
 from market_data.types import Batch, Receipt, RunInfo
+from market_data.universe import MAX_FILE_BYTES, shown
 
 if TYPE_CHECKING:
     from market_data.hooks.base import ProviderHook
@@ -39,8 +41,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 RETRIES = PARAMS["max_retries"][1]["maximum"]
 """What Airflow is told; how many are really made is the run's ``max_retries``."""
+
+REASONS = 40
+"""Reasons that a red verdict lists; the report has all."""
 
 FAIL_NOW = (ConfigError, ParamError, TerminalError, DataError)
 RETRY = (RetriableError, LakeError, WarehouseError)
@@ -78,8 +85,36 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _today() -> date:
+    """The New York date."""
+    return datetime.now(NEW_YORK).date()
+
+
 def _params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
-    return read_params(dict(context["params"]), options=OPTIONS[feed.provider], today=datetime.now(NEW_YORK).date())
+    return read_params(context["params"], **_allowed(feed))
+
+
+def _allowed(feed: Feed) -> dict[str, Any]:
+    """What the params of a feed's runs are held against."""
+    return {"options": OPTIONS[feed.provider], "endpoints": ENDPOINTS[feed.provider][feed.dataset], "today": _today()}
+
+
+def _attempt(step: Callable[[], T], errors: list[MarketDataError]) -> T | None:
+    """What ``step`` gives; what is wrong goes to ``errors``, so that all of it is told at once."""
+    try:
+        return step()
+    except (ConfigError, ParamError, LakeError) as error:
+        errors.append(error)
+        return None
+
+
+def _all_of(errors: Sequence[MarketDataError]) -> MarketDataError:
+    """One error that tells all of them: of the params if any is, else of the settings, else a failure that may pass."""
+    if any(isinstance(error, ParamError) for error in errors):
+        problems = [problem for error in errors for problem in getattr(error, "problems", (str(error),))]
+        return ParamError(list(dict.fromkeys(problems)))  # a universe that does not exist is seen twice
+    settings = [str(error) for error in errors if isinstance(error, ConfigError)]
+    return ConfigError("; ".join(settings)) if settings else errors[0]
 
 
 def _hook(feed: Feed, params: RunParams) -> ProviderHook:
@@ -119,34 +154,62 @@ def lake_url() -> str:
 
 
 def _open_s3(address: str) -> bytes:
-    """The body of an ``s3://`` address, read with the lake's connection.
+    """What stands at an ``s3://`` address, read with the lake's connection: a byte more than a tickers file may have, at most.
 
-    :raises ParamError: if there is none.
+    :raises ParamError: if it cannot be read, as it does not exist, say.
+    :raises LakeError: if S3 failed.
     """
-    from market_data.lake.store import Lake
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
     bucket, _, key = address.removeprefix("s3://").partition("/")
-    found = Lake.open(f"s3://{bucket}").get(key)
-    if found is None:
-        raise ParamError([f"tickers_path is {address!r}; there is no such object"])
-    return found.body
+    try:
+        found = S3Hook(aws_conn_id="aws_default").get_conn().get_object(Bucket=bucket, Key=key)
+        body: bytes = found["Body"].read(MAX_FILE_BYTES + 1)
+    except ClientError as error:
+        code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status < 500:
+            raise ParamError([f"tickers_path is {shown(address)}; it cannot be read: {code}"]) from None
+        raise LakeError(f"{shown(address)} cannot be read: {code}") from None
+    except (ParamValidationError, NoCredentialsError) as error:
+        raise ParamError([f"tickers_path is {shown(address)}; it cannot be read: {type(error).__name__}"]) from None
+    except BotoCoreError as error:
+        raise LakeError(f"{shown(address)} cannot be read: {type(error).__name__}") from None
+    return body
 
 
 # -- task bodies ---------------------------------------------------------------------------------------------------------------------
 
 
 def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Resolve dates and symbols, and plan. Nothing is asked of the provider."""
-    params = _params(feed, context)
-    hook = _hook(feed, params)
-    hook.validate_config()
-    job = _job(feed, params, context)
+    """Resolve dates and symbols, and plan. Nothing is asked of the provider.
+
+    :raises ParamError: listing every problem with params, symbols and connection; the sum of the work comes last, by itself.
+    :raises ConfigError: if only the connection is wrong.
+    """
+    params, problems = check_params(context["params"], **_allowed(feed))
+    errors: list[MarketDataError] = [ParamError(problems)] if problems else []
+    hook, now, today = _hook(feed, params), _now(), _today()
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
-    scheduled = job.run.run_type == "scheduled"
-    wanted = resolve_sessions(params, (start, end) if start and end else None, scheduled=scheduled, now=_now())
-    as_of = wanted.own[-1] if wanted.own else _now().date()
-    planned = pipeline.plan_run(job, hook, wanted, pipeline.symbols_of(params, feed, as_of, _open_s3), _now())
+    interval = (start, end) if start and end else None
+    scheduled = _run(context).run_type == "scheduled"
+    wanted = _attempt(lambda: resolve_sessions(params, interval, scheduled=scheduled, now=now), errors)
+
+    def check_provider() -> None:
+        hook.validate_config()
+        if wanted:
+            pipeline.check_history(feed.dataset, params, hook, wanted)
+
+    _attempt(check_provider, errors)
+    job = _attempt(lambda: _job(feed, params, context), errors)
+    as_of = wanted.own[-1] if wanted and wanted.own else today
+    symbols = _attempt(lambda: pipeline.symbols_of(params, feed, as_of, today, _open_s3), errors)
+    if errors or job is None or wanted is None or symbols is None:
+        raise _all_of(errors)
+    planned = pipeline.plan_run(job, hook, wanted, symbols, now)
     log.info("%s", planned.explain())
+    if params.index_name and not params.dry_run:
+        log.info("%s", pipeline.record_index(job.lake, params.index_name, symbols, today))
     context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run})
     return [] if params.dry_run else [batch.to_json() for batch in planned.plan.batches]
 
@@ -203,11 +266,10 @@ def run_publish(
     if not batches:
         raise AirflowSkipException("nothing was planned, so there is nothing to publish")
     ti = context["ti"]
-    failures = ti.xcom_pull(task_ids="fetch", key="error", map_indexes=range(len(batches))) or []
-    errors = {batch["id"]: error for batch, error in zip(batches, failures, strict=False) if error}
-    job = _job(feed, _params(feed, context), context)
+    job, landed = _job(feed, _params(feed, context), context), _receipts(batches, receipts)
+    errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
     summary = ti.xcom_pull(task_ids="plan", key="summary") or {}
-    published = pipeline.publish_run(job, _batches(batches), _receipts(batches, receipts), errors, checked, loaded, summary, _now())
+    published = pipeline.publish_run(job, _batches(batches), landed, errors, checked, loaded, summary, _now())
     context["outlet_events"][asset].extra = {name: published[name] for name in ("sessions", "rows", "report")}
     _mirror(context, asset, published)
     return published
@@ -244,7 +306,9 @@ def _verdict(
     if published is None:
         raise QualityError("nothing was published; see the logs of `check`, `load` and `publish`")
     if published["red"]:
-        raise QualityError("the run is not complete:\n  " + "\n  ".join(published["red"]))
+        more = len(published["red"]) - REASONS
+        lines = [*published["red"][:REASONS], *([f"and {more} more: see {published['report']}"] if more > 0 else [])]
+        raise QualityError("the run is not complete:\n  " + "\n  ".join(lines))
     warnings: Sequence[str] = published["warnings"]
     for warning in warnings:
         log.warning("%s", warning)
@@ -264,6 +328,13 @@ def _receipts(batches: Sequence[Mapping[str, Any]] | None, receipts: Sequence[Ma
     return [Receipt.from_json(receipt) for receipt in found if receipt["batch_id"] in current]
 
 
+def _errors(ti: Any, batches: Sequence[Mapping[str, Any]], landed: Collection[str]) -> dict[str, str]:
+    """Batch id -> what the batch said that failed."""
+    failed = [number for number, batch in enumerate(batches) if batch["id"] not in landed]
+    said = ti.xcom_pull(task_ids="fetch", key="error", map_indexes=failed) if failed else []
+    return {batches[number]["id"]: error for number, error in zip(failed, said or (), strict=False) if error}
+
+
 def _mirror(context: Mapping[str, Any], asset: Asset, published: Mapping[str, Any]) -> None:
     """Show the watermark in the UI; the truth is the manifest."""
     try:
@@ -277,13 +348,9 @@ def _mirror(context: Mapping[str, Any], asset: Asset, published: Mapping[str, An
 
 def build_params(feed: Feed) -> dict[str, Param]:
     """The trigger form of a feed: everyday params open, rare ones and the provider's own under Advanced."""
-    defaults = {"universe": feed.universe, **feed.params}
-    form = {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in PARAMS.items()}
-    for name, allowed in OPTIONS[feed.provider].items():
-        form[name] = Param(
-            feed.options.get(name, allowed[0]), type="string", enum=list(allowed), title=name.capitalize(), section=ADVANCED
-        )
-    return form
+    defaults = {"universe": feed.universe, **feed.params, **feed.options}
+    fields = form(OPTIONS[feed.provider], ENDPOINTS[feed.provider][feed.dataset])
+    return {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in fields.items()}
 
 
 def build_dag(feed: Feed, doc: str | None = None) -> DAG:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market_data import calendar
@@ -35,13 +37,13 @@ from market_data.errors import (
     Throttled,
     TruncatedResponse,
 )
-from market_data.feeds import INCLUDE, Feed
+from market_data.feeds import Feed
 from market_data.interval import Interval, IntervalSet, coalesce, difference, union
 from market_data.params import RunParams, Wanted
 from market_data.plan import Plan, make_plan
 from market_data.progress import Progress
 from market_data.types import Batch, Evidence, Receipt, Request, RunInfo, State, Verdict
-from market_data.universe import load_tickers, members
+from market_data.universe import IndexChange, load_tickers, members, update_index
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -173,14 +175,9 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     """
     from market_data.lake.manifest import read_coverage
 
+    check_history(job.feed.dataset, job.params, hook, wanted)
     capabilities = hook.capabilities(job.feed.dataset)
     start = capabilities.history_start
-    if start and wanted.own and wanted.own[0] < start:
-        raise ParamError(
-            [
-                f"start_date is {wanted.own[0]}; the plan {hook.config.extra.get('plan', hook.default_plan)!r} has sessions from {start} on"
-            ]
-        )
     asked = [s for s in (*wanted.lookback, *wanted.own) if not start or s >= start]
     pending = tuple(s for s in asked if max(calendar.session_close(s), _available(s, capabilities.available_after)) > now)
     sessions = tuple(s for s in asked if s not in pending)
@@ -220,17 +217,65 @@ def _available(session: date, after: float) -> datetime:
     return datetime(session.year, session.month, session.day, tzinfo=UTC) + timedelta(seconds=after)
 
 
-def symbols_of(params: RunParams, feed: Feed, as_of: date, open_s3: Callable[[str], bytes]) -> tuple[str, ...]:
+def check_history(dataset: str, params: RunParams, hook: ProviderHook, wanted: Wanted) -> None:
+    """That the provider's plan has the run's own sessions.
+
+    :raises ParamError: if it does not; names the plan and its first date.
+    """
+    start = hook.capabilities(dataset).history_start
+    if not start or not wanted.own or wanted.own[0] >= start:
+        return
+    if params.start_date:
+        said = f"start_date is {params.start_date}"
+    elif params.backfill_days:
+        said = f"backfill_days is {params.backfill_days}, back to {wanted.own[0]}"
+    else:
+        said = f"the run's session is {wanted.own[0]}"
+    plan = hook.config.extra.get("plan", hook.default_plan)
+    raise ParamError([f"{said}; the plan {plan!r} of connection {hook.conn_id!r} has sessions from {start} on"])
+
+
+def symbols_of(
+    params: RunParams, feed: Feed, as_of: date, today: date, open_s3: Callable[[str], bytes] | None = None
+) -> tuple[str, ...]:
     """The symbols of a run: its own list, else its file, else its universe as of a date.
 
+    :param as_of: the run's last session.
+    :param today: the New York date: a file's symbols removed by then are left out.
     :param open_s3: the body of an ``s3://`` address.
     :raises ParamError: naming every bad line of the file.
     """
     if params.symbols:
         return params.symbols
-    if params.tickers_path:
-        return load_tickers(params.tickers_path, open_s3)
-    return members(params.universe or feed.universe, as_of, folder=INCLUDE / "universes")
+    if params.tickers_path is not None:
+        return load_tickers(params.tickers_path, open_s3, today=today)
+    return members(params.universe or feed.universe, as_of)
+
+
+def record_index(lake: Lake, index: str, symbols: Sequence[str], day: date) -> str:
+    """Keeps ``symbols`` as the members of an index, ``metadata/indices/{index}.csv``; equal members write nothing.
+
+    :param day: the New York date; who is new is added on it, who is gone removed.
+    :return: what changed, in words.
+    :raises ConfigError: if the standing file is wrong.
+    """
+    key = f"metadata/indices/{index}.csv"
+    change = IndexChange(None)
+
+    def revise(standing: bytes | None) -> bytes | None:
+        nonlocal change
+        change = update_index(None if standing is None else standing.decode(errors="replace"), symbols, day, source=key)
+        return None if change.text is None else change.text.encode()
+
+    lake.update(key, revise)
+    if change.text is None:
+        return f"{key}: {len(symbols):,} members, as before"
+    return f"{key}: {len(symbols):,} members; new: {_some(change.added)}; gone: {_some(change.removed)}"
+
+
+def _some(symbols: Sequence[str]) -> str:
+    more = f" and {len(symbols) - 10:,} more" if len(symbols) > 10 else ""
+    return (", ".join(symbols[:10]) or "none") + more
 
 
 # -- fetch -----------------------------------------------------------------------------------------------------------------------
@@ -349,7 +394,8 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
         "files_unchanged": landed.unchanged,
         "ingest_us": (now - EPOCH) // timedelta(microseconds=1),  # whole numbers: the report compares for equality
     }
-    detail = Detail(request, fetched.evidence, counts, tuple(_absent(request, sessions, landed.rows, gated.bad, now, told)))
+    absent = tuple(_absent(request, sessions, landed.rows, gated.bad, now, told))
+    detail = Detail(request, fetched.evidence, counts, absent, coalesce(sorted(told), sessions))
     receipts.write(job.lake, folder, detail, landed.rows)
     return detail
 
@@ -492,18 +538,19 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
     """The checkpoint over what the given receipts landed.
 
     :returns: for an XCom: ``prefixes`` of the receipts, ``passed`` as date intervals, ``refused`` and ``warned`` verdicts, ``statistics``,
-        ``table`` for the log, ``document``: the lake key of the whole result.
+        ``table`` for the log, ``document``: the lake key of the whole result. What is refused is a session, or with ``file_grain=year``
+        perhaps a symbol's year: see ``quality.partitions``.
     """
     from market_data.lake.receipts import finished, read
     from market_data.quality.checkpoint import run_checkpoint
+    from market_data.quality.partitions import session_of
 
     landed = {receipt.batch_id for receipt in receipts}
     details = [detail for receipt in receipts for detail in finished(job.lake, receipt.prefix).values()]
     planned = planned_symbols([batch for batch in batches if batch.id in landed])
-    for request in (detail.request for detail in details if not detail.evidence.pages):
-        # The provider said itself that it has nothing, yet or at all: there is nothing to judge.
-        for session in _sessions(request.intervals):
-            planned[session] -= frozenset(request.symbols)
+    for detail in details:
+        for session in _sessions(detail.unanswered):
+            planned[session] -= frozenset(detail.request.symbols)
     planned = {session: asked for session, asked in planned.items() if asked}
     prefixes = [receipt.prefix for receipt in receipts]
     if not planned:
@@ -521,29 +568,47 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
     previous = warehouse.previous_bars(job.dataset, job.source, min(planned), PREVIOUS_SESSIONS, symbols)
     chunks = (stored.rows for receipt in receipts for stored in read(job.lake, receipt.prefix))
     counts = {session: len(asked) for session, asked in planned.items()}
-    result = run_checkpoint(
-        job.dataset,
-        planned=counts,
-        asked=planned,
-        chunks=chunks,
-        previous=previous,
-        run_name=job.run.run_id,
-        provider=job.source,
-        recent_from=job.run.started.date() - RECENT,
-    )
-    key = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}.json"
-    job.lake.update(key, lambda _: json.dumps(result.document, default=str).encode(), new=True)
+    prefix = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}"
+    with tempfile.TemporaryDirectory() as folder:
+        docs = Path(folder) if job.params.data_docs else None
+        result = run_checkpoint(
+            job.dataset,
+            planned=counts,
+            asked=planned,
+            chunks=chunks,
+            previous=previous,
+            run_name=job.run.run_id,
+            provider=job.source,
+            recent_from=job.run.started.date() - RECENT,
+            grain=job.params.file_grain,
+            docs=docs,
+        )
+        if docs:
+            _keep_docs(job.lake, f"{prefix}/docs", docs)
+    job.lake.update(f"{prefix}.json", lambda _: json.dumps(result.document, default=str).encode(), new=True)
+    refused = [v for v in result.verdicts if not v.passed]
+    lost = {session_of(v.partition) for v in refused}
     axis = sorted(planned)
-    passed = coalesce([date.fromisoformat(v.partition) for v in result.verdicts if v.passed], axis)
     return {
         "prefixes": prefixes,
-        "passed": [interval.to_json() for interval in passed],
-        "refused": [v.to_json() for v in result.verdicts if not v.passed],
+        "passed": [interval.to_json() for interval in coalesce([s for s in axis if s not in lost], axis)],
+        "refused": [v.to_json() for v in refused],
         "warned": [v.to_json() for v in result.verdicts if v.passed and v.reasons],
         "statistics": result.statistics,
         "table": result.table,
-        "document": key,
+        "document": f"{prefix}.json",
     }
+
+
+def _keep_docs(lake: Lake, prefix: str, folder: Path) -> None:
+    """Great Expectations' pages, from a folder into the lake. Whoever opens ``index.html`` needs the folder as it stands."""
+
+    def put(path: Path) -> None:
+        lake.update(f"{prefix}/{path.relative_to(folder).as_posix()}", lambda _: path.read_bytes(), new=True)
+
+    for _ in lake.each(put, sorted(path for path in folder.rglob("*") if path.is_file())):
+        pass
+    log.info("Great Expectations' pages: %s/%s/index.html", lake.url, prefix)
 
 
 def planned_symbols(batches: Sequence[Batch]) -> dict[date, frozenset[str]]:
@@ -572,7 +637,7 @@ def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict
     warehouse.migrate()
     passed = union(Interval.from_json(interval) for interval in checked["passed"])
     rows = changed = loads = already = 0
-    for chunk in _chunks(job, checked["prefixes"], passed):
+    for chunk in _chunks(job, checked["prefixes"], passed, _partitions(checked)):
         loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk))
         rows, changed, loads, already = rows + loaded.rows_in, changed + loaded.rows_changed, loads + 1, already + loaded.already
         log.info(
@@ -582,20 +647,30 @@ def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict
             loaded.rows_changed,
             " (by an earlier try)" * loaded.already,
         )
-    return {"of": [checked["prefixes"], checked["passed"]], "rows": rows, "changed": changed, "loads": loads, "already": already}
+    return {"of": _judged(checked), "rows": rows, "changed": changed, "loads": loads, "already": already}
 
 
-def _chunks(job: Job, prefixes: Sequence[str], passed: IntervalSet) -> Iterator[pa.Table]:
+def _partitions(checked: Mapping[str, Any]) -> list[str]:
+    return [verdict["partition"] for verdict in checked["refused"]]
+
+
+def _judged(checked: Mapping[str, Any]) -> list[Any]:
+    """What the checkpoint said of what: equal for equal words."""
+    return [checked["prefixes"], checked["passed"], _partitions(checked)]
+
+
+def _chunks(job: Job, prefixes: Sequence[str], passed: IntervalSet, refused: Sequence[str]) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     from market_data.lake.receipts import read
+    from market_data.quality.partitions import allowed
 
     if not passed:
         return
     held: list[pa.Table] = []
     for prefix in prefixes:
         for stored in read(job.lake, prefix):
-            held.append(_only(stored.rows, passed))
+            held.append(allowed(_only(stored.rows, passed), refused))
             if sum(map(len, held)) >= LOAD_ROWS:
                 yield pa.concat_tables(held).combine_chunks()
                 held = []
@@ -647,7 +722,7 @@ def publish_run(
     # A cleared task that does not run again leaves what it returned before: only what belongs together counts.
     if checked is not None and checked["prefixes"] != prefixes:
         checked = None
-    if loaded is not None and (checked is None or loaded["of"] != [prefixes, checked["passed"]]):
+    if loaded is not None and (checked is None or loaded["of"] != _judged(checked)):
         loaded = None
     refused = {v["partition"]: Verdict.from_json(v) for v in (checked or {}).get("refused", ())}
     by_batch = {receipt.batch_id: receipt for receipt in receipts}
@@ -684,13 +759,14 @@ def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict], se
     import pyarrow as pa
 
     from market_data.lake.manifest import CELLS
+    from market_data.quality.partitions import verdict_of
 
     rows: list[tuple[str, date, str, str]] = []
 
     def add(symbol: str, session: date, state: State, reason: str) -> None:
-        verdict = refused.get(session.isoformat())
+        verdict = verdict_of(refused, symbol, session)
         if verdict is not None:
-            # What is absent from a refused session is as doubtful as what is there. A young one is asked again by the next days' runs.
+            # What is absent from a refused partition is as doubtful as what is there. A young one is asked again by the next days' runs.
             state, reason = State.PENDING if session > settled else State.REFUSED, "; ".join(verdict.reasons)
         rows.append((symbol, session, state, reason))
 

@@ -155,7 +155,8 @@ def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str
             [f"file_grain is {file_grain!r}; the provider has no endpoint that serves a symbol by itself; allowed: day"]
         )
     if wanted != "auto" and wanted not in names:
-        raise ParamError([f"endpoint is {wanted!r}; allowed with file_grain {file_grain!r}: auto, {', '.join(names)}"])
+        only = "" if file_grain == "day" else f" with file_grain {file_grain!r}"
+        raise ParamError([f"endpoint is {wanted!r}; allowed{only}: auto, {', '.join(names)}"])
     chosen: dict[Shape, Endpoint] = {}
     for endpoint in usable:
         if wanted in ("auto", endpoint.name):

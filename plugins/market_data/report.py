@@ -182,7 +182,11 @@ class Tally:
             )
         if any(batch["state"] == "success" for batch in self._batches) and (checked is None or loaded is None):
             red.append("what landed was not loaded: see the logs of `check` and `load`")
-        return [*red, *(f"session {v.partition} was refused: {'; '.join(v.reasons)}" for v in refused.values())]
+        return [*red, *(f"{_named(v.partition)} was refused: {'; '.join(v.reasons)}" for v in refused.values())]
+
+
+def _named(partition: str) -> str:
+    return partition if "/" in partition else f"session {partition}"
 
 
 def _some(names: Sequence[str], most: int = 10) -> str:
