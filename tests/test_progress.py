@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from market_data.errors import BadRequest
 from market_data.interval import closed
-from market_data.progress import Progress
+from market_data.pipeline.progress import Progress
 from market_data.types import Batch, Block, Request, Shape
 
 SPAN = (closed(date(2013, 1, 2), date(2013, 12, 31)),)

@@ -19,7 +19,7 @@ LAYERS = [
     {"types", "errors", "interval", "notes"},
     {"datasets", "calendar", "universe", "pacing", "transport"},
     {"plan", "hooks", "lake", "quality", "warehouse", "params", "feeds"},
-    {"pipeline", "progress", "report"},
+    {"pipeline"},
     {"operators", "timetables"},
 ]
 MAY_IMPORT_AIRFLOW = {"operators.py", "notes.py", "timetables.py", "hooks/base.py", "lake/store.py"}

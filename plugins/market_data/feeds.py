@@ -1,24 +1,33 @@
-"""The feeds of ``include/feeds.yaml``, validated. Light: every parse of the DAG file loads them."""
+"""The feeds of ``include/feeds.yaml``, validated. Light: every parse of the DAG file loads them.
+
+Where ``MARKET_DATA_ENV`` names an environment, say ``prod``, ``feeds.prod.yaml`` beside it lies over it: its ``defaults`` override
+single keys of the defaults, its feeds single keys of the feed of the same provider and dataset, ``params`` and ``options`` likewise
+key by key; a feed that matches none is added, ``enabled: false`` drops one.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from market_data import calendar
 from market_data.datasets import DATASETS
 from market_data.errors import ConfigError
-from market_data.hooks import PROVIDERS
-from market_data.params import PARAMS
+from market_data.hooks import ENDPOINTS, OPTIONS, PROVIDERS
+from market_data.params import check_params
+from market_data.universe import INCLUDE, known, shown
 
-INCLUDE = Path(os.environ.get("MARKET_DATA_INCLUDE") or Path(__file__).parents[2] / "include")
-"""The project's ``include`` folder."""
+ENVIRONMENT = "MARKET_DATA_ENV"
+
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Feed:
     """A provider and a dataset, and the defaults of its runs.
 
     :param schedule: New York time ``HH:MM`` after which a session is fetched, or None.
-    :param params: run param -> default, where it is not the project's.
+    :param params: run param -> default, where it is not the project's; of JSON types.
     :param options: the provider's own settings.
     """
 
@@ -46,71 +55,189 @@ class Feed:
         return f"{self.provider}_{self.dataset.replace('-', '_')}"
 
 
-def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
-    """All feeds, in the order of the file.
+KEYS = (*Feed.__dataclass_fields__, "enabled")
+REQUIRED = ("provider", "dataset", "universe", "start_date")
+_KINDS = {
+    **dict.fromkeys(("provider", "dataset", "universe", "conn_id", "pool"), str),
+    **dict.fromkeys(("provider_level", "enabled"), bool),
+    **dict.fromkeys(("params", "options"), dict),
+}
+_NEEDED = {str: "text is needed", bool: "true or false is needed", dict: "names with values are needed"}
 
-    :raises ConfigError: listing every problem of the file.
+
+def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
+    """All feeds that are enabled, in the order of the file, those that only the overlay has last.
+
+    :param path: by default ``include/feeds.yaml``; the overlay stands beside it.
+    :raises ConfigError: listing every problem of the files.
     """
     path = path or INCLUDE / "feeds.yaml"
-    try:
-        document = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path.name} cannot be read: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("feeds"), list):
-        raise ConfigError(f"{path.name}: a list under the key 'feeds' is needed")
-    defaults = document.get("defaults") or {}
-    feeds, problems = [], []
-    for number, entry in enumerate(document["feeds"], 1):
-        merged = {**defaults, **entry} if isinstance(entry, dict) else {}
-        name = f"feed {number} ({merged.get('provider')}, {merged.get('dataset')})"
-        found = _problems(merged)
-        problems += [f"{name}: {problem}" for problem in found]
-        if not found:
-            feeds.append(_feed(merged))
-    ids = [feed.dag_id for feed in feeds]
-    problems += [f"two feeds have the DAG id {dag_id!r}" for dag_id in sorted({i for i in ids if ids.count(i) > 1})]
-    plain = [feed.dataset for feed in feeds if not feed.provider_level]
-    problems += [
-        f"two feeds of {name!r} without provider_level would mix their bars"
-        for name in sorted({n for n in plain if plain.count(n) > 1})
-    ]
+    overlay = _overlay(path)
+    problems: list[str] = []
+    defaults, entries = _read(path, problems)
+    if overlay:
+        over_defaults, over_entries = _read(overlay, problems)
+        defaults, entries = _merged(defaults, over_defaults), reduce(_laid_over, over_entries, entries)
+    if not entries:
+        problems.append("there are no feeds; a list under the key 'feeds' is needed")
+    feeds = []
+    today = datetime.now(calendar.NEW_YORK).date()
+    for number, entry in enumerate((_merged(defaults, entry) for entry in entries), 1):
+        found = _problems(entry, today)
+        problems += [f"{_name(number, entry)}: {problem}" for problem in found]
+        if not found and entry.pop("enabled", None) is not False:
+            feeds.append(_feed(entry))
+    problems += _clashes(feeds)
     if problems:
-        raise ConfigError(f"{path.name}: " + "; ".join(problems))
+        files = f"{path.name} with {overlay.name}" if overlay else path.name
+        lines = "".join(f"\n  {n}. {problem}" for n, problem in enumerate(problems, 1))
+        raise ConfigError(f"{files}: {len(problems)} {'problem' if len(problems) == 1 else 'problems'}:{lines}")
     return tuple(feeds)
 
 
-def _feed(entry: Mapping[str, Any]) -> Feed:
-    named = {name: value for name, value in entry.items() if value is not None or name == "schedule"}
-    feed = Feed(**named)
-    return Feed(
-        **{
-            **named,
-            "conn_id": feed.conn_id or f"{feed.provider}_default",
-            "pool": feed.pool or f"{feed.provider}_api",
-        }
-    )
+# -- files ---------------------------------------------------------------------------------------------------------------------------
 
 
-def _problems(entry: Mapping[str, Any]) -> list[str]:
-    known = Feed.__dataclass_fields__
-    problems = [f"unknown key {key!r}; known keys: {', '.join(known)}" for key in entry if key not in known]
-    problems += [f"{key} is missing" for key in ("provider", "dataset", "universe", "start_date") if not entry.get(key)]
-    problems += _among("provider", entry.get("provider"), sorted(PROVIDERS))
-    problems += _among("dataset", entry.get("dataset"), sorted(DATASETS))
-    schedule = entry.get("schedule")
-    if schedule is not None and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", str(schedule)):
-        problems.append(f'schedule is {schedule!r}; a New York time in quotes such as "20:30", or null, is needed')
-    if entry.get("start_date") is not None and type(entry["start_date"]) is not date:
-        problems.append(f"start_date is {entry['start_date']!r}; a date such as 2000-01-03 is needed")
-    for key in ("params", "options"):
-        if not isinstance(entry.get(key, {}), dict):
-            problems.append(f"{key} is {entry[key]!r}; names with values are needed")
-    if isinstance(entry.get("params", {}), dict):
-        problems += [
-            f"params.{name} is unknown; known params: {', '.join(PARAMS)}" for name in entry.get("params", {}) if name not in PARAMS
-        ]
+def _overlay(path: Path) -> Path | None:
+    """The file of the environment, if one is named."""
+    name = os.environ.get(ENVIRONMENT)
+    if not name:
+        return None
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise ConfigError(f"{ENVIRONMENT} is {shown(name)}; a-z, 0-9, _ and - are allowed, the first a letter or digit")
+    overlay = path.with_name(f"{path.stem}.{name}{path.suffix}")
+    if not overlay.is_file():
+        raise ConfigError(f"{ENVIRONMENT} is {name!r}, but there is no file {overlay}; create it, or unset the variable")
+    return overlay
+
+
+def _read(path: Path, problems: list[str]) -> tuple[Entry, list[Entry]]:
+    """Defaults and feeds of a file as they stand there, without what nobody knows.
+
+    :raises ConfigError: if it is no such file.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path.name} cannot be read: {error}") from None
+    feeds, defaults = (document.get("feeds") or [], document.get("defaults") or {}) if isinstance(document, dict) else (None, {})
+    if not isinstance(feeds, list):
+        raise ConfigError(f"{path.name}: a list under the key 'feeds' is needed")
+    if not isinstance(defaults, dict):
+        raise ConfigError(f"{path.name}: defaults is {shown(defaults)}; names with values are needed")
+    problems += [f"{path.name}: {_unknown(key, ('defaults', 'feeds'))}" for key in document if key not in ("defaults", "feeds")]
+    entries = []
+    for number, entry in enumerate(feeds, 1):
+        if isinstance(entry, dict):
+            entries.append(_known_keys(entry, f"{path.name}: {_name(number, entry)}", problems))
+        else:
+            problems.append(f"{path.name}: feed {number} is {shown(entry)}; names with values are needed")
+    return _known_keys(defaults, f"{path.name}: defaults", problems), entries
+
+
+def _known_keys(entry: Entry, name: str, problems: list[str]) -> Entry:
+    problems += [f"{name}: {_unknown(key, KEYS)}" for key in entry if key not in KEYS]
+    return {key: value for key, value in entry.items() if key in KEYS}
+
+
+def _unknown(key: object, allowed: Collection[str]) -> str:
+    return f"unknown key {shown(key)}; known keys: {', '.join(allowed)}"
+
+
+def _name(number: int, entry: Entry) -> str:
+    return f"feed {number} ({entry.get('provider')}, {entry.get('dataset')})"
+
+
+def _merged(under: Entry, over: Entry) -> Entry:
+    """``over`` over ``under``, key by key, inside params and options too."""
+    inner = {
+        key: {**under[key], **over[key]}
+        for key in ("params", "options")
+        if isinstance(under.get(key), dict) and isinstance(over.get(key), dict)
+    }
+    return {**under, **over, **inner}
+
+
+def _laid_over(entries: list[Entry], over: Entry) -> list[Entry]:
+    """``entries`` with the one of the same provider and dataset overridden, or with one more."""
+    names = [(entry.get("provider"), entry.get("dataset")) for entry in entries]
+    name = over.get("provider"), over.get("dataset")
+    if name not in names:
+        return [*entries, over]
+    place = names.index(name)
+    return [*entries[:place], _merged(entries[place], over), *entries[place + 1 :]]
+
+
+# -- values --------------------------------------------------------------------------------------------------------------------------
+
+
+def _feed(entry: Entry) -> Feed:
+    given = {name: value for name, value in entry.items() if value is not None}
+    ids = {"conn_id": f"{entry['provider']}_default", "pool": f"{entry['provider']}_api", "schedule": None}
+    return Feed(**{**ids, **given, "params": _json(given.get("params", {}))})
+
+
+def _problems(entry: Entry, today: date) -> list[str]:
+    wrong = [key for key, kind in _KINDS.items() if entry.get(key) is not None and not isinstance(entry[key], kind)]
+    problems = [f"{key} is missing" for key in REQUIRED if entry.get(key) is None]
+    problems += [f"{key} is {shown(entry[key])}; {_NEEDED[_KINDS[key]]}" for key in wrong]
+    right = {key: value for key, value in entry.items() if key not in wrong and value is not None}
+    provider, dataset = right.get("provider"), right.get("dataset")
+    served = ENDPOINTS.get(str(provider), {})
+    problems += _among("provider", provider, sorted(PROVIDERS))
+    problems += _among("dataset", dataset, sorted(DATASETS))
+    if served and dataset in DATASETS and dataset not in served:
+        problems.append(f"dataset is {dataset!r}, which {provider} does not serve; it serves: {', '.join(served)}")
+    problems += _among("universe", right.get("universe"), known())
+    problems += _date_problems(right)
+    params = {name: value for name, value in _json(right.get("params", {})).items() if name != "endpoint" or dataset in served}
+    _, found = check_params(params, options={}, endpoints=served.get(str(dataset), {}), today=today)
+    problems += [f"params.{problem}" for problem in found]
+    if provider in OPTIONS:
+        problems += _option_problems(provider, right.get("options", {}))
     return problems
 
 
-def _among(name: str, value: object, known: Sequence[str]) -> list[str]:
-    return [] if value is None or value in known else [f"{name} is {value!r}; known: {', '.join(known)}"]
+def _date_problems(entry: Entry) -> list[str]:
+    problems = []
+    schedule, start = entry.get("schedule"), entry.get("start_date")
+    if schedule is not None and not (isinstance(schedule, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", schedule)):
+        problems.append(f'schedule is {shown(schedule)}; a New York time in quotes such as "20:30", or null, is needed')
+    if start is not None and type(start) is not date:
+        problems.append(f"start_date is {shown(start)}; a date such as 2000-01-03 is needed")
+    elif start is not None and not calendar.FIRST <= start <= calendar.LAST:
+        problems.append(f"start_date is {start}; {calendar.FIRST} to {calendar.LAST} is allowed")
+    return problems
+
+
+def _option_problems(provider: str, options: Mapping[str, Any]) -> list[str]:
+    allowed = OPTIONS[provider]
+    return [
+        f"options.{name} is {shown(value)}; allowed: {', '.join(allowed[name])}"
+        if name in allowed
+        else f"options.{name} is unknown; options of {provider}: {', '.join(allowed) or 'none'}"
+        for name, value in options.items()
+        if value not in allowed.get(name, ())
+    ]
+
+
+def _clashes(feeds: Sequence[Feed]) -> list[str]:
+    ids = [feed.dag_id for feed in feeds]
+    plain = [feed.dataset for feed in feeds if not feed.provider_level]
+    return [
+        *(f"two feeds have the DAG id {dag_id!r}" for dag_id in sorted(set(ids)) if ids.count(dag_id) > 1),
+        *(
+            f"two feeds of {name!r} without provider_level would mix their bars"
+            for name in sorted(set(plain))
+            if plain.count(name) > 1
+        ),
+    ]
+
+
+def _json(params: Mapping[str, Any]) -> Entry:
+    """``params`` of JSON types, as a triggered run gives them: YAML reads 2026-11-02 as a date."""
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in params.items()}
+
+
+def _among(name: str, value: object, allowed: Collection[str]) -> list[str]:
+    return [] if value is None or value in allowed else [f"{name} is {shown(value)}; known: {', '.join(allowed)}"]

@@ -205,11 +205,14 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     as_of = wanted.own[-1] if wanted and wanted.own else today
     symbols = _attempt(lambda: pipeline.symbols_of(params, feed, as_of, today, _open_s3), errors)
     if errors or job is None or wanted is None or symbols is None:
-        raise _all_of(errors)
+        problem = _all_of(errors)
+        notes.leave(context["ti"], str(problem))
+        raise problem
     planned = pipeline.plan_run(job, hook, wanted, symbols, now)
     log.info("%s", planned.explain())
     if params.index_name and not params.dry_run:
         log.info("%s", pipeline.record_index(job.lake, params.index_name, symbols, today))
+    notes.leave(context["ti"], planned.note)
     context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run})
     return [] if params.dry_run else [batch.to_json() for batch in planned.plan.batches]
 

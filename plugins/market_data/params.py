@@ -1,11 +1,12 @@
 """The run params: what the trigger form shows, and what a run makes of them.
 
-Airflow checks each value against its JSON schema and accepts unknown keys in silence. :func:`read_params` is the second stage: it looks
-at all of them together and lists *every* problem before any connection is touched.
+Airflow checks each value against its JSON schema, tells the first that is wrong and accepts unknown keys in silence.
+:func:`check_params` is the second stage: it looks at all of them together and lists *every* problem before any connection is touched.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -13,12 +14,17 @@ from typing import Any, Literal
 
 from market_data import calendar
 from market_data.errors import ParamError
-from market_data.universe import check_symbols, known
+from market_data.types import Shape
+from market_data.universe import check_symbols, known, shortened, shown
 
 ADVANCED = "Advanced"
+INDEX_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# name -> (default, JSON schema and form fields). Optional lists and dates are ["null", ...]: an empty field is then no error.
-PARAMS: dict[str, tuple[Any, dict[str, Any]]] = {
+Form = dict[str, tuple[Any, dict[str, Any]]]
+"""name -> (default, JSON schema and form fields)."""
+
+# Optional lists and dates are ["null", ...]: an empty field is then no error. What depends on the feed comes in `form`.
+PARAMS: Form = {
     "universe": (
         "sp500_etf",
         {
@@ -41,7 +47,16 @@ PARAMS: dict[str, tuple[Any, dict[str, Any]]] = {
         {
             "type": ["null", "string"],
             "title": "Tickers file",
+            "examples": ["include/universes/dow30.csv", "s3://my-bucket/tickers.csv"],
             "description": "CSV with a column `symbol` or `ticker`, or text with one symbol a line; a path or s3://bucket/key.",
+        },
+    ),
+    "index_name": (
+        None,
+        {
+            "type": ["null", "string"],
+            "title": "Keep as index",
+            "description": "Also keep these symbols as the members of an index of this name, e.g. sp500; who comes and goes is dated.",
         },
     ),
     "start_date": (
@@ -76,9 +91,10 @@ PARAMS: dict[str, tuple[Any, dict[str, Any]]] = {
         "day",
         {
             "type": "string",
-            "enum": ["day"],
+            "enum": ["day", "year"],
+            "values_display": {"day": "day: a file for each symbol and session", "year": "year: a file for each symbol and year"},
             "title": "File grain",
-            "description": "day: one file a symbol and session.",
+            "description": "day suits daily runs. year makes far fewer files of a long history, and asks for each symbol by itself.",
         },
     ),
     "force": (
@@ -146,7 +162,7 @@ PARAMS: dict[str, tuple[Any, dict[str, Any]]] = {
             "type": "string",
             "section": ADVANCED,
             "title": "Endpoint",
-            "description": "auto takes the fewest calls; or one the provider has (Polygon: grouped, range).",
+            "description": "How the provider is asked.",
         },
     ),
     "max_missing_ratio": (
@@ -160,6 +176,26 @@ PARAMS: dict[str, tuple[Any, dict[str, Any]]] = {
             "description": "The run is red when a greater share of the planned cells ends without a state.",
         },
     ),
+    "circuit_breaker": (
+        5,
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1000,
+            "section": ADVANCED,
+            "title": "Circuit breaker",
+            "description": "After this many batches have failed one after another, the provider is left alone for a while.",
+        },
+    ),
+    "data_docs": (
+        False,
+        {
+            "type": "boolean",
+            "section": ADVANCED,
+            "title": "Data docs",
+            "description": "Also write Great Expectations' HTML pages of the run into the lake.",
+        },
+    ),
 }
 
 
@@ -170,6 +206,7 @@ class RunParams:
     universe: str
     symbols: tuple[str, ...] | None = None
     tickers_path: str | None = None
+    index_name: str | None = None
     start_date: date | None = None
     end_date: date | None = None
     backfill_days: int | None = None
@@ -182,41 +219,84 @@ class RunParams:
     lookback_days: int = 7
     endpoint: str = "auto"
     max_missing_ratio: float = 0.0
+    circuit_breaker: int = 5
+    data_docs: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_params(raw: Mapping[str, Any], *, options: Mapping[str, tuple[str, ...]], today: date) -> RunParams:
-    """The params of a run.
+def form(options: Mapping[str, tuple[str, ...]], endpoints: Mapping[str, Shape]) -> Form:
+    """Every param of a feed.
 
-    :param raw: name -> value, of JSON types.
-    :param options: the provider's own settings: name -> allowed values.
+    :param options: the provider's own settings: name -> allowed values, the default first.
+    :param endpoints: the endpoints that serve the dataset, and what one call of each answers.
+    """
+    fields = dict(PARAMS)
+    default, schema = PARAMS["universe"]
+    fields["universe"] = default, {**schema, "examples": list(known())}
+    default, schema = PARAMS["endpoint"]
+    labels = {name: f"{name}: a {'session' if shape is Shape.MARKET else 'symbol'} a call" for name, shape in endpoints.items()}
+    labels = {default: f"{default}: what takes the fewest calls", **labels}
+    fields["endpoint"] = default, {**schema, "enum": list(labels), "values_display": labels}
+    for name, allowed in options.items():
+        fields[name] = (
+            allowed[0],
+            {
+                "type": "string",
+                "enum": list(allowed),
+                "section": ADVANCED,
+                "title": name.replace("_", " ").capitalize(),
+                "description": f"The provider's own setting. What is not {allowed[0]} is kept apart, as a provider of its own name.",
+            },
+        )
+    return fields
+
+
+def check_params(
+    raw: Mapping[str, Any], *, options: Mapping[str, tuple[str, ...]], endpoints: Mapping[str, Shape], today: date
+) -> tuple[RunParams, list[str]]:
+    """The params of a run, and one sentence for each problem with them: field, value and what is allowed.
+
+    With problems, the params serve to look for more of them only: a default stands in for each value that is wrong.
+
+    :param raw: name -> value, of JSON types; what is not given has its default.
+    :param options: as :func:`form` takes them.
+    :param endpoints: likewise.
     :param today: the New York date; nothing after it can be asked for.
+    """
+    fields = form(options, endpoints)
+    unknown = shortened(
+        [name if name.isascii() and name.isidentifier() and len(name) <= 64 else shown(name) for name in raw if name not in fields]
+    )
+    known_names = f"known params: {', '.join(fields)}"
+    problems = [f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown; {known_names}"] if unknown else []
+    values: dict[str, Any] = {}
+    for name, (default, schema) in fields.items():
+        value = raw.get(name, default)
+        if not _fits(value, schema):
+            problems.append(f"{name} is {shown(value)}; {_needed(schema)}")
+            value = default
+        values[name] = _read(value, schema)
+    problems += [
+        *_index_problems(values),
+        *_symbol_problems(raw, values),
+        *_date_problems(raw, values, today),
+        *_grain_problems(values, endpoints),
+    ]
+    chosen = {name: values.pop(name) for name in options}
+    return RunParams(**values, options={name: value for name, value in chosen.items() if name in raw}), problems
+
+
+def read_params(
+    raw: Mapping[str, Any], *, options: Mapping[str, tuple[str, ...]], endpoints: Mapping[str, Shape], today: date
+) -> RunParams:
+    """The params of a run; takes what :func:`check_params` takes.
+
     :raises ParamError: listing every problem.
     """
-    names = [*PARAMS, *options]
-    problems = [f"{name} is unknown; known params: {', '.join(names)}" for name in raw if name not in names]
-    values = {name: raw.get(name, default) for name, (default, _) in PARAMS.items()}
-    for name in ("start_date", "end_date"):
-        values[name] = _date(name, values[name], problems)
-    if values["symbols"] is not None:
-        values["symbols"] = tuple(values["symbols"])
-        problems += check_symbols(values["symbols"])
-        if not values["symbols"]:
-            values["symbols"] = None
-    if values["symbols"] and values["tickers_path"]:
-        problems.append("symbols and tickers_path are both given; give one of them")
-    if not values["symbols"] and not values["tickers_path"] and values["universe"] not in known():
-        problems.append(f"universe is {values['universe']!r}; known universes: {', '.join(known())}")
-    problems += _date_problems(values, today)
-    problems += [
-        f"{name} is {raw[name]!r}; allowed: {', '.join(allowed)}"
-        for name, allowed in options.items()
-        if raw.get(name) is not None and raw[name] not in allowed
-    ]
-    problems += _range_problems(values)
+    params, problems = check_params(raw, options=options, endpoints=endpoints, today=today)
     if problems:
         raise ParamError(problems)
-    return RunParams(**values, options={name: raw[name] for name in options if raw.get(name) is not None})
+    return params
 
 
 @dataclass(frozen=True)
@@ -225,10 +305,12 @@ class Wanted:
 
     :param own: of the run itself: asked again by ``force`` and by a clear.
     :param lookback: before them; asked only where coverage lacks them.
+    :param dates: first and last date that the run is about (inclusive), sessions or not; None where that is just ``own``.
     """
 
     own: tuple[date, ...]
     lookback: tuple[date, ...] = ()
+    dates: tuple[date, date] | None = field(default=None, compare=False)
 
 
 def resolve_sessions(params: RunParams, interval: tuple[datetime, datetime] | None, *, scheduled: bool, now: datetime) -> Wanted:
@@ -239,22 +321,23 @@ def resolve_sessions(params: RunParams, interval: tuple[datetime, datetime] | No
     :param now: UTC.
     """
     if interval is None:
-        last = calendar.last_completed_session(now)
+        first = last = calendar.last_completed_session(now)
         own: tuple[date, ...] = (last,)
     else:
         # The interval ends when the run starts, perhaps past midnight UTC of the next day: that day's session has not begun.
         own = tuple(
             s for s in calendar.sessions(interval[0].date(), interval[1].date() + timedelta(days=1)) if _inside(s, interval)
         )
-        last = own[-1] if own else calendar.last_completed_session(now)
+        first, last = (own[0], own[-1]) if own else (interval[0].date(), calendar.last_completed_session(now))
     end = params.end_date or last
-    if params.start_date is not None:
-        own = calendar.sessions(params.start_date, end + timedelta(days=1))
-    elif params.backfill_days is not None:
-        own = calendar.sessions(end - timedelta(days=params.backfill_days), end + timedelta(days=1))
+    if params.start_date is not None or params.backfill_days is not None:
+        first = params.start_date or end - timedelta(days=params.backfill_days or 0)
+        own = calendar.sessions(first, end + timedelta(days=1))
+    elif not own:
+        end = first
     if not scheduled or not own or params.start_date is not None or params.backfill_days is not None:
-        return Wanted(own)
-    return Wanted(own, calendar.sessions(own[0] - timedelta(days=params.lookback_days), own[0]))
+        return Wanted(own, dates=(first, end))
+    return Wanted(own, calendar.sessions(own[0] - timedelta(days=params.lookback_days), own[0]), dates=(first, end))
 
 
 def _inside(session: date, interval: tuple[datetime, datetime]) -> bool:
@@ -262,41 +345,122 @@ def _inside(session: date, interval: tuple[datetime, datetime]) -> bool:
     return interval[0] <= midnight and calendar.session_close(session) <= interval[1]
 
 
-def _date(name: str, value: object, problems: list[str]) -> date | None:
-    if value is None or isinstance(value, date):
-        return value
+def _kind(schema: Mapping[str, Any]) -> str:
+    """The JSON type, null apart."""
+    kind = schema["type"]
+    return kind if isinstance(kind, str) else str(next(name for name in kind if name != "null"))
+
+
+def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether a value is what the schema asks for; the items of a list are looked at later.
+
+    By hand, as every parse of the DAG file comes here and importing ``jsonschema`` takes longer than all the rest of it.
+    """
+    if value is None:
+        return "null" in schema["type"]
+    match _kind(schema):
+        case "boolean":
+            return isinstance(value, bool)
+        case "array":
+            return isinstance(value, list | tuple)
+        case "string":
+            return isinstance(value, str) and _text_fits(value, schema)
+        case kind:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            return number and schema["minimum"] <= value <= schema["maximum"] and (kind == "number" or value == int(value))
+
+
+def _text_fits(text: str, schema: Mapping[str, Any]) -> bool:
+    if "enum" in schema:
+        return text in schema["enum"]
+    return schema.get("format") != "date" or _date(text) is not None
+
+
+def _needed(schema: Mapping[str, Any]) -> str:
+    kind = _kind(schema)
+    if "enum" in schema:
+        return f"allowed: {', '.join(schema['enum'])}"
+    if schema.get("format") == "date":
+        return "a date such as 2026-11-02 is needed"
+    if kind in ("integer", "number"):
+        return f"a {'whole ' if kind == 'integer' else ''}number from {schema['minimum']} to {schema['maximum']} is needed"
+    return {"array": "a list of symbols is needed", "boolean": "true or false is needed", "string": "text is needed"}[kind]
+
+
+def _read(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A fitting value as the run uses it."""
+    if value is None:
+        return None
+    if schema.get("format") == "date":
+        return _date(value)
+    if _kind(schema) == "integer":
+        return int(value)  # JSON knows no difference between 25 and 25.0
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _date(text: str) -> date | None:
     try:
-        return date.fromisoformat(str(value))
+        return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
     except ValueError:
-        problems.append(f"{name} is {value!r}; a date such as 2026-11-02 is needed")
         return None
 
 
-def _date_problems(values: Mapping[str, Any], today: date) -> list[str]:
+def _index_problems(values: dict[str, Any]) -> list[str]:
+    # Not in the schema: Airflow would refuse the trigger in words of its own, and tell nothing else.
+    name = values["index_name"]
+    if name is None or INDEX_NAME.fullmatch(name):
+        return []
+    values["index_name"] = None
+    return [f"index_name is {shown(name)}; a-z, 0-9, _ and - are allowed, the first a letter or digit, 64 at most"]
+
+
+def _symbol_problems(raw: Mapping[str, Any], values: dict[str, Any]) -> list[str]:
+    """What is wrong with universe and symbols; the tickers file is read later, with the connection of the lake."""
+    problems = []
+    if "universe" in raw and values["universe"] not in known():
+        problems.append(f"universe is {shown(values['universe'])}; known universes: {', '.join(known())}")
+        values["universe"] = ""
+    found = check_symbols(values["symbols"] or ())
+    if raw.get("symbols") and raw.get("tickers_path"):
+        found.append("symbols and tickers_path are both given; give one of them")
+    if found or not values["symbols"]:
+        values["symbols"] = None
+    return problems + found
+
+
+def _date_problems(raw: Mapping[str, Any], values: dict[str, Any], today: date) -> list[str]:
     start, end, back = values["start_date"], values["end_date"], values["backfill_days"]
-    problems = [
-        f"{name} is {values[name]}; it is in the future (today is {today})"
-        for name in ("start_date", "end_date")
-        if values[name] and values[name] > today
-    ]
+    problems = []
+    for name in ("start_date", "end_date"):
+        day = values[name]
+        if day and day > today:
+            problems.append(f"{name} is {day}; it is in the future, today is {today}")
+        elif day and day < calendar.FIRST:
+            problems.append(f"{name} is {day}; the first date allowed is {calendar.FIRST}")
+        else:
+            continue
+        values[name] = None
     if start and end and start > end:
         problems.append(f"start_date is {start} and end_date {end}; the start must not come after the end")
-    if start and back is not None:
+        values["end_date"] = None
+    given = {name for name in ("start_date", "end_date", "backfill_days") if raw.get(name) is not None}
+    if {"start_date", "backfill_days"} <= given:
         problems.append("start_date and backfill_days are both given; give one of them")
-    if end and not start and back is None:
-        problems.append(f"end_date is {end} without start_date or backfill_days; give one of them")
+        values["backfill_days"] = None
+    if given == {"end_date"}:
+        problems.append(f"end_date is {shown(raw['end_date'])} without start_date or backfill_days; give one of them")
+    first = (values["end_date"] or today) - timedelta(days=back or 0)
+    if back is not None and first < calendar.FIRST:
+        problems.append(f"backfill_days is {back}, back to {first}; the first date allowed is {calendar.FIRST}")
+        values["backfill_days"] = None
     return problems
 
 
-def _range_problems(values: Mapping[str, Any]) -> list[str]:
-    """What the form's schema checks too; a run triggered with a stale form or by a script has only this."""
-    problems = []
-    for name, (_, schema) in PARAMS.items():
-        value = values[name]
-        if "minimum" in schema and value is not None:
-            low, high = schema["minimum"], schema["maximum"]
-            if not isinstance(value, int | float) or not low <= value <= high:
-                problems.append(f"{name} is {value!r}; {low} to {high} is allowed")
-        if "enum" in schema and value not in schema["enum"]:
-            problems.append(f"{name} is {value!r}; allowed: {', '.join(schema['enum'])}")
-    return problems
+def _grain_problems(values: Mapping[str, Any], endpoints: Mapping[str, Shape]) -> list[str]:
+    endpoint = values["endpoint"]
+    if values["file_grain"] == "day" or endpoints.get(endpoint) is not Shape.MARKET:
+        return []
+    allowed = ", ".join(["auto", *(name for name, shape in endpoints.items() if shape is not Shape.MARKET)])
+    return [
+        f"endpoint is {shown(endpoint)}, a session a call, and file_grain is 'year', which asks for each symbol; allowed: {allowed}"
+    ]

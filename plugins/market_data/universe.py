@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,11 +31,17 @@ from pathlib import Path
 from market_data.errors import ConfigError, ParamError
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "include" / "universes"
+INCLUDE = Path(os.environ.get("MARKET_DATA_INCLUDE") or ROOT / "include")
+"""The project's ``include`` folder."""
+FOLDER = INCLUDE / "universes"
 
+MAX_SYMBOLS = 25_000
+"""Of a list or a file: more than all stocks and ETFs that trade in the US, and few enough to check and plan in a second."""
 MAX_SYMBOL_LENGTH = 32
 MAX_FILE_BYTES = 1_000_000
 MAX_PROBLEMS = 20
+MAX_PATH = 200
+"""Characters of a path that a message shows."""
 FILE_ENDINGS = (".csv", ".txt")
 
 # The vendors' own spellings: BRK.B, BRK-B, BRK/B and "BRK B"; ^GSPC; X:BTCUSD; ES.c.0; "AAPL  240119C00150000".
@@ -79,7 +87,7 @@ def members(name: str, as_of: date | None = None, folder: Path = FOLDER) -> tupl
     :raises ConfigError: if its file is wrong; lists every problem with its line.
     """
     if name not in known(folder):
-        raise ParamError([f"universe {_quoted(name)} is not known; allowed: {', '.join(known(folder)) or 'none, ' + str(folder)}"])
+        raise ParamError([f"universe is {shown(name)}; known universes: {', '.join(known(folder)) or f'none in {folder}'}"])
     rows = read_members((folder / f"{name}.csv").read_text(encoding="utf-8-sig"), source=f"{name}.csv")
     return tuple(sorted({row.symbol for row in rows if (row.removed is None if as_of is None else row.on(as_of))}))
 
@@ -100,59 +108,85 @@ def symbol_problem(symbol: object) -> str | None:
     return None
 
 
-def check_symbols(symbols: Iterable[object], field: str = "symbols") -> list[str]:
-    """One sentence for every symbol that is not legal or stands there twice; nothing where all are well.
+def check_symbols(symbols: Sequence[object], field: str = "symbols") -> list[str]:
+    """One sentence for every symbol that is not legal or stands there twice, of the first :data:`MAX_PROBLEMS`; nothing where all
+    are well.
 
     :param field: the name of the list in the sentences.
     """
     if isinstance(symbols, str):
-        return [f"{field} is the text {_quoted(symbols)}; a list of symbols is needed"]
-    return _problems((f"{field}: item {n}", symbol) for n, symbol in enumerate(symbols, 1))
+        return [f"{field} is the text {shown(symbols)}; a list of symbols is needed"]
+    if len(symbols) > MAX_SYMBOLS:
+        return [_too_many(field, len(symbols))]
+    return shortened(_problems((f"{field}: item {n}", symbol) for n, symbol in enumerate(symbols, 1)))
 
 
-def read_tickers(text: str, *, source: str) -> tuple[str, ...]:
+def read_tickers(text: str, *, source: str, today: date) -> tuple[str, ...]:
     """The symbols in a file, in its order.
 
     :param text: a CSV table (commas, semicolons or tabs) with a column ``symbol`` or ``ticker``; or one symbol a line. Blank lines,
-        white space around a symbol and, in the second form, ``#`` and what follows it are left aside.
+        white space around a symbol and, in the second form, ``#`` and what follows it are left aside. Where the table has a column
+        ``removed_date``, so are rows of which it says a date up to ``today``: whoever has left.
     :param source: the file's name, for the messages.
+    :param today: the New York date.
     :raises ParamError: listing every problem with its line; also where no symbol is left.
     """
     try:
-        found = list(_rows(text.removeprefix("\ufeff")))
+        rows = list(_rows(text.removeprefix("\ufeff")))
     except csv.Error as error:
         raise ParamError([f"{source} is not readable as CSV: {error}"]) from None
-    problems = _problems((f"{source}, line {line}", symbol) for line, symbol in found)
-    if not found:
+    except ValueError as error:
+        raise ParamError([f"{source}, {error}"]) from None
+    problems: list[str] = []
+    found: list[tuple[str, str]] = []
+    for line, symbol, removed in rows:
+        place = f"{source}, line {line}"
+        try:
+            gone = _date(removed)
+        except ValueError as error:
+            problems.append(f"{place}: removed_date {error}")
+            continue
+        if gone is None or gone > today:
+            found.append((place, symbol))
+    if len(found) > MAX_SYMBOLS:
+        raise ParamError([_too_many(source, len(found))])
+    problems += _problems(found)
+    if not found and not problems:
         problems = [f"{source} holds no symbols; a CSV column named symbol or ticker is needed, or one symbol a line"]
     if problems:
-        raise ParamError(_shortened(problems))
+        raise ParamError(shortened(problems))
     return tuple(symbol for _, symbol in found)
 
 
-def load_tickers(path: str, open_s3: Callable[[str], bytes] | None = None) -> tuple[str, ...]:
+def load_tickers(path: str, open_s3: Callable[[str], bytes] | None = None, *, today: date) -> tuple[str, ...]:
     """The symbols in the file at ``path``.
 
-    :param path: an ``s3://`` URL or a local path, relative to the project's folder; it ends in ``.csv`` or ``.txt``, so that no
-        message can ever show a line of a file that is something else (a configuration with secrets, say).
-    :param open_s3: gives the bytes behind an ``s3://`` URL.
+    :param path: an ``s3://`` URL or a local path, relative to the project's folder; it ends in ``.csv`` or ``.txt`` and is no hidden
+        file, so that no message can ever show a line of a file that is something else (a configuration with secrets, say).
+    :param open_s3: gives the bytes behind an ``s3://`` URL, at least the first :data:`MAX_FILE_BYTES` + 1.
+    :param today: the New York date, as :func:`read_tickers` takes it.
     :raises ParamError: if it cannot be read, or as :func:`read_tickers` does.
     """
-    if not path.isprintable() or not path.lower().endswith(FILE_ENDINGS):
-        raise ParamError([f"tickers_path {_quoted(path)} is not a path that ends in {' or '.join(FILE_ENDINGS)}"])
+    where, name = f"tickers_path is {shown(path, MAX_PATH)}", path.rsplit("/", 1)[-1]
+    if "://" in path and "@" in path:
+        raise ParamError(["tickers_path holds an @, perhaps after a password; credentials belong into the connection aws_default"])
+    if not path.isprintable() or not path.lower().endswith(FILE_ENDINGS) or name.startswith("."):
+        raise ParamError(
+            [f"{where}; the name of a file that ends in {' or '.join(FILE_ENDINGS)} and does not begin with . is needed"]
+        )
     if path.startswith("s3://"):
         if open_s3 is None:
-            raise ParamError([f"tickers_path {_quoted(path)} is on S3, which cannot be read here"])
+            raise ParamError([f"{where}; S3 cannot be read here"])
         body = open_s3(path)
     else:
         body = _read_local(path)
     if len(body) > MAX_FILE_BYTES:
-        raise ParamError([f"tickers_path {_quoted(path)} has more than {MAX_FILE_BYTES:,} bytes, the most allowed"])
+        raise ParamError([f"{where}; it has more than {MAX_FILE_BYTES:,} bytes, the most allowed"])
     try:
         text = body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ParamError([f"tickers_path {_quoted(path)} is not UTF-8 text"]) from None
-    return read_tickers(text, source=path)
+    except UnicodeDecodeError as error:
+        raise ParamError([f"{where}; it is not UTF-8 text: byte {error.start + 1} is {body[error.start]:#04x}"]) from None
+    return read_tickers(text, source=shown(path, MAX_PATH), today=today)
 
 
 def read_members(text: str, *, source: str) -> tuple[Member, ...]:
@@ -177,7 +211,7 @@ def read_members(text: str, *, source: str) -> tuple[Member, ...]:
             continue
         problem = symbol_problem(row.symbol)
         if problem:
-            problems.append(f"line {table.line_num}: {_quoted(row.symbol)} {problem}")
+            problems.append(f"line {table.line_num}: {shown(row.symbol)} {problem}")
         if row.added and row.removed and row.added >= row.removed:
             problems.append(
                 f"line {table.line_num}: {row.symbol} is removed on {row.removed}, not after it was added on {row.added}"
@@ -185,34 +219,68 @@ def read_members(text: str, *, source: str) -> tuple[Member, ...]:
         rows.append(row)
     problems += _overlaps(rows)
     if problems:
-        raise ConfigError("\n  ".join([f"{source} is not a universe:", *_shortened(problems)]))
+        raise ConfigError("\n  ".join([f"{source} is not a universe:", *shortened(problems)]))
     return tuple(rows)
 
 
-def write_members(rows: Iterable[Member]) -> str:
-    """``rows`` as the text of a universe file, sorted; :func:`read_members` reads it back."""
+def write_members(rows: Iterable[Member], *, sources: bool = True) -> str:
+    """``rows`` as the text of a universe file, sorted; :func:`read_members` reads it back.
+
+    :param sources: whether there is a column ``source``.
+    """
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(["symbol", "added_date", "removed_date", "source"])
+    width = 4 if sources else 3
+    table.writerow(["symbol", "added_date", "removed_date", "source"][:width])
     for row in sorted(rows, key=lambda row: (row.symbol, row.added or date.min)):
-        table.writerow([row.symbol, row.added or "", row.removed or "", row.source])
+        table.writerow([row.symbol, row.added or "", row.removed or "", row.source][:width])
     return out.getvalue()
 
 
-def update(rows: Iterable[Member], wanted: Mapping[str, str], day: date) -> tuple[Member, ...]:
+def update(rows: Iterable[Member], wanted: Mapping[str, str], day: date, *, begins: date | None = None) -> tuple[Member, ...]:
     """``rows`` brought up to date: on ``day``, exactly the symbols in ``wanted`` are members.
 
-    Who is new is added on ``day`` and who is gone removed on it; what was before stays. Where there are no rows yet, nothing is
-    known of the past and the dates stay empty.
+    Who is new is added on ``day`` and who is gone removed on it; what was before stays.
 
     :param wanted: symbol -> source.
+    :param begins: where there are no rows yet, since when the first ones are members; None: nothing is known of the past.
     """
     rows = list(rows)
-    since = day if rows else None
+    since = day if rows else begins
     kept = [replace(row, removed=day) if row.removed is None and row.symbol not in wanted else row for row in rows]
     kept = [row for row in kept if row.added is None or row.added != row.removed]  # came and went on the same day
     new = wanted.keys() - {row.symbol for row in kept if row.removed is None}
     return (*kept, *(Member(symbol, added=since, source=wanted[symbol]) for symbol in sorted(new)))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChange:
+    """What became of an index file.
+
+    :param text: what is to be written, or None where its members are those it has.
+    :param added: who is new. ``removed``: who is gone. Both sorted.
+    """
+
+    text: str | None
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+def update_index(text: str | None, symbols: Iterable[str], day: date, *, source: str) -> IndexChange:
+    """An index file (columns ``symbol``, ``added_date``, ``removed_date``) brought up to date.
+
+    Who is new on ``day`` is added on it, in the first file everyone; who is gone is removed on it; standing ones keep their dates.
+
+    :param text: the file as it stands, or None.
+    :param source: its name, for the messages.
+    :raises ConfigError: if the standing file is wrong; lists every problem with its line.
+    """
+    rows = read_members(text.removeprefix("\ufeff"), source=source) if text is not None else ()
+    wanted, standing = set(symbols), {row.symbol for row in rows if row.removed is None}
+    if wanted == standing:
+        return IndexChange(None)
+    revised = write_members(update(rows, dict.fromkeys(wanted, ""), day, begins=day), sources=False)
+    return IndexChange(revised, tuple(sorted(wanted - standing)), tuple(sorted(standing - wanted)))
 
 
 def sp500_etf_symbols() -> tuple[str, ...]:
@@ -253,18 +321,22 @@ def _index(name: str) -> Iterator[str]:
 
 
 def _read_local(path: str) -> bytes:
-    file = (ROOT / path).resolve()  # a link must not lead to a file of another kind
-    if not file.is_file() or file.suffix.lower() not in FILE_ENDINGS:
-        raise ParamError([f"tickers_path {_quoted(path)} is not a file; relative paths start at the project's folder"])
+    where = f"tickers_path is {shown(path, MAX_PATH)}"
     try:
+        file = (ROOT / path).resolve()  # a link must not lead to a file of another kind
+        if not file.is_file() or file.suffix.lower() not in FILE_ENDINGS or file.name.startswith("."):
+            raise ParamError([f"{where}; there is no such file; relative paths start at the project's folder"])
         with file.open("rb") as stream:
             return stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ParamError([f"tickers_path {_quoted(path)} cannot be read: {error.strerror}"]) from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        raise ParamError([f"{where}; it cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
 
 
-def _rows(text: str) -> Iterator[tuple[int, str]]:
-    """Line number and symbol, for every line that holds one."""
+def _rows(text: str) -> Iterator[tuple[int, str, str]]:
+    """Line number, symbol and removed_date, for every line that holds a symbol.
+
+    :raises ValueError: if it is a table without a column of symbols.
+    """
     lines = list(io.StringIO(text, newline=None))  # str.splitlines would also split at control characters
     head = next((n for n, line in enumerate(lines) if line.split("#")[0].strip()), len(lines))
     if head == len(lines):
@@ -272,15 +344,19 @@ def _rows(text: str) -> Iterator[tuple[int, str]]:
     delimiter = max(",;\t", key=lines[head].count)
     columns = [cell.strip().lower() for cell in next(csv.reader([lines[head]], delimiter=delimiter))]
     column = next((n for n, name in enumerate(columns) if name in ("symbol", "ticker")), None)
+    if column is None and delimiter in lines[head].split("#")[0].strip():
+        raise ValueError(f"line {head + 1} has the columns {shown(', '.join(columns))}; one named symbol or ticker is needed")
     if column is None:
         for number, line in enumerate(lines, 1):
             if symbol := line.split("#")[0].strip():
-                yield number, symbol
+                yield number, symbol, ""
         return
+    removed = columns.index("removed_date") if "removed_date" in columns else None
     table = csv.reader(lines[head + 1 :], delimiter=delimiter)
     for cells in table:
         if any(cell.strip() for cell in cells):
-            yield head + 1 + table.line_num, cells[column].strip() if column < len(cells) else ""
+            padded = [cell.strip() for cell in cells] + [""] * len(columns)
+            yield head + 1 + table.line_num, padded[column], padded[removed] if removed is not None else ""
 
 
 def _problems(found: Iterable[tuple[str, object]]) -> list[str]:
@@ -294,7 +370,7 @@ def _problems(found: Iterable[tuple[str, object]]) -> list[str]:
         if problem is None:
             first[symbol] = place
         else:
-            problems.append(f"{place}: {_quoted(symbol)} {problem}")
+            problems.append(f"{place}: {shown(symbol)} {problem}")
     return problems
 
 
@@ -307,14 +383,22 @@ def _overlaps(rows: Sequence[Member]) -> list[str]:
     ]
 
 
-def _shortened(problems: Sequence[str]) -> list[str]:
+def shortened(problems: Sequence[str]) -> list[str]:
+    """The first :data:`MAX_PROBLEMS`, and how many more there are."""
     more = len(problems) - MAX_PROBLEMS
-    return [*problems[:MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
+    return [*problems[:MAX_PROBLEMS], *([f"and {more:,} more"] if more > 0 else [])]
 
 
-def _quoted(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:56]}...'"
+def shown(value: object, width: int = 60) -> str:
+    """A value for a message: printable, of ``width`` characters at most."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    text = value.isoformat() if isinstance(value, date) else ascii(value)
+    return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
+
+
+def _too_many(field: str, count: int) -> str:
+    return f"{field} has {count:,} symbols; at most {MAX_SYMBOLS:,} are allowed"
 
 
 def _date(text: str | None) -> date | None:
@@ -323,4 +407,4 @@ def _date(text: str | None) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{_quoted(text)} is not a date; ISO dates are needed, e.g. 2026-11-02") from None
+        raise ValueError(f"{shown(text)} is not a date; ISO dates are needed, e.g. 2026-11-02") from None

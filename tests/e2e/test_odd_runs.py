@@ -1,6 +1,5 @@
 """Runs that meet faults, odd days and each other, on the real thing; each test has dates of its own."""
 
-import json
 import time
 
 import pytest
@@ -115,7 +114,7 @@ def test_two_runs_of_the_same_dates_at_once_end_right(world, grain, endpoint):
     where = between(*dates.values())
     assert count(world, where) == len(FEW) * sessions
     assert world.query(f"SELECT COUNT(*) AS n FROM bronze_prices WHERE {where}")[0]["n"] == len(FEW) * sessions
-    prefix = "month=06/" if grain == "day" else "AAPL-2011"
+    prefix = "month=06/" if grain == "day" else "AAPL-2011.parquet"
     versions = {k: n for k, n in world.versions("raw/prices/provider=polygon/symbol=AAPL/year=2011/").items() if prefix in k}
     assert set(versions.values()) == {1}
     assert len(versions) == (sessions if grain == "day" else 1)
@@ -173,7 +172,7 @@ def test_every_problem_with_the_params_is_said_at_once(world):
     for word in ("'../x'", "tickers_path", "start_date is 2013-01-07", "file_grain", "colour is unknown", "index_name"):
         assert word in why
     assert world.calls() == []
-    assert json.dumps(notes(world, run)) != "{}"
+    assert "colour is unknown" in notes(world, run)["plan", -1]
 
 
 def test_a_retried_batch_waits_frees_its_slot_and_repeats_no_finished_call(world):

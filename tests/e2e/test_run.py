@@ -91,10 +91,10 @@ def test_a_dry_run_shows_the_cost_and_does_nothing(world):
 
 @pytest.mark.slow
 def test_bad_params_fail_in_plan_before_any_call(world):
-    run = world.run(start_date="2013-01-07", end_date="2013-01-02", endpoint="bulk", colour="red")
+    run = world.run(start_date="2013-01-07", end_date="2013-01-02", universe="sp600", colour="red")
     assert run["state"] == "failed"
     why = world.why(run, "plan")
-    assert "2 problems with the run parameters" in why
+    assert "3 problems with the run parameters" in why
     assert "colour is unknown" in why
     assert world.calls() == []
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from market_data.errors import ConfigError
+from market_data.types import Shape
 
 if TYPE_CHECKING:
     from market_data.hooks.base import ProviderHook
@@ -21,6 +22,13 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """The providers' own settings, as the trigger form shows them: name -> allowed values, the default first. They stand here because
 DAGs are parsed without importing the hooks."""
+
+ENDPOINTS: dict[str, dict[str, dict[str, Shape]]] = {
+    "mock": {"ohlcv-1d": {"market": Shape.MARKET, "symbol": Shape.SYMBOL}},
+    "polygon": {"ohlcv-1d": {"grouped": Shape.MARKET, "range": Shape.SYMBOL}},
+}
+"""Provider -> dataset -> its endpoints, best first, and what one call of each answers; for the same reason here. The hooks'
+``capabilities`` say the same."""
 
 
 def provider(name: str) -> type[ProviderHook]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from market_data.lake.failures import Event
     from market_data.lake.receipts import Detail
     from market_data.lake.store import Lake
-    from market_data.pipeline import Job
+    from market_data.pipeline.job import Job
 
 
 class Tally:

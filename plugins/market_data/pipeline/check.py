@@ -1,0 +1,121 @@
+"""Check: one Great Expectations checkpoint over what landed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from market_data.interval import coalesce
+from market_data.pipeline.job import Job, sessions_in
+from market_data.types import Batch, Receipt
+
+if TYPE_CHECKING:
+    from market_data.lake.store import Lake
+    from market_data.warehouse.base import Warehouse
+
+log = logging.getLogger(__name__)
+
+RECENT = timedelta(days=365)
+"""A session this young must have the universe in full, even where no other session is known to compare with."""
+
+PREVIOUS_SESSIONS = 20
+"""Sessions before the run that the checkpoint compares with."""
+
+NOTHING = "The provider has none of the sessions yet; there is nothing to check."
+
+
+def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], warehouse: Warehouse) -> dict[str, Any]:
+    """The checkpoint over what the given receipts landed.
+
+    :returns: for an XCom: ``prefixes`` of the receipts, ``passed`` as date intervals, ``refused`` and ``warned`` verdicts, ``statistics``,
+        ``table`` for the log, ``document``: the lake key of the whole result. What is refused is a session, or with ``file_grain=year``
+        perhaps a symbol's year: see ``quality.partitions``.
+    """
+    from market_data.lake.receipts import finished, read
+    from market_data.quality.checkpoint import run_checkpoint
+    from market_data.quality.partitions import session_of
+
+    landed = {receipt.batch_id for receipt in receipts}
+    details = [detail for receipt in receipts for detail in finished(job.lake, receipt.prefix).values()]
+    planned = planned_symbols([batch for batch in batches if batch.id in landed])
+    for detail in details:
+        for session in sessions_in(detail.unanswered):
+            planned[session] -= frozenset(detail.request.symbols)
+    planned = {session: asked for session, asked in planned.items() if asked}
+    prefixes = [receipt.prefix for receipt in receipts]
+    if not planned:
+        return {
+            "prefixes": prefixes,
+            "passed": [],
+            "refused": [],
+            "warned": [],
+            "statistics": {},
+            "table": NOTHING,
+            "document": None,
+        }
+    symbols = sorted(set().union(*planned.values()))
+    warehouse.migrate()
+    previous = warehouse.previous_bars(job.dataset, job.source, min(planned), PREVIOUS_SESSIONS, symbols)
+    chunks = (stored.rows for receipt in receipts for stored in read(job.lake, receipt.prefix))
+    counts = {session: len(asked) for session, asked in planned.items()}
+    prefix = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}"
+    with tempfile.TemporaryDirectory() as folder:
+        docs = Path(folder) if job.params.data_docs else None
+        result = run_checkpoint(
+            job.dataset,
+            planned=counts,
+            asked=planned,
+            chunks=chunks,
+            previous=previous,
+            run_name=job.run.run_id,
+            provider=job.source,
+            recent_from=job.run.started.date() - RECENT,
+            grain=job.params.file_grain,
+            docs=docs,
+        )
+        if docs:
+            _keep_docs(job.lake, f"{prefix}/docs", docs)
+    job.lake.update(f"{prefix}.json", lambda _: json.dumps(result.document, default=str).encode(), new=True)
+    refused = [v for v in result.verdicts if not v.passed]
+    lost = {session_of(v.partition) for v in refused}
+    axis = sorted(planned)
+    return {
+        "prefixes": prefixes,
+        "passed": [interval.to_json() for interval in coalesce([s for s in axis if s not in lost], axis)],
+        "refused": [v.to_json() for v in refused],
+        "warned": [v.to_json() for v in result.verdicts if v.passed and v.reasons],
+        "statistics": result.statistics,
+        "table": result.table,
+        "document": f"{prefix}.json",
+    }
+
+
+def _keep_docs(lake: Lake, prefix: str, folder: Path) -> None:
+    """Great Expectations' pages, from a folder into the lake. Whoever opens ``index.html`` needs the folder as it stands."""
+
+    def put(path: Path) -> None:
+        lake.update(f"{prefix}/{path.relative_to(folder).as_posix()}", lambda _: path.read_bytes(), new=True)
+
+    for _ in lake.each(put, sorted(path for path in folder.rglob("*") if path.is_file())):
+        pass
+    log.info("Great Expectations' pages: %s/%s/index.html", lake.url, prefix)
+
+
+def planned_symbols(batches: Sequence[Batch]) -> dict[date, frozenset[str]]:
+    """For each session the symbols that the batches ask for. Sessions asked for the same symbols share one set."""
+    blocks = [block for batch in batches for block in batch.blocks]
+    members: dict[date, list[int]] = defaultdict(list)
+    for number, block in enumerate(blocks):
+        for session in sessions_in(block.intervals):
+            members[session].append(number)
+    shared: dict[tuple[int, ...], frozenset[str]] = {}
+    for numbers in map(tuple, members.values()):
+        if numbers not in shared:
+            shared[numbers] = frozenset(symbol for number in numbers for symbol in blocks[number].symbols)
+    return {session: shared[tuple(numbers)] for session, numbers in sorted(members.items())}

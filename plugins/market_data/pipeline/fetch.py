@@ -1,0 +1,252 @@
+"""Fetch: a batch, request by request: hook -> gate -> lake and quarantine -> receipt objects."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from market_data.errors import (
+    BadRequest,
+    CircuitOpen,
+    LakeError,
+    MarketDataError,
+    NotYetAvailable,
+    PerCellError,
+    RetriableError,
+    Throttled,
+    TruncatedResponse,
+)
+from market_data.interval import Interval, IntervalSet, coalesce, difference
+from market_data.pipeline.job import SETTLE_SESSIONS, Job, cells_of, rows_inside, sessions_in, settled
+from market_data.pipeline.progress import Progress
+from market_data.types import Batch, Evidence, Receipt, Request, State
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from market_data.datasets.base import Dataset
+    from market_data.hooks.base import Fetched, ProviderHook
+    from market_data.lake.failures import Failures
+    from market_data.lake.receipts import CellRun, Detail
+    from market_data.transport import Counters
+
+log = logging.getLogger(__name__)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], datetime], attempt: int = 1) -> Receipt:
+    """Fetch a batch, request by request; each is gated, landed and receipted before the next is asked.
+
+    Requests that an earlier try of this attempt has finished are not asked again: their receipt objects say so. A symbol that the
+    provider refuses to answer for is left without a state and named; the others go on.
+
+    :param attempt: the task's try, for the log.
+    :raises CircuitOpen: before any call, if too many batches of the run have failed one after another.
+    :raises ProviderError: if a request failed for good; the finished ones stay finished.
+    """
+    from market_data.lake import receipts
+    from market_data.lake.failures import Failures
+
+    started = time.monotonic()
+    folder = receipts.prefix(job.feed.dataset, job.source, job.run, batch)
+    finished = dict(receipts.finished(job.lake, folder))
+    requests = list(batch.requests(sessions_in(batch.intervals)))
+    progress = Progress(job.source, batch, len(requests), len(finished), attempt)
+    failures = Failures.of(job.lake, job.feed.dataset, job.source, job.run)
+    open_requests = [request for request in requests if request.id not in finished]
+    if open_requests:
+        _ask_leave(job, failures, batch, now())
+    failed: dict[str, str] = {}
+    for request in open_requests:
+        before = replace(hook.counters)
+        try:
+            detail = _fetch_request(job, hook, batch, folder, request, now())
+        except MarketDataError as error:
+            _record(failures, batch, error, before, hook.counters, now())
+            if not isinstance(error, BadRequest) or len(request.symbols) > 1:
+                raise
+            failed[request.symbols[0]] = str(error)
+            progress.refused(request, error)
+            continue
+        finished[request.id] = detail
+        progress.done(request, detail.counts, sum(len(sessions_in(run.intervals)) for run in detail.absent))
+        if progress.ok == 1:
+            failures.recovered(batch.id, now())
+    return _receipt(batch, folder, requests, finished, failed, progress.resumed, time.monotonic() - started)
+
+
+def _ask_leave(job: Job, failures: Failures, batch: Batch, now: datetime) -> None:
+    """The circuit breaker of the run.
+
+    :raises CircuitOpen: while it is open.
+    """
+    most = job.params.circuit_breaker
+    until = failures.closed_until(batch.id, now, most)
+    if until is not None:
+        raise CircuitOpen(
+            f"{most} batches have failed one after another, so nothing more is asked before {until:%H:%M:%S} UTC",
+            until=until,
+            retry_after=(until - now).total_seconds(),
+            provider=job.source,
+            request=f"batch {batch.number} of {batch.of}",
+        )
+
+
+def _record(failures: Failures, batch: Batch, error: MarketDataError, before: Counters, after: Counters, now: datetime) -> None:
+    from market_data.lake.failures import Event, Kind
+
+    down = isinstance(error, RetriableError) and not isinstance(error, Throttled)
+    calls, retries, size = after.calls - before.calls, after.retries - before.retries, after.bytes - before.bytes
+    said = f"{type(error).__name__}: {error}"[:1000]
+    try:
+        failures.record(Event(Kind.FAILED if down else Kind.REFUSED, batch.id, now, said, calls, retries, size))
+    except LakeError as lost:
+        # What the provider said decides what happens next, not that it could not be written down.
+        log.warning("the failure could not be recorded: %s", lost)
+
+
+def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, now: datetime) -> Detail:
+    import pyarrow as pa
+
+    from market_data.lake import quarantine, receipts
+    from market_data.lake.receipts import Detail
+    from market_data.lake.writer import land
+    from market_data.quality.gate import gate
+
+    dataset, sessions = job.dataset, sessions_in(request.intervals)
+    told: dict[date, tuple[State, str]] = {}
+    before = replace(hook.counters)
+    try:
+        fetched = hook.fetch(request)
+        if fetched.pending_from is not None:
+            told = {s: (State.PENDING, fetched.pending_reason) for s in sessions if s >= fetched.pending_from}
+    except PerCellError as error:
+        fetched, told = _nothing(dataset, hook.counters.calls - before.calls), dict.fromkeys(sessions, _state_of(error))
+    if not fetched.evidence.last_page_seen or fetched.evidence.rows_declared not in (None, fetched.evidence.rows_received):
+        raise TruncatedResponse(
+            f"the evidence does not prove a whole answer: {fetched.evidence}", provider=job.source, request=str(request)
+        )
+    # A request over holes is answered for the whole span; what lies in the holes is covered already.
+    gated = gate(dataset, _without_holes(fetched.table, request.intervals), request, sessions)
+    extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
+    rows = gated.good
+    columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in dataset.schema.names]
+    landed = land(
+        job.lake, job.layout, dataset, job.source, pa.table(columns, schema=dataset.schema), job.params.file_grain,
+        refetch=batch.refetch or job.run.clear_number > 0,
+    )  # fmt: skip
+    quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, gated.bad, received_at=now)
+    counts = {
+        "calls": hook.counters.calls - before.calls,
+        "retries": hook.counters.retries - before.retries,
+        "bytes": hook.counters.bytes - before.bytes,
+        "rows_received": len(fetched.table),
+        "rows_landed": len(landed.rows),
+        "rows_quarantined": len(gated.bad),
+        "files_written": landed.written,
+        "files_unchanged": landed.unchanged,
+        "ingest_us": (now - EPOCH) // timedelta(microseconds=1),  # whole numbers: the report compares for equality
+    }
+    absent = tuple(_absent(request, sessions, landed.rows, gated.bad, now, told))
+    detail = Detail(request, fetched.evidence, counts, absent, coalesce(sorted(told), sessions))
+    receipts.write(job.lake, folder, detail, landed.rows)
+    return detail
+
+
+def _nothing(dataset: Dataset, calls: int) -> Fetched:
+    """What a request brought that the provider answered with "unknown" or "not yet"."""
+    from market_data.hooks.base import Fetched
+
+    evidence = Evidence(calls=calls, retries=0, pages=0, bytes=0, rows_received=0, rows_declared=0, last_page_seen=True)
+    return Fetched(dataset.received.empty_table(), evidence)
+
+
+def _state_of(error: PerCellError) -> tuple[State, str]:
+    return (State.PENDING if isinstance(error, NotYetAvailable) else State.EMPTY, str(error))
+
+
+def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
+    """``rows`` without those of sessions between the intervals. Rows outside the whole span stay: the gate tells what is wrong."""
+    import pyarrow.compute as pc
+
+    holes = difference([Interval(intervals[0].start, intervals[-1].end)], intervals)
+    return rows.filter(pc.invert(rows_inside(rows, holes))) if holes else rows
+
+
+def _absent(
+    request: Request,
+    sessions: Sequence[date],
+    landed: pa.Table,
+    bad: pa.Table,
+    now: datetime,
+    told: Mapping[date, tuple[State, str]],
+) -> Iterator[CellRun]:
+    """The cells that no landed row stands for, with what is known of them.
+
+    :param told: session -> what the provider itself said of it.
+    """
+    from market_data.lake.receipts import CellRun
+
+    have, quarantined = cells_of(landed), cells_of(bad)
+    over = settled(now)
+    for symbol in request.symbols:
+        states: dict[tuple[State, str], list[date]] = defaultdict(list)
+        known = have.get(symbol, set()) | quarantined.get(symbol, set())
+        for session in sessions:
+            if session in have.get(symbol, ()):
+                continue
+            if session in quarantined.get(symbol, ()):
+                states[State.QUARANTINED, "the gate turned the row away"].append(session)
+            elif session in told:
+                states[told[session]].append(session)
+            elif session > over:
+                states[State.PENDING, f"no bar yet; asked again until {SETTLE_SESSIONS} sessions later"].append(session)
+            elif known:
+                states[State.EMPTY, "the provider has no bar"].append(session)
+            else:
+                states[State.EMPTY, "the provider has no bar in the whole span: not listed, or unknown to it"].append(session)
+        for (state, reason), days in states.items():
+            yield CellRun(symbol, state, reason, coalesce(days, sessions))
+
+
+def _receipt(
+    batch: Batch,
+    folder: str,
+    requests: Sequence[Request],
+    finished: Mapping[str, Detail],
+    failed: Mapping[str, str],
+    resumed: int,
+    seconds: float,
+) -> Receipt:
+    counts: Counter[str] = Counter()
+    cells: Counter[str] = Counter()
+    details = [finished[request.id] for request in requests if request.id in finished]
+    asked = sum(len(r.symbols) * len(sessions_in(r.intervals)) for r in requests if r.id in finished)
+    for detail in details:
+        counts.update(detail.counts)
+        for run in detail.absent:
+            cells[str(run.state)] += len(sessions_in(run.intervals))
+    cells[str(State.HAVE)] = asked - sum(cells.values())
+    return Receipt(
+        batch_id=batch.id,
+        prefix=folder,
+        calls=counts["calls"],
+        retries=counts["retries"],
+        bytes=counts["bytes"],
+        rows_received=counts["rows_received"],
+        rows_landed=counts["rows_landed"],
+        rows_quarantined=counts["rows_quarantined"],
+        files_written=counts["files_written"],
+        files_unchanged=counts["files_unchanged"],
+        requests_resumed=resumed,
+        seconds=round(seconds, 3),
+        cells={state: count for state, count in cells.items() if count},
+        sources=tuple(sorted({detail.evidence.source for detail in details if detail.evidence.source})),
+        failed=failed,
+    )

@@ -1,0 +1,157 @@
+"""Plan: which cells are missing, and how to ask for them. Nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from market_data import calendar
+from market_data.errors import ParamError
+from market_data.params import RunParams, Wanted
+from market_data.pipeline.job import Job, settled
+from market_data.plan import Plan, make_plan
+from market_data.types import State
+
+if TYPE_CHECKING:
+    from market_data.hooks.base import ProviderHook
+    from market_data.lake.manifest import Coverage
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What ``plan`` found out.
+
+    :param plan: what will be asked.
+    :param sessions: sessions of the run, lookback included.
+    :param symbols: how many the universe has.
+    :param covered: cells that coverage has already.
+    :param pending: sessions that are not over, or that the provider's plan cannot have yet.
+    :param dates: first and last date that the run is about, inclusive, sessions or not.
+    :param day_grain_calls: calls that the same would take with ``file_grain=day``.
+    """
+
+    plan: Plan
+    sessions: tuple[date, ...]
+    symbols: int
+    covered: int
+    pending: tuple[date, ...]
+    dates: tuple[date, date] | None
+    day_grain_calls: int
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Totals for XCom and report."""
+        return {
+            **self.plan.estimate(),
+            "symbols": self.symbols,
+            "sessions": len(self.sessions),
+            "from": min(self.sessions, default=None) and min(self.sessions).isoformat(),
+            "to": max(self.sessions, default=None) and max(self.sessions).isoformat(),
+            "covered": self.covered,
+            "pending": [session.isoformat() for session in self.pending],
+            "note": self.note,
+        }
+
+    @property
+    def note(self) -> str:
+        """Why there is nothing to do, or what is left for a later run; empty where neither is so."""
+        if not self.sessions and not self.pending and self.dates:
+            return f"Nothing to do: {_closed(*self.dates)}"
+        pending = f"Not to be had yet, asked by a later run: {', '.join(map(str, self.pending))}" if self.pending else ""
+        nothing = "" if self.plan.batches or not self.sessions else f"Nothing to do: all {self.covered:,} cells are covered"
+        return ". ".join(filter(None, [nothing, pending]))
+
+    def explain(self) -> str:
+        """The plan in words, for the log."""
+        if not self.sessions:
+            return self.note
+        found = self.summary
+        lines = [
+            f"{self.symbols:,} symbols x {len(self.sessions):,} sessions, {found['from']} to {found['to']}: "
+            f"{self.covered:,} cells are covered, {self.plan.cells:,} will be asked"
+        ]
+        if self.note:
+            lines.append(self.note)
+        if self.day_grain_calls < self.plan.calls:
+            lines.append(f"file_grain year asks symbol by symbol; with file_grain day it would be {self.day_grain_calls:,} calls")
+        return "\n".join([*lines, self.plan.explain()])
+
+
+def _closed(first: date, last: date) -> str:
+    """That there is no session from ``first`` to ``last``, and why."""
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    reasons = dict.fromkeys(filter(None, (calendar.why_closed(day) for day in days[:7])))
+    span = f"{first}" if first == last else f"{first} to {last}"
+    return f"no session on {span} ({', '.join(reasons)})" if reasons else f"no session on {span} that is over"
+
+
+def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str], now: datetime) -> Planned:
+    """Which cells are missing, and how to ask for them.
+
+    Own cells are asked again when the run is forced or was cleared; all others only where coverage has no state for them, a
+    ``pending`` one counting as none for scheduled runs.
+
+    :raises ParamError: if the provider's plan has no history that old, or the work is too much for a run.
+    """
+    from market_data.lake.manifest import read_coverage
+
+    check_history(job.feed.dataset, job.params, hook, wanted)
+    capabilities = hook.capabilities(job.feed.dataset)
+    start = capabilities.history_start
+    asked = [s for s in (*wanted.lookback, *wanted.own) if not start or s >= start]
+    pending = tuple(s for s in asked if max(calendar.session_close(s), _available(s, capabilities.available_after)) > now)
+    sessions = tuple(s for s in asked if s not in pending)
+    coverage = read_coverage(job.lake, job.feed.dataset, job.source)
+    covered = _covered(coverage, symbols, sessions, scheduled=job.run.run_type == "scheduled", settled=settled(now))
+    refetch = job.params.force or job.run.clear_number > 0
+    again = sum(1 << bit for bit, session in enumerate(sessions) if session in set(wanted.own)) if refetch else 0
+    everything = (1 << len(sessions)) - 1
+    missing = {symbol: everything & (~covered.get(symbol, 0) | again) for symbol in symbols}
+
+    def plan_with(file_grain: str, endpoint: str) -> Plan:
+        size, dataset = job.params.batch_size, job.feed.dataset
+        return make_plan(
+            dataset, missing, sessions, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain, refetch=refetch
+        )
+
+    plan = plan_with(job.params.file_grain, job.params.endpoint)
+    cheaper = plan_with("day", "auto").calls if job.params.file_grain != "day" else plan.calls
+    covered_cells = len(symbols) * len(sessions) - plan.cells
+    return Planned(plan, sessions, len(symbols), covered_cells, pending, wanted.dates, cheaper)
+
+
+def _covered(
+    coverage: Coverage, symbols: Sequence[str], sessions: Sequence[date], *, scheduled: bool, settled: date
+) -> dict[str, int]:
+    """Cells that need not be asked, as masks: those with a state. ``pending`` counts only while the vendor may still add the bar, and
+    never for a scheduled run."""
+    covered = coverage.covered(symbols, sessions, states=set(State) - {State.PENDING})
+    if scheduled:
+        return covered
+    young = sum(1 << bit for bit, session in enumerate(sessions) if session > settled)
+    pending = coverage.covered(symbols, sessions, states={State.PENDING})
+    return {symbol: mask | pending[symbol] & young for symbol, mask in covered.items()}
+
+
+def _available(session: date, after: float) -> datetime:
+    return datetime(session.year, session.month, session.day, tzinfo=UTC) + timedelta(seconds=after)
+
+
+def check_history(dataset: str, params: RunParams, hook: ProviderHook, wanted: Wanted) -> None:
+    """That the provider's plan has the run's own sessions.
+
+    :raises ParamError: if it does not; names the plan and its first date.
+    """
+    start = hook.capabilities(dataset).history_start
+    if not start or not wanted.own or wanted.own[0] >= start:
+        return
+    if params.start_date:
+        said = f"start_date is {params.start_date}"
+    elif params.backfill_days:
+        said = f"backfill_days is {params.backfill_days}, back to {wanted.own[0]}"
+    else:
+        said = f"the run's session is {wanted.own[0]}"
+    plan = hook.config.extra.get("plan", hook.default_plan)
+    raise ParamError([f"{said}; the plan {plan!r} of connection {hook.conn_id!r} has sessions from {start} on"])

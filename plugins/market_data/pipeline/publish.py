@@ -1,0 +1,103 @@
+"""Publish: coverage, report, completion flag, and whether the run is red."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from market_data.pipeline.job import Job, cells_of, sessions_in, settled
+from market_data.pipeline.load import judged
+from market_data.types import Batch, Receipt, State, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from market_data.lake.receipts import Detail
+
+
+def publish_run(
+    job: Job,
+    batches: Sequence[Batch],
+    receipts: Sequence[Receipt],
+    errors: Mapping[str, str],
+    checked: Mapping[str, Any] | None,
+    loaded: Mapping[str, Any] | None,
+    summary: Mapping[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
+    """Record coverage, write the report and, when all is well, the completion flag.
+
+    Coverage is recorded of what has been loaded or refused only: a cell that landed and never got into the warehouse stays missing.
+
+    :param errors: batch id -> what the failed batch said.
+    :returns: for an XCom: ``report`` (lake key), ``sessions`` loaded (ISO dates), ``rows`` loaded, ``red`` (why, or empty), ``warnings``.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from market_data.lake.failures import Failures
+    from market_data.lake.manifest import read_coverage, write_cells
+    from market_data.lake.receipts import read
+    from market_data.pipeline import report
+
+    prefixes = [receipt.prefix for receipt in receipts]
+    # A cleared task that does not run again leaves what it returned before: only what belongs together counts.
+    if checked is not None and checked["prefixes"] != prefixes:
+        checked = None
+    if loaded is not None and (checked is None or loaded["of"] != judged(checked)):
+        loaded = None
+    refused = {v["partition"]: Verdict.from_json(v) for v in (checked or {}).get("refused", ())}
+    by_batch = {receipt.batch_id: receipt for receipt in receipts}
+    coverage = read_coverage(job.lake, job.feed.dataset, job.source)
+    tally = report.Tally(job.params.file_grain)
+    tally.troubles(Failures.of(job.lake, job.feed.dataset, job.source, job.run).read())
+    for batch in batches:
+        stored = by_batch.get(batch.id)
+        if stored is None:
+            tally.failed(batch, errors.get(batch.id, "the task was killed or never ran"))
+            continue
+        states: list[pa.Table] = []
+        for receipt in read(job.lake, stored.prefix):
+            tally.add(receipt.detail, receipt.rows)
+            if loaded is not None:
+                states.append(_states(receipt.detail, receipt.rows, refused, settled(now)))
+        tally.done(batch, stored)
+        if states:
+            cells = pa.concat_tables(states)
+            lost = coverage.lost(cells)
+            tally.lost(cells.filter(lost))
+            changed = coverage.changed(cells.filter(pc.invert(lost)))
+            write_cells(job.lake, job.feed.dataset, job.source, job.run, batch.id, changed, recorded_at=now)
+    document = tally.document(job, batches, refused, checked, loaded, summary, now)
+    key = report.write(job.lake, document, job.run)
+    if not document["red"]:
+        report.write_flag(job.lake, key, document)
+    found = {"report": key, "sessions": document["sessions_loaded"], "rows": document["rows_loaded"]}
+    return {**found, "red": document["red"], "warnings": document["warnings"]}
+
+
+def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict], settled: date) -> pa.Table:
+    """The state of every cell of a request."""
+    import pyarrow as pa
+
+    from market_data.lake.manifest import CELLS
+    from market_data.quality.partitions import verdict_of
+
+    rows: list[tuple[str, date, str, str]] = []
+
+    def add(symbol: str, session: date, state: State, reason: str) -> None:
+        verdict = verdict_of(refused, symbol, session)
+        if verdict is not None:
+            # What is absent from a refused partition is as doubtful as what is there. A young one is asked again by the next days' runs.
+            state, reason = State.PENDING if session > settled else State.REFUSED, "; ".join(verdict.reasons)
+        rows.append((symbol, session, state, reason))
+
+    for symbol, sessions in cells_of(landed).items():
+        for session in sessions:
+            add(symbol, session, State.HAVE, "")
+    for run in detail.absent:
+        for session in sessions_in(run.intervals):
+            add(run.symbol, session, run.state, run.reason)
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, CELLS, strict=True)], schema=CELLS)
