@@ -56,6 +56,7 @@ class World:
         hook = PolygonHook(config=ProviderConfig("polygon_default", self.api.url, password="sample", extra=FAST))
         hook.connect()
         hook._transport.sleep = lambda seconds: None
+        hook._now = lambda: self.now
         return hook
 
     def warehouse(self):
@@ -326,15 +327,16 @@ def test_a_symbol_that_is_refused_an_answer_is_named_and_the_others_are_loaded(w
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("ABT", WEEK[0]) is None
 
 
+TODAY = date(2026, 11, 19)  # at NOW
+
+
 def test_a_session_the_plan_does_not_have_yet_is_pending(world):
     world.api.fault("server_error", match="grouped", times=None, status=403)
-    today = calendar.last_completed_session(datetime.now(UTC))
-    world.now = datetime.now(UTC)
-    _, report = world.run(sessions=(today,))
+    _, report = world.run(sessions=(TODAY,))
     assert report["red"] == []
-    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", today) is State.PENDING
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", TODAY) is State.PENDING
     world.api.faults.clear()
-    _, report = world.run(world.job("next", run_type="scheduled"), sessions=(), lookback=(today,))
+    _, report = world.run(world.job("next", run_type="scheduled"), sessions=(), lookback=(TODAY,))
     assert report["rows_loaded"] == len(SYMBOLS)
 
 
@@ -404,18 +406,15 @@ def test_a_session_that_is_not_over_is_left_for_later(world):
 
 
 def test_only_the_young_end_of_a_long_range_is_pending_where_the_plan_refuses_it(world):
-    world.now = datetime.now(UTC)
-    today = calendar.last_completed_session(world.now)
-    young = calendar.sessions(world.now.date() - timedelta(days=1), world.now.date() + timedelta(days=1)) or (today,)
-    sessions = calendar.sessions(today - timedelta(days=40), today + timedelta(days=1))
-    world.api.fault("server_error", match=f"/{sessions[-1]}[?]", times=None, status=403)
-    _, report = world.run(world.job(endpoint="range"), symbols=SYMBOLS[:2], sessions=sessions)
-    old = [s for s in sessions if s not in young]
+    sessions = calendar.sessions(date(2026, 10, 1), TODAY + timedelta(days=1))
+    world.api.fault("server_error", match=f"/{TODAY}[?]", times=None, status=403)
+    _, report = world.run(world.job(endpoint="range"), sessions=sessions)
     assert report["red"] == []
-    assert report["rows_loaded"] == 2 * len(old)
+    assert report["rows_loaded"] == len(SYMBOLS) * (len(sessions) - 1)
+    assert report["api_calls"] == 2 * len(SYMBOLS)
     coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
-    assert {coverage.state("AAPL", s) for s in old} == {State.HAVE}
-    assert {coverage.state("AAPL", s) for s in sessions if s in young} <= {State.PENDING}
+    assert {coverage.state("AAPL", s) for s in sessions[:-1]} == {State.HAVE}
+    assert coverage.state("AAPL", TODAY) is State.PENDING
 
 
 YEARS = calendar.sessions(date(2010, 7, 1), date(2011, 7, 1))
