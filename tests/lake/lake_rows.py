@@ -6,7 +6,9 @@ from itertools import count
 import pyarrow as pa
 
 from market_data.datasets.bars import OHLCV_1D
+from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
+from market_data.lake.writer import land
 
 T0 = datetime(2024, 9, 17, tzinfo=UTC)
 
@@ -37,3 +39,10 @@ def add_bytes(url, first, size):
     lake = Lake.open(url)
     for n in range(first, first + size):
         lake.update("counter", lambda body, n=n: (body or b"") + bytes([n]))
+
+
+def land_singly(url, days):
+    """Lands a year of ``AAPL`` session by session; for a process of its own."""
+    lake = Lake.open(url)
+    for day in days:
+        land(lake, Layout(), OHLCV_1D, "polygon", bars([("AAPL", day)]), "year", refetch=True)

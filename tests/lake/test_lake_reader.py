@@ -1,8 +1,12 @@
 """Reading bars back, whatever the files' grain."""
 
 from datetime import date, timedelta
+from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lake_rows import T0, bars, weekdays
 
 from market_data.datasets.bars import OHLCV_1D
@@ -10,6 +14,7 @@ from market_data.errors import LakeError
 from market_data.lake import tables
 from market_data.lake.layout import Layout
 from market_data.lake.reader import read_bars
+from market_data.lake.store import Lake
 from market_data.lake.writer import land
 
 LAYOUT = Layout()
@@ -51,6 +56,15 @@ def test_the_newest_row_of_a_key_counts(lake, days, newer):
     assert read(lake, ["A"], DAYS[0], DAYS[0] + timedelta(days))["close"].to_pylist() == [2.0]
 
 
+@pytest.mark.parametrize("days", [1, 30])
+@pytest.mark.parametrize("symbol", ["A", "z"])  # in a listing, before and after "month="
+@pytest.mark.parametrize("first", ["day", "year"])
+def test_of_equally_new_rows_the_day_file_counts(lake, days, symbol, first):
+    for grain in (first, "year" if first == "day" else "day"):
+        put(lake, bars([(symbol, DAYS[0])], close=1.0 if grain == "day" else 2.0), grain)
+    assert read(lake, [symbol], DAYS[0], DAYS[0] + timedelta(days))["close"].to_pylist() == [1.0]
+
+
 def test_nothing_is_an_empty_table(lake):
     for symbols, end in ((["A"], DAYS[1]), ([], DAYS[1]), (["A"], DAYS[0]), (["A"], DAYS[100])):
         found = read(lake, symbols, DAYS[0], end)
@@ -88,3 +102,34 @@ def test_an_object_without_a_required_column_is_named(lake):
     lake.update(key, lambda body: tables.encode(tables.decode(body, key).drop_columns(["session"])))
     with pytest.raises(LakeError, match=f"{key} cannot be read: column session is missing"):
         read(lake, ["A"], DAYS[0], DAYS[1])
+
+
+# -- any sequence of landings, against a dictionary --------------------------------------------------------------------------------
+
+SPAN = [date(2021, 12, 20) + timedelta(n) for n in range(24)]
+cells = st.dictionaries(st.tuples(st.sampled_from(["A", "z"]), st.sampled_from(SPAN)), st.integers(0, 3), max_size=6)
+landings = st.lists(st.tuples(st.sampled_from(["day", "year"]), cells, st.integers(0, 3), st.booleans()), max_size=6)
+
+
+@settings(max_examples=40)
+@given(landings, st.sampled_from(SPAN), st.integers(0, 30))
+def test_reading_gives_the_newest_row_of_either_grain(steps, start, days):
+    files = {"day": {}, "year": {}}
+    with TemporaryDirectory() as folder:
+        lake = Lake.open(f"file://{folder}/lake")
+        for grain, values, at, refetch in steps:
+            rows = [bars([cell], close=float(close), at=T0 + timedelta(at)) for cell, close in values.items()]
+            land(lake, LAYOUT, OHLCV_1D, "polygon", pa.concat_tables([bars([]), *rows]), grain, refetch=refetch)
+            for cell, close in values.items():
+                stood = files[grain].get(cell)
+                if stood is None or (stood[1] != close and stood[0] <= at):
+                    files[grain][cell] = (at, close)
+        found = read(lake, ["A", "z"], start, start + timedelta(days))
+    expected = {}
+    for cell in sorted({*files["day"], *files["year"]}):
+        if start <= cell[1] < start + timedelta(days):
+            versions = [files[grain][cell] for grain in ("day", "year") if cell in files[grain]]
+            expected[cell] = max(versions, key=lambda version: version[0])  # the first of equals: the day file's
+    assert [((r["symbol"], r["session"]), ((r["ingest_ts"] - T0).days, r["close"])) for r in found.to_pylist()] == [
+        (cell, (at, float(close))) for cell, (at, close) in expected.items()
+    ]

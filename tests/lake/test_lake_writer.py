@@ -1,26 +1,31 @@
 """Landing bars: create, leave, correct, merge; nobody's rows get lost."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from multiprocessing import get_context
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lake_rows import D0, T0, bars, weekdays
+from lake_rows import D0, T0, bars, land_singly, weekdays
 
 from market_data.datasets.bars import OHLCV_1D
 from market_data.errors import LakeError, ParamError, QualityError, SchemaDrift
 from market_data.lake import tables
 from market_data.lake.layout import Layout
+from market_data.lake.reader import read_bars
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
 
 LATER = T0 + timedelta(days=1)
 LAYOUT = Layout()
 SYMBOLS = ["AAPL", "BRK.B", "MSFT"]
+YEAR_KEY = LAYOUT.bar_key(OHLCV_1D, "polygon", "AAPL", D0, "year")
+OHLCV_1M = replace(OHLCV_1D, name="ohlcv-1m", timeframe="1m", folder="equities_1min")
 
 
 def put(lake, rows, grain="day", refetch=False, layout=LAYOUT):
@@ -31,6 +36,20 @@ def stored(lake, symbol, session, grain="day"):
     key = LAYOUT.bar_key(OHLCV_1D, "polygon", symbol, session, grain)
     found = lake.get(key)
     return found and tables.decode(found.body, key, OHLCV_1D.schema)
+
+
+def before(lake, monkeypatch, method, act, *, call=1):
+    """Has ``act`` come right before the given call of the lake's ``method``, counted from 1; a list with the key of each call."""
+    original, calls = getattr(lake, method), []
+
+    def delayed(*args):
+        calls.append(args[0])
+        if len(calls) == call:
+            act()
+        return original(*args)
+
+    monkeypatch.setattr(lake, method, delayed)
+    return calls
 
 
 @pytest.mark.parametrize("grain", ["day", "year"])
@@ -112,6 +131,21 @@ def test_a_partial_year_is_extended_once(lake, refetch):
     assert year["ingest_ts"].to_pylist() == [T0] * 3 + [LATER] * 3
 
 
+def test_a_part_of_a_year_again_is_no_new_version(lake, watch):
+    days = weekdays(D0, 6)
+    put(lake, bars([("AAPL", day) for day in days]), "year")
+    before = lake.get(YEAR_KEY)
+    with watch.writes() as writes:
+        landed = put(lake, bars([("AAPL", day) for day in days[2:4]], at=LATER), "year", refetch=True)
+    assert writes == []
+    assert (landed.written, landed.unchanged, landed.bytes) == (0, 1, 0)
+    assert landed.rows["ingest_ts"].to_pylist() == [T0, T0]
+    assert lake.get(YEAR_KEY) == before
+
+
+# -- several writers of one year ---------------------------------------------------------------------------------------------------
+
+
 def test_concurrent_writers_to_one_year_lose_nothing(lake):
     days = weekdays(D0, 16)
 
@@ -126,31 +160,115 @@ def test_concurrent_writers_to_one_year_lose_nothing(lake):
     assert year["close"].to_pylist() == [float(n) for n in range(16)]
 
 
+def test_of_concurrent_corrections_the_newest_stands(lake):
+    days = weekdays(D0, 9)
+    put(lake, bars([("AAPL", day) for day in days]), "year")
+
+    def one(number):
+        rows = bars([("AAPL", days[0]), ("AAPL", days[number])], close=float(number), at=T0 + timedelta(number))
+        return put(lake, rows, "year", refetch=True)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, [5, 1, 8, 3, 7, 2, 6, 4]))
+    year = stored(lake, "AAPL", D0, "year")
+    assert year["session"].to_pylist() == days
+    assert year["close"].to_pylist() == [8.0, *(float(n) for n in range(1, 9))]
+
+
+def test_concurrent_processes_extend_one_year_of_a_folder(tmp_path):
+    url, days = f"file://{tmp_path}/lake", weekdays(D0, 30)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        list(pool.map(land_singly, [url] * 2, [days[0::2], days[1::2]]))
+    assert stored(Lake.open(url), "AAPL", D0, "year")["session"].to_pylist() == days
+
+
+@pytest.mark.parametrize(
+    ("session", "at", "closes"),
+    [
+        (1, LATER, [10.0, 7.0, 12.0]),  # another session: both are kept
+        (2, LATER + timedelta(1), [10.0, 7.0]),  # a newer correction of the same session: it stays
+        (2, T0 + timedelta(hours=1), [10.0, 12.0]),  # an older one: it is replaced
+    ],
+)
+def test_a_writer_between_read_and_write_is_taken_in(lake, monkeypatch, session, at, closes):
+    days = weekdays(D0, 3)
+    put(lake, bars([("AAPL", days[0])]), "year")
+    calls = before(lake, monkeypatch, "put_if", lambda: put(lake, bars([("AAPL", days[session])], close=7.0, at=at), "year"))
+    landed = put(lake, bars([("AAPL", days[2])], close=12.0, at=LATER), "year", refetch=True)
+    assert calls == [YEAR_KEY] * (2 + landed.written)  # ours, refused; the other's; ours again, if there is still something to say
+    assert stored(lake, "AAPL", D0, "year")["close"].to_pylist() == closes
+    assert landed.rows["close"].to_pylist() == closes[-1:]
+    assert landed.written == (closes[-1] == 12.0)
+
+
+def test_a_writer_that_creates_the_year_first_is_taken_in(lake, monkeypatch):
+    days = weekdays(D0, 2)
+    before(lake, monkeypatch, "put_new", lambda: put(lake, bars([("AAPL", days[0])]), "year"))
+    assert put(lake, bars([("AAPL", days[1])]), "year", refetch=True).written == 1
+    assert stored(lake, "AAPL", D0, "year")["session"].to_pylist() == days
+
+
+@pytest.mark.parametrize("grain", ["day", "year"])
 @pytest.mark.parametrize("refetch", [False, True])
 @pytest.mark.parametrize("standing", [False, True])
-def test_a_lost_reply_counts_as_written_once(s3, refetch, standing):
+def test_a_lost_reply_counts_as_written_once(s3, grain, refetch, standing):
     lake = Lake.open(f"s3://{s3.bucket}")
     if standing:
-        put(lake, bars([("AAPL", D0)], close=9.5))
+        put(lake, bars([("AAPL", D0)], close=9.5), grain)
     s3.lose = 2
-    landed = put(lake, bars([("AAPL", D0)], at=LATER), refetch=refetch)
+    landed = put(lake, bars([("AAPL", D0)], at=LATER), grain, refetch=refetch)
     assert s3.lose == 0
     assert (landed.written, landed.unchanged) == (1, 0)
-    assert landed.rows["close"].to_pylist() == stored(lake, "AAPL", D0)["close"].to_pylist() == [10.0]
+    assert landed.rows["close"].to_pylist() == stored(lake, "AAPL", D0, grain)["close"].to_pylist() == [10.0]
     assert len(s3.client.list_object_versions(Bucket=s3.bucket)["Versions"]) == 1 + standing
 
 
-def test_month_files_hold_a_month_of_bars_within_the_day(lake):
-    minutes = replace(OHLCV_1D, name="ohlcv-1m", timeframe="1m", folder="equities_1min")
-    days = [date(2024, 9, 30), date(2024, 10, 1)]
-    one = bars([("AAPL", day) for day in days for _ in range(3)])
+def test_a_write_whose_reply_was_lost_stands_under_the_next_one(s3, monkeypatch):
+    days, lake = weekdays(D0, 3), Lake.open(f"s3://{s3.bucket}")
+    put(lake, bars([("AAPL", days[0])]), "year")
+    s3.lose = 1  # our write is done and seems refused; another writer extends it before we look again
+    other = partial(put, Lake.open(f"s3://{s3.bucket}"), bars([("AAPL", days[1])], at=LATER), "year")
+    calls = before(lake, monkeypatch, "get", other, call=2)
+    landed = put(lake, bars([("AAPL", days[2])], at=LATER), "year", refetch=True)
+    assert len(calls) == 2
+    assert stored(lake, "AAPL", D0, "year")["session"].to_pylist() == days
+    assert landed.rows["session"].to_pylist() == days[2:]
+    assert len(s3.client.list_object_versions(Bucket=s3.bucket)["Versions"]) == 3
+
+
+# -- month files -------------------------------------------------------------------------------------------------------------------
+
+
+def minute_bars(days, **values):
+    """Three bars a day, from 23:59 UTC on: two of them on the next date."""
+    rows = bars([("AAPL", day) for day in days for _ in range(3)], **values)
     times = [datetime(d.year, d.month, d.day, 23, 59, tzinfo=UTC) + timedelta(minutes=n) for d in days for n in range(3)]
-    rows = one.set_column(2, one.schema.field(2), pa.array(times, one.schema.field(2).type))
-    landed = land(lake, LAYOUT, minutes, "polygon", rows, "year", refetch=False)
+    return rows.set_column(2, rows.schema.field(2), pa.array(times, rows.schema.field(2).type))
+
+
+def test_month_files_hold_a_month_of_bars_within_the_day(lake):
+    days = [date(2024, 9, 30), date(2024, 10, 1)]
+    rows = minute_bars(days)
+    landed = land(lake, LAYOUT, OHLCV_1M, "polygon", rows, "year", refetch=False)
     assert landed.written == 2
     folder = "raw/equities_1min/provider=polygon/symbol=AAPL/year=2024"
     assert [key for key, _ in lake.list(folder)] == [f"{folder}/month=09/data.parquet", f"{folder}/month=10/data.parquet"]
-    assert landed.rows["bar_time"].to_pylist() == times
+    assert landed.rows["bar_time"].to_pylist() == rows["bar_time"].to_pylist()
+
+
+def test_month_files_are_extended_and_read_with_day_files(lake):
+    days = weekdays(D0, 4)
+    month, more, single = minute_bars(days[:2]), minute_bars(days[2:3], at=LATER), minute_bars(days[1:2], close=7.0, at=LATER)
+    for rows, grain in ((month, "year"), (more, "year"), (single, "day"), (minute_bars(days[3:]), "day")):
+        land(lake, LAYOUT, OHLCV_1M, "polygon", rows, grain, refetch=False)
+    assert len(lake.list("raw")) == 3
+    for end in (days[3] + timedelta(1), days[3] + timedelta(30)):  # asked for by key, listed
+        found = read_bars(lake, LAYOUT, OHLCV_1M, "polygon", ["AAPL"], days[0], end)
+        assert found["bar_time"].to_pylist() == minute_bars(days)["bar_time"].to_pylist()
+        assert found["close"].to_pylist() == [10.0] * 3 + [7.0] * 3 + [10.0] * 6
+
+
+# -- symbols and columns -----------------------------------------------------------------------------------------------------------
 
 
 HOSTILE = [
@@ -182,6 +300,9 @@ def test_hostile_symbols_get_objects_of_their_own(lake, grain):
         assert stored(lake, symbol, D0, grain)["symbol"].to_pylist() == [symbol]
     assert {key: lake.get(key).body for key in before} == before
     assert {LAYOUT.parse(key).symbol for key, _ in lake.list("raw")} == {*HOSTILE, "SAFE"}
+    put(lake, bars([(symbol, D0 + timedelta(1)) for symbol in HOSTILE]), grain, refetch=True)
+    found = read_bars(lake, LAYOUT, OHLCV_1D, "polygon", HOSTILE, D0, D0 + timedelta(30))
+    assert sorted(found["symbol"].to_pylist()) == sorted(HOSTILE * 2)
 
 
 def test_a_symbol_that_cannot_be_a_key_lands_nothing(lake):

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from market_data.datasets.base import Dataset
 from market_data.errors import LakeError
 from market_data.lake import tables
-from market_data.lake.layout import Grain, Layout
+from market_data.lake.layout import Grain, Layout, ParsedKey
 from market_data.lake.store import Lake
 
 STAMP = "ingest_ts"
-GRAINS: tuple[Grain, ...] = ("day", "year")
+GRAINS: tuple[Grain, ...] = ("day", "year")  # of equally new rows the first one counts
 SHORT = 7
 FEW_YEARS = 2
 TRIES = 5
@@ -28,7 +28,8 @@ def read_bars(
 ) -> pa.Table:
     """The bars of ``symbols`` with sessions from ``start`` (inclusive) to ``end_exclusive``, of ``dataset.schema``, by key.
 
-    Day files and year files (month files) may overlap: of each key the row with the newest ``ingest_ts`` is returned.
+    Day files and year files (month files) may overlap: of each key the row with the newest ``ingest_ts`` is returned; of equally new
+    ones, that of the day file.
 
     :raises LakeError: if the store fails or an object cannot be read.
     """
@@ -43,6 +44,9 @@ def read_bars(
 
     def inside(key: str, body: bytes) -> pa.Table:
         rows = tables.decode(body, key, dataset.schema)
+        found = layout.parse(key)
+        if found and found.session:  # inside, or it would not have been read; filtering is a third of what a small file costs
+            return rows
         return rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less(rows["session"], end_exclusive)))
 
     rows = tables.gather((inside(key, body) for key, body in bodies), dataset.schema)
@@ -74,12 +78,10 @@ def _listed(
     def keys(symbol: str) -> list[str]:
         folder = folder_of(symbol)
         folders = [f"{folder}/year={year:04d}" for year in sorted(years)] if len(years) <= FEW_YEARS else [folder]
-        return [key for prefix in folders for key, _ in lake.list(prefix) if overlaps(key)]
+        listed = ((layout.parse(key), key) for prefix in folders for key, _ in lake.list(prefix))
+        return [key for _, key in sorted((GRAINS.index(found.grain), key) for found, key in listed if found and overlaps(found))]
 
-    def overlaps(key: str) -> bool:
-        found = layout.parse(key)
-        if found is None:
-            return False
+    def overlaps(found: ParsedKey) -> bool:
         if found.session is not None:
             return found.session in sessions
         return (found.year, found.month) in months if found.month else found.year in years

@@ -1,0 +1,88 @@
+"""The lake that the guide speaks of: grains mixed, values corrected in both directions, an odd symbol; in a folder or on S3."""
+
+import json
+import logging
+from datetime import UTC, date, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from market_data.datasets.bars import OHLCV_1D
+from market_data.lake.layout import Layout
+from market_data.lake.store import Lake
+from market_data.lake.writer import land
+
+SEEN = datetime(2024, 2, 1, tzinfo=UTC)
+CORRECTED = SEEN + timedelta(days=1)
+
+
+def weekdays(start, end):
+    """Mondays to Fridays from ``start`` to ``end``, both inclusive."""
+    days = (start + timedelta(n) for n in range((end - start).days + 1))
+    return [day for day in days if day.weekday() < 5]
+
+
+def bars(symbol, days, close, at=SEEN, provider="polygon"):
+    """Daily bars of a symbol; ``close`` is the first one's, each next one's is 1 more."""
+    rows = [
+        {
+            "symbol": symbol, "timeframe": "1d", "bar_time": datetime(day.year, day.month, day.day, tzinfo=UTC), "session": day,
+            "open": 1.0, "high": 900.0, "low": 1.0, "close": close + n, "volume": 100.5, "provider": provider, "ingest_ts": at,
+        }
+        for n, day in enumerate(days)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=OHLCV_1D.schema)
+
+
+def fill(lake):
+    """Fills the lake; what AAPL's bars of 2024 are then, as session -> close."""
+
+    def put(rows, grain, provider="polygon"):
+        land(lake, Layout(), OHLCV_1D, provider, rows, grain, refetch=False)
+
+    old, early, late = (
+        weekdays(date(2023, 12, 1), date(2023, 12, 29)),
+        weekdays(date(2024, 1, 2), date(2024, 1, 15)),
+        weekdays(date(2024, 1, 12), date(2024, 1, 31)),  # two sessions are in both
+    )
+    for symbol in ("AAPL", "X:BTC-USD"):
+        put(bars(symbol, [*old, *early], 100.0), "year")
+        put(bars(symbol, late, 300.0, SEEN - timedelta(hours=1)), "day")  # in both, but older
+    put(bars("AAPL", early[3:4], 500.0, CORRECTED), "day")
+    put(bars("AAPL", late[5:6], 600.0, CORRECTED), "year")
+    put(bars("AAPL", late[-1:], 700.0, provider="mock"), "day", "mock")
+    in_year = {day: 100.0 + len(old) + n for n, day in enumerate(early)}
+    in_days = {day: 300.0 + n for n, day in enumerate(late)}
+    return in_days | in_year | {early[3]: 500.0, late[5]: 600.0}
+
+
+@pytest.fixture
+def folder_lake(tmp_path):
+    """The root's path, and AAPL's closes of 2024."""
+    return str(tmp_path / "lake"), fill(Lake.open(f"file://{tmp_path}/lake"))
+
+
+@pytest.fixture
+def s3_lake(monkeypatch):
+    """AAPL's closes of 2024 in the bucket ``market-data`` of an S3 server that every client finds through the environment."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "AKIDTEST",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_REGION": "us-east-1",
+        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(
+            {"conn_type": "aws", "extra": {"region_name": "us-east-1", "endpoint_url": endpoint}}
+        ),
+    }.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="market-data")
+    yield fill(Lake.open("s3://market-data"))
+    server.stop()

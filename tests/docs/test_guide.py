@@ -1,0 +1,132 @@
+"""The lake's guide does what it says: its code runs, and every reader in it sees the same bars."""
+
+import re
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+
+from market_data.datasets.bars import OHLCV_1D
+from market_data.lake.layout import Layout
+
+PROJECT = Path(__file__).parents[2]
+TEXT = (PROJECT / "docs" / "guide" / "lake.md").read_text()
+NOT_RUN = {"Spark", "DuckDB on S3"}
+BLOCK = re.compile(
+    r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>python|sql)(?P<note>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+def blocks():
+    """Heading -> its blocks of Python and SQL in order, as (language, note, code)."""
+    found, heading = {}, ""
+    for match in BLOCK.finditer(TEXT):
+        if match["heading"]:
+            heading = match["heading"]
+        else:
+            found.setdefault(heading, []).append((match["language"], match["note"].strip(), match["code"]))
+    return found
+
+
+BLOCKS = blocks()
+LOCAL = [heading for heading, found in BLOCKS.items() if "/data/lake" in found[0][2] and heading not in NOT_RUN]
+ON_S3 = [heading for heading in BLOCKS if heading.endswith(" on S3")]
+
+
+def run(heading, root="/data/lake"):
+    """Runs the blocks of a heading in order in one namespace: Python as it is, SQL on its ``connection``.
+
+    :return: the namespace, and the rows of each SELECT.
+    """
+    if "polars" in heading:
+        pytest.importorskip("polars")
+    namespace, answers = {}, []
+    for language, note, text in BLOCKS[heading]:
+        code = text.replace("/data/lake", root)
+        if note == "not-run":
+            continue
+        if language == "python":
+            exec(compile(code, heading, "exec"), namespace)
+        else:
+            for statement in namespace["connection"].extract_statements(code):
+                answer = namespace["connection"].execute(statement)
+                if statement.type == duckdb.StatementType.SELECT:
+                    answers.append(answer.fetchall())
+    return namespace, answers
+
+
+def closes(bars):
+    """Session -> close, of pandas or polars."""
+    bars = bars if isinstance(bars, pd.DataFrame) else bars.to_pandas()
+    sessions = pd.to_datetime(bars["session"]).dt.date
+    assert list(sessions) == sorted(set(sessions))
+    return dict(zip(sessions, bars["close"], strict=True))
+
+
+def test_only_what_needs_a_download_is_not_run():
+    assert {heading for heading, found in BLOCKS.items() if any(note for _, note, _ in found)} == NOT_RUN
+    assert set(LOCAL) | set(ON_S3) | NOT_RUN == set(BLOCKS)
+    assert {note for found in BLOCKS.values() for _, note, _ in found} == {"", "not-run"}
+
+
+@pytest.mark.parametrize("heading", LOCAL)
+def test_every_reader_sees_the_same_bars(heading, folder_lake, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    root, expected = folder_lake
+    namespace, _ = run(heading, root)
+    assert closes(namespace["bars"]) == expected
+
+
+@pytest.mark.parametrize("heading", ON_S3)
+def test_every_reader_sees_the_same_bars_on_s3(heading, s3_lake):
+    namespace, _ = run(heading)
+    assert closes(namespace["bars"]) == s3_lake
+
+
+def test_the_sql_answers_for_one_and_all(folder_lake, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    root, expected = folder_lake
+    _, (every, one, providers) = run("DuckDB", root)
+    sessions = 21 + len(expected)
+    assert every == [("AAPL", sessions, max(expected)), ("X:BTC-USD", sessions, max(expected))]
+    assert len(one) == 5
+    assert one[0] == (date(2024, 1, 31), expected[date(2024, 1, 31)])
+    assert sorted(providers) == [("mock", "AAPL", 700.0), ("polygon", "AAPL", expected[date(2024, 1, 31)])]
+
+
+def test_one_day_file_is_one_row(folder_lake, monkeypatch):
+    root, expected = folder_lake
+    namespace, _ = run("pandas", root)
+    assert closes(namespace["day"]) == {date(2024, 1, 31): expected[date(2024, 1, 31)]}
+
+
+def test_what_is_not_run_is_at_least_grammatical():
+    for language, note, code in (block for found in BLOCKS.values() for block in found):
+        if note and language == "python":
+            compile(code, "guide", "exec")
+        elif note:
+            assert len(duckdb.extract_statements(code)) == code.count(";")
+
+
+def test_the_columns_are_those_of_the_files():
+    table = TEXT.split("## Columns")[1].split("##")[0]
+    named = [name for line in table.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert named == OHLCV_1D.schema.names
+
+
+def test_the_keys_are_those_of_the_layout():
+    for grain in ("day", "year"):
+        assert f"{Layout().bar_key(OHLCV_1D, 'polygon', 'AAPL', date(2024, 1, 31), grain)} " in TEXT
+
+
+def test_files_named_in_the_guide_exist():
+    for path in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (PROJECT / "docs" / "guide" / path).exists()
+
+
+def test_an_odd_symbol_is_escaped_twice_in_an_address(s3_lake):
+    key = re.search(r"`(symbol=X%25\S+)`", TEXT)[1]
+    files = pd.read_parquet(f"s3://market-data/raw/prices/provider=polygon/{key}?region=us-east-1", partitioning=None)
+    assert set(files["symbol"]) == {"X:BTC-USD"}
