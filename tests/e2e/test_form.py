@@ -37,7 +37,7 @@ def test_someone_triggers_a_run_with_params_in_the_ui(world, page):
     for label in ("Universe", "Only these symbols", "Tickers file", "First session", "Last session", "File grain", "Dry run"):
         page.get_by_text(re.compile(f"^{label}")).first.wait_for()
     assert not page.get_by_text("Circuit breaker").is_visible()
-    page.locator("textarea").first.fill("AAPL\nIBM")
+    page.get_by_placeholder("Enter each string on a new line").fill("AAPL\nIBM")
     first, last = page.locator("input[type=date]").all()
     first.fill("2011-10-03")
     last.fill("2011-10-04")
