@@ -132,6 +132,17 @@ def test_a_call_ends_at_its_deadline_however_it_trickles(api, tmp_path, head):
     assert found.counters.calls == 2
 
 
+def test_a_call_that_is_late_does_not_go_on_for_long(api, tmp_path):
+    before = set(threading.enumerate())
+    api.fault("trickle", seconds=0.02)
+    with pytest.raises(NetworkError):
+        get(transport(api.url, tmp_path, attempts=1, deadline=0.2))
+    until = time.monotonic() + 2  # the rest of the body would take ten
+    while any(thread.name == "market-data-call" for thread in set(threading.enumerate()) - before):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_silence_is_named_by_its_timeout(api, tmp_path):
     api.fault("slow", times=None, seconds=30)
     found = transport(api.url, tmp_path, attempts=1, timeout=(5.0, 0.2))
@@ -140,13 +151,14 @@ def test_silence_is_named_by_its_timeout(api, tmp_path):
 
 
 def test_a_connection_is_kept_for_the_next_call(tmp_path):
-    connections = set()
+    connections, encodings = set(), set()
 
     class Counting(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
             connections.add(self.client_address)
+            encodings.add(self.headers["Accept-Encoding"])
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()
@@ -160,6 +172,8 @@ def test_a_connection_is_kept_for_the_next_call(tmp_path):
         assert [get(found) for _ in range(3)] == [b"{}"] * 3
         found.close()
     assert len(connections) == 1
+    assert encodings == {"gzip"}  # no other is decompressed
+    assert found.counters.bytes == 6
 
 
 # bodies whose length no header tells
@@ -182,6 +196,7 @@ CHUNKS = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (ZIPPED[:20], 
         ({}, ZIPPED[:30] + b"x" + ZIPPED[31:], ServerError),
         ({"Content-Encoding": "br"}, ZIPPED, ServerError),
     ],
+    ids=["chunked", "no_last_chunk", "short_chunk", "half_a_chunk", "no_chunk", "to_the_end", "short", "damaged", "not_gzip"],
 )
 def test_a_body_is_whole_or_an_error_without_a_length_too(tmp_path, headers, sent, error):
     class Handler(http.server.BaseHTTPRequestHandler):

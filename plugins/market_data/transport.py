@@ -1,21 +1,28 @@
 """The one HTTP session: pacing before every call, time-outs, retries by class of error, whole bodies, redaction, counters.
 
-Official vendor clients are not used: they return fewer rows, without an error, when a page is cut or is not JSON.
+Official vendor clients are not used: they return fewer rows, without an error, when a page is cut or is not JSON. For the same reason
+bodies are decompressed here: the HTTP libraries take a gzip stream that ends early for a whole one.
 """
 
 from __future__ import annotations
 
+import gzip
 import logging
 import random
+import re
 import time
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from market_data.errors import NetworkError, ProviderError, RetriableError, ServerError, Throttled, TruncatedResponse
@@ -25,6 +32,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+CHUNK = 65_536
+LONGEST_BACKOFF = 20.0
+LONGEST_RETRY_AFTER = 86_400.0
+"""Seconds. No quota is renewed later than after a day; a wrong Retry-After must not stop an account for longer."""
+LONGEST_WORDS = 200
+"""Characters of a provider's own words that enter a message."""
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|</?[a-z!][^<>]*>?", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -53,24 +68,30 @@ class Transport:
         never leaves for another one.
     :param headers: sent with every call; this is where the key is.
     :param classify: the typed error of an answer that is not a success, or None.
+    :param secrets: what :meth:`plain` takes out of a provider's words.
     :param attempts: tries of one call, the first included.
     :param patience: longest wait in seconds inside the task; a longer one is left to the task's retry, which frees the slot.
+    :param timeout: seconds until connected, and seconds between two bytes of an answer.
+    :param deadline: seconds for one whole call, from looking the name up to the last byte.
     """
 
     provider: str
     base_url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     pacer: Pacer
     classify: Callable[[Answer, str], ProviderError | None]
+    secrets: Sequence[str] = field(default=(), repr=False)
     attempts: int = 5
     patience: float = 60.0
     timeout: tuple[float, float] = (5.0, 60.0)
+    deadline: float = 180.0
     sleep: Callable[[float], None] = time.sleep
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
         self._session = requests.Session()
         self._session.headers.update({"Accept-Encoding": "gzip", **self.headers})
+        self._session.auth = _as_it_is
 
     def close(self) -> None:
         self._session.close()
@@ -101,24 +122,25 @@ class Transport:
         )
         return retrying(attempt)
 
+    def plain(self, text: str) -> str:
+        """A provider's words, fit for a message: on one line, short, without markup and secrets."""
+        for secret in filter(None, self.secrets):
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+        words = " ".join(_MARKUP.sub(" ", text).split())
+        return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 3]}..."
+
     def _call(self, path: str, params: Mapping[str, str | int], what: str) -> Answer:
-        self.pacer.wait()
-        self.counters.calls += 1
         where = {"provider": self.provider, "request": what}
         try:
-            with self._session.get(
-                self._url(path), params=dict(params), timeout=self.timeout, allow_redirects=False, stream=True
-            ) as response:
-                answer = Answer(response.status_code, response.headers, response.content)
-        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
-            raise TruncatedResponse(f"the body ended early ({type(error).__name__})", **where) from None
-        except requests.exceptions.Timeout as error:
-            raise NetworkError(
-                f"no answer in {self.timeout[0]:.0f} s + {self.timeout[1]:.0f} s ({type(error).__name__})", **where
-            ) from None
-        except requests.exceptions.RequestException as error:
-            # ``from None``: what urllib3 says holds the URL and adds nothing that a user can act on
-            raise NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({_cause(error)})", **where) from None
+            url = self._url(path)
+        except ValueError:
+            raise ServerError("the address of the next page is no URL", **where) from None
+        try:
+            self.pacer.wait()
+        except ProviderError as error:
+            raise _placed(error, where) from None
+        self.counters.calls += 1
+        answer = self._answer(url, params, where)
         self.counters.bytes += len(answer.body)
         failure = self.classify(answer, what)
         if isinstance(failure, Throttled):
@@ -129,28 +151,118 @@ class Transport:
             raise ServerError(f"the answer is a redirect (status {answer.status}); redirects are not followed", **where)
         return answer
 
+    def _answer(self, url: str, params: Mapping[str, str | int], where: Mapping[str, str]) -> Answer:
+        """One call: the whole answer, or the error that says why there is none.
+
+        ``from None``: what the libraries say holds the URL and adds nothing that a user can act on.
+        """
+        connecting, reading = self.timeout
+        try:
+            status, headers, body = _within(self.deadline, lambda: self._read(url, params))
+            return Answer(status, headers, _decompressed(headers.get("Content-Encoding", ""), body))
+        except TimeoutError:
+            raise NetworkError(f"no whole answer in {self.deadline:g} s", **where) from None
+        except requests.exceptions.Timeout as error:
+            raise NetworkError(f"no answer in {connecting:g} s + {reading:g} s ({type(error).__name__})", **where) from None
+        except requests.exceptions.RequestException as error:
+            raise NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({_cause(error)})", **where) from None
+        except urllib3.exceptions.ReadTimeoutError:
+            raise NetworkError(f"the answer stopped for {reading:g} s in its middle", **where) from None
+        except (urllib3.exceptions.HTTPError, EOFError) as error:
+            raise TruncatedResponse(f"the body ended early ({type(error).__name__})", **where) from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise ServerError(f"the body cannot be decompressed ({type(error).__name__})", **where) from None
+
+    def _read(self, url: str, params: Mapping[str, str | int]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and the body as sent."""
+        until = time.monotonic() + self.deadline
+        with self._session.get(url, params=dict(params), timeout=self.timeout, allow_redirects=False, stream=True) as response:
+            body = bytearray()
+            while piece := response.raw.read1(CHUNK, decode_content=False):
+                body += piece
+                if time.monotonic() > until:
+                    raise TimeoutError
+            return response.status_code, response.headers, bytes(body)
+
     def _url(self, path: str) -> str:
+        """The address of ``path``, or of a whole URL's path and query, on our host.
+
+        Behind a gateway the base URL has a path of its own, which the provider's own links may lack.
+
+        :raises ValueError: if it is neither: appended to the base URL it could name another host.
+        """
+        base = self.base_url.rstrip("/")
         if path.startswith(("http://", "https://")):
-            parts = urlsplit(path)
-            path = parts.path + (f"?{parts.query}" if parts.query else "")
-            base = urlsplit(self.base_url)
-            return f"{base.scheme}://{base.netloc}{path}"
-        return self.base_url.rstrip("/") + path
+            parts, prefix = urlsplit(path), urlsplit(base).path
+            below = parts.path.removeprefix(prefix) if parts.path.startswith(f"{prefix}/") else parts.path
+            path = below + (f"?{parts.query}" if parts.query else "")
+        if not path.startswith("/"):
+            raise ValueError(path)
+        return base + path
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3); None where absent or unreadable."""
+    """Seconds a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3); None where absent or unreadable.
+
+    Never more than ``LONGEST_RETRY_AFTER``.
+    """
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass  # not a number of seconds: a date, then
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An authentication that changes nothing: without one, an entry of ~/.netrc would take the place of the key's header."""
+    return request
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """What ``call`` returns or raises.
+
+    A socket's time-out is between two bytes, and looking a name up has none: this bounds the whole. The thread of a call that is
+    late is left to end by itself.
+
+    :raises TimeoutError: after ``seconds``.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the result is waited for
+            done.set_exception(error)
+
+    Thread(target=run, name="market-data-call", daemon=True).start()
+    return done.result(seconds)
+
+
+def _decompressed(encoding: str, body: bytes) -> bytes:
+    """The body before it was encoded, checked to be all of it.
+
+    :raises EOFError: if the stream ends early.
+    :raises gzip.BadGzipFile, zlib.error: if it is damaged, or of an encoding that was not asked for.
+    """
+    if encoding.lower() in ("", "identity"):
+        return body
+    if encoding.lower() not in ("gzip", "x-gzip"):
+        raise zlib.error(encoding)
+    return gzip.decompress(body)
+
+
+def _placed(error: ProviderError, where: Mapping[str, str]) -> ProviderError:
+    """The same error, with where it happened: a limiter knows neither provider nor request."""
+    own = {
+        name: value for name, value in vars(error).items() if name not in ("said", "provider", "request", "request_id", "message")
+    }
+    return type(error)(error.said, **own, **where)
 
 
 def _cause(error: BaseException) -> str:
@@ -164,7 +276,7 @@ def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Throttled) and error.retry_after is not None:
         return error.retry_after
-    seconds: float = min(2.0 ** (state.attempt_number - 1), 20.0)
+    seconds: float = min(2.0 ** (state.attempt_number - 1), LONGEST_BACKOFF)
     return seconds * random.uniform(0.9, 1.1)  # noqa: S311
 
 
@@ -181,4 +293,6 @@ class _worth_waiting:  # noqa: N801
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause = state.next_action.sleep if state.next_action else 0.0
-    log.warning("%s: %s; try %d in %.1f s", type(error).__name__, error, state.attempt_number + 1, pause)
+    if isinstance(error, ProviderError):
+        what = f"{error.provider}: {error.request}: {error.said}"
+        log.warning("%s: %s; try %d in %.1f s", type(error).__name__, what, state.attempt_number + 1, pause)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -26,6 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.local.sample_api import Call, SampleApi, Window, max_in_window, read_call_log
+from include.local.sample_api.polygon import NO_TIMEFRAME, NOT_ENTITLED, last_date
 from include.local.sample_api.prices import STRANGERS, UNIVERSES
 from market_data import calendar
 
@@ -552,6 +554,32 @@ def test_unauthorized_and_throttled(api):
     assert all(call.accepted for call in api.calls)
 
 
+def test_refusals_have_the_vendors_shapes(api):
+    for kind in ("forbidden", "not_found", "error_with_200"):
+        api.fault(kind)
+    api.fault("forbidden", message=NO_TIMEFRAME)
+    api.fault("throttled", retry_after="Sun, 06 Nov 1994 08:49:37 GMT")
+    answers = [get(api, GROUPED + "2012-01-04") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [403, 404, 200, 403, 429]
+    bodies = [{name: value for name, value in answer.json().items() if name != "request_id"} for answer in answers]
+    assert bodies[0] == {"status": "NOT_AUTHORIZED", "message": NOT_ENTITLED}
+    assert bodies[1] == {"status": "NOT_FOUND", "message": "Data not found."}
+    assert bodies[2] == {"status": "ERROR", "error": "Internal error"}
+    assert bodies[3] == {"status": "NOT_AUTHORIZED", "message": NO_TIMEFRAME}
+    assert answers[4].headers["Retry-After"] == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+def test_a_plan_can_end_at_a_date(api):
+    end = date(2012, 1, 5)
+    api.fault("forbidden", match=lambda request: (last_date(request) or date.min) >= end, times=None)
+    paths = [
+        *(daily("AAPL", "2012-01-03", last) for last in ("2012-01-04", "2012-01-05", "1325739600000", "2999-01-01")),
+        *(GROUPED + day for day in ("2012-01-04", "2012-01-05")),
+        daily("AAPL", "2012-01-03", "soon"),
+    ]
+    assert [get(api, path).status_code for path in paths] == [200, 403, 403, 403, 200, 403, 400]
+
+
 def test_server_error(api):
     api.fault("server_error")
     api.fault("server_error", status=503)
@@ -577,6 +605,52 @@ def test_truncated_clean_is_a_good_transfer_of_half_a_body(api, encoding):
     assert len(half.content) == len(whole.content) // 2
     with pytest.raises(requests.exceptions.JSONDecodeError):
         half.json()
+
+
+def raw(api: SampleApi, path: str) -> requests.Response:
+    """The answer to a client that takes gzip, its body as sent."""
+    answer = requests.get(api.url + path, headers={**KEY, "Accept-Encoding": "gzip"}, timeout=10, stream=True)
+    answer.body = answer.raw.read(decode_content=False)
+    assert int(answer.headers["Content-Length"]) == len(answer.body)
+    return answer
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.9, 0.999])
+def test_a_gzip_stream_that_ends_early_is_a_good_transfer(api, fraction):
+    whole = raw(api, GROUPED + "2012-01-04").body
+    api.fault("truncated_gzip", fraction=fraction)
+    cut = raw(api, GROUPED + "2012-01-04")
+    assert (cut.status_code, cut.headers["Content-Encoding"]) == (200, "gzip")
+    assert fraction * len(whole) - 20 < len(cut.body) < len(whole)
+    with pytest.raises(EOFError):
+        gzip.decompress(cut.body)
+
+
+def test_bad_gzip_is_a_good_transfer(api):
+    api.fault("bad_gzip")
+    answer = raw(api, GROUPED + "2012-01-04")
+    assert (answer.status_code, answer.headers["Content-Encoding"]) == (200, "gzip")
+    with pytest.raises((zlib.error, gzip.BadGzipFile)):
+        gzip.decompress(answer.body)
+
+
+def test_an_empty_body(api):
+    api.fault("empty")
+    answer = get(api, GROUPED + "2012-01-04", headers={**KEY, "Accept-Encoding": "identity"})
+    assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"", "0")
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_trickle_sends_a_byte_at_a_time(api, head):
+    api.fault("trickle", seconds=0.02, head=head)
+    arrived = []
+    with socket.create_connection(("127.0.0.1", api.port), timeout=1) as client:
+        client.sendall(f"GET {daily('SPY', '2012-01-04', '2012-01-04')} HTTP/1.1\r\nAuthorization: Bearer sample\r\n\r\n".encode())
+        while len(arrived) < 5:
+            arrived.append(client.recv(10_000))
+    assert [len(part) for part in arrived[1:]] == [1] * 4
+    assert arrived[0].startswith(b"H" if head else b"HTTP/1.1 200 OK")
+    assert len(arrived[0]) == 1 if head else b"\r\n\r\n" in arrived[0]
 
 
 def test_reset_is_a_tcp_reset(api):
@@ -623,6 +697,66 @@ def test_stop_does_not_wait_for_slow_answers(api):
         assert time.monotonic() - began < 5
 
 
+# Good JSON that cannot be the answer
+
+MONTH = daily("AAPL", "2012-01-03", "2012-01-31")
+
+
+def faulty(api: SampleApi, kind: str, path: str = MONTH, **options) -> tuple[dict, dict]:
+    """The body as it is due, and with a fault; without the ids."""
+    due = get(api, path, adjusted=False, limit=5).json()
+    api.fault(kind, **options)
+    faulty = get(api, path, adjusted=False, limit=5).json()
+    assert due.pop("request_id") != faulty.pop("request_id")
+    return due, faulty
+
+
+def test_a_page_can_name_itself_or_an_earlier_one_as_next(api):
+    due, itself = faulty(api, "page_loop")
+    assert itself == {**due, "next_url": f"{api.url}{MONTH}?adjusted=false&limit=5"}
+    second = due["next_url"].removeprefix(api.url)
+    api.fault("page_loop", days_back=7)
+    back = get(api, second).json()["next_url"]
+    assert "cursor=" in back
+    assert back != due["next_url"]
+    assert get(api, back.removeprefix(api.url)).json()["results"][0]["t"] == due["results"][0]["t"]
+
+
+@pytest.mark.parametrize("conflicting", [False, True])
+def test_rows_can_come_twice(api, conflicting):
+    due, twice = faulty(api, "duplicated", conflicting=conflicting)
+    assert twice["results"][::2] == due["results"]
+    assert twice["results"][1::2] == [{**row, "v": row["v"] + conflicting} for row in due["results"]]
+    assert twice["resultsCount"] == twice["queryCount"] == twice["count"] == 10
+
+
+def test_contents_can_contradict_the_request_or_themselves(api):
+    due, other = faulty(api, "other_symbol", symbol="MSFT")
+    assert other == {**due, "ticker": "MSFT"}
+    due, other = faulty(api, "other_adjustment")
+    assert other == {**due, "adjusted": True}
+    for by in (2, -1):
+        due, other = faulty(api, "miscounted", by=by)
+        assert other == {**due, "resultsCount": 5 + by, "count": 5 + by}
+    due, other = faulty(api, "no_results", null=True)
+    assert other == {**due, "results": None}
+    due, other = faulty(api, "no_results")
+    assert other == {name: value for name, value in due.items() if name != "results"}
+    due, other = faulty(api, "out_of_range", days=40)
+    assert other["results"][:-1] == due["results"][:-1]
+    assert other["results"][-1] == {**due["results"][-1], "t": due["results"][-1]["t"] + 40 * 86_400_000}
+    due, other = faulty(api, "drifted")
+    assert [row["c"] for row in other["results"]] == [str(row["c"]) for row in due["results"]]
+    due, other = faulty(api, "without_ticker", GROUPED + "2012-01-04")
+    assert [{"T": row["T"], **found} for row, found in zip(due["results"], other["results"], strict=True)] == due["results"]
+
+
+def test_contents_of_an_error_have_nothing_to_change(api):
+    for kind in ("page_loop", "other_symbol", "duplicated", "no_results", "other_adjustment"):
+        api.fault(kind)
+        assert get(api, daily("AAPL", "2012-01-03", "soon")).json()["status"] == "ERROR"
+
+
 def test_a_fault_meets_the_requests_it_is_for(api):
     api.fault("server_error", match="cursor=", times=None)
     api.fault("server_error", status=502, match=lambda request: "/SPY/" in request.path, times=2)
@@ -635,7 +769,7 @@ def test_a_fault_meets_the_requests_it_is_for(api):
 
 
 def test_faults_name_what_they_do_not_know(api):
-    with pytest.raises(ValueError, match="fault is 'flood'; allowed: unauthorized, throttled, server_error"):
+    with pytest.raises(ValueError, match="fault is 'flood'; allowed: unauthorized, forbidden, not_found, throttled, .*, drifted$"):
         api.fault("flood")
     with pytest.raises(ValueError, match="option of fault slow is 'delay'; allowed: seconds"):
         api.fault("slow", delay=1)
@@ -663,7 +797,31 @@ def test_the_call_log(tmp_path):
         assert began <= first.time <= second.time <= time.time()
         assert first.monotonic < second.monotonic
         assert read_call_log(path) == api.calls
+        assert [call.key_in_url for call in api.calls] == [False, True, True, False]
     assert "hidden-key" not in path.read_text()
+
+
+def test_behind_a_gateway_paths_have_a_prefix_that_links_lack():
+    with SampleApi(symbols=(), prefix="/vendors/polygon") as api:
+        assert api.url.endswith("/vendors/polygon")
+        page = get(api, daily("AAPL", "2012-01-03", "2012-01-31"), limit=5)
+        assert page.json()["resultsCount"] == 5
+        assert page.json()["next_url"].startswith(api.url.removesuffix("/vendors/polygon") + "/v2/aggs/")
+        assert requests.get(page.json()["next_url"], headers=KEY, timeout=10).status_code == 404
+        assert api.calls[0].target == daily("AAPL", "2012-01-03", "2012-01-31") + "?limit=5"
+
+
+def test_forget_makes_a_server_as_new():
+    with SampleApi(symbols=("SPY",), limits=[Window(2, 60)]) as api:
+        before = rows(api, daily("SPY", "2012-01-03", "2012-01-04"))
+        api.fault("server_error", times=None)
+        api.alter("SPY", date(2012, 1, 3), close=1.0)
+        api.hide(date(2012, 1, 4), ["SPY"])
+        assert [get(api, GROUPED + "2012-01-04").status_code for _ in range(2)] == [500, 429]
+        api.forget()
+        assert (api.calls, api.limits, api.faults.to_json()) == ([], (), [])
+        api.limits = [Window(2, 60)]
+        assert [rows(api, daily("SPY", "2012-01-03", "2012-01-04")) for _ in range(2)] == [before, before]
 
 
 # Over HTTP

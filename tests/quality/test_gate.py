@@ -1,17 +1,21 @@
 import math
 import time
 from datetime import date, timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quality_rows import DATASET, midnight, received, request, row, weekdays
+from quality_rows import DATASET, INGESTED, midnight, received, request, row, weekdays
 
 from market_data.datasets.base import Dataset
 from market_data.errors import ConfigError, SchemaDrift
-from market_data.quality.gate import LIMIT, RULES, gate
+from market_data.quality.gate import LIMIT, RULES, SMALLEST, gate
+from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.warehouse.schema import PRICES as TABLE
+from market_data.warehouse.wire import to_wire
 
 SYMBOLS = ("AAPL", "BRK.B", "MSFT")
 DAY = date(2024, 1, 3)
@@ -53,10 +57,11 @@ CASES = {
     "open_below_low": ({"open": 9.25}, "open 9.25 below low 9.5"),
     "close_above_high": ({"close": 11.25}, "close 11.25 above high 11"),
     "close_below_low": ({"close": 9.25}, "close 9.25 below low 9.5"),
-    "low_zero": ({"low": 0.0}, "low 0 not above 0"),
-    "low_negative": ({"low": -1.5}, "low -1.5 not above 0"),
-    "all_zero": (dict.fromkeys(("open", "high", "low", "close"), 0.0), "open 0 not above 0; high 0 not above 0; low 0 not above 0; "
-                 "close 0 not above 0"),
+    "low_zero": ({"low": 0.0}, "low 0 below 1e-08"),
+    "low_negative": ({"low": -1.5}, "low -1.5 below 1e-08"),
+    "low_too_small": ({"low": 9.9e-9}, "low 9.9e-9 below 1e-08"),
+    "all_zero": (dict.fromkeys(("open", "high", "low", "close"), 0.0), "open 0 below 1e-08; high 0 below 1e-08; low 0 below 1e-08; "
+                 "close 0 below 1e-08"),
     "stranger": ({"symbol": "TSLA"}, "symbol TSLA not asked for"),
     "stranger_by_case": ({"symbol": "aapl"}, "symbol aapl not asked for"),
     "no_symbol": ({"symbol": None}, "symbol is null"),
@@ -76,17 +81,39 @@ def test_a_broken_rule_is_named_with_field_and_value(name):
     assert gated.good.to_pylist() == clean
 
 
-def test_what_is_at_the_edge_is_clean():
+def edges():
     flat = dict.fromkeys(("open", "high", "low", "close"), 10.0)
-    edges = [
+    return [
         row(**flat),
         row("MSFT", open=11.0, close=9.5),
         row("BRK.B", open=9.5, close=11.0, volume=0.0),
         row("AAPL", SESSIONS[0], volume=None, vwap=None, adj_close=None, trade_count=None),
         row("AAPL", SESSIONS[-1], volume=math.nextafter(LIMIT, 0), adj_close=-1.0),
+        row("MSFT", SESSIONS[-1], **dict.fromkeys(flat, SMALLEST)),
+        row(
+            "BRK.B", SESSIONS[-1], **dict.fromkeys(flat, math.nextafter(LIMIT, 0)), vwap=-math.nextafter(LIMIT, 0), adj_close=1e-300
+        ),
     ]
-    gated = run(edges)
-    assert (gated.good.num_rows, gated.bad.num_rows) == (5, 0)
+
+
+def test_what_is_at_the_edge_is_clean():
+    gated = run(edges())
+    assert (gated.good.num_rows, gated.bad.num_rows) == (7, 0)
+
+
+def as_landed(rows):
+    extra = {"timeframe": "1d", "provider": "polygon", "ingest_ts": pa.scalar(INGESTED, pa.timestamp("us", tz="UTC"))}
+    columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in DATASET.schema.names]
+    return pa.table(columns, schema=DATASET.schema)
+
+
+def test_what_is_at_the_edge_can_be_loaded(tmp_path):
+    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(tmp_path / "w.duckdb")})) as warehouse:
+        warehouse.migrate()
+        assert warehouse.load(DATASET, as_landed(run(edges()).good), "one").rows_changed == 7
+        extremes = warehouse.query("SELECT min(low_px), max(high_px), max(volume), min(vwap) FROM silver_prices")
+    largest = Decimal("999999999999.99987793")
+    assert list(extremes.to_pylist()[0].values()) == [Decimal("0.00000001"), largest, largest, -largest]
 
 
 def test_a_row_carries_all_its_reasons_in_the_order_of_the_rules():
@@ -198,7 +225,9 @@ def test_rules_have_names_of_their_own_and_a_demand():
 
 cells = st.lists(st.tuples(st.sampled_from(SYMBOLS), st.sampled_from(SESSIONS)), unique=True, min_size=1, max_size=20)
 prices = st.floats(min_value=0.01, max_value=1e6)
-numbers = st.one_of(st.none(), st.sampled_from([0.0, -1.0, 1.0, 2.0, 3.0, NAN, INF, -INF, 1e12, 5e11]), st.floats(-2.0, 4.0))
+numbers = st.one_of(
+    st.none(), st.sampled_from([0.0, -1.0, 1.0, 2.0, 3.0, NAN, INF, -INF, 1e12, 5e11, 1e-8, 9e-9]), st.floats(-2.0, 4.0)
+)
 PLANTABLE = sorted(set(CASES) - {"other_day"})  # the other day may have a row already
 
 
@@ -262,7 +291,7 @@ def expected_reasons(bar):
     found = [f"{f} is {text(bar[f])}" for f in ohlc if not number(f)]
     found += [f"{f} is {text(bar[f])}" for f in rest if bar[f] is not None and not number(f)]
     found += [f"{f} {text(bar[f])} not below 1e+12" for f in (*ohlc, *rest) if number(f) and abs(bar[f]) >= 1e12]
-    found += [f"{f} {text(bar[f])} not above 0" for f in ohlc if known(f) and bar[f] <= 0]
+    found += [f"{f} {text(bar[f])} below 1e-08" for f in ohlc if known(f) and bar[f] < 1e-8]
     for a, word, b in (
         ("high", "below", "low"),
         ("open", "above", "high"),
@@ -288,6 +317,23 @@ def test_any_numbers_get_exactly_the_reasons_of_the_rules_in_plain_python(bars):
     said = dict(zip(gated.bad["trade_count"].to_pylist(), gated.bad["reasons"].to_pylist(), strict=True))
     assert said == {n: text for n, r in enumerate(rows) if (text := expected_reasons(r))}
     assert gated.good["trade_count"].to_pylist() == [n for n, r in enumerate(rows) if not expected_reasons(r)]
+
+
+anything = st.one_of(numbers, st.floats(), st.floats(0, 3e-8), st.floats(1e12 - 1, 1e12 + 1))
+
+
+@given(st.lists(st.tuples(anything, anything, anything, anything, anything, anything, anything), max_size=len(SESSIONS)))
+def test_whatever_comes_what_passes_the_gate_fits_the_warehouse(bars):
+    fields = ("open", "high", "low", "close", "adj_close", "volume", "vwap")
+    # Prices in order, so that many pass.
+    ordered = [(*sorted(bar[:4], key=lambda price: (price is None, price)), *bar[4:]) for bar in bars]
+    shuffled = [(b, d, a, c, *rest) for a, b, c, d, *rest in ordered]
+    good = run([row("AAPL", day, **dict(zip(fields, bar, strict=True))) for day, bar in zip(SESSIONS, shuffled, strict=False)]).good
+    wire = to_wire(TABLE, as_landed(good), load_id="one", loaded_at=INGESTED)
+    zero = pa.scalar(Decimal(0), wire["low_px"].type)
+    assert pc.all(pc.greater_equal(wire["high_px"], wire["low_px"]), min_count=0).as_py()
+    assert pc.all(pc.greater(wire["low_px"], zero), min_count=0).as_py()
+    assert pc.all(pc.greater_equal(wire["volume"], zero), min_count=0).as_py()
 
 
 @given(st.lists(st.tuples(st.sampled_from(SYMBOLS), st.sampled_from(SESSIONS[:2]), st.sampled_from([10.0, 10.5])), max_size=12))

@@ -91,6 +91,12 @@ def test_a_refused_session_is_compared_with_nothing_after_it():
     assert [m.reference for m in found[4:7]] == [str(DAYS[3]), str(DAYS[3]), str(DAYS[5])]
 
 
+@pytest.mark.parametrize(("grain", "reference"), [("day", DAYS[0]), ("year", DAYS[1])])
+def test_a_session_with_repeated_rows_is_compared_with_where_they_are_laid_to_their_symbols(grain, reference):
+    found = metrics([landed(DAYS[:3], S30), landed(DAYS[1:2], S30[:1])], grain=grain)
+    assert (found[1].repeated_rows, found[2].reference) == (1, str(reference))
+
+
 def test_nothing_is_compared_across_a_hole():
     early, late = DAYS[:2], weekdays(date(2026, 1, 5), 3)
     found = metrics([landed(early, S30), landed(late, S30, price=3.0, volume=50.0)])
@@ -204,3 +210,60 @@ def test_nothing_planned_is_nothing_measured():
 def test_a_session_that_plans_no_symbol_is_not_judged():
     found = metrics([landed(DAYS[:1], S30)], planned={DAYS[0]: 30, DAYS[1]: 0})
     assert refused(found) == []
+
+
+def copied(count, symbols=S30, **change):
+    """Two sessions; ``count`` symbols of the second have their bars of the first again."""
+    one, two = (slim(landed([day], symbols)).cast(SLIM) for day in DAYS[:2])
+    for name in ("close", "volume"):
+        values = [*one[name].to_pylist()[:count], *two[name].to_pylist()[count:]]
+        two = two.set_column(SLIM.get_field_index(name), SLIM.field(name), pa.array(values, pa.float64()))
+    for name, value in change.items():
+        place, field = SLIM.get_field_index(name), SLIM.field(name)
+        one, two = (
+            table.set_column(place, field, pa.array([value] * count + table[name].to_pylist()[count:], pa.float64()))
+            for table in (one, two)
+        )
+    return measure(Bars(pa.concat_tables([one, two])), dict.fromkeys(DAYS[:2], len(symbols)), LIMITS)[1]
+
+
+@pytest.mark.parametrize(
+    ("count", "rules"),
+    [(3, []), (4, ["copied_bars_some"]), (15, ["copied_bars_some"]), (16, ["copied_bars", "copied_bars_some"])],
+)
+def test_bars_of_the_session_before_are_known_again(count, rules):
+    found = copied(count)
+    assert found.copied_ratio == count / 30
+    assert [r.name for r in session_rules(LIMITS) if not r.holds(getattr(found, r.metric))] == rules
+
+
+@pytest.mark.parametrize("change", [{"volume": 0.0}, {"volume": None}, {"close": None}], ids=["no trade", "no volume", "no close"])
+def test_bars_without_trades_are_no_copies(change):
+    found = copied(10, **change)
+    assert found.copied_ratio == 0.0
+    assert copied(11, **change).copied_ratio is None
+
+
+def test_a_close_or_a_volume_alone_that_comes_again_is_no_copy():
+    assert copied(20, close=12.5).copied_ratio == 20 / 30
+    one, two = (slim(landed([day], S30)).cast(SLIM) for day in DAYS[:2])
+    for name in ("close", "volume"):
+        half = two.set_column(SLIM.get_field_index(name), SLIM.field(name), one[name])
+        assert measure(Bars(pa.concat_tables([one, half])), dict.fromkeys(DAYS[:2], 30), LIMITS)[1].copied_ratio == 0.0
+
+
+def test_of_two_copies_the_later_is_refused():
+    again = landed(DAYS[:1], S30)
+    again = again.set_column(again.schema.get_field_index("session"), "session", pa.array([DAYS[1]] * 30, pa.date32()))
+    assert refused(metrics([landed(DAYS[:1], S30), again, landed(DAYS[2:4], S30)])) == [str(DAYS[1])]
+
+
+@pytest.mark.parametrize("bad", range(4))
+@pytest.mark.parametrize("volume", [1e11, 0.0])
+def test_one_wrong_volume_says_nothing_of_a_session(volume, bad):
+    tables = [landed([day], S30) for day in DAYS[:4]]
+    place = tables[bad].schema.get_field_index("volume")
+    tables[bad] = tables[bad].set_column(place, "volume", pa.array([volume, *tables[bad]["volume"].to_pylist()[1:]]))
+    found = metrics(tables)
+    assert refused(found) == []
+    assert all(0.5 < m.volume_ratio < 2 for m in found if m.volume_ratio)

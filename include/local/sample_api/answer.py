@@ -19,6 +19,7 @@ class Request:
     :param path: decoded, without the query.
     :param query: the last value of each parameter, without the key.
     :param key: what the client showed as its key, or None.
+    :param key_in_url: it did so in the URL, where logs get to see it.
     :param client_request_id: its ``X-Request-Id``.
     """
 
@@ -27,14 +28,22 @@ class Request:
     query: Mapping[str, str]
     key: str | None
     client_request_id: str | None
+    key_in_url: bool = False
 
     @classmethod
-    def parse(cls, target: str, headers: Mapping[str, str]) -> Request:
+    def parse(cls, target: str, headers: Mapping[str, str], prefix: str = "") -> Request:
+        """The request of ``target`` (path and query).
+
+        :param prefix: what a gateway puts before every path; taken off. A path without it leads nowhere.
+        """
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         scheme, _, token = headers.get("Authorization", "").partition(" ")
-        key = query.pop("apiKey", None) or (token.strip() if scheme.lower() == "bearer" else None)
-        return cls(f"http://{headers.get('Host', '127.0.0.1')}", unquote(parts.path), query, key, headers.get("X-Request-Id"))
+        in_url = query.pop("apiKey", None)
+        key = in_url or (token.strip() if scheme.lower() == "bearer" else None)
+        whole = unquote(parts.path)
+        base, path = f"http://{headers.get('Host', '127.0.0.1')}", whole.removeprefix(prefix) if whole.startswith(prefix) else "/"
+        return cls(base, path, query, key, headers.get("X-Request-Id"), in_url is not None)
 
     @property
     def target(self) -> str:
@@ -50,6 +59,8 @@ class Answer:
     :param headers: besides the usual ones. Where they have ``Content-Encoding``, the body is not compressed again.
     :param source: where the values come from; None where there are none.
     :param delay: seconds to wait before sending.
+    :param drip: seconds between two bytes; 0 sends them together.
+    :param drip_head: the status line and the headers drip too.
     :param send: which share of the body is sent before the connection closes; ``Content-Length`` always tells of the whole.
     :param reset: end the connection with a TCP reset instead.
     """
@@ -60,6 +71,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
     delay: float = 0.0
+    drip: float = 0.0
+    drip_head: bool = False
     send: float = 1.0
     reset: bool = False
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)

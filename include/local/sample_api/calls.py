@@ -27,6 +27,7 @@ class Call:
     :param source: what ``X-Sample-Source`` said.
     :param fault: the kind of fault that was put in.
     :param client_request_id: what the client sent as ``X-Request-Id``.
+    :param key_in_url: the key stood in the URL, whether right or wrong.
     """
 
     time: float
@@ -41,6 +42,7 @@ class Call:
     fault: str | None
     request_id: str
     client_request_id: str | None
+    key_in_url: bool = False
 
 
 class CallLog:
@@ -106,3 +108,7 @@ class RollingQuota:
                 return False
         self._accepted.append(now)
         return True
+
+    def forget(self) -> None:
+        """As if no call had come yet."""
+        self._accepted.clear()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
 import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from include.local.sample_api import polygon
@@ -15,11 +17,22 @@ from include.local.sample_api.answer import Answer, Request
 Match = str | re.Pattern[str] | Callable[[Request], bool]
 
 
+# Refusals, in the vendor's shape
+
+
 def unauthorized(answer: Answer, *, message: str = polygon.UNKNOWN_KEY) -> Answer:
     return polygon.error(answer.request, 401, message)
 
 
-def throttled(answer: Answer, *, retry_after: float | None = None) -> Answer:
+def forbidden(answer: Answer, *, message: str = polygon.NOT_ENTITLED) -> Answer:
+    return polygon.error(answer.request, 403, message, word="NOT_AUTHORIZED", field="message")
+
+
+def not_found(answer: Answer, *, message: str = "Data not found.") -> Answer:
+    return polygon.error(answer.request, 404, message, word="NOT_FOUND", field="message")
+
+
+def throttled(answer: Answer, *, retry_after: float | str | None = None) -> Answer:
     return polygon.throttled(answer.request, retry_after)
 
 
@@ -27,16 +40,34 @@ def server_error(answer: Answer, *, status: int = 500, message: str = "Internal 
     return polygon.error(answer.request, status, message)
 
 
+def error_with_200(answer: Answer, *, message: str = "Internal error") -> Answer:
+    return polygon.error(answer.request, 200, message)
+
+
+# Bodies and transfers that are not whole, or not the API's
+
+
 def truncated(answer: Answer, *, fraction: float = 0.5, clean: bool = False) -> Answer:
     """``fraction`` of the body. The connection breaks off before ``Content-Length`` is reached, or ``clean``: the header fits."""
     if not clean:
         return replace(answer, send=fraction)
-    body = answer.encoded()
-    return replace(answer, body=body[: int(len(body) * fraction)])
+    return replace(answer, body=_share(answer.encoded(), fraction))
 
 
-def reset(answer: Answer) -> Answer:
-    return replace(answer, reset=True)
+def truncated_gzip(answer: Answer, *, fraction: float = 0.5) -> Answer:
+    """``fraction`` of the compressed body, in a good transfer: ``Content-Length`` fits."""
+    return _gzipped(answer, _share(gzip.compress(answer.encoded(), 1), fraction))
+
+
+def bad_gzip(answer: Answer) -> Answer:
+    """A compressed body with a byte changed in its middle, in a good transfer."""
+    body = bytearray(gzip.compress(answer.encoded(), 1))
+    body[len(body) // 2] ^= 0xFF
+    return _gzipped(answer, bytes(body))
+
+
+def empty(answer: Answer, *, status: int = 200) -> Answer:
+    return replace(answer, status=status, body=b"")
 
 
 def html(answer: Answer, *, status: int = 200) -> Answer:
@@ -45,13 +76,108 @@ def html(answer: Answer, *, status: int = 200) -> Answer:
     return Answer(answer.request, status, page, {"Content-Type": "text/html; charset=utf-8"})
 
 
+def reset(answer: Answer) -> Answer:
+    return replace(answer, reset=True)
+
+
 def slow(answer: Answer, *, seconds: float = 1.0) -> Answer:
     return replace(answer, delay=seconds)
 
 
+def trickle(answer: Answer, *, seconds: float = 0.05, head: bool = False) -> Answer:
+    """A byte at a time, never long enough apart for a time-out between bytes; with ``head`` the headers too."""
+    return replace(answer, drip=seconds, drip_head=head)
+
+
+# Good JSON that cannot be the answer
+
+
+def page_loop(answer: Answer, *, days_back: int = 0) -> Answer:
+    """``next_url`` is the page itself, or with ``days_back`` an earlier one."""
+    path, request = answer.request.path, answer.request
+    _, found = polygon.route(path) or ("", {})
+    if days_back and "start" in found:
+        start = polygon.as_date(found["start"], "from") - timedelta(days=days_back)
+        path = path.replace(f"/{found['start']}/", f"/{start}/")
+    return _with(answer, next_url=f"{request.base}{replace(request, path=path).target}")
+
+
+def other_symbol(answer: Answer, *, symbol: str = "ZVZZT") -> Answer:
+    """A range answer about another symbol."""
+    return _with(answer, ticker=symbol)
+
+
+def out_of_range(answer: Answer, *, days: int = 4000) -> Answer:
+    """The last row is of a date so many days later."""
+    rows = _rows(answer)
+    return _with_rows(answer, [*rows[:-1], *({**row, "t": row["t"] + days * 86_400_000} for row in rows[-1:])])
+
+
+def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
+    """Every row twice; ``conflicting``: the second time with another volume."""
+    return _with_rows(
+        answer, [copy for row in _rows(answer) for copy in (row, {**row, "v": (row["v"] or 0) + 1} if conflicting else row)]
+    )
+
+
+def other_adjustment(answer: Answer) -> Answer:
+    """``adjusted`` is the contrary of what was asked."""
+    return _with(answer, adjusted=not answer.body.get("adjusted")) if isinstance(answer.body, dict) else answer
+
+
+def miscounted(answer: Answer, *, by: int = 1) -> Answer:
+    """``resultsCount`` is so many too high, or too low."""
+    count = len(_rows(answer)) + by
+    return _with(answer, resultsCount=count, count=count)
+
+
+def no_results(answer: Answer, *, null: bool = False) -> Answer:
+    """``resultsCount`` says there are rows, and ``results`` is absent, or ``null``."""
+    if not isinstance(answer.body, dict):
+        return answer
+    rest = {name: value for name, value in answer.body.items() if name != "results"}
+    return replace(answer, body={**rest, "results": None} if null else rest)
+
+
+def without_ticker(answer: Answer) -> Answer:
+    """Rows of a grouped answer that do not say whose they are."""
+    return _with_rows(answer, [{name: value for name, value in row.items() if name != "T"} for row in _rows(answer)])
+
+
+def drifted(answer: Answer) -> Answer:
+    """Closing prices as text."""
+    return _with_rows(answer, [{**row, "c": str(row["c"])} for row in _rows(answer)])
+
+
 KINDS: Mapping[str, Callable[..., Answer]] = {
-    function.__name__: function for function in (unauthorized, throttled, server_error, truncated, reset, html, slow)
+    function.__name__: function
+    for function in (
+        *(unauthorized, forbidden, not_found, throttled, server_error, error_with_200),
+        *(truncated, truncated_gzip, bad_gzip, empty, html, reset, slow, trickle),
+        *(page_loop, other_symbol, out_of_range, duplicated, other_adjustment, miscounted, no_results, without_ticker, drifted),
+    )
 }
+
+
+def _share(body: bytes, fraction: float) -> bytes:
+    return body[: int(len(body) * fraction)]
+
+
+def _gzipped(answer: Answer, body: bytes) -> Answer:
+    return replace(answer, body=body, headers={**answer.headers, "Content-Encoding": "gzip"})
+
+
+def _rows(answer: Answer) -> list[dict[str, Any]]:
+    return answer.body.get("results", []) if isinstance(answer.body, dict) else []
+
+
+def _with_rows(answer: Answer, rows: list[dict[str, Any]]) -> Answer:
+    """The same answer with other rows, counted right."""
+    return _with(answer, results=rows, queryCount=len(rows), resultsCount=len(rows), count=len(rows)) if rows else answer
+
+
+def _with(answer: Answer, **fields: Any) -> Answer:
+    return replace(answer, body={**answer.body, **fields}) if isinstance(answer.body, dict) else answer
 
 
 @dataclass(slots=True)

@@ -23,6 +23,9 @@ FAR = date.max - DAY  # the day after it can still be computed
 
 UNKNOWN_KEY = "Unknown API Key"
 NO_KEY = "API Key was not provided"
+# Both are said of data that the plan never has; the second also of a session that it does not have yet, and of a future date.
+NOT_ENTITLED = "You are not entitled to this data. Please upgrade your plan at https://polygon.io/pricing"
+NO_TIMEFRAME = "Your plan doesn't include this data timeframe. Please upgrade your plan at https://polygon.io/pricing"
 TOO_MANY = "You've exceeded the maximum requests per minute, please wait or upgrade your subscription to continue. https://polygon.io/pricing"
 
 
@@ -35,9 +38,9 @@ def error(request: Request, status: int, message: str, *, word: str = "ERROR", f
     return Answer(request, status, {"status": word, field: message})
 
 
-def throttled(request: Request, retry_after: float | None = None) -> Answer:
-    """429; the vendor is not known to send ``Retry-After``."""
-    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+def throttled(request: Request, retry_after: float | str | None = None) -> Answer:
+    """429; the vendor is not known to send ``Retry-After`` (seconds, or a date in words)."""
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return replace(error(request, 429, TOO_MANY), headers=headers)
 
 
@@ -68,7 +71,7 @@ class Dialect:
         adjusted = _flag(query, "adjusted", default=True)
         descending = _choice(query, "sort", ("asc", "desc")) == "desc"
         limit = _limit(query)
-        start, last = _day(found["start"], "from"), _day(found["end"], "to")
+        start, last = as_date(found["start"], "from"), as_date(found["end"], "to")
         if last < start:
             raise BadParameterError("The parameter 'to' cannot be a time that occurs before 'from'")
 
@@ -83,7 +86,7 @@ class Dialect:
     def grouped(self, request: Request, found: Mapping[str, str]) -> Answer:
         """Bars of all symbols of one session."""
         adjusted = _flag(request.query, "adjusted", default=True)
-        bars = self.edits.apply(self.prices.session(_day(found["date"], "date")))
+        bars = self.edits.apply(self.prices.session(as_date(found["date"], "date")))
         rows = [{"T": bar.symbol, **_row(bar, adjusted, closing(bar.session))} for bar in bars]
         return Answer(request, 200, _summary(rows, adjusted), source=self._source(bars))
 
@@ -132,6 +135,15 @@ def route(path: str) -> tuple[str, dict[str, str]] | None:
     return None
 
 
+def last_date(request: Request) -> date | None:
+    """The last date that a call asks for, or None where it is not of these endpoints."""
+    _, found = route(request.path) or ("", {})
+    try:
+        return as_date(found.get("end") or found["date"], "to")
+    except (KeyError, BadParameterError):
+        return None
+
+
 @lru_cache(maxsize=65_536)
 def midnight(session: date) -> int:
     """Milliseconds of 00:00 New York: what the range endpoint stamps a session with."""
@@ -157,7 +169,7 @@ def _summary(rows: list[dict[str, Any]], adjusted: bool) -> dict[str, Any]:
     return {**counts, "adjusted": adjusted, **results, "status": "OK", "count": len(rows)}
 
 
-def _day(text: str, name: str) -> date:
+def as_date(text: str, name: str) -> date:
     """The date in ``YYYY-MM-DD`` or the New York date of Unix milliseconds."""
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class SampleApi:
     :param symbols: those it has generated prices for, besides its own; by default those of ``include/universes``.
     :param call_log: file that calls are appended to.
     :param cursor_keeps_adjusted: see `polygon.Dialect`.
+    :param prefix: path before all others, such as ``/polygon``, as behind a gateway: links in answers do not have it.
     :param now: the present moment, with a time zone: later sessions are not there yet.
     :param clock: seconds, never going back; what the quota is measured with.
     :raises ValueError: if ``data`` lacks a column.
@@ -56,6 +58,7 @@ class SampleApi:
         symbols: Iterable[str] | None = None,
         call_log: str | Path | None = None,
         cursor_keeps_adjusted: bool = False,
+        prefix: str = "",
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,6 +67,7 @@ class SampleApi:
         self.edits = Edits()
         self.log = CallLog(Path(call_log) if call_log else None)
         self.stopping = threading.Event()
+        self.prefix = prefix
         generated = universe_symbols() if symbols is None else symbols
         self.prices = FilePrices(Path(data)) if data else SamplePrices(seed, generated, now)
         self._dialect = polygon.Dialect(self.prices, self.edits, cursor_keeps_adjusted)
@@ -75,7 +79,7 @@ class SampleApi:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.prefix}"
 
     def start(self) -> SampleApi:
         """Listen, in threads of this process.
@@ -102,6 +106,15 @@ class SampleApi:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def forget(self) -> None:
+        """As if just started: no calls, no faults, no changes, no quota."""
+        self.log.clear()
+        self.faults.clear()
+        self.edits.clear_changes()
+        self.edits.clear_hidden()
+        self.limits = ()
+        self._quota.forget()
 
     @property
     def calls(self) -> list[Call]:
@@ -176,6 +189,7 @@ class SampleApi:
                 fault=fault,
                 request_id=answer.request_id,
                 client_request_id=request.client_request_id,
+                key_in_url=request.key_in_url,
             )
         )
         return answer
@@ -234,7 +248,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith(control.PREFIX):
             self._control()
         else:
-            self._deliver(self.server.api.answer(Request.parse(self.path, dict(self.headers))))
+            request = Request.parse(self.path, dict(self.headers), self.server.api.prefix)
+            self._deliver(self.server.api.answer(request))
 
     def do_POST(self) -> None:
         if self.path.startswith(control.PREFIX):
@@ -264,7 +279,22 @@ class _Handler(BaseHTTPRequestHandler):
         body, headers = answer.encoded(), answer.all_headers
         if "gzip" in self.headers.get("Accept-Encoding", "") and "Content-Encoding" not in headers:
             body, headers = gzip.compress(body, 1), {**headers, "Content-Encoding": "gzip"}
-        self._send(answer.status, headers, body, answer.send)
+        if answer.drip:
+            self._drip(answer, headers, body)
+        else:
+            self._send(answer.status, headers, body, answer.send)
+
+    def _drip(self, answer: Answer, headers: dict[str, str], body: bytes) -> None:
+        connection, self.wfile = self.wfile, BytesIO()
+        self._send(answer.status, headers, body)
+        whole, self.wfile = self.wfile.getvalue(), connection
+        at_once = 0 if answer.drip_head else len(whole) - len(body)
+        self.wfile.write(whole[:at_once])
+        for place in range(at_once, len(whole)):
+            self.wfile.write(whole[place : place + 1])
+            self.wfile.flush()
+            if self.server.api.stopping.wait(answer.drip):
+                return
 
     def _send(self, status: int, headers: dict[str, str], body: bytes, share: float = 1.0) -> None:
         self.send_response(status)

@@ -30,6 +30,7 @@ from market_data.errors import (
     TruncatedResponse,
 )
 from market_data.hooks.base import Fetched, Plan, ProviderHook, unknown_dataset
+from market_data.interval import Interval, intersection
 from market_data.pacing import LONG_WINDOW
 from market_data.transport import Answer, Transport, retry_after
 from market_data.types import Capabilities, Endpoint, Evidence, Quota, Request, Shape, Window
@@ -92,8 +93,11 @@ class PolygonHook(ProviderHook):
 
     def connect(self) -> None:
         if self._transport is None:
-            headers = {"Authorization": f"Bearer {self.config.password}"}
-            self._transport = Transport(self.provider, self.base_url, headers, self.pacer(), self._classify, counters=self.counters)
+            key = self.config.password
+            headers = {"Authorization": f"Bearer {key}"}
+            self._transport = Transport(
+                self.provider, self.base_url, headers, self.pacer(), self._classify, (key,), counters=self.counters
+            )
 
     def close(self) -> None:
         if self._transport is not None:
@@ -122,10 +126,13 @@ class PolygonHook(ProviderHook):
     def fetch(self, request: Request) -> Fetched:
         self.connect()
         before = replace(self.counters)
+        pending_from, reason = None, ""
         try:
-            pages = list(self._grouped(request) if request.endpoint == "grouped" else self._range(request))
+            pages = self._pages(request)
         except EntitlementError as error:
-            raise self._too_early(request, error) from None
+            request, pending_from = self._without_young(request, error)
+            reason = error.said
+            pages = self._pages(request)
         evidence = Evidence(
             calls=self.counters.calls - before.calls,
             retries=self.counters.retries - before.retries,
@@ -137,55 +144,60 @@ class PolygonHook(ProviderHook):
             request_ids=tuple(page.request_id for page, _ in pages),
             source=next((source for _, source in pages if source), None),
         )
-        return Fetched(self._table(request, [bar for page, _ in pages for bar in page.results or ()]), evidence)
+        table = self._table(request, [bar for page, _ in pages for bar in page.results or ()])
+        return Fetched(table, evidence, pending_from, reason)
+
+    def _without_young(self, request: Request, error: EntitlementError) -> tuple[Request, date]:
+        """What to make of a 403: it also comes for a session that the plan does not have yet, in the same words as for one that it
+        never has, and it is the answer to the whole request. So the request without its young sessions, and the first date of these.
+
+        :raises EntitlementError: if nothing asked is young.
+        :raises NotYetAvailable: if all of it is.
+        """
+        young = self._now().date() - timedelta(days=1)
+        if request.last < young:
+            raise error
+        older = intersection(request.intervals, (Interval(date.min, young),))
+        if older:
+            return replace(request, intervals=older), young
+        until = datetime.combine(request.last + timedelta(days=2), time(), UTC)
+        where = {"provider": error.provider, "request": error.request, "request_id": error.request_id}
+        raise NotYetAvailable(error.said, until=until, **where) from None
+
+    @staticmethod
+    def _now() -> datetime:
+        return datetime.now(UTC)
 
     # -- the two endpoints -------------------------------------------------------------------------------------------------------
+
+    def _pages(self, request: Request) -> list[tuple[Page, str | None]]:
+        """The pages that make up the answer, in order, each with the server's word on where its values come from."""
+        return list(self._grouped(request) if request.endpoint == "grouped" else self._range(request))
 
     def _grouped(self, request: Request) -> Iterator[tuple[Page, str | None]]:
         """Every ticker's bar of one session: one call, no paging."""
         path = f"/v2/aggs/grouped/locale/us/market/stocks/{request.start}"
-        page, source = self._checked(path, {"adjusted": self._adjusted, "include_otc": "false"}, request)
-        if page.next_url:
-            raise ServerError("a grouped answer names a next page; it never should", **self._where(request, page))
-        if any(bar.T is None for bar in page.results or ()):
-            raise ServerError("a grouped answer has a bar without a ticker", **self._where(request, page))
-        self._inside(request, page)
-        yield page, source
+        yield self._checked(path, {"adjusted": self._adjusted, "include_otc": "false"}, request)
 
     def _range(self, request: Request) -> Iterator[tuple[Page, str | None]]:
         """One symbol's bars of a span of dates, page by page."""
-        symbol = request.symbols[0]
-        path = f"/v2/aggs/ticker/{quote(symbol, safe='')}/range/1/day/{request.start}/{request.last}"
+        path = f"/v2/aggs/ticker/{quote(request.symbols[0], safe='')}/range/1/day/{request.start}/{request.last}"
         params: dict[str, str | int] = {"adjusted": self._adjusted, "sort": "asc", "limit": PAGE_ROWS}
-        seen: set[str] = set()
         latest = -1
         while True:
             page, source = self._checked(path, params, request)
-            if page.ticker is not None and page.ticker != symbol:
-                raise ServerError(f"the answer is about {page.ticker!r}", **self._where(request, page))
-            self._inside(request, page)
-            newest = page.results[-1].t if page.results else latest
-            if page.results and page.results[0].t <= latest:
+            stamps = [bar.t for bar in page.results or ()]
+            # These are not asked again: the next page's address is the last one's word, and the same one would come back.
+            if stamps and min(stamps) <= latest:
                 raise ServerError("a page goes back in time: the paging loops", **self._where(request, page))
-            if page.next_url and newest <= latest:
-                raise ServerError("a page brings nothing new and names a next one: the paging loops", **self._where(request, page))
-            latest = newest
+            if page.next_url and not stamps:
+                raise ServerError("a page brings nothing and names a next one: the paging loops", **self._where(request, page))
             yield page, source
             if not page.next_url:
                 return
-            if page.next_url in seen:
-                raise ServerError("a page names a page already seen: the paging loops", **self._where(request, page))
-            seen.add(page.next_url)
+            latest = max(stamps)
             # The cursor need not carry ``adjusted``; it is sent again and every page is checked for it.
             path, params = page.next_url, {"adjusted": self._adjusted}
-
-    def _too_early(self, request: Request, error: EntitlementError) -> EntitlementError | NotYetAvailable:
-        """A 403 also comes for a session that the plan does not have yet, with the same words as for one that it never has."""
-        now = datetime.now(UTC)
-        if request.last < now.date() - timedelta(days=1):
-            return error
-        until = datetime.combine(request.last + timedelta(days=2), time(), UTC)
-        return NotYetAvailable(error.said, until=until, provider=error.provider, request=error.request, request_id=error.request_id)
 
     # -- checks of one page ------------------------------------------------------------------------------------------------------
 
@@ -197,22 +209,24 @@ class PolygonHook(ProviderHook):
         return {"provider": self.provider, "request": str(request), "request_id": page.request_id}
 
     def _checked(self, path: str, params: Mapping[str, str | int], request: Request) -> tuple[Page, str | None]:
-        """A page that is all there and is of the adjustment asked for."""
+        """A page that is all there and is what was asked for; one that is not is asked again."""
 
         def parse(answer: Answer) -> tuple[Page, str | None]:
             page = self._decode(answer, str(request))
-            where = self._where(request, page)
-            rows = len(page.results or ())
-            if page.results_count is None or page.results_count != rows:
-                raise TruncatedResponse(f"{rows} results came, {page.results_count} are declared", **where)
-            if page.adjusted is not None and page.adjusted != (self._adjusted == "true"):
-                raise ServerError(f"adjusted is {page.adjusted}, {self._adjusted} was asked", **where)
+            rows, declared = len(page.results or ()), page.results_count
+            if declared is None or rows < declared:
+                raise TruncatedResponse(f"{rows} results came, {declared} are declared", **self._where(request, page))
+            if wrong := _wrong(request, page, self._adjusted == "true"):
+                raise ServerError(self._plain(wrong), **self._where(request, page))
             return page, answer.headers.get("X-Sample-Source")
 
         return _given(self._transport).get(path, params, str(request), parse)
 
     def _page(self, path: str, params: Mapping[str, str | int], what: str) -> Page:
         return _given(self._transport).get(path, params, what, lambda answer: self._decode(answer, what))
+
+    def _plain(self, text: str) -> str:
+        return _given(self._transport).plain(text)
 
     def _decode(self, answer: Answer, what: str) -> Page:
         where = {"provider": self.provider, "request": what}
@@ -221,23 +235,15 @@ class PolygonHook(ProviderHook):
         except msgspec.ValidationError as error:
             raise SchemaDrift(f"{self.provider}: {what}: the answer is not of the known form: {error}") from None
         except msgspec.DecodeError:
-            kind = answer.headers.get("Content-Type", "an unnamed type")
-            if "json" in kind and answer.body:
-                raise TruncatedResponse(f"the JSON ends early, after {len(answer.body)} bytes", **where) from None
-            raise ServerError(f"the answer is no JSON but {len(answer.body)} bytes of {kind}", **where) from None
+            size = len(answer.body)
+            if answer.body.lstrip().startswith(b"{"):
+                raise TruncatedResponse(f"the JSON ends early or is damaged; {size} bytes came", **where) from None
+            kind = self._plain(answer.headers.get("Content-Type", "an unnamed type"))
+            raise ServerError(f"the answer is no JSON but {size} bytes of {kind}", **where) from None
         if page.status not in ("OK", "DELAYED"):
-            text = page.error or page.message or "no message"
-            raise ServerError(f"status {page.status!r} with HTTP {answer.status}: {text}", request_id=page.request_id, **where)
+            text = self._plain(f"status {page.status!r} with HTTP {answer.status}: {page.error or page.message or 'no message'}")
+            raise ServerError(text, request_id=page.request_id, **where)
         return page
-
-    def _inside(self, request: Request, page: Page) -> None:
-        """Every row inside the asked dates."""
-        if page.results:
-            days = _sessions([bar.t for bar in page.results])
-            first, last = np.datetime64(request.start), np.datetime64(request.last)
-            if days.min() < first or days.max() > last:
-                span = f"{days.min()}..{days.max()}"
-                raise ServerError(f"rows of {span} came", **self._where(request, page))
 
     def _classify(self, answer: Answer, what: str) -> ProviderError | None:
         """The typed error of an answer that is no success. The text sits in ``error`` or ``message``."""
@@ -247,7 +253,7 @@ class PolygonHook(ProviderHook):
             page = msgspec.json.decode(answer.body, type=Page)
         except msgspec.MsgspecError:
             page = Page()
-        text = page.error or page.message or f"HTTP status {answer.status}"
+        text = self._plain(page.error or page.message) or f"HTTP status {answer.status}"
         where = {"provider": self.provider, "request": what, "request_id": page.request_id}
         if answer.status == 429:
             # No Retry-After was ever recorded: then the narrowest window tells how long a call may have to wait.
@@ -286,6 +292,22 @@ class PolygonHook(ProviderHook):
             values = pa.array([getattr(bar, field) for bar in bars], pa.float64())
             columns[column] = values.cast(kind)
         return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _wrong(request: Request, page: Page, adjusted: bool) -> str:
+    """Why a page cannot be the answer to ``request``, or nothing."""
+    bars, declared, grouped = page.results or [], page.results_count, request.endpoint == "grouped"
+    days = _sessions([bar.t for bar in bars])
+    strange = days[(days < np.datetime64(request.start)) | (days > np.datetime64(request.last))]
+    found = {
+        f"{len(bars)} results came, {declared} are declared": len(bars) != declared,
+        f"adjusted is {page.adjusted}, {adjusted} was asked": page.adjusted not in (None, adjusted),
+        f"the answer is about {page.ticker!r}": not grouped and page.ticker not in (None, request.symbols[0]),
+        "a grouped answer has a bar without a ticker": grouped and any(bar.T is None for bar in bars),
+        "a grouped answer names a next page": grouped and page.next_url is not None,
+        f"rows of {', '.join(map(str, strange[:3]))} came": len(strange),
+    }
+    return "; ".join(text for text, is_so in found.items() if is_so)
 
 
 def _sessions(stamps: list[int]) -> np.ndarray[Any, np.dtype[np.datetime64]]:

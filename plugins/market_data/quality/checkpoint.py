@@ -1,41 +1,54 @@
-"""The checkpoint: which of the planned sessions may be loaded. Great Expectations decides, over what landed."""
+"""The checkpoint: which of the partitions that landed may be loaded. Great Expectations decides.
+
+A partition is a planned session; where a run asks symbol by symbol for whole years, also a symbol's year, and what is wrong with one
+symbol alone is then laid to that. Names and look-up of partitions: ``partitions.py``.
+"""
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from market_data.datasets.base import Dataset
 from market_data.errors import QualityError
-from market_data.quality.sessions import SLIM, Bars, SessionMetrics, measure, words
-from market_data.quality.suites import CRITICAL, Thresholds, rows_suite, session_rules, sessions_suite
+from market_data.quality import sessions, years
+from market_data.quality.gate import PRICES
+from market_data.quality.partitions import Grain, session_of, year_partitions
+from market_data.quality.sessions import SLIM, Bars, SessionMetrics
+from market_data.quality.suites import CRITICAL, MetricRule, Thresholds, metrics_suite, rows_suite, session_rules, year_rules
+from market_data.quality.validator import EXAMPLES, Outcome, Validator, plain
 from market_data.types import Verdict
 
+log = logging.getLogger(__name__)
+
 CHUNK_ROWS = 500_000  # one validation of the rows suite: its fixed cost is 0.1 s, its memory grows with the rows
-EXAMPLES = 20  # unexpected values kept of each rule
-SYMBOLS_NAMED = 3  # symbols named in a reason
-TABLE_LINES = 40
+NAMED = 3  # symbols or sessions named in a reason
+TABLE_LINES = 40  # of each kind of partition
+
+BARS = pa.schema([*SLIM, *(pa.field(name, pa.float64()) for name in PRICES if name not in SLIM.names)])
+
+Said = dict[str, list[tuple[str, str]]]  # partition -> (severity, reason) of each rule that it breaks
 
 
 @dataclass(frozen=True)
 class CheckpointResult:
     """The checkpoint's word on a run.
 
-    :param verdicts: one for each planned session, in order.
-    :param success: every session passed.
+    :param verdicts: one for each planned session, in order; with grain ``year`` then one for each symbol-year that was refused or
+        warned of, in order: one that is not there passed.
+    :param success: no partition was refused.
     :param statistics: a few counts.
     :param failed: each rule that was broken: ``{rule, severity, kwargs, observed, unexpected_count}``.
-    :param table: for people: the counts, and each session that was refused or warned of.
-    :param document: all of it for the lake; plain JSON.
+    :param table: for people: the counts, and each partition that was refused or warned of, as far as there is room.
+    :param document: all of it for the lake; plain JSON. It has the metrics of all sessions, and of the symbol-years with a verdict.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -46,116 +59,31 @@ class CheckpointResult:
     document: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A broken rule.
-
-    :param places: positions of the unexpected rows.
-    :param observed: some of the unexpected values.
-    """
-
-    rule: str
-    severity: str
-    kwargs: dict[str, Any]
-    places: NDArray[np.int64]
-    observed: list[Any]
-
-
-class Validator:
-    """An ephemeral Great Expectations context: no files, no data docs, no progress bars, nothing sent anywhere."""
-
-    def __init__(self, run_name: str) -> None:
-        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-        import great_expectations as gx
-
-        self._gx = gx
-        self._run = gx.RunIdentifier(run_name=run_name)
-        self._context = gx.get_context(mode="ephemeral")
-        self._context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-        for site in list(self._context.get_site_names()):
-            self._context.delete_data_docs_site(site)
-        asset = self._context.data_sources.add_pandas("lake").add_dataframe_asset("landed")
-        self._batch = asset.add_batch_definition_whole_dataframe("run")
-        self.validations: list[dict[str, Any]] = []
-
-    def checkpoint(self, suite: Any) -> Any:
-        """A checkpoint of ``suite``, good for any number of tables."""
-        gx, context = self._gx, self._context
-        definition = gx.ValidationDefinition(name=suite.name, data=self._batch, suite=context.suites.add(suite))
-        definition = context.validation_definitions.add(definition)
-        result_format = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
-        return context.checkpoints.add(
-            gx.Checkpoint(name=suite.name, validation_definitions=[definition], actions=[], result_format=result_format)
-        )
-
-    def run(self, checkpoint: Any, table: pa.Table) -> list[Outcome]:
-        """The rules that ``table`` breaks, in the order of the suite.
-
-        :raises QualityError: if a rule could not be evaluated, or a rule about the table as a whole is broken; names it.
-        """
-        frame = {"dataframe": table.to_pandas(date_as_object=False)}
-        report = checkpoint.run(batch_parameters=frame, run_id=self._run)
-        (validation,) = report.run_results.values()
-        self.validations.append(_plain(validation.to_json_dict()))
-        if validation.success:
-            return []
-        # A checkpoint keeps its results several times over as JSON, so the positions of the unexpected rows are asked for outside
-        # it. They need no index columns, which would take an order of magnitude longer.
-        suite = checkpoint.validation_definitions[0].suite
-        result_format = {"result_format": "COMPLETE", "return_unexpected_index_query": False, "partial_unexpected_count": EXAMPLES}
-        found = self._batch.get_batch(batch_parameters=frame).validate(suite, result_format=result_format)
-        results = {result.expectation_config.meta["rule"]: result for result in found.results}
-        outcomes = [_outcome(expectation.meta["rule"], results[expectation.meta["rule"]]) for expectation in suite.expectations]
-        return [outcome for outcome in outcomes if outcome is not None]
-
-
-def _outcome(rule: str, result: Any) -> Outcome | None:
-    error = _exception(result.exception_info)
-    if error:
-        raise QualityError(f"rule {rule} could not be evaluated: {error}")
-    if result.success:
-        return None
-    found, config = result.result, result.expectation_config
-    if "unexpected_index_list" not in found:
-        raise QualityError(f"rule {rule} is broken: {_plain(found.get('details') or found.get('observed_value'))}")
-    return Outcome(
-        rule=rule,
-        severity=str(config.severity.value),
-        kwargs=_plain({key: value for key, value in config.kwargs.items() if key != "batch_id"}),
-        places=np.asarray(found["unexpected_index_list"], dtype=np.int64),
-        observed=_plain(found["partial_unexpected_list"]),
-    )
-
-
-def _exception(info: Mapping[str, Any] | None) -> str | None:
-    """The first line of what was raised: the information stands alone, or under the id of each metric that failed."""
-    for entry in [info, *info.values()] if info else []:
-        if isinstance(entry, Mapping) and entry.get("raised_exception"):
-            return str(entry.get("exception_message") or "unknown exception").strip().splitlines()[0]
-    return None
-
-
 @dataclass(slots=True)
 class _Broken:
-    """Rows of one session that break one rule."""
+    """Rows of one partition that break one rule.
+
+    :param examples: symbols of a session, sessions of a symbol-year.
+    """
 
     count: int = 0
-    symbols: list[str] = field(default_factory=list)
+    examples: list[str] = field(default_factory=list)
 
-    def add(self, symbols: list[str | None]) -> None:
-        self.count += len(symbols)
-        self.symbols = list(dict.fromkeys([*self.symbols, *(str(symbol) for symbol in symbols)]))[: SYMBOLS_NAMED + 1]
+    def add(self, examples: list[str | None]) -> None:
+        self.count += len(examples)
+        self.examples = list(dict.fromkeys([*self.examples, *(str(example) for example in examples)]))[: NAMED + 1]
 
     def __str__(self) -> str:
-        named = ", ".join(self.symbols[:SYMBOLS_NAMED]) + (", ..." if len(self.symbols) > SYMBOLS_NAMED else "")
+        named = ", ".join(self.examples[:NAMED]) + (", ..." if len(self.examples) > NAMED else "")
         return f"{self.count} {'row' if self.count == 1 else 'rows'} ({named})"
 
 
 class _Findings:
     """What was found, summed up over the tables validated."""
 
-    def __init__(self) -> None:
-        self.rows: dict[date, dict[str, _Broken]] = {}
+    def __init__(self, grain: Grain) -> None:
+        self._grain = grain
+        self.rows: dict[str, dict[str, _Broken]] = defaultdict(lambda: defaultdict(_Broken))
         self.failed: dict[str, dict[str, Any]] = {}
 
     def add(self, outcome: Outcome) -> None:
@@ -167,7 +95,7 @@ class _Findings:
         entry["unexpected_count"] += len(outcome.places)
 
     def add_rows(self, outcome: Outcome, table: pa.Table) -> None:
-        """Lay the broken rows to their sessions.
+        """Lay the broken rows to their partitions; one without a symbol to its session, whatever the grain.
 
         :raises QualityError: if a row has no session: nobody can say what it spoils.
         """
@@ -175,8 +103,14 @@ class _Findings:
         rows = table.select(["session", "symbol"]).take(pa.array(outcome.places))
         if rows["session"].null_count:
             raise QualityError(f"rule {outcome.rule}: {rows['session'].null_count} landed rows have no session")
-        for group in rows.group_by("session").aggregate([("symbol", "list")]).to_pylist():
-            self.rows.setdefault(group["session"], {}).setdefault(outcome.rule, _Broken()).add(group["symbol_list"])
+        session = rows["session"].cast(pa.string())
+        partition, example = session, rows["symbol"]
+        if self._grain == "year":
+            partition = pc.coalesce(year_partitions(rows), session)
+            example = pc.if_else(pc.is_valid(rows["symbol"]), session, None)
+        groups = pa.table({"partition": partition, "example": example}).group_by("partition").aggregate([("example", "list")])
+        for group in groups.to_pylist():
+            self.rows[group["partition"]][outcome.rule].add(group["example_list"])
 
 
 def run_checkpoint(
@@ -190,8 +124,10 @@ def run_checkpoint(
     asked: Mapping[date, Collection[str]] | None = None,
     provider: str | None = None,
     recent_from: date = date.min,
+    grain: Grain = "day",
+    docs: Path | None = None,
 ) -> CheckpointResult:
-    """Judge what landed, session by session.
+    """Judge what landed, session by session and, with grain ``year``, symbol-year by symbol-year too.
 
     :param planned: session -> number of symbols planned; a session with 0 is not judged.
     :param chunks: landed rows, columns of ``dataset.schema``, in any order and any cut; rows of other sessions are left aside.
@@ -199,27 +135,36 @@ def run_checkpoint(
         may be empty.
     :param run_name: name of the run in the documents.
     :param asked: session -> the symbols planned. Needed where sessions ask for different symbols (holes repaired): without it, a
-        session that plans fewer symbols than the one before had is only held against its own number.
+        session that plans fewer symbols than the one before had is only held against its own number, and a symbol-year against all
+        planned sessions.
     :param recent_from: from this session on the universe should be there in full; of older ones, many symbols were not listed.
     :param provider: what every row must carry; by default, what the first one does.
+    :param grain: ``day``: a broken row refuses its session. ``year``: it refuses its symbol's year, and symbol-years have rules of
+        their own; rules over all symbols of a session refuse the session as ever.
+    :param docs: folder for Great Expectations' Data Docs of this run, see ``Validator.write_docs``. None: none. Where they cannot be
+        written, the log says why, and the verdicts stand.
     :raises QualityError: if a rule could not be evaluated, or columns are missing: there is no verdict then.
     """
-    validator, findings = Validator(run_name), _Findings()
-    checkpoint = None
-    bars: list[pa.Table] = []
-    for table in _cut(chunks, planned):
-        if checkpoint is None:
-            checkpoint = validator.checkpoint(rows_suite(dataset, provider or _first_provider(table)))
-        for outcome in validator.run(checkpoint, table):
-            findings.add_rows(outcome, table)
-        bars.append(_bars(table))
+    validator, findings = Validator(run_name), _Findings(grain)
+    bars = _judge_rows(validator, findings, dataset, _cut(chunks, planned), provider)
     if planned:
         before = pc.less(previous["session"], pa.scalar(min(planned), pa.date32()))
         bars.append(_bars(previous.filter(before)))
-    everything = Bars(pa.concat_tables([SLIM.empty_table(), *bars]))
-    metrics = measure(everything, planned, thresholds, asked=asked, refused=findings.rows, recent_from=recent_from)
-    said = _judge_sessions(validator, findings, metrics, thresholds)
-    verdicts = tuple(_verdict(session, findings.rows.get(session, {}), said[session]) for session in sorted(planned))
+    everything = pa.concat_tables([BARS.empty_table(), *bars]).combine_chunks()
+    bad = {session for partition in findings.rows if (session := session_of(partition))}
+    metrics = sessions.measure(
+        Bars(everything), planned, thresholds, asked=asked, refused=bad, recent_from=recent_from, grain=grain
+    )
+    said = _judge_sessions(validator, findings, metrics, session_rules(thresholds, grain))
+    partitions, judged = [session.isoformat() for session in sorted(planned)], None
+    if grain == "year":
+        judged = years.measure_years(everything, planned, thresholds, asked=asked)
+        said |= _judge_years(validator, findings, judged, year_rules(thresholds))
+        by_symbol = (p for p in {*findings.rows, *said} if session_of(p) is None)
+        partitions += sorted(by_symbol, key=lambda p: p.rpartition("/"))
+    verdicts = tuple(_verdict(p, findings.rows.get(p, {}), said.get(p, ())) for p in partitions)
+    if docs is not None:
+        _write_docs(validator, docs)
     return _result(
         verdicts,
         dataset=dataset,
@@ -228,19 +173,23 @@ def run_checkpoint(
         validator=validator,
         findings=findings,
         metrics=metrics,
+        judged=judged,
     )
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------------------
 
 
 def _cut(chunks: Iterable[pa.Table], planned: Collection[date]) -> Iterator[pa.Table]:
     """The rows of planned sessions, in tables of about ``CHUNK_ROWS`` rows."""
-    sessions = pa.array(sorted(planned), pa.date32())
+    wanted_sessions = pa.array(sorted(planned), pa.date32())
     pending: list[pa.Table] = []
     rows = 0
     for chunk in chunks:
         if "session" not in chunk.column_names:
             raise QualityError("rule columns is broken: column session is missing")
         # A row without a session stays in: the suite has to see it.
-        wanted = chunk.filter(pc.or_(pc.is_in(chunk["session"], sessions), pc.is_null(chunk["session"])))
+        wanted = chunk.filter(pc.or_(pc.is_in(chunk["session"], wanted_sessions), pc.is_null(chunk["session"])))
         for start in range(0, wanted.num_rows, CHUNK_ROWS):
             piece = wanted.slice(start, CHUNK_ROWS)
             if pending and (rows + piece.num_rows > CHUNK_ROWS or piece.schema != pending[0].schema):
@@ -252,40 +201,101 @@ def _cut(chunks: Iterable[pa.Table], planned: Collection[date]) -> Iterator[pa.T
         yield pa.concat_tables(pending)
 
 
+def _judge_rows(
+    validator: Validator, findings: _Findings, dataset: Dataset, tables: Iterable[pa.Table], provider: str | None
+) -> list[pa.Table]:
+    """Validate the rows, and give back what the metrics take of them."""
+    checkpoint = None
+    bars = []
+    for table in tables:
+        if checkpoint is None:
+            checkpoint = validator.checkpoint(rows_suite(dataset, provider or _first_provider(table)))
+        for outcome in validator.run(checkpoint, table):
+            findings.add_rows(outcome, table)
+        bars.append(_bars(table))
+    return bars
+
+
 def _first_provider(table: pa.Table) -> str:
     known = table["provider"].drop_null() if "provider" in table.column_names else []
     return str(known[0]) if len(known) else ""
 
 
 def _bars(table: pa.Table) -> pa.Table:
-    """What the session metrics take; a row without a symbol says nothing of any, and the rows suite has told of it."""
-    return table.select(SLIM.names).cast(SLIM).filter(pc.is_valid(table["symbol"]))
+    """What the metrics take, null where a column is not there; a row without a symbol says nothing of any, and the rows suite has
+    told of it."""
+    columns = [
+        table[name].cast(kind) if name in table.column_names else pa.nulls(table.num_rows, kind)
+        for name, kind in zip(BARS.names, BARS.types, strict=True)
+    ]
+    return pa.table(columns, schema=BARS).filter(pc.is_valid(table["symbol"]))
+
+
+# -- metrics ---------------------------------------------------------------------------------------------------------------------
 
 
 def _judge_sessions(
-    validator: Validator, findings: _Findings, metrics: list[SessionMetrics], limits: Thresholds
-) -> dict[date, list[tuple[str, str]]]:
-    """Session -> (severity, reason) of each rule that it breaks."""
-    said: dict[date, list[tuple[str, str]]] = {date.fromisoformat(m.session): [] for m in metrics}
-    if not metrics:
+    validator: Validator, findings: _Findings, metrics: Sequence[SessionMetrics], rules: Sequence[MetricRule]
+) -> Said:
+    table = pa.table({rule.metric: pa.array([getattr(m, rule.metric) for m in metrics], pa.float64()) for rule in rules})
+    names = [m.session for m in metrics]
+    return _judge(validator, findings, "bars.sessions", rules, table, names, lambda rule, n: sessions.words(rule, metrics[n]))
+
+
+def _judge_years(validator: Validator, findings: _Findings, judged: pa.Table, rules: Sequence[MetricRule]) -> Said:
+    table = pa.table({rule.metric: judged[rule.metric].cast(pa.float64()) for rule in rules})
+    names = judged["partition"].to_pylist()
+    return _judge(validator, findings, "bars.years", rules, table, names, lambda rule, n: years.words(rule, _row(judged, n)))
+
+
+def _row(table: pa.Table, place: int) -> dict[str, Any]:
+    row: dict[str, Any] = table.slice(place, 1).to_pylist()[0]
+    return row
+
+
+def _judge(
+    validator: Validator,
+    findings: _Findings,
+    suite: str,
+    rules: Sequence[MetricRule],
+    table: pa.Table,
+    partitions: Sequence[str],
+    words: Callable[[MetricRule, int], str],
+) -> Said:
+    """What is to be said of each partition; a metric that refuses one is not warned of as well."""
+    said: Said = defaultdict(list)
+    if not partitions:
         return said
-    rules = {rule.name: rule for rule in session_rules(limits)}
-    columns = {rule.metric: pa.array([getattr(m, rule.metric) for m in metrics], pa.float64()) for rule in rules.values()}
-    for outcome in validator.run(validator.checkpoint(sessions_suite(limits)), pa.table(columns)):
+    by_name = {rule.name: rule for rule in rules}
+    refused: set[tuple[str, int]] = set()
+    for outcome in validator.run(validator.checkpoint(metrics_suite(suite, rules)), table):
         findings.add(outcome)
-        for place in outcome.places:
-            reason = words(rules[outcome.rule], metrics[place])
-            said[date.fromisoformat(metrics[place].session)].append((outcome.severity, reason))
+        rule = by_name[outcome.rule]
+        for place in outcome.places.tolist():
+            if (rule.metric, place) not in refused:
+                said[partitions[place]].append((outcome.severity, words(rule, place)))
+            if outcome.severity == CRITICAL:
+                refused.add((rule.metric, place))
     return said
 
 
-def _verdict(session: date, rows: Mapping[str, _Broken], said: list[tuple[str, str]]) -> Verdict:
+# -- the word on it --------------------------------------------------------------------------------------------------------------
+
+
+def _verdict(partition: str, rows: Mapping[str, _Broken], said: Sequence[tuple[str, str]]) -> Verdict:
     critical = [
         *(f"{rule}: {broken}" for rule, broken in rows.items()),
         *(reason for severity, reason in said if severity == CRITICAL),
     ]
     warnings = [f"warning: {reason}" for severity, reason in said if severity != CRITICAL]
-    return Verdict(session.isoformat(), passed=not critical, reasons=(*critical, *warnings))
+    return Verdict(partition, passed=not critical, reasons=(*critical, *warnings))
+
+
+def _write_docs(validator: Validator, folder: Path) -> None:
+    try:
+        validator.write_docs(folder)
+    except Exception:  # whatever the library makes of it: pages to look at decide nothing
+        log.exception("the Data Docs could not be written to %s", folder)
 
 
 def _result(
@@ -297,59 +307,64 @@ def _result(
     validator: Validator,
     findings: _Findings,
     metrics: list[SessionMetrics],
+    judged: pa.Table | None,
 ) -> CheckpointResult:
-    refused = sum(not verdict.passed for verdict in verdicts)
+    of_sessions, of_years = verdicts[: len(metrics)], verdicts[len(metrics) :]
     statistics = {
-        "sessions": len(verdicts),
-        "passed": len(verdicts) - refused,
-        "refused": refused,
-        "warned": sum(verdict.passed and bool(verdict.reasons) for verdict in verdicts),
+        "sessions": len(metrics),
+        **_counts(len(metrics), of_sessions),
         "rows": sum(m.rows for m in metrics),
         "rules_evaluated": sum(v["statistics"]["evaluated_expectations"] for v in validator.validations),
         "rules_broken": len(findings.failed),
     }
+    lines = ["checkpoint: {sessions} sessions, {rows} rows: ".format(**statistics) + COUNTS.format(**statistics)]
+    told = _table("session", "symbols", of_sessions, {m.session: (m.present, m.expected) for m in metrics})
+    symbol_years: list[dict[str, Any]] = []
+    if judged is not None:
+        counts = _counts(len(judged), of_years)
+        statistics |= {"symbol_years": len(judged)} | {f"symbol_years_{name}": count for name, count in counts.items()}
+        lines.append(f"checkpoint: {len(judged)} symbol-years: " + COUNTS.format(**counts))
+        with_verdict = pc.is_in(judged["partition"], pa.array([verdict.partition for verdict in of_years], pa.string()))
+        symbol_years = judged.filter(with_verdict).to_pylist()
+        told += _table("symbol/year", "sessions", of_years, {y["partition"]: (y["present"], y["expected"]) for y in symbol_years})
     failed = list(findings.failed.values())
+    success = all(verdict.passed for verdict in verdicts)
     document = {
         "run_name": run_name,
         "dataset": dataset.name,
-        "success": refused == 0,
+        "success": success,
         "statistics": statistics,
         "thresholds": asdict(limits),
         "verdicts": [verdict.to_json() for verdict in verdicts],
         "failed": failed,
         "sessions": [asdict(m) for m in metrics],
+        "symbol_years": symbol_years,
         "validations": validator.validations,
     }
-    return CheckpointResult(verdicts, refused == 0, statistics, failed, _table(statistics, metrics, verdicts), _plain(document))
+    return CheckpointResult(verdicts, success, statistics, failed, "\n".join([*lines, *told]), plain(document))
 
 
-def _table(statistics: Mapping[str, int], metrics: list[SessionMetrics], verdicts: tuple[Verdict, ...]) -> str:
-    lines = [
-        "checkpoint: {sessions} sessions, {rows} rows: {passed} passed ({warned} with a warning), {refused} refused".format(
-            **statistics
-        )
-    ]
-    told = [(m, v) for m, v in zip(metrics, verdicts, strict=True) if v.reasons]
-    told.sort(key=lambda pair: pair[1].passed)
-    if told:
-        lines.append(f"  {'session':<10}  {'verdict':<7}  {'symbols':>11}  reasons")
-    for m, verdict in told[:TABLE_LINES]:
-        state = "passed" if verdict.passed else "refused"
-        symbols = f"{m.present}/{m.expected}"
-        lines.append(f"  {verdict.partition}  {state:<7}  {symbols:>11}  {'; '.join(verdict.reasons)}")
+COUNTS = "{passed} passed ({warned} with a warning), {refused} refused"
+
+
+def _counts(judged: int, verdicts: Sequence[Verdict]) -> dict[str, int]:
+    refused = sum(not verdict.passed for verdict in verdicts)
+    warned = sum(verdict.passed and bool(verdict.reasons) for verdict in verdicts)
+    return {"passed": judged - refused, "refused": refused, "warned": warned}
+
+
+def _table(partition: str, counted: str, verdicts: Sequence[Verdict], counts: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A line for each verdict with something to say, refused ones first, and no more than ``TABLE_LINES``.
+
+    :param counts: partition -> how many of what is ``counted`` are there, and how many were expected.
+    """
+    told = sorted((verdict for verdict in verdicts if verdict.reasons), key=lambda verdict: verdict.passed)
+    shown = told[:TABLE_LINES]
+    width = max(10, len(partition), *(len(verdict.partition) for verdict in shown))
+    lines = [f"  {partition:<{width}}  {'verdict':<7}  {counted:>11}  reasons"] if told else []
+    for verdict in shown:
+        state, count = "passed" if verdict.passed else "refused", "/".join(map(str, counts[verdict.partition]))
+        lines.append(f"  {verdict.partition:<{width}}  {state:<7}  {count:>11}  {'; '.join(verdict.reasons)}")
     if len(told) > TABLE_LINES:
         lines.append(f"  ... and {len(told) - TABLE_LINES} more; all are in the checkpoint's document")
-    return "\n".join(lines)
-
-
-def _plain(value: Any) -> Any:
-    """``value`` as JSON can say it: no NaN, keys and unknown things as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+    return lines

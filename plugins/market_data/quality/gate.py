@@ -25,6 +25,7 @@ Mask = Any  # pa.ChunkedArray or pa.Array of bool, one per row; null counts as f
 
 PRICES = ("open", "high", "low", "close")
 LIMIT = 1e12  # the warehouse keeps numbers as DECIMAL(20, 8): twelve digits before the point, and one number too long fails a load
+SMALLEST = 1e-8  # eight digits after it: a smaller price would become 0 there, which is none, and fail the load as well
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ def storable(field: str) -> Rule:
 
 
 def positive(field: str) -> Rule:
-    name, demand = f"{field}_positive", f"{field} is above 0"
-    return Rule(name, demand, lambda r: pc.less_equal(r[field], 0.0), f"{field} {{{field}}} not above 0")
+    name, demand = f"{field}_positive", f"{field} is at least {SMALLEST:g}"
+    return Rule(name, demand, lambda r: pc.less(r[field], SMALLEST), f"{field} {{{field}}} below {SMALLEST:g}")
 
 
 def not_negative(field: str) -> Rule:

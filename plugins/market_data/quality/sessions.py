@@ -15,9 +15,11 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from market_data.quality.suites import CRITICAL, SessionRule, Thresholds, session_rules
+from market_data.quality.partitions import Grain
+from market_data.quality.suites import CRITICAL, MetricRule, Thresholds, session_rules
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -27,13 +29,17 @@ SLIM = pa.schema([("symbol", pa.string()), ("session", pa.date32()), ("close", p
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A session's bars, laid out over all symbols of the run; NaN where there is none or none that can be compared."""
+    """A session's bars, laid out over all symbols of the run; NaN where there is none or none that can be compared.
+
+    :param most_volume: place of the symbol with the largest volume; any, where none has one.
+    """
 
     session: date
     rows: int
     present: Bools
     close: Floats
     volume: Floats
+    most_volume: int
 
 
 @dataclass(slots=True)
@@ -50,6 +56,7 @@ class SessionMetrics:
     :param reference: session that prices are compared with, ISO date.
     :param compared: symbols with a close here and there; ``jumped`` of them moved by more than the jump factor.
     :param median_ratio: median of close here / close there.
+    :param copied_ratio: share of the symbols with a close and a volume here and there that have the same ones.
     :param volume_ratio: volume here / volume there over the symbols in both, the median over the sessions compared with.
     :param jumps: the symbols that jumped, with both closes, where few are compared.
     """
@@ -73,6 +80,7 @@ class SessionMetrics:
     jumps: str = ""
     median_ratio: float | None = None
     median_ratio_if_many: float | None = None
+    copied_ratio: float | None = None
     volume_ratio: float | None = None
 
 
@@ -83,11 +91,11 @@ class Bars:
     """
 
     def __init__(self, table: pa.Table) -> None:
-        symbols = table["symbol"].combine_chunks().dictionary_encode()
+        symbols = pc.unique(table["symbol"]).sort()  # sums do not depend on the order of the rows then
         days = table["session"].combine_chunks().cast(pa.int32()).to_numpy()
-        self.symbols: list[str] = symbols.dictionary.to_pylist()
+        self.symbols: list[str] = symbols.to_pylist()
         order = np.argsort(days, kind="stable")
-        self._codes = symbols.indices.to_numpy()[order]
+        self._codes = pc.index_in(table["symbol"], symbols).to_numpy()[order]
         self._close = _numbers(table["close"])[order]
         self._volume = _numbers(table["volume"])[order]
         starts = np.flatnonzero(np.diff(days[order], prepend=np.int32(np.iinfo(np.int32).min)))
@@ -110,7 +118,8 @@ class Bars:
         present[codes], close[codes], volume[codes] = True, self._close[place], self._volume[place]
         close[~(np.isfinite(close) & (close > 0))] = np.nan
         volume[~(np.isfinite(volume) & (volume >= 0))] = np.nan
-        return Day(session, len(codes), present, close, volume)
+        most_volume = int(np.argmax(np.nan_to_num(volume, nan=-1.0))) if self.symbols else 0
+        return Day(session, len(codes), present, close, volume, most_volume)
 
     def mask(self, symbols: Collection[str]) -> Bools:
         """Which of the symbols are among ``symbols``."""
@@ -159,6 +168,7 @@ def measure(
     asked: Mapping[date, Collection[str]] | None = None,
     refused: Collection[date] = (),
     recent_from: date = date.min,
+    grain: Grain = "day",
 ) -> list[SessionMetrics]:
     """The metrics of the planned sessions, in order.
 
@@ -167,10 +177,11 @@ def measure(
     :param asked: session -> the symbols planned, where known.
     :param refused: sessions refused for other reasons: none is compared with them.
     :param recent_from: from this session on the universe should be there in full, whatever is known of other sessions.
+    :param grain: whose rules refuse a session, see ``session_rules``.
     """
     if not planned:
         return []
-    walk = _Walk(bars, planned, limits, asked or {}, refused, recent_from)
+    walk = _Walk(bars, planned, limits, asked or {}, refused, recent_from, grain)
     first = min(planned)
     for session in (day for day in bars.sessions if day < first):
         walk.accept(bars.day(session))
@@ -187,6 +198,7 @@ class _Walk:
     asked: Mapping[date, Collection[str]]
     refused: Collection[date]
     recent_from: date
+    grain: Grain
     landed: list[date] = field(init=False)
     accepted: deque[Day] = field(init=False)  # nearest first
     last_seen: date = date.min
@@ -214,8 +226,9 @@ class _Walk:
         if others.reference() is None and session < self.recent_from:
             metrics.present_ratio, metrics.present_ratio_alone = None, metrics.present_ratio
         _prices(metrics, here, others, self.bars.symbols, self.limits)
+        metrics.copied_ratio = _copied_ratio(here, others, self.limits)
         metrics.volume_ratio = _volume_ratio(here, others, self.limits)
-        rules = (rule for rule in session_rules(self.limits) if rule.severity == CRITICAL)
+        rules = (rule for rule in session_rules(self.limits, self.grain) if rule.severity == CRITICAL)
         if session not in self.refused and all(rule.holds(getattr(metrics, rule.metric)) for rule in rules):
             self.accept(here)
         return metrics
@@ -263,11 +276,12 @@ class _Walk:
             session = later
 
 
-def words(rule: SessionRule, metrics: SessionMetrics) -> str:
+def words(rule: MetricRule, metrics: SessionMetrics) -> str:
     """What to say of a session that breaks ``rule``: the observed value and what is allowed."""
     percents = {
         "present_percent": f"{100 * (metrics.present_ratio or 0):.3g} %",
         "jumped_percent": f"{100 * (metrics.jumped_ratio or 0):.3g} %",
+        "copied_percent": f"{100 * (metrics.copied_ratio or 0):.3g} %",
     }
     return rule.says.format(**{**asdict(metrics), **percents})
 
@@ -336,13 +350,38 @@ def _moves(here: Day, there: Day, limits: Thresholds) -> _Moves:
     return _Moves(there, compared, jumped, float(np.median(ratio[both])) if compared else None)
 
 
+def _copied_ratio(here: Day, others: _Neighbours, limits: Thresholds) -> float | None:
+    there = others.reference() if others.before else None
+    if there is None:
+        return None
+    # What did not trade has its close again, and no volume again, for a good reason.
+    both = np.isfinite(here.close) & np.isfinite(there.close) & (here.volume > 0) & (there.volume > 0)
+    compared = int(np.count_nonzero(both))
+    if compared < limits.min_compared:
+        return None
+    again = both & _equal(here.close, there.close) & _equal(here.volume, there.volume)
+    return int(np.count_nonzero(again)) / compared
+
+
+def _equal(here: Floats, there: Floats) -> Bools:
+    """Equal but for the last digit: bars of earlier runs come back from decimals."""
+    equal: Bools = np.abs(here - there) <= 1e-12 * there
+    return equal
+
+
 def _volume_ratio(here: Day, others: _Neighbours, limits: Thresholds) -> float | None:
-    """Volume here over volume there, of the symbols in both: the middle one of the sessions compared with."""
+    """Volume here over volume there, of the symbols in both: the middle one of the sessions compared with.
+
+    The symbol with most volume is left out on either side: one wrong number says nothing of a session.
+    """
     ratios = []
     for there in others.days:
         both = np.isfinite(here.volume) & np.isfinite(there.volume)
+        if np.count_nonzero(both) < limits.min_compared:
+            continue
+        both[[here.most_volume, there.most_volume]] = False
         base = float(there.volume[both].sum())
-        if np.count_nonzero(both) >= limits.min_compared and base > 0:
+        if base > 0:
             ratios.append(float(here.volume[both].sum()) / base)
     if others.before:
         return float(np.median(ratios)) if ratios else None

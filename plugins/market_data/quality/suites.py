@@ -1,18 +1,21 @@
 """The Great Expectations suites and their thresholds, in one place.
 
 ``bars.rows`` judges landed rows, one by one: what the gate promised must hold in the lake too. ``bars.sessions`` judges one row of
-metrics per planned session (``sessions.py`` makes them): what no single answer can show. A metric that does not apply is null, and
-null passes. Each expectation's ``meta`` names its rule; severity ``critical`` refuses the session, ``warning`` is only said.
+metrics per planned session (``sessions.py`` makes them): what no single answer can show. ``bars.years`` judges one per symbol and year
+(``years.py``): what no single session can show. A metric that does not apply is null, and null passes. Each expectation's ``meta``
+names its rule; severity ``critical`` refuses the partition, ``warning`` is only said.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from market_data.datasets.base import Dataset
-from market_data.quality.gate import LIMIT, PRICES
+from market_data.quality.gate import LIMIT, PRICES, SMALLEST
+from market_data.quality.partitions import Grain
 
 CRITICAL, WARNING = "critical", "warning"
 REQUIRED = ("symbol", "timeframe", "bar_time", "session", *PRICES, "provider", "ingest_ts")
@@ -21,7 +24,7 @@ ORDER = (("high", "low"), ("high", "open"), ("high", "close"), ("open", "low"), 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Where a session stops being believable.
+    """Where a session, or a symbol's year, stops being believable.
 
     :param min_compared: symbols that must be comparable before a share of them means anything: with 20, one symbol is 5 %.
     :param min_present_ratio: share of the expected symbols that must be there. Halts and listings move far below 1 % of a broad
@@ -33,12 +36,29 @@ class Thresholds:
         The worst session of the last century moved the average share by less than a quarter.
     :param median_factor: a median move beyond this is only said: a crash that deserves a look, or a wrong scale below
         ``jump_factor``.
+    :param usual_copied_ratio: share of the compared symbols that may have close and volume of the session before again; hardly any
+        does by chance.
+    :param max_copied_ratio: with more, a session is the one before under another date.
     :param volume_factor: total volume this many times above or below that of the sessions before. Half days trade 0.3 to 0.4 of
         it, the busiest days around three times; a wrong unit (lots of 100, thousands) is far outside.
     :param history_sessions: accepted sessions that the volume level is taken from: about a month.
     :param ahead_sessions: where no session before is known, landed sessions after that are looked at instead.
     :param max_hole_days: after more calendar days without a landed session nothing is compared across the hole. The longest closing
         of modern times left seven days between two sessions (September 2001); over weeks, prices move for good reasons.
+    :param min_year_sessions: sessions that a symbol's year must span before a share of them means anything.
+    :param usual_year_ratio: share of a symbol's sessions that should have a bar. A listed share trades in all but a few, and halts take
+        days: of 505 large ones over five years, the worst year lacked 4 %. A tenth is a month of sessions: worth a look.
+    :param min_year_ratio: below this it is not the symbol's year any more, whatever the reason: the averages and volatilities of a
+        window would be made of other days than those of its neighbours. What hardly trades lies below as well and has to be asked for
+        with another threshold.
+    :param max_hole_sessions: sessions in a row without a bar that are still a halt: about a month.
+    :param listing_hole_sessions: a longer hole than this that begins and ends inside of years is no loss: the symbol was delisted, and
+        listed again by itself or by another company (GM 2009 to 2010, DOW 2017 to 2019). A lost or cut answer leaves a hole that ends
+        where what was asked ends.
+    :param level_factor: a close this many times up or down on the bar before: no day does that, and hardly any split.
+    :param spike_factor: a close this many times above or below both its neighbours, or a high above its low: a misplaced point, a
+        wrong unit, a stray print. Of 619,017 real bars no close reached half of it, and one range went beyond it, by a stray print.
+    :param max_flat_sessions: bars in a row with the same open, high, low and close: beyond it the feed has stopped.
     """
 
     min_compared: int = 20
@@ -47,20 +67,30 @@ class Thresholds:
     jump_factor: float = 1.5
     max_jumped_ratio: float = 0.2
     median_factor: float = 1.25
+    usual_copied_ratio: float = 0.1
+    max_copied_ratio: float = 0.5
     volume_factor: float = 10.0
     history_sessions: int = 20
     ahead_sessions: int = 5
     max_hole_days: int = 10
+    min_year_sessions: int = 20
+    usual_year_ratio: float = 0.9
+    min_year_ratio: float = 0.5
+    max_hole_sessions: int = 20
+    listing_hole_sessions: int = 60
+    level_factor: float = 20.0
+    spike_factor: float = 3.0
+    max_flat_sessions: int = 30
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRule:
-    """Bounds of one session metric.
+class MetricRule:
+    """Bounds of one metric.
 
     :param metric: column of the metrics; null where the rule does not apply.
     :param low: smallest value allowed, or None.
     :param high: largest value allowed, or None.
-    :param says: the reason; ``{metric}`` of any metric is filled in, see ``sessions.words``.
+    :param says: the reason; ``{metric}`` of any metric is filled in, see ``sessions.words`` and ``years.words``.
     """
 
     name: str
@@ -71,59 +101,74 @@ class SessionRule:
     severity: str = CRITICAL
 
     def holds(self, value: float | None) -> bool:
-        """Whether a session with this value keeps the rule; what Great Expectations will say of it, known beforehand."""
+        """Whether this value keeps the rule; what Great Expectations will say of it, known beforehand."""
         return value is None or ((self.low is None or value >= self.low) and (self.high is None or value <= self.high))
 
 
 @cache
-def session_rules(limits: Thresholds) -> tuple[SessionRule, ...]:
-    """The rules of ``bars.sessions``."""
+def session_rules(limits: Thresholds, grain: Grain = "day") -> tuple[MetricRule, ...]:
+    """The rules of ``bars.sessions``. With grain ``year``, what is one symbol's fault alone is left to ``year_rules``."""
     jump, least = f"{limits.jump_factor:g}", f"{100 * limits.min_present_ratio:g} %"
     volume_low, median_low = 1 / limits.volume_factor, 1 / limits.median_factor
-    return (
-        SessionRule("row_count", "rows_if_planned", "row count: no rows, {planned} symbols planned", low=1),
-        SessionRule(
+    rules = (
+        MetricRule("row_count", "rows_if_planned", "row count: no rows, {planned} symbols planned", low=1),
+        MetricRule(
             "present_ratio",
             "present_ratio",
             f"row count: {{present}} of {{expected}} expected symbols ({{present_percent}}), at least {least} needed",
             low=limits.min_present_ratio,
         ),
-        SessionRule(
+        MetricRule(
             "present_ratio_alone",
             "present_ratio_alone",
             f"row count: {{present}} of {{expected}} planned symbols, at least {100 * limits.min_alone_ratio:g} % needed"
             " where no session near is known",
             low=limits.min_alone_ratio,
         ),
-        SessionRule(
+        MetricRule(
             "present_ratio_unproved",
             "present_ratio_alone",
             "row count: {present} of {expected} planned symbols; no session near is known to hold that against",
             low=limits.min_present_ratio,
             severity=WARNING,
         ),
-        SessionRule(
+        MetricRule(
             "freshness",
             "rows_if_newest",
             "freshness: the newest planned session has no rows, the newest with rows is {newest_landed}",
             low=1,
         ),
-        SessionRule("unique_symbols", "repeated_rows", "unique key: {repeated_rows} rows more than symbols", high=0),
-        SessionRule(
+        MetricRule("unique_symbols", "repeated_rows", "unique key: {repeated_rows} rows more than symbols", high=0),
+        MetricRule(
             "price_jump",
             "jumped_ratio",
             f"price jump: {{jumped}} of {{compared}} symbols ({{jumped_percent}}) are more than {jump} x up or down"
             f" on {{reference}} (median {{median_ratio:.3g}} x), at most {100 * limits.max_jumped_ratio:g} % allowed",
             high=limits.max_jumped_ratio,
         ),
-        SessionRule(
+        MetricRule(
+            "copied_bars",
+            "copied_ratio",
+            f"copied bars: {{copied_percent}} of the symbols have close and volume of {{reference}} again,"
+            f" at most {100 * limits.max_copied_ratio:g} % allowed",
+            high=limits.max_copied_ratio,
+        ),
+        MetricRule(
             "volume_level",
             "volume_ratio",
             f"volume: {{volume_ratio:.3g}} x that of the other sessions, {volume_low:g} x to {limits.volume_factor:g} x allowed",
             low=volume_low,
             high=limits.volume_factor,
         ),
-        SessionRule(
+        MetricRule(
+            "copied_bars_some",
+            "copied_ratio",
+            f"copied bars: {{copied_percent}} of the symbols have close and volume of {{reference}} again;"
+            f" up to {100 * limits.usual_copied_ratio:g} % may be chance",
+            high=limits.usual_copied_ratio,
+            severity=WARNING,
+        ),
+        MetricRule(
             "median_move",
             "median_ratio_if_many",
             f"median price: {{median_ratio:.3g}} x that of {{reference}}, {median_low:g} x to {limits.median_factor:g} x is usual",
@@ -131,7 +176,7 @@ def session_rules(limits: Thresholds) -> tuple[SessionRule, ...]:
             high=limits.median_factor,
             severity=WARNING,
         ),
-        SessionRule(
+        MetricRule(
             "price_jump_few",
             "jumped_if_few",
             f"price jump: {{jumps}} on {{reference}}, more than {jump} x; a split, or a wrong price",
@@ -139,18 +184,75 @@ def session_rules(limits: Thresholds) -> tuple[SessionRule, ...]:
             severity=WARNING,
         ),
     )
+    return tuple(rule for rule in rules if grain == "day" or rule.name != "unique_symbols")
 
 
-def sessions_suite(limits: Thresholds) -> Any:
-    """The Great Expectations suite ``bars.sessions`` over the table of ``sessions.SessionMetrics``."""
+@cache
+def year_rules(limits: Thresholds) -> tuple[MetricRule, ...]:
+    """The rules of ``bars.years``."""
+
+    def warn(name: str, metric: str, says: str, **bounds: float) -> MetricRule:
+        return MetricRule(name, metric, says, **bounds, severity=WARNING)
+
+    complete = "row count: {present} of {expected} sessions from its first bar to its last ({present_percent}),"
+    return (
+        MetricRule(
+            "year_complete",
+            "present_ratio",
+            f"{complete} at least {100 * limits.min_year_ratio:g} % needed",
+            low=limits.min_year_ratio,
+        ),
+        MetricRule("unique_sessions", "repeated_rows", "unique key: {repeated_rows} rows more than sessions", high=0),
+        warn(
+            "year_nearly_complete",
+            "present_ratio",
+            f"{complete} {100 * limits.usual_year_ratio:g} % is usual",
+            low=limits.usual_year_ratio,
+        ),
+        warn(
+            "hole",
+            "hole",
+            "hole: no bar in {hole} sessions, {hole_from} to {hole_to}; a halt, a change of listing, or lost",
+            high=limits.max_hole_sessions,
+        ),
+        warn(
+            "price_level",
+            "level",
+            "price level: close {level_close:g} on {level_on} after {level_before:g} on {level_from}, {level:.3g} x;"
+            " a split, another company, or a wrong unit",
+            high=limits.level_factor,
+        ),
+        warn(
+            "price_spike",
+            "spike",
+            "price spike: close {spike_close:g} on {spike_on} between {spike_before:g} and {spike_after:g}",
+            high=limits.spike_factor,
+        ),
+        warn(
+            "price_range",
+            "range",
+            "price range: high {range_high:g} and low {range_low:g} on {range_on}, {range:.3g} x; a stray print",
+            high=limits.spike_factor,
+        ),
+        warn(
+            "stale",
+            "flat",
+            "stale: the same open, high, low and close in {flat} bars, {flat_from} to {flat_to}",
+            high=limits.max_flat_sessions,
+        ),
+    )
+
+
+def metrics_suite(name: str, rules: Sequence[MetricRule]) -> Any:
+    """The Great Expectations suite ``name`` over a table of metrics, an expectation a rule."""
     import great_expectations as gx
 
     between = gx.expectations.ExpectColumnValuesToBeBetween
     return gx.ExpectationSuite(
-        "bars.sessions",
+        name,
         expectations=[
             between(column=rule.metric, min_value=rule.low, max_value=rule.high, severity=rule.severity, meta={"rule": rule.name})
-            for rule in session_rules(limits)
+            for rule in rules
         ],
     )
 
@@ -187,7 +289,7 @@ def rows_suite(dataset: Dataset, provider: str) -> Any:
             rule("unique_key", e.ExpectCompoundColumnsToBeUnique, column_list=list(dataset.key)),
             *(known(a, b) for a, b in ORDER),
             *(
-                rule(f"{name}_positive", between, column=name, min_value=0, strict_min=True, max_value=LIMIT, strict_max=True)
+                rule(f"{name}_positive", between, column=name, min_value=SMALLEST, max_value=LIMIT, strict_max=True)
                 for name in PRICES
             ),
             rule("volume_not_negative", between, column="volume", min_value=0, max_value=LIMIT, strict_max=True),
