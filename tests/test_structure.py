@@ -108,7 +108,5 @@ def test_settings_name_every_connection_and_pool_that_feeds_use():
     assert "warehouse" in pools
 
 
-def test_every_provider_has_its_options_and_its_test_file():
+def test_every_provider_has_its_options():
     assert set(OPTIONS) == set(PROVIDERS)
-    for name in PROVIDERS:
-        assert (PROJECT / "tests" / "hooks" / f"test_{name}.py").exists()

@@ -52,6 +52,7 @@ TURNS = (
     *(date(2012, 11, 2), date(2012, 11, 5)),  # and back
     *(date(2012, 7, 3), date(2012, 11, 23), date(2012, 12, 24)),  # half days
 )
+NOW = datetime(2020, 6, 17, 12, tzinfo=UTC)
 CLOSED = (date(2013, 1, 1), date(2013, 1, 5), date(2012, 10, 29))  # a holiday, a Saturday, a day closed by a storm
 
 Row = dict[str, Any]
@@ -385,7 +386,8 @@ class NetworkContract(ProviderContract):
     most_calls: ClassVar[int] = 5
     """Calls after which a fault that lasts must have ended in an error."""
     young_days: ClassVar[int | None] = None
-    """A refusal of sessions from so many days before today (UTC) on may mean "not yet"; None where it never does."""
+    """A refusal of sessions from so many days before today (UTC) on may mean "not yet"; None where it never does.
+    The hook takes the time from its ``_now``."""
 
     @pytest.fixture
     def small_pages(self) -> None:
@@ -603,11 +605,12 @@ class NetworkContract(ProviderContract):
     # sessions that the plan does not have yet
 
     @pytest.fixture
-    def young(self) -> date:
-        """The first date that may be refused as too young."""
+    def young(self, hook: ProviderHook) -> date:
+        """The first date that may be refused as too young. The hook's clock stands at ``NOW``."""
         if self.young_days is None:
             pytest.skip(f"{self.provider} does not refuse sessions as too young")
-        return datetime.now(UTC).date() - timedelta(days=self.young_days)
+        hook._now = lambda: NOW
+        return NOW.date() - timedelta(days=self.young_days)
 
     def test_what_is_young_is_not_yet_available(self, server, hook, young, endpoint):
         self.refuse_from(server, young)

@@ -102,6 +102,7 @@ def test_a_key_that_landed_twice_refuses_its_symbol_year_and_no_session(size, mo
     result = check(pa.concat_tables([WHOLE, again]), by="session" if size == 600 else "symbol")
     ((partition, reasons),) = refused(result).items()
     assert (partition, reasons[-1]) == ("S007/2024", "unique key: 1 rows more than sessions")
+    assert result.document["sessions"][41]["reference"] == str(BAD)
 
 
 def test_a_row_without_a_symbol_refuses_its_session():

@@ -233,7 +233,10 @@ class PolygonHook(ProviderHook):
         try:
             page = msgspec.json.decode(answer.body, type=Page)
         except msgspec.ValidationError as error:
-            raise SchemaDrift(f"{self.provider}: {what}: the answer is not of the known form: {error}") from None
+            raise SchemaDrift(
+                f"{self.provider}: {what}: the answer is not of the known form: {error}. "
+                "To do: see the provider's changelog; the hook has to learn the new form"
+            ) from None
         except msgspec.DecodeError:
             size = len(answer.body)
             if answer.body.lstrip().startswith(b"{"):
