@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 CONCURRENCY = 64
-TRIES = 16
+TRIES = 50
+"""Of one update. One of the writers that meet gets through each time, so a run of many batches at once needs as many."""
 
 T = TypeVar("T")
 R = TypeVar("R")

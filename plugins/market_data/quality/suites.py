@@ -46,19 +46,18 @@ class Thresholds:
     :param max_hole_days: after more calendar days without a landed session nothing is compared across the hole. The longest closing
         of modern times left seven days between two sessions (September 2001); over weeks, prices move for good reasons.
     :param min_year_sessions: sessions that a symbol's year must span before a share of them means anything.
-    :param usual_year_ratio: share of a symbol's sessions that should have a bar. A listed share trades in all but a few, and halts take
-        days: of 505 large ones over five years, the worst year lacked 4 %. A tenth is a month of sessions: worth a look.
-    :param min_year_ratio: below this it is not the symbol's year any more, whatever the reason: the averages and volatilities of a
-        window would be made of other days than those of its neighbours. What hardly trades lies below as well and has to be asked for
-        with another threshold.
+    :param usual_year_ratio: share of the sessions in a symbol's life that should have a bar. A listed share trades in nearly all, and
+        halts take days: of 505 large ones over five years, the worst year lacked 4 %. A tenth is a month of sessions: worth a look.
+    :param min_year_ratio: with less than half, a moving average or a volatility over n bars spans more than twice its n sessions, and is
+        not the symbol's year whatever the reason. What hardly ever trades is refused as well: for such universes, lower this.
     :param max_hole_sessions: sessions in a row without a bar that are still a halt: about a month.
-    :param listing_hole_sessions: a longer hole than this that begins and ends inside of years is no loss: the symbol was delisted, and
-        listed again by itself or by another company (GM 2009 to 2010, DOW 2017 to 2019). A lost or cut answer leaves a hole that ends
-        where what was asked ends.
+    :param listing_hole_sessions: a hole longer than this that neither begins nor ends with what was asked of a year is no loss: the
+        symbol was delisted, and listed again, perhaps by another company (GM 2009 to 2010, DOW 2017 to 2019). An answer that was lost
+        or cut leaves a hole that goes up to the edge of what was asked.
     :param level_factor: a close this many times up or down on the bar before: no day does that, and hardly any split.
     :param spike_factor: a close this many times above or below both its neighbours, or a high above its low: a misplaced point, a
-        wrong unit, a stray print. Of 619,017 real bars no close reached half of it, and one range went beyond it, by a stray print.
-    :param max_flat_sessions: bars in a row with the same open, high, low and close: beyond it the feed has stopped.
+        wrong unit, a stray print. In 600,000 bars of large shares no close came near it, and one range went beyond: a stray print.
+    :param max_flat_sessions: bars in a row with the same open, high, low and close: beyond it, the feed has stopped.
     """
 
     min_compared: int = 20
