@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from airflow.exceptions import AirflowTimetableInvalid
 
 from market_data.errors import ConfigError
-from market_data.feeds import KEYS, load_feeds
+from market_data.feeds import KEYS, _date_problems, load_feeds
 from market_data.hooks import ENDPOINTS
 from market_data.operators import build_dag
+from market_data.timetables import SessionTimetable
 from market_data.types import Shape
 
 PROJECT = Path(__file__).parents[1]
@@ -81,11 +83,13 @@ def test_a_disabled_feed_has_no_dag_and_an_enabled_one_has(load):
     assert len(load(TWO.replace("dow30", "dow30, enabled: true"))) == 2
 
 
+TIME = 'a New York time in quotes, "16:00" to "23:59", or null, is needed'
 BAD = [
     (("polygon", "yahoo"), "feed 1 (yahoo, ohlcv-1d): provider is 'yahoo'; known: mock, polygon"),
     (("ohlcv-1d", "ohlcv-1w"), "feed 1 (polygon, ohlcv-1w): dataset is 'ohlcv-1w'; known: ohlcv-1d"),
-    (('"20:30"', '"25:00"'), "schedule is '25:00'; a New York time in quotes such as \"20:30\", or null, is needed"),
-    (('"20:30"', "20:30"), 'schedule is 1230; a New York time in quotes such as "20:30", or null, is needed'),  # YAML's base 60
+    (('"20:30"', '"25:00"'), f"schedule is '25:00'; {TIME}"),
+    (('"20:30"', '"09:00"'), f"schedule is '09:00'; {TIME}"),
+    (('"20:30"', "20:30"), f"schedule is 1230; {TIME}"),  # YAML's base 60
     (("2020-01-02", "soon"), "start_date is 'soon'; a date such as 2000-01-03 is needed"),
     (("2020-01-02", "2020-01-02 09:30:00"), "start_date is 2020-01-02T09:30:00; a date such as 2000-01-03 is needed"),
     (("2020-01-02", "1990-01-02"), "start_date is 1990-01-02; 2000-01-01 to 2040-12-31 is allowed"),
@@ -113,6 +117,14 @@ BAD = [
         "params.endpoint is 'grouped', a session a call, and file_grain is 'year', which asks for each symbol; allowed: auto, range",
     ),
     (("ohlcv-1d}", "ohlcv-1d, options: {adjustment: both}}"), "options.adjustment is 'both'; allowed: raw, split"),
+    (
+        ("ohlcv-1d}", "ohlcv-1d, options: {adjustment: split}, provider_level: false}"),
+        "options.adjustment is 'split', which changes values; without provider_level allowed: raw",
+    ),
+    (
+        ("ohlcv-1d}", "ohlcv-1d, options: {adjustment: both}, provider_level: false}"),
+        "options.adjustment is 'both'; allowed: raw, split",
+    ),
     (("ohlcv-1d}", "ohlcv-1d, options: {feed: iex}}"), "options.feed is unknown; options of polygon: adjustment"),
     (
         ("- {provider: polygon, dataset: ohlcv-1d}", "- polygon\n  - {provider: mock, dataset: ohlcv-1d}"),
@@ -182,6 +194,23 @@ def test_two_feeds_of_one_dag_id_are_refused(load):
 def test_two_feeds_without_a_provider_level_are_refused(load):
     text = TWO.replace("2020-01-02}", "2020-01-02, provider_level: false}")
     assert problems(load, text) == ["two feeds of 'ohlcv-1d' without provider_level would mix their bars"]
+
+
+def test_options_that_change_nothing_need_no_provider_level(load):
+    (feed,) = load(GOOD.replace("ohlcv-1d}", "ohlcv-1d, options: {adjustment: raw}, provider_level: false}"))
+    assert (feed.options, feed.provider_level) == ({"adjustment": "raw"}, False)
+
+
+@pytest.mark.parametrize(
+    "schedule", ["00:00", "15:59", "16:00", "20:30", "23:59", "24:00", "16:60", "16:0\u0660", "16:00\n", "4:30"]
+)
+def test_a_schedule_is_good_where_the_timetable_takes_it(schedule):
+    try:
+        SessionTimetable(run_at=schedule).validate()
+    except AirflowTimetableInvalid:
+        assert _date_problems({"schedule": schedule}) != []
+    else:
+        assert _date_problems({"schedule": schedule}) == []
 
 
 def test_a_default_date_in_the_future_is_refused(load):

@@ -83,7 +83,7 @@ def today():
 NAMES = ", ".join(form(**ALLOWED))
 DATE = "a date such as 2026-11-02 is needed"
 INDEX = "a-z, 0-9, _ and - are allowed, the first a letter or digit, 64 at most"
-SYMBOL = "is not a symbol; allowed: A-Z or 0-9 first (after ^ for an index), then letters, digits, . - ^ : / and spaces inside"
+SYMBOL = "is not a symbol; allowed: A-Z or 0-9 first (after ^ for an index), then letters, digits, . - ^ : /"
 UNIVERSES = "known universes: dow30, etf20, sp500_etf"
 TICKERS = "the name of a file that ends in .csv or .txt and does not begin with . is needed"
 
@@ -431,6 +431,17 @@ DATES = [
     ({"start_date": "2026-11-12"}, None, False, "2026-11-17T12:00", ("2026-11-12", "2026-11-13", "2026-11-16"), ()),
     ({"start_date": "2026-11-12", "end_date": "2026-11-13"}, MONDAY, True, "2026-11-17T12:00", ("2026-11-12", "2026-11-13"), ()),
     ({"start_date": "2026-11-14", "end_date": "2026-11-15"}, None, False, "2026-11-17T12:00", (), ()),  # a weekend
+    # from today on, which is not over: what the session before it left as interval does not turn the dates round
+    (
+        {"start_date": "2026-11-16"},
+        (at("2026-11-13T00:00"), at("2026-11-14T01:30")),
+        False,
+        "2026-11-16T15:00",
+        ("2026-11-16",),
+        (),
+    ),
+    ({"start_date": "2026-11-16"}, None, False, "2026-11-16T15:00", ("2026-11-16",), ()),
+    ({"start_date": "2026-11-15"}, None, False, "2026-11-15T15:00", (), ()),  # a Sunday
     ({"backfill_days": 4}, MONDAY, False, "2026-11-17T12:00", ("2026-11-12", "2026-11-13", "2026-11-16"), ()),
     ({"backfill_days": 1, "end_date": "2026-11-13"}, MONDAY, False, "2026-11-17T12:00", ("2026-11-12", "2026-11-13"), ()),
 ]
@@ -438,4 +449,6 @@ DATES = [
 
 @pytest.mark.parametrize(("raw", "interval", "scheduled", "now", "own", "lookback"), DATES)
 def test_dates(raw, interval, scheduled, now, own, lookback):
-    assert resolve_sessions(read(**raw), interval, scheduled=scheduled, now=at(now)) == Wanted(days(*own), days(*lookback))
+    wanted = resolve_sessions(read(**raw), interval, scheduled=scheduled, now=at(now))
+    assert wanted == Wanted(days(*own), days(*lookback))
+    assert wanted.dates[0] <= wanted.dates[1]

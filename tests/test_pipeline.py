@@ -9,10 +9,11 @@ import pytest
 
 from include.local.sample_api import SampleApi
 from market_data import calendar, pipeline
-from market_data.errors import CircuitOpen, ServerError
+from market_data.errors import AuthError, BadRequest, CircuitOpen, ServerError
 from market_data.feeds import load_feeds
 from market_data.hooks.base import ProviderConfig
 from market_data.hooks.polygon import PolygonHook
+from market_data.lake.failures import Event, Failures, Kind, standing
 from market_data.lake.layout import Layout
 from market_data.lake.manifest import read_coverage
 from market_data.lake.store import Lake
@@ -76,7 +77,7 @@ class World:
             for batch in batches:
                 try:
                     receipts.append(pipeline.fetch_batch(job, hook, batch, lambda: self.now))
-                except (ServerError, CircuitOpen) as error:
+                except (ServerError, CircuitOpen, AuthError, BadRequest) as error:
                     errors[batch.id] = str(error)
         if not batches:
             return planned, None
@@ -368,12 +369,12 @@ def test_after_batches_that_fail_one_after_another_nothing_more_is_asked(world):
     world.api.fault("server_error", times=None)
     job = world.job(endpoint="range", batch_size=10, circuit_breaker=2, max_retries=0)
     _, report = world.run(job)
-    assert {call.ticker for call in world.api.calls} == {SYMBOLS[0], SYMBOLS[10]}
-    assert report["api_calls"] == len(world.api.calls) == 10
-    assert report["retries"] == 8
+    assert {call.ticker for call in world.api.calls} == {*SYMBOLS[:2], *SYMBOLS[10:12]}
+    assert report["api_calls"] == len(world.api.calls) == 20
+    assert report["retries"] == 16
     assert len(report["failed_tickers_list"]) == len(SYMBOLS)
     assert sum("2 batches have failed one after another, so nothing more is asked before" in why for why in report["red"]) == 4
-    assert [event["kind"] for event in report["events"]] == ["failed", "failed"]
+    assert [event["kind"] for event in report["events"]] == ["refused", "failed"] * 2
     world.api.faults.clear()
     _, report = world.run(world.job(clear_number=1, endpoint="range", batch_size=10, circuit_breaker=2))
     assert report["red"] == []
@@ -383,9 +384,11 @@ def test_the_breaker_counts_only_what_fails_in_a_row(world):
     for symbol in (SYMBOLS[3], SYMBOLS[13], SYMBOLS[23]):
         world.api.fault("server_error", match=f"ticker/{symbol}/", times=None)
     _, report = world.run(world.job(endpoint="range", batch_size=10, circuit_breaker=2, max_retries=0))
+    assert report["api_calls"] == len(world.api.calls) == len(SYMBOLS) + 3 * 4
+    assert [b["unanswered"] for b in report["batch_results"][:3]] == [[SYMBOLS[3]], [SYMBOLS[13]], [SYMBOLS[23]]]
     assert len(report["failed_tickers_list"]) == 30
     assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 30)
-    assert [event["kind"] for event in report["events"]] == ["failed", "recovered"] * 3
+    assert [event["kind"] for event in report["events"]] == ["refused", "failed", "recovered"] * 3
 
 
 def test_a_day_without_a_session_does_nothing_and_says_why(world):
@@ -394,6 +397,90 @@ def test_a_day_without_a_session_does_nothing_and_says_why(world):
         planned = pipeline.plan_run(world.job(), hook, wanted, SYMBOLS, NOW)
     assert planned.plan.batches == ()
     assert planned.explain() == planned.summary["note"] == "Nothing to do: no session on 2013-01-01 (New Year's Day)"
+
+
+def test_a_batch_in_trouble_still_brings_its_other_symbols_and_a_later_try_asks_only_what_is_left(world):
+    job = world.job(endpoint="range")
+    world.api.fault("server_error", match=f"ticker/{SYMBOLS[2]}/", times=5)
+    with world.hook() as hook:
+        (batch, *_) = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS[:8], NOW).plan.batches
+        with pytest.raises(ServerError):
+            pipeline.fetch_batch(job, hook, batch, lambda: NOW)
+        world.api.log.clear()
+        receipt = pipeline.fetch_batch(job, hook, batch, lambda: NOW, attempt=2)
+    assert [call.ticker for call in world.api.calls] == [SYMBOLS[2]]
+    assert (receipt.requests_resumed, receipt.rows_landed) == (7, 8 * len(WEEK))
+
+
+def test_requests_that_go_well_keep_the_breaker_closed_whichever_batch_makes_them(world):
+    job = world.job(endpoint="range", batch_size=30, circuit_breaker=2)
+    failures = Failures.of(world.lake, "ohlcv-1d", "polygon", job.run)
+
+    def now():
+        # between two requests of this batch, two others fail
+        for n in (7, 8):
+            failures.record(Event(Kind.FAILED, f"b{n:03d}", NOW))
+        return NOW
+
+    with world.hook() as hook:
+        (batch, *_) = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS[:3], NOW).plan.batches
+        pipeline.fetch_batch(replace(job, params=replace(job.params, circuit_breaker=9)), hook, batch, now)
+    assert len(failures.read()) > 6
+    assert standing(failures.read()) == frozenset()
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_what_spoils_every_batch_is_not_asked_of_every_batch(world, status):
+    world.api.fault("unauthorized" if status == 401 else "not_found", times=None)
+    job = world.job(endpoint="range", batch_size=10, circuit_breaker=2)
+    _, report = world.run(job)
+    assert len(world.api.calls) == (2 if status == 401 else 10)
+    assert len(report["failed_tickers_list"]) == len(SYMBOLS)
+
+
+def test_a_tolerated_share_of_unanswered_symbols_is_a_warning(world):
+    world.api.fault("not_found", match="ABT/range", times=None)
+    _, report = world.run(world.job(endpoint="range", max_missing_ratio=0.1))
+    assert report["red"] == []
+    assert "ABT was not answered for" in " ".join(report["warnings"])
+    assert report["failed_tickers_list"] == ["ABT"]
+
+
+def test_symbols_without_an_answer_do_not_spoil_what_the_others_brought(world):
+    for symbol in SYMBOLS[5:25:3]:
+        world.api.fault("not_found", match=f"ticker/{symbol}/", times=None)
+    _, report = world.run(world.job(endpoint="range"), sessions=WEEK[:1])
+    assert report["rows_loaded"] == len(SYMBOLS) - 7
+    assert report["refused"] == []
+
+
+def test_a_refetch_that_is_refused_leaves_a_young_session_to_be_asked_again(world):
+    world.now = calendar.session_close(WEEK[-1]) + timedelta(hours=1)
+    world.run()
+    world.api.alter(None, WEEK[-1], multiply=10)
+    _, report = world.run(world.job(clear_number=1), sessions=WEEK)
+    assert f"session {WEEK[-1]} was refused" in report["red"][0]
+    assert not any("no longer has" in warning for warning in report["warnings"])
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[-1]) is State.PENDING
+
+
+def test_a_run_with_nothing_to_do_tells_of_what_is_refused(world):
+    world.api.hide(WEEK[3], fraction=0.5)
+    _, report = world.run()
+    assert "was refused" in report["red"][0]
+    planned, _ = world.run(world.job("r2"))
+    assert planned.plan.batches == ()
+    said = f"{len(SYMBOLS)} refused among them; force (Fetch again) asks for them"
+    assert said in planned.note
+    assert said in planned.explain()
+    assert world.run(world.job("r3", force=True))[0].note == ""
+
+
+def test_what_the_checkpoint_warns_of_is_a_warning_of_the_run(world):
+    world.run()
+    world.api.alter(None, WEEK[3], multiply=1.3)
+    _, report = world.run(world.job(clear_number=1))
+    assert any(f"session {WEEK[3]}: warning: median price" in warning for warning in report["warnings"])
 
 
 def test_a_session_that_is_not_over_is_left_for_later(world):

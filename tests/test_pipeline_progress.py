@@ -45,7 +45,7 @@ def test_every_line_carries_the_fields_a_tool_filters_by(lines):
 def test_percent_ok_failed_elapsed_remaining_and_speed(lines):
     said = progress()
     said.done(asked("AAPL"), COUNTS, absent=0)
-    said.refused(asked("IBM"), BadRequest("no such ticker", provider="polygon", request="range IBM"))
+    said.failed_one(asked("IBM"), BadRequest("no such ticker", provider="polygon", request="range IBM"))
     last = lines[-1]
     assert (last["percent"], last["ok"], last["failed"]) == (25, 1, 1)
     assert (last["elapsed_seconds"], last["remaining_seconds"], last["rows_per_second"]) == (4.0, 12.0, 63.0)

@@ -1,6 +1,7 @@
 """The planner against brute force on small cases, and the figures that it must reach on large ones."""
 
 import json
+import time
 from datetime import date, timedelta
 from itertools import combinations
 
@@ -132,6 +133,28 @@ def test_market_batches_grow_rather_than_overflow():
 def test_an_unknown_endpoint_is_named_with_the_known_ones():
     with pytest.raises(ParamError, match="endpoint is 'bulk'; allowed: auto, grouped, range"):
         plan({"A": 1}, 1, endpoint="bulk")
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=40), st.integers(1, 7))
+def test_sessions_are_asked_of_exactly_the_symbols_that_miss_them_in_their_order(columns, window):
+    symbols = ("C", "A", "B")
+    missing = {symbol: sum((column >> k & 1) << bit for bit, column in enumerate(columns)) for k, symbol in enumerate(symbols)}
+    result = plan(missing, len(columns), Capabilities((MARKET,), Quota(5, (Window(window, 1),))))
+    requests = [request for batch in result.batches for request in batch.requests(axis(len(columns)))]
+    assert {request.start: request.symbols for request in requests} == {
+        axis(len(columns))[bit]: tuple(symbol for k, symbol in enumerate(symbols) if column >> k & 1)
+        for bit, column in enumerate(columns)
+        if column
+    }
+
+
+@pytest.mark.parametrize(("endpoint", "mask"), [("grouped", (1 << 2516) - 1), ("range", int("01" * 1258, 2))])
+def test_ten_years_of_5000_symbols_are_planned_in_seconds(endpoint, mask):
+    missing = {f"S{i}": mask for i in range(5000)}
+    began = time.process_time()
+    result = plan(missing, 2516, Capabilities((MARKET, SYMBOL), Quota(600, (Window(1, 0.01),))), endpoint=endpoint)
+    assert result.cells == 5000 * mask.bit_count()
+    assert time.process_time() - began < 2.5
 
 
 def test_nothing_missing_is_an_empty_plan():

@@ -151,6 +151,20 @@ def test_legal_symbols(symbol):
     assert read(symbol) == (symbol,)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("AAPL MSFT", "AAPL F", "A  B", "aapl msft", "AAPL\tMSFT", "AAPL, MSFT", "AAPL;MSFT", "AAPL MSFT IBM"),
+        *("BRK b", "ABCDEF B", "AAPL 240119C00150000", "AAPL  240119X00150000", "AAPL  240119C00150000 B"),
+    ],
+)
+def test_two_symbols_on_a_line_are_refused(line):
+    with pytest.raises(ParamError) as caught:
+        read(f"IBM\n{line}\n")
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"x, line 2: {line!r} is not one symbol; one symbol a line is needed")
+
+
 HOSTILE = [
     *("", " ", "\t", " AAPL", "AAPL ", "AAPL\n", "\ufeffAAPL"),
     *("../x", "..", ".", "A/../B", "A..B", "/etc/passwd", "\\\\host\\x", "C:\\x", "a/b"),
@@ -261,21 +275,24 @@ def test_any_text_gives_legal_symbols_or_a_param_error(text):
     ("text", "symbols"),
     [
         ("symbol,added_date,removed_date\nAAPL,,\nGONE,2020-01-02,2026-11-19\nTODAY,,2026-11-20\nSOON,,2026-11-21\n", "AAPL SOON"),
+        ("symbol,added_date\nAAPL,\nTODAY,2026-11-20\nSOON,2026-11-21\n", "AAPL TODAY"),
+        ("symbol,added_date,removed_date\nBACK,2020-01-02,2026-11-19\nBACK,2026-11-21,\nIBM,,\n", "IBM"),  # away today
         ("symbol,removed_date\nBACK,2020-01-02\nBACK,\n", "BACK"),  # left and came back
         ("removed_date;ticker\n;AAPL\n2020-01-02;IBM\n", "AAPL"),
         ("symbol,removed\nAAPL,2020-01-02\n", "AAPL"),  # another column
         ("symbol,removed_date\nAAPL\nIBM,,x,y\n", "AAPL IBM"),  # short and long rows
     ],
 )
-def test_whoever_has_left_by_today_is_left_out(text, symbols):
+def test_whoever_is_no_member_today_is_left_out(text, symbols):
     assert read(text) == tuple(symbols.split())
 
 
-def test_a_wrong_removed_date_is_named_beside_the_other_problems():
+@pytest.mark.parametrize("column", ["added_date", "removed_date"])
+def test_a_wrong_date_is_named_beside_the_other_problems(column):
     with pytest.raises(ParamError) as caught:
-        read("symbol,removed_date\nAAPL,soon\nIBM,\nmsft,\n")
+        read(f"symbol,{column}\nAAPL,soon\nIBM,\nmsft,\n")
     first, second = caught.value.problems
-    assert first == "x, line 2: removed_date 'soon' is not a date; ISO dates are needed, e.g. 2026-11-02"
+    assert first == f"x, line 2: {column} 'soon' is not a date; ISO dates are needed, e.g. 2026-11-02"
     assert second.startswith("x, line 4: 'msft' is not a symbol")
 
 

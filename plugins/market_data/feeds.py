@@ -34,7 +34,7 @@ Entry = dict[str, Any]
 class Feed:
     """A provider and a dataset, and the defaults of its runs.
 
-    :param schedule: New York time ``HH:MM`` after which a session is fetched, or None.
+    :param schedule: New York time ``HH:MM`` after which a session is fetched, 16:00 to 23:59, or None.
     :param params: run param -> default, where it is not the project's; of JSON types.
     :param options: the provider's own settings.
     """
@@ -62,6 +62,7 @@ _KINDS = {
     **dict.fromkeys(("provider_level", "enabled"), bool),
     **dict.fromkeys(("params", "options"), dict),
 }
+_SCHEDULE = re.compile(r"(1[6-9]|2[0-3]):[0-5][0-9]")  # what SessionTimetable takes, which is too heavy to import here
 _NEEDED = {str: "text is needed", bool: "true or false is needed", dict: "names with values are needed"}
 
 
@@ -194,15 +195,15 @@ def _problems(entry: Entry, today: date) -> list[str]:
     _, found = check_params(params, options={}, endpoints=served.get(str(dataset), {}), today=today)
     problems += [f"params.{problem}" for problem in found]
     if provider in OPTIONS:
-        problems += _option_problems(provider, right.get("options", {}))
+        problems += _option_problems(provider, right.get("options", {}), apart=right.get("provider_level", True))
     return problems
 
 
 def _date_problems(entry: Entry) -> list[str]:
     problems = []
     schedule, start = entry.get("schedule"), entry.get("start_date")
-    if schedule is not None and not (isinstance(schedule, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", schedule)):
-        problems.append(f'schedule is {shown(schedule)}; a New York time in quotes such as "20:30", or null, is needed')
+    if schedule is not None and not (isinstance(schedule, str) and _SCHEDULE.fullmatch(schedule)):
+        problems.append(f'schedule is {shown(schedule)}; a New York time in quotes, "16:00" to "23:59", or null, is needed')
     if start is not None and type(start) is not date:
         problems.append(f"start_date is {shown(start)}; a date such as 2000-01-03 is needed")
     elif start is not None and not calendar.FIRST <= start <= calendar.LAST:
@@ -210,14 +211,20 @@ def _date_problems(entry: Entry) -> list[str]:
     return problems
 
 
-def _option_problems(provider: str, options: Mapping[str, Any]) -> list[str]:
+def _option_problems(provider: str, options: Mapping[str, Any], *, apart: bool) -> list[str]:
+    """:param apart: whether values that an option changes have a place of their own (``provider_level``)."""
     allowed = OPTIONS[provider]
-    return [
+    problems = [
         f"options.{name} is {shown(value)}; allowed: {', '.join(allowed[name])}"
         if name in allowed
         else f"options.{name} is unknown; options of {provider}: {', '.join(allowed) or 'none'}"
         for name, value in options.items()
         if value not in allowed.get(name, ())
+    ]
+    mixed = [] if apart else [(name, value) for name, value in options.items() if value in allowed.get(name, ())[1:]]
+    return problems + [
+        f"options.{name} is {shown(value)}, which changes values; without provider_level allowed: {allowed[name][0]}"
+        for name, value in mixed
     ]
 
 

@@ -20,6 +20,7 @@ hookimpl = HookimplMarker("airflow")  # what airflow.listeners has too, without 
 KEY = "market_data_note"
 HEAD = "market-data: "
 """What our notes begin with. One that does not is a person's and is left alone."""
+CHUNK = 500  # rows a statement
 LONGEST = 1000  # characters; a note of Airflow's
 
 
@@ -73,10 +74,11 @@ def _write(connection: Any, dag_run: DagRun) -> None:
         .where(TaskInstance.dag_id == dag_run.dag_id, TaskInstance.run_id == dag_run.run_id)
         .where(TaskInstance.task_id.in_({task_id for task_id, _ in texts}) | TaskInstanceNote.content.startswith(HEAD))
     )
-    for row in connection.execute(concerned).all():
-        text = texts.get((row.task_id, row.map_index))
-        if row.content == text or not (row.content or HEAD).startswith(HEAD):
-            continue
-        connection.execute(delete(TaskInstanceNote).where(TaskInstanceNote.ti_id == row.id))
-        if text is not None:
-            connection.execute(insert(TaskInstanceNote).values(ti_id=row.id, content=text))
+    ours = [row for row in connection.execute(concerned) if (row.content or HEAD).startswith(HEAD)]
+    changed = [(row, text) for row in ours if row.content != (text := texts.get((row.task_id, row.map_index)))]
+    for start in range(0, len(changed), CHUNK):
+        chunk = changed[start : start + CHUNK]
+        connection.execute(delete(TaskInstanceNote).where(TaskInstanceNote.ti_id.in_([row.id for row, _ in chunk])))
+        fresh = [{"ti_id": row.id, "content": text} for row, text in chunk if text is not None]
+        if fresh:
+            connection.execute(insert(TaskInstanceNote), fresh)

@@ -46,6 +46,9 @@ T = TypeVar("T")
 RETRIES = PARAMS["max_retries"][1]["maximum"]
 """What Airflow is told; how many are really made is the run's ``max_retries``."""
 
+LONGEST_DELAY = 24 * 3600
+"""Seconds: no quota is renewed later than after a day."""
+
 REASONS = 40
 """Reasons that a red verdict lists; the report has all."""
 
@@ -75,7 +78,9 @@ class MarketDataRetryPolicy(RetryPolicy):
         delay = float(params.get("retry_delay_seconds", PARAMS["retry_delay_seconds"][0]))
         delay = max(delay, getattr(exception, "retry_after", None) or 0.0)
         map_index = max(0, getattr((context or {}).get("ti"), "map_index", 0) or 0)
-        return RetryDecision.retry(delay=timedelta(seconds=min(delay, 3600) + map_index % 16 / 8), reason=str(exception)[:300])
+        return RetryDecision.retry(
+            delay=timedelta(seconds=min(delay, LONGEST_DELAY) + map_index % 16 / 8), reason=str(exception)[:300]
+        )
 
 
 # -- what the tasks are made of ------------------------------------------------------------------------------------------------------
@@ -187,6 +192,14 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     :raises ParamError: listing every problem with params, symbols and connection; the sum of the work comes last, by itself.
     :raises ConfigError: if only the connection is wrong.
     """
+    try:
+        return _plan(feed, context)
+    except MarketDataError as error:
+        notes.leave(context["ti"], str(error))
+        raise
+
+
+def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     params, problems = check_params(context["params"], **_allowed(feed))
     errors: list[MarketDataError] = [ParamError(problems)] if problems else []
     hook, now, today = _hook(feed, params), _now(), _today()
@@ -205,15 +218,13 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     as_of = wanted.own[-1] if wanted and wanted.own else today
     symbols = _attempt(lambda: pipeline.symbols_of(params, feed, as_of, today, _open_s3), errors)
     if errors or job is None or wanted is None or symbols is None:
-        problem = _all_of(errors)
-        notes.leave(context["ti"], str(problem))
-        raise problem
+        raise _all_of(errors)
     planned = pipeline.plan_run(job, hook, wanted, symbols, now)
     log.info("%s", planned.explain())
     if params.index_name and not params.dry_run:
         log.info("%s", pipeline.record_index(job.lake, params.index_name, symbols, today))
     notes.leave(context["ti"], planned.note)
-    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run})
+    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run, "run_key": job.run.key})
     return [] if params.dry_run else [batch.to_json() for batch in planned.plan.batches]
 
 
@@ -241,7 +252,7 @@ def run_check(
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The checkpoint over what landed."""
-    planned, landed = _batches(batches), _receipts(batches, receipts)
+    planned, landed = _batches(batches), _receipts(batches, receipts, context)
     if not landed:
         raise AirflowSkipException("nothing landed, so there is nothing to check")
     with _warehouse() as warehouse:
@@ -269,7 +280,7 @@ def run_publish(
     if not batches:
         raise AirflowSkipException("nothing was planned, so there is nothing to publish")
     ti = context["ti"]
-    job, landed = _job(feed, _params(feed, context), context), _receipts(batches, receipts)
+    job, landed = _job(feed, _params(feed, context), context), _receipts(batches, receipts, context)
     errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
     summary = ti.xcom_pull(task_ids="plan", key="summary") or {}
     published = pipeline.publish_run(job, _batches(batches), landed, errors, checked, loaded, summary, _now())
@@ -323,12 +334,18 @@ def _batches(batches: Sequence[Mapping[str, Any]] | None) -> list[Batch]:
     return [Batch.from_json(batch) for batch in batches or ()]
 
 
-def _receipts(batches: Sequence[Mapping[str, Any]] | None, receipts: Sequence[Mapping[str, Any]] | None) -> list[Receipt]:
-    """The receipts of the current plan: a plan made anew leaves those of the old one behind."""
+def _receipts(
+    batches: Sequence[Mapping[str, Any]] | None, receipts: Sequence[Mapping[str, Any]] | None, context: Mapping[str, Any]
+) -> list[Receipt]:
+    """The receipts of the current plan: a plan made anew leaves those of the old one behind, as does a task that never started."""
     current = {batch["id"] for batch in batches or ()}
+    key = _run(context).key
+    made_anew = (context["ti"].xcom_pull(task_ids="plan", key="summary") or {}).get("run_key") == key
     # ``[:]`` is one call to the API; iterating would be one for each
-    found = receipts[:] if receipts is not None else ()
-    return [Receipt.from_json(receipt) for receipt in found if receipt["batch_id"] in current]
+    found = [
+        Receipt.from_json(receipt) for receipt in (receipts[:] if receipts is not None else ()) if receipt["batch_id"] in current
+    ]
+    return [receipt for receipt in found if not made_anew or f"/run={key}/" in receipt.prefix]
 
 
 def _errors(ti: Any, batches: Sequence[Mapping[str, Any]], landed: Collection[str]) -> dict[str, str]:

@@ -316,6 +316,9 @@ class Wanted:
 def resolve_sessions(params: RunParams, interval: tuple[datetime, datetime] | None, *, scheduled: bool, now: datetime) -> Wanted:
     """Which sessions a run asks for: its params', else its data interval's, else the last completed one.
 
+    Without ``end_date`` the params' dates end with the data interval's last session, else the last completed one; but never before
+    ``start_date``: today's session can be asked for before it is over, and waits as one that is not to be had yet.
+
     :param interval: the run's data interval, UTC, or None; a session belongs to it when it starts on a date inside.
     :param scheduled: only a scheduled run looks back.
     :param now: UTC.
@@ -329,7 +332,7 @@ def resolve_sessions(params: RunParams, interval: tuple[datetime, datetime] | No
             s for s in calendar.sessions(interval[0].date(), interval[1].date() + timedelta(days=1)) if _inside(s, interval)
         )
         first, last = (own[0], own[-1]) if own else (interval[0].date(), calendar.last_completed_session(now))
-    end = params.end_date or last
+    end = params.end_date or max(last, params.start_date or last)
     if params.start_date is not None or params.backfill_days is not None:
         first = params.start_date or end - timedelta(days=params.backfill_days or 0)
         own = calendar.sessions(first, end + timedelta(days=1))

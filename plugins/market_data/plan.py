@@ -13,10 +13,13 @@ Missing cells come as bit masks: for each symbol an int whose bit ``i`` is set w
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import reduce
+from operator import or_
 from typing import Any, TypeVar
 
 from market_data.errors import ParamError
@@ -107,7 +110,7 @@ def make_plan(
     """
     endpoints = choose_endpoints(capabilities.endpoints, endpoint, file_grain)
     missing = {symbol: mask for symbol, mask in missing.items() if mask}
-    by_symbol, by_session = _cover(missing, sessions, endpoints)
+    by_symbol, by_session = _cover(missing, endpoints)
     window = capabilities.quota.window_calls
     drafts = [
         *_market_drafts(by_session, sessions, endpoints.get(Shape.MARKET), window),
@@ -164,9 +167,7 @@ def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str
     return chosen
 
 
-def _cover(
-    missing: Mapping[str, int], sessions: Sequence[date], endpoints: Mapping[Shape, Endpoint]
-) -> tuple[dict[str, int], dict[str, int]]:
+def _cover(missing: Mapping[str, int], endpoints: Mapping[Shape, Endpoint]) -> tuple[dict[str, int], dict[str, int]]:
     """Which missing cells to ask for by symbol and which by session, each as masks; disjoint, and together all of them."""
     if not missing or Shape.MARKET not in endpoints:
         return dict(missing), {}
@@ -177,9 +178,8 @@ def _cover(
         classes[mask].append(symbol)
     masks = list(classes)
     columns: dict[tuple[int, ...], int] = defaultdict(int)
-    for bit in range(len(sessions)):
-        if members := tuple(k for k, mask in enumerate(masks) if mask >> bit & 1):
-            columns[members] |= 1 << bit
+    for bit, members in _holders(masks):
+        columns[members] |= 1 << bit
     symbol_calls = [len(classes[mask]) * endpoints[Shape.SYMBOL].calls(_span(mask)) for mask in masks]
     session_calls = [column.bit_count() for column in columns.values()]
     asked_by_symbol = _minimum_cover(symbol_calls, session_calls, list(columns))
@@ -218,13 +218,19 @@ def _market_drafts(
     """Consecutive sessions, about one quota window a batch; more where 1,024 batches would not hold them."""
     if endpoint is None or not masks:
         return
-    wanted = [bit for bit in range(len(sessions)) if any(mask >> bit & 1 for mask in masks.values())]
+    classes = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
+    wanted = list(_holders(list(classes)))
+    symbols: dict[tuple[int, ...], tuple[str, ...]] = {}
+    for members in {members for _, members in wanted}:
+        chosen = set(members)
+        symbols[members] = tuple(symbol for symbol, mask in masks.items() if classes[mask] in chosen)
     size = max(window, math.ceil(len(wanted) / MAX_BATCHES))
     for chunk in _chunks(wanted, size):
-        blocks: dict[tuple[str, ...], list[date]] = defaultdict(list)
-        for bit in chunk:
-            blocks[tuple(symbol for symbol, mask in masks.items() if mask >> bit & 1)].append(sessions[bit])
-        yield endpoint, tuple(Block(symbols, coalesce(days, sessions)) for symbols, days in blocks.items())
+        axis = sessions[chunk[0][0] : chunk[-1][0] + 1]
+        blocks: dict[tuple[int, ...], list[date]] = defaultdict(list)
+        for bit, members in chunk:
+            blocks[members].append(sessions[bit])
+        yield endpoint, tuple(Block(symbols[members], coalesce(days, axis)) for members, days in blocks.items())
 
 
 def _symbol_drafts(
@@ -248,13 +254,26 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
+def _holders(masks: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Every bit that is set in some mask, ascending, and the places of the masks that have it set."""
+    # Neighbours mostly have the same holders: only where a mask begins or ends a run of bits are they gathered anew.
+    every = reduce(or_, masks, 0)
+    turns = reduce(or_, (mask ^ mask << 1 for mask in masks), 0)
+    members: tuple[int, ...] = ()
+    for bit in range(every.bit_length()):
+        if turns >> bit & 1:
+            members = tuple(place for place, mask in enumerate(masks) if mask >> bit & 1)
+        if members:
+            yield bit, members
+
+
 def _span(mask: int) -> int:
     """Sessions from the first to the last missing one: what one request over the holes asks for."""
     return mask.bit_length() - ((mask & -mask).bit_length() - 1)
 
 
 def _sessions_in(intervals: IntervalSet, sessions: Sequence[date]) -> int:
-    return sum(any(day in interval for interval in intervals) for day in sessions)
+    return sum(bisect_left(sessions, interval.end) - bisect_left(sessions, interval.start) for interval in intervals)
 
 
 def _calls(endpoint: Endpoint, block: Block, sessions: Sequence[date], count: int) -> int:

@@ -309,7 +309,7 @@ class Receipt:
 class Verdict:
     """The checkpoint's word on one partition.
 
-    :param partition: the session's ISO date.
+    :param partition: a session's ISO date, or a symbol and a year: see ``quality.partitions``.
     :param passed: whether it may be loaded.
     :param reasons: the rules it broke, with the observed values; warnings too, when it passed.
     """

@@ -45,8 +45,12 @@ MAX_PATH = 200
 FILE_ENDINGS = (".csv", ".txt")
 
 # The vendors' own spellings: BRK.B, BRK-B, BRK/B and "BRK B"; ^GSPC; X:BTCUSD; ES.c.0; "AAPL  240119C00150000".
-_SYMBOL = re.compile(r"\^?[A-Z0-9][A-Za-z0-9.\-^:/ ]*", re.ASCII)
-_ALLOWED = "A-Z or 0-9 first (after ^ for an index), then letters, digits, . - ^ : / and spaces inside"
+_SYMBOL = re.compile(r"\^?[A-Z0-9][A-Za-z0-9.\-^:/]*", re.ASCII)
+_ALLOWED = "A-Z or 0-9 first (after ^ for an index), then letters, digits, . - ^ : /"
+# With spaces: the OCC's option symbol (root padded to 6, yymmdd, C or P, strike in 8 digits), and the share classes of the CMS and of
+# Interactive Brokers. Only classes A to C: "AAPL F" is two tickers.
+_SPACED = re.compile(r"(?=.{21}$)[A-Z][A-Z0-9]{0,5} {0,5}[0-9]{6}[CP][0-9]{8}|[A-Z]{1,5} [A-C]")
+_SPACED_LIKE = "'BRK B' (class A, B or C) and 'AAPL  240119C00150000'"
 
 # 20 widely used US ETFs: large companies, other parts of the market, abroad, bonds, metals, sectors.
 ETFS = (
@@ -102,6 +106,12 @@ def symbol_problem(symbol: object) -> str | None:
         return f"has {len(symbol)} characters; at most {MAX_SYMBOL_LENGTH} are allowed"
     if symbol != symbol.strip():
         return "has white space around it"
+    return None if _SPACED.fullmatch(symbol) else _spelling_problem(symbol)
+
+
+def _spelling_problem(symbol: str) -> str | None:
+    if re.search(r"[ \t,;]", symbol):
+        return f"is not one symbol; one symbol a line is needed, and spaces only as in {_SPACED_LIKE}"
     if ".." in symbol or not _SYMBOL.fullmatch(symbol):
         hint = f"; symbols are case sensitive, is {symbol.upper()!r} meant?" if _SYMBOL.fullmatch(symbol.upper()) else ""
         return f"is not a symbol; allowed: {_ALLOWED}{hint}"
@@ -125,8 +135,9 @@ def read_tickers(text: str, *, source: str, today: date) -> tuple[str, ...]:
     """The symbols in a file, in its order.
 
     :param text: a CSV table (commas, semicolons or tabs) with a column ``symbol`` or ``ticker``; or one symbol a line. Blank lines,
-        white space around a symbol and, in the second form, ``#`` and what follows it are left aside. Where the table has a column
-        ``removed_date``, so are rows of which it says a date up to ``today``: whoever has left.
+        white space around a symbol and, in the second form, ``#`` and what follows it are left aside. So are rows
+        of a table that has a column ``added_date`` with a date after ``today`` (not yet a member) or ``removed_date`` with one up to
+        ``today`` (whoever has left).
     :param source: the file's name, for the messages.
     :param today: the New York date.
     :raises ParamError: listing every problem with its line; also where no symbol is left.
@@ -139,14 +150,15 @@ def read_tickers(text: str, *, source: str, today: date) -> tuple[str, ...]:
         raise ParamError([f"{source}, {error}"]) from None
     problems: list[str] = []
     found: list[tuple[str, str]] = []
-    for line, symbol, removed in rows:
+    for line, symbol, dates in rows:
         place = f"{source}, line {line}"
-        try:
-            gone = _date(removed)
-        except ValueError as error:
-            problems.append(f"{place}: removed_date {error}")
-            continue
-        if gone is None or gone > today:
+        read: dict[str, date | None] = {}
+        for name, cell in dates.items():
+            try:
+                read[name] = _date(cell)
+            except ValueError as error:
+                problems.append(f"{place}: {name} {error}")
+        if len(read) == len(dates) and Member(symbol, read.get("added_date"), read.get("removed_date")).on(today):
             found.append((place, symbol))
     if len(found) > MAX_SYMBOLS:
         raise ParamError([_too_many(source, len(found))])
@@ -332,8 +344,9 @@ def _read_local(path: str) -> bytes:
         raise ParamError([f"{where}; it cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
 
 
-def _rows(text: str) -> Iterator[tuple[int, str, str]]:
-    """Line number, symbol and removed_date, for every line that holds a symbol.
+def _rows(text: str) -> Iterator[tuple[int, str, dict[str, str]]]:
+    """Line number, symbol, and the text of those columns ``added_date`` and ``removed_date`` there are, for every line that holds a
+    symbol.
 
     :raises ValueError: if it is a table without a column of symbols.
     """
@@ -349,14 +362,14 @@ def _rows(text: str) -> Iterator[tuple[int, str, str]]:
     if column is None:
         for number, line in enumerate(lines, 1):
             if symbol := line.split("#")[0].strip():
-                yield number, symbol, ""
+                yield number, symbol, {}
         return
-    removed = columns.index("removed_date") if "removed_date" in columns else None
+    dates = {name: columns.index(name) for name in ("added_date", "removed_date") if name in columns}
     table = csv.reader(lines[head + 1 :], delimiter=delimiter)
     for cells in table:
         if any(cell.strip() for cell in cells):
             padded = [cell.strip() for cell in cells] + [""] * len(columns)
-            yield head + 1 + table.line_num, padded[column], padded[removed] if removed is not None else ""
+            yield head + 1 + table.line_num, padded[column], {name: padded[place] for name, place in dates.items()}
 
 
 def _problems(found: Iterable[tuple[str, object]]) -> list[str]:

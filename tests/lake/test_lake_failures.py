@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from market_data.lake.failures import COOL_DOWN, Event, Failures, Kind, standing
+from market_data.lake.failures import COOL_DOWN, PROBE_TIME, Event, Failures, Kind, standing
 from market_data.types import RunInfo
 
 NOW = datetime(2026, 11, 20, 12, 0, 1, 123457, tzinfo=UTC)
@@ -65,6 +65,16 @@ def test_after_the_pause_one_batch_tries_for_all(lake):
     failures.record(failed("b000"))
     later = NOW + COOL_DOWN
     assert failures.closed_until("b001", later, 1) is None
-    assert failures.closed_until("b002", later + SECOND, 1) == later + COOL_DOWN
+    assert failures.closed_until("b002", later + SECOND, 1) == later + PROBE_TIME
     failures.recovered("b001", later + SECOND)
     assert failures.closed_until("b002", later + SECOND, 1) is None
+
+
+def test_a_try_that_fails_begins_the_pause_anew_and_one_that_dies_does_not(lake):
+    failures = of(lake)
+    failures.record(failed("b000"))
+    later = NOW + COOL_DOWN
+    assert failures.closed_until("b001", later, 1) is None
+    assert failures.closed_until("b002", later + PROBE_TIME, 1) is None  # b001 said nothing
+    failures.record(failed("b002", later + PROBE_TIME + SECOND))
+    assert failures.closed_until("b003", later + 2 * PROBE_TIME + 2 * SECOND, 1) == later + PROBE_TIME + SECOND + COOL_DOWN

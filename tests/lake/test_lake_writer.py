@@ -143,6 +143,88 @@ def test_a_part_of_a_year_again_is_no_new_version(lake, watch):
     assert lake.get(YEAR_KEY) == before
 
 
+# -- repairs across grains ---------------------------------------------------------------------------------------------------------
+
+GRAINS = [("day", "year"), ("year", "day")]
+
+
+def read(lake, days, dataset=OHLCV_1D):
+    """Close and ``ingest_ts`` of AAPL, asked for by key and, the same, listed."""
+    found = [read_bars(lake, LAYOUT, dataset, "polygon", ["AAPL"], days[0], days[0] + timedelta(size)) for size in (7, 30)]
+    assert found[0].equals(found[1])
+    return [(r["close"], r["ingest_ts"]) for r in found[0].to_pylist()]
+
+
+@pytest.mark.parametrize(("grain", "other"), GRAINS)
+def test_a_refetch_repairs_what_the_other_grain_holds(lake, watch, grain, other):
+    days, repair = weekdays(D0, 4), LATER + timedelta(1)
+    cells = [("AAPL", day) for day in days]
+    put(lake, bars(cells), grain)
+    put(lake, bars([cells[1]], close=66.0, at=LATER), other)
+    put(lake, bars([cells[2]], at=LATER), other)  # newer and equal: nothing to repair
+    put(lake, bars([cells[3]], close=5.0, at=T0 - timedelta(1)), other)  # different and older: it does not count
+    assert read(lake, days)[1] == (66.0, LATER)
+    with watch.writes() as writes:
+        landed = put(lake, bars(cells, at=repair), grain, refetch=True)
+    assert len(writes) == landed.written == 1
+    assert landed.rows["ingest_ts"].to_pylist() == [T0, repair, T0, T0]
+    assert landed.rows["close"].to_pylist() == [10.0] * 4
+    assert read(lake, days) == [(10.0, T0), (10.0, repair), (10.0, LATER), (10.0, T0)]
+    with watch.writes() as writes:
+        again = put(lake, bars(cells, at=repair + timedelta(1)), grain, refetch=True)
+    assert (writes, again.written) == ([], 0)
+    assert again.rows.equals(landed.rows)
+
+
+@pytest.mark.parametrize(("grain", "other"), GRAINS)
+def test_a_repair_within_the_day_finds_the_month_file(lake, watch, grain, other):
+    days, repair = weekdays(D0, 3), LATER + timedelta(1)
+    one = partial(land, lake, LAYOUT, OHLCV_1M, "polygon")
+    one(minute_bars(days), grain, refetch=False)
+    one(minute_bars(days[1:2], close=66.0, at=LATER).slice(1, 1), other, refetch=False)
+    with watch.writes() as writes:
+        landed = one(minute_bars(days, at=repair), grain, refetch=True)
+    assert len(writes) == landed.written == 1
+    assert landed.rows["ingest_ts"].to_pylist() == [T0] * 4 + [repair] + [T0] * 4
+    assert read(lake, days, OHLCV_1M) == [(10.0, T0)] * 4 + [(10.0, repair)] + [(10.0, T0)] * 4
+
+
+@pytest.mark.parametrize(("grain", "other"), GRAINS)
+def test_a_repair_and_a_correction_are_one_write_of_an_object(lake, watch, grain, other):
+    days, repair = weekdays(D0, 2), LATER + timedelta(1)
+    put(lake, bars([("AAPL", day) for day in days]), grain)
+    put(lake, bars([("AAPL", days[0])], close=66.0, at=LATER), other)
+    rows = pa.concat_tables([bars([("AAPL", days[0])], at=repair), bars([("AAPL", days[1])], close=7.0, at=repair)])
+    with watch.writes() as writes:
+        put(lake, rows, grain, refetch=True)
+    assert len(writes) == (2 if grain == "day" else 1)
+    assert read(lake, days) == [(10.0, repair), (7.0, repair)]
+
+
+@pytest.mark.parametrize(("grain", "other"), GRAINS)
+def test_a_repair_older_than_what_the_other_grain_holds_is_left(lake, watch, grain, other):
+    put(lake, bars([("AAPL", D0)]), grain)
+    put(lake, bars([("AAPL", D0)], close=66.0, at=LATER), other)
+    with watch.writes() as writes:
+        assert put(lake, bars([("AAPL", D0)], at=LATER - timedelta(hours=1)), grain, refetch=True).written == 0
+    assert writes == []
+    assert read(lake, [D0]) == [(66.0, LATER)]
+
+
+@pytest.mark.parametrize(("grain", "other"), GRAINS)
+def test_only_a_refetch_looks_at_the_other_grain(lake, monkeypatch, grain, other):
+    day, elsewhere = weekdays(D0, 2)
+    put(lake, bars([("AAPL", day)]), grain)
+    put(lake, bars([("AAPL", session) for session in (day, elsewhere)], close=66.0, at=LATER), other)
+    reads, lists = (before(lake, monkeypatch, method, lambda: None, call=0) for method in ("get", "list"))
+    own, rival = (LAYOUT.bar_key(OHLCV_1D, "polygon", "AAPL", day, kind) for kind in (grain, other))
+    put(lake, bars([("AAPL", day)], at=LATER + timedelta(1)), grain)
+    assert (reads, lists) == ([own], [])
+    put(lake, bars([("AAPL", day)], at=LATER + timedelta(1)), grain, refetch=True)
+    assert reads == [own, own, rival]
+    assert len(lists) == (grain == "year")
+
+
 # -- several writers of one year ---------------------------------------------------------------------------------------------------
 
 

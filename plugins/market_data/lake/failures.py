@@ -17,7 +17,10 @@ from market_data.lake.store import Lake
 from market_data.types import RunInfo
 
 COOL_DOWN = timedelta(minutes=5)
-"""How long the provider is left alone when the breaker opens, and between two tries while it is open."""
+"""How long the provider is left alone when the breaker opens, and again when a try fails."""
+
+PROBE_TIME = timedelta(seconds=30)
+"""How long the others wait for the word of the batch that tries. One that dies says none: then another tries."""
 
 
 class Kind(StrEnum):
@@ -96,7 +99,9 @@ class Failures:
             until = None
             if len(standing(events)) < most:
                 return None
-            until = max(event.at for event in events if event.kind in (Kind.FAILED, Kind.PROBE)) + COOL_DOWN
+            until = max(
+                e.at + (PROBE_TIME if e.kind is Kind.PROBE else COOL_DOWN) for e in events if e.kind in (Kind.FAILED, Kind.PROBE)
+            )
             if now < until:
                 return None
             until = None

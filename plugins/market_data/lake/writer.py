@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from market_data.datasets.base import Dataset
 from market_data.errors import QualityError, SchemaDrift
@@ -15,6 +17,7 @@ from market_data.lake.layout import Grain, Layout
 from market_data.lake.store import Lake
 
 STAMP = "ingest_ts"
+AHEAD = 8  # reads at a time for one object, of which many are at work
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,10 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
     standing one has the newer ``ingest_ts``. Standing rows of other keys stay. Doing it again changes nothing.
 
     :param rows: of ``dataset.schema``, no key twice; any order.
-    :param refetch: objects are expected to stand: read first. Otherwise creating is tried first. The outcome is the same.
+    :param refetch: the rows are to count from now on. Objects are expected to stand and read first; and where the standing row is
+        equal, but the other grain's object holds other values of newer ``ingest_ts``, which ``read_bars`` would return, the given row
+        is written with its own ``ingest_ts`` after all, unless the other's is no older than that. Otherwise creating is tried first
+        and the other grain is not looked at.
     :raises SchemaDrift: if ``rows`` is of another schema.
     :raises QualityError: if a key occurs twice.
     :raises ParamError: if a symbol cannot be a key.
@@ -56,8 +62,11 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
 
     tally = _Tally()
 
+    def rivals(kept: pa.Table) -> pa.Table:
+        return _rivals(lake, layout, dataset, provider, kept, grain)
+
     def put(part: tuple[str, pa.Table]) -> _Put:
-        return _put(lake, dataset, *part, refetch=refetch)
+        return _put(lake, dataset, *part, rivals if refetch else None)
 
     parts = list(_keys(layout, dataset, provider, rows, grain))
     outcomes = lake.each(put, ((key, rows.slice(start, stop - start)) for key, start, stop in parts))
@@ -96,7 +105,8 @@ def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain
         yield layout.bar_key(dataset, provider, symbol, session, grain), start, stop
 
 
-def _put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, *, refetch: bool) -> _Put:
+def _put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, rivals: Callable[[pa.Table], pa.Table] | None) -> _Put:
+    """:param rivals: see ``_rivals``; None: no refetch."""
     outcome = _Put(rows)
 
     def revise(body: bytes | None) -> bytes | None:
@@ -105,10 +115,38 @@ def _put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, *, refetch: boo
             return tables.encode(rows)
         standing = tables.decode(body, key, dataset.schema)
         merged, outcome.rows, changed = tables.merge(standing, rows, key=dataset.key, values=dataset.values, stamp=STAMP)
+        renewed = _outshone(dataset, outcome.rows, rows, rivals) if rivals else rows.slice(0, 0)
+        if len(renewed):
+            # With the stamp among the values, a row that is only newer counts as another one.
+            renew = partial(tables.merge, new=renewed, key=dataset.key, values=[*dataset.values, STAMP], stamp=STAMP)
+            merged, outcome.rows, changed = renew(merged)[0], renew(outcome.rows)[0], True
         return tables.encode(merged) if changed else None
 
-    outcome.bytes = lake.update(key, revise, new=not refetch)
+    outcome.bytes = lake.update(key, revise, new=rivals is None)
     return outcome
+
+
+def _outshone(dataset: Dataset, answers: pa.Table, rows: pa.Table, rivals: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """Of ``rows``, those whose equal standing row in ``answers`` gives way to other, newer values in the other grain's objects."""
+    equal = tables.same(answers, rows, dataset.values) & pc.less(answers[STAMP], rows[STAMP]).to_numpy()
+    kept, rows = answers.filter(pa.array(equal)), rows.filter(pa.array(equal))
+    if not len(kept):
+        return rows
+    _, counting, _ = tables.merge(rivals(kept), kept, key=dataset.key, values=dataset.values, stamp=STAMP)
+    lost = ~tables.same(counting, kept, dataset.values) & pc.less(counting[STAMP], rows[STAMP]).to_numpy()
+    return rows.filter(pa.array(lost))
+
+
+def _rivals(lake: Lake, layout: Layout, dataset: Dataset, provider: str, kept: pa.Table, grain: Grain) -> pa.Table:
+    """What the objects of the other grain hold for the sessions of ``kept``, rows that share an object of ``grain``; and more."""
+    symbol, sessions = kept["symbol"][0].as_py(), kept["session"].unique().to_pylist()
+    keys = [layout.bar_key(dataset, provider, symbol, sessions[0], "year")]
+    if grain == "year":
+        folder = keys[0].rpartition("/")[0]  # the day files of its sessions lie beside or below a year's or month's file
+        days = {layout.bar_key(dataset, provider, symbol, session, "day") for session in sessions}
+        keys = [key for key, _ in lake.list(folder) if key in days]
+    found = zip(keys, lake.get_many(keys, concurrency=AHEAD), strict=True)
+    return tables.gather((tables.decode(stored.body, key, dataset.schema) for key, stored in found if stored), dataset.schema)
 
 
 def _described(schema: pa.Schema) -> str:

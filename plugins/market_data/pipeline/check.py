@@ -47,6 +47,9 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
     for detail in details:
         for session in sessions_in(detail.unanswered):
             planned[session] -= frozenset(detail.request.symbols)
+    unanswered = frozenset(symbol for receipt in receipts for symbol in receipt.failed)
+    if unanswered:  # they are missing, and the report says so; what came is not judged by it
+        planned = {session: asked - unanswered for session, asked in planned.items()}
     planned = {session: asked for session, asked in planned.items() if asked}
     prefixes = [receipt.prefix for receipt in receipts]
     if not planned:
@@ -98,11 +101,13 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
 
 def _keep_docs(lake: Lake, prefix: str, folder: Path) -> None:
     """Great Expectations' pages, from a folder into the lake. Whoever opens ``index.html`` needs the folder as it stands."""
+    from market_data.quality.validator import docs_files
 
-    def put(path: Path) -> None:
-        lake.update(f"{prefix}/{path.relative_to(folder).as_posix()}", lambda _: path.read_bytes(), new=True)
+    def put(file: tuple[str, Path]) -> None:
+        name, path = file
+        lake.update(f"{prefix}/{name}", lambda _: path.read_bytes(), new=True)
 
-    for _ in lake.each(put, sorted(path for path in folder.rglob("*") if path.is_file())):
+    for _ in lake.each(put, docs_files(folder).items()):
         pass
     log.info("Great Expectations' pages: %s/%s/index.html", lake.url, prefix)
 

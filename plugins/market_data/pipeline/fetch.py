@@ -11,12 +11,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from market_data.errors import (
+    AuthError,
     BadRequest,
     CircuitOpen,
     LakeError,
     MarketDataError,
     NotYetAvailable,
     PerCellError,
+    QuotaExhausted,
     RetriableError,
     Throttled,
     TruncatedResponse,
@@ -37,6 +39,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SAME_TROUBLE = 2
+"""Requests of a batch that fail one after another: then it is the provider's trouble, and no symbol's."""
+
+SAME_REFUSAL = 5
+"""The same of requests that are refused as malformed: lists with several wrong symbols exist."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -44,7 +52,8 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     """Fetch a batch, request by request; each is gated, landed and receipted before the next is asked.
 
     Requests that an earlier try of this attempt has finished are not asked again: their receipt objects say so. A symbol that the
-    provider refuses to answer for is left without a state and named; the others go on.
+    provider refuses to answer for is left without a state and named; the others go on. They also go on where the provider fails for one
+    symbol; then the batch fails in the end. Several that fail in a row end it at once.
 
     :param attempt: the task's try, for the log.
     :raises CircuitOpen: before any call, if too many batches of the run have failed one after another.
@@ -63,21 +72,34 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     if open_requests:
         _ask_leave(job, failures, batch, now())
     failed: dict[str, str] = {}
+    broken: list[MarketDataError] = []
+    in_a_row = 0
     for request in open_requests:
         before = replace(hook.counters)
         try:
             detail = _fetch_request(job, hook, batch, folder, request, now())
         except MarketDataError as error:
-            _record(failures, batch, error, before, hook.counters, now())
-            if not isinstance(error, BadRequest) or len(request.symbols) > 1:
+            in_a_row += 1
+            refused = isinstance(error, BadRequest)
+            most = SAME_REFUSAL if refused else SAME_TROUBLE
+            goes_on = (refused or _is_server(error)) and len(request.symbols) == 1 and in_a_row < most
+            _record(failures, batch, error, before, hook.counters, now(), passing=goes_on)
+            if not goes_on:
                 raise
-            failed[request.symbols[0]] = str(error)
-            progress.refused(request, error)
+            if refused:
+                failed[request.symbols[0]] = str(error)
+            else:
+                broken.append(error)
+            progress.failed_one(request, error)
             continue
+        in_a_row = 0
         finished[request.id] = detail
         progress.done(request, detail.counts, sum(len(sessions_in(run.intervals)) for run in detail.absent))
-        if progress.ok == 1:
-            failures.recovered(batch.id, now())
+        failures.recovered(batch.id, now())
+    if broken:
+        # The others are finished and are not asked again by the task's retry.
+        _record(failures, batch, broken[0], hook.counters, hook.counters, now())
+        raise broken[0]
     return _receipt(batch, folder, requests, finished, failed, progress.resumed, time.monotonic() - started)
 
 
@@ -98,14 +120,33 @@ def _ask_leave(job: Job, failures: Failures, batch: Batch, now: datetime) -> Non
         )
 
 
-def _record(failures: Failures, batch: Batch, error: MarketDataError, before: Counters, after: Counters, now: datetime) -> None:
+def _is_server(error: MarketDataError) -> bool:
+    """The provider or the way to it failed, as far as one request can tell."""
+    return isinstance(error, RetriableError) and not isinstance(error, Throttled)
+
+
+def _record(
+    failures: Failures,
+    batch: Batch,
+    error: MarketDataError,
+    before: Counters,
+    after: Counters,
+    now: datetime,
+    *,
+    passing: bool = False,
+) -> None:
+    """Write a failure down.
+
+    :param passing: the batch goes on, so it does not count for the breaker.
+    """
     from market_data.lake.failures import Event, Kind
 
-    down = isinstance(error, RetriableError) and not isinstance(error, Throttled)
+    # A key that is revoked, a quota that is used up or an address that is wrong spoil every batch, as a server that is down does.
+    spoils_all = _is_server(error) or isinstance(error, AuthError | QuotaExhausted | BadRequest)
+    kind = Kind.FAILED if spoils_all and not passing else Kind.REFUSED
     calls, retries, size = after.calls - before.calls, after.retries - before.retries, after.bytes - before.bytes
-    said = f"{type(error).__name__}: {error}"[:1000]
     try:
-        failures.record(Event(Kind.FAILED if down else Kind.REFUSED, batch.id, now, said, calls, retries, size))
+        failures.record(Event(kind, batch.id, now, f"{type(error).__name__}: {error}"[:1000], calls, retries, size))
     except LakeError as lost:
         # What the provider said decides what happens next, not that it could not be written down.
         log.warning("the failure could not be recorded: %s", lost)

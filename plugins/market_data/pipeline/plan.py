@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ class Planned:
     :param symbols: how many the universe has.
     :param covered: cells that coverage has already.
     :param pending: sessions that are not over, or that the provider's plan cannot have yet.
+    :param doubtful: state -> how many of the covered cells have it, where that is neither ``have`` nor ``empty``.
     :param dates: first and last date that the run is about, inclusive, sessions or not.
     :param day_grain_calls: calls that the same would take with ``file_grain=day``.
     """
@@ -37,6 +39,7 @@ class Planned:
     symbols: int
     covered: int
     pending: tuple[date, ...]
+    doubtful: Mapping[str, int]
     dates: tuple[date, date] | None
     day_grain_calls: int
 
@@ -61,6 +64,9 @@ class Planned:
             return f"Nothing to do: {_closed(*self.dates)}"
         pending = f"Not to be had yet, asked by a later run: {', '.join(map(str, self.pending))}" if self.pending else ""
         nothing = "" if self.plan.batches or not self.sessions else f"Nothing to do: all {self.covered:,} cells are covered"
+        if self.doubtful:
+            states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
+            nothing = f"{nothing or 'Covered, and not asked again'}: {states} among them; force (Fetch again) asks for them"
         return ". ".join(filter(None, [nothing, pending]))
 
     def explain(self) -> str:
@@ -117,9 +123,21 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
         )
 
     plan = plan_with(job.params.file_grain, job.params.endpoint)
-    cheaper = plan_with("day", "auto").calls if job.params.file_grain != "day" else plan.calls
+    cheaper = plan.calls
+    if job.params.file_grain != "day":
+        with contextlib.suppress(ParamError):  # too much for one run that way: then it is no advice
+            cheaper = plan_with("day", "auto").calls
     covered_cells = len(symbols) * len(sessions) - plan.cells
-    return Planned(plan, sessions, len(symbols), covered_cells, pending, wanted.dates, cheaper)
+    left = {symbol: everything & ~mask for symbol, mask in missing.items()}
+    doubtful = {str(state): _count(coverage, left, sessions, state) for state in (State.PENDING, State.QUARANTINED, State.REFUSED)}
+    doubtful = {state: count for state, count in doubtful.items() if count}
+    return Planned(plan, sessions, len(symbols), covered_cells, pending, doubtful, wanted.dates, cheaper)
+
+
+def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date], state: State) -> int:
+    """How many of the cells that are not asked are in ``state``."""
+    found = coverage.covered(list(left), sessions, states={state})
+    return sum((mask & found[symbol]).bit_count() for symbol, mask in left.items())
 
 
 def _covered(

@@ -55,8 +55,8 @@ class Progress:
         seen = {"rows": counts["rows_landed"], "quarantined": quarantined, "absent": absent}
         self._say(words, {**_asked(request.symbols, request.intervals), **seen, "bytes": counts["bytes"], "calls": counts["calls"]})
 
-    def refused(self, request: Request, error: Exception) -> None:
-        """A request failed for good; the batch goes on without its symbol."""
+    def failed_one(self, request: Request, error: Exception) -> None:
+        """A request failed; the batch goes on without its symbol."""
         self.failed += 1
         self._say(f"FAILED {error}", _asked(request.symbols, request.intervals), log.error)
 
@@ -66,7 +66,7 @@ class Progress:
         asked = self.ok + self.failed
         left = elapsed / asked * (self.total - done) if asked else None
         speed = self.rows / elapsed if elapsed > 0 else 0.0
-        percent = 100 * done // self.total
+        percent = 100 * done // self.total if self.total else 100
         head = f"{self.batch.id.split('-')[0]} ({self.batch.number} of {self.batch.of}) {done}/{self.total} {percent} %"
         tail = f"ok {self.resumed + self.ok}, failed {self.failed}, {elapsed:.0f} s"
         if left is not None:

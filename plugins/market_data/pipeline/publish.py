@@ -38,8 +38,9 @@ def publish_run(
 
     from market_data.lake.failures import Failures
     from market_data.lake.manifest import read_coverage, write_cells
-    from market_data.lake.receipts import read
+    from market_data.lake.receipts import finished, prefix, read
     from market_data.pipeline import report
+    from market_data.quality.partitions import is_refused
 
     prefixes = [receipt.prefix for receipt in receipts]
     # A cleared task that does not run again leaves what it returned before: only what belongs together counts.
@@ -55,7 +56,8 @@ def publish_run(
     for batch in batches:
         stored = by_batch.get(batch.id)
         if stored is None:
-            tally.failed(batch, errors.get(batch.id, "the task was killed or never ran"))
+            details = finished(job.lake, prefix(job.feed.dataset, job.source, job.run, batch)).values()
+            tally.failed(batch, errors.get(batch.id, "the task was killed or never ran"), list(details))
             continue
         states: list[pa.Table] = []
         for receipt in read(job.lake, stored.prefix):
@@ -65,7 +67,8 @@ def publish_run(
         tally.done(batch, stored)
         if states:
             cells = pa.concat_tables(states)
-            lost = coverage.lost(cells)
+            # What is absent from a refused partition is not lost: nobody believes that answer.
+            lost = pc.and_not(coverage.lost(cells), is_refused(cells, refused))
             tally.lost(cells.filter(lost))
             changed = coverage.changed(cells.filter(pc.invert(lost)))
             write_cells(job.lake, job.feed.dataset, job.source, job.run, batch.id, changed, recorded_at=now)

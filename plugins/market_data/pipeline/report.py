@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.errors import LakeError
-from market_data.types import Batch, Receipt, RunInfo, Verdict
+from market_data.types import Batch, Receipt, RunInfo, Shape, Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from market_data.lake.receipts import Detail
     from market_data.lake.store import Lake
     from market_data.pipeline.job import Job
+
+
+WARNED = 10
+"""Sessions and symbol-years whose warnings are shown; the report has all."""
 
 
 class Tally:
@@ -79,11 +83,18 @@ class Tally:
             f"{symbol} {session}" for symbol, session in zip(cells["symbol"].to_pylist(), cells["session"].to_pylist(), strict=True)
         ]
 
-    def failed(self, batch: Batch, reason: str) -> None:
-        """A batch that did not."""
-        self._failures.update(dict.fromkeys(batch.symbols, reason))
+    def failed(self, batch: Batch, reason: str, finished: Sequence[Detail]) -> None:
+        """A batch that did not. What of it is ``finished`` stands in the lake, and is neither checked nor loaded."""
+        answered = {symbol for detail in finished for symbol in detail.request.symbols} if batch.shape is Shape.SYMBOL else set()
+        for detail in finished:
+            self._totals.update({name: detail.counts[name] for name in ("calls", "retries", "bytes")})
+        unanswered = [symbol for symbol in batch.symbols if symbol not in answered]
+        self._failures.update(dict.fromkeys(unanswered, reason))
+        self._failures.update(dict.fromkeys(answered, f"it came, and waits for the rest of its batch, which failed: {reason}"))
         self._totals["failed_cells"] += batch.cells
-        self._batches.append({"batch_id": batch.id, "batch": batch.label, "state": "failed", "error": reason})
+        self._batches.append(
+            {"batch_id": batch.id, "batch": batch.label, "state": "failed", "error": reason, "unanswered": unanswered}
+        )
 
     def document(
         self,
@@ -126,7 +137,7 @@ class Tally:
             "rows_changed": (loaded or {}).get("changed", 0),
             "refused": [verdict.to_json() for verdict in refused.values()],
             "warned": list((checked or {}).get("warned", ())),
-            "warnings": self._warnings(job, batches),
+            "warnings": self._warnings(job, batches, planned, checked),
             "sessions_loaded": sorted(
                 s.isoformat() for s in self._landed if (loaded or {}).get("changed") and s.isoformat() not in refused
             ),
@@ -144,7 +155,7 @@ class Tally:
             "results": [self._result(symbol) for symbol in symbols],
         }
 
-    def _warnings(self, job: Job, batches: Sequence[Batch]) -> list[str]:
+    def _warnings(self, job: Job, batches: Sequence[Batch], planned: int, checked: Mapping[str, Any] | None) -> list[str]:
         """What is in order by the rules, and deserves a look."""
         nowhere = [s for b in batches for s in b.symbols if s not in self._with_rows and s not in self._failures]
         warnings = []
@@ -154,7 +165,24 @@ class Tally:
             warnings.append(f"{self._totals['quarantined']} rows were quarantined; see quarantine/ in the lake")
         if self._lost:
             warnings.append(f"{job.source} no longer has {_some(self._lost)}; what stands in lake and warehouse is kept")
+        if not self._too_much_missing(job, planned):
+            warnings += self._refusals()
+        warned = (checked or {}).get("warned", ())
+        warnings += [f"{_named(v['partition'])}: {'; '.join(v['reasons'])}" for v in warned[:WARNED]]
+        if len(warned) > WARNED:
+            warnings.append(f"and {len(warned) - WARNED} more sessions or symbol-years with warnings; see `warned` in the report")
         return warnings
+
+    def _refusals(self) -> list[str]:
+        """Symbols that the provider refused to answer for."""
+        return [
+            f"{b['batch']}: {symbol} was not answered for: {why}"
+            for b in self._batches
+            for symbol, why in b.get("failed", {}).items()
+        ]
+
+    def _too_much_missing(self, job: Job, planned: int) -> bool:
+        return self._totals["failed_cells"] / planned > job.params.max_missing_ratio
 
     def _result(self, symbol: str) -> dict[str, Any]:
         errors = [self._failures[symbol]] if symbol in self._failures else []
@@ -170,16 +198,12 @@ class Tally:
     ) -> list[str]:
         """Why the run is red, a sentence each; none when it is not."""
         red = [f"batch {b['batch']} failed: {b['error']}" for b in self._batches if b["state"] == "failed"]
-        red += [
-            f"{b['batch']}: {symbol} was not answered for: {why}"
-            for b in self._batches
-            for symbol, why in b.get("failed", {}).items()
-        ]
-        missing = self._totals["failed_cells"] / planned
-        if missing > job.params.max_missing_ratio:
-            red.append(
-                f"{missing:.1%} of the planned cells are missing; {job.params.max_missing_ratio:.1%} is tolerated (max_missing_ratio)"
-            )
+        if self._too_much_missing(job, planned):
+            missing = self._totals["failed_cells"] / planned
+            red += [
+                *self._refusals(),
+                f"{missing:.1%} of the planned cells are missing; {job.params.max_missing_ratio:.1%} is tolerated (max_missing_ratio)",
+            ]
         if any(batch["state"] == "success" for batch in self._batches) and (checked is None or loaded is None):
             red.append("what landed was not loaded: see the logs of `check` and `load`")
         return [*red, *(f"{_named(v.partition)} was refused: {'; '.join(v.reasons)}" for v in refused.values())]

@@ -51,17 +51,22 @@ def verdict_of(verdicts: Mapping[str, Verdict], symbol: str, session: date) -> V
 
 
 def allowed(rows: pa.Table, refused: Iterable[str]) -> pa.Table:
-    """``rows`` without those of refused partitions, of either kind.
+    """``rows`` without those of refused partitions, of either kind; see ``is_refused``."""
+    names = list(refused)
+    return rows.filter(pc.invert(is_refused(rows, names))) if names else rows
+
+
+def is_refused(rows: pa.Table, refused: Iterable[str]) -> pa.ChunkedArray | pa.Array:
+    """Of each row whether it is of a refused partition, of either kind.
 
     :param rows: has ``symbol`` and ``session`` (date32).
     :param refused: partitions; ones that no row is in do no harm.
     """
     names = pa.array(list(refused), pa.string())
     if not len(names):
-        return rows
+        return pa.repeat(False, len(rows))
     by_session = pc.is_in(rows["session"].cast(pa.string()), names)
-    by_year = pc.is_in(year_partitions(rows), names)
-    return rows.filter(pc.invert(pc.or_(by_session, by_year)))
+    return pc.or_(by_session, pc.is_in(year_partitions(rows), names))
 
 
 def year_partitions(rows: pa.Table) -> pa.ChunkedArray:

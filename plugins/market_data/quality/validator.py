@@ -5,6 +5,7 @@ The library is imported when the first validator is made, by the process that ch
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ class Validator:
 
     def __init__(self, run_name: str) -> None:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+        # At INFO it tells of every function it registers; what the verdicts are is in our table.
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
         import great_expectations as gx
 
         self._gx = gx
