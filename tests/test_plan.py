@@ -148,7 +148,9 @@ def test_sessions_are_asked_of_exactly_the_symbols_that_miss_them_in_their_order
     }
 
 
-@pytest.mark.parametrize(("endpoint", "mask"), [("grouped", (1 << 2516) - 1), ("range", int("01" * 1258, 2))])
+@pytest.mark.parametrize(
+    ("endpoint", "mask"), [("grouped", (1 << 2516) - 1), ("range", int("01" * 1258, 2))], ids=["market", "holes"]
+)
 def test_ten_years_of_5000_symbols_are_planned_in_seconds(endpoint, mask):
     missing = {f"S{i}": mask for i in range(5000)}
     began = time.process_time()
