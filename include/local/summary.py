@@ -53,7 +53,8 @@ def summary(
     if snapshot.state == "success" and estimate.get("dry_run"):
         return _table([("Dry run", "nothing was fetched"), *_estimate(estimate)])
     if snapshot.state == "success" and not snapshot.batches:
-        return Text("Nothing to do: everything that was asked for is covered already, so no call was made.", style="bold green")
+        why = estimate.get("note") or "Nothing to do: everything that was asked for is covered already"
+        return Text(f"{why}. No call was made.", style="bold green")
     return _table(_rows(snapshot, report, sources(receipts), sorted(recorded)))
 
 
@@ -89,6 +90,8 @@ def _rows(snapshot: Snapshot, report: Mapping[str, Any], origins: set[str], reco
     yield "Calls", f"{calls:,}; a client that asks symbol by symbol makes {symbols:,}"
     if origins:
         yield "Source", _source(origins, recorded)
+    for warning in report.get("warnings", ()):
+        yield "Look at", warning
 
 
 def _source(origins: set[str], recorded: list[str]) -> str:

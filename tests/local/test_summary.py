@@ -63,6 +63,18 @@ def test_a_dry_run_shows_what_it_would_take():
     assert "Nothing to do" not in text
 
 
+def test_a_run_with_nothing_to_do_says_why():
+    said = "Nothing to do: no session on 2013-01-01 (New Year's Day)"
+    text = shown(summary(Snapshot("success", "done", batches=0), {"note": said}, {}, [], []))
+    assert f"{said}. No call was made." in text
+
+
+def test_warnings_of_a_green_run_are_shown():
+    text = shown(summary(DONE, {}, {**REPORT, "warnings": ["no bar at all of NOSUCH"]}, [], []))
+    assert "Look at" in text
+    assert "no bar at all of NOSUCH" in text
+
+
 def test_without_a_report_the_receipts_count():
     assert "5,230 bars" in shown(summary(DONE, {}, {}, [], []))
 
