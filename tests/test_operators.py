@@ -128,6 +128,16 @@ def test_the_verdict_is_red_when_something_is_missing_and_says_what(batches, pub
     assert text in ti.pushed[notes.KEY]
 
 
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [("", "Dry run: nothing was fetched"), ("Not to be had yet: x", "Dry run: nothing was fetched. Not to be had yet: x")],
+)
+def test_the_verdict_of_a_dry_run_says_that_it_was_one(note, said):
+    ti = Instance(summary={"note": note, "dry_run": True})
+    run_verdict([], None, {"ti": ti})
+    assert ti.pushed[notes.KEY] == said
+
+
 def test_the_verdict_is_green_when_nothing_is_missing_or_nothing_was_asked():
     ti = Instance(summary={"note": "Nothing to do: no session on 2013-01-01 (New Year's Day)"})
     run_verdict([], None, {"ti": ti})

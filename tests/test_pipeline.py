@@ -374,7 +374,7 @@ def test_after_batches_that_fail_one_after_another_nothing_more_is_asked(world):
     assert report["retries"] == 16
     assert len(report["failed_tickers_list"]) == len(SYMBOLS)
     assert sum("2 batches have failed one after another, so nothing more is asked before" in why for why in report["red"]) == 4
-    assert [event["kind"] for event in report["events"]] == ["refused", "failed"] * 2
+    assert [event["kind"] for event in report["events"]] == ["single", "failed"] * 2
     world.api.faults.clear()
     _, report = world.run(world.job(clear_number=1, endpoint="range", batch_size=10, circuit_breaker=2))
     assert report["red"] == []
@@ -388,7 +388,7 @@ def test_the_breaker_counts_only_what_fails_in_a_row(world):
     assert [b["unanswered"] for b in report["batch_results"][:3]] == [[SYMBOLS[3]], [SYMBOLS[13]], [SYMBOLS[23]]]
     assert len(report["failed_tickers_list"]) == 30
     assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 30)
-    assert [event["kind"] for event in report["events"]] == ["refused", "failed", "recovered"] * 3
+    assert [event["kind"] for event in report["events"]] == ["single", "failed", "recovered"] * 3
 
 
 def test_a_day_without_a_session_does_nothing_and_says_why(world):

@@ -36,7 +36,7 @@ def test_every_line_carries_the_fields_a_tool_filters_by(lines):
     for line in lines:
         assert line["provider"] == "polygon"
         assert (line["dataset"], line["batch"], line["batch_id"], line["attempt"]) == ("ohlcv-1d", "3 of 7", "b002-12345678", 2)
-    assert lines[0]["symbols"] == "AAPL,IBM,KO,MSFT,SPY and 3 more"
+    assert lines[0]["symbols"] == "AAPL, IBM, KO, MSFT, SPY and 3 more"
     done = lines[1]
     assert (done["symbols"], done["dates"]) == ("AAPL", "2013-01-02..2013-12-31")
     assert (done["rows"], done["bytes"], done["calls"], done["quarantined"], done["absent"]) == (252, 30_000, 1, 0, 0)

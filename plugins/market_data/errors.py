@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 def _rebuild(cls: type[MarketDataError], state: dict[str, Any]) -> MarketDataError:
@@ -87,10 +87,19 @@ class ProviderError(MarketDataError):
 
     def __init__(self, message: str, *, provider: str = "", request: str = "", request_id: str = "") -> None:
         self.said, self.provider, self.request, self.request_id = message, provider, request, request_id
-        where = ": ".join(part for part in (provider, request) if part)
-        suffix = f" [request id {request_id}]" if request_id else ""
+        super().__init__(self._words())
+
+    def at(self, *, provider: str, request: str) -> Self:
+        """This error, now that it is known where it happened."""
+        self.provider, self.request = provider, request
+        self.message = self._words()
+        return self
+
+    def _words(self) -> str:
+        where = "".join(f"{part}: " for part in (self.provider, self.request) if part)
+        suffix = f" [request id {self.request_id}]" if self.request_id else ""
         advice = f". To do: {self.to_do}" if self.to_do else ""
-        super().__init__((f"{where}: {message}" if where else message).rstrip(". ") + suffix + advice)
+        return f"{where}{self.said}".rstrip(". ") + suffix + advice
 
 
 class RetriableError(ProviderError):

@@ -236,10 +236,8 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
         with _hook(feed, params) as hook:
             receipt = pipeline.fetch_batch(_job(feed, params, context), hook, Batch.from_json(batch), _now, ti.try_number)
     except Exception as error:
-        # A failed task returns nothing; the report names the reason all the same.
-        said = f"{type(error).__name__}: {error}"[:1000]
-        ti.xcom_push(key="error", value=said)
-        notes.leave(ti, said)
+        # A failed task returns nothing; its note is also what the report names as the reason.
+        notes.leave(ti, f"{type(error).__name__}: {error}")
         raise
     notes.leave(ti, "\n".join(f"{symbol} failed: {why}" for symbol, why in receipt.failed.items()))
     return receipt.to_json()
@@ -252,7 +250,7 @@ def run_check(
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The checkpoint over what landed."""
-    planned, landed = _batches(batches), _receipts(batches, receipts, context)
+    planned, landed = _batches(batches), _receipts(batches, receipts, _summary(context), _run(context))
     if not landed:
         raise AirflowSkipException("nothing landed, so there is nothing to check")
     with _warehouse() as warehouse:
@@ -280,9 +278,9 @@ def run_publish(
     if not batches:
         raise AirflowSkipException("nothing was planned, so there is nothing to publish")
     ti = context["ti"]
-    job, landed = _job(feed, _params(feed, context), context), _receipts(batches, receipts, context)
+    job, summary = _job(feed, _params(feed, context), context), _summary(context)
+    landed = _receipts(batches, receipts, summary, job.run)
     errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
-    summary = ti.xcom_pull(task_ids="plan", key="summary") or {}
     published = pipeline.publish_run(job, _batches(batches), landed, errors, checked, loaded, summary, _now())
     context["outlet_events"][asset].extra = {name: published[name] for name in ("sessions", "rows", "report")}
     _mirror(context, asset, published)
@@ -298,7 +296,7 @@ def run_verdict(
     """
     ti = context["ti"]
     try:
-        said = _verdict(batches, published, ti.xcom_pull(task_ids="plan", key="summary") or {})
+        said = _verdict(batches, published, _summary(context))
     except QualityError as error:
         notes.leave(ti, str(error))
         raise
@@ -312,9 +310,8 @@ def _verdict(
     if batches is None:
         raise QualityError("the plan failed; see the log of `plan`")
     if not batches:
-        why = summary.get("note") or (
-            "Dry run" if summary.get("dry_run") else "Nothing to do: every cell asked for is covered already"
-        )
+        dry = "Dry run: nothing was fetched" if summary.get("dry_run") else ""
+        why = ". ".join(filter(None, [dry, summary.get("note")])) or "Nothing to do: every cell asked for is covered already"
         log.info("%s. See the log of `plan`.", why)
         return [why]
     if published is None:
@@ -330,28 +327,36 @@ def _verdict(
     return warnings
 
 
+def _summary(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What ``plan`` said of the whole; empty where it failed."""
+    found: Mapping[str, Any] | None = context["ti"].xcom_pull(task_ids="plan", key="summary")
+    return found or {}
+
+
 def _batches(batches: Sequence[Mapping[str, Any]] | None) -> list[Batch]:
     return [Batch.from_json(batch) for batch in batches or ()]
 
 
 def _receipts(
-    batches: Sequence[Mapping[str, Any]] | None, receipts: Sequence[Mapping[str, Any]] | None, context: Mapping[str, Any]
+    batches: Sequence[Mapping[str, Any]] | None,
+    receipts: Sequence[Mapping[str, Any]] | None,
+    summary: Mapping[str, Any],
+    run: RunInfo,
 ) -> list[Receipt]:
     """The receipts of the current plan: a plan made anew leaves those of the old one behind, as does a task that never started."""
     current = {batch["id"] for batch in batches or ()}
-    key = _run(context).key
-    made_anew = (context["ti"].xcom_pull(task_ids="plan", key="summary") or {}).get("run_key") == key
+    made_anew = summary.get("run_key") == run.key
     # ``[:]`` is one call to the API; iterating would be one for each
     found = [
         Receipt.from_json(receipt) for receipt in (receipts[:] if receipts is not None else ()) if receipt["batch_id"] in current
     ]
-    return [receipt for receipt in found if not made_anew or f"/run={key}/" in receipt.prefix]
+    return [receipt for receipt in found if not made_anew or f"/run={run.key}/" in receipt.prefix]
 
 
 def _errors(ti: Any, batches: Sequence[Mapping[str, Any]], landed: Collection[str]) -> dict[str, str]:
     """Batch id -> what the batch said that failed."""
     failed = [number for number, batch in enumerate(batches) if batch["id"] not in landed]
-    said = ti.xcom_pull(task_ids="fetch", key="error", map_indexes=failed) if failed else []
+    said = ti.xcom_pull(task_ids="fetch", key=notes.KEY, map_indexes=failed) if failed else []
     return {batches[number]["id"]: error for number, error in zip(failed, said or (), strict=False) if error}
 
 

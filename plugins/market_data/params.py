@@ -333,12 +333,13 @@ def resolve_sessions(params: RunParams, interval: tuple[datetime, datetime] | No
         )
         first, last = (own[0], own[-1]) if own else (interval[0].date(), calendar.last_completed_session(now))
     end = params.end_date or max(last, params.start_date or last)
-    if params.start_date is not None or params.backfill_days is not None:
+    ranged = params.start_date is not None or params.backfill_days is not None
+    if ranged:
         first = params.start_date or end - timedelta(days=params.backfill_days or 0)
         own = calendar.sessions(first, end + timedelta(days=1))
     elif not own:
         end = first
-    if not scheduled or not own or params.start_date is not None or params.backfill_days is not None:
+    if ranged or not scheduled or not own:
         return Wanted(own, dates=(first, end))
     return Wanted(own, calendar.sessions(own[0] - timedelta(days=params.lookback_days), own[0]), dates=(first, end))
 

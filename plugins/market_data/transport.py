@@ -138,7 +138,7 @@ class Transport:
         try:
             self.pacer.wait()
         except ProviderError as error:
-            raise _placed(error, where) from None
+            raise error.at(**where) from None  # a limiter knows neither provider nor request
         self.counters.calls += 1
         answer = self._answer(url, params, where)
         self.counters.bytes += len(answer.body)
@@ -255,14 +255,6 @@ def _decompressed(encoding: str, body: bytes) -> bytes:
     if encoding.lower() not in ("gzip", "x-gzip"):
         raise zlib.error(encoding)
     return gzip.decompress(body)
-
-
-def _placed(error: ProviderError, where: Mapping[str, str]) -> ProviderError:
-    """The same error, with where it happened: a limiter knows neither provider nor request."""
-    own = {
-        name: value for name, value in vars(error).items() if name not in ("said", "provider", "request", "request_id", "message")
-    }
-    return type(error)(error.said, **own, **where)
 
 
 def _cause(error: BaseException) -> str:

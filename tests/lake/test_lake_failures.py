@@ -19,7 +19,7 @@ def failed(batch_id, at=NOW, kind=Kind.FAILED):
 
 
 def test_events_come_back_as_they_were_recorded(lake):
-    failures, events = of(lake), (failed("b000"), failed("b001", NOW + SECOND, Kind.REFUSED))
+    failures, events = of(lake), (failed("b000"), failed("b001", NOW + SECOND, Kind.SINGLE))
     assert failures.read() == ()
     for event in events:
         failures.record(event)
@@ -38,10 +38,10 @@ def test_the_breaker_opens_after_that_many_batches_in_a_row_and_no_sooner(lake):
     for _ in range(9):
         failures.record(failed("b000"))  # one batch may have a reason of its own
     failures.record(failed("b001"))
-    failures.record(failed("b002", kind=Kind.REFUSED))
-    assert failures.closed_until("b003", NOW, 3) is None
+    failures.record(failed("b002", kind=Kind.SINGLE))
+    assert failures.open_until("b003", NOW, 3) is None
     failures.record(failed("b004"))
-    assert failures.closed_until("b003", NOW + SECOND, 3) == NOW + COOL_DOWN
+    assert failures.open_until("b003", NOW + SECOND, 3) == NOW + COOL_DOWN
 
 
 def test_one_request_that_goes_well_begins_the_count_anew(lake):
@@ -50,13 +50,13 @@ def test_one_request_that_goes_well_begins_the_count_anew(lake):
     failures.record(failed("b001"))
     failures.recovered("b002", NOW)
     failures.record(failed("b003"))
-    assert failures.closed_until("b004", NOW, 2) is None
+    assert failures.open_until("b004", NOW, 2) is None
 
 
 def test_nothing_is_written_where_nothing_failed(lake):
     failures = of(lake)
     failures.recovered("b000", NOW)
-    assert failures.closed_until("b000", NOW, 1) is None
+    assert failures.open_until("b000", NOW, 1) is None
     assert list(lake.list("failures")) == []
 
 
@@ -64,17 +64,17 @@ def test_after_the_pause_one_batch_tries_for_all(lake):
     failures = of(lake)
     failures.record(failed("b000"))
     later = NOW + COOL_DOWN
-    assert failures.closed_until("b001", later, 1) is None
-    assert failures.closed_until("b002", later + SECOND, 1) == later + PROBE_TIME
+    assert failures.open_until("b001", later, 1) is None
+    assert failures.open_until("b002", later + SECOND, 1) == later + PROBE_TIME
     failures.recovered("b001", later + SECOND)
-    assert failures.closed_until("b002", later + SECOND, 1) is None
+    assert failures.open_until("b002", later + SECOND, 1) is None
 
 
 def test_a_try_that_fails_begins_the_pause_anew_and_one_that_dies_does_not(lake):
     failures = of(lake)
     failures.record(failed("b000"))
     later = NOW + COOL_DOWN
-    assert failures.closed_until("b001", later, 1) is None
-    assert failures.closed_until("b002", later + PROBE_TIME, 1) is None  # b001 said nothing
+    assert failures.open_until("b001", later, 1) is None
+    assert failures.open_until("b002", later + PROBE_TIME, 1) is None  # b001 said nothing
     failures.record(failed("b002", later + PROBE_TIME + SECOND))
-    assert failures.closed_until("b003", later + 2 * PROBE_TIME + 2 * SECOND, 1) == later + PROBE_TIME + SECOND + COOL_DOWN
+    assert failures.open_until("b003", later + 2 * PROBE_TIME + 2 * SECOND, 1) == later + PROBE_TIME + SECOND + COOL_DOWN

@@ -26,8 +26,8 @@ PROBE_TIME = timedelta(seconds=30)
 class Kind(StrEnum):
     """What happened."""
 
-    FAILED = "failed"  # the provider, or the way to it: counts for the breaker
-    REFUSED = "refused"  # the provider's answer to this request or account: does not
+    FAILED = "failed"  # a batch, by what would spoil the others too: counts for the breaker
+    SINGLE = "single"  # one request, of a batch that goes on or by something of its own: does not
     PROBE = "probe"  # the breaker is open, and this batch asks on behalf of all
     RECOVERED = "recovered"  # a request went well after failures
 
@@ -84,7 +84,7 @@ class Failures:
         """
         self._append(lambda _: event)
 
-    def closed_until(self, batch_id: str, now: datetime, most: int) -> datetime | None:
+    def open_until(self, batch_id: str, now: datetime, most: int) -> datetime | None:
         """None when the batch may ask the provider, else the moment before which it may not.
 
         The breaker opens when ``most`` batches have failed one after another, with nothing that went well in between. After

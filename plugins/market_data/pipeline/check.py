@@ -86,11 +86,11 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
             _keep_docs(job.lake, f"{prefix}/docs", docs)
     job.lake.update(f"{prefix}.json", lambda _: json.dumps(result.document, default=str).encode(), new=True)
     refused = [v for v in result.verdicts if not v.passed]
-    lost = {session_of(v.partition) for v in refused}
+    refused_sessions = {session_of(v.partition) for v in refused}
     axis = sorted(planned)
     return {
         "prefixes": prefixes,
-        "passed": [interval.to_json() for interval in coalesce([s for s in axis if s not in lost], axis)],
+        "passed": [interval.to_json() for interval in coalesce([s for s in axis if s not in refused_sessions], axis)],
         "refused": [v.to_json() for v in refused],
         "warned": [v.to_json() for v in result.verdicts if v.passed and v.reasons],
         "statistics": result.statistics,

@@ -77,7 +77,7 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     for request in open_requests:
         before = replace(hook.counters)
         try:
-            detail = _fetch_request(job, hook, batch, folder, request, now())
+            detail = _fetch_request(job, hook, batch, folder, request, before, now())
         except MarketDataError as error:
             in_a_row += 1
             refused = isinstance(error, BadRequest)
@@ -109,7 +109,7 @@ def _ask_leave(job: Job, failures: Failures, batch: Batch, now: datetime) -> Non
     :raises CircuitOpen: while it is open.
     """
     most = job.params.circuit_breaker
-    until = failures.closed_until(batch.id, now, most)
+    until = failures.open_until(batch.id, now, most)
     if until is not None:
         raise CircuitOpen(
             f"{most} batches have failed one after another, so nothing more is asked before {until:%H:%M:%S} UTC",
@@ -143,7 +143,7 @@ def _record(
 
     # A key that is revoked, a quota that is used up or an address that is wrong spoil every batch, as a server that is down does.
     spoils_all = _is_server(error) or isinstance(error, AuthError | QuotaExhausted | BadRequest)
-    kind = Kind.FAILED if spoils_all and not passing else Kind.REFUSED
+    kind = Kind.FAILED if spoils_all and not passing else Kind.SINGLE
     calls, retries, size = after.calls - before.calls, after.retries - before.retries, after.bytes - before.bytes
     try:
         failures.record(Event(kind, batch.id, now, f"{type(error).__name__}: {error}"[:1000], calls, retries, size))
@@ -152,7 +152,10 @@ def _record(
         log.warning("the failure could not be recorded: %s", lost)
 
 
-def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, now: datetime) -> Detail:
+def _fetch_request(
+    job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, before: Counters, now: datetime
+) -> Detail:
+    """:param before: what the hook had cost before this request."""
     import pyarrow as pa
 
     from market_data.lake import quarantine, receipts
@@ -162,7 +165,6 @@ def _fetch_request(job: Job, hook: ProviderHook, batch: Batch, folder: str, requ
 
     dataset, sessions = job.dataset, sessions_in(request.intervals)
     told: dict[date, tuple[State, str]] = {}
-    before = replace(hook.counters)
     try:
         fetched = hook.fetch(request)
         if fetched.pending_from is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,13 @@ def settled(now: datetime) -> date:
 def sessions_in(intervals: IntervalSet) -> tuple[date, ...]:
     """The exchange's sessions inside ``intervals``, ascending."""
     return tuple(session for interval in intervals for session in calendar.sessions(interval.start, interval.end))
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """The first of ``names``, each once, and how many more there are."""
+    unique = list(dict.fromkeys(names))
+    more = f" and {len(unique) - most:,} more" if len(unique) > most else ""
+    return ", ".join(unique[:most]) + more
 
 
 def cells_of(rows: pa.Table) -> dict[str, set[date]]:

@@ -87,8 +87,8 @@ class Planned:
 
 def _closed(first: date, last: date) -> str:
     """That there is no session from ``first`` to ``last``, and why."""
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    reasons = dict.fromkeys(filter(None, (calendar.why_closed(day) for day in days[:7])))
+    days = [first + timedelta(days=n) for n in range(min(7, (last - first).days + 1))]
+    reasons = dict.fromkeys(filter(None, map(calendar.why_closed, days)))
     span = f"{first}" if first == last else f"{first} to {last}"
     return f"no session on {span} ({', '.join(reasons)})" if reasons else f"no session on {span} that is over"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from market_data.pipeline.job import some
 from market_data.types import Batch, Request
 
 log = structlog.stdlib.get_logger(__name__)
@@ -89,5 +90,4 @@ class Progress:
 
 
 def _asked(symbols: Sequence[str], intervals: Sequence[Any]) -> dict[str, str]:
-    named = ",".join(symbols) if len(symbols) <= NAMED else f"{','.join(symbols[:NAMED])} and {len(symbols) - NAMED} more"
-    return {"symbols": named, "dates": f"{intervals[0].start}..{intervals[-1].last}"}
+    return {"symbols": some(symbols, NAMED), "dates": f"{intervals[0].start}..{intervals[-1].last}"}

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.errors import LakeError
+from market_data.pipeline.job import Job, some
 from market_data.types import Batch, Receipt, RunInfo, Shape, Verdict
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from market_data.lake.failures import Event
     from market_data.lake.receipts import Detail
     from market_data.lake.store import Lake
-    from market_data.pipeline.job import Job
 
 
 WARNED = 10
@@ -160,11 +160,11 @@ class Tally:
         nowhere = [s for b in batches for s in b.symbols if s not in self._with_rows and s not in self._failures]
         warnings = []
         if nowhere:
-            warnings.append(f"no bar at all of {_some(nowhere)}: not listed in these sessions, or unknown to {job.source}")
+            warnings.append(f"no bar at all of {some(nowhere)}: not listed in these sessions, or unknown to {job.source}")
         if self._totals["quarantined"]:
             warnings.append(f"{self._totals['quarantined']} rows were quarantined; see quarantine/ in the lake")
         if self._lost:
-            warnings.append(f"{job.source} no longer has {_some(self._lost)}; what stands in lake and warehouse is kept")
+            warnings.append(f"{job.source} no longer has {some(self._lost)}; what stands in lake and warehouse is kept")
         if not self._too_much_missing(job, planned):
             warnings += self._refusals()
         warned = (checked or {}).get("warned", ())
@@ -211,11 +211,6 @@ class Tally:
 
 def _named(partition: str) -> str:
     return partition if "/" in partition else f"session {partition}"
-
-
-def _some(names: Sequence[str], most: int = 10) -> str:
-    names = list(dict.fromkeys(names))
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from market_data.feeds import Feed
 from market_data.params import RunParams
+from market_data.pipeline.job import some
 from market_data.universe import IndexChange, load_tickers, members, update_index
 
 if TYPE_CHECKING:
@@ -49,9 +50,4 @@ def record_index(lake: Lake, index: str, symbols: Sequence[str], day: date) -> s
     lake.update(key, revise)
     if change.text is None:
         return f"{key}: {len(symbols):,} members, as before"
-    return f"{key}: {len(symbols):,} members; new: {_some(change.added)}; gone: {_some(change.removed)}"
-
-
-def _some(symbols: Sequence[str]) -> str:
-    more = f" and {len(symbols) - 10:,} more" if len(symbols) > 10 else ""
-    return (", ".join(symbols[:10]) or "none") + more
+    return f"{key}: {len(symbols):,} members; new: {some(change.added) or 'none'}; gone: {some(change.removed) or 'none'}"
