@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 import yaml
 from airflow.exceptions import AirflowTimetableInvalid
 
+from market_data.datasets import DATASETS
 from market_data.errors import ConfigError
 from market_data.feeds import KEYS, _date_problems, load_feeds
-from market_data.hooks import ENDPOINTS
+from market_data.hooks import PROVIDERS, Provider
 from market_data.operators import build_dag
 from market_data.timetables import SessionTimetable
-from market_data.types import Shape
+from market_data.types import Endpoint, Shape
+from market_data.universe import known
 
 PROJECT = Path(__file__).parents[1]
 GOOD = """
@@ -56,8 +59,30 @@ def problems(load, *texts):
     return [line.split(". ", 1)[1] for line in str(caught.value).splitlines()[1:]]
 
 
-def test_the_projects_feeds_are_valid():
-    assert {feed.dag_id for feed in load_feeds()} >= {"polygon_ohlcv_1d", "mock_ohlcv_1d"}
+CONTRACT = (
+    *("polygon_ohlcv_1d", "polygon_ohlcv_1m", "alpaca_ohlcv_1d", "alpaca_ohlcv_1m", "fmp_ohlcv_1d", "fmp_fundamentals"),
+    *("databento_ohlcv_1d", "databento_ohlcv_1m", "databento_trades", "databento_tbbo", "databento_statistics"),
+    *("ib_ohlcv_1d", "ib_ohlcv_5m", "ib_ohlcv_1m", "mock_ohlcv_1d", "mock_ohlcv_1m"),
+)
+"""DAG ids that others rely on."""
+
+
+def test_the_projects_feeds_are_valid_and_have_the_dags_of_the_contract():
+    assert {feed.dag_id for feed in load_feeds()} >= set(CONTRACT)
+
+
+def test_a_fallback_is_another_enabled_feed_of_the_dataset(load):
+    feed, _ = load(TWO.replace("polygon, dataset: ohlcv-1d", "polygon, dataset: ohlcv-1d, fallback: mock"))
+    assert feed.fallback_dag_id == "mock_ohlcv_1d"
+    assert {"unserved", "fallback"} == set(build_dag(feed).task_ids) - set(build_dag(replace(feed, fallback=None)).task_ids)
+
+
+@pytest.mark.parametrize("name", ["polygon", "alpaca", "nobody"])
+def test_a_fallback_that_is_none_is_named(load, name):
+    text = TWO.replace("polygon, dataset: ohlcv-1d", f"polygon, dataset: ohlcv-1d, fallback: {name}")
+    assert problems(load, text) == [
+        f"the fallback of polygon_ohlcv_1d is '{name}'; the provider of another enabled feed of ohlcv-1d is needed"
+    ]
 
 
 def test_defaults_and_names_follow(load):
@@ -85,8 +110,8 @@ def test_a_disabled_feed_has_no_dag_and_an_enabled_one_has(load):
 
 TIME = 'a New York time in quotes, "16:00" to "23:59", or null, is needed'
 BAD = [
-    (("polygon", "yahoo"), "feed 1 (yahoo, ohlcv-1d): provider is 'yahoo'; known: mock, polygon"),
-    (("ohlcv-1d", "ohlcv-1w"), "feed 1 (polygon, ohlcv-1w): dataset is 'ohlcv-1w'; known: ohlcv-1d"),
+    (("polygon", "yahoo"), f"feed 1 (yahoo, ohlcv-1d): provider is 'yahoo'; known: {', '.join(sorted(PROVIDERS))}"),
+    (("ohlcv-1d", "ohlcv-1w"), f"feed 1 (polygon, ohlcv-1w): dataset is 'ohlcv-1w'; known: {', '.join(sorted(DATASETS))}"),
     (('"20:30"', '"25:00"'), f"schedule is '25:00'; {TIME}"),
     (('"20:30"', '"09:00"'), f"schedule is '09:00'; {TIME}"),
     (('"20:30"', "20:30"), f"schedule is 1230; {TIME}"),  # YAML's base 60
@@ -94,7 +119,7 @@ BAD = [
     (("2020-01-02", "2020-01-02 09:30:00"), "start_date is 2020-01-02T09:30:00; a date such as 2000-01-03 is needed"),
     (("2020-01-02", "1990-01-02"), "start_date is 1990-01-02; 2000-01-01 to 2040-12-31 is allowed"),
     (("universe: sp500_etf, ", ""), "universe is missing"),
-    (("sp500_etf", "sp600"), "universe is 'sp600'; known: dow30, etf20, sp500_etf"),
+    (("sp500_etf", "sp600"), f"universe is 'sp600'; known: {', '.join(known())}"),
     (("sp500_etf", "[AAPL]"), "universe is ['AAPL']; text is needed"),
     (("ohlcv-1d}", "ohlcv-1d, colour: red}"), f"feeds.yaml: feed 1 (polygon, ohlcv-1d): unknown key 'colour'; {KNOWN}"),
     (("sp500_etf", "sp500_etf, colour: red"), f"feeds.yaml: defaults: unknown key 'colour'; {KNOWN}"),
@@ -111,7 +136,7 @@ BAD = [
         "params.start_date is 1990-01-02; the first date allowed is 2000-01-01",
     ),
     (("ohlcv-1d}", "ohlcv-1d, params: {symbols: [AAPL, ON]}}"), "params.symbols: item 2: true is a bool; text is needed"),
-    (("ohlcv-1d}", "ohlcv-1d, params: {endpoint: flatfile}}"), "params.endpoint is 'flatfile'; allowed: auto, grouped, range"),
+    (("ohlcv-1d}", "ohlcv-1d, params: {endpoint: bulk}}"), "params.endpoint is 'bulk'; allowed: auto, grouped, range, flatfile"),
     (
         ("ohlcv-1d}", "ohlcv-1d, params: {endpoint: grouped, file_grain: year}}"),
         "params.endpoint is 'grouped', a session a call, and file_grain is 'year', which asks for each symbol; allowed: auto, range",
@@ -145,7 +170,7 @@ def test_each_problem_names_feed_field_value_and_what_is_allowed(load, change, t
 
 
 def test_a_dataset_that_another_provider_serves_is_refused_with_those_it_serves(load, monkeypatch):
-    monkeypatch.setitem(ENDPOINTS, "polygon", {"trades": {"ticks": Shape.SYMBOL}})
+    monkeypatch.setitem(PROVIDERS, "polygon", Provider("", {"trades": (Endpoint("ticks", Shape.SYMBOL),)}))
     (problem,) = problems(load, GOOD.replace("ohlcv-1d}", "ohlcv-1d, params: {endpoint: range}}"))
     assert problem == "feed 1 (polygon, ohlcv-1d): dataset is 'ohlcv-1d', which polygon does not serve; it serves: trades"
 
@@ -296,7 +321,9 @@ def test_the_example_in_the_files_header_is_a_good_overlay(load):
         if (line.startswith("#   ") and "{" in line) or line == "#   feeds:"
     )
     assert set(yaml.safe_load(example[example.index("defaults:") :])) == {"defaults", "feeds"}
-    (feed,) = load((PROJECT / "include" / "feeds.yaml").read_text(), example[example.index("defaults:") :])
+    feeds = {feed.dag_id: feed for feed in load((PROJECT / "include" / "feeds.yaml").read_text(), example[example.index("defaults:") :])}
+    assert "mock_ohlcv_1d" not in feeds
+    feed = feeds["polygon_ohlcv_1d"]
     assert (feed.conn_id, feed.params) == ("polygon_prod", {"max_retries": 8, "lookback_days": 14})
 
 

@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from include.local.sample_api import SampleApi
 from market_data import universe
 from market_data.calendar import NEW_YORK
-from market_data.datasets import DATASETS
 from market_data.errors import ConfigError, LakeError, ParamError
 from market_data.feeds import load_feeds
-from market_data.hooks import ENDPOINTS, OPTIONS, PROVIDERS, provider
+from market_data.hooks import PROVIDERS, known_provider, provider, serving
 from market_data.hooks.base import ProviderConfig
 from market_data.lake.store import Lake
 from market_data.operators import build_params, run_plan
 from market_data.params import Wanted, check_params, form, read_params, resolve_sessions
 
 FEED = next(feed for feed in load_feeds() if feed.provider == "polygon")
-ALLOWED = {"options": OPTIONS["polygon"], "endpoints": ENDPOINTS["polygon"]["ohlcv-1d"]}
+ALLOWED = {"options": known_provider("polygon").options, "endpoints": serving("polygon", "ohlcv-1d")}
 TODAY = date(2026, 11, 20)
 BASIC = {"plan": "basic"}
 
@@ -84,7 +83,7 @@ NAMES = ", ".join(form(**ALLOWED))
 DATE = "a date such as 2026-11-02 is needed"
 INDEX = "a-z, 0-9, _ and - are allowed, the first a letter or digit, 64 at most"
 SYMBOL = "is not a symbol; allowed: A-Z or 0-9 first (after ^ for an index), then letters, digits, . - ^ : /"
-UNIVERSES = "known universes: dow30, etf20, sp500_etf"
+UNIVERSES = f"known universes: {', '.join(universe.known())}"
 TICKERS = "the name of a file that ends in .csv or .txt and does not begin with . is needed"
 
 BAD = [
@@ -106,7 +105,7 @@ BAD = [
     ({"batch_size": True}, "batch_size is true; a whole number from 1 to 1000 is needed"),
     ({"batch_size": 2.5}, "batch_size is 2.5; a whole number from 1 to 1000 is needed"),
     ({"max_missing_ratio": "0"}, "max_missing_ratio is '0'; a number from 0 to 1 is needed"),
-    ({"endpoint": ["range"]}, "endpoint is ['range']; allowed: auto, grouped, range"),
+    ({"endpoint": ["range"]}, "endpoint is ['range']; allowed: auto, grouped, range, flatfile"),
     # dates
     ({"start_date": "2024-11-31"}, f"start_date is '2024-11-31'; {DATE}"),
     ({"start_date": "04.11.2024"}, f"start_date is '04.11.2024'; {DATE}"),
@@ -164,7 +163,7 @@ BAD = [
     ({"index_name": "sp500\n"}, f"index_name is 'sp500\\n'; {INDEX}"),
     ({"index_name": "x" * 65}, f"index_name is '{'x' * 55}...'; {INDEX}"),
     ({"file_grain": "week"}, "file_grain is 'week'; allowed: day, year"),
-    ({"endpoint": "flatfile"}, "endpoint is 'flatfile'; allowed: auto, grouped, range"),
+    ({"endpoint": "bulk"}, "endpoint is 'bulk'; allowed: auto, grouped, range, flatfile"),
     (
         {"file_grain": "year", "endpoint": "grouped"},
         "endpoint is 'grouped', a session a call, and file_grain is 'year', which asks for each symbol; allowed: auto, range",
@@ -353,7 +352,7 @@ EVERYDAY = {
 def test_the_form_accepts_its_own_defaults_and_so_does_the_second_stage(feed):
     params = build_params(feed)
     values = {name: param.resolve() for name, param in params.items()}
-    read = read_params(values, options=OPTIONS[feed.provider], endpoints=ENDPOINTS[feed.provider][feed.dataset], today=TODAY)
+    read = read_params(values, options=known_provider(feed.provider).options, endpoints=serving(feed.provider, feed.dataset), today=TODAY)
     assert read.universe == feed.universe
     assert {name for name, param in params.items() if "section" not in param.schema} == EVERYDAY
     assert {param.schema["section"] for name, param in params.items() if name not in EVERYDAY} == {"Advanced"}
@@ -365,7 +364,7 @@ def test_the_form_accepts_its_own_defaults_and_so_does_the_second_stage(feed):
 def test_the_form_proposes_universes_and_lets_choose_endpoints():
     params = build_params(FEED)
     assert params["universe"].schema["examples"] == list(universe.known())
-    assert params["endpoint"].schema["enum"] == ["auto", "grouped", "range"]
+    assert params["endpoint"].schema["enum"] == ["auto", "grouped", "range", "flatfile"]
     assert params["endpoint"].schema["values_display"]["grouped"] == "grouped: a session a call"
     assert set(params["file_grain"].schema["values_display"]) == {"day", "year"}
     assert "examples" not in params["symbols"].schema  # they would make a select of it, which takes nothing else
@@ -378,16 +377,11 @@ def test_a_feeds_own_defaults_stand_in_its_form():
 
 
 @pytest.mark.parametrize("name", sorted(PROVIDERS))
-def test_the_registry_has_the_endpoints_that_the_hook_names(name):
+def test_a_hook_has_no_endpoint_that_the_form_does_not_offer(name):
     hook = provider(name)(config=ProviderConfig("c", ""))
-    served = {}
-    for dataset in DATASETS:
-        try:
-            served[dataset] = {endpoint.name: endpoint.shape for endpoint in hook.capabilities(dataset).endpoints}
-        except ConfigError:
-            continue
-    assert ENDPOINTS[name] == served
-    assert [list(endpoints) for endpoints in ENDPOINTS[name].values()] == [list(endpoints) for endpoints in served.values()]
+    for dataset, served in known_provider(name).serves.items():
+        assert {endpoint.name for endpoint in hook.capabilities(dataset).endpoints} <= {endpoint.name for endpoint in served}
+        assert set(form(known_provider(name).options, served)["endpoint"][1]["enum"]) == {"auto", *(e.name for e in served)}
 
 
 def test_options_pass_only_where_given():

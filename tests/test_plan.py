@@ -108,7 +108,7 @@ def test_symbol_batches_hold_at_most_batch_size():
 
 
 def test_pages_count_as_calls():
-    minutes = Capabilities((Endpoint("range", Shape.SYMBOL, page_rows=50_000, bars_per_session=960),), Quota(5))
+    minutes = Capabilities((Endpoint("range", Shape.SYMBOL, page_rows=50_000, rows_per_session=960),), Quota(5))
     result = plan({"A": (1 << 252) - 1}, 252, minutes)
     assert result.calls == 5  # 252 x 960 = 241,920 bars
     assert result.rows == 241_920

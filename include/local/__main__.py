@@ -22,11 +22,19 @@ from include.local.progress import Snapshot, symbols
 from include.local.query import EXAMPLE, query
 from include.local.report import read
 from include.local.summary import Places, places, reasons, summary
+from market_data.feeds import load_feeds
 
 MAIN_DAG = "polygon_ohlcv_1d"
 RECORDED = {"AAPL", "FB", "GOOG", "IBM", "MSFT"}  # the sample API has real prices of these, to 2013-03-01
-# Ten sessions for which the sample API has real recorded prices of some symbols.
-RECORDED_SESSIONS = {"start_date": "2013-01-02", "end_date": "2013-01-15"}
+# Sessions for which the sample servers have recorded prices of some symbols; of what comes in masses, few.
+SAMPLE_DATES = {
+    "ohlcv-1d": ("2013-01-02", "2013-01-15"),
+    **dict.fromkeys(("ohlcv-5m", "ohlcv-1m"), ("2013-01-02", "2013-01-03")),
+    **dict.fromkeys(("trades", "tbbo", "statistics"), ("2013-01-02", "2013-01-02")),
+    "fundamentals": ("2013-01-15", "2013-02-28"),  # when most companies file the year's statements
+    "corporate-actions": ("2012-07-02", "2013-01-15"),
+}
+EXAMPLE_CONF = {"start_date": "2013-01-02", "end_date": "2013-01-15"}
 
 
 def main(command: str, environ: Mapping[str, str], console: Console) -> int:
@@ -96,15 +104,19 @@ def parse_conf(text: str) -> dict[str, Any] | None:
     except ValueError as error:
         raise LocalError(f"CONF is {text!r}, which is no JSON: {error}") from None
     if not isinstance(conf, dict):
-        raise LocalError(f"CONF is {text!r}; a JSON object is needed, e.g. CONF='{json.dumps(RECORDED_SESSIONS)}'")
+        raise LocalError(f"CONF is {text!r}; a JSON object is needed, e.g. CONF='{json.dumps(EXAMPLE_CONF)}'")
     return conf
 
 
 def default_conf(dag_id: str, airflow: Airflow, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The sessions of the recorded prices where the sample API is asked; else none, which means the last completed session."""
-    if dag_id != MAIN_DAG or environ.get("AIRFLOW_CONN_POLYGON_DEFAULT"):
+    """Sessions of the recorded prices where a sample server is asked; else none, which means the last completed session."""
+    feed = next((feed for feed in load_feeds() if feed.dag_id == dag_id), None)
+    if feed is None or environ.get(f"AIRFLOW_CONN_{feed.conn_id.upper()}"):
         return {}
-    return dict(RECORDED_SESSIONS) if airflow.connection_extra("polygon_default").get("plan") == "sample" else {}
+    if airflow.connection_extra(feed.conn_id).get("plan") != "sample":
+        return {}
+    first, last = SAMPLE_DATES[feed.dataset]
+    return {"start_date": first, "end_date": last}
 
 
 def _report(key: str, stack: Stack, console: Console) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Ports:
     airflow: int = 8080
     s3: int = 8580
     sample_api: int = 8581
+    gateway: int = 8582
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Ports:
@@ -120,7 +121,7 @@ def lake_is_in_memory(environ: Mapping[str, str]) -> bool:
     return lake_of(environ).startswith("s3://") and not environ.get("AIRFLOW_CONN_AWS_DEFAULT")
 
 
-PORT_VARIABLES = {"airflow": "AIRFLOW_PORT", "s3": "S3_PORT", "sample_api": "SAMPLE_API_PORT"}
+PORT_VARIABLES = {"airflow": "AIRFLOW_PORT", "s3": "S3_PORT", "sample_api": "SAMPLE_API_PORT", "gateway": "SAMPLE_GATEWAY_PORT"}
 
 
 def _port(variable: str, value: str) -> int:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -29,7 +30,8 @@ from include.local.settings import SAMPLE_API_KEY, load
 Say = Callable[[str], None]
 
 AIRFLOW_SERVICES = ("scheduler", "dag-processor", "api-server")
-STOP_ORDER = ("prepare", *AIRFLOW_SERVICES, "sample-api", "s3")
+SERVERS = ("sample-api", "sample-gateway", "s3")
+STOP_ORDER = ("prepare", *AIRFLOW_SERVICES, *SERVERS)
 HEALTHY = ("metadatabase", "scheduler", "dag_processor")
 START_SECONDS = 180.0  # a cold disk and a busy machine; a stack that can be had is there within 20
 
@@ -83,7 +85,7 @@ class Stack:
         state = self._state()
         if self.is_up() and state.get("made_of") == self._made_of():
             return
-        if self._alive() >= {"s3", "sample-api"}:
+        if self._alive() >= set(SERVERS):
             self.say("Airflow's environment or the plugins changed, or a part of it ended: starting Airflow again.")
             self._stop(("prepare", *AIRFLOW_SERVICES))
             self._check_ports("airflow")
@@ -105,6 +107,9 @@ class Stack:
         options = ("--port", str(self.ports.sample_api), "--api-key", SAMPLE_API_KEY, "--call-log", str(calls))
         data = self.environ.get("SAMPLE_API_DATA")
         self._start("sample-api", "-m", "include.local.sample_api", *options, *(("--data", data) if data else ()))
+        calls = self.paths.logs / "sample-gateway-calls.jsonl"
+        port = str(self.ports.gateway)
+        self._start("sample-gateway", "-m", "include.local.sample_gateway", "--port", port, "--call-log", str(calls))
 
     def _start_airflow(self, lake: str = "--old-lake") -> None:
         began = time.monotonic()
@@ -120,6 +125,7 @@ class Stack:
         processes["dag-processor"] = self._start("dag-processor", "-m", "airflow", "dag-processor")
         self._until("the S3 server", self._make_bucket, processes)
         self._until("the sample API", lambda: _answers(f"{self.ports.sample_api_url}/_control/health"), processes)
+        self._until("the sample gateway", lambda: _listens(self.ports.gateway), processes)
         # What tasks talk to is built at the first call, for seconds: better now, while the scheduler starts, than in the first task.
         self._until("Airflow's task API", lambda: _answers(f"{self.ports.airflow_url}/execution/health"), processes)
         self._until("Airflow", self._airflow_is_healthy, processes)
@@ -138,7 +144,7 @@ class Stack:
             for name, process in processes.items():
                 if process.poll() is not None:
                     raise LocalError(self._why(name, f"{name} ended with code {process.returncode}"))
-            for name in {"s3", "sample-api"} - self._alive():
+            for name in set(SERVERS) - self._alive():
                 raise LocalError(self._why(name, f"{name} ended"))
             if time.monotonic() > until:
                 raise LocalError(f"{what} is not ready after {START_SECONDS:.0f} s; see the logs in {self.paths.logs}")
@@ -225,6 +231,14 @@ class Stack:
                 self.say("Another make is starting or ending the stack: waiting for it.")
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def _answers(url: str, method: str = "GET") -> bool:

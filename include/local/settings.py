@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from include.local.environment import LocalError, Paths, Ports
+from include.local.environment import HOST, LocalError, Paths, Ports
 
 if TYPE_CHECKING:
     from airflow.models.connection import Connection
@@ -52,12 +52,17 @@ def load(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 def local_connections(paths: Paths, ports: Ports) -> dict[str, dict[str, Any]]:
     """The connections that the local stack serves itself, in the words of the settings file, by id."""
+    sample = {"conn_type": "http", "conn_password": SAMPLE_API_KEY, "conn_extra": {"plan": "sample"}}
     return {
-        "polygon_default": {
-            "conn_type": "http",
-            "conn_host": ports.sample_api_url,
-            "conn_password": SAMPLE_API_KEY,
-            "conn_extra": {"plan": "sample"},
+        "polygon_default": {**sample, "conn_host": ports.sample_api_url},
+        "alpaca_default": {**sample, "conn_host": f"{ports.sample_api_url}/alpaca", "conn_login": "sample"},
+        "fmp_default": {**sample, "conn_host": f"{ports.sample_api_url}/fmp"},
+        "databento_default": {**sample, "conn_host": f"{ports.sample_api_url}/databento"},
+        "ib_default": {
+            "conn_type": "generic",
+            "conn_host": HOST,
+            "conn_port": ports.gateway,
+            "conn_extra": {"plan": "sample", "client_id": 1},
         },
         "aws_default": {
             "conn_type": "aws",

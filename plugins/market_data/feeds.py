@@ -21,7 +21,7 @@ import yaml
 from market_data import calendar
 from market_data.datasets import DATASETS
 from market_data.errors import ConfigError
-from market_data.hooks import ENDPOINTS, OPTIONS, PROVIDERS
+from market_data.hooks import PROVIDERS, Provider, option_problem
 from market_data.params import check_params
 from market_data.universe import INCLUDE, known, shown
 
@@ -37,6 +37,7 @@ class Feed:
     :param schedule: New York time ``HH:MM`` after which a session is fetched, 16:00 to 23:59, or None.
     :param params: run param -> default, where it is not the project's; of JSON types.
     :param options: the provider's own settings.
+    :param fallback: another provider of the dataset, whose feed is run for what this one failed to bring; see the guide.
     """
 
     provider: str
@@ -49,16 +50,27 @@ class Feed:
     provider_level: bool = True
     params: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    fallback: str | None = None
 
     @property
     def dag_id(self) -> str:
-        return f"{self.provider}_{self.dataset.replace('-', '_')}"
+        return dag_id(self.provider, self.dataset)
+
+    @property
+    def fallback_dag_id(self) -> str | None:
+        """The DAG of the fallback's feed."""
+        return dag_id(self.fallback, self.dataset) if self.fallback else None
+
+
+def dag_id(provider: str, dataset: str) -> str:
+    """The id of the DAG of a feed, e.g. ``polygon_ohlcv_1d``."""
+    return f"{provider}_{dataset.replace('-', '_')}"
 
 
 KEYS = (*Feed.__dataclass_fields__, "enabled")
 REQUIRED = ("provider", "dataset", "universe", "start_date")
 _KINDS = {
-    **dict.fromkeys(("provider", "dataset", "universe", "conn_id", "pool"), str),
+    **dict.fromkeys(("provider", "dataset", "universe", "conn_id", "pool", "fallback"), str),
     **dict.fromkeys(("provider_level", "enabled"), bool),
     **dict.fromkeys(("params", "options"), dict),
 }
@@ -184,7 +196,8 @@ def _problems(entry: Entry, today: date) -> list[str]:
     problems += [f"{key} is {shown(entry[key])}; {_NEEDED[_KINDS[key]]}" for key in wrong]
     right = {key: value for key, value in entry.items() if key not in wrong and value is not None}
     provider, dataset = right.get("provider"), right.get("dataset")
-    served = ENDPOINTS.get(str(provider), {})
+    found = PROVIDERS.get(str(provider), Provider("", {}))
+    served = found.serves
     problems += _among("provider", provider, sorted(PROVIDERS))
     problems += _among("dataset", dataset, sorted(DATASETS))
     if served and dataset in DATASETS and dataset not in served:
@@ -192,10 +205,10 @@ def _problems(entry: Entry, today: date) -> list[str]:
     problems += _among("universe", right.get("universe"), known())
     problems += _date_problems(right)
     params = {name: value for name, value in _json(right.get("params", {})).items() if name != "endpoint" or dataset in served}
-    _, found = check_params(params, options={}, endpoints=served.get(str(dataset), {}), today=today)
-    problems += [f"params.{problem}" for problem in found]
-    if provider in OPTIONS:
-        problems += _option_problems(provider, right.get("options", {}), apart=right.get("provider_level", True))
+    _, wrong_params = check_params(params, options={}, endpoints=served.get(str(dataset), ()), today=today)
+    problems += [f"params.{problem}" for problem in wrong_params]
+    if provider in PROVIDERS:
+        problems += _option_problems(provider, found, right.get("options", {}), apart=right.get("provider_level", True))
     return problems
 
 
@@ -211,28 +224,32 @@ def _date_problems(entry: Entry) -> list[str]:
     return problems
 
 
-def _option_problems(provider: str, options: Mapping[str, Any], *, apart: bool) -> list[str]:
+def _option_problems(name: str, provider: Provider, options: Mapping[str, Any], *, apart: bool) -> list[str]:
     """:param apart: whether values that an option changes have a place of their own (``provider_level``)."""
-    allowed = OPTIONS[provider]
-    problems = [
-        f"options.{name} is {shown(value)}; allowed: {', '.join(allowed[name])}"
-        if name in allowed
-        else f"options.{name} is unknown; options of {provider}: {', '.join(allowed) or 'none'}"
-        for name, value in options.items()
-        if value not in allowed.get(name, ())
-    ]
-    mixed = [] if apart else [(name, value) for name, value in options.items() if value in allowed.get(name, ())[1:]]
-    return problems + [
-        f"options.{name} is {shown(value)}, which changes values; without provider_level allowed: {allowed[name][0]}"
-        for name, value in mixed
-    ]
+    problems = []
+    for key, value in options.items():
+        option = provider.options.get(key)
+        if option is None:
+            problems.append(f"options.{key} is unknown; options of {name}: {', '.join(provider.options) or 'none'}")
+        elif wrong := option_problem(option, value):
+            problems.append(f"options.{key} is {shown(value)}; {wrong}")
+        elif option.variant and value != option.default and not apart:
+            problems.append(
+                f"options.{key} is {shown(value)}, which changes values; without provider_level allowed: {option.default}"
+            )
+    return problems
 
 
 def _clashes(feeds: Sequence[Feed]) -> list[str]:
     ids = [feed.dag_id for feed in feeds]
     plain = [feed.dataset for feed in feeds if not feed.provider_level]
     return [
-        *(f"two feeds have the DAG id {dag_id!r}" for dag_id in sorted(set(ids)) if ids.count(dag_id) > 1),
+        *(f"two feeds have the DAG id {name!r}" for name in sorted(set(ids)) if ids.count(name) > 1),
+        *(
+            f"the fallback of {feed.dag_id} is {feed.fallback!r}; the provider of another enabled feed of {feed.dataset} is needed"
+            for feed in feeds
+            if feed.fallback and (feed.fallback == feed.provider or feed.fallback_dag_id not in ids)
+        ),
         *(
             f"two feeds of {name!r} without provider_level would mix their bars"
             for name in sorted(set(plain))

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import DAG, Asset, Param, task
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -29,7 +30,7 @@ from market_data.errors import (
     WarehouseError,
 )
 from market_data.feeds import Feed
-from market_data.hooks import ENDPOINTS, OPTIONS, provider
+from market_data.hooks import known_provider, provider, serving
 from market_data.params import PARAMS, RunParams, check_params, form, read_params, resolve_sessions
 from market_data.timetables import SessionTimetable
 from market_data.types import Batch, Receipt, RunInfo
@@ -48,6 +49,9 @@ RETRIES = PARAMS["max_retries"][1]["maximum"]
 
 LONGEST_DELAY = 24 * 3600
 """Seconds: no quota is renewed later than after a day."""
+
+FALLBACK = "fallback__"
+"""How the ids of runs begin that another feed asked for."""
 
 REASONS = 40
 """Reasons that a red verdict lists; the report has all."""
@@ -101,7 +105,8 @@ def _params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
 
 def _allowed(feed: Feed) -> dict[str, Any]:
     """What the params of a feed's runs are held against."""
-    return {"options": OPTIONS[feed.provider], "endpoints": ENDPOINTS[feed.provider][feed.dataset], "today": _today()}
+    options, endpoints = known_provider(feed.provider).options, serving(feed.provider, feed.dataset)
+    return {"options": options, "endpoints": endpoints, "today": _today()}
 
 
 def _attempt(step: Callable[[], T], errors: list[MarketDataError]) -> T | None:
@@ -374,7 +379,7 @@ def _mirror(context: Mapping[str, Any], asset: Asset, published: Mapping[str, An
 def build_params(feed: Feed) -> dict[str, Param]:
     """The trigger form of a feed: everyday params open, rare ones and the provider's own under Advanced."""
     defaults = {"universe": feed.universe, **feed.params, **feed.options}
-    fields = form(OPTIONS[feed.provider], ENDPOINTS[feed.provider][feed.dataset])
+    fields = form(known_provider(feed.provider).options, serving(feed.provider, feed.dataset))
     return {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in fields.items()}
 
 
@@ -390,7 +395,6 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
         start_date=datetime.combine(feed.start_date, time(), UTC),
         catchup=False,
         max_active_runs=1,
-        params=build_params(feed),
         tags=[feed.provider, feed.dataset, "market-data"],
         default_args={
             "owner": "market-data",
@@ -429,5 +433,47 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
         receipts = fetch.expand(batch=batches)
         checked = check(batches, receipts)
         loaded = load(checked)
-        verdict(batches, publish(batches, receipts, checked, loaded))
+        published = publish(batches, receipts, checked, loaded)
+        verdict(batches, published)
+        if feed.fallback_dag_id:
+            _add_fallback(feed.fallback_dag_id, published)
+    # Last, and past the setter: every task copies what params the DAG has when it is made, and every setting of them checks all schemas
+    # again. Together that was four fifths of the time that parsing takes. Values and schemas are held against each other by `load_feeds`.
+    object.__setattr__(dag, "params", ParamsDict(build_params(feed)))
     return dag
+
+
+def _add_fallback(dag_id: str, published: Any) -> None:
+    """Runs of another provider's feed for what this one could not serve: under its own pool, coverage and name.
+
+    Where that DAG is paused, the task fails and says so; a run of it would wait unseen.
+    """
+    from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+
+    @task
+    def unserved(published: Any, **context: Any) -> list[dict[str, Any]]:
+        return fallback_runs(published, context)
+
+    TriggerDagRunOperator.partial(
+        task_id="fallback",
+        trigger_dag_id=dag_id,
+        skip_when_already_exists=True,
+        fail_when_dag_is_paused=True,
+        map_index_template="{{ task.conf['start_date'] }}..{{ task.conf['end_date'] }}",
+    ).expand_kwargs(unserved(published))
+
+
+def fallback_runs(published: Mapping[str, Any], context: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What to run the other feed with: ``conf`` and ``trigger_run_id`` of each run, the same again for the same attempt.
+
+    A run that is itself a fallback asks for none: two feeds that name each other would go on for ever.
+    """
+    run = _run(context)
+    if run.run_id.startswith(FALLBACK):
+        return []
+    wanted = [
+        {"conf": conf, "trigger_run_id": f"{FALLBACK}{run.dag_id}__{run.key}__{n}"} for n, conf in enumerate(published["unserved"])
+    ]
+    for kwargs in wanted:
+        log.info("asking the other provider for %d symbols, %s", len(kwargs["conf"]["symbols"]), kwargs["trigger_run_id"])
+    return wanted

@@ -7,18 +7,21 @@ Airflow checks each value against its JSON schema, tells the first that is wrong
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
-from market_data import calendar
+from market_data import calendar, fields
 from market_data.errors import ParamError
-from market_data.types import Shape
+from market_data.types import Endpoint, Option, Shape
 from market_data.universe import check_symbols, known, shortened, shown
 
 ADVANCED = "Advanced"
 INDEX_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+ASKS = {Shape.SYMBOL: "a symbol", Shape.MULTI: "many symbols", Shape.MARKET: "a session"}
+"""What one call of an endpoint answers, for people."""
 
 Form = dict[str, tuple[Any, dict[str, Any]]]
 """name -> (default, JSON schema and form fields)."""
@@ -120,7 +123,7 @@ PARAMS: Form = {
             "minimum": 1,
             "maximum": 1000,
             "title": "Symbols a batch",
-            "description": "At most, where the provider is asked symbol by symbol.",
+            "description": "At most, where the provider is asked by symbols and not for whole sessions.",
         },
     ),
     "max_retries": (
@@ -224,35 +227,31 @@ class RunParams:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def form(options: Mapping[str, tuple[str, ...]], endpoints: Mapping[str, Shape]) -> Form:
+def form(options: Mapping[str, Option], endpoints: Sequence[Endpoint]) -> Form:
     """Every param of a feed.
 
-    :param options: the provider's own settings: name -> allowed values, the default first.
-    :param endpoints: the endpoints that serve the dataset, and what one call of each answers.
+    :param options: the provider's own settings.
+    :param endpoints: those that serve the dataset, best first.
     """
-    fields = dict(PARAMS)
+    form = dict(PARAMS)
     default, schema = PARAMS["universe"]
-    fields["universe"] = default, {**schema, "examples": list(known())}
+    form["universe"] = default, {**schema, "examples": list(known())}
     default, schema = PARAMS["endpoint"]
-    labels = {name: f"{name}: a {'session' if shape is Shape.MARKET else 'symbol'} a call" for name, shape in endpoints.items()}
-    labels = {default: f"{default}: what takes the fewest calls", **labels}
-    fields["endpoint"] = default, {**schema, "enum": list(labels), "values_display": labels}
-    for name, allowed in options.items():
-        fields[name] = (
-            allowed[0],
-            {
-                "type": "string",
-                "enum": list(allowed),
-                "section": ADVANCED,
-                "title": name.replace("_", " ").capitalize(),
-                "description": f"The provider's own setting. What is not {allowed[0]} is kept apart, as a provider of its own name.",
-            },
-        )
-    return fields
+    labels = {default: f"{default}: what takes the fewest calls"}
+    labels |= {endpoint.name: f"{endpoint.name}: {ASKS[endpoint.shape]} a call" for endpoint in endpoints}
+    form["endpoint"] = default, {**schema, "enum": list(labels), "values_display": labels}
+    for name, option in options.items():
+        apart = f" What is not {option.default} is kept apart, as a provider of its own name." if option.variant else ""
+        labels = {
+            "title": name.replace("_", " ").capitalize(),
+            "description": f"The provider's own setting. {option.description}{apart}",
+        }
+        form[name] = option.default, {**option.schema, "section": ADVANCED, **labels}
+    return form
 
 
 def check_params(
-    raw: Mapping[str, Any], *, options: Mapping[str, tuple[str, ...]], endpoints: Mapping[str, Shape], today: date
+    raw: Mapping[str, Any], *, options: Mapping[str, Option], endpoints: Sequence[Endpoint], today: date
 ) -> tuple[RunParams, list[str]]:
     """The params of a run, and one sentence for each problem with them: field, value and what is allowed.
 
@@ -263,19 +262,24 @@ def check_params(
     :param endpoints: likewise.
     :param today: the New York date; nothing after it can be asked for.
     """
-    fields = form(options, endpoints)
+    known_params = form(options, endpoints)
     unknown = shortened(
-        [name if name.isascii() and name.isidentifier() and len(name) <= 64 else shown(name) for name in raw if name not in fields]
+        [
+            name if name.isascii() and name.isidentifier() and len(name) <= 64 else shown(name)
+            for name in raw
+            if name not in known_params
+        ]
     )
-    known_names = f"known params: {', '.join(fields)}"
+    known_names = f"known params: {', '.join(known_params)}"
     problems = [f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown; {known_names}"] if unknown else []
     values: dict[str, Any] = {}
-    for name, (default, schema) in fields.items():
+    for name, (default, schema) in known_params.items():
         value = raw.get(name, default)
-        if not _fits(value, schema):
-            problems.append(f"{name} is {shown(value)}; {_needed(schema)}")
+        if not fields.fits(value, schema):
+            why = options[name].refused.get(value) if name in options and isinstance(value, str) else None
+            problems.append(f"{name} is {shown(value)}; {fields.needed(schema)}" + (f" ({why})" if why else ""))
             value = default
-        values[name] = _read(value, schema)
+        values[name] = fields.read(value, schema)
     problems += [
         *_index_problems(values),
         *_symbol_problems(raw, values),
@@ -286,9 +290,7 @@ def check_params(
     return RunParams(**values, options={name: value for name, value in chosen.items() if name in raw}), problems
 
 
-def read_params(
-    raw: Mapping[str, Any], *, options: Mapping[str, tuple[str, ...]], endpoints: Mapping[str, Shape], today: date
-) -> RunParams:
+def read_params(raw: Mapping[str, Any], *, options: Mapping[str, Option], endpoints: Sequence[Endpoint], today: date) -> RunParams:
     """The params of a run; takes what :func:`check_params` takes.
 
     :raises ParamError: listing every problem.
@@ -349,66 +351,6 @@ def _inside(session: date, interval: tuple[datetime, datetime]) -> bool:
     return interval[0] <= midnight and calendar.session_close(session) <= interval[1]
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
-    """The JSON type, null apart."""
-    kind = schema["type"]
-    return kind if isinstance(kind, str) else str(next(name for name in kind if name != "null"))
-
-
-def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether a value is what the schema asks for; the items of a list are looked at later.
-
-    By hand, as every parse of the DAG file comes here and importing ``jsonschema`` takes longer than all the rest of it.
-    """
-    if value is None:
-        return "null" in schema["type"]
-    match _kind(schema):
-        case "boolean":
-            return isinstance(value, bool)
-        case "array":
-            return isinstance(value, list | tuple)
-        case "string":
-            return isinstance(value, str) and _text_fits(value, schema)
-        case kind:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            return number and schema["minimum"] <= value <= schema["maximum"] and (kind == "number" or value == int(value))
-
-
-def _text_fits(text: str, schema: Mapping[str, Any]) -> bool:
-    if "enum" in schema:
-        return text in schema["enum"]
-    return schema.get("format") != "date" or _date(text) is not None
-
-
-def _needed(schema: Mapping[str, Any]) -> str:
-    kind = _kind(schema)
-    if "enum" in schema:
-        return f"allowed: {', '.join(schema['enum'])}"
-    if schema.get("format") == "date":
-        return "a date such as 2026-11-02 is needed"
-    if kind in ("integer", "number"):
-        return f"a {'whole ' if kind == 'integer' else ''}number from {schema['minimum']} to {schema['maximum']} is needed"
-    return {"array": "a list of symbols is needed", "boolean": "true or false is needed", "string": "text is needed"}[kind]
-
-
-def _read(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A fitting value as the run uses it."""
-    if value is None:
-        return None
-    if schema.get("format") == "date":
-        return _date(value)
-    if _kind(schema) == "integer":
-        return int(value)  # JSON knows no difference between 25 and 25.0
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _date(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
-    except ValueError:
-        return None
-
-
 def _index_problems(values: dict[str, Any]) -> list[str]:
     # Not in the schema: Airflow would refuse the trigger in words of its own, and tell nothing else.
     name = values["index_name"]
@@ -460,11 +402,12 @@ def _date_problems(raw: Mapping[str, Any], values: dict[str, Any], today: date) 
     return problems
 
 
-def _grain_problems(values: Mapping[str, Any], endpoints: Mapping[str, Shape]) -> list[str]:
+def _grain_problems(values: Mapping[str, Any], endpoints: Sequence[Endpoint]) -> list[str]:
     endpoint = values["endpoint"]
-    if values["file_grain"] == "day" or endpoints.get(endpoint) is not Shape.MARKET:
+    by_symbol = [e.name for e in endpoints if e.shape is not Shape.MARKET]
+    if values["file_grain"] == "day" or endpoint in ("auto", *by_symbol):
         return []
-    allowed = ", ".join(["auto", *(name for name, shape in endpoints.items() if shape is not Shape.MARKET)])
     return [
-        f"endpoint is {shown(endpoint)}, a session a call, and file_grain is 'year', which asks for each symbol; allowed: {allowed}"
+        f"endpoint is {shown(endpoint)}, a session a call, and file_grain is 'year', which asks for each symbol; "
+        f"allowed: {', '.join(['auto', *by_symbol])}"
     ]

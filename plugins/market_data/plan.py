@@ -7,6 +7,9 @@ every session of one symbol. So a plan must cover each missing cell by its sessi
 graph of symbols and sessions whose edges are the missing cells. The cheapest one is a minimum cut (König's theorem, weighted form),
 found on classes of symbols with equal holes and of sessions with equal symbols, so that the graph stays small.
 
+A call of a multi-symbol endpoint answers a page of many symbols over many sessions. What is missing is cut into rectangles that one
+task can hold in memory, of the size that leaves the fewest pages half full. Where a provider has both kinds, the cheaper plan wins.
+
 Missing cells come as bit masks: for each symbol an int whose bit ``i`` is set when its cell of ``sessions[i]`` is missing.
 """
 
@@ -17,7 +20,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import Any, TypeVar
@@ -53,7 +56,7 @@ class Plan:
 
     @property
     def rows(self) -> int:
-        """Bars it may bring at most."""
+        """Rows it may bring at most."""
         return sum(batch.rows for batch in self.batches)
 
     @property
@@ -96,26 +99,43 @@ def make_plan(
     endpoint: str = "auto",
     file_grain: str = "day",
     refetch: bool = False,
+    now: datetime | None = None,
 ) -> Plan:
     """The plan that fetches every missing cell, and no other, with the fewest calls.
 
     :param dataset: dataset name, carried into the batches.
     :param missing: symbol -> bit mask of missing cells over ``sessions``.
     :param sessions: all sessions that matter, ascending: holes are bridged across what lies between neighbours.
-    :param batch_size: most symbols a batch of per-symbol requests holds.
+    :param batch_size: most symbols a batch of per-symbol or multi-symbol requests holds.
     :param endpoint: ``auto``, or the name of the only endpoint to use.
-    :param file_grain: with ``year`` every symbol is asked by itself, so that one request writes all of an object.
+    :param file_grain: with ``year`` symbols are asked over all their sessions, so that one request writes all of an object.
     :param refetch: carried into the batches.
+    :param now: UTC; sessions that an endpoint does not have yet are not asked of it. None: it has all.
     :raises ParamError: if ``endpoint`` is none the provider has for that grain, or the work does not fit into 1,024 batches.
     """
-    endpoints = choose_endpoints(capabilities.endpoints, endpoint, file_grain)
+    usable = choose_endpoints(capabilities.endpoints, endpoint, file_grain)
     missing = {symbol: mask for symbol, mask in missing.items() if mask}
-    by_symbol, by_session = _cover(missing, endpoints)
     window = capabilities.quota.window_calls
-    drafts = [
-        *_market_drafts(by_session, sessions, endpoints.get(Shape.MARKET), window),
-        *_symbol_drafts(by_symbol, sessions, endpoints.get(Shape.SYMBOL), batch_size),
+    plans = []
+    covering = {shape: next((e for e in usable if e.shape is shape), None) for shape in (Shape.MARKET, Shape.SYMBOL)}
+    if any(covering.values()):
+        market, symbol = covering[Shape.MARKET], covering[Shape.SYMBOL]
+        by_symbol, by_session = _cover(missing, market, symbol, _young(market, sessions, now))
+        drafts = [
+            *_market_drafts(by_session, sessions, market, window),
+            *_symbol_drafts(by_symbol, sessions, symbol, batch_size),
+        ]
+        plans.append((usable.index(market or symbol or usable[0]), drafts))
+    plans += [
+        (place, list(_multi_drafts(missing, sessions, e, batch_size, file_grain)))
+        for place, e in enumerate(usable)
+        if e.shape is Shape.MULTI
     ]
+    found = [
+        (sum(_calls(used, block, sessions) for used, blocks in drafts for block in blocks), place, drafts)
+        for place, drafts in plans
+    ]
+    _, _, drafts = min(found, key=lambda plan: plan[:2])
     if len(drafts) > MAX_BATCHES:
         raise ParamError(
             [
@@ -125,8 +145,7 @@ def make_plan(
         )
     batches = []
     for number, (used, blocks) in enumerate(drafts):
-        counts = [_sessions_in(block.intervals, sessions) for block in blocks]
-        cells = sum(len(block.symbols) * count for block, count in zip(blocks, counts, strict=True))
+        cells = sum(len(block.symbols) * _sessions_in(block.intervals, sessions) for block in blocks)
         digest = spec_hash(dataset, used.name, blocks)[:8]
         batches.append(
             Batch(
@@ -136,8 +155,8 @@ def make_plan(
                 shape=used.shape,
                 blocks=blocks,
                 cells=cells,
-                calls=sum(_calls(used, block, sessions, count) for block, count in zip(blocks, counts, strict=True)),
-                rows=cells * used.bars_per_session,
+                calls=sum(_calls(used, block, sessions) for block in blocks),
+                rows=cells * used.rows_per_session,
                 refetch=refetch,
                 of=len(drafts),
             )
@@ -145,13 +164,13 @@ def make_plan(
     return Plan(tuple(batches), capabilities.quota.calls_per_minute)
 
 
-def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str = "day") -> dict[Shape, Endpoint]:
-    """The endpoint to use for each shape; the first of a shape is the best.
+def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str = "day") -> list[Endpoint]:
+    """The endpoints that may be used, best first.
 
     :raises ParamError: if ``wanted`` is neither ``auto`` nor the name of one, or none serves symbols by themselves where
         ``file_grain`` is ``year``.
     """
-    usable = [e for e in endpoints if file_grain == "day" or e.shape is Shape.SYMBOL]
+    usable = [e for e in endpoints if file_grain == "day" or e.shape is not Shape.MARKET]
     names = [endpoint.name for endpoint in usable]
     if not usable:
         raise ParamError(
@@ -160,31 +179,49 @@ def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str
     if wanted != "auto" and wanted not in names:
         only = "" if file_grain == "day" else f" with file_grain {file_grain!r}"
         raise ParamError([f"endpoint is {wanted!r}; allowed{only}: auto, {', '.join(names)}"])
-    chosen: dict[Shape, Endpoint] = {}
-    for endpoint in usable:
-        if wanted in ("auto", endpoint.name):
-            chosen.setdefault(endpoint.shape, endpoint)
-    return chosen
+    return [endpoint for endpoint in usable if wanted in ("auto", endpoint.name)]
 
 
-def _cover(missing: Mapping[str, int], endpoints: Mapping[Shape, Endpoint]) -> tuple[dict[str, int], dict[str, int]]:
-    """Which missing cells to ask for by symbol and which by session, each as masks; disjoint, and together all of them."""
-    if not missing or Shape.MARKET not in endpoints:
+def _young(endpoint: Endpoint | None, sessions: Sequence[date], now: datetime | None) -> int:
+    """The sessions, as a bit mask, that ``endpoint`` does not have yet."""
+    if endpoint is None or now is None or not endpoint.available_after:
+        return 0
+    latest = (now - timedelta(seconds=endpoint.available_after)).date()
+    return sum(1 << bit for bit, session in enumerate(sessions) if session > latest)
+
+
+def _cover(
+    missing: Mapping[str, int], market: Endpoint | None, symbol: Endpoint | None, young: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Which missing cells to ask for by symbol and which by session, each as masks; disjoint, and together all of them.
+
+    :param young: sessions that the market-wide endpoint does not have yet.
+    """
+    if not missing or market is None:
         return dict(missing), {}
-    if Shape.SYMBOL not in endpoints:
+    if symbol is None:
         return {}, dict(missing)
+    by_symbol, by_session = _cheapest_cover({name: mask & ~young for name, mask in missing.items()}, market, symbol)
+    late = {name: by_symbol.get(name, 0) | mask & young for name, mask in missing.items()}
+    return {name: mask for name, mask in late.items() if mask}, by_session
+
+
+def _cheapest_cover(missing: Mapping[str, int], market: Endpoint, symbol: Endpoint) -> tuple[dict[str, int], dict[str, int]]:
+    missing = {name: mask for name, mask in missing.items() if mask}
+    if not missing:
+        return {}, {}
     classes: dict[int, list[str]] = defaultdict(list)
-    for symbol, mask in missing.items():
-        classes[mask].append(symbol)
+    for name, mask in missing.items():
+        classes[mask].append(name)
     masks = list(classes)
     columns: dict[tuple[int, ...], int] = defaultdict(int)
     for bit, members in _holders(masks):
         columns[members] |= 1 << bit
-    symbol_calls = [len(classes[mask]) * endpoints[Shape.SYMBOL].calls(_span(mask)) for mask in masks]
-    session_calls = [column.bit_count() for column in columns.values()]
+    symbol_calls = [len(classes[mask]) * symbol.calls(_span(mask)) for mask in masks]
+    session_calls = [market.calls(column.bit_count()) for column in columns.values()]
     asked_by_symbol = _minimum_cover(symbol_calls, session_calls, list(columns))
-    by_symbol = {symbol: mask for k, mask in enumerate(masks) if k in asked_by_symbol for symbol in classes[mask]}
-    by_session = {symbol: mask for symbol, mask in missing.items() if symbol not in by_symbol}
+    by_symbol = {name: mask for k, mask in enumerate(masks) if k in asked_by_symbol for name in classes[mask]}
+    by_session = {name: mask for name, mask in missing.items() if name not in by_symbol}
     return by_symbol, by_session
 
 
@@ -239,14 +276,103 @@ def _symbol_drafts(
     """At most ``batch_size`` symbols a batch, symbols with equal holes side by side."""
     if endpoint is None or not masks:
         return
-    holes = {mask: coalesce([day for bit, day in enumerate(sessions) if mask >> bit & 1], sessions) for mask in set(masks.values())}
+    masks_of = {mask: _pieces(mask, _whole_pages(endpoint)) for mask in set(masks.values())}
     order = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
     ranked = sorted(masks, key=lambda symbol: order[masks[symbol]])
+    holes: dict[int, IntervalSet] = {}
     for chunk in _chunks(ranked, batch_size):
         blocks: dict[IntervalSet, list[str]] = defaultdict(list)
         for symbol in chunk:
-            blocks[holes[masks[symbol]]].append(symbol)
+            for piece in masks_of[masks[symbol]]:
+                if piece not in holes:
+                    holes[piece] = _intervals(piece, sessions)
+                blocks[holes[piece]].append(symbol)
         yield endpoint, tuple(Block(tuple(symbols), intervals) for intervals, symbols in blocks.items())
+
+
+def _multi_drafts(
+    masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint, batch_size: int, file_grain: str
+) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
+    """Rectangles of symbols with equal holes, each one request; small ones share a batch."""
+    classes: dict[int, list[str]] = defaultdict(list)
+    for symbol, mask in masks.items():
+        classes[mask].append(symbol)
+    blocks = []
+    for mask, symbols in classes.items():
+        wide, long = _rectangle(len(symbols), _span(mask), endpoint, batch_size, whole=file_grain == "year")
+        pieces = [_intervals(piece, sessions) for piece in _pieces(mask, long)]
+        blocks += [Block(tuple(part), piece) for part in _chunks(symbols, wide) for piece in pieces]
+    drafts: list[list[Block]] = []
+    room = 0
+    for block in blocks:
+        rows = len(block.symbols) * _sessions_in(_hull(block), sessions) * endpoint.rows_per_session
+        known = {symbol for other in (drafts[-1] if drafts else ()) for symbol in other.symbols}
+        if not drafts or rows > room or len(known.union(block.symbols)) > batch_size:
+            drafts.append([])
+            room = endpoint.request_rows
+        drafts[-1].append(block)
+        room -= rows
+    for chunk in _chunks(drafts, max(1, math.ceil(len(drafts) / MAX_BATCHES))):
+        yield endpoint, tuple(block for draft in chunk for block in draft)
+
+
+def _rectangle(symbols: int, sessions: int, endpoint: Endpoint, batch_size: int, *, whole: bool) -> tuple[int, int]:
+    """How many symbols and sessions one request should ask for, so that all of them take the fewest calls in the fewest requests.
+
+    :param whole: symbols are not to be cut by dates, as far as memory allows.
+    """
+    import numpy as np
+
+    widest = min(symbols, batch_size, endpoint.max_symbols or symbols)
+    longest = min(sessions, _sessions_of(endpoint.max_days) or sessions)
+    fits = endpoint.request_rows // endpoint.rows_per_session  # cells
+    if widest * longest <= fits:
+        return widest, longest
+    longest = min(longest, _sessions_of(endpoint.chunk_days) or longest, max(1, fits))
+    if whole:
+        return max(1, min(widest, fits // longest)), longest
+    wide, long = np.meshgrid(np.arange(1, widest + 1), np.arange(1, longest + 1), indexing="ij")
+    possible = (wide * long <= fits) | ((wide == 1) & (long == 1))
+
+    def calls(some: Any, days: Any) -> Any:
+        return -(-some * days * endpoint.rows_per_session // endpoint.page_rows)
+
+    rows, columns = symbols // wide, sessions // long
+    more, later = symbols % wide, sessions % long
+    total = rows * columns * calls(wide, long) + columns * calls(more, long) + rows * calls(wide, later) + calls(more, later)
+    parts = -(-symbols // wide) * -(-sessions // long)
+    cost = np.where(possible, total.astype(np.float64) * parts.max() * 2 + parts, np.inf)
+    place = int(np.argmin(cost))
+    return int(wide.flat[place]), int(long.flat[place])
+
+
+def _sessions_of(days: int | None) -> int | None:
+    """Sessions that so many calendar days always hold room for: five of seven."""
+    return None if days is None else max(1, days * 5 // 7)
+
+
+def _whole_pages(endpoint: Endpoint) -> int:
+    """Sessions that a per-symbol request may span: as many as memory allows, in whole pages."""
+    fits = max(1, endpoint.request_rows // endpoint.rows_per_session)
+    page = max(1, endpoint.page_rows // endpoint.rows_per_session)
+    fits = fits // page * page or fits
+    return min(fits, _sessions_of(endpoint.max_days) or fits)
+
+
+def _pieces(mask: int, long: int) -> list[int]:
+    """``mask`` cut from its first bit on into spans of ``long`` sessions; those without a missing one are left out."""
+    first = (mask & -mask).bit_length() - 1
+    cuts = (mask & (((1 << long) - 1) << start) for start in range(first, mask.bit_length(), long))
+    return [piece for piece in cuts if piece]
+
+
+def _intervals(mask: int, sessions: Sequence[date]) -> IntervalSet:
+    return coalesce([day for bit, day in enumerate(sessions) if mask >> bit & 1], sessions)
+
+
+def _hull(block: Block) -> IntervalSet:
+    """The whole span of a block, holes included: what one request asks for."""
+    return (closed(block.intervals[0].start, block.intervals[-1].last),)
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -276,8 +402,10 @@ def _sessions_in(intervals: IntervalSet, sessions: Sequence[date]) -> int:
     return sum(bisect_left(sessions, interval.end) - bisect_left(sessions, interval.start) for interval in intervals)
 
 
-def _calls(endpoint: Endpoint, block: Block, sessions: Sequence[date], count: int) -> int:
+def _calls(endpoint: Endpoint, block: Block, sessions: Sequence[date]) -> int:
     if endpoint.shape is Shape.MARKET:
-        return endpoint.calls(count)
-    whole = closed(block.intervals[0].start, block.intervals[-1].last)
-    return len(block.symbols) * endpoint.calls(_sessions_in((whole,), sessions))
+        return endpoint.calls(_sessions_in(block.intervals, sessions))
+    span = _sessions_in(_hull(block), sessions)
+    if endpoint.shape is Shape.MULTI:
+        return endpoint.calls(span, len(block.symbols))
+    return len(block.symbols) * endpoint.calls(span)

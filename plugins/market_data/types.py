@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -32,6 +32,7 @@ class Shape(StrEnum):
     """What one call of an endpoint can answer."""
 
     SYMBOL = "symbol"  # one symbol, a range of sessions
+    MULTI = "multi"  # many symbols, a range of sessions
     MARKET = "market"  # every symbol, one session
 
 
@@ -41,20 +42,50 @@ class Endpoint:
 
     :param name: the provider's word for it, what the run param ``endpoint`` takes, e.g. ``grouped``.
     :param shape: what one call can answer.
-    :param page_rows: most bars one page holds; a request needs ``ceil(bars / page_rows)`` calls.
-    :param bars_per_session: bars that a symbol has in a session at most (1 for daily bars).
+    :param page_rows: most rows one page holds; a request takes ``ceil(rows / page_rows)`` calls.
+    :param rows_per_session: rows that a symbol has in a session at most, as pages count them (1 for daily bars).
+    :param chains: call chains that one request takes: three statements in two periods are six.
+    :param request_rows: most rows one request should bring, for memory's sake; the plan cuts symbols and dates so.
+    :param max_symbols: most symbols a request may name.
+    :param chunk_days: calendar days of a request where it would bring more than ``request_rows`` otherwise.
+    :param max_days: calendar days that a request may span in any case.
+    :param available_after: seconds from midnight UTC after a session's date until this endpoint has it, where that is later than the
+        plan's others.
     """
 
     name: str
     shape: Shape
     page_rows: int = 50_000
-    bars_per_session: int = 1
+    rows_per_session: int = 1
+    chains: int = 1
+    request_rows: int = 400_000
+    max_symbols: int | None = None
+    chunk_days: int | None = None
+    max_days: int | None = None
+    available_after: float = 0.0
 
-    def calls(self, sessions: int) -> int:
-        """Calls that one request over ``sessions`` sessions takes."""
+    def calls(self, sessions: int, symbols: int = 1) -> int:
+        """Calls that one request for ``symbols`` over ``sessions`` sessions takes."""
         if self.shape is Shape.MARKET:
-            return sessions
-        return max(1, math.ceil(sessions * self.bars_per_session / self.page_rows))
+            return sessions * self.chains
+        return self.chains * max(1, math.ceil(symbols * sessions * self.rows_per_session / self.page_rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A provider's own setting, as feeds and the trigger form have it.
+
+    :param schema: JSON schema of the value: ``type``, ``enum``, ``pattern``, ``minimum``, ``maximum``.
+    :param description: what the form says of it.
+    :param variant: a value other than the default changes what comes, so its rows are kept apart: ``alpaca~iex``.
+    :param refused: values that a user may well try -> why they are none.
+    """
+
+    default: str | int | float | None
+    schema: Mapping[str, Any]
+    description: str
+    variant: bool = True
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +193,7 @@ class Batch:
     :param dataset: e.g. ``ohlcv-1d``.
     :param cells: cells it asks for.
     :param calls: calls it will take.
-    :param rows: bars it may bring at most.
+    :param rows: rows it may bring at most.
     :param refetch: the cells are asked again (``force`` or a clear), so objects may stand already.
     :param of: how many batches the plan has.
     """
@@ -201,7 +232,8 @@ class Batch:
             first, last = self.intervals[0].start, self.intervals[-1].last
             return f"{number} {first}" if first == last else f"{number} {first}..{last}"
         symbols = self.symbols
-        return f"{number} {symbols[0]}" + (f" +{len(symbols) - 1}" if len(symbols) > 1 else "")
+        dates = f" {self.intervals[0].start}..{self.intervals[-1].last}" if self.shape is Shape.MULTI else ""
+        return f"{number} {symbols[0]}" + (f" +{len(symbols) - 1}" if len(symbols) > 1 else "") + dates
 
     @property
     def spec_hash(self) -> str:
@@ -218,6 +250,8 @@ class Batch:
                 for session in sessions:
                     if any(session in interval for interval in block.intervals):
                         yield Request(self.dataset, self.endpoint, block.symbols, (closed(session, session),))
+            elif self.shape is Shape.MULTI:
+                yield Request(self.dataset, self.endpoint, block.symbols, block.intervals)
             else:
                 for symbol in block.symbols:
                     yield Request(self.dataset, self.endpoint, (symbol,), block.intervals)
@@ -279,6 +313,7 @@ class Receipt:
         an earlier attempt put them, so each receipt says where its own are.
     :param cells: how many cells of the batch ended in each state.
     :param failed: symbol -> reason, for symbols that ended without a state.
+    :param warnings: what the provider said beside the data.
     """
 
     batch_id: str
@@ -296,13 +331,15 @@ class Receipt:
     cells: Mapping[str, int] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "cells": dict(self.cells), "failed": dict(self.failed), "sources": list(self.sources)}
+        lists = {name: list(getattr(self, name)) for name in ("sources", "warnings")}
+        return {**asdict(self), "cells": dict(self.cells), "failed": dict(self.failed), **lists}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Receipt:
-        return replace(cls(**{**value, "sources": ()}), sources=tuple(value.get("sources", ())))
+        return cls(**{**value, **{name: tuple(value.get(name, ())) for name in ("sources", "warnings")}})
 
 
 @dataclass(frozen=True, slots=True)

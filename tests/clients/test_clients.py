@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from include.local.sample_api import SampleApi
-from include.local.sample_api.polygon import NOT_ENTITLED, closing, midnight
+from include.local.sample_api.vendors.polygon import NOT_ENTITLED, closing, midnight
 
 HERE = Path(__file__).parent
 KEY = "a-key"

@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 from include.local.sample_api import SampleApi
-from include.local.sample_api.polygon import NO_TIMEFRAME, last_date
+from include.local.sample_api.vendors.polygon import NO_TIMEFRAME, last_date
 from market_data.errors import ConfigError, RetriableError, ServerError, Throttled
 from market_data.hooks import provider
 from market_data.hooks.base import ProviderConfig

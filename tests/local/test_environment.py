@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from include.local.environment import PORT_VARIABLES, LocalError, Paths, Ports, process_env
@@ -60,7 +62,7 @@ def test_the_environment_that_is_given_stays_as_it_was(paths):
 
 def test_ports_come_from_the_environment():
     assert Ports.of({}) == Ports()
-    assert Ports.of({"AIRFLOW_PORT": "1080", "S3_PORT": "1081", "SAMPLE_API_PORT": ""}) == Ports(1080, 1081, Ports().sample_api)
+    assert Ports.of({"AIRFLOW_PORT": "1080", "S3_PORT": "1081", "SAMPLE_API_PORT": ""}) == replace(Ports(), airflow=1080, s3=1081)
 
 
 @pytest.mark.parametrize("variable", PORT_VARIABLES.values())

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from include.local.__main__ import RECORDED_SESSIONS, default_conf, parse_conf
-from include.local.environment import LocalError, Paths, Ports
+from include.local.__main__ import EXAMPLE_CONF, SAMPLE_DATES, default_conf, parse_conf
+from include.local.environment import PORT_VARIABLES, LocalError, Paths, Ports
 from include.local.follow import start
 from include.local.launcher import Stack
+from market_data.datasets import DATASETS
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def free_ports(count=3):
+def free_ports(count=len(PORT_VARIABLES)):
     servers = [socket.socket() for _ in range(count)]
     for server in servers:
         server.bind(("127.0.0.1", 0))
@@ -28,8 +29,8 @@ def free_ports(count=3):
 
 @pytest.fixture
 def environ(tmp_path):
-    airflow, s3, sample_api = (str(port) for port in free_ports())
-    ours = {"AIRFLOW_PORT": airflow, "S3_PORT": s3, "SAMPLE_API_PORT": sample_api, "MARKET_DATA_LOCAL_DIR": str(tmp_path / "local")}
+    ports = dict(zip(PORT_VARIABLES.values(), map(str, free_ports()), strict=True))
+    ours = {**ports, "MARKET_DATA_LOCAL_DIR": str(tmp_path / "local")}
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MARKET_DATA_"))}
     return theirs | ours
 
@@ -114,10 +115,15 @@ class FakeAirflow:
 
 
 def test_recorded_sessions_are_the_default_of_the_sample_api_only():
-    assert default_conf("polygon_ohlcv_1d", FakeAirflow(), {}) == RECORDED_SESSIONS
+    assert default_conf("polygon_ohlcv_1d", FakeAirflow(), {}) == EXAMPLE_CONF
+    assert default_conf("databento_trades", FakeAirflow(), {})["start_date"] == SAMPLE_DATES["trades"][0]
     assert default_conf("polygon_ohlcv_1d", FakeAirflow("basic"), {}) == {}
     assert default_conf("polygon_ohlcv_1d", FakeAirflow(), {"AIRFLOW_CONN_POLYGON_DEFAULT": "{}"}) == {}
-    assert default_conf("mock_ohlcv_1d", FakeAirflow(), {}) == {}
+    assert default_conf("nothing", FakeAirflow(), {}) == {}
+
+
+def test_every_dataset_has_sample_dates():
+    assert set(SAMPLE_DATES) == set(DATASETS)
 
 
 def test_our_run_is_there_before_the_scheduled_one_and_sorts_before_it():

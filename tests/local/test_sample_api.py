@@ -27,8 +27,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.local.sample_api import Call, SampleApi, Window, max_in_window, read_call_log
-from include.local.sample_api.polygon import NO_TIMEFRAME, NOT_ENTITLED, last_date
 from include.local.sample_api.prices import STRANGERS, UNIVERSES
+from include.local.sample_api.vendors.polygon import NO_TIMEFRAME, NOT_ENTITLED, last_date
 from market_data import calendar
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,8 +304,8 @@ def test_keys(api, headers, query, status, message):
         (daily("AAPL", "2012-01-03", "2012-01-05"), {"adjusted": "no"}, 400, "true, false"),
         (daily("AAPL", "2012-01-03", "2012-01-05"), {"cursor": "%%%"}, 400, "'cursor'"),
         (GROUPED + "yesterday", {}, 400, "'date'"),
-        ("/v2/aggs/ticker/AAPL/range/1/minute/2012-01-03/2012-01-05", {}, 400, "range/1/day only"),
-        ("/v3/reference/tickers", {}, 404, "not found"),
+        ("/v2/aggs/ticker/AAPL/range/1/week/2012-01-03/2012-01-05", {}, 400, "only, not range/1/week"),
+        ("/v3/reference/conditions", {}, 404, "not found"),
     ],
 )
 def test_bad_requests_say_what_is_wrong(shared, path, params, status, word):
@@ -829,7 +829,7 @@ def test_forget_makes_a_server_as_new():
 
 def test_control_routes(api):
     assert control(api, "GET", "health").json() == {"status": "OK"}
-    fault = {"kind": "throttled", "match": "/grouped/", "times": 2, "retry_after": 1}
+    fault = {"vendor": "polygon", "kind": "throttled", "match": "/grouped/", "times": 2, "retry_after": 1}
     assert control(api, "POST", "faults", fault).json() == {"faults": [fault]}
     assert control(api, "GET", "faults").json() == {"faults": [fault]}
     assert get(api, GROUPED + "2012-01-04").headers["Retry-After"] == "1"

@@ -63,27 +63,31 @@ def test_first_time_everything_is_made_and_then_nothing(session, settings):
 
 
 def test_the_local_connections_point_at_the_local_servers(session, settings):
-    apply(session, settings, local(Ports(1, 2, 3)))
+    apply(session, settings, local(Ports(1, 2, 3, 4)))
     polygon, aws, warehouse = (connection(session, conn_id) for conn_id in ("polygon_default", "aws_default", "warehouse_default"))
     assert (polygon.conn_type, polygon.host, polygon.extra_dejson) == ("http", "http://127.0.0.1:3", {"plan": "sample"})
     assert polygon.password
     assert aws.extra_dejson["endpoint_url"] == "http://127.0.0.1:2"
     assert (warehouse.conn_type, warehouse.extra_dejson) == ("duckdb", {"path": str(PROJECT / ".local" / "warehouse.duckdb")})
-    assert connection(session, "alpaca_default").password is None
+    alpaca, ib = connection(session, "alpaca_default"), connection(session, "ib_default")
+    assert (alpaca.host, alpaca.login) == ("http://127.0.0.1:3/alpaca", "sample")
+    assert (ib.conn_type, ib.host, ib.port) == ("generic", "127.0.0.1", 4)
 
 
 def test_untouched_local_connections_follow_the_stack_to_other_ports(session, settings):
-    apply(session, settings, local(Ports(1, 2, 3)))
-    assert set(apply(session, settings, local(Ports(1, 5, 6)))) == {"connection polygon_default", "connection aws_default"}
+    apply(session, settings, local(Ports(1, 2, 3, 4)))
+    assert set(apply(session, settings, local(Ports(1, 5, 6, 7)))) == {
+        f"connection {name}_default" for name in ("polygon", "alpaca", "fmp", "databento", "ib", "aws")
+    }
     assert connection(session, "polygon_default").host == "http://127.0.0.1:6"
 
 
 def test_a_connection_that_the_user_edited_is_theirs(session, settings):
-    apply(session, settings, local(Ports(1, 2, 3)))
+    apply(session, settings, local(Ports(1, 2, 3, 4)))
     polygon = connection(session, "polygon_default")
     polygon.password = "a real key"
     session.flush()
-    assert apply(session, settings, local(Ports(1, 2, 6))) == []
+    assert "connection polygon_default" not in apply(session, settings, local(Ports(1, 2, 6, 4)))
     assert connection(session, "polygon_default").password == "a real key"
     assert connection(session, "polygon_default").host == "http://127.0.0.1:3"
 

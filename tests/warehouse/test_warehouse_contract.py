@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import multiprocessing
@@ -10,8 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from datetime import time as dt_time
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -19,13 +20,15 @@ import pyarrow as pa
 import pytest
 from warehouse_rows import FIRST, SEEN, bar, bars, later, midnight, naive, table
 
-from market_data.datasets.bars import OHLCV_1D
+from market_data import calendar
+from market_data.datasets.bars import OHLCV_1D, OHLCV_1M, OHLCV_5M
+from market_data.datasets.base import Dataset
+from market_data.datasets.ticks import TRADES
 from market_data.errors import ConfigError, DataError, WarehouseError
 from market_data.warehouse import WarehouseConnection, open_warehouse
-from market_data.warehouse.base import Loaded, Warehouse
+from market_data.warehouse.base import NEW_YORK, Loaded, Warehouse
 from market_data.warehouse.schema import PRICES
 
-OHLCV_1M = dataclasses.replace(OHLCV_1D, name="ohlcv-1m", timeframe="1m")
 COLUMNS, KEY = ", ".join(c.name for c in PRICES.columns), ", ".join(c.name for c in PRICES.key)
 SILVER = f"SELECT {COLUMNS} FROM silver_prices ORDER BY {KEY}"
 BRONZE = f"SELECT {COLUMNS} FROM bronze_prices ORDER BY {KEY}, ingest_ts, row_hash"
@@ -52,7 +55,7 @@ def everything(warehouse: Warehouse) -> list[list[dict[str, Any]]]:
 def test_migrations_are_applied_once(connection: WarehouseConnection) -> None:
     with open_warehouse(connection) as warehouse:
         first = warehouse.migrate()
-        assert {"0002_bronze_prices", "0003_silver_prices", "0005_gold_price_features"} <= set(first)
+        assert {"0002_bronze_prices", "0003_silver_prices", "0005_gold_price_features", "0020_gold_adjusted_prices"} <= set(first)
         assert first == sorted(first)
         assert warehouse.migrate() == []
     with open_warehouse(connection) as warehouse:
@@ -74,7 +77,7 @@ def test_a_failed_migration_is_repeated(connection: WarehouseConnection, monkeyp
         with pytest.raises(WarehouseError, match="cut"):
             warehouse.migrate()
         monkeypatch.undo()
-        assert "0005_gold_price_features" in warehouse.migrate()
+        assert {"0005_gold_price_features", "0021_gold_fundamentals"} <= set(warehouse.migrate())
         assert warehouse.load(OHLCV_1D, bars("AAPL", 3), "one") == Loaded(3, 3)
 
 
@@ -475,9 +478,69 @@ def test_previous_bars(warehouse: Warehouse) -> None:
     assert len(previous(date(2030, 1, 1), 99)) == 6
 
 
+def test_previous_bars_are_of_twenty_sessions_by_default(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 30), "one")
+    assert warehouse.previous_bars(OHLCV_1D, "polygon", date(2024, 12, 31))["close"].to_pylist() == [110.0 + n for n in range(20)]
+
+
+@pytest.mark.parametrize(("dataset", "timeframe"), [(OHLCV_1M, "1m"), (OHLCV_5M, "5m")])
+def test_bars_within_the_day_are_folded(warehouse: Warehouse, dataset: Dataset, timeframe: str) -> None:
+    days = calendar.sessions(date(2024, 3, 4), date(2024, 3, 14))  # the clocks changed on the 10th
+    clocks = [dt_time(4), dt_time(9, 30), dt_time(15, 59), dt_time(19, 59)]
+
+    def minute(symbol: str, day: date, clock: dt_time, close: float, **values: Any) -> dict[str, Any]:
+        moment = datetime.combine(day, clock, ZoneInfo("America/New_York")).astimezone(UTC)
+        return bar(symbol, moment, session=day, close=close, timeframe=timeframe, **values)
+
+    rows = [
+        minute("AAPL", day, clock, close=100 + n + m / 8, volume=10.0 + m)
+        for n, day in enumerate(days)
+        for m, clock in enumerate(clocks)
+    ]
+    rows += [minute("BRK.B", days[-1], clocks[2], 400.0, volume=None), minute("BRK.B", days[-2], clocks[1], 399.0, volume=5.0)]
+    rows += [minute("BRK.B", days[-2], clocks[2], 398.0, volume=None), minute("MSFT", days[0], clocks[0], 1.0)]
+    rows += [minute("AAPL", days[-1], dt_time(19, 59), 7.0, provider="alpaca")]
+    warehouse.load(dataset, table(*rows, dataset=dataset), "one")
+    warehouse.load(OHLCV_1D, table(*(bar("AAPL", midnight(day), close=1.0) for day in days)), "two")
+
+    def previous(before: date, sessions: int | None = None, symbols: list[str] | None = None) -> list[tuple[Any, ...]]:
+        found = warehouse.previous_bars(dataset, "polygon", before, sessions, symbols)
+        assert found.schema.types == [pa.string(), pa.date32(), pa.float64(), pa.float64()]
+        assert found.column_names == ["symbol", "session", "close", "volume"]
+        return [tuple(row.values()) for row in found.to_pylist()]
+
+    apple = [("AAPL", day, 100 + n + 3 / 8, 46.0) for n, day in enumerate(days)]
+    berkshire = [("BRK.B", days[-2], 398.0, 5.0), ("BRK.B", days[-1], 400.0, None)]
+    end = days[-1] + timedelta(days=1)
+    assert previous(end) == [*apple[-5:], *berkshire]
+    assert previous(end, 2, ["AAPL"]) == apple[-2:]
+    assert previous(days[-1], 1) == [apple[-2], berkshire[0]]
+    assert previous(end, 99) == [*apple, *berkshire, ("MSFT", days[0], 1.0, 1000.0)]
+    assert previous(date(2024, 6, 3), 1) == [apple[-1], berkshire[1]]  # after a pause, what was before it
+    assert previous(days[0]) == previous(end, 3, []) == []
+
+
+def test_the_evening_of_futures_counts_with_its_date(warehouse: Warehouse) -> None:
+    """An approximation: it belongs to the next trading day. A Sunday evening counts nowhere."""
+    evening = {"Friday": datetime(2024, 7, 12, 14, tzinfo=UTC), "Sunday": datetime(2024, 7, 14, 22, tzinfo=UTC)}
+    evening |= {"Monday": datetime(2024, 7, 15, 14, tzinfo=UTC), "Monday evening": datetime(2024, 7, 15, 23, tzinfo=UTC)}
+    rows = [bar("ESU4", moment, close=100.0 + n, timeframe="1m") for n, moment in enumerate(evening.values())]
+    warehouse.load(OHLCV_1M, table(*rows, dataset=OHLCV_1M), "one")
+    found = warehouse.previous_bars(OHLCV_1M, "polygon", date(2024, 7, 16)).to_pylist()
+    assert [(row["session"].day, row["close"], row["volume"]) for row in found] == [(12, 100.0, 1000.0), (15, 103.0, 2000.0)]
+
+
+def test_five_hours_give_the_date_in_new_york_all_year_round() -> None:
+    zone = ZoneInfo("America/New_York")
+    for day in (date(2007, 1, 1) + timedelta(days=n) for n in range(366 * 25)):
+        for clock in (dt_time(1), dt_time(4), dt_time(9, 30), dt_time(20), dt_time(23, 59, 59, 999999)):
+            moment = naive(datetime.combine(day, clock, zone))
+            assert (moment - NEW_YORK).date() == day
+
+
 def test_previous_bars_refuses_what_it_cannot_do(warehouse: Warehouse) -> None:
-    with pytest.raises(ConfigError, match="timeframe '1m'"):
-        warehouse.previous_bars(OHLCV_1M, "polygon", date(2024, 7, 8), 1)
+    with pytest.raises(ConfigError, match="dataset 'trades'"):
+        warehouse.previous_bars(TRADES, "polygon", date(2024, 7, 8), 1)
     with pytest.raises(ConfigError, match="sessions 0"):
         warehouse.previous_bars(OHLCV_1D, "polygon", date(2024, 7, 8), 0)
 

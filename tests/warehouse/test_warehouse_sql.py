@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from market_data.datasets import DATASETS, dataset
 from market_data.errors import ConfigError
 from market_data.warehouse import sql
-from market_data.warehouse.schema import PRICES, table
+from market_data.warehouse.schema import PRICES, TABLES, Table, table
 
 CREATED = [
     (name, str(m), m.statement(d)) for name, d in sql.DIALECTS.items() for m in (sql.CREATE_SCHEMA_VERSION, *sql.migrations(d))
@@ -19,11 +20,12 @@ USED = [
     sql.INSERT_VERSION,
     sql.SELECT_AUDIT,
     sql.INSERT_AUDIT,
-    sql.count_stage(PRICES),
-    sql.insert_versions(PRICES),
-    sql.merge(PRICES),
+    *(make(columns) for columns in TABLES.values() for make in (sql.count_stage, sql.insert_versions, sql.merge)),
     sql.first_of_previous(PRICES.silver, 20),
     sql.previous_bars(PRICES.silver),
+    sql.last_before(PRICES.silver),
+    sql.folded_bars(PRICES.silver),
+    *(path.read_text("utf-8") for path in sorted((sql.MIGRATIONS.parent / "queries").glob("*.sql"))),
 ]
 
 # what at least one of Oracle 12c, PostgreSQL 15 and DuckDB 2 refuses
@@ -50,7 +52,8 @@ FOREIGN = {
 @pytest.mark.parametrize("rule", FOREIGN)
 def test_statements_are_portable(rule: str) -> None:
     shared = [*USED, *(s for _, name, s in CREATED if "stage" not in name)]
-    assert [statement for statement in shared if re.search(FOREIGN[rule], statement)] == []
+    plain = [re.sub(r"(?m)--.*$", "", statement) for statement in shared]
+    assert [statement for statement in plain if re.search(FOREIGN[rule], statement)] == []
 
 
 @pytest.mark.parametrize(
@@ -76,9 +79,31 @@ def test_marks_are_put_in_order_and_not_into_text() -> None:
     assert sql.bound(statement, sql.POSTGRES) == "SELECT '?', \"a?\", 'it''s ?' FROM t WHERE a = %s AND b = %s"
 
 
+# reserved in Oracle 23ai (V$RESERVED_WORDS), PostgreSQL 15 or DuckDB 2, so far as a column might be called so
+RESERVED = """access add all alter and any array as asc audit between both by case cast char check cluster column comment compress
+connect constraint create cross current date decimal default delete desc distinct do drop else end exclusive except exists false fetch
+file float for foreign from grant group having identified immediate in increment index initial inner insert integer intersect interval
+into is join lateral leading left level like limit lock long maxextents minus mode modify natural noaudit nocompress not nowait null
+number of offline offset on online option or order outer pctfree primary prior public qualify raw references rename resource returning
+revoke right row rowid rownum rows select session set share size smallint some start successful symmetric synonym sysdate table then to
+trailing trigger true uid union unique update user using validate values varchar varchar2 view when whenever where window with""".split()
+
+
+@pytest.mark.parametrize("columns", TABLES.values(), ids=lambda columns: columns.name)
+def test_names_are_free_and_short_enough_everywhere(columns: Table) -> None:
+    names = {column.name for column in columns.columns}
+    assert not names & set(RESERVED)
+    assert len(names) == len(columns.columns)
+    assert all(re.fullmatch(r"[a-z][a-z_]*", name) for name in names)
+    assert max(len(name) for name in (*names, f"{columns.bronze}_pk")) <= 30  # Oracle before 12.2
+
+
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_tables_hold_what_their_datasets_hold(name: str) -> None:
     found = dataset(name)
+    if found.table is None:
+        assert name in {"tbbo", "statistics"}
+        return
     columns = table(found.table)
     assert {c.source for c in columns.key} == {*found.key, "provider"}
     assert tuple(c.source for c in columns.values) == found.values
@@ -88,9 +113,10 @@ def test_tables_hold_what_their_datasets_hold(name: str) -> None:
             assert column.nullable <= found.schema.field(column.source).nullable
 
 
-def test_an_unknown_table_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'nonesuch'; known tables: prices"):
-        table("nonesuch")
+@pytest.mark.parametrize("name", ["nonesuch", None])
+def test_an_unknown_table_is_named_with_the_known_ones(name: str | None) -> None:
+    with pytest.raises(ConfigError, match=f"{name!r}; known tables: corporate_actions, fundamentals, prices, trades"):
+        table(name)
 
 
 def test_versions_count_up() -> None:
@@ -99,27 +125,46 @@ def test_versions_count_up() -> None:
 
 
 COLUMNS = {
-    "duckdb": ("VARCHAR({})", "TIMESTAMP", "DECIMAL(20,8)", "BIGINT"),
-    "postgres": ("VARCHAR({})", "TIMESTAMP(6)", "NUMERIC(20,8)", "BIGINT"),
-    "oracle": ("VARCHAR2({} CHAR)", "TIMESTAMP(6)", "NUMBER(20,8)", "NUMBER(19)"),
+    "duckdb": ("VARCHAR({})", "TIMESTAMP", "DATE", "DECIMAL(20,8)", "DECIMAL(28,6)", "BIGINT", "INTEGER"),
+    "postgres": ("VARCHAR({})", "TIMESTAMP(6)", "DATE", "NUMERIC(20,8)", "NUMERIC(28,6)", "BIGINT", "INTEGER"),
+    "oracle": ("VARCHAR2({} CHAR)", "TIMESTAMP(6)", "DATE", "NUMBER(20,8)", "NUMBER(28,6)", "NUMBER(19)", "NUMBER(10)"),
 }
-PRICE_COLUMNS = """symbol {s32} NOT NULL,
-  timeframe {s8} NOT NULL,
-  provider {s32} NOT NULL,
-  bar_time {ts} NOT NULL,
-  open_px {px} NOT NULL,
-  high_px {px} NOT NULL,
-  low_px {px} NOT NULL,
-  close_px {px} NOT NULL,
-  adj_close_px {px},
-  volume {px},
-  vwap {px},
-  trade_count {n},
-  row_hash {s64} NOT NULL,
-  load_id {s64} NOT NULL,
-  ingest_ts {ts} NOT NULL,
-  loaded_at {ts} NOT NULL"""
-CHECK = "high_px >= low_px AND low_px > 0 AND volume >= 0"
+LENGTHS = (1, 8, 16, 32, 64, 128)
+RELEASED_TABLES = {
+    "prices": (
+        2,
+        "symbol {s32} NOT NULL, timeframe {s8} NOT NULL, provider {s32} NOT NULL, bar_time {ts} NOT NULL, open_px {px} NOT NULL, "
+        "high_px {px} NOT NULL, low_px {px} NOT NULL, close_px {px} NOT NULL, adj_close_px {px}, volume {px}, vwap {px}, "
+        "trade_count {n}",
+        "symbol, timeframe, provider, bar_time",
+        "high_px >= low_px AND low_px > 0 AND volume >= 0",
+    ),
+    "trades": (
+        11,
+        "symbol {s32} NOT NULL, provider {s64} NOT NULL, ts_event {ts} NOT NULL, sequence_no {n} NOT NULL, ordinal {i} NOT NULL, "
+        "trade_px {px} NOT NULL, trade_size {px} NOT NULL, side {s1}, venue {s32}, conditions {s128}",
+        "symbol, provider, ts_event, sequence_no, ordinal",
+        "trade_size >= 0 AND ordinal >= 0",
+    ),
+    "fundamentals": (
+        14,
+        "symbol {s32} NOT NULL, provider {s64} NOT NULL, statement {s16} NOT NULL, fiscal_period {s8} NOT NULL, "
+        "period_end {d} NOT NULL, item {s128} NOT NULL, fiscal_year {i} NOT NULL, filing_date {d} NOT NULL, accepted_at {ts}, "
+        "currency {s16}, amount {am}",
+        "symbol, provider, statement, fiscal_period, period_end, item",
+        "statement IN ('income', 'balance_sheet', 'cash_flow') AND fiscal_period IN ('FY', 'Q1', 'Q2', 'Q3', 'Q4')",
+    ),
+    "corporate_actions": (
+        17,
+        "symbol {s32} NOT NULL, provider {s64} NOT NULL, action_type {s16} NOT NULL, ex_date {d} NOT NULL, "
+        "action_id {s128} NOT NULL, split_from {px}, split_to {px}, cash_amount {px}, currency {s16}, declaration_date {d}, "
+        "record_date {d}, pay_date {d}, action_kind {s32}, frequency {i}",
+        "symbol, provider, action_type, ex_date, action_id",
+        "(action_type = 'split' AND split_from IS NOT NULL AND split_to IS NOT NULL AND split_from > 0 AND split_to > 0)"
+        " OR (action_type = 'dividend' AND cash_amount IS NOT NULL AND cash_amount >= 0)",
+    ),
+}
+VERSION = "row_hash {s64} NOT NULL, load_id {s64} NOT NULL, ingest_ts {ts} NOT NULL, loaded_at {ts} NOT NULL"
 RELEASED = {
     "0000_schema_version": """CREATE TABLE schema_version (
   version {n} NOT NULL,
@@ -135,25 +180,44 @@ RELEASED = {
   loaded_at {ts} NOT NULL,
   CONSTRAINT load_audit_pk PRIMARY KEY (load_id)
 )""",
-    "0002_bronze_prices": f"""CREATE TABLE bronze_prices (
-  {PRICE_COLUMNS},
-  CONSTRAINT bronze_prices_pk PRIMARY KEY (symbol, timeframe, provider, bar_time, ingest_ts, row_hash),
-  CONSTRAINT bronze_prices_ck CHECK ({CHECK})
-)""",
-    "0003_silver_prices": f"""CREATE TABLE silver_prices (
-  {PRICE_COLUMNS},
-  CONSTRAINT silver_prices_pk PRIMARY KEY (symbol, timeframe, provider, bar_time),
-  CONSTRAINT silver_prices_ck CHECK ({CHECK})
-)""",
-    "0004_stage_prices": f"""CREATE GLOBAL TEMPORARY TABLE stage_prices (
-  {PRICE_COLUMNS}
-) ON COMMIT DELETE ROWS""",
 }
+for each, (first, own, key, check) in RELEASED_TABLES.items():
+    lines = f"{own}, {VERSION}".replace(", ", ",\n  ")
+    for number, layer, layer_key in ((first, "bronze", f"{key}, ingest_ts, row_hash"), (first + 1, "silver", key)):
+        RELEASED[f"{number:04d}_{layer}_{each}"] = (
+            f"CREATE TABLE {layer}_{each} (\n  {lines},\n  CONSTRAINT {layer}_{each}_pk PRIMARY KEY ({layer_key}),\n"
+            f"  CONSTRAINT {layer}_{each}_ck CHECK ({check})\n)"
+        )
+    RELEASED[f"{first + 2:04d}_stage_{each}"] = f"CREATE GLOBAL TEMPORARY TABLE stage_{each} (\n  {lines}\n) ON COMMIT DELETE ROWS"
+WIDENED = {
+    "postgres": "ALTER TABLE {} ALTER COLUMN provider TYPE VARCHAR(64)",
+    "oracle": "ALTER TABLE {} MODIFY (provider VARCHAR2(64 CHAR))",
+}
+VIEWS = {
+    "0005_gold_price_features": "",
+    "0020_gold_adjusted_prices": "",
+    "0021_gold_fundamentals": "",
+}
+"""SHA-256 of each view's text."""
 
 
 @pytest.mark.parametrize(("engine", "name", "statement"), [c for c in CREATED if c[1] in RELEASED], ids=lambda value: value[:24])
 def test_released_migrations_stay_as_they_are(engine: str, name: str, statement: str) -> None:
     """A database made by an earlier version has these tables: change them by a new migration, never here."""
-    string, ts, px, n = COLUMNS[engine]
-    words = {f"s{length}": string.format(length) for length in (8, 32, 64)}
-    assert statement == RELEASED[name].format(**words, ts=ts, px=px, n=n)
+    string, ts, d, px, am, n, i = COLUMNS[engine]
+    words = {f"s{length}": string.format(length) for length in LENGTHS}
+    assert statement == RELEASED[name].format(**words, ts=ts, d=d, px=px, am=am, n=n, i=i)
+
+
+@pytest.mark.parametrize("engine", sql.DIALECTS)
+def test_every_migration_is_pinned(engine: str) -> None:
+    made = {name: statement for of, name, statement in CREATED if of == engine}
+    views = {name: hashlib.sha256(made.pop(name).encode()).hexdigest() for name in VIEWS}
+    assert views == VIEWS
+    if engine in WIDENED:
+        again = made.pop("0010_gold_price_features")
+        assert hashlib.sha256(again.encode()).hexdigest() == VIEWS["0005_gold_price_features"]
+        assert made.pop("0006_drop_gold_price_features") == "DROP VIEW gold_price_features"
+        for number, layer in [(7, "bronze"), (8, "silver"), *([(9, "stage")] if engine == "oracle" else [])]:
+            assert made.pop(f"{number:04d}_{layer}_prices_provider") == WIDENED[engine].format(f"{layer}_prices")
+    assert set(made) == {name for name in RELEASED if "_stage_" not in name or engine == "oracle"}

@@ -1,4 +1,4 @@
-"""The sample API: a small HTTP server that speaks Polygon's range and grouped-daily endpoints.
+"""The sample API: a small HTTP server that speaks the dialects of several vendors: Polygon's at the root, each under its name.
 
 ``make run`` starts it as a process (``python -m include.local.sample_api``), the tests inside their own (`SampleApi`). Its prices
 are recorded ones where a package carries them, seeded generated ones for all else, or those of a Parquet file; the header

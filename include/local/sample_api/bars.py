@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple, Protocol
 
@@ -42,6 +43,7 @@ class Prices(Protocol):
     """A source of bars."""
 
     default_source: str  # the word for an answer without bars
+    symbols: Sequence[str]
 
     def range(self, symbol: str, start: date, end: date) -> list[Bar]:
         """The bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""

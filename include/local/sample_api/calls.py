@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,15 +20,16 @@ class Call:
     :param time: arrival, Unix seconds.
     :param monotonic: arrival on the server's monotonic clock, seconds.
     :param target: path and query without the key.
-    :param endpoint: ``range``, ``grouped``, or ``unknown``.
-    :param ticker: of a range call.
-    :param date: of a grouped call.
+    :param endpoint: the vendor's word for it, such as ``range`` or ``grouped``; ``unknown`` where there is none.
+    :param ticker: the one symbol that the call is about.
+    :param date: the one session that the call is about.
     :param status: of the answer; where ``fault`` is ``reset``, of the one that was not sent.
     :param accepted: the call had a valid key and was within the quota; only these use the quota up.
     :param source: what ``X-Sample-Source`` said.
     :param fault: the kind of fault that was put in.
     :param client_request_id: what the client sent as ``X-Request-Id``.
     :param key_in_url: the key stood in the URL, whether right or wrong.
+    :param vendor: who was asked.
     """
 
     time: float
@@ -43,6 +45,8 @@ class Call:
     request_id: str
     client_request_id: str | None
     key_in_url: bool = False
+    vendor: str = "polygon"
+    method: str = "GET"
 
 
 class CallLog:
@@ -94,20 +98,47 @@ def max_in_window(calls: Iterable[Call], seconds: float, *, accepted_only: bool 
     return most
 
 
-class RollingQuota:
-    """The vendor's side of a quota: at most so many accepted calls in each rolling window."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a quota is used up.
 
-    def __init__(self, limits: Sequence[Window] = ()) -> None:
+    :param limit: calls of its fullest window. ``remaining``: of them, those still free.
+    :param reset: seconds until the oldest call leaves that window; 0 where there is none.
+    """
+
+    limit: int
+    remaining: int
+    reset: float
+
+
+class RollingQuota:
+    """The vendor's side of a quota: at most so many accepted calls in each rolling window.
+
+    :param clock: seconds, never going back.
+    """
+
+    def __init__(self, limits: Sequence[Window] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = tuple(limits)
+        self._clock = clock
         self._accepted: list[float] = []
 
     def admit(self, now: float) -> bool:
-        """Whether a call at ``now`` (seconds, never going back) is within all windows; only then it counts from now on."""
+        """Whether a call at ``now`` is within all windows; only then it counts from now on."""
         for window in self.limits:
             if len(self._accepted) - bisect_right(self._accepted, now - window.seconds) >= window.calls:
                 return False
         self._accepted.append(now)
         return True
+
+    def standing(self) -> Standing | None:
+        """That of the window with the fewest calls left; None without a quota."""
+        now = self._clock()
+        standings = []
+        for window in self.limits:
+            within = self._accepted[bisect_right(self._accepted, now - window.seconds) :]
+            reset = within[0] + window.seconds - now if within else 0.0
+            standings.append(Standing(window.calls, max(window.calls - len(within), 0), reset))
+        return min(standings, key=lambda standing: standing.remaining, default=None)
 
     def forget(self) -> None:
         """As if no call had come yet."""

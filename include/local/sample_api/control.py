@@ -14,8 +14,9 @@
     POST   /_control/missing                {"session": "2012-01-03", "symbols": ["AAPL"]} or {..., "fraction": 0.4}
     DELETE /_control/missing                brings all symbols back
 
-``match`` is a pattern searched in path and query; without ``symbol`` (or with null) a change is for all symbols; without
-``times`` a fault happens once, with null without end. A body that does not fit is answered 400, naming what is wrong.
+``match`` is a pattern searched in path, query and form; without ``symbol`` (or with null) a change is for all symbols; without
+``times`` a fault happens once, with null without end; with ``vendor`` it is that vendor's, otherwise that of the one at the root. A
+quota is that of each vendor's account, for itself. A body that does not fit is answered 400, naming what is wrong.
 """
 
 from __future__ import annotations

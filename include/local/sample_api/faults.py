@@ -1,4 +1,4 @@
-"""Faults: each turns the answer that was due into another. A new kind is one function in the table."""
+"""Faults: each turns the answer that was due into another. A new kind is one function in the table, here or at a vendor."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
-from include.local.sample_api import polygon
 from include.local.sample_api.answer import Answer, Request
+from include.local.sample_api.vendors.base import Vendor
 
 Match = str | re.Pattern[str] | Callable[[Request], bool]
+Kind = Callable[..., Answer]
 
 
 # Refusals, in the vendor's shape
 
 
-def unauthorized(answer: Answer, *, message: str = polygon.UNKNOWN_KEY) -> Answer:
-    return polygon.error(answer.request, 401, message)
+def unauthorized(answer: Answer, *, message: str | None = None) -> Answer:
+    return _error(answer, 401, message)
 
 
-def forbidden(answer: Answer, *, message: str = polygon.NOT_ENTITLED) -> Answer:
-    return polygon.error(answer.request, 403, message, word="NOT_AUTHORIZED", field="message")
+def forbidden(answer: Answer, *, message: str | None = None, status: int = 403) -> Answer:
+    return _error(answer, status, message)
 
 
-def not_found(answer: Answer, *, message: str = "Data not found.") -> Answer:
-    return polygon.error(answer.request, 404, message, word="NOT_FOUND", field="message")
+def not_found(answer: Answer, *, message: str | None = None) -> Answer:
+    return _error(answer, 404, message)
 
 
 def throttled(answer: Answer, *, retry_after: float | str | None = None) -> Answer:
-    return polygon.throttled(answer.request, retry_after)
+    return answer.request.vendor.throttled(answer.request, retry_after)
 
 
 def server_error(answer: Answer, *, status: int = 500, message: str = "Internal Server Error") -> Answer:
-    return polygon.error(answer.request, status, message)
+    return _error(answer, status, message)
 
 
 def error_with_200(answer: Answer, *, message: str = "Internal error") -> Answer:
-    return polygon.error(answer.request, 200, message)
+    return _error(answer, 200, message)
 
 
 # Bodies and transfers that are not whole, or not the API's
@@ -89,74 +90,21 @@ def trickle(answer: Answer, *, seconds: float = 0.05, head: bool = False) -> Ans
     return replace(answer, drip=seconds, drip_head=head)
 
 
-# Good JSON that cannot be the answer
-
-
-def page_loop(answer: Answer, *, days_back: int = 0) -> Answer:
-    """``next_url`` is the page itself, or with ``days_back`` an earlier one."""
-    path, request = answer.request.path, answer.request
-    _, found = polygon.route(path) or ("", {})
-    if days_back and "start" in found:
-        start = polygon.as_date(found["start"], "from") - timedelta(days=days_back)
-        path = path.replace(f"/{found['start']}/", f"/{start}/")
-    return _with(answer, next_url=f"{request.base}{replace(request, path=path).target}")
-
-
-def other_symbol(answer: Answer, *, symbol: str = "ZVZZT") -> Answer:
-    """A range answer about another symbol."""
-    return _with(answer, ticker=symbol)
-
-
-def out_of_range(answer: Answer, *, days: int = 4000) -> Answer:
-    """The last row is of a date so many days later."""
-    rows = _rows(answer)
-    return _with_rows(answer, [*rows[:-1], *({**row, "t": row["t"] + days * 86_400_000} for row in rows[-1:])])
-
-
-def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
-    """Every row twice; ``conflicting``: the second time with another volume."""
-    return _with_rows(
-        answer, [copy for row in _rows(answer) for copy in (row, {**row, "v": (row["v"] or 0) + 1} if conflicting else row)]
-    )
-
-
-def other_adjustment(answer: Answer) -> Answer:
-    """``adjusted`` is the contrary of what was asked."""
-    return _with(answer, adjusted=not answer.body.get("adjusted")) if isinstance(answer.body, dict) else answer
-
-
-def miscounted(answer: Answer, *, by: int = 1) -> Answer:
-    """``resultsCount`` is so many too high, or too low."""
-    count = len(_rows(answer)) + by
-    return _with(answer, resultsCount=count, count=count)
-
-
-def no_results(answer: Answer, *, null: bool = False) -> Answer:
-    """``resultsCount`` says there are rows, and ``results`` is absent, or ``null``."""
-    if not isinstance(answer.body, dict):
-        return answer
-    rest = {name: value for name, value in answer.body.items() if name != "results"}
-    return replace(answer, body={**rest, "results": None} if null else rest)
-
-
-def without_ticker(answer: Answer) -> Answer:
-    """Rows of a grouped answer that do not say whose they are."""
-    return _with_rows(answer, [{name: value for name, value in row.items() if name != "T"} for row in _rows(answer)])
-
-
-def drifted(answer: Answer) -> Answer:
-    """Closing prices as text."""
-    return _with_rows(answer, [{**row, "c": str(row["c"])} for row in _rows(answer)])
-
-
-KINDS: Mapping[str, Callable[..., Answer]] = {
+KINDS: Mapping[str, Kind] = {
     function.__name__: function
     for function in (
         *(unauthorized, forbidden, not_found, throttled, server_error, error_with_200),
         *(truncated, truncated_gzip, bad_gzip, empty, html, reset, slow, trickle),
-        *(page_loop, other_symbol, out_of_range, duplicated, other_adjustment, miscounted, no_results, without_ticker, drifted),
     )
 }
+"""Those that can happen to any vendor. Each vendor has more of its own."""
+
+
+def _error(answer: Answer, status: int, message: str | None) -> Answer:
+    vendor = answer.request.vendor
+    return vendor.error(
+        answer.request, status, (vendor.words.get(status) or HTTPStatus(status).phrase) if message is None else message
+    )
 
 
 def _share(body: bytes, fraction: float) -> bytes:
@@ -167,39 +115,28 @@ def _gzipped(answer: Answer, body: bytes) -> Answer:
     return replace(answer, body=body, headers={**answer.headers, "Content-Encoding": "gzip"})
 
 
-def _rows(answer: Answer) -> list[dict[str, Any]]:
-    return answer.body.get("results", []) if isinstance(answer.body, dict) else []
-
-
-def _with_rows(answer: Answer, rows: list[dict[str, Any]]) -> Answer:
-    """The same answer with other rows, counted right."""
-    return _with(answer, results=rows, queryCount=len(rows), resultsCount=len(rows), count=len(rows)) if rows else answer
-
-
-def _with(answer: Answer, **fields: Any) -> Answer:
-    return replace(answer, body={**answer.body, **fields}) if isinstance(answer.body, dict) else answer
-
-
 @dataclass(slots=True)
 class Fault:
     """A fault to put in.
 
-    :param kind: a name in `KINDS`.
+    :param vendor: in whose answers.
+    :param kind: a name in `KINDS`, or in the vendor's ``faults``.
     :param match: a pattern searched in the request's path and query, or a function of the request; None is every request.
     :param times: how often; None is without end.
     :param options: those of the kind.
     :raises ValueError: for an unknown kind or option.
     """
 
+    vendor: Vendor
     kind: str
     match: Match | None = None
     times: int | None = 1
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"fault is {self.kind!r}; allowed: {', '.join(KINDS)}")
-        allowed = list(inspect.signature(KINDS[self.kind]).parameters)[1:]
+        if self.kind not in self.kinds:
+            raise ValueError(f"fault is {self.kind!r}; allowed: {', '.join(self.kinds)}")
+        allowed = list(inspect.signature(self.kinds[self.kind]).parameters)[1:]
         for name in self.options:
             if name not in allowed:
                 raise ValueError(f"option of fault {self.kind} is {name!r}; allowed: {', '.join(allowed) or 'none'}")
@@ -209,7 +146,16 @@ class Fault:
             except re.error as error:
                 raise ValueError(f"match is {self.match!r}, which is not a pattern: {error}") from None
 
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        return {**KINDS, **self.vendor.faults}
+
+    def apply(self, answer: Answer) -> Answer:
+        return self.kinds[self.kind](answer, **self.options)
+
     def hits(self, request: Request) -> bool:
+        if request.vendor is not self.vendor:
+            return False
         if self.match is None:
             return True
         if isinstance(self.match, re.Pattern):
@@ -219,7 +165,7 @@ class Fault:
 
     def to_json(self) -> dict[str, Any]:
         match = self.match.pattern if isinstance(self.match, re.Pattern) else repr(self.match) if self.match else None
-        return {"kind": self.kind, "match": match, "times": self.times, **self.options}
+        return {"vendor": self.vendor.name, "kind": self.kind, "match": match, "times": self.times, **self.options}
 
 
 class Faults:
@@ -244,7 +190,7 @@ class Faults:
     def apply(self, answer: Answer) -> tuple[Answer, str | None]:
         """The answer to give, and the kind of the fault in it."""
         fault = self._take(answer.request)
-        return (KINDS[fault.kind](answer, **fault.options), fault.kind) if fault else (answer, None)
+        return (fault.apply(answer), fault.kind) if fault else (answer, None)
 
     def _take(self, request: Request) -> Fault | None:
         with self._lock:

@@ -37,16 +37,16 @@ class FilePrices:
         days = table["date"].cast(pa.date32()).cast(pa.int32()).to_numpy() + EPOCH
         values = [pc.fill_null(table[name].cast(pa.float64()), math.nan).to_numpy() for name in COLUMNS[2:]]
         order = np.lexsort((days, codes))
-        self._symbols: list[str] = symbols.dictionary.to_pylist()
+        self.symbols: list[str] = symbols.dictionary.to_pylist()
         self._codes, self._days, self._values = codes[order], days[order], np.column_stack(values)[order]
         self._by_day = np.argsort(self._days, kind="stable")
         self._sorted_days = self._days[self._by_day]
 
     def range(self, symbol: str, start: date, end: date) -> list[Bar]:
         """The bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
-        if symbol not in self._symbols:
+        if symbol not in self.symbols:
             return []
-        code = self._symbols.index(symbol)
+        code = self.symbols.index(symbol)
         first, beyond = np.searchsorted(self._codes, [code, code + 1])
         low, high = first + np.searchsorted(self._days[first:beyond], [start.toordinal(), end.toordinal()])
         return self._bars(np.arange(low, high))
@@ -62,4 +62,4 @@ class FilePrices:
 
     def _bar(self, code: int, day: int, values: list[float]) -> Bar:
         open_, high, low, close, volume = (value if math.isfinite(value) else None for value in values)
-        return Bar(self._symbols[code], date.fromordinal(day), open_, high, low, close, volume, "file")
+        return Bar(self.symbols[code], date.fromordinal(day), open_, high, low, close, volume, "file")

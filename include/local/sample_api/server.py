@@ -11,20 +11,22 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from include.local.sample_api import control, polygon
+from include.local.sample_api import control
 from include.local.sample_api.answer import Answer, Request
 from include.local.sample_api.calls import Call, CallLog, RollingQuota, max_in_window
 from include.local.sample_api.edits import PRICES, Change, Edits
 from include.local.sample_api.faults import Fault, Faults, Match
 from include.local.sample_api.file_prices import FilePrices
+from include.local.sample_api.market import Market
 from include.local.sample_api.prices import SamplePrices, scattered, universe_symbols, utc_now
+from include.local.sample_api.vendors import VENDORS, Vendor
 from market_data.types import Window
 
 LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends a reset and drops what is unsent
@@ -35,16 +37,17 @@ class SampleApi:
 
     :param port: 0 takes a free one; a restart takes the same again.
     :param data: a Parquet file to serve instead of recorded and generated prices.
-    :param limits: the account's quota, all windows at once; empty is no limit.
-    :param api_key: the only key it knows.
+    :param limits: the quota of each vendor's account, all windows at once; empty is no limit.
+    :param api_key: the only key it knows, whatever the vendor.
     :param seed: of the generated prices.
     :param symbols: those it has generated prices for, besides its own; by default those of ``include/universes``.
     :param call_log: file that calls are appended to.
-    :param cursor_keeps_adjusted: see `polygon.Dialect`.
+    :param vendor: a name in `VENDORS`: who is served at the root. All are served under their names too, such as ``/polygon``.
     :param prefix: path before all others, such as ``/polygon``, as behind a gateway: links in answers do not have it.
     :param now: the present moment, with a time zone: later sessions are not there yet.
     :param clock: seconds, never going back; what the quota is measured with.
-    :raises ValueError: if ``data`` lacks a column.
+    :param options: those of that vendor.
+    :raises ValueError: if ``data`` lacks a column, or for an unknown vendor.
     """
 
     def __init__(
@@ -57,11 +60,14 @@ class SampleApi:
         *,
         symbols: Iterable[str] | None = None,
         call_log: str | Path | None = None,
-        cursor_keeps_adjusted: bool = False,
+        vendor: str = "polygon",
         prefix: str = "",
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
+        **options: Any,
     ) -> None:
+        if vendor not in VENDORS:
+            raise ValueError(f"vendor is {vendor!r}; allowed: {', '.join(VENDORS)}")
         self.port = port
         self.faults = Faults()
         self.edits = Edits()
@@ -70,8 +76,12 @@ class SampleApi:
         self.prefix = prefix
         generated = universe_symbols() if symbols is None else symbols
         self.prices = FilePrices(Path(data)) if data else SamplePrices(seed, generated, now)
-        self._dialect = polygon.Dialect(self.prices, self.edits, cursor_keeps_adjusted)
-        self._quota = RollingQuota(limits)
+        self.market = Market(self.prices, self.edits, seed, now)
+        self.vendors: dict[str, Vendor] = {
+            name: make(self.market, RollingQuota(limits, clock), **(options if name == vendor else {}))
+            for name, make in VENDORS.items()
+        }
+        self.vendor = self.vendors[vendor]
         self._api_key = api_key
         self._clock = clock
         self._arrivals = threading.Lock()
@@ -114,7 +124,8 @@ class SampleApi:
         self.edits.clear_changes()
         self.edits.clear_hidden()
         self.limits = ()
-        self._quota.forget()
+        for vendor in self.vendors.values():
+            vendor.quota.forget()
 
     @property
     def calls(self) -> list[Call]:
@@ -123,20 +134,29 @@ class SampleApi:
 
     @property
     def limits(self) -> tuple[Window, ...]:
-        """The quota's windows; set them to change the quota. Calls accepted before keep counting."""
-        return self._quota.limits
+        """The windows of each account's quota; set them to change it. Calls accepted before keep counting."""
+        return self.vendor.quota.limits
 
     @limits.setter
     def limits(self, limits: Iterable[Window]) -> None:
-        self._quota.limits = tuple(limits)
+        windows = tuple(limits)
+        for vendor in self.vendors.values():
+            vendor.quota.limits = windows
 
     def max_in_window(self, seconds: float, *, accepted_only: bool = False) -> int:
         """See `calls.max_in_window`."""
         return max_in_window(self.calls, seconds, accepted_only=accepted_only)
 
-    def fault(self, kind: str, *, match: Match | None = None, times: int | None = 1, **options: Any) -> None:
-        """Put in a fault: see `faults.Fault`. It happens to calls with a valid key and within the quota."""
-        self.faults.add(Fault(kind, match, times, options))
+    def fault(
+        self, kind: str, *, match: Match | None = None, times: int | None = 1, vendor: str | None = None, **options: Any
+    ) -> None:
+        """Put in a fault: see `faults.Fault`. It happens to calls with a valid key and within the quota.
+
+        :param vendor: in whose answers; None: of the one at the root.
+        """
+        if vendor is not None and vendor not in self.vendors:
+            raise ValueError(f"vendor is {vendor!r}; allowed: {', '.join(self.vendors)}")
+        self.faults.add(Fault(self.vendors[vendor] if vendor else self.vendor, kind, match, times, options))
 
     def alter(
         self,
@@ -162,44 +182,56 @@ class SampleApi:
             symbols = present[: round(len(present) * (fraction or 0))]
         self.edits.hide(session, symbols)
 
+    def request(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> Request:
+        """A call as its vendor sees it. A path without the gateway's prefix leads nowhere."""
+        target = target.removeprefix(self.prefix) if target.startswith(self.prefix) else "/"
+        name = target.partition("?")[0].split("/")[1] if target.startswith("/") else ""
+        if name in self.vendors:
+            prefix = f"/{name}"
+            return Request.parse(self.vendors[name], target.removeprefix(prefix), headers, method=method, body=body, prefix=prefix)
+        return Request.parse(self.vendor, target, headers, method=method, body=body)
+
     def answer(self, request: Request) -> Answer:
         """The answer to a data call, which is logged."""
+        vendor = request.vendor
         with self._arrivals:
             arrived, moment = time.time(), self._clock()
             refused = self._refusal(request, moment)
-        endpoint, found = polygon.route(request.path) or ("unknown", {})
+        endpoint, found = vendor.route(request.path) or ("unknown", {})
         fault = None
         if refused is not None:
             answer = refused
         elif endpoint == "unknown":
-            answer = polygon.error(request, 404, "Page not found", word="NOT_FOUND", field="message")
+            answer = vendor.unknown_path(request)
         else:
-            answer, fault = self.faults.apply(self._dialect.answer(endpoint, request, found))
+            answer, fault = self.faults.apply(vendor.answer(endpoint, request, found))
+        ticker, day = vendor.subject(request, found)
         self.log.add(
             Call(
                 time=arrived,
                 monotonic=moment,
                 target=request.target,
                 endpoint=endpoint,
-                ticker=found.get("ticker"),
-                date=found.get("date"),
+                ticker=ticker,
+                date=day,
                 status=answer.status,
                 accepted=refused is None,
                 source=answer.source,
                 fault=fault,
                 request_id=answer.request_id,
-                client_request_id=request.client_request_id,
-                key_in_url=request.key_in_url,
+                client_request_id=request.headers.get("x-request-id"),
+                key_in_url=request.url_key is not None,
+                vendor=vendor.name,
+                method=request.method,
             )
         )
         return answer
 
     def _refusal(self, request: Request, moment: float) -> Answer | None:
-        if request.key is None:
-            return polygon.error(request, 401, polygon.NO_KEY)
-        if request.key != self._api_key:
-            return polygon.error(request, 401, polygon.UNKNOWN_KEY)
-        return None if self._quota.admit(moment) else polygon.throttled(request)
+        vendor, key = request.vendor, request.vendor.key(request)
+        if key != self._api_key:
+            return vendor.unauthorized(request, key)
+        return None if vendor.quota.admit(moment) else vendor.throttled(request)
 
 
 class _Server(ThreadingHTTPServer):
@@ -245,29 +277,25 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path.startswith(control.PREFIX):
-            self._control()
-        else:
-            request = Request.parse(self.path, dict(self.headers), self.server.api.prefix)
+            status, value = control.answer(self.server.api, self.command, self.path, body)
+            self._send(status, {"Content-Type": "application/json"}, json.dumps(value).encode())
+            return
+        request = self.server.api.request(self.command, self.path, dict(self.headers), body)
+        if self.command in request.vendor.methods:
             self._deliver(self.server.api.answer(request))
-
-    def do_POST(self) -> None:
-        if self.path.startswith(control.PREFIX):
-            self._control()
         else:
-            self.close_connection = True  # its body is unread
             self.send_error(405)
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def do_DELETE(self) -> None:
-        self.do_POST()
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """The call log says it."""
-
-    def _control(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status, value = control.answer(self.server.api, self.command, self.path, body)
-        self._send(status, {"Content-Type": "application/json"}, json.dumps(value).encode())
 
     def _deliver(self, answer: Answer) -> None:
         if answer.delay:
@@ -277,7 +305,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body, headers = answer.encoded(), answer.all_headers
-        if "gzip" in self.headers.get("Accept-Encoding", "") and "Content-Encoding" not in headers:
+        takes = answer.request.vendor.compresses and "gzip" in self.headers.get("Accept-Encoding", "")
+        if takes and "Content-Encoding" not in headers:
             body, headers = gzip.compress(body, 1), {**headers, "Content-Encoding": "gzip"}
         if answer.drip:
             self._drip(answer, headers, body)

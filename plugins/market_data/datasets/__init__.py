@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
 
-DATASETS = {"ohlcv-1d": "market_data.datasets.bars:OHLCV_1D"}
+DATASETS = {
+    "ohlcv-1d": "market_data.datasets.bars:OHLCV_1D",
+    "ohlcv-5m": "market_data.datasets.bars:OHLCV_5M",
+    "ohlcv-1m": "market_data.datasets.bars:OHLCV_1M",
+    "trades": "market_data.datasets.ticks:TRADES",
+    "tbbo": "market_data.datasets.ticks:TBBO",
+    "statistics": "market_data.datasets.ticks:STATISTICS",
+    "fundamentals": "market_data.datasets.fundamentals:FUNDAMENTALS",
+    "corporate-actions": "market_data.datasets.corporate_actions:CORPORATE_ACTIONS",
+}
 
 
 def dataset(name: str) -> Dataset:

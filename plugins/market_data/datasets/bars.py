@@ -2,22 +2,40 @@
 
 Prices are in the currency of the listing, raw as the vendor gave them. ``bar_time`` is the bar's open, UTC; a daily bar has
 00:00 UTC of its session's date whatever moment the vendor stamps (Polygon range: midnight New York; grouped: 16:00 New York).
-``volume`` is in shares, may be fractional and may be absent; so may ``vwap``, ``trade_count`` and ``adj_close``.
+An intraday bar's session is the New York date of its open; of futures, the trading day, which begins at 18:00 the day before.
+``volume`` is in shares (futures: contracts), may be fractional and may be absent; so may ``vwap``, ``trade_count`` and ``adj_close``.
+An interval without a trade has no bar.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from market_data.datasets.base import Dataset
+from market_data.datasets.base import UTC_MICROS, Dataset, Files, required, stored
+from market_data.datasets.rules import (
+    Mask,
+    Received,
+    Rule,
+    finite,
+    in_trading_day,
+    not_above,
+    not_below,
+    not_negative,
+    of_every_row,
+    positive,
+    storable,
+)
 
-UTC_MICROS = pa.timestamp("us", tz="UTC")
+PRICES = ("open", "high", "low", "close")
 
 RECEIVED = pa.schema(
     [
-        pa.field("symbol", pa.string(), nullable=False),
-        pa.field("bar_time", UTC_MICROS, nullable=False),
-        pa.field("session", pa.date32(), nullable=False),
+        required("symbol", pa.string()),
+        required("bar_time", UTC_MICROS),
+        required("session", pa.date32()),
         pa.field("open", pa.float64()),
         pa.field("high", pa.float64()),
         pa.field("low", pa.float64()),
@@ -28,26 +46,67 @@ RECEIVED = pa.schema(
         pa.field("trade_count", pa.int64()),
     ]
 )
+VALUES = ("open", "high", "low", "close", "adj_close", "volume", "vwap", "trade_count")
 
-SCHEMA = pa.schema(
-    [
-        RECEIVED.field("symbol"),
-        pa.field("timeframe", pa.string(), nullable=False),
-        RECEIVED.field("bar_time"),
-        RECEIVED.field("session"),
-        *(RECEIVED.field(name) for name in ("open", "high", "low", "close", "adj_close", "volume", "vwap", "trade_count")),
-        pa.field("provider", pa.string(), nullable=False),
-        pa.field("ingest_ts", UTC_MICROS, nullable=False),
-    ]
+
+OHLCV = (
+    *(finite(field, required=True) for field in PRICES),
+    *(finite(field) for field in ("adj_close", "volume", "vwap")),
+    *(storable(field) for field in (*PRICES, "adj_close", "volume", "vwap")),
+    *(positive(field) for field in PRICES),
+    not_below("high", "low"),
+    not_above("open", "high"),
+    not_below("open", "low"),
+    not_above("close", "high"),
+    not_below("close", "low"),
+    not_negative("volume"),
 )
 
-OHLCV_1D = Dataset(
-    name="ohlcv-1d",
-    timeframe="1d",
-    folder="prices",
-    received=RECEIVED,
-    schema=SCHEMA,
-    key=("symbol", "timeframe", "bar_time"),
-    values=("open", "high", "low", "close", "adj_close", "volume", "vwap", "trade_count"),
-    table="prices",
+
+def _off_midnight(received: Received) -> Mask:
+    return pc.not_equal(received["bar_time"], received["session"].cast(pa.timestamp("us")).cast(received["bar_time"].type))
+
+
+AT_MIDNIGHT = Rule(
+    "bar_time_of_session",
+    "bar_time is 00:00 UTC of the session",
+    _off_midnight,
+    "bar_time {bar_time} not 00:00 UTC of session {session}",
 )
+
+
+def on_grid(minutes: int) -> Rule:
+    """A bar begins at a whole multiple of its timeframe; New York is whole hours from UTC, in summer and in winter."""
+    step = minutes * 60_000_000
+
+    def broken(received: Received) -> Mask:
+        moment = received["bar_time"].cast(pa.int64())
+        return pc.not_equal(pc.multiply(pc.divide(moment, step), step), moment)
+
+    grid = "minute" if minutes == 1 else f"{minutes} minutes"
+    return Rule("bar_time_on_grid", f"bar_time is a whole {grid}", broken, f"bar_time {{bar_time}} not a whole {grid}")
+
+
+def bars(timeframe: str, folder: str, minutes: int | None = None, year_grain: Literal["month", "year"] = "month") -> Dataset:
+    """The dataset of bars of one timeframe. All share the warehouse's tables, whose key has the timeframe.
+
+    :param minutes: of a bar within the day; None: daily.
+    """
+    when = (on_grid(minutes), in_trading_day("bar_time")) if minutes else (AT_MIDNIGHT,)
+    return Dataset(
+        name=f"ohlcv-{timeframe}",
+        timeframe=timeframe,
+        folder=folder,
+        received=RECEIVED,
+        schema=stored(RECEIVED, timeframe),
+        key=("symbol", "timeframe", "bar_time"),
+        values=VALUES,
+        table="prices",
+        rules=of_every_row(RECEIVED, *when, *OHLCV),
+        files=Files(year_grain),
+    )
+
+
+OHLCV_1D = bars("1d", "prices", year_grain="year")
+OHLCV_5M = bars("5m", "bars_5min", 5)
+OHLCV_1M = bars("1m", "equities_1min", 1)

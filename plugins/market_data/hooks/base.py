@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -22,10 +22,10 @@ import pyarrow as pa
 from airflow.sdk import BaseHook
 
 from market_data.errors import ConfigError, MarketDataError
-from market_data.hooks import OPTIONS
+from market_data.hooks import known_provider, option_problems, serving
 from market_data.pacing import FileLimiter, Pacer
 from market_data.transport import Counters
-from market_data.types import Capabilities, Evidence, Quota, Request, Window
+from market_data.types import Capabilities, Endpoint, Evidence, Option, Quota, Request, Window
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,17 @@ class Fetched:
     :param evidence: why it is believed to be all.
     :param pending_from: the provider does not have the sessions from this date on yet (its words in ``pending_reason``); None where
         it has all.
+    :param refused: symbol -> why, for symbols that the provider does not take and that were left out of the request; nothing is known
+        of their cells.
+    :param warnings: what the provider said beside the data and a user should read.
     """
 
     table: pa.Table
     evidence: Evidence
     pending_from: date | None = None
     pending_reason: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class ProviderHook(BaseHook, ABC):
@@ -125,9 +130,9 @@ class ProviderHook(BaseHook, ABC):
         return self._config
 
     @property
-    def known_options(self) -> Mapping[str, tuple[str, ...]]:
-        """Option name -> allowed values, the default first."""
-        return OPTIONS[self.provider]
+    def known_options(self) -> Mapping[str, Option]:
+        """The provider's own settings, by name."""
+        return known_provider(self.provider).options
 
     @property
     def base_url(self) -> str:
@@ -172,14 +177,18 @@ class ProviderHook(BaseHook, ABC):
         if problems:
             raise ConfigError("; ".join(problems))
 
-    def option(self, name: str) -> str:
+    def option(self, name: str) -> Any:
         """The value of an option, or its default."""
-        return str(self.options.get(name, self.known_options[name][0]))
+        return self.options.get(name, self.known_options[name].default)
 
     @property
     def source(self) -> str:
         """What stands wherever ``provider`` does: the name, and the options that change values (``alpaca~iex``)."""
-        changed = [self.option(name) for name in self.known_options if self.option(name) != self.known_options[name][0]]
+        changed = [
+            str(self.option(name))
+            for name, option in self.known_options.items()
+            if option.variant and self.option(name) != option.default
+        ]
         return "~".join([self.provider, *changed])
 
     @property
@@ -193,12 +202,23 @@ class ProviderHook(BaseHook, ABC):
         limits = tuple(Window(int(w["calls"]), float(w["seconds"])) for w in extra["limits"]) if "limits" in extra else quota.limits
         return Quota(float(extra.get("calls_per_minute_per_slot", quota.calls_per_minute_per_slot)), limits)
 
-    @abstractmethod
     def capabilities(self, dataset: str) -> Capabilities:
         """What this account can do for ``dataset``.
 
         :raises ConfigError: if the provider does not serve it; says which it does.
         """
+        return Capabilities(self._endpoints(dataset), self.quota, self._history_start(), self.plan.available_after)
+
+    def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
+        """The endpoints that this account has for ``dataset``, best first; by default all that the provider has."""
+        return serving(self.provider, dataset)
+
+    def cost(self, requests: Sequence[Request]) -> float | None:  # noqa: ARG002  for those that do charge
+        """What the requests will be charged, US dollars; None where the provider charges nothing for single requests.
+
+        :raises ProviderError: if it cannot be learnt.
+        """
+        return None
 
     @abstractmethod
     def fetch(self, request: Request) -> Fetched:
@@ -211,6 +231,11 @@ class ProviderHook(BaseHook, ABC):
 
     # -- helpers ---------------------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def now() -> datetime:
+        """The present moment, UTC."""
+        return datetime.now(UTC)
+
     def pacer(self) -> Pacer:
         """What to wait for before each call: this attempt's slot, and the account's limiter."""
         return Pacer(self.quota, FileLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits))
@@ -219,7 +244,7 @@ class ProviderHook(BaseHook, ABC):
         years = self.plan.history_years
         if years is None:
             return None
-        today = date.today()  # noqa: DTZ011 - the plan's horizon is years away; a day's difference between zones does not matter
+        today = self.now().date()
         leap_day = (today.month, today.day) == (2, 29)
         return today.replace(year=today.year - years, day=28 if leap_day else today.day)
 
@@ -248,24 +273,13 @@ class ProviderHook(BaseHook, ABC):
         return problems
 
     def _option_problems(self) -> list[str]:
-        nothing = f"nothing, {self.provider} has no such option"
-        return [
-            f"{name} is {value!r}; allowed: {', '.join(self.known_options.get(name, ())) or nothing}"
-            for name, value in self.options.items()
-            if value not in self.known_options.get(name, ())
-        ]
+        return list(option_problems(self.known_options, self.options, self.provider))
 
 
 def limits_folder() -> Path:
     """Where the processes of this host share their limiters' state: ``MARKET_DATA_LIMITS``, else below the Airflow home."""
     chosen = os.environ.get("MARKET_DATA_LIMITS") or os.environ.get("AIRFLOW_HOME") or tempfile.gettempdir()
     return Path(chosen) / "market_data_limits"
-
-
-def unknown_dataset(provider: str, dataset: str, known: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> ConfigError:
-    """The error of a provider that does not serve ``dataset``."""
-    names = known() if callable(known) else known
-    return ConfigError(f"{provider} does not serve the dataset {dataset!r}; it serves: {', '.join(sorted(names))}")
 
 
 def _positive(value: object) -> bool:

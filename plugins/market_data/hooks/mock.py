@@ -16,11 +16,9 @@ from market_data import calendar
 from market_data.datasets import dataset as find_dataset
 from market_data.errors import ConfigError
 from market_data.hooks import generated
-from market_data.hooks.base import Fetched, Plan, ProviderHook, unknown_dataset
+from market_data.hooks.base import Fetched, Plan, ProviderHook
 from market_data.pacing import Pacer
-from market_data.types import Capabilities, Endpoint, Evidence, Quota, Request, Shape, Window
-
-DAILY = (Endpoint("market", Shape.MARKET), Endpoint("symbol", Shape.SYMBOL))
+from market_data.types import Evidence, Quota, Request, Window
 
 
 class MockHook(ProviderHook):
@@ -60,12 +58,6 @@ class MockHook(ProviderHook):
     def validate_config(self) -> None:
         super().validate_config()
         _ = self.seed
-
-    def capabilities(self, dataset: str) -> Capabilities:
-        served = {"ohlcv-1d": DAILY}
-        if dataset not in served:
-            raise unknown_dataset(self.provider, dataset, served)
-        return Capabilities(served[dataset], self.quota)
 
     def fetch(self, request: Request) -> Fetched:
         self.connect()

@@ -29,16 +29,14 @@ from market_data.errors import (
     Throttled,
     TruncatedResponse,
 )
-from market_data.hooks.base import Fetched, Plan, ProviderHook, unknown_dataset
+from market_data.hooks.base import Fetched, Plan, ProviderHook
 from market_data.interval import Interval, intersection
 from market_data.pacing import LONG_WINDOW
 from market_data.transport import Answer, Transport, retry_after
-from market_data.types import Capabilities, Endpoint, Evidence, Quota, Request, Shape, Window
+from market_data.types import Evidence, Quota, Request, Window
 
 PAGE_ROWS = 50_000
 """Most base bars a page of the range endpoint holds, and what is asked for."""
-
-DAILY = (Endpoint("grouped", Shape.MARKET), Endpoint("range", Shape.SYMBOL, page_rows=PAGE_ROWS))
 
 
 class Bar(msgspec.Struct, gc=False):
@@ -106,7 +104,7 @@ class PolygonHook(ProviderHook):
 
     def _probe(self) -> str:
         # A week that every plan has by now.
-        end = date.today() - timedelta(days=7)  # noqa: DTZ011 - a day's difference between zones does not matter
+        end = self.now().date() - timedelta(days=7)
         path = f"/v2/aggs/ticker/AAPL/range/1/day/{end - timedelta(days=7)}/{end}"
         page = self._page(path, {"limit": 10}, "a week of AAPL")
         return f"{self.base_url} answered with status {page.status}"
@@ -116,12 +114,6 @@ class PolygonHook(ProviderHook):
         if not self.config.password:
             problems.append(f"connection {self.config.conn_id!r}: password is empty; the API key is needed there")
         return problems
-
-    def capabilities(self, dataset: str) -> Capabilities:
-        served = {"ohlcv-1d": DAILY}
-        if dataset not in served:
-            raise unknown_dataset(self.provider, dataset, served)
-        return Capabilities(served[dataset], self.quota, self._history_start(), self.plan.available_after)
 
     def fetch(self, request: Request) -> Fetched:
         self.connect()
@@ -154,7 +146,7 @@ class PolygonHook(ProviderHook):
         :raises EntitlementError: if nothing asked is young.
         :raises NotYetAvailable: if all of it is.
         """
-        young = self._now().date() - timedelta(days=1)
+        young = self.now().date() - timedelta(days=1)
         if request.last < young:
             raise error
         older = intersection(request.intervals, (Interval(date.min, young),))
@@ -163,10 +155,6 @@ class PolygonHook(ProviderHook):
         until = datetime.combine(request.last + timedelta(days=2), time(), UTC)
         where = {"provider": error.provider, "request": error.request, "request_id": error.request_id}
         raise NotYetAvailable(error.said, until=until, **where) from None
-
-    @staticmethod
-    def _now() -> datetime:
-        return datetime.now(UTC)
 
     # -- the two endpoints -------------------------------------------------------------------------------------------------------
 

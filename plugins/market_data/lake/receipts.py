@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -42,6 +42,8 @@ class Detail:
     :param counts: whole numbers by name, e.g. ``rows_quarantined``, ``files_written``: what a resumed try adds up.
     :param absent: the cells that no landed row stands for.
     :param unanswered: the dates that the provider said it has nothing of, yet or at all: there is nothing to judge.
+    :param refused: symbol -> why, where the provider did not take a symbol; nothing is known of its cells.
+    :param warnings: what the provider said beside the data.
     """
 
     request: Request
@@ -49,6 +51,8 @@ class Detail:
     counts: Mapping[str, int]
     absent: tuple[CellRun, ...] = ()
     unanswered: IntervalSet = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         request, absent = self.request, [asdict(run) | {"intervals": _dates(run.intervals)} for run in self.absent]
@@ -63,6 +67,8 @@ class Detail:
             "counts": dict(self.counts),
             "absent": absent,
             "unanswered": _dates(self.unanswered),
+            "refused": dict(self.refused),
+            "warnings": list(self.warnings),
         }
 
     @classmethod
@@ -74,6 +80,8 @@ class Detail:
             value["counts"],
             tuple(CellRun(r["symbol"], State(r["state"]), r["reason"], _intervals(r["intervals"])) for r in value["absent"]),
             _intervals(value["unanswered"]),
+            value["refused"],
+            tuple(value["warnings"]),
         )
 
 

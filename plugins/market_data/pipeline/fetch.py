@@ -95,6 +95,8 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
         in_a_row = 0
         finished[request.id] = detail
         progress.done(request, detail.counts, sum(len(sessions_in(run.intervals)) for run in detail.absent))
+        for words in (*detail.warnings, *(f"{symbol} was refused: {why}" for symbol, why in detail.refused.items())):
+            log.warning("%s: %s: %s", job.source, request, words)
         failures.recovered(batch.id, now())
     if broken:
         # The others are finished and are not asked again by the task's retry.
@@ -196,8 +198,11 @@ def _fetch_request(
         "files_unchanged": landed.unchanged,
         "ingest_us": (now - EPOCH) // timedelta(microseconds=1),  # whole numbers: the report compares for equality
     }
-    absent = tuple(_absent(request, sessions, landed.rows, gated.bad, now, told))
-    detail = Detail(request, fetched.evidence, counts, absent, coalesce(sorted(told), sessions))
+    answered = [symbol for symbol in request.symbols if symbol not in fetched.refused]
+    absent = tuple(_absent(answered, sessions, landed.rows, gated.bad, now, told))
+    detail = Detail(
+        request, fetched.evidence, counts, absent, coalesce(sorted(told), sessions), dict(fetched.refused), fetched.warnings
+    )
     receipts.write(job.lake, folder, detail, landed.rows)
     return detail
 
@@ -223,7 +228,7 @@ def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
 
 
 def _absent(
-    request: Request,
+    symbols: Sequence[str],
     sessions: Sequence[date],
     landed: pa.Table,
     bad: pa.Table,
@@ -232,13 +237,14 @@ def _absent(
 ) -> Iterator[CellRun]:
     """The cells that no landed row stands for, with what is known of them.
 
+    :param symbols: those that were answered for.
     :param told: session -> what the provider itself said of it.
     """
     from market_data.lake.receipts import CellRun
 
     have, quarantined = cells_of(landed), cells_of(bad)
     over = settled(now)
-    for symbol in request.symbols:
+    for symbol in symbols:
         states: dict[tuple[State, str], list[date]] = defaultdict(list)
         known = have.get(symbol, set()) | quarantined.get(symbol, set())
         for session in sessions:
@@ -270,9 +276,10 @@ def _receipt(
     counts: Counter[str] = Counter()
     cells: Counter[str] = Counter()
     details = [finished[request.id] for request in requests if request.id in finished]
-    asked = sum(len(r.symbols) * len(sessions_in(r.intervals)) for r in requests if r.id in finished)
+    asked = sum((len(d.request.symbols) - len(d.refused)) * len(sessions_in(d.request.intervals)) for d in details)
     for detail in details:
         counts.update(detail.counts)
+        failed = {**failed, **detail.refused}
         for run in detail.absent:
             cells[str(run.state)] += len(sessions_in(run.intervals))
     cells[str(State.HAVE)] = asked - sum(cells.values())
@@ -292,4 +299,5 @@ def _receipt(
         cells={state: count for state, count in cells.items() if count},
         sources=tuple(sorted({detail.evidence.source for detail in details if detail.evidence.source})),
         failed=failed,
+        warnings=tuple(dict.fromkeys(words for detail in details for words in detail.warnings)),
     )

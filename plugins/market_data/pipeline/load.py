@@ -1,13 +1,13 @@
-"""Load: what passed, into the warehouse, in chunks, a transaction each."""
+"""Load: what passed, into the warehouse, in chunks, a transaction each. A dataset without a table stays in the lake."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from market_data.interval import Interval, IntervalSet, union
+from market_data.interval import Interval, union
 from market_data.pipeline.job import Job, only
 from market_data.types import RunInfo
 
@@ -19,28 +19,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOAD_ROWS = 250_000
-"""Rows of one load transaction, about."""
+"""Rows of one load transaction, at most."""
+HASH_ROWS = 50_000
 
 
 def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict[str, Any]:
-    """Load what passed, in chunks of about ``LOAD_ROWS`` rows.
+    """Load what passed, in chunks of at most ``LOAD_ROWS`` rows. The warehouse is not opened for a dataset that stays in the lake.
 
     :returns: for an XCom: ``of``: what of the checkpoint's word was loaded, ``rows`` given, ``changed`` of them, ``loads`` made,
         ``already``: loads that an earlier try had committed.
     """
-    warehouse.migrate()
-    passed = union(Interval.from_json(interval) for interval in checked["passed"])
     rows = changed = loads = already = 0
-    for chunk in _chunks(job, checked["prefixes"], passed, refused_partitions(checked)):
-        loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk))
-        rows, changed, loads, already = rows + loaded.rows_in, changed + loaded.rows_changed, loads + 1, already + loaded.already
-        log.info(
-            "load %d: %d rows, %d new or changed%s",
-            loads,
-            loaded.rows_in,
-            loaded.rows_changed,
-            " (by an earlier try)" * loaded.already,
-        )
+    if job.dataset.table is None:
+        log.info("%s has no table in the warehouse: it stays in the lake", job.dataset.name)
+    else:
+        warehouse.migrate()
+        for chunk in _chunks(job, checked):
+            loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk))
+            rows, changed, loads, already = rows + loaded.rows_in, changed + loaded.rows_changed, loads + 1, already + loaded.already
+            log.info(
+                "load %d: %d rows, %d new or changed%s",
+                loads,
+                loaded.rows_in,
+                loaded.rows_changed,
+                " (by an earlier try)" * loaded.already,
+            )
     return {"of": judged(checked), "rows": rows, "changed": changed, "loads": loads, "already": already}
 
 
@@ -53,32 +56,30 @@ def judged(checked: Mapping[str, Any]) -> list[Any]:
     return [checked["prefixes"], checked["passed"], refused_partitions(checked)]
 
 
-def _chunks(job: Job, prefixes: Sequence[str], passed: IntervalSet, refused: Sequence[str]) -> Iterator[pa.Table]:
+def _chunks(job: Job, checked: Mapping[str, Any]) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     from market_data.lake.receipts import read
     from market_data.quality.partitions import allowed
 
+    passed = union(Interval.from_json(interval) for interval in checked["passed"])
     if not passed:
         return
-    held: list[pa.Table] = []
-    for prefix in prefixes:
+    refused, held = refused_partitions(checked), []
+    for prefix in checked["prefixes"]:
         for stored in read(job.lake, prefix):
             held.append(allowed(only(stored.rows, passed), refused))
-            if sum(map(len, held)) >= LOAD_ROWS:
-                yield pa.concat_tables(held).combine_chunks()
-                held = []
+            while sum(map(len, held)) >= LOAD_ROWS:
+                rows = pa.concat_tables(held)
+                yield rows.slice(0, LOAD_ROWS).combine_chunks()
+                held = [rows.slice(LOAD_ROWS)]
     if sum(map(len, held)):
         yield pa.concat_tables(held).combine_chunks()
 
 
 def _load_id(run: RunInfo, rows: pa.Table) -> str:
     """A hash of run, clear number and content: a retry of the same load has the same one, a cleared run's correction another."""
-    import pyarrow as pa
-
-    digest = hashlib.sha256(run.key.encode())
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as stream:
-        stream.write_table(rows)
-    digest.update(sink.getvalue())
+    digest = hashlib.sha256(f"{run.key} {rows.schema}".encode())
+    for batch in rows.to_batches(max_chunksize=HASH_ROWS):
+        digest.update(batch.serialize())
     return digest.hexdigest()[:32]

@@ -13,7 +13,7 @@ from market_data.errors import ParamError
 from market_data.params import RunParams, Wanted
 from market_data.pipeline.job import Job, settled
 from market_data.plan import Plan, make_plan
-from market_data.types import State
+from market_data.types import Request, State
 
 if TYPE_CHECKING:
     from market_data.hooks.base import ProviderHook
@@ -32,6 +32,7 @@ class Planned:
     :param doubtful: state -> how many of the covered cells have it, where that is neither ``have`` nor ``empty``.
     :param dates: first and last date that the run is about, inclusive, sessions or not.
     :param day_grain_calls: calls that the same would take with ``file_grain=day``.
+    :param cost: what the provider will charge, US dollars; None where it charges nothing for requests.
     """
 
     plan: Plan
@@ -42,6 +43,7 @@ class Planned:
     doubtful: Mapping[str, int]
     dates: tuple[date, date] | None
     day_grain_calls: int
+    cost: float | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class Planned:
             "covered": self.covered,
             "pending": [session.isoformat() for session in self.pending],
             "note": self.note,
+            "cost_usd": self.cost,
         }
 
     @property
@@ -82,6 +85,8 @@ class Planned:
             lines.append(self.note)
         if self.day_grain_calls < self.plan.calls:
             lines.append(f"file_grain year asks symbol by symbol; with file_grain day it would be {self.day_grain_calls:,} calls")
+        if self.cost is not None:
+            lines.append(f"The provider will charge {self.cost:,.2f} US dollars")
         return "\n".join([*lines, self.plan.explain()])
 
 
@@ -99,7 +104,8 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     Own cells are asked again when the run is forced or was cleared; all others only where coverage has no state for them, a
     ``pending`` one counting as none for scheduled runs.
 
-    :raises ParamError: if the provider's plan has no history that old, or the work is too much for a run.
+    :raises ParamError: if the provider's plan has no history that old, or the work is too much for a run or costs too much.
+    :raises ProviderError: if the provider charges for requests and does not say how much.
     """
     from market_data.lake.manifest import read_coverage
 
@@ -119,8 +125,9 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     def plan_with(file_grain: str, endpoint: str) -> Plan:
         size, dataset = job.params.batch_size, job.feed.dataset
         return make_plan(
-            dataset, missing, sessions, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain, refetch=refetch
-        )
+            dataset, missing, sessions, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain,
+            refetch=refetch, now=now,
+        )  # fmt: skip
 
     plan = plan_with(job.params.file_grain, job.params.endpoint)
     cheaper = plan.calls
@@ -131,7 +138,26 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     left = {symbol: everything & ~mask for symbol, mask in missing.items()}
     doubtful = {str(state): _count(coverage, left, sessions, state) for state in (State.PENDING, State.QUARANTINED, State.REFUSED)}
     doubtful = {state: count for state, count in doubtful.items() if count}
-    return Planned(plan, sessions, len(symbols), covered_cells, pending, doubtful, wanted.dates, cheaper)
+    cost = _cost(hook, [request for batch in plan.batches for request in batch.requests(sessions)])
+    return Planned(plan, sessions, len(symbols), covered_cells, pending, doubtful, wanted.dates, cheaper, cost)
+
+
+def _cost(hook: ProviderHook, requests: Sequence[Request]) -> float | None:
+    """What the requests will be charged.
+
+    :raises ParamError: if that is more than the option ``max_cost_usd`` allows.
+    """
+    if not requests:
+        return None
+    cost = hook.cost(requests)
+    most = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
+    if cost is not None and most is not None and cost > most:
+        raise ParamError(
+            [
+                f"max_cost_usd is {most:g}; the run would be charged {cost:,.2f} US dollars: ask for fewer symbols or dates, or allow more"
+            ]
+        )
+    return cost
 
 
 def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date], state: State) -> int:

@@ -31,7 +31,8 @@ def publish_run(
     Coverage is recorded of what has been loaded or refused only: a cell that landed and never got into the warehouse stays missing.
 
     :param errors: batch id -> what the failed batch said.
-    :returns: for an XCom: ``report`` (lake key), ``sessions`` loaded (ISO dates), ``rows`` loaded, ``red`` (why, or empty), ``warnings``.
+    :returns: for an XCom: ``report`` (lake key), ``sessions`` loaded (ISO dates), ``rows`` loaded, ``red`` (why, or empty), ``warnings``,
+        ``unserved`` (what another provider might serve, see ``Tally.unserved``).
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -77,7 +78,8 @@ def publish_run(
     if not document["red"]:
         report.write_flag(job.lake, key, document)
     found = {"report": key, "sessions": document["sessions_loaded"], "rows": document["rows_loaded"]}
-    return {**found, "red": document["red"], "warnings": document["warnings"]}
+    unserved = tally.unserved(job, batches, refused) if job.feed.fallback else []
+    return {**found, "red": document["red"], "warnings": document["warnings"], "unserved": unserved}
 
 
 def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict], settled: date) -> pa.Table:

@@ -9,8 +9,10 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.errors import LakeError
+from market_data.interval import closed, intersection
 from market_data.pipeline.job import Job, some
-from market_data.types import Batch, Receipt, RunInfo, Shape, Verdict
+from market_data.quality.partitions import parse
+from market_data.types import Batch, Block, Receipt, RunInfo, Shape, Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from market_data.lake.receipts import Detail
     from market_data.lake.store import Lake
 
+
+MOST_RUNS = 8
+"""Runs of another provider that one run may ask for."""
 
 WARNED = 10
 """Sessions and symbol-years whose warnings are shown; the report has all."""
@@ -43,6 +48,8 @@ class Tally:
         self._totals: Counter[str] = Counter()
         self._sources: set[str] = set()
         self._events: list[Event] = []
+        self._said: dict[str, None] = {}
+        self._unserved: list[Block] = []
 
     def troubles(self, events: Sequence[Event]) -> None:
         """What went wrong on the way, and what it cost: failed requests are in no receipt."""
@@ -58,14 +65,20 @@ class Tally:
         self._totals["quarantined"] += detail.counts["rows_quarantined"]
         self._landed.update(rows["session"].unique().to_pylist())
         self._with_rows.update(rows["symbol"].unique().to_pylist())
-        written = rows.filter(pc.equal(rows["ingest_ts"].cast(pa.int64()), detail.counts["ingest_us"]))
-        for symbol, session in zip(written["symbol"].to_pylist(), written["session"].to_pylist(), strict=True):
-            self._rows[symbol] += 1
+        written = rows.filter(pc.equal(rows["ingest_ts"].cast(pa.int64()), detail.counts["ingest_us"])).select(
+            ["symbol", "session"]
+        )
+        cells = written.append_column("row", pa.repeat(1, len(written))).group_by(["symbol", "session"]).aggregate([("row", "sum")])
+        for symbol, session, count in zip(*(cells[name].to_pylist() for name in ("symbol", "session", "row_sum")), strict=True):
+            self._rows[symbol] += count
             self._files[symbol].add(session if self._grain == "day" else session.year)
 
     def done(self, batch: Batch, receipt: Receipt) -> None:
         """A batch that succeeded, but for the symbols that the provider refused to answer for."""
         self._failures.update(receipt.failed)
+        self._said.update(dict.fromkeys(receipt.warnings))
+        if receipt.failed:
+            self._unserved.append(Block(tuple(receipt.failed), batch.intervals))
         self._totals["failed_cells"] += batch.cells - sum(receipt.cells.values())
         self._states.update(receipt.cells)
         self._sources.update(receipt.sources)
@@ -92,6 +105,7 @@ class Tally:
         self._failures.update(dict.fromkeys(unanswered, reason))
         self._failures.update(dict.fromkeys(answered, f"it came, and waits for the rest of its batch, which failed: {reason}"))
         self._totals["failed_cells"] += batch.cells
+        self._unserved += batch.blocks
         self._batches.append(
             {"batch_id": batch.id, "batch": batch.label, "state": "failed", "error": reason, "unanswered": unanswered}
         )
@@ -157,7 +171,7 @@ class Tally:
 
     def _warnings(self, job: Job, batches: Sequence[Batch], planned: int, checked: Mapping[str, Any] | None) -> list[str]:
         """What is in order by the rules, and deserves a look."""
-        nowhere = [s for b in batches for s in b.symbols if s not in self._with_rows and s not in self._failures]
+        nowhere = self._nowhere(job, batches)
         warnings = []
         if nowhere:
             warnings.append(f"no bar at all of {some(nowhere)}: not listed in these sessions, or unknown to {job.source}")
@@ -168,10 +182,39 @@ class Tally:
         if not self._too_much_missing(job, planned):
             warnings += self._refusals()
         warned = (checked or {}).get("warned", ())
+        warnings += [f"{job.source} said: {words}" for words in self._said]
         warnings += [f"{_named(v['partition'])}: {'; '.join(v['reasons'])}" for v in warned[:WARNED]]
         if len(warned) > WARNED:
             warnings.append(f"and {len(warned) - WARNED} more sessions or symbol-years with warnings; see `warned` in the report")
         return warnings
+
+    def _nowhere(self, job: Job, batches: Sequence[Batch]) -> list[str]:
+        """Symbols that were answered for and have no row; of bars only, as elsewhere that is nothing strange."""
+        asked = (symbol for batch in batches for symbol in batch.symbols) if job.dataset.is_bars else ()
+        return [symbol for symbol in dict.fromkeys(asked) if symbol not in self._with_rows and symbol not in self._failures]
+
+    def unserved(self, job: Job, batches: Sequence[Batch], refused: Mapping[str, Verdict]) -> list[dict[str, Any]]:
+        """What the provider could not serve, as params of runs of another provider: ``symbols``, ``start_date``, ``end_date``.
+
+        That is cells without a state, symbols that it has no bar of, and what the checkpoint refused.
+        """
+        nowhere = set(self._nowhere(job, batches))
+        planned = [block for batch in batches for block in batch.blocks]
+        blocks = [*self._unserved, *(Block(tuple(s for s in b.symbols if s in nowhere), b.intervals) for b in planned)]
+        for partition in refused:
+            found = parse(partition)
+            blocks += [_refused_part(found, block) for block in planned]
+        wanted: dict[tuple[date, date], dict[str, None]] = defaultdict(dict)
+        for block in blocks:
+            if block.symbols and block.intervals:
+                wanted[block.intervals[0].start, block.intervals[-1].last].update(dict.fromkeys(block.symbols))
+        if len(wanted) > MOST_RUNS:  # then one that asks for more; what is covered is not asked again
+            every = dict.fromkeys(symbol for symbols in wanted.values() for symbol in symbols)
+            wanted = {(min(first for first, _ in wanted), max(last for _, last in wanted)): every}
+        return [
+            {"symbols": list(symbols), "start_date": first.isoformat(), "end_date": last.isoformat()}
+            for (first, last), symbols in sorted(wanted.items())
+        ]
 
     def _refusals(self) -> list[str]:
         """Symbols that the provider refused to answer for."""
@@ -207,6 +250,15 @@ class Tally:
         if any(batch["state"] == "success" for batch in self._batches) and (checked is None or loaded is None):
             red.append("what landed was not loaded: see the logs of `check` and `load`")
         return [*red, *(f"{_named(v.partition)} was refused: {'; '.join(v.reasons)}" for v in refused.values())]
+
+
+def _refused_part(partition: date | tuple[str, int], block: Block) -> Block:
+    """The part of ``block`` that is in a refused partition."""
+    if isinstance(partition, date):
+        return Block(block.symbols, intersection(block.intervals, (closed(partition, partition),)))
+    symbol, year = partition
+    span = closed(date(year, 1, 1), date(year, 12, 31))
+    return Block((symbol,) if symbol in block.symbols else (), intersection(block.intervals, (span,)))
 
 
 def _named(partition: str) -> str:

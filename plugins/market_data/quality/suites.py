@@ -2,8 +2,10 @@
 
 ``bars.rows`` judges landed rows, one by one: what the gate promised must hold in the lake too. ``bars.sessions`` judges one row of
 metrics per planned session (``sessions.py`` makes them): what no single answer can show. ``bars.years`` judges one per symbol and year
-(``years.py``): what no single session can show. A metric that does not apply is null, and null passes. Each expectation's ``meta``
-names its rule; severity ``critical`` refuses the partition, ``warning`` is only said.
+(``years.py``): what no single session can show. Bars within the day have the same suites, the last two over sessions folded to a bar
+each. Other datasets have a suite of rows of their own (``trades.rows``) and one of sessions, which can only say that nothing came at all.
+A metric that does not apply is null, and null passes. Each expectation's ``meta`` names its rule; severity ``critical`` refuses the
+partition, ``warning`` is only said.
 """
 
 from __future__ import annotations
@@ -14,12 +16,10 @@ from functools import cache
 from typing import Any
 
 from market_data.datasets.base import Dataset
-from market_data.quality.gate import LIMIT, PRICES, SMALLEST
+from market_data.datasets.rules import Among, Bounds, Lasting, Ordered, There
 from market_data.quality.partitions import Grain
 
 CRITICAL, WARNING = "critical", "warning"
-REQUIRED = ("symbol", "timeframe", "bar_time", "session", *PRICES, "provider", "ingest_ts")
-ORDER = (("high", "low"), ("high", "open"), ("high", "close"), ("open", "low"), ("close", "low"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ class Thresholds:
     :param ahead_sessions: where no session before is known, landed sessions after that are looked at instead.
     :param max_hole_days: after more calendar days without a landed session nothing is compared across the hole. The longest closing
         of modern times left seven days between two sessions (September 2001); over weeks, prices move for good reasons.
+    :param min_usual_bars: bars that a symbol must have had in a session before a share of them means anything.
+    :param min_bars_ratio: share of that session's bars which the next one should have, within the day. A half day has 54 % of them; one
+        with less than a quarter was cut, or the symbol was halted.
     :param min_year_sessions: sessions that a symbol's year must span before a share of them means anything.
     :param usual_year_ratio: share of the sessions in a symbol's life that should have a bar. A listed share trades in nearly all, and
         halts take days: of 505 large ones over five years, the worst year lacked 4 %. A tenth is a month of sessions: worth a look.
@@ -72,6 +75,8 @@ class Thresholds:
     history_sessions: int = 20
     ahead_sessions: int = 5
     max_hole_days: int = 10
+    min_usual_bars: int = 20
+    min_bars_ratio: float = 0.25
     min_year_sessions: int = 20
     usual_year_ratio: float = 0.9
     min_year_ratio: float = 0.5
@@ -182,6 +187,13 @@ def session_rules(limits: Thresholds, grain: Grain = "day") -> tuple[MetricRule,
             high=0,
             severity=WARNING,
         ),
+        MetricRule(
+            "few_bars",
+            "thinned",
+            f"few bars: {{thin}}, less than {100 * limits.min_bars_ratio:g} % of those on {{bars_reference}}; a halt, or a cut answer",
+            high=0,
+            severity=WARNING,
+        ),
     )
     return tuple(rule for rule in rules if grain == "day" or rule.name != "unique_symbols")
 
@@ -256,43 +268,64 @@ def metrics_suite(name: str, rules: Sequence[MetricRule]) -> Any:
     )
 
 
+NOTHING_NEW = (
+    MetricRule(
+        "freshness",
+        "rows_if_newest",
+        "freshness: the newest planned session has no rows of any symbol, the newest with rows is {newest_landed}",
+        low=1,
+        severity=WARNING,
+    ),
+)
+"""The rule over the sessions of a dataset that is not bars."""
+
+
+def family(dataset: Dataset) -> str:
+    """What the names of the suites of ``dataset`` begin with."""
+    return "bars" if dataset.is_bars else dataset.name
+
+
 def rows_suite(dataset: Dataset, provider: str) -> Any:
-    """The Great Expectations suite ``bars.rows`` over landed rows (columns of ``dataset.schema``).
+    """The Great Expectations suite ``bars.rows``, ``trades.rows`` ... over landed rows (columns of ``dataset.schema``).
+
+    It is made of what the dataset declares: its columns and key, and what lasts of its rules.
 
     :param provider: the one provider that every row must carry.
     """
     import great_expectations as gx
 
+    lasting = [(rule.name, rule.lasting) for rule in dataset.rules if rule.lasting is not None]
+    there = {demand.column for _, demand in lasting if isinstance(demand, There)}
+    needed = [field.name for field in dataset.schema if not field.nullable or field.name in there]
+    one_value = {"provider": provider} | ({"timeframe": dataset.timeframe} if dataset.timeframe else {})
+    demands: list[tuple[str, Lasting]] = [
+        *((f"{column}_present", There(column)) for column in needed),
+        *((name, demand) for name, demand in lasting if not isinstance(demand, There)),
+        *((column, Among(column, (value,))) for column, value in one_value.items()),
+    ]
     e = gx.expectations
+    columns = e.ExpectTableColumnsToMatchSet(column_set=list(dataset.schema.names), exact_match=True, **_named("columns"))
+    key = e.ExpectCompoundColumnsToBeUnique(column_list=list(dataset.key), **_named("unique_key"))
+    expectations = [_expectation(e, name, demand) for name, demand in demands]
+    return gx.ExpectationSuite(f"{family(dataset)}.rows", expectations=[columns, key, *expectations])
 
-    def rule(name: str, expectation: Any, **arguments: Any) -> Any:
-        return expectation(severity=CRITICAL, meta={"rule": name}, **arguments)
 
-    def known(a: str, b: str) -> Any:
-        # The default ignores a pair only when both are null, and a null then counts as out of order too.
-        return rule(
-            f"{a}_not_below_{b}",
-            e.ExpectColumnPairValuesAToBeGreaterThanB,
-            column_A=a,
-            column_B=b,
-            or_equal=True,
-            ignore_row_if="either_value_is_missing",
-        )
+def _named(rule: str) -> dict[str, Any]:
+    return {"severity": CRITICAL, "meta": {"rule": rule}}
 
-    between, one_of = e.ExpectColumnValuesToBeBetween, e.ExpectColumnValuesToBeInSet
-    return gx.ExpectationSuite(
-        "bars.rows",
-        expectations=[
-            rule("columns", e.ExpectTableColumnsToMatchSet, column_set=list(dataset.schema.names), exact_match=True),
-            *(rule(f"{name}_present", e.ExpectColumnValuesToNotBeNull, column=name) for name in REQUIRED),
-            rule("unique_key", e.ExpectCompoundColumnsToBeUnique, column_list=list(dataset.key)),
-            *(known(a, b) for a, b in ORDER),
-            *(
-                rule(f"{name}_positive", between, column=name, min_value=SMALLEST, max_value=LIMIT, strict_max=True)
-                for name in PRICES
-            ),
-            rule("volume_not_negative", between, column="volume", min_value=0, max_value=LIMIT, strict_max=True),
-            rule("timeframe", one_of, column="timeframe", value_set=[dataset.timeframe]),
-            rule("provider", one_of, column="provider", value_set=[provider]),
-        ],
-    )
+
+def _expectation(e: Any, rule: str, demand: Lasting) -> Any:
+    match demand:
+        case There(column):
+            return e.ExpectColumnValuesToNotBeNull(column=column, **_named(rule))
+        case Among(column, values):
+            return e.ExpectColumnValuesToBeInSet(column=column, value_set=list(values), **_named(rule))
+        case Bounds(column, low, high):
+            return e.ExpectColumnValuesToBeBetween(
+                column=column, min_value=low, max_value=high, strict_max=high is not None, **_named(rule)
+            )
+        case Ordered(above, below):
+            # The default ignores a pair only when both are null, and a null then counts as out of order too.
+            return e.ExpectColumnPairValuesAToBeGreaterThanB(
+                column_A=above, column_B=below, or_equal=True, ignore_row_if="either_value_is_missing", **_named(rule)
+            )

@@ -14,17 +14,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data import calendar
 from market_data.datasets.base import Dataset
 from market_data.errors import ConfigError, WarehouseError
 from market_data.warehouse import sql
 from market_data.warehouse.schema import LOAD_ID, Table, table
 from market_data.warehouse.wire import naive_utc, to_wire
+
+PREVIOUS_DAILY, PREVIOUS_INTRADAY = 20, 5
+"""Sessions that ``previous_bars`` gives, if not told."""
+
+NEW_YORK = timedelta(hours=5)
+"""What is taken off ``bar_time`` to have its date in New York. In winter that is New York's clock; in summer it is an hour behind it,
+which changes the date of nothing between 01:00 and midnight, and shares trade from 04:00 to 20:00."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +122,27 @@ class Warehouse(ABC):
             return self._fetch("query", statement, params)
 
     def previous_bars(
-        self, dataset: Dataset, provider: str, before: date, sessions: int, symbols: Sequence[str] | None = None
+        self, dataset: Dataset, provider: str, before: date, sessions: int | None = None, symbols: Sequence[str] | None = None
     ) -> pa.Table:
-        """The bars of the last ``sessions`` sessions before ``before`` that silver has for ``provider``.
+        """The last ``sessions`` sessions before ``before`` that silver has of ``provider``, a bar for each symbol and session.
 
-        :param dataset: of daily bars.
+        Bars within the day are folded: the session's last close, the sum of its volumes. A futures' session is approximated: its
+        evening, from 18:00 New York, counts with the date it falls on, and not at all where that is no session.
+
+        :param dataset: of bars.
         :param before: session date, exclusive.
-        :param sessions: at least 1. Counted over all symbols: a symbol without a bar in them has no row.
+        :param sessions: at least 1; None: 20 of daily bars, 5 within the day. Counted over all symbols: a symbol without a bar in
+            them has no row. Of daily bars sessions that silver has; within the day those of the exchange up to the last it has.
         :param symbols: only these; None for all.
         :returns: symbol (string), session (date32), close, volume (float64; volume nullable), by symbol and session.
-        :raises ConfigError: the dataset is not of daily bars, or ``sessions`` is below 1.
+        :raises ConfigError: the dataset is not of bars, or ``sessions`` is below 1.
         """
-        if dataset.timeframe != "1d" or sessions < 1:
-            raise ConfigError(f"previous_bars: timeframe {dataset.timeframe!r}, sessions {sessions}; allowed: '1d', at least 1")
-        name, end = table(dataset.table).silver, datetime.combine(before, time())
+        if sessions is None:
+            sessions = PREVIOUS_DAILY if dataset.timeframe == "1d" else PREVIOUS_INTRADAY
+        if not dataset.is_bars or sessions < 1:
+            raise ConfigError(f"previous_bars: dataset {dataset.name!r}, sessions {sessions}; allowed: bars, at least 1")
         with self._session(write=False):
-            start = self._scalar(
-                "find previous sessions", sql.first_of_previous(name, sessions), [dataset.timeframe, provider, end]
-            )
-            bars = self._fetch("read previous bars", sql.previous_bars(name), [dataset.timeframe, provider, start or end, end])
+            bars = (self._daily if dataset.timeframe == "1d" else self._folded)(dataset, provider, before, sessions)
         found = pa.table(
             {
                 "symbol": bars["symbol"].cast(pa.string()),
@@ -142,6 +152,23 @@ class Warehouse(ABC):
             }
         )
         return found if symbols is None else found.filter(pc.is_in(found["symbol"], pa.array(symbols, pa.string())))
+
+    def _daily(self, dataset: Dataset, provider: str, before: date, sessions: int) -> pa.Table:
+        name, of, end = table(dataset.table).silver, [dataset.timeframe, provider], datetime.combine(before, time())
+        start = self._scalar("find previous sessions", sql.first_of_previous(name, sessions), [*of, end])
+        return self._fetch("read previous bars", sql.previous_bars(name), [*of, start or end, end])
+
+    def _folded(self, dataset: Dataset, provider: str, before: date, sessions: int) -> pa.Table:
+        name, of, end = table(dataset.table).silver, [dataset.timeframe, provider], datetime.combine(before, time()) + NEW_YORK
+        last = self._scalar("find previous sessions", sql.last_before(name), [*of, end]) or end
+        first = (last - NEW_YORK).date() + timedelta(days=1)
+        for _ in range(sessions):
+            first = calendar.previous_session(first)
+        start = datetime.combine(first, time()) + NEW_YORK
+        bars = self._fetch("fold previous bars", sql.folded_bars(name), [*of, start, end, *of])
+        days = pc.subtract(bars["bar_time"].cast(pa.timestamp("us")), pa.scalar(NEW_YORK)).cast(pa.date32(), safe=False)
+        bars = bars.set_column(bars.column_names.index("bar_time"), "bar_time", days)
+        return bars.filter(pc.is_in(days, pa.array(calendar.sessions(first, before), pa.date32())))
 
     def close(self) -> None:  # noqa: B027  an engine without a lasting connection has nothing to do
         """Give up the connection, if there is one. May be called twice."""

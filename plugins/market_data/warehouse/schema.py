@@ -1,7 +1,8 @@
 """The warehouse's tables: one list of columns each, from which all SQL and the Arrow form of a load are made.
 
 A table ``prices`` stands for three: ``bronze_prices`` (every version of a bar), ``silver_prices`` (the bar as it stands) and
-``stage_prices`` (the rows of one load, private to its session). All three have the same columns.
+``stage_prices`` (the rows of one load, private to its session). All three have the same columns. What is said of bars here holds for
+the rows of the other tables too.
 
 **What a version is.** The lake keeps ``ingest_ts``, the moment a value was first seen, for as long as the value stands. So a
 version of a bar is its values *and* the moment they were first seen, and bronze's key is the bar's key with ``ingest_ts`` and
@@ -12,7 +13,7 @@ version of a bar is its values *and* the moment they were first seen, and bronze
 nothing, whatever their ``ingest_ts``, in bronze or in silver. An older version that comes late is kept in bronze alone.
 
 **Rules of the portable subset** (Oracle's are the strictest): moments are naive UTC, prices exact decimals, no empty string (Oracle
-takes it for null), no column named by a reserved word.
+takes it for null), no column named by a reserved word (``session``, ``size``, ``date``).
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ class Type(StrEnum):
 
     STRING = "string"  # non-empty, at most ``length`` characters
     TIMESTAMP = "timestamp"  # naive UTC, microseconds
-    DECIMAL = "decimal"  # 20 digits, 8 of them after the point
+    DATE = "date"
+    DECIMAL = "decimal"  # prices and volumes: 20 digits, 8 of them after the point
+    AMOUNT = "amount"  # what statements hold, beyond 1e12: 28 digits, 6 of them after the point
     INTEGER = "integer"  # 64 bits
+    SMALL = "small"  # 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Column:
 
     :param source: the dataset's column it comes from; empty where the load makes it.
     :param length: of a string, in characters.
+    :param cut: a finer moment is cut to microseconds; elsewhere it is refused.
     """
 
     name: str
@@ -45,7 +50,12 @@ class Column:
     source: str = ""
     length: int = 0
     nullable: bool = False
+    cut: bool = False
 
+
+SYMBOL = Column("symbol", Type.STRING, source="symbol", length=32)
+# A source's name can be long: databento~XCIS.TRADESBBO~instrument_id has 38 characters.
+PROVIDER = Column("provider", Type.STRING, source="provider", length=64)
 
 INGEST_TS = Column("ingest_ts", Type.TIMESTAMP, source="ingest_ts")
 ROW_HASH = Column("row_hash", Type.STRING, length=64)
@@ -93,9 +103,9 @@ class Table:
 PRICES = Table(
     name="prices",
     key=(
-        Column("symbol", Type.STRING, source="symbol", length=32),
+        SYMBOL,
         Column("timeframe", Type.STRING, source="timeframe", length=8),
-        Column("provider", Type.STRING, source="provider", length=32),
+        PROVIDER,
         Column("bar_time", Type.TIMESTAMP, source="bar_time"),
     ),
     values=(
@@ -111,7 +121,72 @@ PRICES = Table(
     check="high_px >= low_px AND low_px > 0 AND volume >= 0",
 )
 
-TABLES = {table.name: table for table in (PRICES,)}
+TRADES = Table(
+    name="trades",
+    key=(
+        SYMBOL,
+        PROVIDER,
+        Column("ts_event", Type.TIMESTAMP, source="ts_event", cut=True),  # ``ordinal`` tells apart what is one microsecond then
+        Column("sequence_no", Type.INTEGER, source="sequence"),
+        Column("ordinal", Type.SMALL, source="ordinal"),
+    ),
+    values=(
+        Column("trade_px", Type.DECIMAL, source="price"),  # of a spread it may be negative
+        Column("trade_size", Type.DECIMAL, source="size"),
+        Column("side", Type.STRING, source="side", length=1, nullable=True),
+        Column("venue", Type.STRING, source="venue", length=32, nullable=True),
+        Column("conditions", Type.STRING, source="conditions", length=128, nullable=True),
+    ),
+    check="trade_size >= 0 AND ordinal >= 0",
+)
+
+FUNDAMENTALS = Table(
+    name="fundamentals",
+    key=(
+        SYMBOL,
+        PROVIDER,
+        Column("statement", Type.STRING, source="statement", length=16),
+        Column("fiscal_period", Type.STRING, source="period", length=8),
+        Column("period_end", Type.DATE, source="period_end"),
+        Column("item", Type.STRING, source="item", length=128),
+    ),
+    values=(
+        Column("fiscal_year", Type.SMALL, source="fiscal_year"),
+        Column("filing_date", Type.DATE, source="filing_date"),
+        Column("accepted_at", Type.TIMESTAMP, source="accepted_at", nullable=True),
+        Column("currency", Type.STRING, source="currency", length=16, nullable=True),
+        Column("amount", Type.AMOUNT, source="value", nullable=True),
+    ),
+    check="statement IN ('income', 'balance_sheet', 'cash_flow') AND fiscal_period IN ('FY', 'Q1', 'Q2', 'Q3', 'Q4')",
+)
+
+CORPORATE_ACTIONS = Table(
+    name="corporate_actions",
+    key=(
+        SYMBOL,
+        PROVIDER,
+        Column("action_type", Type.STRING, source="action", length=16),
+        Column("ex_date", Type.DATE, source="ex_date"),
+        Column("action_id", Type.STRING, source="action_id", length=128),
+    ),
+    values=(
+        Column("split_from", Type.DECIMAL, source="split_from", nullable=True),
+        Column("split_to", Type.DECIMAL, source="split_to", nullable=True),
+        Column("cash_amount", Type.DECIMAL, source="amount", nullable=True),
+        Column("currency", Type.STRING, source="currency", length=16, nullable=True),
+        Column("declaration_date", Type.DATE, source="declaration_date", nullable=True),
+        Column("record_date", Type.DATE, source="record_date", nullable=True),
+        Column("pay_date", Type.DATE, source="pay_date", nullable=True),
+        Column("action_kind", Type.STRING, source="kind", length=32, nullable=True),
+        Column("frequency", Type.SMALL, source="frequency", nullable=True),
+    ),
+    check=(
+        "(action_type = 'split' AND split_from IS NOT NULL AND split_to IS NOT NULL AND split_from > 0 AND split_to > 0)"
+        " OR (action_type = 'dividend' AND cash_amount IS NOT NULL AND cash_amount >= 0)"
+    ),
+)
+
+TABLES = {table.name: table for table in (PRICES, TRADES, FUNDAMENTALS, CORPORATE_ACTIONS)}
 
 LOAD_AUDIT = (
     LOAD_ID,
@@ -127,10 +202,10 @@ SCHEMA_VERSION = (
 )
 
 
-def table(name: str) -> Table:
-    """The tables called ``name``.
+def table(name: str | None) -> Table:
+    """The tables called ``name``: a dataset's ``table``.
 
-    :raises ConfigError: if there are none; says which there are.
+    :raises ConfigError: if there are none, as for a dataset that stays in the lake (None); says which there are.
     """
     if name not in TABLES:
         raise ConfigError(f"warehouse table is {name!r}; known tables: {', '.join(sorted(TABLES))}")

@@ -11,10 +11,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from market_data.warehouse.schema import LOAD_AUDIT, PRICES, SCHEMA_VERSION, Column, Table, Type
+from market_data.warehouse.schema import (
+    CORPORATE_ACTIONS,
+    FUNDAMENTALS,
+    LOAD_AUDIT,
+    PRICES,
+    PROVIDER,
+    SCHEMA_VERSION,
+    TRADES,
+    Column,
+    Table,
+    Type,
+)
 
 MIGRATIONS = Path(__file__).resolve().parents[3] / "include" / "sql" / "migrations"
 
@@ -28,6 +39,7 @@ class Dialect:
     :param mark: the engine's mark for the n-th bind, from 1.
     :param stage: the words before and after a staging table's definition.
     :param stage_is_migrated: the staging table is made once, by a migration, and not by each session.
+    :param widen: the statement that makes a column longer; empty where the engine takes strings of any length.
     """
 
     types: dict[Type, str]
@@ -35,34 +47,56 @@ class Dialect:
     mark: Callable[[int], str]
     stage: tuple[str, str]
     stage_is_migrated: bool = False
+    widen: str = ""
 
 
 _INFORMATION_SCHEMA = (
     "SELECT COUNT(*) AS tables FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = ?"
 )
 DUCKDB = Dialect(
-    types={Type.STRING: "VARCHAR({})", Type.TIMESTAMP: "TIMESTAMP", Type.DECIMAL: "DECIMAL(20,8)", Type.INTEGER: "BIGINT"},
+    types={
+        Type.STRING: "VARCHAR({})",
+        Type.TIMESTAMP: "TIMESTAMP",
+        Type.DATE: "DATE",
+        Type.DECIMAL: "DECIMAL(20,8)",
+        Type.AMOUNT: "DECIMAL(28,6)",
+        Type.INTEGER: "BIGINT",
+        Type.SMALL: "INTEGER",
+    },
     table_exists=_INFORMATION_SCHEMA,
     mark=lambda _: "?",
     stage=("CREATE TEMPORARY TABLE", ""),
 )
 POSTGRES = Dialect(
-    types={Type.STRING: "VARCHAR({})", Type.TIMESTAMP: "TIMESTAMP(6)", Type.DECIMAL: "NUMERIC(20,8)", Type.INTEGER: "BIGINT"},
+    types={
+        Type.STRING: "VARCHAR({})",
+        Type.TIMESTAMP: "TIMESTAMP(6)",
+        Type.DATE: "DATE",
+        Type.DECIMAL: "NUMERIC(20,8)",
+        Type.AMOUNT: "NUMERIC(28,6)",
+        Type.INTEGER: "BIGINT",
+        Type.SMALL: "INTEGER",
+    },
     table_exists=_INFORMATION_SCHEMA,
     mark=lambda _: "%s",
     stage=("CREATE TEMPORARY TABLE IF NOT EXISTS", " ON COMMIT DELETE ROWS"),
+    widen="ALTER TABLE {table} ALTER COLUMN {column} TYPE {type}",
 )
 ORACLE = Dialect(
     types={
         Type.STRING: "VARCHAR2({} CHAR)",
         Type.TIMESTAMP: "TIMESTAMP(6)",
+        Type.DATE: "DATE",
         Type.DECIMAL: "NUMBER(20,8)",
+        Type.AMOUNT: "NUMBER(28,6)",
         Type.INTEGER: "NUMBER(19)",
+        Type.SMALL: "NUMBER(10)",
     },
     table_exists="SELECT COUNT(*) AS tables FROM user_tables WHERE table_name = UPPER(?)",
     mark=lambda n: f":{n}",
     stage=("CREATE GLOBAL TEMPORARY TABLE", " ON COMMIT DELETE ROWS"),
     stage_is_migrated=True,
+    widen="ALTER TABLE {table} MODIFY ({column} {type})",
 )
 DIALECTS = {"duckdb": DUCKDB, "postgres": POSTGRES, "oracle": ORACLE}
 
@@ -110,11 +144,14 @@ class Migration:
 
     A migration that was released never changes. A new column is a new entry in ``schema`` *and* a new migration that adds it; the
     tables made by the old ones are pinned by a test.
+
+    :param applies: whether an engine has it; the numbers of those that it lacks stay free.
     """
 
     version: int
     name: str
     statement: Callable[[Dialect], str]
+    applies: Callable[[Dialect], bool] = lambda _: True
 
     def __str__(self) -> str:
         return f"{self.version:04d}_{self.name}"
@@ -130,18 +167,44 @@ CREATE_SCHEMA_VERSION = Migration(
     0, "schema_version", lambda d: create_table("schema_version", SCHEMA_VERSION, SCHEMA_VERSION[:1], d)
 )
 
+
+def _tables(first: int, table: Table) -> tuple[Migration, ...]:
+    return (
+        Migration(first, table.bronze, lambda d: create_table(table.bronze, table.columns, table.version_key, d, table.check)),
+        Migration(first + 1, table.silver, lambda d: create_table(table.silver, table.columns, table.key, d, table.check)),
+        Migration(first + 2, table.stage, lambda d: create_stage(table, d), lambda d: d.stage_is_migrated),
+    )
+
+
+def _widened(version: int, table: str, column: Column, applies: Callable[[Dialect], bool] = lambda d: bool(d.widen)) -> Migration:
+    def statement(dialect: Dialect) -> str:
+        return dialect.widen.format(table=table, column=column.name, type=dialect.types[column.type].format(column.length))
+
+    return Migration(version, f"{table}_{column.name}", statement, applies)
+
+
+_PRICES_AT_FIRST = replace(PRICES, key=tuple(replace(c, length=32) if c == PROVIDER else c for c in PRICES.key))
 _ALL = (
     Migration(1, "load_audit", lambda d: create_table("load_audit", LOAD_AUDIT, LOAD_AUDIT[:1], d)),
-    Migration(2, "bronze_prices", lambda d: create_table(PRICES.bronze, PRICES.columns, PRICES.version_key, d, PRICES.check)),
-    Migration(3, "silver_prices", lambda d: create_table(PRICES.silver, PRICES.columns, PRICES.key, d, PRICES.check)),
-    Migration(4, "stage_prices", lambda d: create_stage(PRICES, d)),
+    *_tables(2, _PRICES_AT_FIRST),
     Migration(5, "gold_price_features", _file("0005_gold_price_features")),
+    # PostgreSQL changes no column that a view reads, so the view goes and comes back
+    Migration(6, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features", lambda d: bool(d.widen)),
+    _widened(7, PRICES.bronze, PROVIDER),
+    _widened(8, PRICES.silver, PROVIDER),
+    _widened(9, PRICES.stage, PROVIDER, lambda d: d.stage_is_migrated),
+    Migration(10, "gold_price_features", _file("0005_gold_price_features"), lambda d: bool(d.widen)),
+    *_tables(11, TRADES),
+    *_tables(14, FUNDAMENTALS),
+    *_tables(17, CORPORATE_ACTIONS),
+    Migration(20, "gold_adjusted_prices", _file("0020_gold_adjusted_prices")),
+    Migration(21, "gold_fundamentals", _file("0021_gold_fundamentals")),
 )
 
 
 def migrations(dialect: Dialect) -> list[Migration]:
     """The migrations of an engine, in order."""
-    return [m for m in _ALL if dialect.stage_is_migrated or not m.name.startswith("stage_")]
+    return [migration for migration in _ALL if migration.applies(dialect)]
 
 
 SELECT_VERSIONS = "SELECT version FROM schema_version"
@@ -201,6 +264,30 @@ def first_of_previous(silver: str, sessions: int) -> str:
         f"  FROM (SELECT DISTINCT bar_time FROM {silver}\n"
         "         WHERE timeframe = ? AND provider = ? AND bar_time < ?\n"
         f"         ORDER BY bar_time DESC FETCH FIRST {sessions:d} ROWS ONLY) d"
+    )
+
+
+def last_before(silver: str) -> str:
+    """The latest bar_time before a moment; binds: timeframe, provider, moment."""
+    return f"SELECT MAX(bar_time) AS last_bar_time FROM {silver} WHERE timeframe = ? AND provider = ? AND bar_time < ?"
+
+
+def folded_bars(silver: str) -> str:
+    """Of each symbol and New York date the last bar, with the date's volume; bars between two moments, the second exclusive.
+
+    Binds: timeframe, provider, the moments, timeframe, provider. Of ``bar_time`` less five hours the date is New York's (see
+    ``base.NEW_YORK``); its parts, because engines differ in how to cut a moment to its date.
+    """
+    parts = ", ".join(f"EXTRACT({part} FROM bar_time - INTERVAL '5' HOUR)" for part in ("YEAR", "MONTH", "DAY"))
+    return (
+        "SELECT p.symbol, p.bar_time, p.close_px, d.volume\n"
+        "  FROM (SELECT symbol, MAX(bar_time) AS last_bar_time, SUM(volume) AS volume\n"
+        f"          FROM {silver}\n"
+        "         WHERE timeframe = ? AND provider = ? AND bar_time >= ? AND bar_time < ?\n"
+        f"         GROUP BY symbol, {parts}) d\n"
+        f"  JOIN {silver} p ON (p.symbol = d.symbol AND p.bar_time = d.last_bar_time)\n"
+        " WHERE p.timeframe = ? AND p.provider = ?\n"
+        " ORDER BY p.symbol, p.bar_time"
     )
 
 

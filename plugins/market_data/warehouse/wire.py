@@ -16,13 +16,17 @@ import pyarrow.compute as pc
 from market_data.errors import DataError
 from market_data.warehouse.schema import LOAD_ID, LOADED_AT, ROW_HASH, Column, Table, Type
 
-DECIMAL = pa.decimal128(20, 8)
 TYPES = {
     Type.STRING: pa.string(),  # never large_string: python-oracledb binds that as LONG, which a MERGE refuses
     Type.TIMESTAMP: pa.timestamp("us"),
-    Type.DECIMAL: DECIMAL,
+    Type.DATE: pa.date32(),
+    Type.DECIMAL: pa.decimal128(20, 8),
+    Type.AMOUNT: pa.decimal128(28, 6),
     Type.INTEGER: pa.int64(),
+    Type.SMALL: pa.int32(),
 }
+ESCAPED = {"\\": r"\\", "|": r"\|"}
+"""What stands in a text for what would be taken for the end of a value; the escape itself first."""
 
 
 def schema(columns: tuple[Column, ...]) -> pa.Schema:
@@ -33,7 +37,8 @@ def schema(columns: tuple[Column, ...]) -> pa.Schema:
 def to_wire(table: Table, rows: pa.Table, *, load_id: str, loaded_at: datetime) -> pa.Table:
     """``rows`` in the form of ``table``'s columns, in one chunk.
 
-    Prices are rounded to 8 places (half to even); moments are cut to naive UTC.
+    Prices are rounded to 8 places and amounts to 6 (half to even); moments become naive UTC. An empty string is null, which it is for
+    Oracle anyway; where no null may be, it is refused.
 
     :param rows: has the dataset's columns; moments with a time zone.
     :param loaded_at: the moment of the load, with a time zone.
@@ -58,28 +63,39 @@ def naive_utc(moment: datetime) -> datetime:
 
 
 def row_hashes(values: list[pa.ChunkedArray]) -> pa.Array:
-    """SHA-256 (hex) of each row: its values as integers joined by ``|``, a null as nothing.
+    """SHA-256 (hex) of each row: its values as integers or text joined by ``|``, a null as nothing.
 
-    A decimal counts in units of 1e-8, so 10.0 and 10.00 are equal; integers, because how a decimal is written depends on the
-    library and these hashes are kept for years.
+    A decimal counts in units of its last place, so 10.0 and 10.00 are equal, a moment in microseconds and a date in days from 1970;
+    integers, because how others are written depends on the library and these hashes are kept for years.
     """
-    texts = [pc.fill_null(pc.cast(_units(column), pa.string()), "") for column in values]
+    texts = [pc.fill_null(_text(column), "") for column in values]
     lines = pc.cast(pc.binary_join_element_wise(*texts, "|"), pa.binary())
     sha256 = hashlib.sha256
     digests = (sha256(line).hexdigest() for chunk in lines.chunks for line in chunk.to_pylist())
     return pa.array(digests, pa.string(), size=len(lines))
 
 
-def _units(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if column.type != DECIMAL:
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_string(column.type):
+        for character, escaped in ESCAPED.items():
+            column = pc.replace_substring(column, character, escaped)
         return column
-    return pa.chunked_array([chunk.view(pa.decimal128(20, 0)) for chunk in column.chunks], pa.decimal128(20, 0))
+    if pa.types.is_decimal(column.type):
+        units = pa.decimal128(column.type.precision, 0)
+        column = pa.chunked_array([chunk.view(units) for chunk in column.chunks], units)
+    elif pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    elif pa.types.is_date32(column.type):
+        column = column.cast(pa.int32())
+    return column.cast(pa.string())
 
 
 def _convert(table: Table, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
     where = f"{table.name}: column {column.source}"
     if pa.types.is_dictionary(values.type):
         values = pc.cast(values, values.type.value_type)
+    if column.nullable and _is_text(values.type):
+        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
     if values.null_count and not column.nullable:
         raise DataError(f"{where} has {values.null_count} nulls of {len(values)} rows; none is allowed")
     _check(column, values, where)
@@ -105,21 +121,27 @@ def _check(column: Column, values: pa.ChunkedArray, where: str) -> None:
 
 
 def _cast(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = TYPES[column.type]
     if column.type is Type.TIMESTAMP:
-        return pc.cast(pc.cast(values, pa.timestamp("us", "UTC")), TYPES[column.type])
-    if column.type is Type.DECIMAL and pa.types.is_decimal(values.type):
-        return pc.cast(pc.round(values, 8, round_mode="half_to_even"), DECIMAL)
-    if column.type is Type.DECIMAL and pa.types.is_integer(values.type):
-        return pc.cast(pc.cast(values, pa.decimal128(38, 8)), DECIMAL)
-    return pc.cast(values, TYPES[column.type])
+        if column.cut and pa.types.is_timestamp(values.type) and values.type.unit == "ns":
+            values = pc.floor_temporal(values, unit="microsecond")
+        return pc.cast(pc.cast(values, pa.timestamp("us", "UTC")), kind)
+    if pa.types.is_decimal(kind) and pa.types.is_decimal(values.type):
+        return pc.cast(pc.round(values, kind.scale, round_mode="half_to_even"), kind)
+    if pa.types.is_decimal(kind) and pa.types.is_integer(values.type):
+        return pc.cast(pc.cast(values, pa.decimal128(38, kind.scale)), kind)
+    return pc.cast(values, kind)
 
 
 def _limits(column: Column) -> str:
     return {
         Type.STRING: "text",
         Type.TIMESTAMP: "a moment in microseconds",
+        Type.DATE: "a date",
         Type.DECIMAL: "a number with at most 12 digits before the point and 8 after",
+        Type.AMOUNT: "a number with at most 22 digits before the point and 6 after",
         Type.INTEGER: "a whole number of 64 bits",
+        Type.SMALL: "a whole number of 32 bits",
     }[column.type]
 
 

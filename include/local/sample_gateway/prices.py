@@ -1,0 +1,200 @@
+"""The bars of a contract: those of the sample API for stocks, generated ones for indices and futures.
+
+A future is its index with a carry that shrinks to nothing until it expires, on the contract's own ticks. Its trading day begins at
+18:00 New York of the calendar day before and lasts 23 hours; it trades on most holidays of the stock exchange.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from include.local.sample_api.prices import SamplePrices
+from include.local.sample_gateway.contracts import ROOTS, Listing
+from market_data import calendar
+from market_data.hooks import generated
+
+LEVELS = {"SPX": 4800.0, "NDX": 16_900.0, "RUT": 2010.0, "DJI": 37_700.0, "VIX": 13.2}
+"""About where the indices closed on ``LEVELS_ON``."""
+LEVELS_ON = date(2024, 1, 2)
+CARRY = 0.04
+"""A year, of the price."""
+FUTURES_CLOSED = ("Good Friday", "Christmas Day", "New Year's Day")
+EVENING, AFTERNOON = time(18), time(17)
+EARLIEST, LATEST = time(4), time(20)
+MINUTE = timedelta(minutes=1)
+QUIET = 15
+"""Minutes between two trades of a stock outside regular hours."""
+
+
+class Bar(NamedTuple):
+    """:param opens: the moment, UTC; of a daily bar, that of its session. ``volume``, ``wap``, ``count``: -1 or 0 where there is none."""
+
+    session: date
+    opens: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    wap: float
+    count: int
+
+
+class Prices:
+    """
+    :param stocks: daily bars of stocks.
+    :param now: the present moment: no session is there before its end.
+    """
+
+    def __init__(self, stocks: SamplePrices, seed: int, now: Callable[[], datetime]) -> None:
+        self._stocks, self._seed, self._now = stocks, seed, now
+
+    def sessions(self, listing: Listing, start: date, end: date) -> list[date]:
+        """The completed trading days of a contract from ``start`` (inclusive) to ``end`` (exclusive)."""
+        start, end = max(start, calendar.FIRST), min(end, calendar.LAST)
+        if start >= end:
+            return []
+        if listing.is_future:
+            days = [start + timedelta(days=n) for n in range((end - start).days)]
+            days = [day for day in days if self._trades(listing, day)]
+        else:
+            days = list(calendar.sessions(start, end))
+        now = self._now()
+        return [day for day in days if closes(listing, day) <= now]
+
+    def daily(self, listing: Listing, sessions: Sequence[date]) -> list[Bar]:
+        """One bar a session, where there is one."""
+        if not sessions:
+            return []
+        if listing.sec_type == "STK":
+            found = {bar.session: bar for bar in self._stocks.range(listing.ticker, sessions[0], sessions[-1] + timedelta(days=1))}
+            bars = [found[day] for day in sessions if day in found]
+            whole = [bar for bar in bars if None not in (bar.open, bar.high, bar.low, bar.close, bar.volume)]
+            return [
+                Bar(
+                    bar.session,
+                    opens(listing, bar.session),
+                    *(bar.open, bar.high, bar.low, bar.close, bar.volume),
+                    bar.vwap or round((bar.high + bar.low + bar.close) / 3, 4),
+                    bar.trades or int(bar.volume) // 120 + 1,
+                )
+                for bar in whole
+            ]
+        if listing.is_future:
+            return [self._future(listing, day) for day in sessions]
+        return [self._index(listing.symbol, day) for day in sessions]
+
+    def minutes(self, listing: Listing, sessions: Sequence[date], size: int, *, regular: bool) -> list[Bar]:
+        """Bars of ``size`` minutes, ascending.
+
+        :param regular: of a stock, without those before 09:30 and after the close. A future's are those of the whole trading day.
+        """
+        days = self.daily(listing, sessions)
+        if listing.is_future:
+            return [bar for day in days for bar in self._around_the_clock(listing, day, size)]
+        bars = self._inside(listing, days, size)
+        if listing.sec_type == "STK" and not regular:
+            bars = sorted([*bars, *(bar for day in days for bar in _outside(day))], key=lambda bar: bar.opens)
+        return bars
+
+    def _inside(self, listing: Listing, days: Sequence[Bar], size: int) -> list[Bar]:
+        """Those of regular hours, as the sample API has them."""
+        if not days:
+            return []
+        key = generated.key(self._seed, listing.ticker)
+        prices = (np.array([getattr(day, name) for day in days]) for name in ("open", "high", "low", "close"))
+        volume = np.array([day.volume if day.volume > 0 else 1e7 for day in days])
+        cells = generated.Cells(np.full(len(days), key, np.uint64), [day.session for day in days], *prices, volume)
+        found = generated.minutes(cells)
+        found = generated.fold(found, size) if size > 1 else found
+        sizes = [(-1.0, -1.0, -1)] * len(found.cell)
+        if listing.sec_type == "STK":
+            sizes = list(zip(found.volume.tolist(), found.vwap.tolist(), found.trades.tolist(), strict=True))
+        columns = (column.tolist() for column in (found.cell, found.time, found.open, found.high, found.low, found.close))
+        return [
+            Bar(days[cell].session, datetime.fromtimestamp(stamp // 10**9, UTC), *prices, *rest)
+            for (cell, stamp, *prices), rest in zip(zip(*columns, strict=True), sizes, strict=True)
+        ]
+
+    def _index(self, symbol: str, day: date) -> Bar:
+        prices = self._level(symbol, day)
+        return Bar(day, calendar.at(day, time(9, 30)), *(round(price, 2) for price in prices[:4]), 0.0, 0.0, 0)
+
+    def _future(self, listing: Listing, day: date) -> Bar:
+        root, expiry = ROOTS[listing.symbol], listing.expiry or day
+        carry = 1 + CARRY * (expiry - day).days / 365
+        *prices, volume = self._level(root.underlying, day)
+        open_, high, low, close = (round(round(price * carry / root.tick) * root.tick, 2) for price in prices)
+        # Nine of ten contracts are traded in the one that leads; the others share the rest.
+        traded = math.ceil(volume * (0.9 if (expiry - day).days < 95 else 0.05))
+        return Bar(day, opens(listing, day), open_, high, low, close, traded, round((open_ + high + low + close) / 4, 4), traded // 3 + 1)
+
+    def _around_the_clock(self, listing: Listing, day: Bar, size: int) -> list[Bar]:
+        """The bars of a future's trading day; they fold to its daily bar."""
+        tick, n = ROOTS[listing.symbol].tick, int((closes(listing, day.session) - day.opens) / MINUTE)
+        share = np.linspace(0, 1, n + 1)
+        swing = np.sin(share * 4 * np.pi)  # up to the high and down to the low, twice
+        middle = day.open + (day.close - day.open) * share
+        path = middle + np.where(swing > 0, (day.high - middle) * swing, (middle - day.low) * swing)
+        points = np.round(np.round(path / tick) * tick, 2)
+        points[0], points[-1] = day.open, day.close
+        points[1 + int(np.argmax(path[1:-1]))], points[1 + int(np.argmin(path[1:-1]))] = day.high, day.low
+        traded = np.diff(np.floor(day.volume * share))
+        found = []
+        for begin in range(0, n, size):
+            prices, volume = points[begin : begin + size + 1].tolist(), float(traded[begin : begin + size].sum())
+            ends = (prices[0], max(prices), min(prices), prices[-1])
+            wap, count = round(sum(prices) / len(prices), 4), int(volume) // 3 + 1
+            found.append(Bar(day.session, day.opens + begin * MINUTE, *ends, volume, wap, count))
+        return found
+
+    def _level(self, symbol: str, day: date) -> tuple[float, ...]:
+        """Open, high, low and close of an index, and a volume."""
+        columns = generated.columns(_row(self._seed, symbol), np.array([day.toordinal()], np.int64))
+        open_, high, low, close, volume, _ = (column.item() for column in columns)
+        scale = self._scales[symbol]
+        return open_ * scale, high * scale, low * scale, close * scale, volume
+
+    @cached_property
+    def _scales(self) -> dict[str, float]:
+        day = np.array([LEVELS_ON.toordinal()], np.int64)
+        return {symbol: level / generated.columns(_row(self._seed, symbol), day)[3].item() for symbol, level in LEVELS.items()}
+
+    @staticmethod
+    def _trades(listing: Listing, day: date) -> bool:
+        if day.weekday() >= calendar.SATURDAY or (listing.expiry and day > listing.expiry):
+            return False
+        return calendar.why_closed(day) not in FUTURES_CLOSED
+
+
+def opens(listing: Listing, session: date) -> datetime:
+    """When the session begins."""
+    if listing.is_future:
+        return calendar.at(session - timedelta(days=1), EVENING)
+    return calendar.at(session, time(9, 30))
+
+
+def closes(listing: Listing, session: date) -> datetime:
+    """When the session ends."""
+    return calendar.at(session, AFTERNOON) if listing.is_future else calendar.session_close(session)
+
+
+def _outside(day: Bar) -> list[Bar]:
+    """What is traded of a stock before and after regular hours: a little, at the price that is next to it."""
+    close = calendar.session_close(day.session)
+    spans = ((calendar.at(day.session, EARLIEST), day.opens, day.open), (close, calendar.at(day.session, LATEST), day.close))
+    return [
+        Bar(day.session, begin + n * MINUTE, price, price, price, price, 100.0, price, 1)
+        for begin, end, price in spans
+        for n in range(0, int((end - begin) / MINUTE), QUIET)
+    ]
+
+
+def _row(seed: int, symbol: str) -> np.ndarray:
+    return np.array([[generated.key(seed, symbol)]], np.uint64)
