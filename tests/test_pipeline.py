@@ -1,32 +1,28 @@
 """A run without Airflow, everything else real: HTTP server, lake in files, Great Expectations, DuckDB."""
 
-import json
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import pytest
 
 from include.local.sample_api import SampleApi
 from market_data import calendar, pipeline
-from market_data.errors import AuthError, BadRequest, CircuitOpen, ServerError
-from market_data.feeds import load_feeds
+from market_data.errors import ServerError
 from market_data.hooks.base import ProviderConfig
 from market_data.hooks.polygon import PolygonHook
 from market_data.lake.failures import Event, Failures, Kind, standing
-from market_data.lake.layout import Layout
 from market_data.lake.manifest import read_coverage
-from market_data.lake.store import Lake
-from market_data.params import RunParams, Wanted
-from market_data.types import RunInfo, State
+from market_data.params import Wanted
+from market_data.types import State
 from market_data.universe import members
-from market_data.warehouse import WarehouseConnection, open_warehouse
+from tests import runs
+from tests.runs import NOW
 
 FAST = {"plan": "sample", "calls_per_minute_per_slot": 60_000, "limits": [{"calls": 2, "seconds": 0.001}]}
 FIRST, LAST = date(2013, 1, 2), date(2013, 1, 9)
 WEEK = calendar.sessions(FIRST, LAST + timedelta(days=1))
 SYMBOLS = members("sp500_etf")[:60]
-NOW = datetime(2026, 11, 20, 12, 0, 1, 123457, tzinfo=UTC)  # as real moments are: to the microsecond
 
 
 @pytest.fixture(scope="module")
@@ -44,57 +40,21 @@ def api(server):
     return server
 
 
-class World:
-    """A lake, a warehouse and a provider, and runs against them."""
+class World(runs.World):
+    """Runs of Polygon's daily feed."""
 
     def __init__(self, api, folder):
-        self.api, self.folder = api, folder
-        self.feed = next(feed for feed in load_feeds() if feed.provider == "polygon")
-        self.lake = Lake.open(f"file://{folder}/lake")
-        self.now = NOW
+        super().__init__(runs.feed_of("polygon_ohlcv_1d"), folder, self.polygon)
+        self.api = api
 
-    def hook(self):
+    def polygon(self):
         hook = PolygonHook(config=ProviderConfig("polygon_default", self.api.url, password="sample", extra=FAST))
         hook.connect()
         hook._transport.sleep = lambda seconds: None
-        hook._now = lambda: self.now
         return hook
 
-    def warehouse(self):
-        return open_warehouse(WarehouseConnection("duckdb", extra={"path": f"{self.folder}/warehouse.duckdb"}))
-
-    def job(self, run_id="r1", clear_number=0, run_type="manual", **params):
-        run = RunInfo(self.feed.dag_id, run_id, run_type, clear_number, self.now)
-        return pipeline.Job(self.feed, replace(RunParams("sp500_etf"), **params), run, self.lake, Layout(), "polygon")
-
     def run(self, job=None, sessions=WEEK, symbols=SYMBOLS, lookback=()):
-        """plan, fetch, check, load, publish; a batch that fails is left out, as Airflow does."""
-        job = job or self.job()
-        self.now += timedelta(hours=1)
-        with self.hook() as hook:
-            planned = pipeline.plan_run(job, hook, Wanted(tuple(sessions), tuple(lookback)), symbols, self.now)
-            batches, receipts, errors = list(planned.plan.batches), [], {}
-            for batch in batches:
-                try:
-                    receipts.append(pipeline.fetch_batch(job, hook, batch, lambda: self.now))
-                except (ServerError, CircuitOpen, AuthError, BadRequest) as error:
-                    errors[batch.id] = str(error)
-        if not batches:
-            return planned, None
-        checked = loaded = None
-        if receipts:
-            with self.warehouse() as warehouse:
-                checked = json.loads(json.dumps(pipeline.check_run(job, batches, receipts, warehouse)))
-                loaded = pipeline.load_run(job, checked, warehouse)
-        published = pipeline.publish_run(job, batches, receipts, errors, checked, loaded, planned.summary, self.now)
-        return planned, {**published, **json.loads(self.lake.get(published["report"]).body), "key": published["report"]}
-
-    def query(self, sql):
-        with self.warehouse() as warehouse:
-            return warehouse.query(sql).to_pylist()
-
-    def objects(self):
-        return {key: self.lake.get(key).body for key, _ in self.lake.list("")}
+        return super().run(sessions, symbols, job, lookback)
 
 
 @pytest.fixture

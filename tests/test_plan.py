@@ -2,7 +2,7 @@
 
 import json
 import time
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import combinations
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_data.errors import ParamError
+from market_data.hooks import serving
 from market_data.plan import make_plan
 from market_data.types import Batch, Capabilities, Endpoint, Quota, Shape, Window
 
@@ -188,3 +189,150 @@ def test_year_grain_asks_symbol_by_symbol_whatever_it_costs():
 def test_year_grain_refuses_an_endpoint_that_serves_a_session_a_call(endpoint):
     with pytest.raises(ParamError, match=f"endpoint is '{endpoint}'; allowed with file_grain 'year': auto, range"):
         make_plan("ohlcv-1d", {"A": 1}, axis(1), BASIC, file_grain="year", endpoint=endpoint)
+
+
+# -- every provider: the figures of the table of minimum calls -----------------------------------------------------------------------
+
+YEARS = {1: 1, 2: 504, 10: 2516}  # sessions
+
+
+def served(provider, dataset, *without):
+    return Capabilities(tuple(e for e in serving(provider, dataset) if e.name not in without), Quota(200))
+
+
+@pytest.mark.parametrize(
+    ("provider", "without", "calls"),
+    [
+        ("polygon", ("flatfile",), (1, 504, 523)),
+        ("alpaca", (), (1, 27, 132)),
+        ("fmp", (), (1, 504, 523)),
+        ("fmp", ("bulk",), (523, 523, 523)),
+        ("databento", (), (1, 1, 1)),
+        ("ib", (), (523, 523, 523)),
+    ],
+)
+def test_523_symbols_take_the_fewest_calls_of_every_provider(provider, without, calls):
+    for sessions, expected in zip(YEARS.values(), calls, strict=True):
+        missing = {f"S{i}": (1 << sessions) - 1 for i in range(523)}
+        result = plan(missing, sessions, served(provider, "ohlcv-1d", *without), batch_size=1000)
+        assert result.calls == expected
+        assert result.cells == 523 * sessions
+
+
+@pytest.mark.parametrize(
+    ("provider", "without", "calls"),
+    [
+        ("polygon", (), 252),  # flat files
+        ("polygon", ("flatfile",), 500 * 5),  # 960 minutes a session, 50,000 a page
+        ("alpaca", (), 4914),  # 390 minutes
+        ("databento", (), 63),  # monthly or larger slices would be 12 or 1; these fit into memory
+        ("ib", (), 500 * 12),  # a month a request
+    ],
+)
+def test_a_year_of_minutes_of_500_symbols(provider, without, calls):
+    missing = {f"S{i}": (1 << 252) - 1 for i in range(500)}
+    result = plan(missing, 252, served(provider, "ohlcv-1m", *without), batch_size=1000)
+    assert result.calls == calls
+    assert result.cells == 500 * 252
+
+
+def test_statements_are_three_in_two_periods_and_in_bulk_by_period():
+    missing = {f"S{i}": 1 for i in range(523)}
+    assert plan(missing, 1, served("fmp", "fundamentals", "bulk")).calls == 523 * 6
+    assert plan(missing, 1, served("fmp", "fundamentals"), batch_size=1000).calls == 45
+
+
+# -- requests of many symbols --------------------------------------------------------------------------------------------------------
+
+many = st.builds(
+    Endpoint,
+    st.just("bars"),
+    st.just(Shape.MULTI),
+    page_rows=st.integers(1, 12),
+    rows_per_session=st.integers(1, 3),
+    request_rows=st.integers(1, 20),
+    max_symbols=st.none() | st.integers(1, 3),
+    chunk_days=st.none() | st.integers(1, 9),
+    max_days=st.none() | st.integers(1, 9),
+)
+
+
+@given(small, many, st.integers(1, 4), st.sampled_from(["day", "year"]))
+def test_requests_of_many_symbols_ask_exactly_the_missing_cells_once_within_bounds(case, endpoint, batch_size, grain):
+    n, missing = case
+    result = plan(missing, n, Capabilities((endpoint,), Quota(5)), batch_size=batch_size, file_grain=grain)
+    expected = {(s, day) for s, mask in missing.items() for b, day in enumerate(axis(n)) if mask >> b & 1}
+    cells = asked(result, axis(n))
+    assert len(cells) == len(set(cells)) == result.cells
+    assert set(cells) == expected
+    for batch in result.batches:
+        assert len(batch.symbols) <= batch_size
+        for request in batch.requests(axis(n)):
+            span = [day for day in axis(n) if request.start <= day <= request.last]
+            rows = len(request.symbols) * len(span) * endpoint.rows_per_session
+            assert rows <= endpoint.request_rows or len(request.symbols) == len(span) == 1
+            assert len(request.symbols) <= (endpoint.max_symbols or 5)
+            assert len(span) <= max(1, (endpoint.max_days or 99) * 5 // 7)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 30))
+def test_the_cut_leaves_the_fewest_pages_half_full(symbols, sessions, page_rows, request_rows):
+    endpoint = Endpoint("bars", Shape.MULTI, page_rows=page_rows, request_rows=request_rows)
+    missing = {f"S{i}": (1 << sessions) - 1 for i in range(symbols)}
+    found = plan(missing, sessions, Capabilities((endpoint,), Quota(5)), batch_size=99).calls
+
+    def calls(wide, long):
+        parts = [
+            (min(wide, symbols - s), min(long, sessions - d)) for s in range(0, symbols, wide) for d in range(0, sessions, long)
+        ]
+        return sum(-(-some * days // page_rows) for some, days in parts)
+
+    possible = [(w, d) for w in range(1, symbols + 1) for d in range(1, sessions + 1) if w * d <= request_rows or w == d == 1]
+    assert found == min(calls(w, d) for w, d in possible) or symbols * sessions <= request_rows
+
+
+def test_equal_holes_are_asked_together_and_small_requests_share_a_batch():
+    endpoint = Endpoint("bars", Shape.MULTI)
+    result = plan({"A": 0b110, "B": 0b001, "C": 0b110}, 3, Capabilities((endpoint,), Quota(5)))
+    (batch,) = result.batches
+    assert [(request.symbols, request.start) for request in batch.requests(axis(3))] == [
+        (("A", "C"), axis(3)[1]),
+        (("B",), axis(3)[0]),
+    ]
+    assert batch.calls == 2
+    assert batch.label == f"b000 A +2 {axis(3)[0]}..{axis(3)[2]}"
+
+
+def test_more_requests_than_airflow_maps_share_batches():
+    endpoint = Endpoint("bars", Shape.MULTI, request_rows=1)
+    result = plan({f"S{i}": 0b11111 for i in range(1000)}, 5, Capabilities((endpoint,), Quota(5)), batch_size=1000)
+    assert len(result.batches) <= 1024
+    assert result.cells == result.calls == 5000
+
+
+def test_the_cheaper_kind_of_endpoint_wins_and_of_equal_ones_the_first():
+    one, several = Endpoint("one", Shape.SYMBOL), Endpoint("several", Shape.MULTI, page_rows=2)
+    for endpoints, names in (((one, several), {"one"}), ((several, one), {"several"})):
+        assert {b.endpoint for b in plan({"A": 1}, 1, Capabilities(endpoints, Quota(5))).batches} == names
+    assert {b.endpoint for b in plan({"A": 1, "B": 1}, 1, Capabilities((one, several), Quota(5))).batches} == {"several"}
+
+
+def test_sessions_that_the_market_wide_endpoint_does_not_have_yet_are_asked_by_symbol():
+    late = Endpoint("flatfile", Shape.MARKET, available_after=40 * 3600)
+    capabilities = Capabilities((late, SYMBOL), Quota(5))
+    missing = {f"S{i}": 0b1111 for i in range(9)}
+    morning = datetime(2020, 1, 8, 12, tzinfo=UTC)  # of the 7th there will be one at four in the afternoon
+    result = plan(missing, 4, capabilities, now=morning)
+    by_name = {b.endpoint: b for b in result.batches}
+    assert by_name["flatfile"].intervals[-1].last == axis(4)[2]
+    assert by_name["range"].intervals[0].start == axis(4)[3]
+    assert {b.endpoint for b in plan(missing, 4, capabilities, now=morning + timedelta(hours=5)).batches} == {"flatfile"}
+
+
+def test_a_long_request_of_one_symbol_is_cut_at_whole_pages():
+    minutes = Endpoint("range", Shape.SYMBOL, rows_per_session=960)
+    result = plan({"A": (1 << 1000) - 1}, 1000, Capabilities((minutes,), Quota(5)))
+    requests = [request for batch in result.batches for request in batch.requests(axis(1000))]
+    spans = [sum(request.start <= day <= request.last for day in axis(1000)) for request in requests]
+    assert spans == [416, 416, 168]
+    assert result.calls == -(-1000 // 52)  # 52 sessions a page: not a call more than uncut
