@@ -14,7 +14,7 @@ help: ## List the targets
 	@echo
 	@echo "  make run DAG=mock_ohlcv_1d"
 	@echo "  make run CONF='{\"symbols\": [\"AAPL\"], \"start_date\": \"2012-01-03\", \"end_date\": \"2012-01-31\"}'"
-	@echo "  AIRFLOW_PORT=9080 make up        S3_PORT, SAMPLE_API_PORT and AIRFLOW_CONN_* likewise"
+	@echo "  AIRFLOW_PORT=9080 make up        S3_PORT, SAMPLE_API_PORT, SAMPLE_GATEWAY_PORT and AIRFLOW_CONN_* likewise"
 
 install: ## Install everything into .venv, as requirements.lock says
 	@sh include/local/install.sh

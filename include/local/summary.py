@@ -68,7 +68,9 @@ def _table(rows: Iterable[tuple[str, str]]) -> Table:
 
 def _estimate(estimate: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "It takes", f"{estimate['batches']:,} batches, {estimate['calls']:,} calls, {estimate['minutes']:g} minutes"
-    yield "It brings", f"at most {estimate['rows']:,} bars, for {estimate['cells']:,} cells that are missing"
+    yield "It brings", f"at most {estimate['rows']:,} rows, for {estimate['cells']:,} cells that are missing"
+    if estimate.get("cost_usd") is not None:
+        yield "It costs", f"{estimate['cost_usd']:,.2f} US dollars"
     yield "Covered", f"{estimate['covered']:,} cells, which are not asked again"
 
 

@@ -1,51 +1,17 @@
-"""The vendor's own clients understand the sample API: it does not merely mirror how our hook reads the vendor.
-
-They are installed into an environment of their own, from the package index: without a network these tests fail.
-"""
+"""Polygon's own clients understand the sample API: it does not merely mirror how our hook reads the vendor."""
 
 import base64
-import json
-import os
-import shutil
-import subprocess
-import sys
 from datetime import date
-from pathlib import Path
 
 import pytest
 
 from include.local.sample_api import SampleApi
 from include.local.sample_api.vendors.polygon import NOT_ENTITLED, closing, midnight
 
-HERE = Path(__file__).parent
 KEY = "a-key"
 MONTH = (date(2012, 3, 1), date(2012, 3, 31))
 
 pytestmark = pytest.mark.slow
-
-
-def run(*command):
-    environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
-    return subprocess.run(
-        [str(part) for part in command], check=False, env=environment, capture_output=True, text=True, timeout=240
-    )
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory):
-    """The interpreter of an environment that has the clients."""
-    folder = tmp_path_factory.mktemp("clients") / "venv"
-    python, wanted, uv = folder / "bin" / "python", HERE / "requirements.txt", shutil.which("uv")
-    if uv:
-        steps = [(uv, "venv", "--python", sys.executable, folder), (uv, "pip", "install", "--python", python, "-r", wanted)]
-    else:
-        steps = [(sys.executable, "-m", "venv", folder), (python, "-m", "pip", "install", "-r", wanted)]
-    for step in steps:
-        done = run(*step)
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip()[-500:]
-            pytest.fail(f"the vendor's clients cannot be installed; is the package index reachable? {said}")
-    return python
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +21,7 @@ def api():
 
 
 @pytest.fixture(scope="module", params=["massive", "polygon"])
-def heard(request, python, api):
+def heard(request, asked, api):
     """What a client made of the answers."""
     api.forget()
     api.fault("forbidden", match="2012-07-02")
@@ -63,9 +29,7 @@ def heard(request, python, api):
     api.fault("server_error", match="2012-07-05", times=None)
     api.fault("throttled", match="2012-07-06", times=None)
     api.fault("truncated", match=f"cursor={cursor(7)}", times=None, clean=True)
-    done = run(python, HERE / "ask.py", request.param, api.url, KEY)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])  # above it is what the client logs
+    return asked("ask.py", request.param, api.url, KEY)
 
 
 def cursor(limit):

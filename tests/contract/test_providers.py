@@ -1,18 +1,28 @@
 """No provider without its contract."""
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from market_data.hooks import PROVIDERS
 from tests.contract.provider import NetworkContract, ProviderContract
 
+HOOKS = Path(__file__).parents[1] / "hooks"
+
+
+def classes(name):
+    """The classes that hold a provider to its contract: tests/hooks/test_NAME.py, and perhaps test_NAME_*.py for more datasets."""
+    files = [HOOKS / f"test_{name}.py", *sorted(HOOKS.glob(f"test_{name}_*.py"))]
+    found = [item for file in files for item in vars(import_module(f"tests.hooks.{file.stem}")).values() if isinstance(item, type)]
+    return [item for item in found if item.__name__.startswith("Test") and issubclass(item, ProviderContract)]
+
 
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_every_provider_has_a_test_class_that_inherits_the_contract(name):
-    contract = ProviderContract if name == "mock" else NetworkContract
-    tests = vars(import_module(f"tests.hooks.test_{name}")).items()
-    (found,) = [item for called, item in tests if called.startswith("Test") and issubclass(item, contract)]
-    assert found.provider == name
-    inherited = {case for base in found.__mro__[1:] for case in vars(base) if case.startswith("test_")}
-    assert inherited.isdisjoint(vars(found))  # nothing is overridden
+def test_every_provider_has_test_classes_that_inherit_the_contract(name):
+    found = classes(name)
+    assert any(issubclass(item, ProviderContract if name == "mock" else NetworkContract) for item in found)
+    for item in found:
+        assert item.provider == name
+        inherited = {case for base in item.__mro__[1:] for case in vars(base) if case.startswith("test_")}
+        assert inherited.isdisjoint(vars(item))  # nothing is overridden

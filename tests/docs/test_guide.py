@@ -118,7 +118,7 @@ def test_the_columns_are_those_of_the_files():
 
 def test_the_keys_are_those_of_the_layout():
     for grain in ("day", "year"):
-        assert f"{Layout().bar_key(OHLCV_1D, 'polygon', 'AAPL', date(2024, 1, 31), grain)} " in TEXT
+        assert f"{Layout().object_key(OHLCV_1D, 'polygon', 'AAPL', date(2024, 1, 31), grain)} " in TEXT
 
 
 def test_files_named_in_the_guide_exist():

@@ -151,6 +151,7 @@ def _world(tmp_path_factory):
         "AIRFLOW_PORT": str(free_port()),
         "S3_PORT": str(free_port()),
         "SAMPLE_API_PORT": str(sample),
+        "SAMPLE_GATEWAY_PORT": str(free_port()),
         "AIRFLOW_CONN_POLYGON_DEFAULT": json.dumps(polygon),
         "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",

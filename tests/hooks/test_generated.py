@@ -105,9 +105,11 @@ def test_what_is_inside_a_bar_is_the_same_whatever_else_is_asked(chosen):
 @given(st.floats(0.3, 3000))
 def test_little_volume_is_kept_to_the_last_share(volume):
     cell = Cells(np.array([7], np.uint64), [SESSIONS[0]], *(np.array([price]) for price in (10.0, 10.5, 9.5, 10.2, volume)))
-    for found, sizes in ((generated.minutes(cell), "volume"), (generated.trades(cell), "size")):
-        assert getattr(found, sizes).sum() == pytest.approx(volume)
-        assert (getattr(found, sizes) > 0).all()
+    minutes, trades = generated.minutes(cell), generated.trades(cell)
+    for sizes in (minutes.volume, trades.size):
+        assert sizes.sum() == pytest.approx(volume)
+        assert (sizes > 0).all()
+    assert (minutes.open[0], minutes.high.max(), minutes.low.min(), minutes.close[-1]) == (10.0, 10.5, 9.5, 10.2)
 
 
 def test_dividends_come_each_quarter_and_splits_every_few_years():
@@ -130,11 +132,13 @@ def test_dividends_come_each_quarter_and_splits_every_few_years():
 
 
 @pytest.mark.parametrize("make", [generated.splits, generated.dividends])
-def test_actions_of_a_decade_are_those_of_its_months(make):
+def test_actions_of_a_decade_are_those_of_its_parts(make):
     keys = {symbol: generated.key(3, symbol) for symbol in ("A", "B", "C")}
-    months = [date(2014 + n // 12, n % 12 + 1, 1) for n in range(121)]
-    by_month = [action for start, end in pairwise(months) for action in make(keys, start, end)]
-    assert sorted(by_month) == sorted(make(keys, *DECADE)) != []
+    whole = make(keys, *DECADE)
+    ends = sorted({*DECADE, *(action.ex_date for action in whole)})  # an end is not in a part, a start is
+    parts = {start: make(keys, start, end) for start, end in pairwise(ends)}
+    assert all(action.ex_date == start for start, part in parts.items() for action in part)
+    assert sorted(action for part in parts.values() for action in part) == sorted(whole) != []
 
 
 def test_statements_add_up():

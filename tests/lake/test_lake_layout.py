@@ -3,19 +3,20 @@
 import subprocess
 import sys
 import unicodedata
-from dataclasses import replace
 from datetime import date
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from market_data.datasets.bars import OHLCV_1D
+from market_data.datasets.bars import OHLCV_1D, OHLCV_1M, OHLCV_5M
+from market_data.datasets.corporate_actions import CORPORATE_ACTIONS
+from market_data.datasets.fundamentals import FUNDAMENTALS
+from market_data.datasets.ticks import STATISTICS, TBBO, TRADES
 from market_data.errors import ConfigError, ParamError
 from market_data.lake.layout import Layout, ParsedKey, escape, manifest_prefix, quarantine_key, receipts_prefix, unescape
 
-OHLCV_1M = replace(OHLCV_1D, name="ohlcv-1m", timeframe="1m", folder="equities_1min")
-TRADES = replace(OHLCV_1D, name="trades", timeframe="", folder="trades")
+BY_SESSION = [OHLCV_1D, OHLCV_5M, OHLCV_1M, TRADES, TBBO, STATISTICS, CORPORATE_ACTIONS]
 DAY = date(2024, 9, 5)
 
 hostile = st.one_of(
@@ -41,7 +42,19 @@ def escaped(symbol):
         (OHLCV_1D, "year", Layout(), "raw/prices/provider=polygon/symbol=BRK.B/year=2024/BRK.B-2024.parquet"),
         (OHLCV_1M, "day", Layout(), "raw/equities_1min/provider=polygon/symbol=BRK.B/year=2024/month=09/BRK.B-2024-09-05.parquet"),
         (OHLCV_1M, "year", Layout(), "raw/equities_1min/provider=polygon/symbol=BRK.B/year=2024/month=09/data.parquet"),
-        (TRADES, "day", Layout(), "raw/trades/provider=polygon/symbol=BRK.B/year=2024/month=09/BRK.B-2024-09-05.parquet"),
+        (OHLCV_5M, "year", Layout(), "raw/bars_5min/provider=polygon/symbol=BRK.B/year=2024/month=09/data.parquet"),
+        *(
+            (ticks, grain, Layout(), f"raw/{ticks.name}/provider=polygon/symbol=BRK.B/year=2024/month=09/BRK.B-2024-09-05.parquet")
+            for ticks in (TRADES, TBBO, STATISTICS)
+            for grain in ("day", "year")
+        ),
+        (
+            CORPORATE_ACTIONS,
+            "day",
+            Layout(),
+            "raw/corporate_actions/provider=polygon/symbol=BRK.B/year=2024/month=09/BRK.B-2024-09-05.parquet",
+        ),
+        (CORPORATE_ACTIONS, "year", Layout(), "raw/corporate_actions/provider=polygon/symbol=BRK.B/year=2024/BRK.B-2024.parquet"),
         (
             OHLCV_1D,
             "day",
@@ -51,7 +64,13 @@ def escaped(symbol):
     ],
 )
 def test_keys_are_those_of_the_contract(dataset, grain, layout, key):
-    assert layout.bar_key(dataset, "polygon", "BRK.B", DAY, grain) == key
+    assert layout.object_key(dataset, "polygon", "BRK.B", DAY, grain) == key
+
+
+@pytest.mark.parametrize("grain", ["day", "year"])
+def test_statements_lie_by_type_and_period_end(grain):
+    key = Layout().object_key(FUNDAMENTALS, "fmp", "BRK.B", date(2024, 9, 30), grain, "income")
+    assert key == "raw/fundamentals/provider=fmp/type=income/symbol=BRK.B/year=2024/docdate=2024-09-30/BRK.B-2024-09-30.parquet"
 
 
 @pytest.mark.parametrize(
@@ -95,26 +114,37 @@ def test_distinct_symbols_have_distinct_escapes(one, other):
     hostile,
     dates,
     st.sampled_from(["day", "year"]),
-    st.sampled_from([OHLCV_1D, OHLCV_1M, TRADES]),
+    st.sampled_from(BY_SESSION),
     st.sampled_from(["polygon", "alpaca~iex", "databento~XNAS.ITCH"]),
     st.sampled_from([Layout(), Layout("x/y", provider_level=False), Layout("lake", provider_level=True)]),
 )
 def test_keys_round_trip(symbol, session, grain, dataset, provider, layout):
     escaped(symbol)
-    key = layout.bar_key(dataset, provider, symbol, session, grain)
+    key = layout.object_key(dataset, provider, symbol, session, grain)
     assert len(key.encode()) < 1000
     assert max(map(len, key.split("/"))) < 250
     assert key.startswith(layout.symbol_prefix(dataset, provider, symbol) + "/")
-    daily_year = grain == "year" and dataset is OHLCV_1D
+    holds = "day" if grain == "day" or dataset in (TRADES, TBBO, STATISTICS) else "month" if dataset.is_intraday else "year"
     assert layout.parse(key) == ParsedKey(
         folder=dataset.folder,
         provider=provider if layout.provider_level else None,
         symbol=unicodedata.normalize("NFC", symbol),
-        session=session if grain == "day" else None,
+        session=session if holds == "day" else None,
         year=session.year,
-        month=None if daily_year else session.month,
-        grain=grain,
+        month=None if holds == "year" else session.month,
+        grain="day" if holds == "day" else "year",
     )
+
+
+@given(hostile, dates, st.sampled_from(FUNDAMENTALS.files.kinds), st.sampled_from([Layout(), Layout("x/y", provider_level=False)]))
+def test_keys_of_statements_round_trip(symbol, docdate, kind, layout):
+    escaped(symbol)
+    key = layout.object_key(FUNDAMENTALS, "fmp", symbol, docdate, "day", kind)
+    assert key.startswith(layout.symbol_prefix(FUNDAMENTALS, "fmp", symbol, kind) + "/")
+    found = layout.parse(key)
+    assert (found.folder, found.provider) == ("fundamentals", "fmp" if layout.provider_level else None)
+    assert (found.symbol, found.kind, found.docdate) == (unicodedata.normalize("NFC", symbol), kind, docdate)
+    assert (found.session, found.month, found.year, found.grain) == (None, None, docdate.year, "day")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +162,9 @@ def test_keys_round_trip(symbol, session, grain, dataset, provider, layout):
         "raw/prices/provider=p/symbol=%2e/year=2024/%2e-2024.parquet",
         "raw/prices/provider=p/symbol=A/year=0000/A-0000.parquet",
         "raw/prices/provider=p/symbol=A/year=2024/A-2024.parquet\n",
+        "raw/fundamentals/provider=p/type=income/symbol=A/year=2024/docdate=2023-09-30/A-2023-09-30.parquet",
+        "raw/fundamentals/provider=p/type=income/symbol=A/year=2024/docdate=2024-09-30/A-2024-09-29.parquet",
+        "raw/fundamentals/provider=p/type=income/symbol=A/year=2024/docdate=2024-09-31/A-2024-09-31.parquet",
         "other/prices/provider=p/symbol=A/year=2024/A-2024.parquet",
     ],
 )
@@ -146,6 +179,7 @@ def test_prefixes_of_the_other_areas():
         quarantine_key("ohlcv-1d", "polygon", DAY, "b001-ff")
         == "quarantine/ohlcv-1d/provider=polygon/date=2024-09-05/b001-ff.parquet"
     )
+    assert quarantine_key("ohlcv-1d", "polygon", None, "b001-ff") == "quarantine/ohlcv-1d/provider=polygon/date=none/b001-ff.parquet"
 
 
 @pytest.mark.parametrize(
@@ -154,8 +188,11 @@ def test_prefixes_of_the_other_areas():
         lambda: Layout("../raw"),
         lambda: Layout(""),
         lambda: Layout("raw/"),
-        lambda: Layout().bar_key(OHLCV_1D, "a/b", "A", DAY, "day"),
-        lambda: Layout().bar_key(OHLCV_1D, "polygon", "A", DAY, "month"),
+        lambda: Layout().object_key(OHLCV_1D, "a/b", "A", DAY, "day"),
+        lambda: Layout().object_key(OHLCV_1D, "polygon", "A", DAY, "month"),
+        lambda: Layout().object_key(FUNDAMENTALS, "fmp", "A", DAY, "day"),
+        lambda: Layout().object_key(FUNDAMENTALS, "fmp", "A", DAY, "day", "../x"),
+        lambda: Layout().object_key(TRADES, "fmp", "A", DAY, "day", "income"),
         lambda: manifest_prefix("ohlcv-1d", ".."),
         lambda: quarantine_key("ohlcv-1d", "p", DAY, "../b"),
     ],

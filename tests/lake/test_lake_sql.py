@@ -10,7 +10,7 @@ from lake_rows import T0, bars, weekdays
 from market_data.datasets.bars import OHLCV_1D
 from market_data.lake import tables
 from market_data.lake.layout import Layout
-from market_data.lake.reader import read_bars
+from market_data.lake.reader import read_rows
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
 
@@ -59,7 +59,7 @@ def rows(connection, call):
 def test_the_query_gives_what_the_reader_gives(tmp_path, layout, folder):
     lake = filled(f"file://{tmp_path}", layout)
     connection = connected(tmp_path / folder)
-    expected = read_bars(lake, layout, OHLCV_1D, "polygon", SYMBOLS, DAYS[0], DAYS[-1] + timedelta(1))
+    expected = read_rows(lake, layout, OHLCV_1D, "polygon", SYMBOLS, DAYS[0], DAYS[-1] + timedelta(1))
     assert expected["close"].to_pylist() == ([4.0] * 2 + [1.0] * 13 + [2.0] * 2 + [3.0] * 2 + [2.0] * 11) * len(SYMBOLS)
     assert rows(connection, "lake_prices()").equals(expected)
     assert rows(connection, "lake_prices(symbol_key := 'X%3ABTC-USD')").equals(expected.slice(60, 30))

@@ -2,7 +2,6 @@
 
 import math
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from multiprocessing import get_context
@@ -13,19 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lake_rows import D0, T0, bars, land_singly, weekdays
 
-from market_data.datasets.bars import OHLCV_1D
+from market_data.datasets.bars import OHLCV_1D, OHLCV_1M
 from market_data.errors import LakeError, ParamError, QualityError, SchemaDrift
 from market_data.lake import tables
 from market_data.lake.layout import Layout
-from market_data.lake.reader import read_bars
+from market_data.lake.reader import read_rows
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
 
 LATER = T0 + timedelta(days=1)
 LAYOUT = Layout()
 SYMBOLS = ["AAPL", "BRK.B", "MSFT"]
-YEAR_KEY = LAYOUT.bar_key(OHLCV_1D, "polygon", "AAPL", D0, "year")
-OHLCV_1M = replace(OHLCV_1D, name="ohlcv-1m", timeframe="1m", folder="equities_1min")
+YEAR_KEY = LAYOUT.object_key(OHLCV_1D, "polygon", "AAPL", D0, "year")
 
 
 def put(lake, rows, grain="day", refetch=False, layout=LAYOUT):
@@ -33,7 +31,7 @@ def put(lake, rows, grain="day", refetch=False, layout=LAYOUT):
 
 
 def stored(lake, symbol, session, grain="day"):
-    key = LAYOUT.bar_key(OHLCV_1D, "polygon", symbol, session, grain)
+    key = LAYOUT.object_key(OHLCV_1D, "polygon", symbol, session, grain)
     found = lake.get(key)
     return found and tables.decode(found.body, key, OHLCV_1D.schema)
 
@@ -100,7 +98,7 @@ def test_a_correction_is_one_new_version(lake, watch, grain, refetch):
     rows = stored(lake, "AAPL", days[1], grain).to_pylist()
     assert [(r["close"], r["ingest_ts"]) for r in rows if r["session"] == days[1]] == [(10.5, LATER)]
     if watch.server:
-        key = "some/prefix/" + LAYOUT.bar_key(OHLCV_1D, "polygon", "AAPL", days[1], grain)
+        key = "some/prefix/" + LAYOUT.object_key(OHLCV_1D, "polygon", "AAPL", days[1], grain)
         assert len(watch.server.client.list_object_versions(Bucket=watch.server.bucket, Prefix=key)["Versions"]) == 2
 
 
@@ -150,7 +148,7 @@ GRAINS = [("day", "year"), ("year", "day")]
 
 def read(lake, days, dataset=OHLCV_1D):
     """Close and ``ingest_ts`` of AAPL, asked for by key and, the same, listed."""
-    found = [read_bars(lake, LAYOUT, dataset, "polygon", ["AAPL"], days[0], days[0] + timedelta(size)) for size in (7, 30)]
+    found = [read_rows(lake, LAYOUT, dataset, "polygon", ["AAPL"], days[0], days[0] + timedelta(size)) for size in (7, 30)]
     assert found[0].equals(found[1])
     return [(r["close"], r["ingest_ts"]) for r in found[0].to_pylist()]
 
@@ -217,7 +215,7 @@ def test_only_a_refetch_looks_at_the_other_grain(lake, monkeypatch, grain, other
     put(lake, bars([("AAPL", day)]), grain)
     put(lake, bars([("AAPL", session) for session in (day, elsewhere)], close=66.0, at=LATER), other)
     reads, lists = (before(lake, monkeypatch, method, lambda: None, call=0) for method in ("get", "list"))
-    own, rival = (LAYOUT.bar_key(OHLCV_1D, "polygon", "AAPL", day, kind) for kind in (grain, other))
+    own, rival = (LAYOUT.object_key(OHLCV_1D, "polygon", "AAPL", day, kind) for kind in (grain, other))
     put(lake, bars([("AAPL", day)], at=LATER + timedelta(1)), grain)
     assert (reads, lists) == ([own], [])
     put(lake, bars([("AAPL", day)], at=LATER + timedelta(1)), grain, refetch=True)
@@ -345,7 +343,7 @@ def test_month_files_are_extended_and_read_with_day_files(lake):
         land(lake, LAYOUT, OHLCV_1M, "polygon", rows, grain, refetch=False)
     assert len(lake.list("raw")) == 3
     for end in (days[3] + timedelta(1), days[3] + timedelta(30)):  # asked for by key, listed
-        found = read_bars(lake, LAYOUT, OHLCV_1M, "polygon", ["AAPL"], days[0], end)
+        found = read_rows(lake, LAYOUT, OHLCV_1M, "polygon", ["AAPL"], days[0], end)
         assert found["bar_time"].to_pylist() == minute_bars(days)["bar_time"].to_pylist()
         assert found["close"].to_pylist() == [10.0] * 3 + [7.0] * 3 + [10.0] * 6
 
@@ -383,7 +381,7 @@ def test_hostile_symbols_get_objects_of_their_own(lake, grain):
     assert {key: lake.get(key).body for key in before} == before
     assert {LAYOUT.parse(key).symbol for key, _ in lake.list("raw")} == {*HOSTILE, "SAFE"}
     put(lake, bars([(symbol, D0 + timedelta(1)) for symbol in HOSTILE]), grain, refetch=True)
-    found = read_bars(lake, LAYOUT, OHLCV_1D, "polygon", HOSTILE, D0, D0 + timedelta(30))
+    found = read_rows(lake, LAYOUT, OHLCV_1D, "polygon", HOSTILE, D0, D0 + timedelta(30))
     assert sorted(found["symbol"].to_pylist()) == sorted(HOSTILE * 2)
 
 
@@ -396,7 +394,7 @@ def test_a_symbol_that_cannot_be_a_key_lands_nothing(lake):
 def test_plain_layout_and_other_writers_columns(lake):
     layout = Layout("plain", provider_level=False)
     put(lake, bars([("AAPL", D0)]), "year", layout=layout)
-    key = layout.bar_key(OHLCV_1D, "any", "AAPL", D0, "year")
+    key = layout.object_key(OHLCV_1D, "any", "AAPL", D0, "year")
     lake.update(
         key,
         lambda body: tables.encode(tables.decode(body, key).drop_columns(["vwap", "adj_close"]).append_column("x", pa.array([1]))),
@@ -422,7 +420,7 @@ def test_a_key_twice_is_refused(lake):
 
 
 def test_an_object_that_is_no_parquet_is_named(lake):
-    key = LAYOUT.bar_key(OHLCV_1D, "polygon", "AAPL", D0, "day")
+    key = LAYOUT.object_key(OHLCV_1D, "polygon", "AAPL", D0, "day")
     lake.put_new(key, b"<html>")
     with pytest.raises(LakeError, match=f"object {key} cannot be read"):
         put(lake, bars([("AAPL", D0)]))

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from market_data.datasets import dataset
 from market_data.interval import closed
+from market_data.quality import fold
 from market_data.types import Request
 
 DATASET = dataset("ohlcv-1d")
@@ -69,8 +70,17 @@ def landed(sessions, symbols, *, price=1.0, volume=1.0, provider="polygon"):
     return pa.Table.from_pylist(rows, schema=DATASET.schema)
 
 
+SLIM = pa.schema([fold.BARS.field(name) for name in ("symbol", "session", "close", "volume", "bars")])
+
+
 def slim(table):
+    """What is compared of sessions."""
+    return fold.bars(table).select(SLIM.names)
+
+
+def warehoused(table):
+    """What the warehouse gives of earlier sessions."""
     return table.select(["symbol", "session", "close", "volume"])
 
 
-NONE_BEFORE = slim(landed([], []))
+NONE_BEFORE = warehoused(landed([], []))

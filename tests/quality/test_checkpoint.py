@@ -7,7 +7,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from quality_rows import DATASET, NONE_BEFORE, landed, names, slim, weekdays
+from quality_rows import DATASET, NONE_BEFORE, landed, names, warehoused, weekdays
 
 from market_data.errors import QualityError
 from market_data.quality import checkpoint as module
@@ -17,7 +17,7 @@ from market_data.quality.validator import Validator
 
 DAYS = weekdays(date(2024, 1, 1), 6)
 S40 = names(40)
-PREVIOUS = slim(landed(weekdays(date(2023, 12, 18), 10), S40))
+PREVIOUS = warehoused(landed(weekdays(date(2023, 12, 18), 10), S40))
 
 
 def check(chunks, *, planned=None, previous=PREVIOUS, **kwargs):
@@ -189,7 +189,7 @@ PLANTED = {
     "close_present": {"close": None},
     "open_present": {"open": float("nan")},
     "high_not_below_low": {"high": 1.0},
-    "high_not_below_open": {"open": 1e6},
+    "open_not_above_high": {"open": 1e6},
     "close_not_below_low": {"close": 0.01},
     "low_positive": {"low": -1.0},
     "high_positive": {"high": float("inf")},

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quality_rows import DATASET, INGESTED, midnight, received, request, row, weekdays
 
-from market_data.datasets.base import Dataset
-from market_data.errors import ConfigError, SchemaDrift
-from market_data.quality.gate import LIMIT, RULES, SMALLEST, gate
+from market_data.datasets.rules import LIMIT, SMALLEST
+from market_data.errors import SchemaDrift
+from market_data.quality.gate import gate
 from market_data.warehouse import WarehouseConnection, open_warehouse
 from market_data.warehouse.schema import PRICES as TABLE
 from market_data.warehouse.wire import to_wire
@@ -207,18 +207,6 @@ def test_chunked_rows_are_judged_like_whole_ones():
     rows = [row("AAPL"), row("MSFT", high=1.0), row("AAPL"), row("TSLA")]
     pieces = pa.concat_tables([received(rows[:1]), received(rows[1:3]), received(rows[3:])])
     assert gate(DATASET, pieces, ASKED, SESSIONS).bad.to_pylist() == run(rows).bad.to_pylist()
-
-
-def test_a_dataset_without_rules_is_refused():
-    other = Dataset(**{**DATASET.__dict__, "name": "news"})
-    with pytest.raises(ConfigError, match=r"no rules for dataset 'news'; datasets with rules: .*ohlcv-1d"):
-        gate(other, received([row()]), ASKED, SESSIONS)
-
-
-def test_rules_have_names_of_their_own_and_a_demand():
-    for rules in RULES.values():
-        assert len({rule.name for rule in rules}) == len(rules)
-        assert all(rule.demand and rule.reason for rule in rules)
 
 
 # -- properties ------------------------------------------------------------------------------------------------------------------

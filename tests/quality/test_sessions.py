@@ -5,9 +5,9 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pytest
-from quality_rows import landed, names, slim, weekdays
+from quality_rows import SLIM, landed, names, slim, weekdays
 
-from market_data.quality.sessions import SLIM, Bars, measure
+from market_data.quality.sessions import Bars, measure
 from market_data.quality.suites import Thresholds, session_rules
 
 DAYS = weekdays(date(2024, 1, 1), 12)

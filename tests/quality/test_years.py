@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quality_rows import weekdays
 
-from market_data.quality.checkpoint import BARS
+from market_data.quality import fold
 from market_data.quality.suites import Thresholds, year_rules
 from market_data.quality.years import measure_years, words
 
@@ -26,17 +26,18 @@ def bars(symbol, sessions, close=None, **prices):
     n = len(sessions)
     close = np.full(n, 1.0) * (close if close is not None else [50 + session.toordinal() % 97 / 100 for session in sessions])
     columns = {"open": close, "high": close * 1.01, "low": close * 0.99, "close": close, "volume": np.full(n, 1000.0), **prices}
-    return pa.table(
+    table = pa.table(
         {
             "symbol": pa.array([symbol] * n, pa.string()),
             "session": pa.array(sessions, pa.date32()),
             **{name: pa.array(np.full(n, 1.0) * values) for name, values in columns.items()},
         }
-    ).select(BARS.names)
+    )
+    return fold.bars(table)
 
 
 def measured(*tables, planned=DAYS, asked=None, limits=LIMITS):
-    table = pa.concat_tables([BARS.empty_table(), *tables]).combine_chunks()
+    table = pa.concat_tables([fold.BARS.empty_table(), *tables]).combine_chunks()
     found = measure_years(table, dict.fromkeys(planned, 3), limits, asked=asked).to_pylist()
     return {row["partition"]: row for row in found}
 
@@ -207,7 +208,7 @@ def test_bars_before_the_run_are_compared_with_and_not_judged():
             **dict.fromkeys(("open", "high", "low"), pa.nulls(3, pa.float64())),
         }
     )
-    found = measured(before.select(BARS.names), bars("A", YEAR[2015][10:]), bars("B", YEAR[2014][-3:]), planned=YEAR[2015])
+    found = measured(fold.bars(before), bars("A", YEAR[2015][10:]), bars("B", YEAR[2014][-3:]), planned=YEAR[2015])
     assert broken(found) == {"A/2015": ["price_level"]}
     assert (found["A/2015"]["level_from"], found["A/2015"]["level_before"]) == (YEAR[2014][-1], 1.0)
     assert found["A/2015"]["expected"] == 251  # the life begins with the first bar of the run
@@ -349,7 +350,8 @@ def test_half_a_million_bars_take_a_fraction_of_a_second():
     names, days = [f"S{n:03d}" for n in range(500)], np.array(DAYS, dtype="datetime64[D]")
     close = 50 + np.random.default_rng(1).random(500 * len(days))
     prices = {"close": close, "volume": close, "open": close, "high": close * 1.01, "low": close * 0.99}
-    table = pa.table({"symbol": np.repeat(names, len(days)), "session": np.tile(days, 500), **prices}).cast(BARS)
+    table = pa.table({"symbol": np.repeat(names, len(days)), "session": np.tile(days, 500), **prices})
+    table = fold.bars(table)
     start = time.perf_counter()
     found = measure_years(table, dict.fromkeys(DAYS, 500), LIMITS)
     assert time.perf_counter() - start < 5  # about 0.2 s here; the rest is for a busy machine

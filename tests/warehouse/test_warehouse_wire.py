@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from warehouse_rows import SEEN, bar, bars, naive, table
+from warehouse_rows import SEEN, bar, bars, item, naive, table
 
+from market_data.datasets.fundamentals import FUNDAMENTALS
 from market_data.errors import DataError
-from market_data.warehouse.schema import PRICES
+from market_data.warehouse.schema import PRICES, TABLES
 from market_data.warehouse.wire import row_hashes, schema, to_wire
 
 
@@ -120,6 +121,13 @@ def test_a_price_becomes_the_nearest_decimal(value: float) -> None:
         context.prec = 1100
         nearest = Decimal(value).quantize(Decimal("1e-8"), rounding=ROUND_HALF_EVEN)
     assert wire(table(bar(close=value)))["close_px"].to_pylist() == [nearest]
+
+
+@given(st.floats(min_value=-1e16, max_value=1e16))
+def test_an_amount_becomes_the_nearest_decimal(value: float) -> None:
+    nearest = Decimal(value).quantize(Decimal("1e-6"), rounding=ROUND_HALF_EVEN)
+    rows = table(item(value=value), dataset=FUNDAMENTALS)
+    assert to_wire(TABLES["fundamentals"], rows, load_id="one", loaded_at=SEEN)["amount"].to_pylist() == [nearest]
 
 
 @given(st.decimals(min_value=-999_999_999_999, max_value=999_999_999_999, places=12))

@@ -47,7 +47,9 @@ def dividend(symbol: str = "AAPL", ex_date: date = date(2024, 2, 9), amount: flo
     return where | action | {"amount": amount, "currency": "USD", "kind": "CD", "frequency": 4} | dates | values
 
 
-def split(symbol: str = "AAPL", ex_date: date = date(2020, 8, 31), ratio: tuple[float, float] = (1, 4), **values: Any) -> dict[str, Any]:
+def split(
+    symbol: str = "AAPL", ex_date: date = date(2020, 8, 31), ratio: tuple[float, float] = (1, 4), **values: Any
+) -> dict[str, Any]:
     """A split of ``ratio``: how many shares became how many."""
     none = dict.fromkeys(("amount", "currency", "kind", "frequency", "declaration_date", "record_date", "pay_date"))
     return dividend(symbol, ex_date) | none | {"action": "split", "split_from": ratio[0], "split_to": ratio[1]} | values

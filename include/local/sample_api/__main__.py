@@ -13,7 +13,9 @@ from include.local.sample_api import SampleApi, Window
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal comes; the exit code."""
-    parser = argparse.ArgumentParser("python -m include.local.sample_api", description="An API in Polygon's shape, on 127.0.0.1.")
+    parser = argparse.ArgumentParser(
+        "python -m include.local.sample_api", description="The APIs of several vendors on 127.0.0.1, Polygon's at the root."
+    )
     parser.add_argument("--port", type=int, default=8099, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--data", type=Path, metavar="FILE.parquet", help="serve its symbol, date, open, high, low, close, volume")
     parser.add_argument("--calls", type=int, action="append", default=[], help="calls of a quota window; repeatable with --seconds")

@@ -18,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8502, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the generated prices (default: %(default)s)")
     parser.add_argument("--call-log", type=Path, metavar="FILE.jsonl", help="append a line for each call to it")
-    parser.add_argument("--rules", type=float, metavar="FACTOR", help="enforce the vendor's pacing, all its times multiplied by this")
+    parser.add_argument(
+        "--rules", type=float, metavar="FACTOR", help="enforce the vendor's pacing, all its times multiplied by this"
+    )
     options = parser.parse_args(arguments)
 
     ended = threading.Event()

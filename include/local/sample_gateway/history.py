@@ -28,7 +28,7 @@ PACING = f"{SERVICE}Historical data request pacing violation"
 NO_DEFINITION = "No security definition has been found for the request"
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer
+class Refusal(Exception):
     """An error as the vendor numbers and words it."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -53,7 +53,9 @@ def span(request: Request, now: datetime) -> Span:
     end = _end(request.end) or now
     count, _, unit = request.duration.partition(" ")
     if not count.isdigit() or int(count) < 1 or unit not in ("S", "D", "W", "M", "Y"):
-        raise Refusal(INVALID, "Error validating request.-'bW' : cause - Historical data duration is invalid. Legal ones are <n> S|D|W|M|Y")
+        raise Refusal(
+            INVALID, "Error validating request.-'bW' : cause - Historical data duration is invalid. Legal ones are <n> S|D|W|M|Y"
+        )
     number = int(count)
     if unit == "S" and number > 86_400:
         raise Refusal(INVALID, "Error validating request.-'bW' : cause - Historical data requests for durations longer than 86400 secs "
@@ -72,15 +74,27 @@ def span(request: Request, now: datetime) -> Span:
     return Span(starts[unit](), local, number if unit == "D" else None)
 
 
+def the_only(found: Sequence[Listing], request: Request) -> Listing:
+    """:raises Refusal: unless a description fits exactly one contract."""
+    if len(found) > 1:
+        raise Refusal(UNKNOWN, f"The contract description specified for {request.contract.symbol} is ambiguous.")
+    if not found:
+        raise Refusal(UNKNOWN, NO_DEFINITION)
+    return found[0]
+
+
 def check(request: Request, listing: Listing) -> None:
     """:raises Refusal: if the request is not a legal one for this contract."""
     if request.size not in LEGAL:
         raise Refusal(
             INVALID,
-            "Error validating request.-'bW' : cause - Historical data bar size setting is invalid. Legal ones are: " + ", ".join(LEGAL),
+            "Error validating request.-'bW' : cause - Historical data bar size setting is invalid. Legal ones are: "
+            + ", ".join(LEGAL),
         )
     if request.what not in SHOWN or (listing.sec_type == "IND" and request.what != "TRADES"):
-        raise Refusal(INVALID, f"Error validating request.-'bW' : cause - What to show field is missing or incorrect: {request.what}")
+        raise Refusal(
+            INVALID, f"Error validating request.-'bW' : cause - What to show field is missing or incorrect: {request.what}"
+        )
     if request.end and listing.sec_type == "CONTFUT":
         raise Refusal(NO_END, "Setting end date/time for continuous future security type is not allowed.")
     if request.end and request.what == "ADJUSTED_LAST":
@@ -105,7 +119,9 @@ def bars(request: Request, listing: Listing, prices: Prices, asked: Span) -> lis
         found = prices.minutes(listing, days, minutes, regular=request.regular)
         found = [bar for bar in found if bar.opens < asked.end and (asked.sessions or bar.opens >= asked.start)]
     if not found:
-        raise Refusal(NO_DATA, f"{SERVICE}HMDS query returned no data: {listing.local_symbol}@{listing.exchange} {request.what.title()}")
+        raise Refusal(
+            NO_DATA, f"{SERVICE}HMDS query returned no data: {listing.local_symbol}@{listing.exchange} {request.what.title()}"
+        )
     if request.what != "TRADES":
         away = {"BID": -listing.tick, "ASK": listing.tick}.get(request.what, 0.0)
         found = [_quote(bar, away) for bar in found]
@@ -124,7 +140,10 @@ def rows(request: Request, listing: Listing, found: Sequence[Bar]) -> list[list[
             return str(int(bar.opens.timestamp()))
         return f"{bar.opens.astimezone(zone):%Y%m%d %H:%M:%S} {listing.zone}"
 
-    return [[stamp(bar), *(f"{price:.4f}" for price in bar[2:6]), f"{bar.volume:.10g}", f"{bar.wap:.10g}", str(bar.count)] for bar in found]
+    return [
+        [stamp(bar), *(f"{price:.4f}" for price in bar[2:6]), f"{bar.volume:.10g}", f"{bar.wap:.10g}", str(bar.count)]
+        for bar in found
+    ]
 
 
 def _quote(bar: Bar, away: float) -> Bar:
@@ -140,10 +159,8 @@ def _end(text: str) -> datetime | None:
     if not text:
         return None
     found = _END.fullmatch(text)
+    day, clock, zone = found.groups() if found else ("", "", None)
     try:
-        if found is None:
-            raise ValueError(text)
-        day, clock, zone = found.groups()
         moment = datetime.strptime(f"{day} {clock}", "%Y%m%d %H:%M:%S")  # noqa: DTZ007 - its zone comes with the next line
         return moment.replace(tzinfo=UTC if zone is None and "-" in text else ZoneInfo(zone or "America/New_York"))
     except (ValueError, ZoneInfoNotFoundError):

@@ -7,14 +7,15 @@ A future is its index with a carry that shrinks to nothing until it expires, on 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from include.local.sample_api.prices import SamplePrices
+from include.local.sample_api.bars import Bar as StockBar
+from include.local.sample_api.market import Market
 from include.local.sample_gateway.contracts import ROOTS, Listing
 from market_data import calendar
 from market_data.hooks import generated
@@ -47,13 +48,13 @@ class Bar(NamedTuple):
 
 
 class Prices:
-    """
-    :param stocks: daily bars of stocks.
-    :param now: the present moment: no session is there before its end.
+    """Bars of everything in the catalogue; no session is there before its end.
+
+    :param market: those of stocks, and the present moment.
     """
 
-    def __init__(self, stocks: SamplePrices, seed: int, now: Callable[[], datetime]) -> None:
-        self._stocks, self._seed, self._now = stocks, seed, now
+    def __init__(self, market: Market) -> None:
+        self._market, self._seed = market, market.seed
 
     def sessions(self, listing: Listing, start: date, end: date) -> list[date]:
         """The completed trading days of a contract from ``start`` (inclusive) to ``end`` (exclusive)."""
@@ -65,7 +66,7 @@ class Prices:
             days = [day for day in days if self._trades(listing, day)]
         else:
             days = list(calendar.sessions(start, end))
-        now = self._now()
+        now = self._market.now()
         return [day for day in days if closes(listing, day) <= now]
 
     def daily(self, listing: Listing, sessions: Sequence[date]) -> list[Bar]:
@@ -73,19 +74,7 @@ class Prices:
         if not sessions:
             return []
         if listing.sec_type == "STK":
-            found = {bar.session: bar for bar in self._stocks.range(listing.ticker, sessions[0], sessions[-1] + timedelta(days=1))}
-            bars = [found[day] for day in sessions if day in found]
-            whole = [bar for bar in bars if None not in (bar.open, bar.high, bar.low, bar.close, bar.volume)]
-            return [
-                Bar(
-                    bar.session,
-                    opens(listing, bar.session),
-                    *(bar.open, bar.high, bar.low, bar.close, bar.volume),
-                    bar.vwap or round((bar.high + bar.low + bar.close) / 3, 4),
-                    bar.trades or int(bar.volume) // 120 + 1,
-                )
-                for bar in whole
-            ]
+            return [_daily(bar) for bar in self._stock(listing, sessions)]
         if listing.is_future:
             return [self._future(listing, day) for day in sessions]
         return [self._index(listing.symbol, day) for day in sessions]
@@ -95,32 +84,31 @@ class Prices:
 
         :param regular: of a stock, without those before 09:30 and after the close. A future's are those of the whole trading day.
         """
-        days = self.daily(listing, sessions)
         if listing.is_future:
-            return [bar for day in days for bar in self._around_the_clock(listing, day, size)]
-        bars = self._inside(listing, days, size)
-        if listing.sec_type == "STK" and not regular:
-            bars = sorted([*bars, *(bar for day in days for bar in _outside(day))], key=lambda bar: bar.opens)
+            return [bar for day in self.daily(listing, sessions) for bar in self._around_the_clock(listing, day, size)]
+        if listing.sec_type == "IND":
+            return self._inside(listing, self.daily(listing, sessions), size)
+        days = self._stock(listing, sessions)
+        bars = _bars(days, self._market.minutes(days, size)) if days else []
+        if not regular:
+            bars = sorted([*bars, *(bar for day in days for bar in _outside(_daily(day)))], key=lambda bar: bar.opens)
         return bars
 
+    def _stock(self, listing: Listing, sessions: Sequence[date]) -> list[StockBar]:
+        """The daily bars that are whole."""
+        wanted = set(sessions)
+        bars = self._market.range(listing.ticker, min(wanted), max(wanted) + timedelta(days=1)) if wanted else []
+        return [bar for bar in bars if bar.session in wanted and None not in bar[2:7]]
+
     def _inside(self, listing: Listing, days: Sequence[Bar], size: int) -> list[Bar]:
-        """Those of regular hours, as the sample API has them."""
+        """Those of an index, which has no volume."""
         if not days:
             return []
-        key = generated.key(self._seed, listing.ticker)
-        prices = (np.array([getattr(day, name) for day in days]) for name in ("open", "high", "low", "close"))
-        volume = np.array([day.volume if day.volume > 0 else 1e7 for day in days])
-        cells = generated.Cells(np.full(len(days), key, np.uint64), [day.session for day in days], *prices, volume)
-        found = generated.minutes(cells)
-        found = generated.fold(found, size) if size > 1 else found
-        sizes = [(-1.0, -1.0, -1)] * len(found.cell)
-        if listing.sec_type == "STK":
-            sizes = list(zip(found.volume.tolist(), found.vwap.tolist(), found.trades.tolist(), strict=True))
-        columns = (column.tolist() for column in (found.cell, found.time, found.open, found.high, found.low, found.close))
-        return [
-            Bar(days[cell].session, datetime.fromtimestamp(stamp // 10**9, UTC), *prices, *rest)
-            for (cell, stamp, *prices), rest in zip(zip(*columns, strict=True), sizes, strict=True)
-        ]
+        keys = np.full(len(days), generated.key(self._seed, listing.symbol), np.uint64)
+        prices = np.array([day[2:6] for day in days]).T
+        found = generated.minutes(generated.Cells(keys, [day.session for day in days], *prices, np.full(len(days), 1e7)))
+        bars = _bars(days, generated.fold(found, size) if size > 1 else found)
+        return [bar._replace(volume=-1.0, wap=-1.0, count=-1) for bar in bars]
 
     def _index(self, symbol: str, day: date) -> Bar:
         prices = self._level(symbol, day)
@@ -133,7 +121,9 @@ class Prices:
         open_, high, low, close = (round(round(price * carry / root.tick) * root.tick, 2) for price in prices)
         # Nine of ten contracts are traded in the one that leads; the others share the rest.
         traded = math.ceil(volume * (0.9 if (expiry - day).days < 95 else 0.05))
-        return Bar(day, opens(listing, day), open_, high, low, close, traded, round((open_ + high + low + close) / 4, 4), traded // 3 + 1)
+        return Bar(
+            day, opens(listing, day), open_, high, low, close, traded, round((open_ + high + low + close) / 4, 4), traded // 3 + 1
+        )
 
     def _around_the_clock(self, listing: Listing, day: Bar, size: int) -> list[Bar]:
         """The bars of a future's trading day; they fold to its daily bar."""
@@ -183,6 +173,18 @@ def opens(listing: Listing, session: date) -> datetime:
 def closes(listing: Listing, session: date) -> datetime:
     """When the session ends."""
     return calendar.at(session, AFTERNOON) if listing.is_future else calendar.session_close(session)
+
+
+def _daily(bar: StockBar) -> Bar:
+    high, low, close, volume = bar[3:7]
+    wap, count = bar.vwap or round((high + low + close) / 3, 4), bar.trades or int(volume) // 120 + 1
+    return Bar(bar.session, calendar.at(bar.session, time(9, 30)), bar.open, high, low, close, volume, wap, count)
+
+
+def _bars(days: Sequence[Bar | StockBar], found: generated.Minutes) -> list[Bar]:
+    """Minute bars as this module has them."""
+    columns = zip(*(column.tolist() for column in found), strict=True)
+    return [Bar(days[cell].session, datetime.fromtimestamp(stamp // 10**9, UTC), *values) for cell, stamp, *values in columns]
 
 
 def _outside(day: Bar) -> list[Bar]:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from include.local.sample_api.calls import max_in_window
+from include.local.sample_api.edits import Edits
+from include.local.sample_api.market import Market
 from include.local.sample_api.prices import SamplePrices, universe_symbols, utc_now
 from include.local.sample_gateway import history, requests
 from include.local.sample_gateway.calls import Call, CallLog
-from include.local.sample_gateway.contracts import Catalogue, Listing
+from include.local.sample_gateway.contracts import INDICES, ROOTS, Catalogue, Listing
 from include.local.sample_gateway.faults import Answer, Fault, Faults, Match
 from include.local.sample_gateway.pacing import Pacing, Rules
 from include.local.sample_gateway.prices import Prices
@@ -63,11 +65,13 @@ class SampleGateway:
         self.faults = Faults()
         self.log = CallLog(Path(call_log) if call_log else None)
         self.stopping = threading.Event()
-        stocks = SamplePrices(seed, universe_symbols() if symbols is None else symbols, lambda: self.now())
-        self.stocks = stocks
-        self.prices = Prices(stocks, seed, lambda: self.now())
-        self.catalogue = Catalogue(stocks.symbols)
+        # The universes name futures and indices too; ES is also a stock.
+        known = universe_symbols() - (ROOTS.keys() - {"ES"}) - INDICES.keys() if symbols is None else symbols
         self.now = now
+        self.edits = Edits()
+        self.market = Market(SamplePrices(seed, known, now), self.edits, seed, now)
+        self.prices = Prices(self.market)
+        self.catalogue = Catalogue(self.market.symbols)
         self._pacing = Pacing(rules)
         self._clock = clock
         self._arrivals = threading.Lock()
@@ -176,19 +180,20 @@ class SampleGateway:
         now = self.now()
         found = self.catalogue.find(request.contract, now.astimezone(NEW_YORK).date())
         try:
-            if not found:
-                raise history.Refusal(history.UNKNOWN, history.NO_DEFINITION)
-            if request.kind == "details":
-                return Answer(request, rows=tuple(tuple(_details(listing, self.version)) for listing in found))
-            if len(found) > 1:
-                ambiguous = f"The contract description specified for {request.contract.symbol} is ambiguous."
-                raise history.Refusal(history.UNKNOWN, ambiguous)
-            history.check(request, found[0])
-            asked = history.span(request, now)
-            bars = history.bars(request, found[0], self.prices, asked)
+            return self._details(request, found) if request.kind == "details" else self._history(request, found, now)
         except history.Refusal as refusal:
             return Answer(request, error=(refusal.code, refusal.text))
-        rows = tuple(map(tuple, history.rows(request, found[0], bars)))
+
+    def _details(self, request: Request, found: Sequence[Listing]) -> Answer:
+        if not found:
+            raise history.Refusal(history.UNKNOWN, history.NO_DEFINITION)
+        return Answer(request, rows=tuple(tuple(_details(listing, self.version)) for listing in found))
+
+    def _history(self, request: Request, found: Sequence[Listing], now: datetime) -> Answer:
+        listing = history.the_only(found, request)
+        history.check(request, listing)
+        asked = history.span(request, now)
+        rows = tuple(map(tuple, history.rows(request, listing, history.bars(request, listing, self.prices, asked))))
         begins, ends = (f"{moment:%Y%m%d  %H:%M:%S}" for moment in (asked.start, asked.end))
         return Answer(request, rows, begins, ends, len(rows))
 
@@ -316,7 +321,7 @@ class _Link(socketserver.BaseRequestHandler):
         self.request.sendall(frame(fields))
 
 
-class _Ended(Exception):  # noqa: N818 - no error
+class _Ended(Exception):
     """The connection is to be closed."""
 
 

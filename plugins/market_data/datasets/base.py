@@ -57,7 +57,7 @@ class Dataset:
     table: str | None
     rules: tuple[Rule, ...]
     timeframe: str = ""
-    files: Files = Files()  # noqa: RUF009  frozen
+    files: Files = Files()
     busy: bool = False
 
     @property

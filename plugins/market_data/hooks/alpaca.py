@@ -13,6 +13,7 @@ import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -78,7 +79,7 @@ class Page(msgspec.Struct, gc=False):
     """One answer. ``next_page_token`` is null on the last page; where it is absent, nothing says that it is the last."""
 
     bars: dict[str, list[Bar]] | None = None
-    next_page_token: str | None | msgspec.UnsetType = msgspec.UNSET
+    next_page_token: str | msgspec.UnsetType | None = msgspec.UNSET
     message: str = ""
 
 
@@ -134,7 +135,13 @@ class AlpacaHook(ProviderHook):
 
     def _probe(self) -> str:
         day = self.now().date() - timedelta(days=14)
-        params: dict[str, str | int] = {"symbols": "AAPL", "timeframe": "1Day", "start": f"{day}", "end": f"{day + 7 * DAY}", "limit": 10}
+        params: dict[str, str | int] = {
+            "symbols": "AAPL",
+            "timeframe": "1Day",
+            "start": f"{day}",
+            "end": f"{day + 7 * DAY}",
+            "limit": 10,
+        }
         self._opened.get("/v2/stocks/bars", params, "a week of AAPL", lambda answer: self._page(answer, "a week of AAPL"))
         return f"{self.base_url} answered with bars"
 
@@ -212,7 +219,9 @@ class AlpacaHook(ProviderHook):
         tokens: set[str] = set()
         empty = 0
         while True:
-            part = self._opened.get("/v2/stocks/bars", params, str(request), lambda answer: self._part(answer, request, symbols, days))
+            part = self._opened.get(
+                "/v2/stocks/bars", params, str(request), lambda answer: self._part(answer, request, symbols, days)
+            )
             where = {"provider": self.provider, "request": str(request), "request_id": part.request_id}
             again = seen.intersection(part.spans)
             if len(again) > 1 or any(symbol not in latest or part.spans[symbol][0] <= latest[symbol][1] for symbol in again):
@@ -285,10 +294,9 @@ class AlpacaHook(ProviderHook):
                 "To do: see the provider's changelog; the hook has to learn the new form"
             )
         table = _table(request.dataset, found, bars, sessions.astype("datetime64[us]") if daily else stamps, sessions)
-        ends = np.cumsum([len(some) for some in found.values()])
-        spans = {
-            symbol: (int(part.min()), int(part.max())) for symbol, part in zip(found, np.split(stamps, ends[:-1]), strict=True) if found
-        }
+        cuts = np.cumsum([0, *(len(some) for some in found.values())])
+        parts = (stamps[begin:end] for begin, end in pairwise(cuts))
+        spans = {symbol: (int(part.min()), int(part.max())) for symbol, part in zip(found, parts, strict=True)}
         token = page.next_page_token if isinstance(page.next_page_token, str) else None
         return Part(table, spans, token, where["request_id"], answer.headers.get("X-Sample-Source"))
 

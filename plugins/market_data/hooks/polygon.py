@@ -1,8 +1,7 @@
-"""Polygon.io, now Massive: daily bars by symbol (range) and by session (grouped).
+"""Polygon.io, now Massive: US stocks and ETFs.
 
-Sources: the vendor's OpenAPI (``/v2/aggs/...``) and https://massive.com/docs/rest/stocks/aggregates. What the documents do not say and
-recorded answers show: a daily bar of the range endpoint is stamped midnight New York, one of the grouped endpoint 16:00 New York, so
-bars are identified by the New York date of the stamp; an empty answer has no ``results`` key at all; a 429 has no Retry-After.
+Here is the account: connection, plans, endpoints. The API's pages are in `polygon_rest`, bars in `polygon_bars`, splits, dividends and
+tickers in `polygon_reference`, files on S3 in `polygon_flat_files`.
 """
 
 from __future__ import annotations
@@ -10,73 +9,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, ClassVar, TypeVar
-from urllib.parse import quote
+from typing import ClassVar
 
-import msgspec
-import numpy as np
 import pyarrow as pa
 
 from market_data.datasets import dataset as find_dataset
-from market_data.errors import (
-    AuthError,
-    BadRequest,
-    EntitlementError,
-    NotYetAvailable,
-    ProviderError,
-    SchemaDrift,
-    ServerError,
-    Throttled,
-    TruncatedResponse,
-)
-from market_data.hooks.base import Fetched, Plan, ProviderHook
-from market_data.interval import Interval, intersection
-from market_data.pacing import LONG_WINDOW
-from market_data.transport import Answer, Transport, retry_after
-from market_data.types import Evidence, Quota, Request, Window
+from market_data.errors import ConfigError, EntitlementError, ProviderError
+from market_data.hooks import polygon_bars, polygon_flat_files, polygon_reference, polygon_rest
+from market_data.hooks.base import Fetched, Plan, ProviderConfig, ProviderHook, limits_folder
+from market_data.hooks.common import DAY, without_young
+from market_data.hooks.polygon_flat_files import BUCKET, FlatFiles
+from market_data.hooks.polygon_rest import Part, Rest
+from market_data.pacing import FileLimiter, Pacer
+from market_data.transport import Answer, Transport
+from market_data.types import Endpoint, Evidence, Quota, Request, Window
 
-PAGE_ROWS = 50_000
-"""Most base bars a page of the range endpoint holds, and what is asked for."""
-
-
-class Bar(msgspec.Struct, gc=False):
-    """A bar as the vendor writes it. Open to close may be null in recorded data; the gate judges that."""
-
-    t: int
-    o: float | None = None
-    h: float | None = None
-    l: float | None = None  # noqa: E741 - the vendor's name
-    c: float | None = None
-    v: float | None = None
-    vw: float | None = None
-    n: int | float | None = None
-    T: str | None = None
-
-
-class Page(msgspec.Struct, gc=False):
-    """One answer of an aggregates endpoint."""
-
-    status: str = ""
-    request_id: str = ""
-    ticker: str | None = None
-    adjusted: bool | None = None
-    results_count: int | None = msgspec.field(name="resultsCount", default=None)
-    results: list[Bar] | None = None
-    next_url: str | None = None
-    error: str = ""
-    message: str = ""
+FLAT_FILE = "flatfile"
 
 
 class PolygonHook(ProviderHook):
-    """Daily bars of US stocks and ETFs.
+    """Daily, five-minute and one-minute bars, splits and dividends of US stocks and ETFs.
 
     Option ``adjustment``: ``raw`` (as traded) or ``split`` (the vendor's split adjustment, changing with every later split).
+
+    The connection's extra may name an Airflow connection of type ``aws`` as ``flat_files_conn_id``: then whole sessions can be read from
+    the vendor's files on S3 (``flat_files_bucket``, where it is another than ``flatfiles``). They are not adjusted.
     """
 
     provider = "polygon"
     hook_name = "Polygon / Massive"
     default_base_url = "https://api.massive.com"
     default_plan = "basic"
+    known_extra = ("flat_files_bucket", "flat_files_conn_id")
     # https://massive.com/pricing: Basic 5 calls a minute, 2 years; the paid plans have no call limit and 5, 10 and 20 years.
     # 600 calls a minute and slot is our own courtesy there. ``sample`` is the local sample API: small windows, so that its
     # runs show pacing and several batches.
@@ -88,6 +52,9 @@ class PolygonHook(ProviderHook):
         "sample": Plan(Quota(600, (Window(1, 0.01),))),
     }
     _transport: Transport | None = None
+    _flat_files: FlatFiles | None = None
+
+    # -- connection --------------------------------------------------------------------------------------------------------------
 
     def connect(self) -> None:
         if self._transport is None:
@@ -101,218 +68,130 @@ class PolygonHook(ProviderHook):
         if self._transport is not None:
             self._transport.close()
             self._transport = None
+        if self._flat_files is not None:
+            self._flat_files.close()
+            self._flat_files = None
+
+    @property
+    def rest(self) -> Rest:
+        """The API, opened where it was not."""
+        self.connect()
+        if self._transport is None:
+            raise RuntimeError("connect() opens the transport")
+        return Rest(self._transport)
+
+    @property
+    def flat_files(self) -> FlatFiles:
+        """The files on S3, opened where they were not: most runs never ask for one.
+
+        They are no part of the API's quota. What holds all the same is the rate of a pool slot, and a limiter of their own, so that a
+        server that wants fewer calls is heard by every slot.
+
+        :raises ConfigError: if the connection names none, or one that does not exist.
+        """
+        if self._flat_files is None:
+            config = self._flat_files_config()
+            if config is None:
+                raise ConfigError(
+                    f"connection {self.config.conn_id!r}: extra.flat_files_conn_id is empty; the S3 connection is needed there"
+                )
+            pacer = Pacer(Quota(self.quota.calls_per_minute_per_slot), FileLimiter(limits_folder() / f"{config.conn_id}.json", ()))
+            bucket = self.config.extra.get("flat_files_bucket", BUCKET)
+            self._flat_files = FlatFiles(self.provider, config, bucket, pacer, self.counters)
+        return self._flat_files
+
+    def _flat_files_config(self) -> ProviderConfig | None:
+        conn_id = self.config.extra.get("flat_files_conn_id")
+        return ProviderConfig.from_airflow(conn_id) if conn_id else None
 
     def _probe(self) -> str:
         # A week that every plan has by now.
         end = self.now().date() - timedelta(days=7)
         path = f"/v2/aggs/ticker/AAPL/range/1/day/{end - timedelta(days=7)}/{end}"
-        page = self._page(path, {"limit": 10}, "a week of AAPL")
-        return f"{self.base_url} answered with status {page.status}"
+        status = self.rest.get(path, {"limit": 10}, "a week of AAPL", polygon_bars.BarPage, lambda page, _: page.status)
+        said = [f"{self.base_url} answered with status {status}"]
+        if self.config.extra.get("flat_files_conn_id"):
+            said.append(self.flat_files.probe())
+        return "; ".join(said)
 
     def _connection_problems(self) -> list[str]:
-        problems = super()._connection_problems()
+        problems, extra, name = super()._connection_problems(), self.config.extra, f"connection {self.config.conn_id!r}"
         if not self.config.password:
-            problems.append(f"connection {self.config.conn_id!r}: password is empty; the API key is needed there")
+            problems.append(f"{name}: password is empty; the API key is needed there")
+        texts = {"flat_files_conn_id": "the name of an Airflow connection", "flat_files_bucket": "the name of an S3 bucket"}
+        wrong = [key for key in texts if key in extra and not (isinstance(extra[key], str) and extra[key].strip())]
+        problems += [f"{name}: extra.{key} is {extra[key]!r}; {texts[key]} is needed" for key in wrong]
+        if "flat_files_bucket" in extra and "flat_files_conn_id" not in extra:
+            problems.append(f"{name}: extra.flat_files_bucket is set without flat_files_conn_id; the S3 connection is needed there")
+        if not wrong:
+            try:
+                flat = self._flat_files_config()
+            except ConfigError as error:
+                problems.append(str(error))
+            else:
+                problems += polygon_flat_files.problems(flat) if flat else []
         return problems
+
+    def _classify(self, answer: Answer, what: str) -> ProviderError | None:
+        where = {"provider": self.provider, "request": what}
+        return polygon_rest.classify(answer, where, self.rest.transport.plain, self.config.conn_id, self.quota)
+
+    # -- what it has -------------------------------------------------------------------------------------------------------------
+
+    def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
+        raw_files = self.config.extra.get("flat_files_conn_id") and not self._adjusted
+        return tuple(found for found in super()._endpoints(dataset) if raw_files or found.name != FLAT_FILE)
+
+    @property
+    def _adjusted(self) -> bool:
+        return bool(self.option("adjustment") == "split")
 
     def fetch(self, request: Request) -> Fetched:
         self.connect()
         before = replace(self.counters)
         pending_from, reason = None, ""
         try:
-            pages = self._pages(request)
+            parts = list(self._parts(request))
         except EntitlementError as error:
-            request, pending_from = self._without_young(request, error)
-            reason = error.said
-            pages = self._pages(request)
+            # A 403 also comes for a session that the plan does not have yet, in the same words as for one that it never has, and it is
+            # the answer to the whole request.
+            young = self.now().date() - DAY
+            until = datetime.combine(request.last + 2 * DAY, time(), UTC)
+            request, pending_from, reason = without_young(request, error, young, until), young, error.said
+            parts = list(self._parts(request))
+        declared = [part.declared for part in parts if part.declared is not None]
         evidence = Evidence(
             calls=self.counters.calls - before.calls,
             retries=self.counters.retries - before.retries,
-            pages=len(pages),
+            pages=len(parts),
             bytes=self.counters.bytes - before.bytes,
-            rows_received=sum(len(page.results or ()) for page, _ in pages),
-            rows_declared=sum(page.results_count or 0 for page, _ in pages),
-            last_page_seen=not pages[-1][0].next_url,
-            request_ids=tuple(page.request_id for page, _ in pages),
-            source=next((source for _, source in pages if source), None),
+            rows_received=sum(part.received for part in parts),
+            rows_declared=sum(declared) if len(declared) == len(parts) else None,
+            last_page_seen=not parts[-1].next_url,
+            request_ids=tuple(part.request_id for part in parts),
+            source=next((part.source for part in parts if part.source), None),
         )
-        table = self._table(request, [bar for page, _ in pages for bar in page.results or ()])
-        return Fetched(table, evidence, pending_from, reason)
+        nothing = find_dataset(request.dataset).received.empty_table()
+        return Fetched(pa.concat_tables([nothing, *(part.table for part in parts)]), evidence, pending_from, reason)
 
-    def _without_young(self, request: Request, error: EntitlementError) -> tuple[Request, date]:
-        """What to make of a 403: it also comes for a session that the plan does not have yet, in the same words as for one that it
-        never has, and it is the answer to the whole request. So the request without its young sessions, and the first date of these.
+    def _parts(self, request: Request) -> Iterator[Part]:
+        """The answers that make up the whole, in order."""
+        match request.endpoint:
+            case "grouped":
+                return polygon_bars.grouped(self.rest, request, adjusted=self._adjusted)
+            case "range":
+                return polygon_bars.ranged(self.rest, request, adjusted=self._adjusted)
+            case "reference":
+                return polygon_reference.actions(self.rest, request)
+            case _:
+                return iter([self.flat_files.session(request, self.now())])
 
-        :raises EntitlementError: if nothing asked is young.
-        :raises NotYetAvailable: if all of it is.
+    def tickers(self, day: date, *, active: bool = True) -> pa.Table:
+        """All stocks and ETFs that were listed on ``day``, or with ``active=False`` that had been delisted by then.
+
+        Columns ``ticker``, ``name``, ``type`` (the vendor's: CS, ETF, ADRC ...), ``active``, ``primary_exchange`` (its MIC), ``cik`` and
+        ``delisted`` (date); ascending by ticker. About a dozen calls.
+
+        :raises ProviderError: typed by what to do; never fewer rows than the provider has.
         """
-        young = self.now().date() - timedelta(days=1)
-        if request.last < young:
-            raise error
-        older = intersection(request.intervals, (Interval(date.min, young),))
-        if older:
-            return replace(request, intervals=older), young
-        until = datetime.combine(request.last + timedelta(days=2), time(), UTC)
-        where = {"provider": error.provider, "request": error.request, "request_id": error.request_id}
-        raise NotYetAvailable(error.said, until=until, **where) from None
-
-    # -- the two endpoints -------------------------------------------------------------------------------------------------------
-
-    def _pages(self, request: Request) -> list[tuple[Page, str | None]]:
-        """The pages that make up the answer, in order, each with the server's word on where its values come from."""
-        return list(self._grouped(request) if request.endpoint == "grouped" else self._range(request))
-
-    def _grouped(self, request: Request) -> Iterator[tuple[Page, str | None]]:
-        """Every ticker's bar of one session: one call, no paging."""
-        path = f"/v2/aggs/grouped/locale/us/market/stocks/{request.start}"
-        yield self._checked(path, {"adjusted": self._adjusted, "include_otc": "false"}, request)
-
-    def _range(self, request: Request) -> Iterator[tuple[Page, str | None]]:
-        """One symbol's bars of a span of dates, page by page."""
-        path = f"/v2/aggs/ticker/{quote(request.symbols[0], safe='')}/range/1/day/{request.start}/{request.last}"
-        params: dict[str, str | int] = {"adjusted": self._adjusted, "sort": "asc", "limit": PAGE_ROWS}
-        latest = -1
-        while True:
-            page, source = self._checked(path, params, request)
-            stamps = [bar.t for bar in page.results or ()]
-            # These are not asked again: the next page's address is the last one's word, and the same one would come back.
-            if stamps and min(stamps) <= latest:
-                raise ServerError("a page goes back in time: the paging loops", **self._where(request, page))
-            if page.next_url and not stamps:
-                raise ServerError("a page brings nothing and names a next one: the paging loops", **self._where(request, page))
-            yield page, source
-            if not page.next_url:
-                return
-            latest = max(stamps)
-            # The cursor need not carry ``adjusted``; it is sent again and every page is checked for it.
-            path, params = page.next_url, {"adjusted": self._adjusted}
-
-    # -- checks of one page ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _adjusted(self) -> str:
-        return "true" if self.option("adjustment") == "split" else "false"
-
-    def _where(self, request: Request, page: Page) -> dict[str, str]:
-        return {"provider": self.provider, "request": str(request), "request_id": page.request_id}
-
-    def _checked(self, path: str, params: Mapping[str, str | int], request: Request) -> tuple[Page, str | None]:
-        """A page that is all there and is what was asked for; one that is not is asked again."""
-
-        def parse(answer: Answer) -> tuple[Page, str | None]:
-            page = self._decode(answer, str(request))
-            rows, declared = len(page.results or ()), page.results_count
-            if declared is None or rows < declared:
-                raise TruncatedResponse(f"{rows} results came, {declared} are declared", **self._where(request, page))
-            if wrong := _wrong(request, page, self._adjusted == "true"):
-                raise ServerError(self._plain(wrong), **self._where(request, page))
-            return page, answer.headers.get("X-Sample-Source")
-
-        return _given(self._transport).get(path, params, str(request), parse)
-
-    def _page(self, path: str, params: Mapping[str, str | int], what: str) -> Page:
-        return _given(self._transport).get(path, params, what, lambda answer: self._decode(answer, what))
-
-    def _plain(self, text: str) -> str:
-        return _given(self._transport).plain(text)
-
-    def _decode(self, answer: Answer, what: str) -> Page:
-        where = {"provider": self.provider, "request": what}
-        try:
-            page = msgspec.json.decode(answer.body, type=Page)
-        except msgspec.ValidationError as error:
-            raise SchemaDrift(
-                f"{self.provider}: {what}: the answer is not of the known form: {error}. "
-                "To do: see the provider's changelog; the hook has to learn the new form"
-            ) from None
-        except msgspec.DecodeError:
-            size = len(answer.body)
-            if answer.body.lstrip().startswith(b"{"):
-                raise TruncatedResponse(f"the JSON ends early or is damaged; {size} bytes came", **where) from None
-            kind = self._plain(answer.headers.get("Content-Type", "an unnamed type"))
-            raise ServerError(f"the answer is no JSON but {size} bytes of {kind}", **where) from None
-        if page.status not in ("OK", "DELAYED"):
-            text = self._plain(f"status {page.status!r} with HTTP {answer.status}: {page.error or page.message or 'no message'}")
-            raise ServerError(text, request_id=page.request_id, **where)
-        return page
-
-    def _classify(self, answer: Answer, what: str) -> ProviderError | None:
-        """The typed error of an answer that is no success. The text sits in ``error`` or ``message``."""
-        if answer.status < 400:
-            return None
-        try:
-            page = msgspec.json.decode(answer.body, type=Page)
-        except msgspec.MsgspecError:
-            page = Page()
-        text = self._plain(page.error or page.message) or f"HTTP status {answer.status}"
-        where = {"provider": self.provider, "request": what, "request_id": page.request_id}
-        if answer.status == 429:
-            # No Retry-After was ever recorded: then the narrowest window tells how long a call may have to wait.
-            short = [w.seconds for w in self.quota.limits if w.seconds < LONG_WINDOW]
-            pause = retry_after(answer.headers) or min(short, default=None)
-            return Throttled(text, retry_after=pause, **where)
-        if answer.status == 401:
-            return AuthError(f"{text} (the key is the password of connection {self.config.conn_id!r})", **where)
-        if answer.status == 403:
-            return EntitlementError(text, **where)
-        if answer.status >= 500:
-            return ServerError(text, **where)
-        return BadRequest(f"{text} (HTTP {answer.status})", **where)
-
-    # -- columns -----------------------------------------------------------------------------------------------------------------
-
-    def _table(self, request: Request, bars: list[Bar]) -> pa.Table:
-        """The bars of the asked symbols as columns."""
-        if request.endpoint == "grouped":
-            wanted = set(request.symbols)
-            bars = [bar for bar in bars if bar.T in wanted]
-            symbols = pa.array([bar.T for bar in bars], pa.string())
-        else:
-            symbols = pa.array([request.symbols[0]] * len(bars), pa.string())
-        days = _sessions([bar.t for bar in bars])
-        schema = find_dataset(request.dataset).received
-        columns: dict[str, Any] = {
-            "symbol": symbols,
-            "bar_time": pa.array(days.astype("datetime64[us]"), pa.timestamp("us", tz="UTC")),
-            "session": pa.array(days, pa.date32()),
-            "adj_close": pa.nulls(len(bars), pa.float64()),
-        }
-        names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw", "trade_count": "n"}
-        for column, field in names.items():
-            kind = schema.field(column).type
-            values = pa.array([getattr(bar, field) for bar in bars], pa.float64())
-            columns[column] = values.cast(kind)
-        return pa.table([columns[name] for name in schema.names], schema=schema)
-
-
-def _wrong(request: Request, page: Page, adjusted: bool) -> str:
-    """Why a page cannot be the answer to ``request``, or nothing."""
-    bars, declared, grouped = page.results or [], page.results_count, request.endpoint == "grouped"
-    days = _sessions([bar.t for bar in bars])
-    strange = days[(days < np.datetime64(request.start)) | (days > np.datetime64(request.last))]
-    found = {
-        f"{len(bars)} results came, {declared} are declared": len(bars) != declared,
-        f"adjusted is {page.adjusted}, {adjusted} was asked": page.adjusted not in (None, adjusted),
-        f"the answer is about {page.ticker!r}": not grouped and page.ticker not in (None, request.symbols[0]),
-        "a grouped answer has a bar without a ticker": grouped and any(bar.T is None for bar in bars),
-        "a grouped answer names a next page": grouped and page.next_url is not None,
-        f"rows of {', '.join(map(str, strange[:3]))} came": len(strange),
-    }
-    return "; ".join(text for text, is_so in found.items() if is_so)
-
-
-def _sessions(stamps: list[int]) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-    """The sessions of daily stamps in ms since the epoch, whether they are midnight's or the close's.
-
-    Midnight New York is 04:00 or 05:00 UTC and the close 20:00 or 21:00 UTC, in summer and in winter: the UTC date is the session's.
-    """
-    return np.array(stamps, dtype="datetime64[ms]").astype("datetime64[D]")
-
-
-_T = TypeVar("_T")
-
-
-def _given(value: _T | None) -> _T:
-    if value is None:
-        raise RuntimeError("connect() comes first")
-    return value
+        return polygon_reference.tickers(self.rest, day, active=active)

@@ -13,17 +13,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import pyarrow as pa
 
-from market_data.errors import (
-    AuthError,
-    BadRequest,
-    EntitlementError,
-    ProviderError,
-    SchemaDrift,
-    ServerError,
-    Throttled,
-    TruncatedResponse,
-)
-from market_data.transport import Answer, Transport, retry_after
+from market_data.errors import AuthError, BadRequest, EntitlementError, ProviderError, ServerError, Throttled
+from market_data.hooks.common import decode, pause
+from market_data.transport import Answer, Transport
+from market_data.types import Quota
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -45,7 +38,7 @@ P = TypeVar("P", bound=Page[Any])
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is kept of one answer: the asked rows as columns, and what proves the answer whole.
+    """What is kept of an answer: the asked rows as columns, and what proves it whole.
 
     :param received: rows that came, those of other symbols too.
     :param declared: rows that the answer says it has, or None where it says nothing.
@@ -66,50 +59,35 @@ class Rest:
 
     transport: Transport
 
-    def get(
-        self, path: str, params: Mapping[str, str | int], what: str, form: type[P], read: Callable[[P, Answer], T]
-    ) -> T:
+    def get(self, path: str, params: Mapping[str, str | int], what: str, form: type[P], read: Callable[[P, Answer], T]) -> T:
         """Ask for a page and make of it what ``read`` does; asked again while either fails with an error that may pass.
 
         :param what: the request in words, for messages.
         :param form: the page's.
         """
-        return self.transport.get(path, params, what, lambda answer: read(self._decode(answer, what, form), answer))
 
-    def where(self, what: str, page: Page[Any]) -> dict[str, str]:
-        """What an error about ``page`` says of its place."""
-        return {"provider": self.transport.provider, "request": what, "request_id": page.request_id}
+        def parse(answer: Answer) -> T:
+            page = decode(answer, form, {"provider": self.transport.provider, "request": what}, self.transport.plain)
+            if page.status not in ("OK", "DELAYED"):
+                said = f"status {page.status!r} with HTTP {answer.status}: {page.error or page.message or 'no message'}"
+                raise ServerError(self.transport.plain(said), **self.where(what, page.request_id))
+            return read(page, answer)
 
-    def _decode(self, answer: Answer, what: str, form: type[P]) -> P:
-        plain, provider = self.transport.plain, self.transport.provider
-        where = {"provider": provider, "request": what}
-        try:
-            page = msgspec.json.decode(answer.body, type=form)
-        except msgspec.ValidationError as error:
-            raise SchemaDrift(
-                f"{provider}: {what}: the answer is not of the known form: {error}. "
-                "To do: see the provider's changelog; the hook has to learn the new form"
-            ) from None
-        except msgspec.DecodeError:
-            size = len(answer.body)
-            if answer.body.lstrip().startswith(b"{"):
-                raise TruncatedResponse(f"the JSON ends early or is damaged; {size} bytes came", **where) from None
-            kind = plain(answer.headers.get("Content-Type", "an unnamed type"))
-            raise ServerError(f"the answer is no JSON but {size} bytes of {kind}", **where) from None
-        if page.status not in ("OK", "DELAYED"):
-            text = plain(f"status {page.status!r} with HTTP {answer.status}: {page.error or page.message or 'no message'}")
-            raise ServerError(text, request_id=page.request_id, **where)
-        return page
+        return self.transport.get(path, params, what, parse)
+
+    def where(self, what: str, request_id: str) -> dict[str, str]:
+        """What an error about an answer says of its place."""
+        return {"provider": self.transport.provider, "request": what, "request_id": request_id}
 
 
 def classify(
-    answer: Answer, what: str, *, provider: str, conn_id: str, pause: float | None, plain: Callable[[str], str]
+    answer: Answer, where: Mapping[str, str], plain: Callable[[str], str], conn_id: str, quota: Quota
 ) -> ProviderError | None:
     """The typed error of an answer that is no success, or None.
 
+    :param where: ``provider`` and ``request``, for messages.
+    :param plain: `Transport.plain`.
     :param conn_id: the connection whose password the key is.
-    :param pause: seconds that a 429 without Retry-After asks for.
-    :param plain: makes the provider's words fit for a message.
     """
     if answer.status < 400:
         return None
@@ -118,9 +96,9 @@ def classify(
     except msgspec.MsgspecError:
         page = Page()
     text = plain(page.error or page.message) or f"HTTP status {answer.status}"
-    where = {"provider": provider, "request": what, "request_id": page.request_id}
+    where = {**where, "request_id": page.request_id}
     if answer.status == 429:
-        return Throttled(text, retry_after=retry_after(answer.headers) or pause, **where)
+        return Throttled(text, retry_after=pause(answer.headers, quota), **where)
     if answer.status == 401:
         return AuthError(f"{text} (the key is the password of connection {conn_id!r})", **where)
     if answer.status == 403:

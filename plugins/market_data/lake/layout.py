@@ -25,8 +25,10 @@ MAX_ESCAPED = 3 * MAX_SYMBOL  # a key holds it twice: S3 ends at 1,024 bytes a k
 _PLAIN_SYMBOL = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 _KEY = re.compile(
-    r"(?P<folder>[^/]+)(?:/provider=(?P<provider>[^/]+))?/symbol=(?P<symbol>[^/]+)/year=(?P<year>[0-9]{4})/"
-    r"(?:(?P=symbol)-(?P=year)|month=(?P<month>[0-9]{2})/(?:data|(?P=symbol)-(?P<session>(?P=year)-(?P=month)-[0-9]{2})))"
+    r"(?P<folder>[^/]+)(?:/provider=(?P<provider>[^/]+))?(?:/type=(?P<kind>[^/]+))?/symbol=(?P<symbol>[^/]+)/year=(?P<year>[0-9]{4})/"
+    r"(?:(?P=symbol)-(?P=year)"
+    r"|month=(?P<month>[0-9]{2})/(?:data|(?P=symbol)-(?P<session>(?P=year)-(?P=month)-[0-9]{2}))"
+    r"|docdate=(?P<docdate>(?P=year)-[0-9]{2}-[0-9]{2})/(?P=symbol)-(?P=docdate))"
     r"\.parquet"
 )
 
@@ -62,8 +64,10 @@ class ParsedKey:
     :param folder: the dataset's folder, e.g. ``prices``.
     :param provider: None where the layout has no provider level.
     :param session: the exchange date of a day file, else None.
-    :param month: None for a file that holds a year.
-    :param grain: ``day``: one session; ``year``: a year, or a month of bars within the day.
+    :param month: None for a file that holds a year, or one that is not named by session.
+    :param grain: ``day``: one session, or one ``docdate``; ``year``: a year, or a month of bars within the day.
+    :param docdate: the date of a file that is not named by session: of fundamentals the end of the period.
+    :param kind: the dataset's ``Files.kind``, where it has one: ``income``.
     """
 
     folder: str
@@ -73,6 +77,8 @@ class ParsedKey:
     year: int
     month: int | None
     grain: Grain
+    docdate: date | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,31 +96,38 @@ class Layout:
     def __post_init__(self) -> None:
         _named("raw prefix", *self.raw_prefix.split("/"))
 
-    def symbol_prefix(self, dataset: Dataset, provider: str, symbol: str) -> str:
+    def symbol_prefix(self, dataset: Dataset, provider: str, symbol: str, kind: str | None = None) -> str:
         """The folder, without closing slash, of everything a dataset holds of a symbol.
 
-        :raises ConfigError: if ``provider`` is no plain name.
+        :param kind: see ``object_key``.
+        :raises ConfigError: if ``provider`` is no plain name, or ``kind`` is not one of the dataset's.
         :raises ParamError: if the symbol cannot be a key; see ``escape``.
         """
+        if kind not in (dataset.files.kinds or (None,)):
+            raise ConfigError(f"type is {kind!r}; of {dataset.name} allowed: {', '.join(dataset.files.kinds) or 'none'}")
         level = f"/provider={_named('provider', provider)}" if self.provider_level else ""
+        level += f"/type={kind}" if kind else ""
         return f"{self.raw_prefix}/{dataset.folder}{level}/symbol={escape(symbol)}"
 
-    def bar_key(self, dataset: Dataset, provider: str, symbol: str, session: date, grain: Grain) -> str:
-        """The key of the object that holds the bars of ``session`` (exchange date).
+    def object_key(self, dataset: Dataset, provider: str, symbol: str, day: date, grain: Grain, kind: str | None = None) -> str:
+        """The key of the object that holds the rows of ``day``: the session, or the date that ``dataset.files`` names.
 
-        Grain ``day`` gives a file a session; ``year`` a file a year of daily bars, a file a month of any other dataset.
+        Grain ``day`` gives a file a session; what ``year`` gives, ``dataset.files`` says.
 
-        :raises ConfigError: if ``provider`` is no plain name or ``grain`` is unknown.
+        :param kind: where the dataset has a folder for each kind of row, which: ``income``.
+        :raises ConfigError: if ``provider`` is no plain name, or ``grain`` or ``kind`` is unknown.
         :raises ParamError: if the symbol cannot be a key; see ``escape``.
         """
         if grain not in get_args(Grain):
             raise ConfigError(f"file_grain is {grain!r}; allowed: {', '.join(get_args(Grain))}")
-        year = f"{self.symbol_prefix(dataset, provider, symbol)}/year={session.year:04d}"
-        if grain == "day":
-            return f"{year}/month={session.month:02d}/{escape(symbol)}-{session.isoformat()}.parquet"
-        if dataset.timeframe == "1d":
-            return f"{year}/{escape(symbol)}-{session.year:04d}.parquet"
-        return f"{year}/month={session.month:02d}/data.parquet"
+        year = f"{self.symbol_prefix(dataset, provider, symbol, kind)}/year={day.year:04d}"
+        if dataset.files.date != "session":
+            return f"{year}/docdate={day.isoformat()}/{escape(symbol)}-{day.isoformat()}.parquet"
+        holds = file_period(dataset, grain)
+        if holds == "year":
+            return f"{year}/{escape(symbol)}-{day.year:04d}.parquet"
+        month = f"{year}/month={day.month:02d}"
+        return f"{month}/data.parquet" if holds == "month" else f"{month}/{escape(symbol)}-{day.isoformat()}.parquet"
 
     def parse(self, key: str) -> ParsedKey | None:
         """What ``key`` says, or None if it is not exactly a key of this layout (a bucket may hold other things)."""
@@ -124,12 +137,19 @@ class Layout:
         symbol, year, month = unescape(found["symbol"]), int(found["year"]), int(found["month"] or 1)
         try:
             session = date.fromisoformat(found["session"]) if found["session"] else None
+            docdate = date.fromisoformat(found["docdate"]) if found["docdate"] else None
             if escape(symbol) != found["symbol"] or not date(year, month, 1):
                 return None
         except (ValueError, ParamError):
             return None
-        grain: Grain = "day" if session else "year"
-        return ParsedKey(found["folder"], found["provider"], symbol, session, year, month if found["month"] else None, grain)
+        grain: Grain = "day" if session or docdate else "year"
+        month_or_none = month if found["month"] else None
+        return ParsedKey(found["folder"], found["provider"], symbol, session, year, month_or_none, grain, docdate, found["kind"])
+
+
+def file_period(dataset: Dataset, grain: Grain) -> Literal["day", "month", "year"]:
+    """Of how long a time one file of a symbol holds the rows."""
+    return "day" if grain == "day" else dataset.files.year_grain
 
 
 def manifest_prefix(dataset: str, provider: str) -> str:
@@ -147,9 +167,9 @@ def failures_key(dataset: str, provider: str, run_key: str) -> str:
     return f"failures/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}.json"
 
 
-def quarantine_key(dataset: str, provider: str, session: date, batch_id: str) -> str:
-    """The key of the rows of ``session`` that the gate turned away in one batch."""
-    name = f"date={session.isoformat()}/{_named('batch id', batch_id)}.parquet"
+def quarantine_key(dataset: str, provider: str, session: date | None, batch_id: str) -> str:
+    """The key of the rows of ``session`` that the gate turned away in one batch; None: of those that came without one."""
+    name = f"date={session.isoformat() if session else 'none'}/{_named('batch id', batch_id)}.parquet"
     return f"quarantine/{_named('dataset', dataset)}/provider={_named('provider', provider)}/{name}"
 
 

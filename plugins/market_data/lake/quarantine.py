@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,11 +29,12 @@ def write(
     for name, value in (("batch_id", batch_id), ("run_id", run.run_id), ("received_at", stamp)):
         rows = rows.append_column(name, pa.repeat(value, len(rows)))
 
-    def put(session: pa.Scalar) -> bool:
-        key = quarantine_key(dataset, provider, session.as_py(), batch_id)
-        return _put(lake, key, tables.by_key(rows.filter(pc.equal(rows["session"], session)), compared), compared)
+    def put(session: date | None) -> bool:
+        here = pc.is_in(rows["session"], pa.array([session], pa.date32()))  # null is null here
+        key = quarantine_key(dataset, provider, session, batch_id)
+        return _put(lake, key, tables.by_key(rows.filter(here), compared), compared)
 
-    return sum(lake.each(put, pc.unique(rows["session"])))
+    return sum(lake.each(put, pc.unique(rows["session"]).to_pylist()))
 
 
 def _put(lake: Lake, key: str, rows: pa.Table, compared: list[str]) -> bool:

@@ -1,10 +1,9 @@
-"""Bars out of the lake, whatever the grain of the files that hold them."""
+"""Rows out of the lake, whatever the grain of the files that hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date, timedelta
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +22,10 @@ FEW_YEARS = 2
 TRIES = 5
 
 
-def read_bars(
+def read_rows(
     lake: Lake, layout: Layout, dataset: Dataset, provider: str, symbols: Sequence[str], start: date, end_exclusive: date
 ) -> pa.Table:
-    """The bars of ``symbols`` with sessions from ``start`` (inclusive) to ``end_exclusive``, of ``dataset.schema``, by key.
+    """The rows of ``symbols`` with sessions from ``start`` (inclusive) to ``end_exclusive``, of ``dataset.schema``, by key.
 
     Day files and year files (month files) may overlap: of each key the row with the newest ``ingest_ts`` is returned; of equally new
     ones, that of the day file.
@@ -37,10 +36,10 @@ def read_bars(
     names = list(dict.fromkeys(symbols))
     if not days or not names:
         return dataset.schema.empty_table()
-    if len(days) <= SHORT:
-        bodies = _asked(lake, partial(layout.bar_key, dataset, provider), names, days)
+    if len(days) <= SHORT and dataset.files.date == "session":
+        bodies = _asked(lake, layout, dataset, provider, names, days)
     else:
-        bodies = _listed(lake, layout, partial(layout.symbol_prefix, dataset, provider), names, days)
+        bodies = _listed(lake, layout, dataset, provider, names, days)
 
     def inside(key: str, body: bytes) -> pa.Table:
         rows = tables.decode(body, key, dataset.schema)
@@ -58,33 +57,30 @@ def read_bars(
 
 
 def _asked(
-    lake: Lake, key_of: Callable[[str, date, Grain], str], symbols: Sequence[str], days: Sequence[date]
+    lake: Lake, layout: Layout, dataset: Dataset, provider: str, symbols: Sequence[str], days: Sequence[date]
 ) -> Iterator[tuple[str, bytes]]:
-    """Every object that could hold a bar of the few ``days``, asked for by key."""
+    """Every object that could hold a row of the few ``days``, asked for by key."""
+    seen: set[str] = set()
     # Day files before the files they may be folded into: a row that leaves the one in between is found in the other.
     for grain in GRAINS:
-        keys = list(dict.fromkeys(key_of(symbol, day, grain) for symbol in symbols for day in days))
+        keys = [layout.object_key(dataset, provider, symbol, day, grain) for symbol in symbols for day in days]
+        keys = [key for key in dict.fromkeys(keys) if key not in seen]
+        seen.update(keys)
         for key, stored in zip(keys, lake.get_many(keys), strict=True):
             if stored is not None:
                 yield key, stored.body
 
 
 def _listed(
-    lake: Lake, layout: Layout, folder_of: Callable[[str], str], symbols: Sequence[str], days: Sequence[date]
+    lake: Lake, layout: Layout, dataset: Dataset, provider: str, symbols: Sequence[str], days: Sequence[date]
 ) -> Iterator[tuple[str, bytes]]:
     """Every object of the symbols that overlaps ``days``, found by listing."""
-    sessions, months, years = set(days), {(day.year, day.month) for day in days}, {day.year for day in days}
+    overlaps = _overlapping(days)
 
     def keys(symbol: str) -> list[str]:
-        folder = folder_of(symbol)
-        folders = [f"{folder}/year={year:04d}" for year in sorted(years)] if len(years) <= FEW_YEARS else [folder]
-        listed = ((layout.parse(key), key) for prefix in folders for key, _ in lake.list(prefix))
+        prefixes = _folders(layout, dataset, provider, symbol, {day.year for day in days})
+        listed = ((layout.parse(key), key) for prefix in prefixes for key, _ in lake.list(prefix))
         return [key for _, key in sorted((GRAINS.index(found.grain), key) for found, key in listed if found and overlaps(found))]
-
-    def overlaps(found: ParsedKey) -> bool:
-        if found.session is not None:
-            return found.session in sessions
-        return (found.year, found.month) in months if found.month else found.year in years
 
     for _ in range(TRIES):
         wanted = [(symbol, key) for symbol, found in zip(symbols, lake.each(keys, symbols), strict=True) for key in found]
@@ -98,3 +94,27 @@ def _listed(
             return
         symbols = list(gone)
     raise LakeError(f"lake objects of {', '.join(symbols)} went away {TRIES} times while they were read; try again later")
+
+
+def _folders(layout: Layout, dataset: Dataset, provider: str, symbol: str, years: Collection[int]) -> Iterator[str]:
+    """The folders that hold every row of a symbol with a session in ``years``; they may hold more."""
+    for kind in dataset.files.kinds or (None,):
+        folder = layout.symbol_prefix(dataset, provider, symbol, kind)
+        if dataset.files.date == "session" and len(years) <= FEW_YEARS:
+            yield from (f"{folder}/year={year:04d}" for year in sorted(years))
+        else:
+            yield folder
+
+
+def _overlapping(days: Sequence[date]) -> Callable[[ParsedKey], bool]:
+    """Whether an object may hold a row with a session among ``days``, which are ascending."""
+    sessions, months, years = set(days), {(day.year, day.month) for day in days}, {day.year for day in days}
+
+    def overlaps(found: ParsedKey) -> bool:
+        if found.docdate is not None:
+            return found.docdate <= days[-1]  # no session is before the date of its file; how long after, only the rows say
+        if found.session is not None:
+            return found.session in sessions
+        return (found.year, found.month) in months if found.month else found.year in years
+
+    return overlaps

@@ -15,33 +15,46 @@ from market_data.errors import LakeError
 Mask = npt.NDArray[np.bool_]
 
 ROW_GROUP = 122_880
-DICTIONARY = {"symbol", "timeframe", "provider", "ingest_ts", "state", "reason", "recorded_at", "run_id", "batch_id"}
-DELTA = {"bar_time", "session"}
-STATISTICS = {"symbol", "bar_time", "ingest_ts"}
+STAMPS = {"ingest_ts", "recorded_at", "received_at"}  # one value for many rows
+REPEATED = 16  # rows a value, from which a dictionary of floats pays: the prices and sizes of ticks have it, those of bars do not
 GATHER = 1024
 
 
 def encode(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
     """``table`` as Parquet: equal tables give equal bytes (with one version of pyarrow).
 
-    Dictionaries only where values repeat: on float prices they cost twice the size. The Arrow schema is left out, as Parquet's own
-    says the same of every type the lake uses.
+    Each column is encoded by its kind: text and stamps with a dictionary, moments and whole numbers as differences, floats plainly, or
+    with a dictionary where it pays: of prices that hardly repeat it costs twice the size. The Arrow schema is left out, as Parquet's
+    own says the same of every type the lake uses.
     """
-    names = set(table.column_names)
+    repeating, differences, bounded = [], [], []
+    for field in table.schema:
+        moment = pa.types.is_temporal(field.type)
+        if pa.types.is_string(field.type) or field.name in STAMPS or _repeats(table[field.name]):
+            repeating.append(field.name)
+        elif moment or pa.types.is_integer(field.type):
+            differences.append(field.name)
+        if field.name == "symbol" or pa.types.is_timestamp(field.type):
+            bounded.append(field.name)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
         table.schema,
         compression="zstd",
         compression_level=3,
-        use_dictionary=sorted(names & DICTIONARY),
-        column_encoding=dict.fromkeys(sorted(names & DELTA), "DELTA_BINARY_PACKED"),
-        write_statistics=sorted(names & STATISTICS) or False,
+        use_dictionary=repeating,
+        column_encoding=dict.fromkeys(differences, "DELTA_BINARY_PACKED"),
+        write_statistics=bounded or False,
         store_schema=False,
     ) as writer:
         writer.write_table(table, ROW_GROUP)
         writer.add_key_value_metadata(dict(metadata or {}))
     return sink.getvalue().to_pybytes()
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Whether a column of floats has few values."""
+    return pa.types.is_floating(column.type) and 0 < REPEATED * pc.count_distinct(column).as_py() <= len(column)
 
 
 def decode(body: bytes, key: str, schema: pa.Schema | None = None, dictionary: Sequence[str] = ()) -> pa.Table:
@@ -94,8 +107,9 @@ def same_as_next(table: pa.Table, columns: Iterable[str]) -> Mask:
 
 
 def by_key(table: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Sorted by ``key``; rows of equal key keep their order."""
-    return table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in key]))
+    """Sorted by ``key``; rows of equal key keep their order. Rows in order already are not copied."""
+    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in key])
+    return table if np.array_equal(order.to_numpy(), np.arange(len(order))) else table.take(order)
 
 
 def merge(
@@ -126,12 +140,14 @@ def merge(
 
 
 def gather(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
-    """All rows in one table of few chunks, however many and small the ``tables`` are."""
-    done: list[pa.Table] = [schema.empty_table()]
+    """All rows in one table of few chunks, however many and small the ``tables`` are. A single one is not copied."""
+    done: list[pa.Table] = []
     small: list[pa.Table] = []
     for table in tables:
-        small.append(table)
+        if len(table):
+            small.append(table)
         if len(small) == GATHER:
             done.append(pa.concat_tables(small).combine_chunks())
             small = []
-    return pa.concat_tables([*done, *small]).combine_chunks()
+    found = [*done, *small]
+    return found[0] if len(found) == 1 else pa.concat_tables([schema.empty_table(), *found]).combine_chunks()

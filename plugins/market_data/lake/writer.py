@@ -1,8 +1,8 @@
-"""Bars into lake objects: create, or read and merge; equal values cause no write."""
+"""Rows into lake objects: create, or read and merge; equal values cause no write."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from market_data.datasets.base import Dataset
 from market_data.errors import QualityError, SchemaDrift
 from market_data.lake import tables
-from market_data.lake.layout import Grain, Layout
+from market_data.lake.layout import Grain, Layout, file_period
 from market_data.lake.store import Lake
 
 STAMP = "ingest_ts"
@@ -44,7 +44,7 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
 
     :param rows: of ``dataset.schema``, no key twice; any order.
     :param refetch: the rows are to count from now on. Objects are expected to stand and read first; and where the standing row is
-        equal, but the other grain's object holds other values of newer ``ingest_ts``, which ``read_bars`` would return, the given row
+        equal, but the other grain's object holds other values of newer ``ingest_ts``, which ``read_rows`` would return, the given row
         is written with its own ``ingest_ts`` after all, unless the other's is no older than that. Otherwise creating is tried first
         and the other grain is not looked at.
     :raises SchemaDrift: if ``rows`` is of another schema.
@@ -60,8 +60,6 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
         first = rows.slice(int(twice[0]), 1).select(dataset.key).to_pylist()[0]
         raise QualityError(f"rows for {dataset.name}: {len(twice)} keys occur twice, the first is {first}")
 
-    tally = _Tally()
-
     def rivals(kept: pa.Table) -> pa.Table:
         return _rivals(lake, layout, dataset, provider, kept, grain)
 
@@ -69,15 +67,19 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
         return _put(lake, dataset, *part, rivals if refetch else None)
 
     parts = list(_keys(layout, dataset, provider, rows, grain))
+    tally = _Tally()
     outcomes = lake.each(put, ((key, rows.slice(start, stop - start)) for key, start, stop in parts))
-    standing = tables.gather(tally.count(outcomes), dataset.schema)
+    standing = tables.gather(_standing(rows, parts, tally.count(outcomes)), dataset.schema)
     return Landed(standing, tally.written, len(parts) - tally.written, tally.bytes)
 
 
 @dataclass(slots=True)
 class _Put:
+    """:param replaced: ``rows`` are not the given ones."""
+
     rows: pa.Table
     bytes: int = 0
+    replaced: bool = False
 
 
 @dataclass(slots=True)
@@ -85,24 +87,38 @@ class _Tally:
     written: int = field(default=0)
     bytes: int = field(default=0)
 
-    def count(self, outcomes: Iterator[_Put]) -> Iterator[pa.Table]:
+    def count(self, outcomes: Iterator[_Put]) -> Iterator[_Put]:
         for outcome in outcomes:
             self.written += outcome.bytes > 0
             self.bytes += outcome.bytes
+            yield outcome
+
+
+def _standing(rows: pa.Table, parts: Sequence[tuple[str, int, int]], outcomes: Iterator[_Put]) -> Iterator[pa.Table]:
+    """``rows`` in as few pieces as can be: nearly always, nothing of them stood there before, and they are not to be copied."""
+    since = 0
+    for (_, start, stop), outcome in zip(parts, outcomes, strict=True):
+        if outcome.replaced:
+            yield rows.slice(since, start - since)
             yield outcome.rows
+            since = stop
+    yield rows.slice(since)
 
 
 def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain: Grain) -> Iterator[tuple[str, int, int]]:
     """Object key, first row (inclusive) and last row (exclusive) of each run of sorted ``rows`` that share an object."""
     if not len(rows):
         return
-    unit = "D" if grain == "day" else "Y" if dataset.timeframe == "1d" else "M"
-    periods = rows["session"].to_numpy().astype(f"datetime64[{unit}]")
-    cuts = np.flatnonzero((periods[1:] != periods[:-1]) | ~tables.same_as_next(rows, ["symbol"])) + 1
+    files, unit = dataset.files, file_period(dataset, grain)[0].upper()
+    dates = rows[files.date]
+    periods = dates.to_numpy().astype(f"datetime64[{unit}]")
+    other = ~tables.same_as_next(rows, ["symbol", files.kind] if files.kind else ["symbol"])
+    cuts = np.flatnonzero((periods[1:] != periods[:-1]) | other) + 1
     starts = np.concatenate([[0], cuts])
-    symbols, sessions = rows["symbol"].take(starts).to_pylist(), rows["session"].take(starts).to_pylist()
-    for symbol, session, start, stop in zip(symbols, sessions, starts.tolist(), [*cuts.tolist(), len(rows)], strict=True):
-        yield layout.bar_key(dataset, provider, symbol, session, grain), start, stop
+    symbols, days = rows["symbol"].take(starts).to_pylist(), dates.take(starts).to_pylist()
+    kinds = rows[files.kind].take(starts).to_pylist() if files.kind else [None] * len(starts)
+    for symbol, day, kind, start, stop in zip(symbols, days, kinds, starts.tolist(), [*cuts.tolist(), len(rows)], strict=True):
+        yield layout.object_key(dataset, provider, symbol, day, grain, kind), start, stop
 
 
 def _put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, rivals: Callable[[pa.Table], pa.Table] | None) -> _Put:
@@ -123,6 +139,7 @@ def _put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, rivals: Callabl
         return tables.encode(merged) if changed else None
 
     outcome.bytes = lake.update(key, revise, new=rivals is None)
+    outcome.replaced = outcome.rows is not rows
     return outcome
 
 
@@ -139,11 +156,13 @@ def _outshone(dataset: Dataset, answers: pa.Table, rows: pa.Table, rivals: Calla
 
 def _rivals(lake: Lake, layout: Layout, dataset: Dataset, provider: str, kept: pa.Table, grain: Grain) -> pa.Table:
     """What the objects of the other grain hold for the sessions of ``kept``, rows that share an object of ``grain``; and more."""
+    if dataset.files.year_grain == "day":
+        return kept.slice(0, 0)
     symbol, sessions = kept["symbol"][0].as_py(), kept["session"].unique().to_pylist()
-    keys = [layout.bar_key(dataset, provider, symbol, sessions[0], "year")]
+    keys = [layout.object_key(dataset, provider, symbol, sessions[0], "year")]
     if grain == "year":
         folder = keys[0].rpartition("/")[0]  # the day files of its sessions lie beside or below a year's or month's file
-        days = {layout.bar_key(dataset, provider, symbol, session, "day") for session in sessions}
+        days = {layout.object_key(dataset, provider, symbol, session, "day") for session in sessions}
         keys = [key for key, _ in lake.list(folder) if key in days]
     found = zip(keys, lake.get_many(keys, concurrency=AHEAD), strict=True)
     return tables.gather((tables.decode(stored.body, key, dataset.schema) for key, stored in found if stored), dataset.schema)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -44,6 +44,9 @@ SAME_TROUBLE = 2
 
 SAME_REFUSAL = 5
 """The same of requests that are refused as malformed: lists with several wrong symbols exist."""
+
+PART_ROWS = 50_000
+"""Rows that are gated and landed at a time, about: minutes come 400,000 a request, and a task has a few hundred MB."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -158,12 +161,8 @@ def _fetch_request(
     job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, before: Counters, now: datetime
 ) -> Detail:
     """:param before: what the hook had cost before this request."""
-    import pyarrow as pa
-
-    from market_data.lake import quarantine, receipts
+    from market_data.lake import receipts
     from market_data.lake.receipts import Detail
-    from market_data.lake.writer import land
-    from market_data.quality.gate import gate
 
     dataset, sessions = job.dataset, sessions_in(request.intervals)
     told: dict[date, tuple[State, str]] = {}
@@ -173,38 +172,86 @@ def _fetch_request(
             told = {s: (State.PENDING, fetched.pending_reason) for s in sessions if s >= fetched.pending_from}
     except PerCellError as error:
         fetched, told = _nothing(dataset, hook.counters.calls - before.calls), dict.fromkeys(sessions, _state_of(error))
-    if not fetched.evidence.last_page_seen or fetched.evidence.rows_declared not in (None, fetched.evidence.rows_received):
+    evidence, refused, warnings = fetched.evidence, dict(fetched.refused), fetched.warnings
+    if not evidence.last_page_seen or evidence.rows_declared not in (None, evidence.rows_received):
         raise TruncatedResponse(
-            f"the evidence does not prove a whole answer: {fetched.evidence}", provider=job.source, request=str(request)
+            f"the evidence does not prove a whole answer: {evidence}", provider=job.source, request=str(request)
         )
-    # A request over holes is answered for the whole span; what lies in the holes is covered already.
-    gated = gate(dataset, _without_holes(fetched.table, request.intervals), request, sessions)
-    extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
-    rows = gated.good
-    columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in dataset.schema.names]
-    landed = land(
-        job.lake, job.layout, dataset, job.source, pa.table(columns, schema=dataset.schema), job.params.file_grain,
-        refetch=batch.refetch or job.run.clear_number > 0,
-    )  # fmt: skip
-    quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, gated.bad, received_at=now)
-    counts = {
-        "calls": hook.counters.calls - before.calls,
-        "retries": hook.counters.retries - before.retries,
-        "bytes": hook.counters.bytes - before.bytes,
-        "rows_received": len(fetched.table),
-        "rows_landed": len(landed.rows),
-        "rows_quarantined": len(gated.bad),
-        "files_written": landed.written,
-        "files_unchanged": landed.unchanged,
-        "ingest_us": (now - EPOCH) // timedelta(microseconds=1),  # whole numbers: the report compares for equality
-    }
-    answered = [symbol for symbol in request.symbols if symbol not in fetched.refused]
-    absent = tuple(_absent(answered, sessions, landed.rows, gated.bad, now, told))
-    detail = Detail(
-        request, fetched.evidence, counts, absent, coalesce(sorted(told), sessions), dict(fetched.refused), fetched.warnings
-    )
-    receipts.write(job.lake, folder, detail, landed.rows)
+    parts = _parts(fetched.table)
+    counts = Counter(rows_received=len(fetched.table))
+    del fetched  # its rows are let go of part by part
+    landed, have, quarantined = _land(job, batch, request, parts, counts, now)
+    counts["calls"] = hook.counters.calls - before.calls
+    counts["retries"] = hook.counters.retries - before.retries
+    counts["bytes"] = hook.counters.bytes - before.bytes
+    answered = [symbol for symbol in request.symbols if symbol not in refused]
+    absent = tuple(_absent(answered, sessions, have, quarantined, now, told))
+    detail = Detail(request, evidence, counts, absent, coalesce(sorted(told), sessions), refused, warnings)
+    receipts.write(job.lake, folder, detail, landed)
     return detail
+
+
+def _parts(rows: pa.Table) -> list[pa.Table]:
+    """``rows`` in tables of about ``PART_ROWS`` rows that share no symbol, ascending: what gate and lake need at a time."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if len(rows) <= PART_ROWS:
+        return [rows]
+    counted = rows.select(["symbol"]).group_by("symbol").aggregate([([], "count_all")]).sort_by("symbol")
+    groups: list[list[str | None]] = [[]]
+    held = 0
+    for symbol, count in zip(counted["symbol"].to_pylist(), counted["count_all"].to_pylist(), strict=True):
+        if groups[-1] and held + count > PART_ROWS:
+            groups.append([])
+            held = 0
+        groups[-1].append(symbol)
+        held += count
+    return [rows.filter(pc.is_in(rows["symbol"], pa.array(group, pa.string()))) for group in groups]
+
+
+def _land(
+    job: Job, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime
+) -> tuple[pa.Table, dict[str, set[date]], dict[str, set[date]]]:
+    """Gate and land what came, part by part; ``parts`` is emptied, so that memory holds each row twice at no time.
+
+    :param counts: is added to.
+    :return: the rows as they stand in the lake, and the cells with such rows and with quarantined ones: symbol -> sessions.
+    """
+    import pyarrow as pa
+
+    from market_data.lake import quarantine
+    from market_data.lake.writer import land
+    from market_data.quality.gate import gate
+
+    dataset, sessions = job.dataset, sessions_in(request.intervals)
+    extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
+    standing: list[pa.Table] = []
+    bad: list[pa.Table] = []
+    have: dict[str, set[date]] = {}
+    counts["ingest_us"] = (now - EPOCH) // timedelta(microseconds=1)  # whole numbers: the report compares for equality
+    parts.reverse()
+    while parts:
+        # A request over holes is answered for the whole span; what lies in the holes is covered already.
+        gated = gate(dataset, _without_holes(parts.pop(), request.intervals), request, sessions)
+        rows = gated.good
+        columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in dataset.schema.names]
+        landed = land(
+            job.lake, job.layout, dataset, job.source, pa.table(columns, schema=dataset.schema), job.params.file_grain,
+            refetch=batch.refetch or job.run.clear_number > 0,
+        )  # fmt: skip
+        standing.append(landed.rows)
+        bad.append(gated.bad)
+        have |= cells_of(landed.rows)
+        counts.update(
+            rows_landed=len(landed.rows),
+            rows_quarantined=len(gated.bad),
+            files_written=landed.written,
+            files_unchanged=landed.unchanged,
+        )
+    turned_away = pa.concat_tables(bad)
+    quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, turned_away, received_at=now)
+    return pa.concat_tables(standing), have, cells_of(turned_away)
 
 
 def _nothing(dataset: Dataset, calls: int) -> Fetched:
@@ -230,23 +277,23 @@ def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
 def _absent(
     symbols: Sequence[str],
     sessions: Sequence[date],
-    landed: pa.Table,
-    bad: pa.Table,
+    have: Mapping[str, Collection[date]],
+    quarantined: Mapping[str, Collection[date]],
     now: datetime,
     told: Mapping[date, tuple[State, str]],
 ) -> Iterator[CellRun]:
     """The cells that no landed row stands for, with what is known of them.
 
     :param symbols: those that were answered for.
+    :param have: symbol -> the sessions that landed rows are of; ``quarantined`` likewise.
     :param told: session -> what the provider itself said of it.
     """
     from market_data.lake.receipts import CellRun
 
-    have, quarantined = cells_of(landed), cells_of(bad)
     over = settled(now)
     for symbol in symbols:
         states: dict[tuple[State, str], list[date]] = defaultdict(list)
-        known = have.get(symbol, set()) | quarantined.get(symbol, set())
+        known = symbol in have or symbol in quarantined
         for session in sessions:
             if session in have.get(symbol, ()):
                 continue

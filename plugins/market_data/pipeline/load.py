@@ -36,7 +36,12 @@ def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict
         warehouse.migrate()
         for chunk in _chunks(job, checked):
             loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk))
-            rows, changed, loads, already = rows + loaded.rows_in, changed + loaded.rows_changed, loads + 1, already + loaded.already
+            rows, changed, loads, already = (
+                rows + loaded.rows_in,
+                changed + loaded.rows_changed,
+                loads + 1,
+                already + loaded.already,
+            )
             log.info(
                 "load %d: %d rows, %d new or changed%s",
                 loads,

@@ -1,5 +1,8 @@
 """The checkpoint: which of the partitions that landed may be loaded. Great Expectations decides.
 
+Every dataset's rows are judged one by one. Bars are judged as sessions too, by what is there and by how it compares with the sessions
+before; bars within the day folded to one a session first. Of other datasets nothing can be expected of a session.
+
 A partition is a planned session; where a run asks symbol by symbol for whole years, also a symbol's year, and what is wrong with one
 symbol alone is then laid to that. Names and look-up of partitions: ``partitions.py``.
 """
@@ -19,11 +22,20 @@ import pyarrow.compute as pc
 
 from market_data.datasets.base import Dataset
 from market_data.errors import QualityError
-from market_data.quality import sessions, years
-from market_data.quality.gate import PRICES
+from market_data.quality import fold, sessions, years
 from market_data.quality.partitions import Grain, session_of, year_partitions
-from market_data.quality.sessions import SLIM, Bars, SessionMetrics
-from market_data.quality.suites import CRITICAL, MetricRule, Thresholds, metrics_suite, rows_suite, session_rules, year_rules
+from market_data.quality.sessions import Bars, SessionMetrics
+from market_data.quality.suites import (
+    CRITICAL,
+    NOTHING_NEW,
+    MetricRule,
+    Thresholds,
+    family,
+    metrics_suite,
+    rows_suite,
+    session_rules,
+    year_rules,
+)
 from market_data.quality.validator import EXAMPLES, Outcome, Validator, plain
 from market_data.types import Verdict
 
@@ -32,8 +44,6 @@ log = logging.getLogger(__name__)
 CHUNK_ROWS = 500_000  # one validation of the rows suite: its fixed cost is 0.1 s, its memory grows with the rows
 NAMED = 3  # symbols or sessions named in a reason
 TABLE_LINES = 40  # of each kind of partition
-
-BARS = pa.schema([*SLIM, *(pa.field(name, pa.float64()) for name in PRICES if name not in SLIM.names)])
 
 Said = dict[str, list[tuple[str, str]]]  # partition -> (severity, reason) of each rule that it breaks
 
@@ -129,39 +139,41 @@ def run_checkpoint(
 ) -> CheckpointResult:
     """Judge what landed, session by session and, with grain ``year``, symbol-year by symbol-year too.
 
-    :param planned: session -> number of symbols planned; a session with 0 is not judged.
+    :param planned: session -> number of symbols planned; a session with 0 is not judged. Of a dataset that is not bars it may bring none.
     :param chunks: landed rows, columns of ``dataset.schema``, in any order and any cut; rows of other sessions are left aside.
-    :param previous: bars (symbol, session, close, volume) of up to 20 sessions before the first planned one, to compare with;
-        may be empty.
+    :param previous: of a dataset of bars: a bar a session (symbol, session, close, volume; and, if known, ``bars``: how many bars within
+        the day it is folded of) of up to 20 sessions before the first planned one, to compare with; may be empty. Else left aside.
     :param run_name: name of the run in the documents.
     :param asked: session -> the symbols planned. Needed where sessions ask for different symbols (holes repaired): without it, a
         session that plans fewer symbols than the one before had is only held against its own number, and a symbol-year against all
         planned sessions.
     :param recent_from: from this session on the universe should be there in full; of older ones, many symbols were not listed.
     :param provider: what every row must carry; by default, what the first one does.
-    :param grain: ``day``: a broken row refuses its session. ``year``: it refuses its symbol's year, and symbol-years have rules of
-        their own; rules over all symbols of a session refuse the session as ever.
+    :param grain: ``day``: a broken row refuses its session. ``year``, of bars only: it refuses its symbol's year, and symbol-years have
+        rules of their own; rules over all symbols of a session refuse the session as ever.
     :param docs: folder for Great Expectations' Data Docs of this run, see ``Validator.write_docs``. None: none. Where they cannot be
         written, the log says why, and the verdicts stand.
     :raises QualityError: if a rule could not be evaluated, or columns are missing: there is no verdict then.
     """
+    grain = grain if dataset.is_bars else "day"
     validator, findings = Validator(run_name), _Findings(grain)
-    bars = _judge_rows(validator, findings, dataset, _cut(chunks, planned), provider)
-    if planned:
-        before = pc.less(previous["session"], pa.scalar(min(planned), pa.date32()))
-        bars.append(_bars(previous.filter(before)))
-    everything = pa.concat_tables([BARS.empty_table(), *bars]).combine_chunks()
-    bad = {session for partition in findings.rows if (session := session_of(partition))}
-    metrics = sessions.measure(
-        Bars(everything), planned, thresholds, asked=asked, refused=bad, recent_from=recent_from, grain=grain
-    )
-    said = _judge_sessions(validator, findings, metrics, session_rules(thresholds, grain))
-    partitions, judged = [session.isoformat() for session in sorted(planned)], None
-    if grain == "year":
-        judged = years.measure_years(everything, planned, thresholds, asked=asked)
-        said |= _judge_years(validator, findings, judged, year_rules(thresholds))
-        by_symbol = (p for p in {*findings.rows, *said} if session_of(p) is None)
-        partitions += sorted(by_symbol, key=lambda p: p.rpartition("/"))
+    landed = _judge_rows(validator, findings, dataset, _cut(chunks, planned), provider)
+    name, judged = f"{family(dataset)}.sessions", None
+    if dataset.is_bars:
+        everything = _with_previous(landed, previous, planned)
+        bad = {session for partition in findings.rows if (session := session_of(partition))}
+        metrics = sessions.measure(
+            Bars(everything), planned, thresholds, asked=asked, refused=bad, recent_from=recent_from, grain=grain
+        )
+        said = _judge_sessions(validator, findings, name, metrics, session_rules(thresholds, grain))
+        if grain == "year":
+            judged = years.measure_years(everything, planned, thresholds, asked=asked)
+            said |= _judge_years(validator, findings, judged, year_rules(thresholds))
+    else:
+        metrics = sessions.count(landed, planned)
+        said = _judge_sessions(validator, findings, name, metrics, NOTHING_NEW if dataset.busy else ())
+    by_symbol = (p for p in {*findings.rows, *said} if session_of(p) is None)
+    partitions = [*(session.isoformat() for session in sorted(planned)), *sorted(by_symbol, key=lambda p: p.rpartition("/"))]
     verdicts = tuple(_verdict(p, findings.rows.get(p, {}), said.get(p, ())) for p in partitions)
     if docs is not None:
         _write_docs(validator, docs)
@@ -203,17 +215,26 @@ def _cut(chunks: Iterable[pa.Table], planned: Collection[date]) -> Iterator[pa.T
 
 def _judge_rows(
     validator: Validator, findings: _Findings, dataset: Dataset, tables: Iterable[pa.Table], provider: str | None
-) -> list[pa.Table]:
-    """Validate the rows, and give back what the metrics take of them."""
+) -> pa.Table:
+    """Validate the rows, and give back what the metrics take of them: ``fold.BARS`` or, where they are not bars, ``fold.COUNTS``."""
+    fold_rows = fold.folded if dataset.is_intraday else fold.bars if dataset.is_bars else fold.counts
     checkpoint = None
-    bars = []
+    landed = [(fold.FOLDED if dataset.is_intraday else fold.BARS if dataset.is_bars else fold.COUNTS).empty_table()]
     for table in tables:
         if checkpoint is None:
             checkpoint = validator.checkpoint(rows_suite(dataset, provider or _first_provider(table)))
         for outcome in validator.run(checkpoint, table):
             findings.add_rows(outcome, table)
-        bars.append(_bars(table))
-    return bars
+        landed.append(fold_rows(table))
+    whole = fold_rows(pa.concat_tables(landed))
+    return whole.select(fold.BARS.names) if dataset.is_bars else whole
+
+
+def _with_previous(landed: pa.Table, previous: pa.Table, planned: Collection[date]) -> pa.Table:
+    tables = [landed]
+    if planned:
+        tables.append(fold.bars(previous.filter(pc.less(previous["session"], pa.scalar(min(planned), pa.date32())))))
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def _first_provider(table: pa.Table) -> str:
@@ -221,25 +242,15 @@ def _first_provider(table: pa.Table) -> str:
     return str(known[0]) if len(known) else ""
 
 
-def _bars(table: pa.Table) -> pa.Table:
-    """What the metrics take, null where a column is not there; a row without a symbol says nothing of any, and the rows suite has
-    told of it."""
-    columns = [
-        table[name].cast(kind) if name in table.column_names else pa.nulls(table.num_rows, kind)
-        for name, kind in zip(BARS.names, BARS.types, strict=True)
-    ]
-    return pa.table(columns, schema=BARS).filter(pc.is_valid(table["symbol"]))
-
-
 # -- metrics ---------------------------------------------------------------------------------------------------------------------
 
 
 def _judge_sessions(
-    validator: Validator, findings: _Findings, metrics: Sequence[SessionMetrics], rules: Sequence[MetricRule]
+    validator: Validator, findings: _Findings, suite: str, metrics: Sequence[SessionMetrics], rules: Sequence[MetricRule]
 ) -> Said:
     table = pa.table({rule.metric: pa.array([getattr(m, rule.metric) for m in metrics], pa.float64()) for rule in rules})
     names = [m.session for m in metrics]
-    return _judge(validator, findings, "bars.sessions", rules, table, names, lambda rule, n: sessions.words(rule, metrics[n]))
+    return _judge(validator, findings, suite, rules, table, names, lambda rule, n: sessions.words(rule, metrics[n]))
 
 
 def _judge_years(validator: Validator, findings: _Findings, judged: pa.Table, rules: Sequence[MetricRule]) -> Said:
@@ -264,7 +275,7 @@ def _judge(
 ) -> Said:
     """What is to be said of each partition; a metric that refuses one is not warned of as well."""
     said: Said = defaultdict(list)
-    if not partitions:
+    if not partitions or not rules:
         return said
     by_name = {rule.name: rule for rule in rules}
     refused: set[tuple[str, int]] = set()

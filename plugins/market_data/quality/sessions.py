@@ -24,13 +24,14 @@ from market_data.quality.suites import CRITICAL, MetricRule, Thresholds, session
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-SLIM = pa.schema([("symbol", pa.string()), ("session", pa.date32()), ("close", pa.float64()), ("volume", pa.float64())])
+NAMED = 3  # symbols named in a reason
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
     """A session's bars, laid out over all symbols of the run; NaN where there is none or none that can be compared.
 
+    :param bars: bars within the day that each of them is folded of; NaN where not known.
     :param most_volume: place of the symbol with the largest volume; any, where none has one.
     """
 
@@ -39,6 +40,7 @@ class Day:
     present: Bools
     close: Floats
     volume: Floats
+    bars: Floats
     most_volume: int
 
 
@@ -48,6 +50,7 @@ class SessionMetrics:
 
     :param session: ISO date.
     :param planned: symbols planned.
+    :param rows: rows landed; bars within the day each count.
     :param present: of the expected symbols, those with a bar. ``expected``: the asked ones that had a bar in the session compared
         with, or all asked ones where there is no other session.
     :param rows_if_planned: ``rows``, where there should be some; ``rows_if_newest``: the same for the newest planned session.
@@ -59,6 +62,7 @@ class SessionMetrics:
     :param copied_ratio: share of the symbols with a close and a volume here and there that have the same ones.
     :param volume_ratio: volume here / volume there over the symbols in both, the median over the sessions compared with.
     :param jumps: the symbols that jumped, with both closes, where few are compared.
+    :param thinned: symbols with far fewer bars within the day than on ``bars_reference``; ``thin``: some of them.
     """
 
     session: str
@@ -82,12 +86,15 @@ class SessionMetrics:
     median_ratio_if_many: float | None = None
     copied_ratio: float | None = None
     volume_ratio: float | None = None
+    thinned: int | None = None
+    bars_reference: str | None = None
+    thin: str = ""
 
 
 class Bars:
-    """Slim bars by session.
+    """Bars by session.
 
-    :param table: columns of ``SLIM``, any order.
+    :param table: one bar a symbol and session: ``symbol``, ``session``, ``close``, ``volume``, ``bars`` (see ``fold.BARS``), any order.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -98,6 +105,7 @@ class Bars:
         self._codes = pc.index_in(table["symbol"], symbols).to_numpy()[order]
         self._close = _numbers(table["close"])[order]
         self._volume = _numbers(table["volume"])[order]
+        self._bars = _numbers(table["bars"])[order]
         starts = np.flatnonzero(np.diff(days[order], prepend=np.int32(np.iinfo(np.int32).min)))
         ends = [*starts[1:], len(days)] if len(days) else []
         self._slices = {
@@ -114,12 +122,12 @@ class Bars:
         place = self._slices.get(session, slice(0, 0))
         codes = self._codes[place]
         present = np.zeros(len(self.symbols), dtype=bool)
-        close, volume = np.full(len(self.symbols), np.nan), np.full(len(self.symbols), np.nan)
-        present[codes], close[codes], volume[codes] = True, self._close[place], self._volume[place]
+        close, volume, bars = (np.full(len(self.symbols), np.nan) for _ in range(3))
+        present[codes], close[codes], volume[codes], bars[codes] = True, self._close[place], self._volume[place], self._bars[place]
         close[~(np.isfinite(close) & (close > 0))] = np.nan
         volume[~(np.isfinite(volume) & (volume >= 0))] = np.nan
         most_volume = int(np.argmax(np.nan_to_num(volume, nan=-1.0))) if self.symbols else 0
-        return Day(session, len(codes), present, close, volume, most_volume)
+        return Day(session, len(codes), present, close, volume, bars, most_volume)
 
     def mask(self, symbols: Collection[str]) -> Bools:
         """Which of the symbols are among ``symbols``."""
@@ -188,6 +196,24 @@ def measure(
     return [walk.step(session) for session in sorted(planned)]
 
 
+def count(cells: pa.Table, planned: Mapping[date, int]) -> list[SessionMetrics]:
+    """The metrics of the planned sessions of a dataset that is not bars, in order: what came, which may be nothing.
+
+    :param cells: see ``fold.COUNTS``.
+    """
+    by_session = cells.group_by("session").aggregate([("rows", "sum"), ("symbol", "count")]).to_pylist()
+    found = {row["session"]: (row["rows_sum"], row["symbol_count"]) for row in by_session}
+    newest = max((day for day in found if day in planned), default=None)
+    counted = []
+    for session in sorted(planned):
+        rows, present = found.get(session, (0, 0))
+        one = SessionMetrics(session.isoformat(), planned[session], rows, present=present, expected=planned[session])
+        one.rows_if_newest = rows if session == max(planned) else None
+        one.newest_landed = newest.isoformat() if newest else "none"
+        counted.append(one)
+    return counted
+
+
 @dataclass(slots=True)
 class _Walk:
     """Goes through the sessions in order and remembers which were accepted."""
@@ -228,6 +254,7 @@ class _Walk:
         _prices(metrics, here, others, self.bars.symbols, self.limits)
         metrics.copied_ratio = _copied_ratio(here, others, self.limits)
         metrics.volume_ratio = _volume_ratio(here, others, self.limits)
+        _thinned(metrics, here, others, self.bars.symbols, self.limits)
         rules = (rule for rule in session_rules(self.limits, self.grain) if rule.severity == CRITICAL)
         if session not in self.refused and all(rule.holds(getattr(metrics, rule.metric)) for rule in rules):
             self.accept(here)
@@ -292,12 +319,13 @@ def _overlap(day: Day, wanted: Bools | None) -> int:
 
 def _counts(here: Day, planned: int, landed: Sequence[date], newest: date) -> SessionMetrics:
     present = int(np.count_nonzero(here.present))
+    rows = here.rows if np.isnan(here.bars).all() else int(np.nansum(here.bars))
     return SessionMetrics(
         session=here.session.isoformat(),
         planned=planned,
-        rows=here.rows,
-        rows_if_planned=here.rows if planned else None,
-        rows_if_newest=here.rows if planned and here.session == newest else None,
+        rows=rows,
+        rows_if_planned=rows if planned else None,
+        rows_if_newest=rows if planned and here.session == newest else None,
         repeated_rows=here.rows - present,
         newest_landed=landed[-1].isoformat() if landed else "none",
         present=present,
@@ -387,6 +415,18 @@ def _volume_ratio(here: Day, others: _Neighbours, limits: Thresholds) -> float |
         return float(np.median(ratios)) if ratios else None
     ratios.sort(key=lambda ratio: abs(math.log(ratio)) if ratio else math.inf)
     return ratios[(len(ratios) - 1) // 2] if len(ratios) > 1 else None
+
+
+def _thinned(metrics: SessionMetrics, here: Day, others: _Neighbours, symbols: Sequence[str], limits: Thresholds) -> None:
+    there = others.reference() if others.before else None
+    if there is None:
+        return
+    many = there.bars >= limits.min_usual_bars  # false where not known
+    thin = np.flatnonzero(many & (here.bars < limits.min_bars_ratio * there.bars))
+    if many.any():
+        metrics.thinned, metrics.bars_reference = len(thin), there.session.isoformat()
+    words = [f"{symbols[i]} {here.bars[i]:g} after {there.bars[i]:g}" for i in thin[:NAMED]]
+    metrics.thin = ", ".join([*words, *([f"{len(thin) - NAMED} more symbols"] if len(thin) > NAMED else [])])
 
 
 def _numbers(column: pa.ChunkedArray) -> Floats:

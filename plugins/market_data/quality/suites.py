@@ -294,20 +294,39 @@ def rows_suite(dataset: Dataset, provider: str) -> Any:
     """
     import great_expectations as gx
 
-    lasting = [(rule.name, rule.lasting) for rule in dataset.rules if rule.lasting is not None]
-    there = {demand.column for _, demand in lasting if isinstance(demand, There)}
-    needed = [field.name for field in dataset.schema if not field.nullable or field.name in there]
-    one_value = {"provider": provider} | ({"timeframe": dataset.timeframe} if dataset.timeframe else {})
-    demands: list[tuple[str, Lasting]] = [
-        *((f"{column}_present", There(column)) for column in needed),
-        *((name, demand) for name, demand in lasting if not isinstance(demand, There)),
-        *((column, Among(column, (value,))) for column, value in one_value.items()),
-    ]
+    demands = _demands(dataset, provider)
     e = gx.expectations
     columns = e.ExpectTableColumnsToMatchSet(column_set=list(dataset.schema.names), exact_match=True, **_named("columns"))
     key = e.ExpectCompoundColumnsToBeUnique(column_list=list(dataset.key), **_named("unique_key"))
-    expectations = [_expectation(e, name, demand) for name, demand in demands]
-    return gx.ExpectationSuite(f"{family(dataset)}.rows", expectations=[columns, key, *expectations])
+    return gx.ExpectationSuite(
+        f"{family(dataset)}.rows", expectations=[columns, key, *(_expectation(e, name, demand) for name, demand in demands.items())]
+    )
+
+
+def _demands(dataset: Dataset, provider: str) -> dict[str, Lasting]:
+    """What is demanded of each row, by the rule's name, nulls first."""
+    lasting = {rule.name: rule.lasting for rule in dataset.rules if rule.lasting is not None}
+    there = {demand.column for demand in lasting.values() if isinstance(demand, There)}
+    needed = [field.name for field in dataset.schema if not field.nullable or field.name in there]
+    one_value = {"provider": provider} | ({"timeframe": dataset.timeframe} if dataset.timeframe else {})
+    return {
+        **{f"{column}_present": There(column) for column in needed},
+        **{name: demand for name, demand in lasting.items() if isinstance(demand, Ordered)},
+        **_bounds([(name, demand) for name, demand in lasting.items() if isinstance(demand, Bounds)]),
+        **{name: demand for name, demand in lasting.items() if isinstance(demand, Among)},
+        **{column: Among(column, (value,)) for column, value in one_value.items()},
+    }
+
+
+def _bounds(demands: Sequence[tuple[str, Bounds]]) -> dict[str, Bounds]:
+    """One for each column, as an expectation has a cost of its own; under the name of the last."""
+    narrowest: dict[str, tuple[str, Bounds]] = {}
+    for name, one in demands:
+        _, other = narrowest.get(one.column, ("", Bounds(one.column)))
+        low = max((low for low in (one.low, other.low) if low is not None), default=None)
+        high = min((high for high in (one.high, other.high) if high is not None), default=None)
+        narrowest[one.column] = (name, Bounds(one.column, low, high))
+    return dict(narrowest.values())
 
 
 def _named(rule: str) -> dict[str, Any]:

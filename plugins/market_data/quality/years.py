@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from market_data.quality.gate import PRICES
+from market_data.datasets.bars import PRICES
 from market_data.quality.suites import MetricRule, Thresholds
 
 Bools = NDArray[np.bool_]

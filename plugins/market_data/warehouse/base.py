@@ -138,11 +138,11 @@ class Warehouse(ABC):
         :raises ConfigError: the dataset is not of bars, or ``sessions`` is below 1.
         """
         if sessions is None:
-            sessions = PREVIOUS_DAILY if dataset.timeframe == "1d" else PREVIOUS_INTRADAY
+            sessions = PREVIOUS_INTRADAY if dataset.is_intraday else PREVIOUS_DAILY
         if not dataset.is_bars or sessions < 1:
             raise ConfigError(f"previous_bars: dataset {dataset.name!r}, sessions {sessions}; allowed: bars, at least 1")
         with self._session(write=False):
-            bars = (self._daily if dataset.timeframe == "1d" else self._folded)(dataset, provider, before, sessions)
+            bars = (self._folded if dataset.is_intraday else self._daily)(dataset, provider, before, sessions)
         found = pa.table(
             {
                 "symbol": bars["symbol"].cast(pa.string()),

@@ -1,9 +1,11 @@
-"""The project's own Airflow DAGs, with several runs at once, which the project's do not allow."""
+"""The project's own Airflow DAGs, with several runs at once, which the project's do not allow, and one with a fallback."""
+
+from dataclasses import replace
 
 from market_data.feeds import load_feeds
 from market_data.operators import build_dag
 
 for feed in load_feeds():
-    dag = build_dag(feed)
+    dag = build_dag(replace(feed, fallback="alpaca") if feed.dag_id == "polygon_ohlcv_1m" else feed)
     dag.max_active_runs = 4
     globals()[dag.dag_id] = dag

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from include.local.sample_api.vendors.alpaca import Alpaca
 from include.local.sample_api.vendors.base import Vendor
+from include.local.sample_api.vendors.databento import Databento
+from include.local.sample_api.vendors.fmp import FMP
 from include.local.sample_api.vendors.polygon import Polygon
 
 VENDORS: dict[str, type[Vendor]] = {
     vendor.name: vendor
     for vendor in (
+        Alpaca,
+        Databento,
+        FMP,
         Polygon,
     )
 }  # fmt: skip

@@ -8,18 +8,17 @@ import math
 import re
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import islice
 from typing import Any, ClassVar
 
-import numpy as np
-
 from include.local.sample_api.answer import Answer, Request
 from include.local.sample_api.bars import Bar
 from include.local.sample_api.calls import RollingQuota
 from include.local.sample_api.market import Market
+from include.local.sample_api.vendors import alpaca_faults
 from include.local.sample_api.vendors.base import BadParameterError, Vendor
 from market_data.calendar import FIRST, NEW_YORK
 
@@ -75,6 +74,7 @@ class Alpaca(Vendor):
     routes: ClassVar = {"bars": r"/v2/stocks/bars"}
     words: ClassVar = {401: UNKNOWN_KEY, 403: FORBIDDEN, 404: "endpoint not found.", 429: "too many requests."}
     no_key = NO_KEY
+    faults = alpaca_faults.KINDS
 
     def __init__(
         self, market: Market, quota: RollingQuota, *, page_rows: int = MAX_LIMIT, embargo: float = 0.0, bare: bool = False
@@ -95,38 +95,30 @@ class Alpaca(Vendor):
         known = {"Limit": standing.limit, "Remaining": standing.remaining, "Reset": math.ceil(clock.time() + standing.reset)}
         return super().headers(answer) | {f"X-RateLimit-{name}": str(value) for name, value in known.items()}
 
-    def subject(self, request: Request, found: Mapping[str, str]) -> tuple[str | None, str | None]:
+    def subject(self, request: Request, _found: Mapping[str, str]) -> tuple[str | None, str | None]:
         symbols = request.query.get("symbols", "").split(",")
         return (symbols[0] or None) if len(symbols) == 1 else None, None
 
     def bars(self, request: Request, _found: Mapping[str, str]) -> Answer:
         """A page of bars. ``limit`` is for all symbols together."""
         question = self._question(request.query)
-        after = _after(request.query.get("page_token", ""), question)
         count = min(question.limit, self.page_rows)
-        page = list(islice(self._rows(question, after), count + 1))
-        more, page = len(page) > count, page[:count]
+        found = list(islice(self._rows(question, _after(request.query.get("page_token", ""), question)), count + 1))
+        page = found[:count]
         bars: dict[str, list[Row]] = {}
-        for symbol, row in page:
-            bars.setdefault(symbol, []).append(row)
-        token = as_token(page[-1][0], question.size, page[-1][1]["t"]) if more else None
-        source = self.market.prices.default_source if question.size or not page else self._source(question, page)
+        for bar, row in page:
+            bars.setdefault(bar.symbol, []).append(row)
+        token = self.token(request, page[-1][0].symbol, datetime.fromisoformat(page[-1][1]["t"])) if found[count:] else None
+        source = "generated" if question.size and page else self.market.source(bar for bar, _ in page)
         return Answer(request, 200, {"bars": bars, "next_page_token": token}, source=source)
 
-    def _source(self, question: Question, page: Sequence[tuple[str, Row]]) -> str:
-        """Where the values of daily bars come from. Minutes are always generated."""
-        found = []
-        for symbol in dict.fromkeys(symbol for symbol, _ in page):
-            found += self.market.range(symbol, _day(question.start), _day(question.end) + DAY)
-        return self.market.source(found)
+    def token(self, request: Request, symbol: str, moment: datetime) -> str:
+        """The token of the page that begins behind a row of ``symbol``."""
+        letter = "M" if TIMEFRAMES[request.query["timeframe"]] else "D"
+        return base64.b64encode(f"{symbol}|{letter}|{moment:%Y-%m-%dT%H:%M:%S.%f}000Z".encode()).decode()
 
     def _question(self, query: Mapping[str, str]) -> Question:
-        symbols = sorted(set(filter(None, query.get("symbols", "").split(","))))
-        if not symbols:
-            raise BadParameterError("symbols is required")
-        for symbol in symbols:
-            if not SYMBOL.fullmatch(symbol):
-                raise BadParameterError(f"{'' if self.bare else 'code=400, message='}invalid symbol: {symbol}")
+        symbols = self._symbols(query)
         if query.get("timeframe") not in TIMEFRAMES:
             raise BadParameterError(f"invalid timeframe: {query.get('timeframe')}; this server has {', '.join(TIMEFRAMES)}")
         if (feed := query.get("feed", "sip")) not in FEEDS:
@@ -149,8 +141,17 @@ class Alpaca(Vendor):
             raise BadParameterError("end should not be before start")
         return Question(symbols, TIMEFRAMES[query["timeframe"]], start, end, int(limit), feed, adjustments != ["raw"])
 
-    def _rows(self, question: Question, after: tuple[str, datetime] | None) -> Iterator[tuple[str, Row]]:
-        """The rows behind ``after``, made as they are needed."""
+    def _symbols(self, query: Mapping[str, str]) -> list[str]:
+        symbols = sorted(set(filter(None, query.get("symbols", "").split(","))))
+        if not symbols:
+            raise BadParameterError("symbols is required")
+        for symbol in symbols:
+            if not SYMBOL.fullmatch(symbol):
+                raise BadParameterError(f"{'' if self.bare else 'code=400, message='}invalid symbol: {symbol}")
+        return symbols
+
+    def _rows(self, question: Question, after: tuple[str, datetime] | None) -> Iterator[tuple[Bar, Row]]:
+        """The rows behind ``after``, each with its daily bar, made as they are needed."""
         for symbol in () if question.feed in OTHERS else question.symbols:
             if after and symbol < after[0]:
                 continue
@@ -158,17 +159,17 @@ class Alpaca(Vendor):
             bars = self.market.range(symbol, max(_day(begin), FIRST), _day(question.end) + DAY)
             if question.adjusted:
                 bars = [bar.adjusted for bar in bars]
-            for row in self._minutes(bars, question.size) if question.size else map(_daily, bars):
-                if begin <= row[0] <= question.end:
-                    yield symbol, _row(*row, question.feed)
+            for bar, values in self._minutes(bars, question.size) if question.size else ((bar, _daily(bar)) for bar in bars):
+                if begin <= values[0] <= question.end:
+                    yield bar, _row(*values, question.feed)
 
-    def _minutes(self, bars: Sequence[Bar], size: int) -> Iterator[tuple[Any, ...]]:
+    def _minutes(self, bars: Sequence[Bar], size: int) -> Iterator[tuple[Bar, tuple[Any, ...]]]:
         for place in range(0, len(bars), BATCH):
             found = self.market.minutes(bars[place : place + BATCH], size)
-            moments = (found.time // 1000).astype("datetime64[us]").tolist()
-            prices = (column.tolist() for column in (found.open, found.high, found.low, found.close))
-            rest = (found.volume.tolist(), found.trades.tolist(), found.vwap.tolist())
-            yield from zip((moment.replace(tzinfo=UTC) for moment in moments), *prices, *rest, strict=True)
+            moments = (moment.replace(tzinfo=UTC) for moment in (found.time // 1000).astype("datetime64[us]").tolist())
+            columns = (found.open, found.high, found.low, found.close, found.volume, found.trades, found.vwap)
+            for cell, *values in zip(found.cell.tolist(), moments, *(column.tolist() for column in columns), strict=True):
+                yield bars[place + cell], tuple(values)
 
 
 def _daily(bar: Bar) -> tuple[Any, ...]:
@@ -186,11 +187,10 @@ def _row(
     vwap: float | None,
     feed: str,
 ) -> Row:
-    """As the vendor writes it; IEX sees the same prices and a small part of what was traded."""
+    """As the vendor writes it, null where nothing is known; IEX sees the same prices and a small part of what was traded."""
     if feed == "iex":
         volume, trades = _part(volume), _part(trades)
-    known = {"c": close, "h": high, "l": low, "n": trades, "o": open_, "t": _text(moment), "v": volume, "vw": vwap}
-    return {name: value for name, value in known.items() if value is not None or name in "chlo"}
+    return {"c": close, "h": high, "l": low, "n": trades, "o": open_, "t": _text(moment), "v": volume, "vw": vwap}
 
 
 def _part(amount: float | None) -> int | None:
@@ -206,12 +206,6 @@ def midnight(session: date) -> datetime:
 def last_date(request: Request) -> date:
     """The last New York date that a request asks for."""
     return _day(_moment(request.query, "end", datetime.max.replace(tzinfo=UTC) - DAY))
-
-
-def as_token(symbol: str, size: int, stamp: str) -> str:
-    """The token of the page behind a row."""
-    text = f"{symbol}|{'M' if size else 'D'}|{stamp[:-1]}.000000000Z"
-    return base64.b64encode(text.encode()).decode()
 
 
 def _after(token: str, question: Question) -> tuple[str, datetime] | None:
@@ -250,90 +244,3 @@ def _day(moment: datetime) -> date:
 
 def _text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
-# Faults: good JSON that cannot be the answer
-
-
-def page_loop(answer: Answer, *, days_back: int = 0) -> Answer:
-    """The token is the page's own, or with ``days_back`` one that leads to an earlier row of the same symbol."""
-    (symbol, row), size = _all(answer)[0], TIMEFRAMES[answer.request.query["timeframe"]]
-    own = answer.request.query.get("page_token")
-    stamp = datetime.fromisoformat(row["t"]) - timedelta(days=days_back, seconds=1)
-    return _with(answer, next_page_token=own if own and not days_back else as_token(symbol, size, _text(stamp)))
-
-
-def other_symbol(answer: Answer, *, symbol: str = "ZVZZT") -> Answer:
-    """The last symbol's rows are another's."""
-    bars = answer.body["bars"]
-    return _with(answer, bars={(symbol if name == [*bars][-1] else name): rows for name, rows in bars.items()})
-
-
-def out_of_range(answer: Answer, *, days: int = 4000) -> Answer:
-    """The last row is of a date so many days later."""
-    last = _all(answer)[-1][1]
-    moment = _text(datetime.fromisoformat(last["t"]) + timedelta(days=days))
-    return _each(answer, lambda row: [{**row, "t": moment} if row is last else row])
-
-
-def other_hour(answer: Answer) -> Answer:
-    """Rows are stamped midnight UTC of their date."""
-    return _each(answer, lambda row: [{**row, "t": f"{row['t'][:10]}T00:00:00Z"}])
-
-
-def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
-    """Every row twice; ``conflicting``: the second time with another volume."""
-    return _each(answer, lambda row: [row, {**row, "v": row["v"] + 1} if conflicting else row])
-
-
-def no_bars(answer: Answer, *, null: bool = False) -> Answer:
-    """``bars`` is absent, or null."""
-    rest = {name: value for name, value in answer.body.items() if name != "bars"}
-    return replace(answer, body={"bars": None, **rest} if null else rest)
-
-
-def no_token(answer: Answer) -> Answer:
-    """``next_page_token`` is absent."""
-    return replace(answer, body={"bars": answer.body["bars"]})
-
-
-def no_rows(answer: Answer) -> Answer:
-    """No bars, and a token of its own that leads to the same page."""
-    (symbol, row), size = _all(answer)[0], TIMEFRAMES[answer.request.query["timeframe"]]
-    stamp = datetime.fromisoformat(row["t"]) - timedelta(milliseconds=clock.monotonic_ns() % 1000 + 1)
-    token = base64.b64encode(f"{symbol}|{'M' if size else 'D'}|{stamp:%Y-%m-%dT%H:%M:%S.%f}000Z".encode()).decode()
-    return _with(answer, bars={}, next_page_token=token)
-
-
-def drifted(answer: Answer) -> Answer:
-    """Closing prices as text."""
-    return _each(answer, lambda row: [{**row, "c": str(row["c"])}])
-
-
-def throttled(answer: Answer, *, retry_after: float | str | None = None, reset: float | None = None) -> Answer:
-    """429. ``retry_after``: the header, which the vendor is not known to send; ``reset``: seconds from now in X-RateLimit-Reset."""
-    refusal = answer.request.vendor.throttled(answer.request, retry_after)
-    known = {} if reset is None else {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(math.ceil(clock.time() + reset))}
-    return replace(refusal, headers={**refusal.headers, **known})
-
-
-def _all(answer: Answer) -> list[tuple[str, Row]]:
-    return [(symbol, row) for symbol, rows in answer.body["bars"].items() for row in rows]
-
-
-def _each(answer: Answer, change: Any) -> Answer:
-    """The same answer, each row made one or several by ``change``."""
-    bars = answer.body["bars"]
-    return _with(answer, bars={symbol: [made for row in rows for made in change(row)] for symbol, rows in bars.items()})
-
-
-def _with(answer: Answer, **fields: Any) -> Answer:
-    return replace(answer, body={**answer.body, **fields})
-
-
-Alpaca.faults = {
-    function.__name__: function
-    for function in (
-        *(page_loop, other_symbol, out_of_range, other_hour, duplicated, no_bars, no_token, no_rows, drifted, throttled),
-    )
-}

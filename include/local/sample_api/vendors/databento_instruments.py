@@ -1,0 +1,137 @@
+"""Instruments of Databento's datasets: what a symbol of each symbology stands for on which dates.
+
+Futures are quarterly contracts (H, M, U, Z) that trade from nine months before to the third Friday of their month. A continuous symbol
+stands for the contract that expires next (rank 0), the one after it (rank 1) ...; rules ``n`` and ``v`` turn to it eight days earlier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+
+from include.local.sample_api.market import Market
+from market_data import calendar
+
+DAY = timedelta(days=1)
+ROOTS = ("ES", "M2K", "MES", "MNQ", "NQ", "RTY")
+MONTHS = {3: "H", 6: "M", 9: "U", 12: "Z"}
+LIFE = timedelta(days=275)
+EARLIER = timedelta(days=8)
+
+FORMS = {
+    "raw_symbol": r"[A-Z0-9][A-Z0-9 ./+-]{0,21}",
+    "instrument_id": r"\d{1,10}",
+    "continuous": r"[A-Z0-9]+\.[cnv]\.\d{1,2}",
+    "parent": r"[A-Z0-9]+\.(FUT|OPT|SPOT)",
+}
+
+
+class Piece(NamedTuple):
+    """From ``start`` (inclusive) to ``end`` (exclusive), UTC dates, a symbol stands for the instrument that the market calls ``name``."""
+
+    start: date
+    end: date
+    name: str
+
+
+@lru_cache(maxsize=65_536)
+def number(name: str) -> int:
+    """The instrument id."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) % (2**31 - 1) + 1
+
+
+class Stocks:
+    """Instruments of a dataset of shares: a symbol each, from its first bar on."""
+
+    stypes = ("raw_symbol", "instrument_id")
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self._names = {number(symbol): symbol for symbol in market.symbols}
+
+    def raw(self, name: str) -> str:
+        return name
+
+    def pieces(self, symbol: str, stype: str, start: date, end: date) -> list[Piece]:
+        """What ``symbol`` stands for from ``start`` (inclusive) to ``end`` (exclusive)."""
+        name = self._names.get(int(symbol), "") if stype == "instrument_id" else symbol
+        days = calendar.sessions(start, end) if number(name) in self._names else ()
+        for day in days:  # nearly always the first one already
+            if self.market.range(name, day, day + DAY):
+                return [Piece(start if day == days[0] else day, end, name)]
+        return []
+
+
+class Futures:
+    """Instruments of a dataset of futures. The market's names have the whole year: ESH2024 for ESH4.
+
+    :param market: has bars of `contracts`.
+    """
+
+    stypes = ("raw_symbol", "instrument_id", "continuous", "parent")
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self._names = {number(name): name for name in contracts()}
+
+    def raw(self, name: str) -> str:
+        return name[:-4] + name[-1]
+
+    def pieces(self, symbol: str, stype: str, start: date, end: date) -> list[Piece]:
+        """What ``symbol`` stands for from ``start`` (inclusive) to ``end`` (exclusive)."""
+        if stype == "continuous":
+            return list(_joined(_continuous(symbol, start, end)))
+        if stype == "instrument_id":
+            names = [name for name in [self._names.get(int(symbol))] if name]
+        elif stype == "parent":
+            names = [name for name in contracts() if symbol == f"{name[:-5]}.FUT"]
+        else:
+            names = [name for name in contracts() if self.raw(name) == symbol]
+        lives = [Piece(max(start, expiry(name) - LIFE), min(end, expiry(name) + DAY), name) for name in names]
+        return [life for life in lives if calendar.sessions(min(life.start, life.end), life.end)]
+
+
+@lru_cache(maxsize=1)
+def contracts() -> tuple[str, ...]:
+    """All contracts, of each root by expiry."""
+    years = range(calendar.FIRST.year, calendar.LAST.year)
+    return tuple(f"{root}{letter}{year}" for root in ROOTS for year in years for letter in MONTHS.values())
+
+
+@lru_cache(maxsize=4096)
+def expiry(name: str) -> date:
+    """The third Friday of its month."""
+    month = next(month for month, letter in MONTHS.items() if letter == name[-5])
+    first = date(int(name[-4:]), month, 1)
+    return first + timedelta(days=(4 - first.weekday()) % 7 + 14)
+
+
+def _continuous(symbol: str, start: date, end: date) -> Iterable[Piece]:
+    root, rule, rank = symbol.split(".")
+    chain = [name for name in contracts() if name[:-5] == root]
+    for day in calendar.sessions(start, end) if chain else ():
+        later = [name for name in chain if expiry(name) - (EARLIER if rule != "c" else timedelta()) >= day]
+        if int(rank) < min(len(later), 3):
+            yield Piece(day, day + DAY, later[int(rank)])
+
+
+def _joined(pieces: Iterable[Piece]) -> Iterable[Piece]:
+    """Neighbours of the same instrument made one; days without a session go to the piece before them."""
+    last: Piece | None = None
+    for piece in pieces:
+        if last is not None:
+            if piece.name == last.name:
+                last = last._replace(end=piece.end)
+                continue
+            yield last._replace(end=piece.start)
+        last = piece
+    if last is not None:
+        yield last
+
+
+def not_covered(pieces: Sequence[Piece], start: date, end: date) -> bool:
+    """Whether on some session from ``start`` to ``end`` there is no piece."""
+    return any(not any(piece.start <= day < piece.end for piece in pieces) for day in calendar.sessions(start, end))

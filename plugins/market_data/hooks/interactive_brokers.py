@@ -1,0 +1,735 @@
+"""Interactive Brokers: daily and minute bars of US stocks, quarterly equity index futures and indices, through TWS or its Gateway.
+
+Sources: https://interactivebrokers.github.io/tws-api/ (historical_bars, historical_limitations, message_codes), and ``ib_async`` 2.1.0,
+read and run. What the documents do not say, or the library does:
+
+* Error 162 is "no data", "too many requests", "no permission" and more: the text tells.
+* Error 321 (a request that is not legal) counts as a warning in ``ib_async``, whose request then never ends.
+* A message that cannot be read is logged by ``ib_async`` and dropped, so its request never ends either.
+* Nothing pages: a request names its end and a duration, and the answer says from when on it is whole. Long spans are asked for in
+  steps, the latest first.
+* A continuous future takes no end date (10339) and changes with the day on which it is asked for. So the front of a future is put
+  together from the dated contracts here, by a rule: see :func:`lead`. Expired ones are kept for two years.
+* Prices are adjusted for splits by the vendor, always; of dividends only its ADJUSTED_LAST knows, which takes no end date either.
+* Daily bars are stamped with the date of the trading day, also where the epoch is asked for (``formatDate=2``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import calendar as months
+import hashlib
+import logging
+import math
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from ib_async import IB, BarData, Contract, Future, Index, RequestError, Stock
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
+from market_data import calendar
+from market_data.datasets import dataset as find_dataset
+from market_data.errors import (
+    BadRequest,
+    EntitlementError,
+    NetworkError,
+    ProviderError,
+    RetriableError,
+    SchemaDrift,
+    ServerError,
+    Throttled,
+    TruncatedResponse,
+    UnknownSymbol,
+)
+from market_data.hooks.base import Fetched, Plan, ProviderHook, limits_folder
+from market_data.interval import DAY, Interval
+from market_data.pacing import MARGIN, FileLimiter, Pacer
+from market_data.transport import _MARKUP, LONGEST_WORDS, _log_retry, _wait, _worth_waiting
+from market_data.types import Evidence, Quota, Request, Window
+
+T = TypeVar("T")
+
+SIZES = {"ohlcv-1d": "1 day", "ohlcv-5m": "5 mins", "ohlcv-1m": "1 min"}
+"""Dataset -> the vendor's name of the bar size."""
+LONGEST_DAILY = timedelta(days=20 * 365)
+"""Of one step of daily bars. One of minutes is a month."""
+CLIENT_IDS = 32
+"""As many clients as the gateway takes. A client id that is in use is no error: the next one is tried."""
+IDENTICAL = {"standard": 15.0, "sample": 0.0}
+"""Plan -> seconds between two equal requests."""
+BUCKETS = 256
+"""Equal requests of all processes meet in one of so many files."""
+PORTS = "4001 (Gateway), 4002 (Gateway, paper account), 7496 (TWS) or 7497 (TWS, paper account)"
+
+INDICES = {"NDX": "NASDAQ", "RUT": "RUSSELL", "SPX": "CBOE", "VIX": "CBOE"}
+FUTURES = {"ES": "CME", "MES": "CME", "NQ": "CME", "MNQ": "CME", "RTY": "CME", "M2K": "CME", "YM": "CBOT", "MYM": "CBOT"}
+"""Roots of the quarterly equity index futures -> exchange, as the vendor spells it. A symbol that is one of these is the future."""
+STOCK = "STK:"
+"""Before a symbol: it is the stock all the same. ``STK:ES`` is Eversource Energy, ``ES`` the future."""
+MONTHS = {"H": 3, "M": 6, "U": 9, "Z": 12}
+_DATED = re.compile(r"([A-Z0-9]{1,3})([FGHJKMNQUVXZ])(20\d\d)")
+EVENING = clock(18)  # New York: the trading day of a future begins
+
+BARS = 17
+"""Number of the message that brings bars."""
+NO_DATA, UNKNOWN, IN_USE = 162, 200, 326
+LOST = frozenset({502, 504, 1100, 1101, 1102, 1300})
+"""The link between gateway and vendor, or between us and the gateway: what was asked meanwhile may never be answered."""
+WARNED = frozenset({321, 329, 434, 10167})
+"""What ``ib_async`` takes for a warning, and is the end of a request here."""
+NOT_INCLUDED = frozenset({203, 354, 420, 10089, 10090, 10168, 10186, 10189})
+MALFORMED = frozenset({320, 321, 329, 366, 434, 10314, 10339})
+_NO_PERMISSION = re.compile(r"permission|subscri", re.IGNORECASE)
+
+
+# -- what a symbol means -----------------------------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """A contract, and the dates for which it is asked."""
+
+    contract: Contract
+    dates: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What a symbol stands for.
+
+    :param kind: ``STK``, ``IND`` or ``FUT``.
+    :param month: of a dated future, ``202612``; empty for the front.
+    """
+
+    kind: str
+    name: str
+    exchange: str
+    month: str = ""
+
+    @classmethod
+    def of(cls, symbol: str) -> Instrument:
+        """:raises BadRequest: for a dated future of a root that is not known, or of a month that is no quarter's."""
+        if symbol.startswith(STOCK):
+            return cls("STK", _spaced(symbol.removeprefix(STOCK)), "SMART")
+        if symbol in INDICES:
+            return cls("IND", symbol, INDICES[symbol])
+        if symbol in FUTURES:
+            return cls("FUT", symbol, FUTURES[symbol])
+        if found := _DATED.fullmatch(symbol):
+            root, code, year = found.groups()
+            if root not in FUTURES or code not in MONTHS:
+                known = f"{', '.join(FUTURES)} with {', '.join(MONTHS)} and the year"
+                raise BadRequest(f"{symbol} is no future that is served; known are {known}, e.g. ESZ2026")
+            return cls("FUT", root, FUTURES[root], f"{year}{MONTHS[code]:02}")
+        return cls("STK", _spaced(symbol), "SMART")
+
+    def parts(self, dates: Interval) -> Iterator[Part]:
+        """The contracts to ask for, the latest first; together they cover ``dates``, none of which two of them share."""
+        if self.kind == "STK":
+            yield Part(Stock(self.name, self.exchange, "USD"), dates)
+        elif self.kind == "IND":
+            yield Part(Index(self.name, self.exchange, "USD"), dates)
+        elif self.month:
+            yield Part(self._future(self.month), dates)
+        else:
+            end = dates.end
+            while end > dates.start:
+                month, since = lead(end - DAY)
+                yield Part(self._future(month), Interval(max(since, dates.start), end))
+                end = max(since, dates.start)
+
+    def _future(self, month: str) -> Contract:
+        return Future(self.name, month, self.exchange, currency="USD", includeExpired=True)
+
+    def end(self, dates: Interval) -> datetime:
+        """The moment to name as the end: everything of the last date is before it, nothing of the next trading day."""
+        if self.kind == "FUT":
+            return calendar.at(dates.last, EVENING)
+        return calendar.at(dates.end, clock())
+
+    def session(self, opened: datetime) -> date:
+        """The trading day of an intraday bar: the New York date; of a future, that of six hours later."""
+        local = opened.astimezone(calendar.NEW_YORK)
+        return (local + timedelta(hours=6) if self.kind == "FUT" else local).date()
+
+
+def lead(day: date) -> tuple[str, date]:
+    """The contract month (``202612``) of the quarterly that leads on a date, and the first date on which it does.
+
+    A contract leads from the Monday before the third Friday of the quarter's last month, on which the one before it expires: the roll
+    date of the CME's equity index futures.
+    """
+    quarter = day.year * 4 + (day.month - 1) // 3
+    if day >= _roll(quarter):
+        quarter += 1
+    year, place = divmod(quarter, 4)
+    return f"{year}{3 * place + 3:02}", _roll(quarter - 1)
+
+
+def _roll(quarter: int) -> date:
+    year, place = divmod(quarter, 4)
+    first = date(year, 3 * place + 3, 1)
+    third_friday = first + timedelta(days=(calendar.FRIDAY - first.weekday()) % 7 + 14)
+    return third_friday - timedelta(days=4)
+
+
+def _spaced(symbol: str) -> str:
+    """``BRK.B`` -> ``BRK B``."""
+    return symbol.replace(".", " ")
+
+
+# -- steps -------------------------------------------------------------------------------------------------------------------------
+
+
+class Step(NamedTuple):
+    """What one request asks for.
+
+    :param dates: those it is for; the answer may begin earlier.
+    :param duration: in the vendor's words, counted back from the end of ``dates``.
+    """
+
+    dates: Interval
+    duration: str
+
+
+def last_step(dates: Interval, *, daily: bool) -> Step:
+    """The latest part of ``dates`` that one request may ask for.
+
+    The vendor counts ``D`` in trading days and ``W``, ``M``, ``Y`` by the calendar; more than 365 days have to be asked for in years.
+    """
+    month_before = _month_before(dates.end)
+    start = max(dates.start, dates.end - LONGEST_DAILY if daily else month_before)
+    days = (dates.end - start).days
+    if days <= 7:
+        duration = f"{days} D"
+    elif not daily and days > 28:
+        duration = "1 M"
+    elif days <= 364:
+        duration = f"{math.ceil(days / 7)} W"
+    else:
+        duration = f"{math.ceil(days / 365)} Y"
+    return Step(Interval(start, dates.end), duration)
+
+
+def _month_before(day: date) -> date:
+    year, month = divmod(day.year * 12 + day.month - 2, 12)
+    return date(year, month + 1, min(day.day, months.monthrange(year, month + 1)[1]))
+
+
+# -- the link ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer.
+
+    :param bars: as they came.
+    :param begins: the date from which the answer says it is whole, or None where it does not say.
+    :param bytes: of its message.
+    """
+
+    bars: Sequence[BarData]
+    begins: date | None
+    bytes: int
+    id: str
+
+
+class Link:
+    """A connection to the gateway, with an event loop of its own that runs only inside the methods here: a hook is called from plain
+    code.
+
+    :param client_id: the first to try.
+    :param connecting: seconds until connected. ``deadline``: seconds for an answer.
+    """
+
+    def __init__(self, host: str, port: int, client_id: int) -> None:
+        self.host, self.port, self.client_id = host, port, client_id
+        self._ids = range(client_id, client_id + CLIENT_IDS)
+        self.connecting, self.deadline = 10.0, 120.0
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._ib: IB | None = None
+        self._broken: asyncio.Future[None] | None = None
+        self._heads: dict[int, tuple[date | None, int]] = {}
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def close(self) -> None:
+        self._run(self._drop())
+        self._runner.close()
+
+    def history(self, step: Step, end: datetime, contract: Contract, size: str, what: str, *, regular: bool) -> Page:
+        """The bars that one request brings.
+
+        :raises RequestError: what the gateway says in place of bars; "no data" is an answer with none.
+        :raises ProviderError, SchemaDrift: where there is no answer, or one that is not whole or not legible.
+        """
+
+        def ask(ib: IB) -> Awaitable[Any]:
+            return ib.reqHistoricalDataAsync(contract, end, step.duration, size, what, regular, formatDate=2, timeout=0)
+
+        try:
+            bars, number = self._run(self._answer(ask))
+        except RequestError as error:
+            if error.code == NO_DATA and "no data" in error.message.lower():
+                return Page((), None, len(error.message), f"{self.client_id}/{error.reqId}")
+            raise
+        begins, length = self._heads.pop(number, (None, 0))
+        return Page(bars, begins, length, f"{self.client_id}/{number}")
+
+    def describe(self, contract: Contract) -> str:
+        """What the gateway calls a contract, and which version of the protocol it speaks."""
+        details, _ = self._run(self._answer(lambda ib: ib.reqContractDetailsAsync(contract)))
+        version = self._ib.client.serverVersion() if self._ib else 0
+        return f"protocol version {version}, client id {self.client_id}; it knows {contract.symbol} as {details[0].longName}"
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What ``work`` brings, but not as a task's result: when the runner puts the handler of SIGINT back, Python writes the task
+        out with its result, which takes longer than reading a month of minutes."""
+        brought: list[T] = []
+
+        async def keep() -> None:
+            brought.append(await work)
+
+        self._runner.run(keep())
+        return brought[0]
+
+    async def _answer(self, ask: Callable[[IB], Awaitable[T]]) -> tuple[T, int]:
+        """What a request brings, and its number. Without an answer the connection is given up."""
+        await _breathe()  # a connection that ended meanwhile is learnt of
+        ib = await self._connected()
+        number = ib.client.getReqId() + 1  # of the next request
+
+        def told(about: int, code: int, text: str, _: Any) -> None:
+            if (about == number and code in WARNED) or (about == -1 and code in LOST):
+                self._fail(RequestError(about, code, text))
+
+        self._broken = asyncio.get_running_loop().create_future()
+        ib.errorEvent += told
+        answer = asyncio.ensure_future(ask(ib))
+        try:
+            either: list[asyncio.Future[Any]] = [answer, self._broken]
+            await asyncio.wait(either, timeout=self.deadline, return_when=asyncio.FIRST_COMPLETED)
+            if self._broken.done():
+                self._broken.result()
+            if answer.done():
+                return answer.result(), number
+            lost = f"no whole answer in {self.deadline:g} s"
+        except OSError:
+            lost = f"the link to {self.address} was lost"
+        finally:
+            ib.errorEvent -= told
+            answer.cancel()
+            self._broken.cancel()
+            await asyncio.gather(answer, self._broken, return_exceptions=True)
+        await self._drop()
+        raise NetworkError(lost)
+
+    def _fail(self, error: Exception) -> None:
+        """End the running request."""
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_exception(error)
+
+    def _take(self, fields: list[str], read: Callable[[list[str]], None]) -> None:
+        """A message with bars (number, begin, end, count, 8 fields a bar), before ``ib_async`` reads it."""
+        _, number, begins, _, declared, *cells = fields
+        rows, rest = divmod(len(cells), 8)
+        if rest or rows < int(declared):
+            self._fail(TruncatedResponse(f"{len(cells) / 8:g} bars came, {declared} are declared"))
+        elif rows > int(declared):
+            self._fail(ServerError(f"{rows} bars came, {declared} are declared"))
+        else:
+            try:
+                read(fields)
+            except ValueError as error:
+                self._fail(SchemaDrift(f"a bar cannot be read: {error}"))
+            self._heads[int(number)] = (_date(begins), sum(len(field) + 1 for field in fields))
+
+    async def _connected(self) -> IB:
+        """The connection, opened where there is none. Positions and orders are not asked for: they are none of our business."""
+        if self._ib is not None and self._ib.client.isReady():
+            return self._ib
+        await self._drop()
+        for client_id in self._ids:
+            self.client_id = client_id
+            ib = await self._opened()
+            if ib is not None:
+                return ib
+        raise NetworkError(f"the client ids {self._ids[0]} to {self._ids[-1]} of {self.address} are all in use")
+
+    async def _opened(self) -> IB | None:
+        """A new connection, or None where the client id is in use.
+
+        :raises NetworkError: where there is no gateway, or none that takes clients.
+        """
+        ib = self._ib = IB()
+        ib.RaiseRequestErrors = True
+        codes: list[int] = []
+        ended = asyncio.get_running_loop().create_task(asyncio.Event().wait())  # until cancelled
+        ib.errorEvent += lambda *told: codes.append(told[1])
+        client: Any = ib.client
+        client.conn.disconnected += lambda _: ended.cancel()
+        handlers = client.decoder.handlers
+        handlers[BARS] = partial(self._take, read=handlers[BARS])
+        opening = asyncio.ensure_future(client.connectAsync(self.host, self.port, self.client_id, self.connecting))
+        ib.wrapper.clientId = self.client_id
+        try:
+            await asyncio.wait([opening, ended], timeout=self.connecting, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+                return ib
+        except OSError as error:
+            await self._drop()
+            raise NetworkError(f"no gateway answers at {self.address} ({type(error).__name__})") from None
+        finally:
+            closed = ended.cancelled()
+            for task in (opening, ended):
+                task.cancel()
+            await asyncio.gather(opening, ended, return_exceptions=True)
+        await self._drop()
+        if IN_USE in codes:
+            return None
+        why = "it ended the connection; is API access enabled, and this host trusted?" if closed else "it does not speak as one"
+        raise NetworkError(f"no gateway answers at {self.address}: {why}")
+
+    async def _drop(self) -> None:
+        if self._ib is not None:
+            client: Any = self._ib.client
+            self._ib = None
+            with suppress(OSError):
+                client.disconnect()
+            await _breathe()  # the loop closes the socket
+        self._heads.clear()
+
+
+async def _breathe() -> None:
+    """Let the loop read what has come, and do what follows from it."""
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+# -- the hook ----------------------------------------------------------------------------------------------------------------------
+
+
+class InteractiveBrokersHook(ProviderHook):
+    """Bars of US stocks and ETFs (``AAPL``, ``BRK.B``), equity index futures and indices (``VIX``, ``SPX``, ``NDX``, ``RUT``).
+
+    A future is written by its root for the contract that leads (``ES``: see :func:`lead`), or with month and year (``ESZ2026``). Its
+    prices are those of the contracts as traded: they jump at a roll. Bars of days on which the stock exchange is closed are left
+    aside.
+
+    Option ``what_to_show``: ``trades``, or quotes (``midpoint``, ``bid``, ``ask``), which have no volume. Option ``hours``:
+    ``regular`` or ``extended`` (stocks from 04:00 to 20:00); futures always come with their whole trading day.
+
+    The connection has host and port of a Gateway or TWS that is logged in. Its extra may have ``client_id``, the first of those that
+    may be used, and ``identical_seconds``.
+    """
+
+    provider = "ib"
+    conn_type = "generic"
+    hook_name = "Interactive Brokers"
+    default_base_url = "127.0.0.1:4001"
+    default_plan = "standard"
+    known_extra = ("client_id", "identical_seconds")
+    # https://interactivebrokers.github.io/tws-api/historical_limitations.html; hard for bars of up to 30 seconds, a soft throttle for
+    # longer ones. ``sample`` is the local sample gateway.
+    plans: ClassVar[Mapping[str, Plan]] = {
+        "standard": Plan(Quota(6, (Window(60, 600), Window(5, 2))), available_after=22 * 3600),
+        "sample": Plan(Quota(6000, (Window(60, 0.6),))),
+    }
+    attempts = 5
+    patience = 60.0
+    sleep: Callable[[float], None] = staticmethod(time.sleep)
+    _link: Link | None = None
+    _pacer: Pacer | None = None
+
+    def connect(self) -> None:
+        if self._link is None:
+            # What it logs comes as errors here.
+            logging.getLogger("ib_async").setLevel(logging.CRITICAL)
+            host, port = self._address
+            self._link = Link(host, port, self._client_id)
+            self._pacer = self.pacer()
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = self._pacer = None
+
+    def _probe(self) -> str:
+        what = "details of SPY"
+        link = self._ready()
+        found = self._tried(lambda: self._called(what, lambda: link.describe(Stock("SPY", "SMART", "USD"))))
+        return f"{link.address} answered: {self._plain(found)}"
+
+    # -- connection ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _address(self) -> tuple[str, int]:
+        parts = urlsplit(f"//{self.base_url}")
+        return parts.hostname or "", parts.port or 0
+
+    @property
+    def _client_id(self) -> int:
+        return int(self.config.extra.get("client_id", 1))
+
+    @property
+    def _identical(self) -> float:
+        """Seconds between two equal requests."""
+        return float(self.config.extra.get("identical_seconds", IDENTICAL[self.config.extra.get("plan", self.default_plan)]))
+
+    def _connection_problems(self) -> list[str]:
+        extra, name = self.config.extra, f"connection {self.config.conn_id!r}"
+        problems = super()._connection_problems()
+        try:
+            host, port = self._address
+        except ValueError:  # the port is no number, or too large
+            host, port = "", 0
+        if not host or not port or "/" in self.base_url:
+            wanted = f"a host name and a port from 1 to 65535 are needed: {PORTS}"
+            problems.append(f"{name}: host and port are {self.base_url!r}; {wanted}")
+        client_id = extra.get("client_id", 1)
+        most = 2**31 - CLIENT_IDS
+        if not isinstance(client_id, int) or isinstance(client_id, bool) or not 1 <= client_id < most:
+            # 0 is the client that gets the orders made by hand.
+            problems.append(f"{name}: extra.client_id is {client_id!r}; a whole number from 1 to {most - 1} is needed")
+        seconds = extra.get("identical_seconds", 0)
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds < 0:
+            problems.append(f"{name}: extra.identical_seconds is {seconds!r}; a number from 0 on is needed")
+        return problems
+
+    # -- fetch -----------------------------------------------------------------------------------------------------------------
+
+    def fetch(self, request: Request) -> Fetched:
+        self.connect()
+        before = replace(self.counters)
+        instrument = self._instrument(request)
+        tables: list[pa.Table] = []
+        ids: list[str] = []
+        rows = 0
+        unknown: list[UnknownSymbol] = []
+        for part in instrument.parts(Interval(request.start, request.last + DAY)):
+            try:
+                for page, dates in self._pages(request, instrument, part):
+                    tables.append(_table(request, instrument, page.bars, dates))
+                    ids.append(page.id)
+                    rows += len(page.bars)
+            except UnknownSymbol as error:
+                unknown.append(error)
+        if unknown and not tables:
+            raise unknown[0]
+        evidence = Evidence(
+            calls=self.counters.calls - before.calls,
+            retries=self.counters.retries - before.retries,
+            pages=len(tables),
+            bytes=self.counters.bytes - before.bytes,
+            rows_received=rows,
+            rows_declared=rows,  # each message was checked to hold as many as it says
+            last_page_seen=True,
+            request_ids=tuple(ids),
+        )
+        return Fetched(pa.concat_tables(reversed(tables)), evidence, warnings=tuple(self._warnings(request, instrument, unknown)))
+
+    def _instrument(self, request: Request) -> Instrument:
+        try:
+            return Instrument.of(request.symbols[0])
+        except BadRequest as error:
+            raise error.at(provider=self.provider, request=str(request)) from None
+
+    @staticmethod
+    def _warnings(request: Request, instrument: Instrument, unknown: Sequence[UnknownSymbol]) -> Iterator[str]:
+        if unknown:
+            yield f"{request.symbols[0]}: {len(unknown)} of the contracts that led are not known any more: {unknown[-1].said}"
+        if instrument.name == "ES" and not instrument.month and instrument.kind == "FUT":
+            yield f"ES is taken for the future; the stock of Eversource Energy is written {STOCK}ES"
+
+    def _pages(self, request: Request, instrument: Instrument, part: Part) -> Iterator[tuple[Page, Interval]]:
+        """The answers that make up the bars of a contract, the latest first, each with the dates for which it is whole."""
+        left = part.dates
+        while left.start < left.end:
+            step = last_step(left, daily=SIZES[request.dataset] == "1 day")
+            page = self._tried(partial(self._page, request, instrument, part.contract, step))
+            start = step.dates.start
+            if page.begins is not None and page.begins > start:
+                start = page.begins + DAY  # its first date may be there in part only
+            if start >= left.end:
+                raise ServerError(
+                    f"an answer up to {left.end} begins on {page.begins}: the paging loops", **self._where(str(request))
+                )
+            yield page, Interval(start, left.end)
+            left = Interval(left.start, start)
+
+    def _page(self, request: Request, instrument: Instrument, contract: Contract, step: Step) -> Page:
+        link, what, size = self._ready(), str(request), SIZES[request.dataset]
+        shown, end = str(self.option("what_to_show")).upper(), instrument.end(step.dates)
+        regular = instrument.kind != "FUT" and self.option("hours") == "regular"
+        question = f"{contract} {end} {step.duration} {size} {shown} {regular}"
+        page = self._called(
+            what,
+            lambda: link.history(step, end, contract, size, shown, regular=regular),
+            question=question,
+            symbols=request.symbols,
+        )
+        if wrong := _wrong(instrument, page.bars, step):
+            raise ServerError(wrong, **self._where(what))
+        self.counters.bytes += page.bytes
+        return page
+
+    # -- calls -----------------------------------------------------------------------------------------------------------------
+
+    def _tried(self, call: Callable[[], T]) -> T:
+        """``call``, repeated while its error is one that may pass.
+
+        :raises ProviderError: the last one.
+        """
+        tries = 0
+
+        def attempt() -> T:
+            nonlocal tries
+            tries += 1
+            self.counters.retries += tries > 1
+            return call()
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(RetriableError) & _worth_waiting(self.patience),
+            stop=stop_after_attempt(self.attempts),
+            wait=_wait,
+            sleep=self.sleep,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    def _called(self, what: str, call: Callable[[], T], *, question: str = "", symbols: tuple[str, ...] = ()) -> T:
+        """One call, after its turn has come; its error typed."""
+        repeats = self._repeats(question) if question else None
+        pacer = self._pacer or self.pacer()
+        try:
+            if repeats is not None:
+                repeats.acquire()
+            pacer.wait()
+            if repeats is not None:
+                repeats.penalise(MARGIN * self._identical)
+        except ProviderError as error:
+            raise error.at(**self._where(what)) from None  # a limiter knows neither provider nor request
+        self.counters.calls += 1
+        try:
+            return call()
+        except RequestError as error:
+            failure = self._typed(error, what, symbols)
+            if isinstance(failure, Throttled):
+                pacer.penalise(failure.retry_after or 1.0)
+            raise failure from None
+        except ProviderError as error:
+            raise error.at(**self._where(what)) from None
+        except SchemaDrift as error:
+            raise SchemaDrift(f"{self.provider}: {what}: {self._plain(str(error))}. To do: {DRIFTED}") from None
+
+    def _repeats(self, question: str) -> FileLimiter | None:
+        """What holds equal requests apart, whichever process makes them."""
+        if not self._identical:
+            return None
+        bucket = int.from_bytes(hashlib.sha256(question.encode()).digest()[:2]) % BUCKETS
+        return FileLimiter(limits_folder() / f"{self.config.conn_id}.requests" / f"{bucket:03}.json", ())
+
+    def _typed(self, error: RequestError, what: str, symbols: tuple[str, ...]) -> ProviderError:
+        """The typed error of what the gateway says."""
+        code, text, where = error.code, f"{self._plain(error.message)} (error {error.code})", self._where(what)
+        lower = error.message.lower()
+        if code == 100 or (code == NO_DATA and "pacing" in lower):
+            widest = max((window.seconds for window in self.quota.limits), default=1.0)
+            return Throttled(text, retry_after=min(widest, self.patience), **where)
+        if code == UNKNOWN and "ambiguous" not in lower:
+            return UnknownSymbol(text, symbols=symbols, **where)
+        if code in NOT_INCLUDED or (code == NO_DATA and _NO_PERMISSION.search(lower)):
+            return EntitlementError(text, **where)
+        if code in MALFORMED or code == UNKNOWN:
+            return BadRequest(text, **where)
+        if code in LOST:
+            return NetworkError(text, **where)
+        return ServerError(text, **where)
+
+    def _where(self, what: str) -> dict[str, str]:
+        return {"provider": self.provider, "request": what}
+
+    def _plain(self, text: str) -> str:
+        """What the gateway says, fit for a message: on one line, short, without markup."""
+        if self.config.password:
+            text = text.replace(self.config.password, "***")
+        words = " ".join(_MARKUP.sub(" ", text).split())
+        return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 3]}..."
+
+    def _ready(self) -> Link:
+        if self._link is None:
+            raise RuntimeError("connect() comes first")
+        return self._link
+
+
+DRIFTED = "see the vendor's release notes; the hook has to learn the new form"
+
+
+# -- columns -----------------------------------------------------------------------------------------------------------------------
+
+
+def _wrong(instrument: Instrument, bars: Sequence[BarData], step: Step) -> str:
+    """Why bars cannot be the answer to a request, or nothing. Some may well lie before its dates: durations are counted generously."""
+    dates = step.dates
+    earliest = dates.start - (dates.end - dates.start) - timedelta(days=10)
+    sessions = (_session(instrument, bar) for bar in bars)
+    strange = sorted({day for day in sessions if not earliest <= day < dates.end})
+    return f"rows of {', '.join(map(str, strange[:3]))} came" if strange else ""
+
+
+def _session(instrument: Instrument, bar: BarData) -> date:
+    return instrument.session(bar.date) if isinstance(bar.date, datetime) else bar.date
+
+
+def _table(request: Request, instrument: Instrument, bars: Sequence[BarData], dates: Interval) -> pa.Table:
+    """The bars of sessions in ``dates`` as columns."""
+    sessions = set(calendar.sessions(dates.start, dates.end))
+    kept = [(day, bar) for day, bar in ((_session(instrument, bar), bar) for bar in bars) if day in sessions]
+    opened = [
+        bar.date if isinstance(bar.date, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC) for day, bar in kept
+    ]
+    schema = find_dataset(request.dataset).received
+    counted = instrument.kind != "IND"
+    columns: dict[str, Any] = {
+        "symbol": [request.symbols[0]] * len(kept),
+        "session": [day for day, _ in kept],
+        "bar_time": opened,
+        "adj_close": [None] * len(kept),
+        **{name: [_number(getattr(bar, name)) for _, bar in kept] for name in ("open", "high", "low", "close")},
+        "volume": [_amount(bar.volume) if counted else None for _, bar in kept],
+        "vwap": [_amount(bar.average) or None if counted else None for _, bar in kept],
+        "trade_count": [bar.barCount if counted and bar.barCount >= 0 else None for _, bar in kept],
+    }
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def _number(value: float) -> float | None:
+    """None for what is not there: no number, or the largest there is, which is the protocol's word for nothing."""
+    return float(value) if math.isfinite(value) and abs(value) < sys.float_info.max else None
+
+
+def _amount(value: float) -> float | None:
+    """The same, and -1 where there can be none."""
+    number = _number(value)
+    return None if number is None or number < 0 else number
+
+
+def _date(text: str) -> date | None:
+    """The date of a moment as the gateway writes it (``20130413  16:31:22``, its own time zone), or None."""
+    try:
+        return datetime.strptime(text[:8], "%Y%m%d").date()  # noqa: DTZ007 - a date
+    except ValueError:
+        return None

@@ -1,0 +1,171 @@
+"""The warehouse's guide does what it says: its code runs, on a warehouse of every table, and finds what is in it."""
+
+import re
+import shlex
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from include.local.query import query
+from market_data.datasets import DATASETS, dataset
+from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.warehouse.schema import TABLES
+
+PROJECT = Path(__file__).parents[2]
+TEXT = (PROJECT / "docs" / "guide" / "warehouse.md").read_text()
+BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+SEEN = datetime(2024, 3, 4, tzinfo=UTC)
+DAYS = [date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)]
+
+
+def blocks():
+    """(heading, language, code) of each block of code, in order."""
+    heading = ""
+    for match in BLOCK.finditer(TEXT):
+        if match["heading"]:
+            heading = match["heading"]
+        else:
+            yield heading, match["language"], match["code"]
+
+
+BLOCKS = list(blocks())
+
+
+def code(heading, language):
+    return [text for of, kind, text in BLOCKS if (of, kind) == (heading, language)]
+
+
+def rows(name, *values, at=SEEN, provider="polygon"):
+    found = dataset(name)
+    common = {"provider": provider, "ingest_ts": at}
+    return found, pa.Table.from_pylist([common | value for value in values], schema=found.schema)
+
+
+def bar(day, close, symbol="AAPL"):
+    where = {"symbol": symbol, "timeframe": "1d", "bar_time": datetime(day.year, day.month, day.day, tzinfo=UTC), "session": day}
+    return where | {"open": close, "high": close, "low": close, "close": close, "volume": 100.0}
+
+
+def figure(statement, item, value, filed=date(2024, 2, 2)):
+    where = {"symbol": "AAPL", "session": filed, "statement": statement, "period": "Q1", "fiscal_year": 2024}
+    return where | {"period_end": date(2023, 12, 30), "filing_date": filed, "currency": "USD", "item": item, "value": value}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A warehouse: three bars, one of them corrected a day later, another provider's with a cent too many, a dividend, two figures."""
+    file = tmp_path / "warehouse.duckdb"
+    action = {"symbol": "AAPL", "session": DAYS[2], "ex_date": DAYS[2], "action": "dividend", "action_id": "1", "amount": 2.0}
+    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(file)})) as warehouse:
+        warehouse.migrate()
+        for number, load in enumerate(
+            [
+                rows("ohlcv-1d", *(bar(day, 100.0 + n) for n, day in enumerate(DAYS)), bar(DAYS[0], 400.0, "BRK.B")),
+                rows("ohlcv-1d", bar(DAYS[1], 100.0), at=SEEN + timedelta(days=1, seconds=1)),
+                rows("ohlcv-1d", bar(DAYS[0], 100.0), bar(DAYS[2], 102.02), provider="fmp"),
+                rows("corporate-actions", action),
+                rows("fundamentals", figure("income", "revenue", 119575e6), figure("income", "netIncome", 33916e6), provider="fmp"),
+            ]
+        ):
+            warehouse.load(*load, f"load {number}")
+    return file
+
+
+def answers(path, heading):
+    """The rows of each SQL statement below a heading."""
+    with duckdb.connect(path, read_only=True) as connection:
+        statements = [s for text in code(heading, "sql") for s in connection.extract_statements(text)]
+        return [connection.execute(statement).fetchall() for statement in statements]
+
+
+def run(path, heading):
+    """What each Python block below a heading leaves behind."""
+    namespaces = []
+    for text in code(heading, "python"):
+        namespace = {}
+        exec(compile(text.replace("/data/warehouse.duckdb", str(path)), heading, "exec"), namespace)
+        namespaces.append(namespace)
+    return namespaces
+
+
+def test_python_asks(path):
+    ours, plain = run(path, "Ask")
+    assert ours["bars"]["close_px"].astype(float).tolist() == [100.0, 100.0, 102.0]
+    assert plain["bars"]["close_px"].tolist() == [400.0]
+
+
+@pytest.mark.parametrize("heading", ["Ask", "Where providers disagree"])
+def test_make_query_asks(path, heading, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    (line,) = code(heading, "sh")
+    make, target, setting = shlex.split(line)
+    assert (make, target) == ("make", "query")
+    sql = setting.removeprefix("SQL=")
+    if inner := re.fullmatch(r"\$\(cat (\S+)\)", sql):
+        sql = Path(inner[1]).read_text()
+        assert "$" not in sql  # make would take it for its own
+    console = Console(width=200, record=True, quiet=False, file=(path.parent / "out").open("w"))
+    query(path, sql, console)
+    assert "AAPL" in console.export_text()
+
+
+def test_versions_are_seen(path):
+    changed, known, loads = answers(path, "What changed, and what was known when")
+    assert [(symbol, moment.date(), float(close)) for symbol, moment, close, *_ in changed] == [
+        ("AAPL", DAYS[1], 101.0),
+        ("AAPL", DAYS[1], 100.0),
+    ]
+    assert [float(close) for *_, close in known] == [100.0, 101.0, 102.0]
+    assert [load[1:] for load in loads][-1] == ("silver_prices", 4, 4)
+    assert len(loads) == 5
+
+
+def test_prices_are_adjusted(path):
+    (adjusted,) = answers(path, "Adjusted prices")
+    assert [row[3] for row in adjusted] == pytest.approx([98.0, 98.0, 102.0])
+
+
+def test_fundamentals_are_side_by_side(path):
+    ((row,),) = answers(path, "Fundamentals")
+    assert row[:5] == ("AAPL", 2024, "Q1", date(2023, 12, 30), date(2024, 2, 2))
+    assert [float(value) for value in row[5:7]] == [119575e6, 33916e6]
+
+
+def test_providers_are_reconciled(path, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    (namespace,) = run(path, "Where providers disagree")
+    wanted = [("2024-03-01", "close"), ("2024-02-29", "missing at provider_a")]
+    for name, count in (("findings", 2), ("of_one", 1)):
+        found = namespace[name]
+        assert list(zip(found["session_date"].astype(str), found["finding"], strict=True)) == wanted[:count]
+
+
+def test_all_code_is_run():
+    headings = {"Ask", "What changed, and what was known when", "Adjusted prices", "Fundamentals", "Where providers disagree"}
+    assert {heading for heading, _, _ in BLOCKS} == headings
+    assert {language for _, language, _ in BLOCKS} == {"sh", "python", "sql"}
+
+
+def test_the_columns_are_those_of_the_tables():
+    lines = [line for line in TEXT.split("## Columns")[1].split("##")[0].splitlines() if line.startswith("| `")]
+    named = {
+        cells[0].strip(" `"): [re.findall(r"`(\w+)`", cell) for cell in cells[1:3]]
+        for cells in (row.split("|")[1:] for row in lines)
+    }
+    assert named == {name: [[c.name for c in table.key], [c.name for c in table.values]] for name, table in TABLES.items()}
+
+
+def test_the_datasets_are_all_named():
+    table = TEXT.split("| dataset |")[1].split("\n\n")[0]
+    for name in DATASETS:
+        (line,) = [line for line in table.splitlines() if f"`{name}`" in line]
+        assert (f"`silver_{dataset(name).table}`" in line) == (dataset(name).table is not None)
+
+
+def test_files_named_in_the_guide_exist():
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT):
+        assert (PROJECT / "docs" / "guide" / path).exists()

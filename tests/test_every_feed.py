@@ -1,0 +1,139 @@
+"""Every feed of the project from its provider's local server into lake and warehouse, without Airflow; and providers side by side."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from include.local.__main__ import SAMPLE_DATES
+from include.local.environment import Paths, Ports
+from include.local.sample_api import SampleApi
+from include.local.sample_gateway import SampleGateway
+from include.local.settings import SAMPLE_API_KEY, local_connections
+from market_data import calendar
+from market_data.datasets import dataset
+from market_data.feeds import load_feeds
+from market_data.hooks import provider
+from market_data.hooks.base import ProviderConfig
+from market_data.lake.manifest import read_coverage
+from market_data.types import State
+from market_data.universe import members
+from tests.runs import World
+
+FEEDS = {feed.dag_id: feed for feed in load_feeds()}
+FIRST, LAST = (date.fromisoformat(day) for day in SAMPLE_DATES["ohlcv-1d"])
+WEEK = calendar.sessions(FIRST, FIRST + timedelta(days=7))
+SIDE_BY_SIDE = ("polygon_ohlcv_1d", "alpaca_ohlcv_1d", "fmp_ohlcv_1d", "databento_ohlcv_1d", "ib_ohlcv_1d")
+SYMBOLS = ("AAPL", "BRK.B", "IBM", "SPY")
+
+
+@pytest.fixture(scope="module")
+def api():
+    with SampleApi(api_key=SAMPLE_API_KEY) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with SampleGateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def make_hook(api, gateway):
+    """Makes the hook of a feed as `make run` would: from the connections of the local stack."""
+    api.forget()
+    ports = Ports(sample_api=api.port, gateway=gateway.port)
+    connections = local_connections(Paths(Path(), Path()), ports)
+
+    def make(feed):
+        found = connections.get(feed.conn_id, {})
+        host, port = found.get("conn_host", ""), found.get("conn_port")
+        config = ProviderConfig(
+            feed.conn_id,
+            f"{host}:{port}" if port else host,
+            found.get("conn_login", ""),
+            found.get("conn_password", ""),
+            found.get("conn_extra", {}),
+        )
+        return provider(feed.provider)(options=feed.options, config=config)
+
+    return make
+
+
+def world_of(dag_id, folder, make_hook):
+    feed = FEEDS[dag_id]
+    return World(feed, folder, lambda: make_hook(feed))
+
+
+@pytest.mark.parametrize("dag_id", FEEDS)
+def test_every_feed_lands_and_loads_and_is_then_covered(dag_id, make_hook, tmp_path):
+    world = world_of(dag_id, tmp_path, make_hook)
+    kind = dataset(world.feed.dataset)
+    first, last = (date.fromisoformat(day) for day in SAMPLE_DATES[kind.name])
+    sessions = calendar.sessions(first, last + timedelta(days=1))
+    symbols = members(world.feed.universe, last)[:12]
+    _, report = world.run(sessions, symbols)
+    assert report["red"] == []
+    assert report["rows_landed"] > 0
+    assert report["rows_quarantined"] == 0
+    assert report["rows_loaded"] == (report["rows_landed"] if kind.table else 0)
+    assert report["cells_planned"] == len(symbols) * len(sessions) == sum(report["cells"].values())
+    if kind.is_bars:
+        assert report["cells"]["have"] == report["cells_planned"]
+    coverage = read_coverage(world.lake, kind.name, world.feed.provider)
+    assert len(coverage) == report["cells_planned"]
+    assert coverage.state(symbols[0], sessions[0]) in (State.HAVE, State.EMPTY)
+    planned, again = world.run(sessions, symbols, world.job("r2"))
+    assert (planned.plan.batches, again) == ((), None)
+    _, forced = world.run(sessions, symbols, world.job("r3", force=True))
+    assert forced["red"] == []
+    assert (forced["files_written"], forced["rows_changed"]) == (0, 0)
+
+
+RECONCILE = Path("include/sql/queries/reconcile.sql")
+
+
+def test_the_same_day_of_the_same_symbols_agrees_between_providers(make_hook, tmp_path):
+    for dag_id in SIDE_BY_SIDE:
+        world = world_of(dag_id, tmp_path, make_hook)
+        _, report = world.run(WEEK, SYMBOLS)
+        assert report["red"] == []
+        assert report["rows_loaded"] == len(WEEK) * len(SYMBOLS)
+    found = world.query(
+        "SELECT symbol, bar_time, COUNT(*) AS providers, MAX(close_px) - MIN(close_px) AS apart FROM silver_prices GROUP BY symbol, bar_time"
+    )
+    assert len(found) == len(WEEK) * len(SYMBOLS)
+    assert {row["providers"] for row in found} == {len(SIDE_BY_SIDE)}
+    assert max(row["apart"] for row in found) <= 0.01
+    assert world.query(RECONCILE.read_text()) == []
+
+
+def test_where_providers_disagree_the_reconciliation_shows_it(api, make_hook, tmp_path):
+    world_of("polygon_ohlcv_1d", tmp_path, make_hook).run(WEEK, SYMBOLS)
+    api.alter("AAPL", WEEK[1], multiply=1.01)
+    api.alter("IBM", WEEK[2], volume=1.0)
+    api.hide(WEEK[0], ["SPY"])
+    world = world_of("alpaca_ohlcv_1d", tmp_path, make_hook)
+    world.run(WEEK, SYMBOLS)
+    found = {(row["symbol"], row["session"]) for row in world.query(RECONCILE.read_text())}
+    assert found == {("AAPL", WEEK[1]), ("IBM", WEEK[2]), ("SPY", WEEK[0])}
+
+
+def test_what_one_provider_cannot_serve_another_brings_under_its_own_name(api, make_hook, tmp_path):
+    from dataclasses import replace
+
+    world = world_of("polygon_ohlcv_1d", tmp_path, make_hook)
+    world.feed = replace(world.feed, fallback="alpaca")
+    api.fault("server_error", match=str(WEEK[1]), times=None)
+    _, report = world.run(WEEK[:3], SYMBOLS, world.job(max_retries=0))
+    assert report["red"]
+    (wanted,) = report["unserved"]
+    assert (wanted["start_date"], wanted["end_date"]) == (WEEK[1].isoformat(), WEEK[1].isoformat())
+    assert set(wanted["symbols"]) == set(SYMBOLS)
+    api.forget()
+    other = world_of("alpaca_ohlcv_1d", tmp_path, make_hook)
+    _, report = other.run([WEEK[1]], wanted["symbols"])
+    assert report["red"] == []
+    rows = other.query("SELECT provider, COUNT(*) AS n, COUNT(DISTINCT bar_time) AS sessions FROM silver_prices GROUP BY provider")
+    assert {(row["provider"], row["sessions"]) for row in rows} == {("alpaca", 1), ("polygon", 2)}
