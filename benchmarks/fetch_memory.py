@@ -18,7 +18,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 SYMBOLS, FIRST, LAST = 41, date(2012, 3, 1), date(2012, 4, 5)  # 41 x 25 sessions x 390 minutes
 
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 import airflow.sdk.execution_time.task_runner
 from datetime import UTC, date, datetime
 from dataclasses import replace
@@ -30,6 +30,7 @@ from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
 from market_data.params import RunParams, Wanted
 from market_data.types import RunInfo
+from market_data.types import Batch
 from market_data.universe import members
 
 def peak():
@@ -37,7 +38,7 @@ def peak():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     return round(int(line.split()[1]) / 1024)
 
-name, url, folder, symbols, first, last, grain = json.loads(sys.argv[1])
+name, url, folder, symbols, first, last, grain, planned = json.loads(sys.argv[1])
 feed = next(feed for feed in load_feeds() if feed.dag_id == f"{name}_ohlcv_1m")
 config = ProviderConfig(f"{name}_default", url, "sample", "key", {"plan": "sample", "calls_per_minute_per_slot": 60000, "limits": []})
 hook = provider(name)(config=config)
@@ -46,12 +47,16 @@ run = RunInfo(feed.dag_id, "r", "manual", 0, now)
 job = pipeline.Job(feed, replace(RunParams("sp500_etf"), batch_size=1000, endpoint="bars" if name == "alpaca" else "range", file_grain=grain),
                    run, Lake.open(f"file://{folder}"), Layout(), name)
 sessions = calendar.sessions(date.fromisoformat(first), date.fromisoformat(last))
-planned = pipeline.plan_run(job, hook, Wanted(sessions), members("sp500_etf")[:symbols], now)
-batch = max(planned.plan.batches, key=lambda batch: batch.rows)
+if planned is None:  # a process of its own, as in Airflow
+    found = pipeline.plan_run(job, hook, Wanted(sessions), members("sp500_etf")[:symbols], now)
+    print(json.dumps(max(found.plan.batches, key=lambda batch: batch.rows).to_json()))
+    raise SystemExit
+batch = Batch.from_json(planned)
+hook.connect()
 before, began = peak(), time.monotonic()
 with hook:
     receipt = pipeline.fetch_batch(job, hook, batch, lambda: datetime.now(UTC))
-print(json.dumps({"provider": name, "grain": grain, "batches": len(planned.plan.batches), "rows": receipt.rows_landed, "files": receipt.files_written,
+print(json.dumps({"provider": name, "grain": grain, "rows": receipt.rows_landed, "files": receipt.files_written,
                   "calls": receipt.calls, "seconds": round(time.monotonic() - began, 1), "before_mb": before, "peak_mb": peak()}))
 """
 
@@ -62,13 +67,16 @@ def measure(name: str, grain: str = "day") -> dict[str, object]:
 
     with SampleApi(api_key="key") as api, tempfile.TemporaryDirectory() as folder:
         url = api.url if name == "polygon" else f"{api.url}/{name}"
-        arguments = json.dumps([name, url, f"{folder}/lake", SYMBOLS, str(FIRST), str(LAST), grain])
         env = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", "AIRFLOW_HOME": f"{folder}/airflow"}
-        done = subprocess.run([sys.executable, "-c", CHILD, arguments], env=env, cwd=PROJECT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        found: dict[str, object] | None = None
+        for _ in ("plan", "fetch"):
+            arguments = json.dumps([name, url, f"{folder}/lake", SYMBOLS, str(FIRST), str(LAST), grain, found])
+            command = [sys.executable, "-c", CHILD, arguments]
+            done = subprocess.run(command, env=env, cwd=PROJECT, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(done.stderr[-2000:])
+            found = json.loads(done.stdout.splitlines()[-1])
+    return found or {}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
+from market_data.datasets import dataset
 from market_data.datasets.bars import OHLCV_1D
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
@@ -14,6 +15,7 @@ from market_data.lake.writer import land
 
 SEEN = datetime(2024, 2, 1, tzinfo=UTC)
 CORRECTED = SEEN + timedelta(days=1)
+LAST = date(2024, 1, 31)
 
 
 def weekdays(start, end):
@@ -54,6 +56,67 @@ def fill(lake):
     in_year = {day: 100.0 + len(old) + n for n, day in enumerate(early)}
     in_days = {day: 300.0 + n for n, day in enumerate(late)}
     return in_days | in_year | {early[3]: 500.0, late[5]: 600.0}
+
+
+def fill_others(lake):
+    """Fills the lake with a little of every other dataset that the guide asks questions of."""
+
+    def put(name, provider, rows):
+        found = dataset(name)
+        defaults = {"timeframe": found.timeframe, "provider": provider, "ingest_ts": SEEN, "symbol": "AAPL", "session": LAST}
+        schema = pa.schema([pa.field(f.name, f.type) for f in found.schema])
+        table = pa.Table.from_pylist([{**defaults, **row} for row in rows], schema=schema)
+        land(lake, Layout(), found, provider, pa.table(table.columns, schema=found.schema), "day", refetch=False)
+
+    opens = datetime(2024, 1, 31, 14, 30, tzinfo=UTC)
+    minute = [{"open": 10.0 + n, "high": 12.0 + n, "low": 9.0 + n, "close": 11.0 + n, "volume": 5.0} for n in range(20)]
+    put("ohlcv-1m", "alpaca", [{**bar, "bar_time": opens + timedelta(minutes=n)} for n, bar in enumerate(minute)])
+    trades = [
+        {"ts_event": opens, "sequence": n, "ordinal": 0, "price": price, "size": size, "side": side}
+        for n, (price, size, side) in enumerate([(10.0, 100.0, "A"), (11.0, 10.0, "B"), (10.0, 1.0, "A")])
+    ]
+    put("trades", "databento", trades)
+    quotes = [(9.0, 11.0), (10.5, 10.5), (None, 10.0)]  # the second is locked, the third has no bid
+    put("tbbo", "databento", [{**t, "bid_px": bid, "ask_px": ask} for t, (bid, ask) in zip(trades, quotes, strict=True)])
+    settled = [("settlement_price", 4900.0, "new"), ("settlement_price", 4901.25, "new"), ("settlement_price", None, "delete")]
+    put(
+        "statistics",
+        "databento",
+        [
+            {
+                "symbol": "ES.c.0",
+                "ts_event": opens,
+                "sequence": n,
+                "ordinal": 0,
+                "stat_type": kind,
+                "price": price,
+                "update_action": a,
+            }
+            for n, (kind, price, a) in enumerate([*settled, ("open_interest", None, "new")])
+        ],
+    )
+    quarter = {"statement": "income", "fiscal_year": 2023, "currency": "USD"}
+    put(
+        "fundamentals",
+        "fmp",
+        [
+            {**quarter, "period": period, "period_end": end, "filing_date": filed, "session": filed, "item": item, "value": value}
+            for period, end, filed in [
+                ("Q2", date(2023, 7, 1), date(2023, 8, 4)),
+                ("Q3", date(2023, 9, 30), date(2023, 11, 3)),
+                ("Q4", date(2023, 12, 30), date(2024, 2, 2)),
+            ]
+            for item, value in [("revenue", 1e9), ("netIncome", 1e8)]
+        ],
+    )
+    put(
+        "corporate-actions",
+        "polygon",
+        [
+            {"action": "split", "session": day, "ex_date": day, "action_id": str(day), "split_from": 1.0, "split_to": to}
+            for day, to in [(date(2024, 1, 30), 4.0), (date(2024, 1, 31), 2.0)]
+        ],
+    )
 
 
 @pytest.fixture

@@ -1,19 +1,23 @@
 """The lake's guide does what it says: its code runs, and every reader in it sees the same bars."""
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
 
+from market_data.datasets import DATASETS, dataset
 from market_data.datasets.bars import OHLCV_1D
 from market_data.lake.layout import Layout
+from market_data.lake.store import Lake
+from tests.docs.conftest import fill_others
 
 PROJECT = Path(__file__).parents[2]
 TEXT = (PROJECT / "docs" / "guide" / "lake.md").read_text()
 NOT_RUN = {"Spark", "DuckDB on S3"}
+OTHERS = "Other datasets in DuckDB"
 BLOCK = re.compile(
     r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>python|sql)(?P<note>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -31,7 +35,7 @@ def blocks():
 
 
 BLOCKS = blocks()
-LOCAL = [heading for heading, found in BLOCKS.items() if "/data/lake" in found[0][2] and heading not in NOT_RUN]
+LOCAL = [heading for heading, found in BLOCKS.items() if "/data/lake" in found[0][2] and heading not in {*NOT_RUN, OTHERS}]
 ON_S3 = [heading for heading in BLOCKS if heading.endswith(" on S3")]
 
 
@@ -67,7 +71,7 @@ def closes(bars):
 
 def test_only_what_needs_a_download_is_not_run():
     assert {heading for heading, found in BLOCKS.items() if any(note for _, note, _ in found)} == NOT_RUN
-    assert set(LOCAL) | set(ON_S3) | NOT_RUN == set(BLOCKS)
+    assert {*LOCAL, *ON_S3, *NOT_RUN, OTHERS} == set(BLOCKS)
     assert {note for found in BLOCKS.values() for _, note, _ in found} == {"", "not-run"}
 
 
@@ -110,15 +114,42 @@ def test_what_is_not_run_is_at_least_grammatical():
             assert len(duckdb.extract_statements(code)) == code.count(";")
 
 
-def test_the_columns_are_those_of_the_files():
-    table = TEXT.split("## Columns")[1].split("##")[0]
-    named = [name for line in table.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])]
-    assert named == OHLCV_1D.schema.names
+def test_the_sql_of_other_datasets_answers(folder_lake, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    root, closes_of = folder_lake
+    fill_others(Lake.open(f"file://{root}"))
+    _, (quarters, sides, spread, settlements, known, adjusted) = run(OTHERS, root)
+    opens = datetime(2024, 1, 31, 14, 30, tzinfo=UTC)
+    assert [(row[0].astimezone(UTC), *row[1:]) for row in quarters] == [
+        (opens, 10.0, 26.0, 9.0, 25.0, 75.0),
+        (opens + timedelta(minutes=15), 25.0, 31.0, 24.0, 30.0, 25.0),
+    ]
+    assert sides == [("A", 2, 1010.0), ("B", 1, 110.0)]
+    assert spread == [(2000.0,)]
+    assert settlements == [(date(2024, 1, 31), 4901.25)]
+    assert known == [("netIncome", date(2023, 9, 30), 1e8), ("revenue", date(2023, 9, 30), 1e9)]
+    days = [date(2024, 1, 29), date(2024, 1, 30), date(2024, 1, 31)]
+    assert adjusted == [(day, closes_of[day], closes_of[day] / factor) for day, factor in zip(days, (8, 2, 1), strict=True)]
 
 
 def test_the_keys_are_those_of_the_layout():
     for grain in ("day", "year"):
         assert f"{Layout().object_key(OHLCV_1D, 'polygon', 'AAPL', date(2024, 1, 31), grain)} " in TEXT
+    key = Layout().object_key(dataset("fundamentals"), "fmp", "AAPL", date(2024, 9, 28), "day", "income")
+    assert f"\n{key}\n" in TEXT
+
+
+def test_the_table_of_layouts_names_every_dataset():
+    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| a (\w+) \| a (\w+)(?:: `([^`]+)`)? \|$", TEXT, re.MULTILINE)
+    assert [row[0] for row in rows] == list(DATASETS)
+    for name, folder, by_day, by_year, key in rows:
+        found = dataset(name)
+        kind = (found.files.kinds or (None,))[0]
+        day, year = (Layout().object_key(found, "p", "AAPL", date(2024, 1, 31), grain, kind) for grain in ("day", "year"))
+        assert folder == found.folder
+        assert by_day == ("statement" if kind else "session")
+        assert (by_year == by_day) == (day == year)
+        assert year.endswith(f"/symbol=AAPL/{key}") or not key
 
 
 def test_files_named_in_the_guide_exist():

@@ -165,8 +165,9 @@ def test_pages_without_rows_are_followed_a_few_times(server, hook):
     assert len(server.calls) == MOST_EMPTY + 2
 
 
-def test_a_first_page_that_comes_again_is_an_error(server, hook):
-    server.vendor.page_rows = 4
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_first_page_that_comes_again_is_an_error(server, hook, size):
+    server.vendor.page_rows = size
     server.fault("page_loop")
     with pytest.raises(ServerError, match="the paging loops"):
         hook.fetch(ask(("AAPL", "IBM")))

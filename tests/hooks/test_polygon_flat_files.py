@@ -317,13 +317,14 @@ def test_a_file_of_another_form_is_drift_after_one_call(s3, hook, file, change, 
         (403, "", EntitlementError, 1, "HTTP status 403"),
         (404, "NoSuchBucket", BadRequest, 1, "the bucket is 'flatfiles'"),
         (400, "InvalidRequest", BadRequest, 1, "about InvalidRequest"),
-        (500, "InternalError", ServerError, 5, "InternalError"),
-        (503, "SlowDown", Throttled, 5, "SlowDown"),
-        (429, "", Throttled, 5, "HTTP status 429"),
+        (500, "InternalError", ServerError, 2, "InternalError"),
+        (503, "SlowDown", Throttled, 2, "SlowDown"),
+        (429, "", Throttled, 2, "HTTP status 429"),
     ],
 )
 def test_a_refusal_is_typed(s3, hook, status, code, error, calls, text):
     s3.fault(status, code, times=None)
+    hook.flat_files.transport.attempts = 2
     with pytest.raises(error, match=text) as caught:
         hook.fetch(ask())
     assert type(caught.value) is error
@@ -344,10 +345,8 @@ def test_a_passing_fault_costs_a_call_and_no_row(s3, hook):
 def test_keys_are_checked_by_their_signature(s3, server, hook, monkeypatch):
     with s3.checking_keys() as (key_id, secret):
         monkeypatch.setenv(VARIABLE, s3.connection(key_id=key_id, secret=secret))
-        assert make_hook(server).test_connection() == (
-            True,
-            f"{server.api.url} answered with status OK; {s3.endpoint} listed the flat files",
-        )
+        said = f"{server.api.url} answered with status OK; {s3.endpoint} listed the flat files"
+        assert make_hook(server).test_connection() == (True, said)
         with make_hook(server) as good:
             assert len(good.fetch(ask()).table) == 2
         for wrong in ({"key_id": key_id, "secret": "another-secret"}, {"key_id": "AKIDOTHER", "secret": secret}):

@@ -13,7 +13,6 @@ from include.local.sample_gateway import history
 from include.local.sample_gateway.requests import Request
 
 Match = str | re.Pattern[str] | Callable[[Request], bool]
-DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +127,16 @@ def drifted(answer: Answer) -> Answer:
     return replace(answer, rows=tuple((*row[:4], f"USD {row[4]}", *row[5:]) for row in answer.rows))
 
 
+def blank(answer: Answer, *, value: str = "1.7976931348623157E308") -> Answer:
+    """Numbers that are none: the protocol's word for nothing, ``nan`` or ``Infinity``."""
+    return replace(answer, rows=tuple((row[0], *[value] * 6, "-1") for row in answer.rows))
+
+
 KINDS: Mapping[str, Callable[..., Answer]] = {
     function.__name__: function
     for function in (
         *(refused, pacing, hang, slow, trickle, reset, broken_off, garbage),
-        *(short, miscounted, half, page_loop, duplicated, out_of_range, drifted),
+        *(short, miscounted, half, page_loop, duplicated, out_of_range, drifted, blank),
     )
 }
 

@@ -1,6 +1,6 @@
 -- Daily bars of silver_prices adjusted for the splits and cash dividends of the same provider, computed when read: a new action changes
--- all that is before it. The last bar of a symbol is as traded (factor 1), what is before it is brought to its terms. The same text runs
--- on DuckDB, PostgreSQL 15+ and Oracle 12c+.
+-- all that is before it. The last bar of a symbol is as traded (factor 1), what is before it is brought to its terms. Written for
+-- DuckDB, PostgreSQL 15+ and Oracle 12c+ alike.
 --   split_factor         of the splits after the bar: product of split_from / split_to
 --   adj_factor           of these and of the dividends after it: times 1 - cash / close, the close as traded of the last bar before the
 --                        ex-date (CRSP's convention, as in Yahoo Finance Help, "What is the adjusted close?", SLN28256)
@@ -9,8 +9,8 @@
 --   actions_left_aside   dividends after the bar that are not in adj_factor: not in US dollars, or as large as the close they come out of
 -- An action counts for bars before its ex-date, and only once there is a bar on its ex-date or later. Dividends of one ex-date are added
 -- up; with a split on that date they are taken as paid on the shares before it. Without a currency, dollars are meant. An action and the
--- close that it comes out of meet by a count of the bars so far, not by a join over dates, and factors are sums of logarithms: this is
--- what all three engines do fast, and exact to about 15 digits.
+-- close that it comes out of meet by a count of the bars so far, not by a join over dates, and factors are sums of logarithms: one
+-- pass of windows, which is fast, and exact to about 15 digits.
 CREATE VIEW gold_adjusted_prices AS
 SELECT f.symbol, f.timeframe, f.provider, f.bar_time,
        f.open_px, f.high_px, f.low_px, f.close_px, f.volume,

@@ -1,6 +1,6 @@
 -- The most asked-for items of the statements in silver_fundamentals, a row for each symbol, provider and fiscal period, computed when
--- read. Items go by their vendor's names (Financial Modeling Prep's); what a company or vendor lacks is null. The same text runs on
--- DuckDB, PostgreSQL 15+ and Oracle 12c+.
+-- read. Items go by their vendor's names (Financial Modeling Prep's); what a company or vendor lacks is null. Written for
+-- DuckDB, PostgreSQL 15+ and Oracle 12c+ alike.
 --   known_on   the latest of the statements' filing dates: before it, not all of the row was public
 CREATE VIEW gold_fundamentals AS
 SELECT f.symbol, f.provider, f.fiscal_period, f.period_end,

@@ -51,7 +51,7 @@ FUTURES = "GLBX.MDP3"
 MOST_REFUSED = 100
 """Malformed symbols of one request that are set aside. Each costs a call, a free one."""
 MOST_SYMBOLS = 2000
-LICENCE = timedelta(hours=24)
+LICENCE = timedelta(hours=48)
 """What is younger needs a live licence, where the refusal does not say until when it does."""
 ENDED = timedelta(days=30)
 """A dataset that has nothing of so many days is one that has ended, not one that is late."""
@@ -149,8 +149,9 @@ class DatabentoHook(ProviderHook):
     def connect(self) -> None:
         if self._transport is None:
             key = self.config.password
+            secrets = (key, key.removeprefix("db-"))
             self._transport = Client(
-                self.provider, self.base_url, {}, self.pacer(), self._classify, (key,), counters=self.counters, key=key
+                self.provider, self.base_url, {}, self.pacer(), self._classify, secrets, counters=self.counters, key=key
             )
 
     def close(self) -> None:
@@ -246,6 +247,9 @@ class DatabentoHook(ProviderHook):
         while symbols:
             days = self._days(request)
             start, end = days.span
+            if start == end:
+                asked.words = ("no session on these dates",)
+                return asked
             question = Question(
                 self._dataset(request.dataset), request.dataset, self._stype, symbols, start, min(end, until or end)
             )

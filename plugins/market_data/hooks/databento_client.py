@@ -121,7 +121,8 @@ class Client(Transport):
         """
 
         def attempt() -> T:
-            with tempfile.TemporaryDirectory(prefix="market-data-") as folder:
+            # A call that was given up may still be writing.
+            with tempfile.TemporaryDirectory(prefix="market-data-", ignore_cleanup_errors=True) as folder:
                 path = Path(folder) / "answer.dbn.zst"
                 arguments = {**question.arguments, "path": path}
                 store, words = self._once(what, lambda: self._official.timeseries.get_range(**arguments), self.deadline)

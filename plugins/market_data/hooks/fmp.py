@@ -101,7 +101,11 @@ class Asked:
 
 
 class FMPHook(ProviderHook):
-    """Daily bars of shares and ETFs, and the statements of companies."""
+    """Daily bars of shares and ETFs, and the statements of companies.
+
+    A symbol that the plan does not include (the free one has some only) is refused by name, and the run goes on. Bulk files are throttled
+    harder than the rest: of many sessions the symbol endpoint may be done sooner, though it takes more calls.
+    """
 
     provider = "fmp"
     hook_name = "Financial Modeling Prep"
@@ -159,10 +163,12 @@ class FMPHook(ProviderHook):
             if bars:
                 table = self._bulk_bars(request, asked) if bulk else self._bars(request, asked)
             else:
-                table = self._table_of(
-                    request, self._bulk_filings(request, asked) if bulk else self._filings(request, asked), asked
-                )
-        except NotInPlan as error:  # of a symbol that was asked for by itself
+                filings = self._bulk_filings(request, asked) if bulk else self._filings(request, asked)
+                kept, asked.warnings[:0] = fundamentals.current(filings, request)
+                table = fundamentals.table(kept)
+        except NotInPlan as error:
+            if bulk:
+                raise
             table = find_dataset(request.dataset).received.empty_table()
             asked.refused[request.symbols[0]] = error.said
         calls, retries = self.counters.calls - before.calls, self.counters.retries - before.retries
@@ -336,7 +342,11 @@ class FMPHook(ProviderHook):
         lost: list[Filing] = []
         for symbol, statement in gaps:
             kind = "annual" if period == "FY" else "quarter"
-            own = self._latest(symbol, statement, kind, request.start, asked)
+            try:
+                own = self._latest(symbol, statement, kind, request.start, asked)
+            except NotInPlan as error:
+                asked.refused[symbol] = error.said
+                continue
             lost += [filing for filing in own if (filing.fiscal_year, filing.period) == (year, period)]
             if len(lost) > FEW:
                 names = ", ".join(filing.symbol for filing in lost[:3])
@@ -345,11 +355,6 @@ class FMPHook(ProviderHook):
             names = ", ".join(f"{filing.symbol} ({filing.statement})" for filing in lost)
             asked.warnings.append(f"the bulk files of {period} {year} lack {names}; asked for by themselves")
         return lost
-
-    def _table_of(self, request: Request, filings: Sequence[Filing], asked: Asked) -> pa.Table:
-        kept, warnings = fundamentals.current(filings, request)
-        asked.warnings += warnings
-        return fundamentals.table(kept)
 
     # -- one answer --------------------------------------------------------------------------------------------------------------
 
@@ -394,10 +399,12 @@ def _table(bars: Sequence[tuple[str, Bar]]) -> pa.Table:
 
 def _file_table(rows: pa.Table, day: date, asked: Asked) -> pa.Table:
     """Rows of the bulk file, all of ``day``."""
-    try:
-        columns = {name: pc.cast(rows[field], pa.float64()) for name, field in FILE_COLUMNS.items()}
-    except pa.ArrowInvalid as error:
-        raise drift(asked.where, f"the file has words where numbers were ({str(error)[:80]})") from None
+    columns = {}
+    for name, field in FILE_COLUMNS.items():
+        try:
+            columns[name] = pc.cast(rows[field], pa.float64())
+        except pa.ArrowInvalid:
+            raise drift(asked.where, f"the file's {field} is not a number everywhere") from None
     return _columns(rows["asked"], pa.array([day] * len(rows), pa.date32()), columns)
 
 

@@ -12,10 +12,10 @@ its period's end; later ones are not looked for.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -30,9 +30,10 @@ NAMES = {"income": "income-statement", "balance_sheet": "balance-sheet-statement
 KINDS = ("annual", "quarter")
 NEEDED = ("date", "symbol", "filingDate", "fiscalYear", "period")
 NO_ITEMS = frozenset({*NEEDED, "reportedCurrency", "cik", "acceptedDate", "link", "finalLink"})
-LATE = timedelta(days=366)
+LATE = timedelta(days=365)
 """How long after its period's end a statement is looked for."""
 DAY = timedelta(days=1)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +59,34 @@ class Filing:
 def filing(row: Mapping[str, Any], symbol: str, statement: str, where: Mapping[str, str]) -> Filing:
     """A statement out of the vendor's row.
 
-    :raises SchemaDrift: if a field is missing or not of its form.
+    :raises SchemaDrift: if a field is missing or not of its form; names it.
     """
-    try:
-        accepted = row.get("acceptedDate")
-        return Filing(
-            symbol,
-            statement,
-            str(row["period"]),
-            int(row["fiscalYear"]),
-            date.fromisoformat(row["date"]),
-            date.fromisoformat(row["filingDate"][:10]) if row["filingDate"] else None,
-            # EDGAR's clock is New York's.
-            datetime.fromisoformat(accepted).replace(tzinfo=calendar.NEW_YORK).astimezone(UTC) if accepted else None,
-            row.get("reportedCurrency") or None,
-            {name: number for name in row if name not in NO_ITEMS and (number := _number(row[name])) is not None},
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise drift(where, f"a statement is not of the known form ({type(error).__name__}: {str(error)[:80]})") from None
+
+    def read(name: str, form: Callable[[Any], T]) -> T:
+        try:
+            return form(row[name])
+        except KeyError:
+            raise drift(where, f"a statement has no field {name}") from None
+        except (TypeError, ValueError):
+            raise drift(where, f"a statement's {name} is not of the known form") from None
+
+    items = {name: read(name, _number) for name in row if name not in NO_ITEMS}
+    return Filing(
+        symbol,
+        statement,
+        read("period", str),
+        read("fiscalYear", int),
+        read("date", date.fromisoformat),
+        read("filingDate", lambda text: date.fromisoformat(text[:10]) if text else None),
+        read("acceptedDate", _moment) if row.get("acceptedDate") else None,
+        row.get("reportedCurrency") or None,
+        {name: number for name, number in items.items() if number is not None},
+    )
+
+
+def _moment(text: str) -> datetime:
+    """EDGAR's clock is New York's."""
+    return datetime.fromisoformat(text).replace(tzinfo=calendar.NEW_YORK).astimezone(UTC)
 
 
 def _number(value: Any) -> float | None:
@@ -83,7 +94,7 @@ def _number(value: Any) -> float | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool):
-        raise TypeError(f"{value} where a number was")
+        raise TypeError
     return float(value)
 
 

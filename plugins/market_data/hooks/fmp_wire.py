@@ -130,7 +130,9 @@ def read_file(body: bytes, needed: Collection[str], where: Mapping[str, str]) ->
         rows = pc_csv.read_csv(
             pa.py_buffer(body),
             read_options=pc_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
-            convert_options=pc_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True),
+            convert_options=pc_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+            ),
         )
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):

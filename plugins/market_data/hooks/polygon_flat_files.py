@@ -55,7 +55,7 @@ DUE = time(16)
 """UTC, of the day after the session: about eleven in the morning, New York time, in winter and in summer."""
 LATE = timedelta(days=7)
 """Files have come days late (https://github.com/polygon-io/issues/issues/338); one that is missing for longer is an error."""
-BLOCK = 4 << 20
+BLOCK = 1 << 20
 """Bytes of a file that are parsed at once."""
 
 COLUMNS: Final = {
@@ -126,7 +126,7 @@ class FlatFiles:
 
     def _part(self, answer: Answer, request: Request) -> Part:
         where = {"provider": self.provider, "request": str(request), "request_id": _request_id(answer)}
-        lines, parts = 0, []
+        lines, parts = 0, [find_dataset(request.dataset).received.empty_table()]
         wanted = pa.array(request.symbols, pa.string())
         try:
             for block in _blocks(answer):
@@ -134,7 +134,7 @@ class FlatFiles:
                 lines += len(rows)
                 if strange := _outside(rows["window_start"], request.start):
                     raise ServerError(f"rows of {strange:%Y-%m-%d %H:%M} UTC came", **where)
-                parts.append(rows.filter(pc.is_in(rows["ticker"], value_set=wanted)))
+                parts.append(_table(request, rows.filter(pc.is_in(rows["ticker"], value_set=wanted))))
         except EOFError:
             raise TruncatedResponse(f"the file ends early; {len(answer.body)} bytes came", **where) from None
         except (gzip.BadGzipFile, zlib.error) as error:
@@ -148,8 +148,8 @@ class FlatFiles:
             ) from None
         if not lines and calendar.is_session(request.start):
             raise ServerError("the file of a session has no row", **where)
-        table = _table(request, pa.concat_tables([_EMPTY, *parts]))
-        return Part(table, lines, None, where["request_id"], source=answer.headers.get("x-amz-meta-sample-source"))
+        source = answer.headers.get("x-amz-meta-sample-source")
+        return Part(pa.concat_tables(parts), lines, None, where["request_id"], source=source)
 
     def _classify(self, answer: Answer, what: str) -> ProviderError | None:
         """The typed error of an answer that is no success: S3 names it in XML (``Code``, ``Message``)."""
@@ -227,8 +227,6 @@ def _signer(key_id: str, secret: str, region: str) -> Sign:
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------------------
-
-_EMPTY = pa.schema(list(COLUMNS.items())).empty_table()
 
 
 def _blocks(answer: Answer) -> Iterator[tuple[list[str], bytes]]:

@@ -98,14 +98,18 @@ def prefix(dataset: str, provider: str, run: RunInfo, batch: Batch) -> str:
     return receipts_prefix(dataset, provider, run.key, batch.spec_hash)
 
 
-def write(lake: Lake, folder: str, detail: Detail, rows: pa.Table) -> bool:
+def write(lake: Lake, folder: str, detail: Detail, rows: pa.Table | tables.Encoder) -> bool:
     """Records that a request is finished; to be called when its rows and its quarantined rows are in the lake.
 
     :param folder: from ``prefix``.
-    :param rows: ``Landed.rows``.
+    :param rows: ``Landed.rows``, or an encoder that was given them table by table, each by key.
     :return: False where the receipt stands already; it is left as it is.
     """
-    body = tables.encode(rows, {FIELD: json.dumps(detail.to_json(), sort_keys=True)})
+    encoder = rows
+    if isinstance(rows, pa.Table):
+        encoder = tables.Encoder()
+        encoder.add(rows)
+    body = encoder.finish({FIELD: json.dumps(detail.to_json(), sort_keys=True)})
     return lake.put_new(f"{folder}/{detail.request.id}.parquet", body)
 
 

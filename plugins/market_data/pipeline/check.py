@@ -16,6 +16,8 @@ from market_data.pipeline.job import Job, sessions_in
 from market_data.types import Batch, Receipt
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
@@ -23,9 +25,6 @@ log = logging.getLogger(__name__)
 
 RECENT = timedelta(days=365)
 """A session this young must have the universe in full, even where no other session is known to compare with."""
-
-PREVIOUS_SESSIONS = 20
-"""Sessions before the run that the checkpoint compares with."""
 
 NOTHING = "The provider has none of the sessions yet; there is nothing to check."
 
@@ -63,8 +62,7 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
             "document": None,
         }
     symbols = sorted(set().union(*planned.values()))
-    warehouse.migrate()
-    previous = warehouse.previous_bars(job.dataset, job.source, min(planned), PREVIOUS_SESSIONS, symbols)
+    previous = _previous(job, warehouse, min(planned), symbols)
     chunks = (stored.rows for receipt in receipts for stored in read(job.lake, receipt.prefix))
     counts = {session: len(asked) for session, asked in planned.items()}
     prefix = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}"
@@ -97,6 +95,16 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
         "table": result.table,
         "document": f"{prefix}.json",
     }
+
+
+def _previous(job: Job, warehouse: Warehouse, before: date, symbols: Sequence[str]) -> pa.Table:
+    """What the sessions are compared with: bars are, nothing else is."""
+    import pyarrow as pa
+
+    if not job.dataset.is_bars:
+        return pa.table({})
+    warehouse.migrate()
+    return warehouse.previous_bars(job.dataset, job.source, before, symbols=symbols)
 
 
 def _keep_docs(lake: Lake, prefix: str, folder: Path) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from market_data.hooks.base import Fetched, ProviderHook
     from market_data.lake.failures import Failures
     from market_data.lake.receipts import CellRun, Detail
+    from market_data.lake.tables import Encoder
     from market_data.transport import Counters
 
 log = logging.getLogger(__name__)
@@ -62,9 +63,13 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     :raises CircuitOpen: before any call, if too many batches of the run have failed one after another.
     :raises ProviderError: if a request failed for good; the finished ones stay finished.
     """
+    import pyarrow as pa
+
     from market_data.lake import receipts
     from market_data.lake.failures import Failures
 
+    # The pool that pyarrow takes by default keeps what many threads let go of: half as much again as the rows need.
+    pa.set_memory_pool(pa.system_memory_pool())
     started = time.monotonic()
     folder = receipts.prefix(job.feed.dataset, job.source, job.run, batch)
     finished = dict(receipts.finished(job.lake, folder))
@@ -192,41 +197,46 @@ def _fetch_request(
 
 
 def _parts(rows: pa.Table) -> list[pa.Table]:
-    """``rows`` in tables of about ``PART_ROWS`` rows that share no symbol, ascending: what gate and lake need at a time."""
+    """``rows`` in tables of about ``PART_ROWS`` rows that share no symbol: what gate and lake need at a time.
+
+    Where each symbol's rows stand together, as nearly always, nothing is copied.
+    """
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if len(rows) <= PART_ROWS:
         return [rows]
-    counted = rows.select(["symbol"]).group_by("symbol").aggregate([([], "count_all")]).sort_by("symbol")
-    groups: list[list[str | None]] = [[]]
-    held = 0
-    for symbol, count in zip(counted["symbol"].to_pylist(), counted["count_all"].to_pylist(), strict=True):
-        if groups[-1] and held + count > PART_ROWS:
-            groups.append([])
-            held = 0
-        groups[-1].append(symbol)
-        held += count
-    return [rows.filter(pc.is_in(rows["symbol"], pa.array(group, pa.string()))) for group in groups]
+    codes = pa.chunked_array([rows["symbol"].combine_chunks().dictionary_encode("encode").indices]).to_numpy()
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    if len(starts) > codes.max() + 1:  # some symbol's rows are scattered
+        return _parts(rows.take(pc.sort_indices(rows, sort_keys=[("symbol", "ascending")])))
+    cuts = [0]
+    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+        if end - cuts[-1] > PART_ROWS and start > cuts[-1]:
+            cuts.append(int(start))
+    return [rows.slice(start, end - start) for start, end in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
 
 
 def _land(
     job: Job, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime
-) -> tuple[pa.Table, dict[str, set[date]], dict[str, set[date]]]:
-    """Gate and land what came, part by part; ``parts`` is emptied, so that memory holds each row twice at no time.
+) -> tuple[Encoder, dict[str, set[date]], dict[str, set[date]]]:
+    """Gate and land what came, part by part; ``parts`` is emptied, so that what has landed is let go of.
 
     :param counts: is added to.
-    :return: the rows as they stand in the lake, and the cells with such rows and with quarantined ones: symbol -> sessions.
+    :return: the rows as they stand in the lake, for the receipt; the cells with such rows and with quarantined ones: symbol ->
+        sessions.
     """
     import pyarrow as pa
 
     from market_data.lake import quarantine
+    from market_data.lake.tables import Encoder
     from market_data.lake.writer import land
     from market_data.quality.gate import gate
 
     dataset, sessions = job.dataset, sessions_in(request.intervals)
     extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
-    standing: list[pa.Table] = []
+    standing = Encoder()
     bad: list[pa.Table] = []
     have: dict[str, set[date]] = {}
     counts["ingest_us"] = (now - EPOCH) // timedelta(microseconds=1)  # whole numbers: the report compares for equality
@@ -240,7 +250,7 @@ def _land(
             job.lake, job.layout, dataset, job.source, pa.table(columns, schema=dataset.schema), job.params.file_grain,
             refetch=batch.refetch or job.run.clear_number > 0,
         )  # fmt: skip
-        standing.append(landed.rows)
+        standing.add(landed.rows)
         bad.append(gated.bad)
         have |= cells_of(landed.rows)
         counts.update(
@@ -251,7 +261,7 @@ def _land(
         )
     turned_away = pa.concat_tables(bad)
     quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, turned_away, received_at=now)
-    return pa.concat_tables(standing), have, cells_of(turned_away)
+    return standing, have, cells_of(turned_away)
 
 
 def _nothing(dataset: Dataset, calls: int) -> Fetched:

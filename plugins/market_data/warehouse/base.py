@@ -30,9 +30,7 @@ from market_data.warehouse.wire import naive_utc, to_wire
 PREVIOUS_DAILY, PREVIOUS_INTRADAY = 20, 5
 """Sessions that ``previous_bars`` gives, if not told."""
 
-NEW_YORK = timedelta(hours=5)
-"""What is taken off ``bar_time`` to have its date in New York. In winter that is New York's clock; in summer it is an hour behind it,
-which changes the date of nothing between 01:00 and midnight, and shares trade from 04:00 to 20:00."""
+NEW_YORK = timedelta(hours=sql.NEW_YORK_HOURS)
 
 
 @dataclass(frozen=True, slots=True)

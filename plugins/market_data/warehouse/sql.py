@@ -256,6 +256,10 @@ def _differs(table: Table) -> str:
 
 # --- reading --------------------------------------------------------------------------------------------------------------------
 
+NEW_YORK_HOURS = 5
+"""What is taken off ``bar_time`` to have its date in New York. In winter that is New York's clock; in summer it is an hour behind it,
+which changes the date of nothing between 01:00 and midnight, and shares trade from 04:00 to 20:00."""
+
 
 def first_of_previous(silver: str, sessions: int) -> str:
     """The earliest bar_time of the last ``sessions`` distinct ones before a moment; binds: timeframe, provider, moment."""
@@ -275,10 +279,10 @@ def last_before(silver: str) -> str:
 def folded_bars(silver: str) -> str:
     """Of each symbol and New York date the last bar, with the date's volume; bars between two moments, the second exclusive.
 
-    Binds: timeframe, provider, the moments, timeframe, provider. Of ``bar_time`` less five hours the date is New York's (see
-    ``base.NEW_YORK``); its parts, because engines differ in how to cut a moment to its date.
+    Binds: timeframe, provider, the moments, timeframe, provider. The date is taken in its parts, because engines differ in how to
+    cut a moment to its date.
     """
-    parts = ", ".join(f"EXTRACT({part} FROM bar_time - INTERVAL '5' HOUR)" for part in ("YEAR", "MONTH", "DAY"))
+    parts = ", ".join(f"EXTRACT({part} FROM bar_time - INTERVAL '{NEW_YORK_HOURS}' HOUR)" for part in ("YEAR", "MONTH", "DAY"))
     return (
         "SELECT p.symbol, p.bar_time, p.close_px, d.volume\n"
         "  FROM (SELECT symbol, MAX(bar_time) AS last_bar_time, SUM(volume) AS volume\n"

@@ -27,7 +27,16 @@ from include.local.sample_api.market import Market
 from include.local.sample_api.prices import SamplePrices
 from include.local.sample_api.vendors import databento_faults
 from include.local.sample_api.vendors.base import Vendor, basic
-from include.local.sample_api.vendors.databento_instruments import FORMS, Futures, Piece, Stocks, contracts, not_covered, number
+from include.local.sample_api.vendors.databento_instruments import (
+    FORMS,
+    Futures,
+    Piece,
+    Stocks,
+    bars_of,
+    contracts,
+    not_covered,
+    number,
+)
 from market_data import calendar
 from market_data.hooks import generated
 from market_data.interval import Interval, union
@@ -241,7 +250,7 @@ class Databento(Vendor):
             raise Refusal(422, "symbology_invalid_request", f"Cannot resolve from `{stype_in}` to `raw_symbol`.")
         start = _moment(_needed(request, "start_date"), "start_date").date()
         end = _moment(request.parameters.get("end_date") or str(start + DAY), "end_date").date()
-        found = {symbol: self._instruments[dataset].pieces(symbol, stype_in, start, end) for symbol in symbols}
+        found = self._instruments[dataset].pieces(symbols, stype_in, start, end)
         out = self._instruments[dataset].raw if stype_out == "raw_symbol" else (lambda name: str(number(name)))
         body = {
             "result": {
@@ -326,7 +335,7 @@ class Databento(Vendor):
         :raises Refusal: where none stands for anything.
         """
         instruments = self._instruments[query.dataset]
-        found = {symbol: instruments.pieces(symbol, query.stype, *query.dates) for symbol in query.symbols}
+        found = instruments.pieces(query.symbols, query.stype, *query.dates)
         if not any(found.values()):
             raise Refusal(422, "symbology_invalid_request", "None of the symbols could be resolved")
         return found
@@ -342,15 +351,20 @@ class Databento(Vendor):
         wanted: dict[str, list[Interval]] = defaultdict(list)
         for piece in (piece for found in pieces.values() for piece in found):
             wanted[piece.name].append(Interval(piece.start, piece.end))
-        spans = [(name, span) for name, found in wanted.items() for span in union(found)]
-        bars = [(market.range(name, _back(span.start), _ahead(span.end)), span) for name, span in spans]
+        first, beyond = query.dates
+        known = bars_of(market, wanted, _back(first), _ahead(beyond))
+        bars = [
+            ([bar for bar in known[name] if _back(span.start) <= bar.session < _ahead(span.end)], span)
+            for name, spans in wanted.items()
+            for span in union(spans)
+        ]
         begin, end = query.span
         parts = []
         for found, span in bars:
-            first, beyond = max(begin, _midnight(span.start)), min(end, _midnight(span.end))
+            first_ns, beyond_ns = max(begin, _midnight(span.start)), min(end, _midnight(span.end))
             part = _rows(market, query, [bar for bar in found if bar.volume != 0])
             moments = part["ts_recv" if "ts_recv" in (part.dtype.names or ()) else "ts_event"].astype(np.int64)
-            parts.append(part[(moments >= first) & (moments < beyond)])
+            parts.append(part[(moments >= first_ns) & (moments < beyond_ns)])
         records = np.concatenate([np.empty(0, dtype(query.schema)), *parts])
         return records[np.argsort(records["ts_event"], kind="stable")], market.source(bar for found, _ in bars for bar in found)
 

@@ -16,9 +16,9 @@ DAY = 86_400_000_000_000  # in nanoseconds
 VERSION = 3  # the place of a stream's version
 
 
-def miscounted(answer: Answer, *, by: int = 0, times: int = 1) -> Answer:
+def miscounted(answer: Answer, *, by: int = 0, factor: int = 1) -> Answer:
     """A record count so many times as high, and so many higher."""
-    return replace(answer, body=answer.body * times + by) if isinstance(answer.body, int) else answer
+    return replace(answer, body=answer.body * factor + by) if isinstance(answer.body, int) else answer
 
 
 def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
@@ -32,6 +32,12 @@ def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
         copies[name] += 1
     both = np.stack([records, copies], axis=1).ravel()
     return replace(answer, body=closed(head, both))
+
+
+def refused(answer: Answer, *, status: int, case: str, message: str = "", payload: Mapping[str, str] | None = None) -> Answer:
+    """A refusal of a case."""
+    detail = {"case": case, "message": message, "status_code": status, "docs": "", "payload": payload}
+    return Answer(answer.request, status, {"detail": detail})
 
 
 def no_records(answer: Answer) -> Answer:
@@ -72,7 +78,7 @@ def drifted(answer: Answer, *, version: int = 99) -> Answer:
 
 KINDS: Mapping[str, Callable[..., Answer]] = {
     function.__name__: function
-    for function in (miscounted, duplicated, no_records, other_symbol, out_of_range, other_schema, drifted)
+    for function in (refused, miscounted, duplicated, no_records, other_symbol, out_of_range, other_schema, drifted)
 }
 
 

@@ -7,11 +7,12 @@ stands for the contract that expires next (rank 0), the one after it (rank 1) ..
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
+from include.local.sample_api.bars import Bar
 from include.local.sample_api.market import Market
 from market_data import calendar
 
@@ -55,14 +56,18 @@ class Stocks:
     def raw(self, name: str) -> str:
         return name
 
-    def pieces(self, symbol: str, stype: str, start: date, end: date) -> list[Piece]:
-        """What ``symbol`` stands for from ``start`` (inclusive) to ``end`` (exclusive)."""
+    def pieces(self, symbols: Iterable[str], stype: str, start: date, end: date) -> dict[str, list[Piece]]:
+        """What each symbol stands for from ``start`` (inclusive) to ``end`` (exclusive)."""
+        days = calendar.sessions(start, end)
+        listed = {bar.symbol for bar in self.market.session(days[0])} if days else set()
+        return {symbol: self._piece(symbol, stype, start, end, listed) for symbol in symbols}
+
+    def _piece(self, symbol: str, stype: str, start: date, end: date, listed: Collection[str]) -> list[Piece]:
         name = self._names.get(int(symbol), "") if stype == "instrument_id" else symbol
-        days = calendar.sessions(start, end) if number(name) in self._names else ()
-        for day in days:  # nearly always the first one already
-            if self.market.range(name, day, day + DAY):
-                return [Piece(start if day == days[0] else day, end, name)]
-        return []
+        if name in listed:
+            return [Piece(start, end, name)]
+        bars = self.market.range(name, start, end)
+        return [Piece(bars[0].session, end, name)] if bars else []
 
 
 class Futures:
@@ -80,8 +85,11 @@ class Futures:
     def raw(self, name: str) -> str:
         return name[:-4] + name[-1]
 
-    def pieces(self, symbol: str, stype: str, start: date, end: date) -> list[Piece]:
-        """What ``symbol`` stands for from ``start`` (inclusive) to ``end`` (exclusive)."""
+    def pieces(self, symbols: Iterable[str], stype: str, start: date, end: date) -> dict[str, list[Piece]]:
+        """What each symbol stands for from ``start`` (inclusive) to ``end`` (exclusive)."""
+        return {symbol: self._pieces(symbol, stype, start, end) for symbol in symbols}
+
+    def _pieces(self, symbol: str, stype: str, start: date, end: date) -> list[Piece]:
         if stype == "continuous":
             return list(_joined(_continuous(symbol, start, end)))
         if stype == "instrument_id":
@@ -135,3 +143,16 @@ def _joined(pieces: Iterable[Piece]) -> Iterable[Piece]:
 def not_covered(pieces: Sequence[Piece], start: date, end: date) -> bool:
     """Whether on some session from ``start`` to ``end`` there is no piece."""
     return any(not any(piece.start <= day < piece.end for piece in pieces) for day in calendar.sessions(start, end))
+
+
+def bars_of(market: Market, names: Collection[str], start: date, end: date) -> dict[str, list[Bar]]:
+    """The daily bars of each, ascending, got the quicker way: session by session, or symbol by symbol."""
+    days = calendar.sessions(start, end) if start < end else ()
+    if 4 * len(days) >= len(names):
+        return {name: market.range(name, start, end) for name in names}
+    found: dict[str, list[Bar]] = {name: [] for name in names}
+    for day in days:
+        for bar in market.session(day):
+            if bar.symbol in found:
+                found[bar.symbol].append(bar)
+    return found

@@ -25,6 +25,7 @@ from market_data.hooks.generated import Statement
 MOST_ROWS = 5000  # of an answer; what is older is left out without a word
 DAY = timedelta(days=1)
 LISTED_ABROAD = [f"{number:06d}.{exchange}" for exchange in ("SS", "SZ") for number in range(1, 151)]  # in every bulk file
+QUARTERS = ("Q1", "Q2", "Q3", "Q4")
 NAMES = {"income": "income-statement", "balance_sheet": "balance-sheet-statement", "cash_flow": "cash-flow-statement"}
 STATEMENT = rf"/stable/(?P<name>{'|'.join(NAMES.values())})"
 FREE = frozenset({"AAPL", "AMZN", "GOOG", "IBM", "MSFT", "SPY"})  # the free plan has some symbols only
@@ -78,6 +79,7 @@ class FMP(Vendor):
     def __init__(self, market: Market, quota: RollingQuota, *, plan: str = "ultimate", most_rows: int = MOST_ROWS) -> None:
         super().__init__(market, quota)
         self.plan, self.most_rows = plan, most_rows
+        self._made: dict[tuple[str, int], list[Statement]] = {}
 
     def key(self, request: Request) -> str | None:
         return request.url_key or request.headers.get("apikey")
@@ -118,27 +120,25 @@ class FMP(Vendor):
         """The latest statements of one symbol, newest first."""
         symbol = self._symbol(request)
         period, limit = request.query.get("period", "annual"), request.query.get("limit", "5")
-        periods = {"annual": ("FY",), "quarter": ("Q1", "Q2", "Q3", "Q4")}.get(period, (period,))
+        periods = {"annual": ("FY",), "quarter": QUARTERS}.get(period, (period,))
         if not limit.isdecimal():
             raise BadParameterError("Query Error: Invalid or missing query parameter - limit")
         if self.plan == "basic" and int(limit) > FREE_STATEMENTS:
             raise BadParameterError(LIMIT, 402)
-        made = self._statements(found["name"], self._known.get(symbol, ""))
-        some = [statement for statement in made if statement.period in periods][::-1][: int(limit)]
-        return Answer(request, 200, [_statement(statement) for statement in some], source="generated")
+        this_year = self.market.now().year
+        years = range(max(FIRST.year, this_year - int(limit) // (1 if period == "annual" else 4) - 1), this_year + 2)
+        made = [one for year in years for one in self._statements(self._known.get(symbol, ""), year)]
+        some = [one for one in made if one.period in periods and NAMES[one.statement] == found["name"]][::-1][: int(limit)]
+        return Answer(request, 200, [_statement(one) for one in some], source="generated")
 
     def statements_bulk(self, request: Request, found: Found) -> Answer:
-        """The statements of all symbols of one period, a CSV file."""
+        """The statements of all symbols of one period of one fiscal year, a CSV file."""
         self._needs_more_than_basic()
         year, period = request.query.get("year", ""), request.query.get("period", "")
-        if not year.isdecimal() or period not in ("FY", "Q1", "Q2", "Q3", "Q4"):
+        if not year.isdecimal() or period not in ("FY", *QUARTERS):
             raise BadParameterError(f"Query Error: Invalid or missing query parameter - {'period' if year.isdecimal() else 'year'}")
-        rows = [
-            _statement(statement)
-            for symbol in self.market.symbols
-            for statement in self._statements(found["name"], symbol)
-            if (statement.fiscal_year, statement.period) == (int(year), period)
-        ]
+        made = [one for symbol in self.market.symbols for one in self._statements(symbol, int(year))]
+        rows = [_statement(one) for one in made if one.period == period and NAMES[one.statement] == found["name"]]
         abroad = [{**row, "symbol": symbol, "reportedCurrency": "CNY"} for symbol, row in zip(LISTED_ABROAD, rows, strict=False)]
         columns = list(rows[0]) if rows else fmp_faults.STATEMENT_COLUMNS
         return _csv(request, columns, [list(row.values()) for row in (*rows, *abroad)], "generated")
@@ -165,16 +165,13 @@ class FMP(Vendor):
         if self.plan == "basic":
             raise BadParameterError(RESTRICTED, 402)
 
-    def _statements(self, name: str, symbol: str) -> list[Statement]:
-        """All that are known of ``symbol``, ascending."""
-        made = self._made
-        if symbol not in made:
-            made[symbol] = self.market.statements(symbol, FIRST, self.market.now().date() + DAY)
-        return [statement for statement in made[symbol] if NAMES[statement.statement] == name]
-
-    @cached_property
-    def _made(self) -> dict[str, list[Statement]]:
-        return {}
+    def _statements(self, symbol: str, year: int) -> list[Statement]:
+        """Those of a fiscal year, ascending. They are kept: a year takes some milliseconds to make."""
+        if (symbol, year) not in self._made:
+            # The year's first quarter ends in June of the year before at the earliest; its last is filed in March at the latest.
+            found = self.market.statements(symbol, date(year - 1, 6, 1), date(year + 1, 4, 1))
+            self._made[symbol, year] = [one for one in found if one.fiscal_year == year]
+        return self._made[symbol, year]
 
 
 def wire(symbol: str) -> str:

@@ -55,6 +55,17 @@ def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
     return _rewritten(answer, lambda rows: [copy for row in rows for copy in (row, more(row))])
 
 
+def restated(answer: Answer, *, days: int) -> Answer:
+    """Every statement is filed again so many days later, with another net income where there is one."""
+
+    def again(row: Row) -> Row:
+        filed = date.fromisoformat(row["filingDate"].strip('"')) + timedelta(days=days)
+        other = {"netIncome": float(row["netIncome"]) + 1} if "netIncome" in row else {}
+        return {**row, "filingDate": str(filed), **other}
+
+    return _rewritten(answer, lambda rows: [copy for row in rows for copy in (row, again(row))])
+
+
 def drifted(answer: Answer) -> Answer:
     """Closing prices (of statements: the net income) as words."""
     return _each(answer, lambda row: {**row, **{name: "n/a" for name in ("adjClose", "close", "netIncome") if name in row}})
@@ -63,6 +74,11 @@ def drifted(answer: Answer) -> Answer:
 def without(answer: Answer, *, field: str) -> Answer:
     """Rows that lack a field."""
     return _each(answer, lambda row: {name: value for name, value in row.items() if name != field})
+
+
+def without_symbol(answer: Answer, *, symbol: str) -> Answer:
+    """An answer that does not know a symbol."""
+    return _rewritten(answer, lambda rows: [row for row in rows if row["symbol"].strip('"') != symbol])
 
 
 def changed(answer: Answer, *, field: str, value: Any) -> Answer:
@@ -106,7 +122,8 @@ def without_end(answer: Answer, *, last: str | None = None) -> Answer:
 KINDS: Mapping[str, Callable[..., Answer]] = {
     function.__name__: function
     for function in (
-        *(refused, bandwidth, bulk_throttled, other_symbol, out_of_range, duplicated, drifted, without, changed, other_body),
+        *(refused, bandwidth, bulk_throttled, other_symbol, out_of_range, duplicated, restated),
+        *(drifted, without, without_symbol, changed, other_body),
         *(cut, cut_lines, cut_digits, without_end),
     )
 }
