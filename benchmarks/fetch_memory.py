@@ -44,8 +44,8 @@ config = ProviderConfig(f"{name}_default", url, "sample", "key", {"plan": "sampl
 hook = provider(name)(config=config)
 now = datetime.now(UTC)
 run = RunInfo(feed.dag_id, "r", "manual", 0, now)
-job = pipeline.Job(feed, replace(RunParams("sp500_etf"), batch_size=1000, endpoint="bars" if name == "alpaca" else "range", file_grain=grain),
-                   run, Lake.open(f"file://{folder}"), Layout(), name)
+params = replace(RunParams("sp500_etf"), batch_size=1000, endpoint="bars" if name == "alpaca" else "range", file_grain=grain)
+job = pipeline.Job(feed, params, run, Lake.open(f"file://{folder}"), Layout(), name)
 sessions = calendar.sessions(date.fromisoformat(first), date.fromisoformat(last))
 if planned is None:  # a process of its own, as in Airflow
     found = pipeline.plan_run(job, hook, Wanted(sessions), members("sp500_etf")[:symbols], now)
@@ -56,8 +56,9 @@ hook.connect()
 before, began = peak(), time.monotonic()
 with hook:
     receipt = pipeline.fetch_batch(job, hook, batch, lambda: datetime.now(UTC))
-print(json.dumps({"provider": name, "grain": grain, "rows": receipt.rows_landed, "files": receipt.files_written,
-                  "calls": receipt.calls, "seconds": round(time.monotonic() - began, 1), "before_mb": before, "peak_mb": peak()}))
+seconds = round(time.monotonic() - began, 1)
+figures = {"rows": receipt.rows_landed, "files": receipt.files_written, "calls": receipt.calls, "seconds": seconds}
+print(json.dumps({"provider": name, "grain": grain, **figures, "before_mb": before, "peak_mb": peak()}))
 """
 
 

@@ -113,11 +113,11 @@ def test_where_providers_disagree_the_reconciliation_shows_it(api, make_hook, tm
     world_of("polygon_ohlcv_1d", tmp_path, make_hook).run(WEEK, SYMBOLS)
     api.alter("AAPL", WEEK[1], multiply=1.01)
     api.alter("IBM", WEEK[2], volume=1.0)
-    api.hide(WEEK[0], ["SPY"])
+    api.hide(WEEK[3], ["SPY"])
     world = world_of("alpaca_ohlcv_1d", tmp_path, make_hook)
     world.run(WEEK, SYMBOLS)
-    found = {(row["symbol"], row["session"]) for row in world.query(RECONCILE.read_text())}
-    assert found == {("AAPL", WEEK[1]), ("IBM", WEEK[2]), ("SPY", WEEK[0])}
+    found = {(row["symbol"], row["session_date"], row["finding"]) for row in world.query(RECONCILE.read_text())}
+    assert found == {("AAPL", WEEK[1], "close"), ("IBM", WEEK[2], "volume"), ("SPY", WEEK[3], "missing at provider_a")}
 
 
 def test_what_one_provider_cannot_serve_another_brings_under_its_own_name(api, make_hook, tmp_path):

@@ -4,17 +4,18 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 from airflow.exceptions import AirflowTimetableInvalid
 
+from market_data import calendar
 from market_data.datasets import DATASETS
 from market_data.errors import ConfigError
 from market_data.feeds import KEYS, _date_problems, load_feeds
-from market_data.hooks import PROVIDERS, Provider
+from market_data.hooks import PROVIDERS, Provider, provider
 from market_data.operators import build_dag
 from market_data.timetables import SessionTimetable
 from market_data.types import Endpoint, Shape
@@ -321,7 +322,9 @@ def test_the_example_in_the_files_header_is_a_good_overlay(load):
         if (line.startswith("#   ") and "{" in line) or line == "#   feeds:"
     )
     assert set(yaml.safe_load(example[example.index("defaults:") :])) == {"defaults", "feeds"}
-    feeds = {feed.dag_id: feed for feed in load((PROJECT / "include" / "feeds.yaml").read_text(), example[example.index("defaults:") :])}
+    feeds = {
+        feed.dag_id: feed for feed in load((PROJECT / "include" / "feeds.yaml").read_text(), example[example.index("defaults:") :])
+    }
     assert "mock_ohlcv_1d" not in feeds
     feed = feeds["polygon_ohlcv_1d"]
     assert (feed.conn_id, feed.params) == ("polygon_prod", {"max_retries": 8, "lookback_days": 14})
@@ -338,3 +341,13 @@ def test_parsing_the_dags_takes_less_than_a_third_of_a_second_of_its_own():
     env = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}"}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     assert float(done.stdout.split()[-1]) < 0.3
+
+
+@pytest.mark.parametrize("session", [date(2026, 1, 15), date(2026, 7, 15)], ids=["winter", "summer"])
+@pytest.mark.parametrize("feed", load_feeds(), ids=lambda feed: feed.dag_id)
+def test_a_scheduled_run_finds_its_session_available_on_every_plan(feed, session):
+    hour, minute = map(int, feed.schedule.split(":"))
+    starts = datetime.combine(session, time(hour, minute), calendar.NEW_YORK)
+    midnight = datetime(session.year, session.month, session.day, tzinfo=UTC)
+    for plan in provider(feed.provider).plans.values():
+        assert midnight + timedelta(seconds=plan.available_after) <= starts

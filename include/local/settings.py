@@ -57,7 +57,7 @@ def local_connections(paths: Paths, ports: Ports) -> dict[str, dict[str, Any]]:
         "polygon_default": {**sample, "conn_host": ports.sample_api_url},
         "alpaca_default": {**sample, "conn_host": f"{ports.sample_api_url}/alpaca", "conn_login": "sample"},
         "fmp_default": {**sample, "conn_host": f"{ports.sample_api_url}/fmp"},
-        "databento_default": {**sample, "conn_host": f"{ports.sample_api_url}/databento"},
+        "databento_default": {**sample, "conn_host": f"{ports.sample_api_url}/databento", "conn_password": f"db-{SAMPLE_API_KEY}"},
         "ib_default": {
             "conn_type": "generic",
             "conn_host": HOST,

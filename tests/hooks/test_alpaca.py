@@ -1,6 +1,7 @@
 """The Alpaca hook against a real HTTP server: the provider contract, and what is Alpaca's own."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from typing import ClassVar
@@ -205,6 +206,14 @@ def test_what_cannot_be_the_answer_is_said(server, hook, kind, error, text):
         hook.fetch(ask(("IBM", "AAPL")))
 
 
+@pytest.mark.parametrize("days", [-1, 1, -4000, 4000])
+@pytest.mark.parametrize("name", ["ohlcv-1d", "ohlcv-5m"])
+def test_rows_from_outside_the_span_are_an_error(server, hook, days, name):
+    server.fault("out_of_range", days=days, times=None)
+    with pytest.raises(ServerError, match=r"rows of \d{4}-\d\d-\d\d \d\d:\d\d UTC came"):
+        hook.fetch(ask(("IBM",), WEEK[0], WEEK[0], name))
+
+
 # symbols
 
 
@@ -236,7 +245,7 @@ def test_a_malformed_symbol_between_pages_begins_the_chain_anew(server, hook):
     assert fetched.evidence.rows_received == 5
 
 
-@pytest.mark.parametrize("message", ["invalid symbol: TSLA", "invalid symbol: ", "invalid limit: 10000"])
+@pytest.mark.parametrize("message", ["invalid symbol: TSLA", "invalid symbol: ", "invalid limit: 10000", "no subscription"])
 def test_a_400_that_names_none_of_the_asked_symbols_is_an_error(server, hook, message):
     server.fault("server_error", status=400, message=message)
     with pytest.raises(BadRequest, match=f"{message.strip()} .HTTP 400"):
@@ -380,16 +389,22 @@ def test_what_an_error_says_of_the_quota_is_obeyed_too(server, hook, status):
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "calls"),
-    [(date(2012, 1, 3), date(2012, 1, 3), 1), (date(2012, 1, 1), date(2013, 12, 31), 27)],
+    ("first", "last", "rows_a_page", "calls"),
+    [
+        (date(2012, 1, 3), date(2012, 1, 3), 10_000, 1),
+        (date(2012, 1, 3), date(2012, 1, 9), 100, 27),
+        pytest.param(date(2012, 1, 1), date(2013, 12, 31), 10_000, 27, marks=pytest.mark.slow),
+    ],
 )
-def test_calls_are_as_many_as_planned(first, last, calls):
+def test_calls_are_as_many_as_planned(monkeypatch, first, last, rows_a_page, calls):
+    monkeypatch.setattr("market_data.hooks.alpaca.PAGE_ROWS", rows_a_page)
     symbols = [f"X{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(523)]
     sessions = calendar.sessions(first, last + timedelta(days=1))
     with SampleApi(vendor="alpaca", api_key=KEY, symbols=symbols) as api, make_hook(api) as hook:
         capabilities = hook.capabilities("ohlcv-1d")
+        endpoints = tuple(replace(endpoint, page_rows=rows_a_page) for endpoint in capabilities.endpoints)
         everything = dict.fromkeys(symbols, (1 << len(sessions)) - 1)
-        plan = make_plan("ohlcv-1d", everything, sessions, capabilities, batch_size=1000)
+        plan = make_plan("ohlcv-1d", everything, sessions, replace(capabilities, endpoints=endpoints), batch_size=1000)
         fetched = [hook.fetch(request) for batch in plan.batches for request in batch.requests(sessions)]
         assert sum(len(one.table) for one in fetched) == 523 * len(sessions)
         assert plan.calls == len(api.calls) == calls
@@ -417,6 +432,16 @@ def test_before_that_it_is_pending():
         assert (fetched.pending_from, fetched.pending_reason) == (date(2020, 6, 16), NOT_RECENT)
         assert list(fetched.refused) == ["BRK-B"]
         assert [call.status for call in api.calls] == [400, 403, 400, 200]
+
+
+def test_in_the_evening_today_is_old_enough_and_tomorrow_is_pending():
+    moment = calendar.at(date(2020, 6, 16), clock(21))
+    with SampleApi(vendor="alpaca", api_key=KEY, embargo=900, now=lambda: moment) as api, make_hook(api) as hook:
+        hook.now = lambda: moment
+        fetched = hook.fetch(ask(("SPY",), date(2020, 6, 15), date(2020, 6, 17)))
+        assert fetched.table["session"].to_pylist() == [date(2020, 6, 15), date(2020, 6, 16)]
+        assert fetched.pending_from == date(2020, 6, 17)
+        assert [call.status for call in api.calls] == [403, 200]
 
 
 def test_a_subscription_that_never_has_a_feed_is_no_matter_of_age(server, hook):
@@ -470,10 +495,12 @@ def test_the_keys_id_is_no_more_shown_than_its_secret(server, hook):
 
 
 @pytest.mark.parametrize(
-    ("plan", "limit", "start"), [("basic", 200, date(2016, 1, 1)), ("plus", 10_000, date(2016, 1, 1)), ("sample", 6000, None)]
+    ("plan", "limit", "start", "hours"),
+    [("basic", 200, date(2016, 1, 1), 24.25), ("plus", 10_000, date(2016, 1, 1), 25), ("sample", 6000, None, 0)],
 )
-def test_what_the_plans_have(server, plan, limit, start):
+def test_what_the_plans_have(server, plan, limit, start, hours):
     config = ProviderConfig("alpaca_default", server.url, KEY_ID, KEY, {"plan": plan})
     capabilities = AlpacaHook(config=config).capabilities("ohlcv-1d")
     assert capabilities.history_start == start
+    assert capabilities.available_after == hours * 3600
     assert 60 * capabilities.quota.limits[0].calls / capabilities.quota.limits[0].seconds == limit

@@ -294,6 +294,15 @@ def test_it_is_asked_again_once(server, hook):
     assert len(server.calls) == 2
 
 
+def test_it_is_asked_again_once_even_if_the_vendor_takes_more_back(server, hook):
+    hook.now = lambda: datetime(2013, 1, 12, tzinfo=UTC)
+    for day in (11, 9):
+        server.fault("forbidden", message=f"A live data license is required to access data after 2013-01-{day:02}T00:00:00Z.")
+    with pytest.raises(EntitlementError, match="after 2013-01-09"):
+        hook.fetch(question("IBM"))
+    assert len(server.calls) == 2
+
+
 @pytest.mark.parametrize(("hour", "sessions"), [(0, 1), (1, 2), (5, 2)])
 def test_minutes_are_there_when_trading_has_ended(server, hook, hour, sessions):
     """20:00 New York is 01:00 UTC in winter."""

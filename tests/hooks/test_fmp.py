@@ -84,7 +84,7 @@ class TestFMP(NetworkContract):
     @pytest.fixture(scope="class")
     @classmethod
     def running(cls):
-        with SampleApi(vendor="fmp", api_key=KEY) as api:
+        with SampleApi(vendor="fmp", api_key=KEY, symbols=("BRK.B", "SPY")) as api:
             yield api
 
     @pytest.fixture

@@ -27,9 +27,10 @@ from market_data.errors import (
     Throttled,
     UnknownSymbol,
 )
-from market_data.hooks import interactive_brokers
+from market_data.hooks import ib_contracts, ib_link, interactive_brokers
 from market_data.hooks.base import ProviderConfig
-from market_data.hooks.interactive_brokers import MONTHS, Instrument, InteractiveBrokersHook, last_step, lead
+from market_data.hooks.ib_contracts import MONTHS, Instrument, last_step, lead
+from market_data.hooks.interactive_brokers import InteractiveBrokersHook
 from market_data.interval import DAY, Interval, closed
 from market_data.types import Request, Shape, Window
 from tests.contract.provider import KEY, WEEK, YEAR, Fault, NetworkContract, order
@@ -113,7 +114,7 @@ class TestIb(NetworkContract):
 
     @pytest.fixture
     def small_pages(self, monkeypatch):
-        monkeypatch.setattr(interactive_brokers, "LONGEST_DAILY", timedelta(weeks=13))
+        monkeypatch.setattr(ib_contracts, "LONGEST_DAILY", timedelta(weeks=13))
 
     def parameters(self):
         return {**super().parameters(), "status": [100, 162, 200, 321, 354, 366, 504, 10339]}
@@ -393,7 +394,7 @@ def test_a_step_ends_where_asked_and_its_duration_reaches_its_start(first, days,
     assert step.dates.end == dates.end
     assert dates.start <= step.dates.start < dates.end
     number, unit = step.duration.split()
-    covered = {"D": 1, "W": 7, "M": (dates.end - interactive_brokers._month_before(dates.end)).days, "Y": 365}[unit] * int(number)
+    covered = {"D": 1, "W": 7, "M": (dates.end - ib_contracts._month_before(dates.end)).days, "Y": 365}[unit] * int(number)
     assert covered >= (step.dates.end - step.dates.start).days
     assert not (unit == "D" and int(number) > 365)
     assert daily or covered <= 31
@@ -507,7 +508,7 @@ def test_hooks_side_by_side_take_client_ids_of_their_own(gateway):
 
 
 def test_that_all_client_ids_are_in_use_is_said(gateway, monkeypatch):
-    monkeypatch.setattr(interactive_brokers, "CLIENT_IDS", 2)
+    monkeypatch.setattr(ib_link, "CLIENT_IDS", 2)
     with make(gateway, client_id=50) as one, make(gateway, client_id=50) as two, make(gateway, client_id=50) as three:
         one.fetch(ask("IBM", *WEEK))
         two.fetch(ask("IBM", *WEEK))

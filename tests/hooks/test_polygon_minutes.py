@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from include.local.sample_api import SampleApi
+from include.local.sample_api.vendors.polygon import Polygon
 from market_data.errors import ServerError, TruncatedResponse
 from market_data.hooks.base import ProviderConfig
 from market_data.hooks.polygon import PolygonHook
@@ -163,6 +164,18 @@ def test_a_later_page_that_is_wrong_is_an_error_and_no_row_comes(server, hook, m
     with pytest.raises(error):
         hook.fetch(ask("ohlcv-1m", *WEEK))
     assert len(server.calls) == calls
+
+
+def test_a_page_that_begins_with_the_bar_before_is_an_error(hook, monkeypatch):
+    monkeypatch.setattr("market_data.hooks.polygon_bars.PAGE_ROWS", 500)
+    following = Polygon._next_range
+    monkeypatch.setattr(
+        Polygon,
+        "_next_range",
+        lambda vendor, request, found, reached, *rest, **more: following(vendor, request, found, reached - 60_000, *rest, **more),
+    )
+    with pytest.raises(ServerError, match="a page goes back in time"):
+        hook.fetch(ask("ohlcv-1m", *WEEK))
 
 
 def test_the_evening_belongs_to_the_session_though_utc_has_the_next_day(server, hook):

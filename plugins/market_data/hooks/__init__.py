@@ -148,6 +148,10 @@ PROVIDERS: dict[str, Provider] = {
             "ohlcv-5m": (Endpoint("historical", Shape.SYMBOL, page_rows=21 * 192, rows_per_session=192),),
             "ohlcv-1m": (Endpoint("historical", Shape.SYMBOL, page_rows=21 * MINUTES, rows_per_session=MINUTES),),
         },
+        {
+            "what_to_show": one_of("trades, or quotes, which have no volume.", "trades", "midpoint", "bid", "ask"),
+            "hours": one_of("regular: shares and indices from 09:30 to 16:00; all: before and after too.", "regular", "all"),
+        },
     ),
 }
 

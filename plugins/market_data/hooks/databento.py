@@ -51,7 +51,7 @@ FUTURES = "GLBX.MDP3"
 MOST_REFUSED = 100
 """Malformed symbols of one request that are set aside. Each costs a call, a free one."""
 MOST_SYMBOLS = 2000
-LICENCE = timedelta(hours=48)
+LICENCE = timedelta(hours=24)
 """What is younger needs a live licence, where the refusal does not say until when it does."""
 ENDED = timedelta(days=30)
 """A dataset that has nothing of so many days is one that has ended, not one that is late."""

@@ -400,11 +400,11 @@ def _table(bars: Sequence[tuple[str, Bar]]) -> pa.Table:
 def _file_table(rows: pa.Table, day: date, asked: Asked) -> pa.Table:
     """Rows of the bulk file, all of ``day``."""
     columns = {}
-    for name, field in FILE_COLUMNS.items():
+    for name, theirs in FILE_COLUMNS.items():
         try:
-            columns[name] = pc.cast(rows[field], pa.float64())
+            columns[name] = pc.cast(rows[theirs], pa.float64())
         except pa.ArrowInvalid:
-            raise drift(asked.where, f"the file's {field} is not a number everywhere") from None
+            raise drift(asked.where, f"the file's {theirs} is not a number everywhere") from None
     return _columns(rows["asked"], pa.array([day] * len(rows), pa.date32()), columns)
 
 

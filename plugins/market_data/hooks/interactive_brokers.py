@@ -9,32 +9,28 @@ read and run. What the documents do not say, or the library does:
 * Nothing pages: a request names its end and a duration, and the answer says from when on it is whole. Long spans are asked for in
   steps, the latest first.
 * A continuous future takes no end date (10339) and changes with the day on which it is asked for. So the front of a future is put
-  together from the dated contracts here, by a rule: see :func:`lead`. Expired ones are kept for two years.
+  together from the dated contracts, by a rule: see `ib_contracts.lead`. Expired ones are kept for two years.
 * Prices are adjusted for splits by the vendor, always; of dividends only its ADJUSTED_LAST knows, which takes no end date either.
 * Daily bars are stamped with the date of the trading day, also where the epoch is asked for (``formatDate=2``).
 """
 
 from __future__ import annotations
 
-import asyncio
-import calendar as months
 import hashlib
 import logging
 import math
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from datetime import time as clock
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from ib_async import IB, BarData, Contract, Future, Index, RequestError, Stock
+from ib_async import BarData, Contract, RequestError, Stock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from market_data import calendar
@@ -48,10 +44,11 @@ from market_data.errors import (
     SchemaDrift,
     ServerError,
     Throttled,
-    TruncatedResponse,
     UnknownSymbol,
 )
 from market_data.hooks.base import Fetched, Plan, ProviderHook, limits_folder
+from market_data.hooks.ib_contracts import STOCK, Instrument, Part, Step, last_step
+from market_data.hooks.ib_link import CLIENT_IDS, LOST, NO_DATA, Link, Page
 from market_data.interval import DAY, Interval
 from market_data.pacing import MARGIN, FileLimiter, Pacer
 from market_data.transport import _MARKUP, LONGEST_WORDS, _log_retry, _wait, _worth_waiting
@@ -61,372 +58,25 @@ T = TypeVar("T")
 
 SIZES = {"ohlcv-1d": "1 day", "ohlcv-5m": "5 mins", "ohlcv-1m": "1 min"}
 """Dataset -> the vendor's name of the bar size."""
-LONGEST_DAILY = timedelta(days=20 * 365)
-"""Of one step of daily bars. One of minutes is a month."""
-CLIENT_IDS = 32
-"""As many clients as the gateway takes. A client id that is in use is no error: the next one is tried."""
 IDENTICAL = {"standard": 15.0, "sample": 0.0}
 """Plan -> seconds between two equal requests."""
 BUCKETS = 256
 """Equal requests of all processes meet in one of so many files."""
 PORTS = "4001 (Gateway), 4002 (Gateway, paper account), 7496 (TWS) or 7497 (TWS, paper account)"
 
-INDICES = {"NDX": "NASDAQ", "RUT": "RUSSELL", "SPX": "CBOE", "VIX": "CBOE"}
-FUTURES = {"ES": "CME", "MES": "CME", "NQ": "CME", "MNQ": "CME", "RTY": "CME", "M2K": "CME", "YM": "CBOT", "MYM": "CBOT"}
-"""Roots of the quarterly equity index futures -> exchange, as the vendor spells it. A symbol that is one of these is the future."""
-STOCK = "STK:"
-"""Before a symbol: it is the stock all the same. ``STK:ES`` is Eversource Energy, ``ES`` the future."""
-MONTHS = {"H": 3, "M": 6, "U": 9, "Z": 12}
-_DATED = re.compile(r"([A-Z0-9]{1,3})([FGHJKMNQUVXZ])(20\d\d)")
-EVENING = clock(18)  # New York: the trading day of a future begins
-
-BARS = 17
-"""Number of the message that brings bars."""
-NO_DATA, UNKNOWN, IN_USE = 162, 200, 326
-LOST = frozenset({502, 504, 1100, 1101, 1102, 1300})
-"""The link between gateway and vendor, or between us and the gateway: what was asked meanwhile may never be answered."""
-WARNED = frozenset({321, 329, 434, 10167})
-"""What ``ib_async`` takes for a warning, and is the end of a request here."""
+UNKNOWN = 200
 NOT_INCLUDED = frozenset({203, 354, 420, 10089, 10090, 10168, 10186, 10189})
 MALFORMED = frozenset({320, 321, 329, 366, 434, 10314, 10339})
 _NO_PERMISSION = re.compile(r"permission|subscri", re.IGNORECASE)
-
-
-# -- what a symbol means -----------------------------------------------------------------------------------------------------------
-
-
-class Part(NamedTuple):
-    """A contract, and the dates for which it is asked."""
-
-    contract: Contract
-    dates: Interval
-
-
-@dataclass(frozen=True, slots=True)
-class Instrument:
-    """What a symbol stands for.
-
-    :param kind: ``STK``, ``IND`` or ``FUT``.
-    :param month: of a dated future, ``202612``; empty for the front.
-    """
-
-    kind: str
-    name: str
-    exchange: str
-    month: str = ""
-
-    @classmethod
-    def of(cls, symbol: str) -> Instrument:
-        """:raises BadRequest: for a dated future of a root that is not known, or of a month that is no quarter's."""
-        if symbol.startswith(STOCK):
-            return cls("STK", _spaced(symbol.removeprefix(STOCK)), "SMART")
-        if symbol in INDICES:
-            return cls("IND", symbol, INDICES[symbol])
-        if symbol in FUTURES:
-            return cls("FUT", symbol, FUTURES[symbol])
-        if found := _DATED.fullmatch(symbol):
-            root, code, year = found.groups()
-            if root not in FUTURES or code not in MONTHS:
-                known = f"{', '.join(FUTURES)} with {', '.join(MONTHS)} and the year"
-                raise BadRequest(f"{symbol} is no future that is served; known are {known}, e.g. ESZ2026")
-            return cls("FUT", root, FUTURES[root], f"{year}{MONTHS[code]:02}")
-        return cls("STK", _spaced(symbol), "SMART")
-
-    def parts(self, dates: Interval) -> Iterator[Part]:
-        """The contracts to ask for, the latest first; together they cover ``dates``, none of which two of them share."""
-        if self.kind == "STK":
-            yield Part(Stock(self.name, self.exchange, "USD"), dates)
-        elif self.kind == "IND":
-            yield Part(Index(self.name, self.exchange, "USD"), dates)
-        elif self.month:
-            yield Part(self._future(self.month), dates)
-        else:
-            end = dates.end
-            while end > dates.start:
-                month, since = lead(end - DAY)
-                yield Part(self._future(month), Interval(max(since, dates.start), end))
-                end = max(since, dates.start)
-
-    def _future(self, month: str) -> Contract:
-        return Future(self.name, month, self.exchange, currency="USD", includeExpired=True)
-
-    def end(self, dates: Interval) -> datetime:
-        """The moment to name as the end: everything of the last date is before it, nothing of the next trading day."""
-        if self.kind == "FUT":
-            return calendar.at(dates.last, EVENING)
-        return calendar.at(dates.end, clock())
-
-    def session(self, opened: datetime) -> date:
-        """The trading day of an intraday bar: the New York date; of a future, that of six hours later."""
-        local = opened.astimezone(calendar.NEW_YORK)
-        return (local + timedelta(hours=6) if self.kind == "FUT" else local).date()
-
-
-def lead(day: date) -> tuple[str, date]:
-    """The contract month (``202612``) of the quarterly that leads on a date, and the first date on which it does.
-
-    A contract leads from the Monday before the third Friday of the quarter's last month, on which the one before it expires: the roll
-    date of the CME's equity index futures.
-    """
-    quarter = day.year * 4 + (day.month - 1) // 3
-    if day >= _roll(quarter):
-        quarter += 1
-    year, place = divmod(quarter, 4)
-    return f"{year}{3 * place + 3:02}", _roll(quarter - 1)
-
-
-def _roll(quarter: int) -> date:
-    year, place = divmod(quarter, 4)
-    first = date(year, 3 * place + 3, 1)
-    third_friday = first + timedelta(days=(calendar.FRIDAY - first.weekday()) % 7 + 14)
-    return third_friday - timedelta(days=4)
-
-
-def _spaced(symbol: str) -> str:
-    """``BRK.B`` -> ``BRK B``."""
-    return symbol.replace(".", " ")
-
-
-# -- steps -------------------------------------------------------------------------------------------------------------------------
-
-
-class Step(NamedTuple):
-    """What one request asks for.
-
-    :param dates: those it is for; the answer may begin earlier.
-    :param duration: in the vendor's words, counted back from the end of ``dates``.
-    """
-
-    dates: Interval
-    duration: str
-
-
-def last_step(dates: Interval, *, daily: bool) -> Step:
-    """The latest part of ``dates`` that one request may ask for.
-
-    The vendor counts ``D`` in trading days and ``W``, ``M``, ``Y`` by the calendar; more than 365 days have to be asked for in years.
-    """
-    month_before = _month_before(dates.end)
-    start = max(dates.start, dates.end - LONGEST_DAILY if daily else month_before)
-    days = (dates.end - start).days
-    if days <= 7:
-        duration = f"{days} D"
-    elif not daily and days > 28:
-        duration = "1 M"
-    elif days <= 364:
-        duration = f"{math.ceil(days / 7)} W"
-    else:
-        duration = f"{math.ceil(days / 365)} Y"
-    return Step(Interval(start, dates.end), duration)
-
-
-def _month_before(day: date) -> date:
-    year, month = divmod(day.year * 12 + day.month - 2, 12)
-    return date(year, month + 1, min(day.day, months.monthrange(year, month + 1)[1]))
-
-
-# -- the link ----------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One answer.
-
-    :param bars: as they came.
-    :param begins: the date from which the answer says it is whole, or None where it does not say.
-    :param bytes: of its message.
-    """
-
-    bars: Sequence[BarData]
-    begins: date | None
-    bytes: int
-    id: str
-
-
-class Link:
-    """A connection to the gateway, with an event loop of its own that runs only inside the methods here: a hook is called from plain
-    code.
-
-    :param client_id: the first to try.
-    :param connecting: seconds until connected. ``deadline``: seconds for an answer.
-    """
-
-    def __init__(self, host: str, port: int, client_id: int) -> None:
-        self.host, self.port, self.client_id = host, port, client_id
-        self._ids = range(client_id, client_id + CLIENT_IDS)
-        self.connecting, self.deadline = 10.0, 120.0
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._ib: IB | None = None
-        self._broken: asyncio.Future[None] | None = None
-        self._heads: dict[int, tuple[date | None, int]] = {}
-
-    @property
-    def address(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    def close(self) -> None:
-        self._run(self._drop())
-        self._runner.close()
-
-    def history(self, step: Step, end: datetime, contract: Contract, size: str, what: str, *, regular: bool) -> Page:
-        """The bars that one request brings.
-
-        :raises RequestError: what the gateway says in place of bars; "no data" is an answer with none.
-        :raises ProviderError, SchemaDrift: where there is no answer, or one that is not whole or not legible.
-        """
-
-        def ask(ib: IB) -> Awaitable[Any]:
-            return ib.reqHistoricalDataAsync(contract, end, step.duration, size, what, regular, formatDate=2, timeout=0)
-
-        try:
-            bars, number = self._run(self._answer(ask))
-        except RequestError as error:
-            if error.code == NO_DATA and "no data" in error.message.lower():
-                return Page((), None, len(error.message), f"{self.client_id}/{error.reqId}")
-            raise
-        begins, length = self._heads.pop(number, (None, 0))
-        return Page(bars, begins, length, f"{self.client_id}/{number}")
-
-    def describe(self, contract: Contract) -> str:
-        """What the gateway calls a contract, and which version of the protocol it speaks."""
-        details, _ = self._run(self._answer(lambda ib: ib.reqContractDetailsAsync(contract)))
-        version = self._ib.client.serverVersion() if self._ib else 0
-        return f"protocol version {version}, client id {self.client_id}; it knows {contract.symbol} as {details[0].longName}"
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What ``work`` brings, but not as a task's result: when the runner puts the handler of SIGINT back, Python writes the task
-        out with its result, which takes longer than reading a month of minutes."""
-        brought: list[T] = []
-
-        async def keep() -> None:
-            brought.append(await work)
-
-        self._runner.run(keep())
-        return brought[0]
-
-    async def _answer(self, ask: Callable[[IB], Awaitable[T]]) -> tuple[T, int]:
-        """What a request brings, and its number. Without an answer the connection is given up."""
-        await _breathe()  # a connection that ended meanwhile is learnt of
-        ib = await self._connected()
-        number = ib.client.getReqId() + 1  # of the next request
-
-        def told(about: int, code: int, text: str, _: Any) -> None:
-            if (about == number and code in WARNED) or (about == -1 and code in LOST):
-                self._fail(RequestError(about, code, text))
-
-        self._broken = asyncio.get_running_loop().create_future()
-        ib.errorEvent += told
-        answer = asyncio.ensure_future(ask(ib))
-        try:
-            either: list[asyncio.Future[Any]] = [answer, self._broken]
-            await asyncio.wait(either, timeout=self.deadline, return_when=asyncio.FIRST_COMPLETED)
-            if self._broken.done():
-                self._broken.result()
-            if answer.done():
-                return answer.result(), number
-            lost = f"no whole answer in {self.deadline:g} s"
-        except OSError:
-            lost = f"the link to {self.address} was lost"
-        finally:
-            ib.errorEvent -= told
-            answer.cancel()
-            self._broken.cancel()
-            await asyncio.gather(answer, self._broken, return_exceptions=True)
-        await self._drop()
-        raise NetworkError(lost)
-
-    def _fail(self, error: Exception) -> None:
-        """End the running request."""
-        if self._broken is not None and not self._broken.done():
-            self._broken.set_exception(error)
-
-    def _take(self, fields: list[str], read: Callable[[list[str]], None]) -> None:
-        """A message with bars (number, begin, end, count, 8 fields a bar), before ``ib_async`` reads it."""
-        _, number, begins, _, declared, *cells = fields
-        rows, rest = divmod(len(cells), 8)
-        if rest or rows < int(declared):
-            self._fail(TruncatedResponse(f"{len(cells) / 8:g} bars came, {declared} are declared"))
-        elif rows > int(declared):
-            self._fail(ServerError(f"{rows} bars came, {declared} are declared"))
-        else:
-            try:
-                read(fields)
-            except ValueError as error:
-                self._fail(SchemaDrift(f"a bar cannot be read: {error}"))
-            self._heads[int(number)] = (_date(begins), sum(len(field) + 1 for field in fields))
-
-    async def _connected(self) -> IB:
-        """The connection, opened where there is none. Positions and orders are not asked for: they are none of our business."""
-        if self._ib is not None and self._ib.client.isReady():
-            return self._ib
-        await self._drop()
-        for client_id in self._ids:
-            self.client_id = client_id
-            ib = await self._opened()
-            if ib is not None:
-                return ib
-        raise NetworkError(f"the client ids {self._ids[0]} to {self._ids[-1]} of {self.address} are all in use")
-
-    async def _opened(self) -> IB | None:
-        """A new connection, or None where the client id is in use.
-
-        :raises NetworkError: where there is no gateway, or none that takes clients.
-        """
-        ib = self._ib = IB()
-        ib.RaiseRequestErrors = True
-        codes: list[int] = []
-        ended = asyncio.get_running_loop().create_task(asyncio.Event().wait())  # until cancelled
-        ib.errorEvent += lambda *told: codes.append(told[1])
-        client: Any = ib.client
-        client.conn.disconnected += lambda _: ended.cancel()
-        handlers = client.decoder.handlers
-        handlers[BARS] = partial(self._take, read=handlers[BARS])
-        opening = asyncio.ensure_future(client.connectAsync(self.host, self.port, self.client_id, self.connecting))
-        ib.wrapper.clientId = self.client_id
-        try:
-            await asyncio.wait([opening, ended], timeout=self.connecting, return_when=asyncio.FIRST_COMPLETED)
-            if opening.done():
-                opening.result()
-                return ib
-        except OSError as error:
-            await self._drop()
-            raise NetworkError(f"no gateway answers at {self.address} ({type(error).__name__})") from None
-        finally:
-            closed = ended.cancelled()
-            for task in (opening, ended):
-                task.cancel()
-            await asyncio.gather(opening, ended, return_exceptions=True)
-        await self._drop()
-        if IN_USE in codes:
-            return None
-        why = "it ended the connection; is API access enabled, and this host trusted?" if closed else "it does not speak as one"
-        raise NetworkError(f"no gateway answers at {self.address}: {why}")
-
-    async def _drop(self) -> None:
-        if self._ib is not None:
-            client: Any = self._ib.client
-            self._ib = None
-            with suppress(OSError):
-                client.disconnect()
-            await _breathe()  # the loop closes the socket
-        self._heads.clear()
-
-
-async def _breathe() -> None:
-    """Let the loop read what has come, and do what follows from it."""
-    for _ in range(4):
-        await asyncio.sleep(0)
-
-
-# -- the hook ----------------------------------------------------------------------------------------------------------------------
+DRIFTED = "see the vendor's release notes; the hook has to learn the new form"
 
 
 class InteractiveBrokersHook(ProviderHook):
     """Bars of US stocks and ETFs (``AAPL``, ``BRK.B``), equity index futures and indices (``VIX``, ``SPX``, ``NDX``, ``RUT``).
 
-    A future is written by its root for the contract that leads (``ES``: see :func:`lead`), or with month and year (``ESZ2026``). Its
-    prices are those of the contracts as traded: they jump at a roll. Bars of days on which the stock exchange is closed are left
-    aside.
+    A future is written by its root for the contract that leads (``ES``: see `ib_contracts.lead`), or with month and year
+    (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. Bars of days on which the stock exchange is
+    closed are left aside.
 
     Option ``what_to_show``: ``trades``, or quotes (``midpoint``, ``bid``, ``ask``), which have no volume. Option ``hours``:
     ``regular`` or ``extended`` (stocks from 04:00 to 20:00); futures always come with their whole trading day.
@@ -576,7 +226,7 @@ class InteractiveBrokersHook(ProviderHook):
         question = f"{contract} {end} {step.duration} {size} {shown} {regular}"
         page = self._called(
             what,
-            lambda: link.history(step, end, contract, size, shown, regular=regular),
+            lambda: link.history(contract, end, step.duration, size, shown, regular=regular),
             question=question,
             symbols=request.symbols,
         )
@@ -675,9 +325,6 @@ class InteractiveBrokersHook(ProviderHook):
         return self._link
 
 
-DRIFTED = "see the vendor's release notes; the hook has to learn the new form"
-
-
 # -- columns -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -725,11 +372,3 @@ def _amount(value: float) -> float | None:
     """The same, and -1 where there can be none."""
     number = _number(value)
     return None if number is None or number < 0 else number
-
-
-def _date(text: str) -> date | None:
-    """The date of a moment as the gateway writes it (``20130413  16:31:22``, its own time zone), or None."""
-    try:
-        return datetime.strptime(text[:8], "%Y%m%d").date()  # noqa: DTZ007 - a date
-    except ValueError:
-        return None
