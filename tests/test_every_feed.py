@@ -70,7 +70,9 @@ def world_of(dag_id, folder, make_hook):
 def test_every_feed_lands_and_loads_and_is_then_covered(dag_id, make_hook, tmp_path):
     world = world_of(dag_id, tmp_path, make_hook)
     kind = dataset(world.feed.dataset)
-    first, last = (date.fromisoformat(day) for day in SAMPLE_DATES[kind.name])
+    # Futures that have expired are known for two years only.
+    dates = ("2026-11-12", "2026-11-16") if world.feed.provider == "ib" else SAMPLE_DATES[kind.name]
+    first, last = map(date.fromisoformat, dates)
     sessions = calendar.sessions(first, last + timedelta(days=1))
     symbols = members(world.feed.universe, last)[:12]
     _, report = world.run(sessions, symbols)

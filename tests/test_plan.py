@@ -224,7 +224,7 @@ def test_523_symbols_take_the_fewest_calls_of_every_provider(provider, without, 
     [
         ("polygon", (), 252),  # flat files
         ("polygon", ("flatfile",), 500 * 5),  # 960 minutes a session, 50,000 a page
-        ("alpaca", (), 4914),  # 390 minutes
+        ("alpaca", (), 12_096),  # 960 minutes a session at most, 10,000 a page; 4,914 if only the regular ones have a trade
         ("databento", (), 63),  # monthly or larger slices would be 12 or 1; these fit into memory
         ("ib", (), 500 * 12),  # a month a request
     ],
@@ -239,7 +239,9 @@ def test_a_year_of_minutes_of_500_symbols(provider, without, calls):
 def test_statements_are_three_in_two_periods_and_in_bulk_by_period():
     missing = {f"S{i}": 1 for i in range(523)}
     assert plan(missing, 1, served("fmp", "fundamentals", "bulk")).calls == 523 * 6
-    assert plan(missing, 1, served("fmp", "fundamentals"), batch_size=1000).calls == 45
+    assert plan(missing, 1, served("fmp", "fundamentals")).calls == 51
+    (batch,) = plan(missing, 1, served("polygon", "corporate-actions")).batches
+    assert (batch.calls, len(batch.symbols)) == (2, 523)
 
 
 # -- requests of many symbols --------------------------------------------------------------------------------------------------------

@@ -24,8 +24,14 @@ def load(path, open_s3=None):
 
 
 def test_the_project_has_three_universes():
-    assert universe.known() == ("dow30", "etf20", "sp500_etf")
-    assert {name: len(universe.members(name)) for name in universe.known()} == {"dow30": 30, "etf20": 20, "sp500_etf": 523}
+    assert universe.known() == ("dow30", "es_mes_vix", "etf20", "futures_front", "sp500_etf")
+    assert {name: len(universe.members(name)) for name in universe.known()} == {
+        "dow30": 30,
+        "es_mes_vix": 3,
+        "etf20": 20,
+        "futures_front": 8,
+        "sp500_etf": 523,
+    }
 
 
 @pytest.mark.parametrize("name", sorted(universe.LISTS))
@@ -48,7 +54,7 @@ def test_sp500_etf_holds_the_two_with_a_dot():
 
 @pytest.mark.parametrize("name", ["sp500", "", "../universes/dow30", "dow30.csv", "DOW30"])
 def test_an_unknown_universe_is_refused_with_the_known_ones(name):
-    with pytest.raises(ParamError, match="; known universes: dow30, etf20, sp500_etf"):
+    with pytest.raises(ParamError, match="; known universes: dow30, es_mes_vix, etf20, futures_front, sp500_etf"):
         universe.members(name)
 
 

@@ -294,6 +294,8 @@ def _multi_drafts(
     masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint, batch_size: int, file_grain: str
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
     """Rectangles of symbols with equal holes, each one request; small ones share a batch."""
+    if endpoint.every_symbol:
+        batch_size = len(masks)
     classes: dict[int, list[str]] = defaultdict(list)
     for symbol, mask in masks.items():
         classes[mask].append(symbol)

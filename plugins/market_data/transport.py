@@ -12,7 +12,7 @@ import random
 import re
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -113,21 +113,18 @@ class Transport:
             return parse(self._call(path, params, what))
 
         retrying = Retrying(
-            retry=retry_if_exception_type(RetriableError) & _worth_waiting(self.patience),
+            retry=retry_if_exception_type(RetriableError) & worth_waiting(self.patience),
             stop=stop_after_attempt(self.attempts),
-            wait=_wait,
+            wait=pause_before,
             sleep=self.sleep,
-            before_sleep=_log_retry,
+            before_sleep=log_retry,
             reraise=True,
         )
         return retrying(attempt)
 
     def plain(self, text: str) -> str:
         """A provider's words, fit for a message: on one line, short, without markup and secrets."""
-        for secret in filter(None, self.secrets):
-            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
-        words = " ".join(_MARKUP.sub(" ", text).split())
-        return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 3]}..."
+        return plain(text, self.secrets)
 
     def _call(self, path: str, params: Mapping[str, str | int], what: str) -> Answer:
         where = {"provider": self.provider, "request": what}
@@ -158,14 +155,14 @@ class Transport:
         """
         connecting, reading = self.timeout
         try:
-            status, headers, body = _within(self.deadline, lambda: self._read(url, params))
+            status, headers, body = within(self.deadline, lambda: self._read(url, params))
             return Answer(status, headers, _decompressed(headers.get("Content-Encoding", ""), body))
         except TimeoutError:
             raise NetworkError(f"no whole answer in {self.deadline:g} s", **where) from None
         except requests.exceptions.Timeout as error:
             raise NetworkError(f"no answer in {connecting:g} s + {reading:g} s ({type(error).__name__})", **where) from None
         except requests.exceptions.RequestException as error:
-            raise NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({_cause(error)})", **where) from None
+            raise NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({cause(error)})", **where) from None
         except urllib3.exceptions.ReadTimeoutError:
             raise NetworkError(f"the answer stopped for {reading:g} s in its middle", **where) from None
         except (urllib3.exceptions.HTTPError, EOFError) as error:
@@ -201,6 +198,14 @@ class Transport:
         return base + path
 
 
+def plain(text: str, secrets: Iterable[str] = ()) -> str:
+    """A provider's words, fit for a message: on one line, short, without markup and secrets."""
+    for secret in filter(None, secrets):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    words = " ".join(_MARKUP.sub(" ", text).split())
+    return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 3]}..."
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3); None where absent or unreadable.
 
@@ -224,7 +229,7 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _within(seconds: float, call: Callable[[], T]) -> T:
+def within(seconds: float, call: Callable[[], T]) -> T:
     """What ``call`` returns or raises.
 
     A socket's time-out is between two bytes, and looking a name up has none: this bounds the whole. The thread of a call that is
@@ -257,13 +262,13 @@ def _decompressed(encoding: str, body: bytes) -> bytes:
     return gzip.decompress(body)
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return type(error).__name__
 
 
-def _wait(state: RetryCallState) -> float:
+def pause_before(state: RetryCallState) -> float:
     """Retry-After where the provider said so, else 1, 2, 4 ... seconds; a fifth of jitter, so that tasks do not come back together."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Throttled) and error.retry_after is not None:
@@ -272,17 +277,17 @@ def _wait(state: RetryCallState) -> float:
     return seconds * random.uniform(0.9, 1.1)  # noqa: S311
 
 
-class _worth_waiting:  # noqa: N801
+class worth_waiting:  # noqa: N801
     """Whether the wait an error asks for is one to sit out inside the task."""
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
 
     def __call__(self, state: RetryCallState) -> bool:
-        return _wait(state) <= self.patience
+        return pause_before(state) <= self.patience
 
 
-def _log_retry(state: RetryCallState) -> None:
+def log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause = state.next_action.sleep if state.next_action else 0.0
     if isinstance(error, ProviderError):

@@ -47,6 +47,7 @@ class Endpoint:
     :param chains: call chains that one request takes: three statements in two periods are six.
     :param request_rows: most rows one request should bring, for memory's sake; the plan cuts symbols and dates so.
     :param max_symbols: most symbols a request may name.
+    :param every_symbol: the answer has every symbol, whichever are asked: a request is not cut by symbols.
     :param chunk_days: calendar days of a request where it would bring more than ``request_rows`` otherwise.
     :param max_days: calendar days that a request may span in any case.
     :param available_after: seconds from midnight UTC after a session's date until this endpoint has it, where that is later than the
@@ -60,6 +61,7 @@ class Endpoint:
     chains: int = 1
     request_rows: int = 400_000
     max_symbols: int | None = None
+    every_symbol: bool = False
     chunk_days: int | None = None
     max_days: int | None = None
     available_after: float = 0.0

@@ -94,6 +94,10 @@ class DatasetContract:
     def land(self, lake, rows, grain="day", *, refetch=False):
         return writer.land(lake, Layout(), self.dataset, PROVIDER, rows, grain, refetch=refetch)
 
+    def parts(self, rows, grain="day"):
+        """The keys of the objects that ``land`` brings the rows to, one for each time that it does: each should come once."""
+        return [key for key, _, _ in writer._keys(Layout(), self.dataset, PROVIDER, self.landed(rows), grain)]
+
     def read(self, lake, start=SESSIONS[0], days=300, symbols=SYMBOLS):
         return read_rows(lake, Layout(), self.dataset, PROVIDER, symbols, start, start + timedelta(days))
 
@@ -197,6 +201,7 @@ class DatasetContract:
     def test_an_object_is_written_once_and_its_key_says_what_it_holds(self, lake, grain):
         landed = self.land(lake, self.landed(self.rows()), grain)
         keys = [key for key, _ in lake.list("raw")]
+        assert sorted(self.parts(self.rows(), grain)) == keys
         assert landed.written == len(keys)
         held = Counter()
         for key in keys:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from market_data.datasets.rules import LIMIT
-from tests.contract.dataset import DAY, DatasetContract
+from tests.contract.dataset import DAY, SESSIONS, DatasetContract
 
 SPLIT = {"action": "split", "split_from": 1.0, "split_to": 4.0, "amount": None, "currency": None, "frequency": None, "kind": None}
 SPLIT |= dict.fromkeys(("declaration_date", "record_date", "pay_date"))
@@ -64,6 +64,11 @@ class TestCorporateActions(DatasetContract):
         assert self.judge(rows).good.num_rows == 3
         assert self.land(lake, self.landed(rows)).written == 1
         assert self.read(lake, DAY, 1)["action"].to_pylist() == ["dividend", "dividend", "split"]
+
+    def test_a_file_is_written_once_whatever_happened_on_its_day(self):
+        rows = [{**self.row("AAPL", day), **change} for day in SESSIONS for change in (SPLIT, {})]
+        assert len(self.parts(rows)) == len(SESSIONS)
+        assert len(self.parts(rows, "year")) == 1
 
     def test_a_year_is_one_file(self, lake):
         assert self.land(lake, self.landed(self.rows(symbols=["AAPL"])), "year").written == 1

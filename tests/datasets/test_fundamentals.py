@@ -95,6 +95,11 @@ class TestFundamentals(DatasetContract):
         ]
         assert self.read(lake, DAY, 1).num_rows == 12
 
+    def test_a_file_is_written_once_whichever_periods_end_together(self):
+        ends = (END, END - timedelta(91))
+        rows = [{**self.row("BRK.B", DAY), "period": period, "period_end": end} for period in ("FY", "Q4") for end in ends]
+        assert len(self.parts(rows)) == len(ends)
+
     def test_a_restated_statement_replaces_the_first_one_and_is_known_from_its_own_filing_on(self, lake):
         first = self.row("AAPL", DAY)
         again = {**first, "filing_date": SESSIONS[4], "session": SESSIONS[4], "value": 2e9}

@@ -11,7 +11,7 @@ from market_data.feeds import load_feeds
 pytestmark = pytest.mark.slow
 
 FEEDS = [feed for feed in load_feeds() if feed.dag_id != "polygon_ohlcv_1d"]
-FEW = {"ib": ["ES", "MES", "VIX"]}
+FEW = {"ib": ["ES.c.0", "MES.c.0", "VIX"]}
 
 
 def unpause(world, dag_id):
@@ -30,8 +30,9 @@ def ended(_world):
     for feed in FEEDS:
         unpause(_world, feed.dag_id)
         first, last = SAMPLE_DATES[feed.dataset]
+        dates = {} if feed.provider == "ib" else {"start_date": first, "end_date": last}
         symbols = FEW.get(feed.provider, ["AAPL", "BRK.B", "IBM", "SPY"])
-        runs[feed.dag_id] = _world.trigger(dag_id=feed.dag_id, start_date=first, end_date=last, symbols=symbols)
+        runs[feed.dag_id] = _world.trigger(dag_id=feed.dag_id, symbols=symbols, **dates)
     return {dag_id: _world.wait(run, 600) for dag_id, run in runs.items()}
 
 

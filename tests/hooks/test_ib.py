@@ -199,9 +199,9 @@ def asked(gateway):
     ("symbol", "target"),
     [
         ("BRK.B", "history STK BRK B 1 day"),
-        ("STK:ES", "history STK ES 1 day"),
+        ("ES", "history STK ES 1 day"),
         ("VIX", "history IND VIX 1 day"),
-        ("ES", "history FUT ES 202612 1 day"),
+        ("ES.c.0", "history FUT ES 202612 1 day"),
         ("MESZ2026", "history FUT MES 202612 1 day"),
         ("ESH2027", "history FUT ES 202703 1 day"),
     ],
@@ -222,15 +222,19 @@ def test_a_future_that_is_not_served_is_named_before_any_call(gateway, hook, sym
 def test_minutes_are_asked_for_with_the_epoch_and_futures_round_the_clock(gateway, hook):
     seen = []
     gateway.fault("slow", seconds=0, match=lambda request: seen.append((request.format_date, request.regular)))
-    for symbol in ("AAPL", "VIX", "ES"):
+    for symbol in ("AAPL", "VIX", "ES.c.0"):
         hook.fetch(ask(symbol, date(2026, 11, 19), name="ohlcv-5m"))
     assert seen == [(2, True), (2, True), (2, False)]
 
 
-def test_that_es_is_taken_for_the_future_is_said(hook):
-    assert "Eversource" in hook.fetch(ask("ES", date(2026, 11, 19))).warnings[0]
-    assert hook.fetch(ask("STK:ES", date(2026, 11, 19))).warnings == ()
-    assert hook.fetch(ask("MES", date(2026, 11, 19))).warnings == ()
+def test_a_root_alone_is_a_stock(hook):
+    assert Instrument.of("ES").kind == "STK"
+    assert hook.fetch(ask("ES.c.0", date(2026, 11, 19))).table["close"] != hook.fetch(ask("ES", date(2026, 11, 19))).table["close"]
+
+
+def test_a_front_of_an_unknown_root_is_named(hook):
+    with pytest.raises(BadRequest, match="CL.c.0 is no future that is served; known are ES, "):
+        hook.fetch(ask("CL.c.0", date(2026, 11, 19)))
 
 
 def test_an_index_has_no_volume(hook):
@@ -265,7 +269,7 @@ def test_minutes_of_a_half_day_and_after_a_clock_change_stand_under_their_sessio
 
 def test_minutes_fold_to_the_daily_bar(hook):
     day = date(2026, 11, 19)
-    for symbol in ("AAPL", "ES", "VIX"):
+    for symbol in ("AAPL", "ES.c.0", "VIX"):
         (whole,) = hook.fetch(ask(symbol, day)).table.to_pylist()
         for name in ("ohlcv-1m", "ohlcv-5m"):
             bars = hook.fetch(ask(symbol, day, name=name)).table.to_pylist()
@@ -314,7 +318,7 @@ def test_ten_years_of_days_are_one_call(gateway, hook):
 
 def test_a_futures_day_begins_on_the_evening_before(hook):
     friday, monday = date(2026, 10, 30), date(2026, 11, 2)  # clocks go back in between
-    table = hook.fetch(ask("ES", friday, monday, "ohlcv-1m")).table
+    table = hook.fetch(ask("ES.c.0", friday, monday, "ohlcv-1m")).table
     times, sessions = table["bar_time"].to_pylist(), table["session"].to_pylist()
     assert len(table) == 2 * 1380
     assert (times[0], sessions[0]) == (datetime(2026, 10, 29, 22, tzinfo=UTC), friday)
@@ -323,21 +327,21 @@ def test_a_futures_day_begins_on_the_evening_before(hook):
 
 def test_bars_of_the_exchanges_holidays_are_left_aside(gateway, hook):
     labor_day = date(2026, 9, 7)
-    fetched = hook.fetch(ask("ES", date(2026, 9, 4), date(2026, 9, 8)))
+    fetched = hook.fetch(ask("ES.c.0", date(2026, 9, 4), date(2026, 9, 8)))
     assert fetched.table["session"].to_pylist() == [date(2026, 9, 4), date(2026, 9, 8)]
     assert fetched.evidence.rows_received > 2
-    assert len(hook.fetch(ask("ES", labor_day, name="ohlcv-5m")).table) == 0
+    assert len(hook.fetch(ask("ES.c.0", labor_day, name="ohlcv-5m")).table) == 0
 
 
 def test_the_front_rolls_from_contract_to_contract(gateway, hook):
-    table = hook.fetch(ask("ES", date(2026, 3, 2), date(2026, 10, 30))).table
+    table = hook.fetch(ask("ES.c.0", date(2026, 3, 2), date(2026, 10, 30))).table
     assert asked(gateway) == [("202612", "7 W", "20261030"), ("202609", "13 W", "20260913"), ("202606", "13 W", "20260614"),
                               ("202603", "2 W", "20260315")]  # fmt: skip
     assert table["session"].to_pylist() == list(calendar.sessions(date(2026, 3, 2), date(2026, 10, 31)))
     for month, day in (("H", date(2026, 3, 13)), ("M", date(2026, 3, 16)), ("M", date(2026, 6, 12)), ("U", date(2026, 6, 15))):
         (dated,) = hook.fetch(ask(f"ES{month}2026", day)).table.to_pylist()
         (front,) = (row for row in table.to_pylist() if row["session"] == day)
-        assert {**dated, "symbol": "ES"} == front
+        assert {**dated, "symbol": "ES.c.0"} == front
 
 
 def test_no_continuous_future_is_asked_for(gateway, hook):
@@ -357,7 +361,7 @@ def test_what_is_older_than_the_contracts_that_are_kept_is_empty_and_said(gatewa
 @given(st.dates(date(2010, 1, 1), date(2039, 12, 31)), st.integers(1, 800))
 def test_the_parts_of_a_front_cover_its_dates_once(first, days):
     dates = Interval(first, first + timedelta(days=days))
-    parts = list(Instrument.of("ES").parts(dates))
+    parts = list(Instrument.of("ES.c.0").parts(dates))
     assert parts[0].dates.end == dates.end
     assert parts[-1].dates.start == dates.start
     assert all(later.dates.start == earlier.dates.end for later, earlier in pairwise(parts))

@@ -202,6 +202,13 @@ def test_a_fault_that_lasts_is_its_error(server, hook, small_pages, kind, option
     assert len(server.calls) == hook.counters.calls == calls
 
 
+def test_an_empty_page_that_another_follows_is_an_error(server, hook):
+    server.fault("page_loop", times=3)
+    with pytest.raises(ServerError, match="brings nothing and names a next one"):
+        hook.fetch(ask(["NOSUCH"]))
+    assert len(server.calls) == 1
+
+
 def test_a_fault_that_passes_costs_a_call_and_no_row(server, hook, small_pages):
     request = ask(sorted(server.market.symbols))
     server.fault("truncated", match=LATER, fraction=0.5)

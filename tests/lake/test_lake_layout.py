@@ -179,7 +179,9 @@ def test_prefixes_of_the_other_areas():
         quarantine_key("ohlcv-1d", "polygon", DAY, "b001-ff")
         == "quarantine/ohlcv-1d/provider=polygon/date=2024-09-05/b001-ff.parquet"
     )
-    assert quarantine_key("ohlcv-1d", "polygon", None, "b001-ff") == "quarantine/ohlcv-1d/provider=polygon/date=none/b001-ff.parquet"
+    assert (
+        quarantine_key("ohlcv-1d", "polygon", None, "b001-ff") == "quarantine/ohlcv-1d/provider=polygon/date=none/b001-ff.parquet"
+    )
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ def test_recorded_sessions_are_the_default_of_the_sample_api_only():
     assert default_conf("databento_trades", FakeAirflow(), {})["start_date"] == SAMPLE_DATES["trades"][0]
     assert default_conf("polygon_ohlcv_1d", FakeAirflow("basic"), {}) == {}
     assert default_conf("polygon_ohlcv_1d", FakeAirflow(), {"AIRFLOW_CONN_POLYGON_DEFAULT": "{}"}) == {}
+    assert default_conf("ib_ohlcv_1d", FakeAirflow(), {}) == {}
     assert default_conf("nothing", FakeAirflow(), {}) == {}
 
 

@@ -24,11 +24,11 @@ STRANGERS = (
 
 
 def universe_symbols(folder: Path = UNIVERSES) -> set[str]:
-    """Every symbol in the column ``symbol`` of the CSV files in ``folder``."""
+    """Every share and index in the column ``symbol`` of the CSV files in ``folder``."""
     symbols = set()
     for path in folder.glob("*.csv"):
         with path.open(newline="", encoding="utf-8") as file:
-            symbols |= {row["symbol"] for row in csv.DictReader(file)}
+            symbols |= {row["symbol"] for row in csv.DictReader(file) if not row["symbol"].endswith(".c.0")}  # no futures
     return symbols
 
 

@@ -66,7 +66,7 @@ class SampleGateway:
         self.log = CallLog(Path(call_log) if call_log else None)
         self.stopping = threading.Event()
         # The universes name futures and indices too; ES is also a stock.
-        known = universe_symbols() - (ROOTS.keys() - {"ES"}) - INDICES.keys() if symbols is None else symbols
+        known = universe_symbols() - INDICES.keys() if symbols is None else symbols
         self.now = now
         self.edits = Edits()
         self.market = Market(SamplePrices(seed, known, now), self.edits, seed, now)

@@ -76,7 +76,9 @@ def stored(received: pa.Schema, timeframe: str = "") -> pa.Schema:
     fields = list(received)
     if timeframe:
         fields.insert(1, pa.field("timeframe", pa.string(), nullable=False))
-    return pa.schema([*fields, pa.field("provider", pa.string(), nullable=False), pa.field("ingest_ts", UTC_MICROS, nullable=False)])
+    return pa.schema(
+        [*fields, pa.field("provider", pa.string(), nullable=False), pa.field("ingest_ts", UTC_MICROS, nullable=False)]
+    )
 
 
 def required(name: str, kind: pa.DataType) -> pa.Field:

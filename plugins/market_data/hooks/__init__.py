@@ -55,7 +55,7 @@ def one_of(description: str, *allowed: str, refused: Mapping[str, str] | None = 
 GROUPED = Endpoint("grouped", Shape.MARKET)
 # One S3 object a session, there about eleven in the morning (New York) of the next day.
 FLAT_FILE = Endpoint("flatfile", Shape.MARKET, available_after=40 * 3600)
-ALPACA_BARS = Endpoint("bars", Shape.MULTI, page_rows=10_000)
+ALPACA_BARS = Endpoint("bars", Shape.MULTI, page_rows=10_000, max_symbols=1000)  # they stand in the URL
 ADJUSTMENT = one_of("raw: as traded; split: the vendor's split adjustment, which later splits change.", "raw", "split")
 
 PROVIDERS: dict[str, Provider] = {
@@ -75,7 +75,9 @@ PROVIDERS: dict[str, Provider] = {
             "ohlcv-1d": (GROUPED, Endpoint("range", Shape.SYMBOL), FLAT_FILE),
             "ohlcv-5m": (Endpoint("range", Shape.SYMBOL, rows_per_session=MINUTES),),  # pages count base bars: minutes
             "ohlcv-1m": (replace(FLAT_FILE, rows_per_session=REGULAR), Endpoint("range", Shape.SYMBOL, rows_per_session=MINUTES)),
-            "corporate-actions": (Endpoint("reference", Shape.MULTI, page_rows=1_000_000, chains=2),),
+            "corporate-actions": (
+                Endpoint("reference", Shape.MULTI, page_rows=1_000_000, chains=2, request_rows=2_000_000, every_symbol=True),
+            ),
         },
         {"adjustment": ADJUSTMENT},
     ),
@@ -83,8 +85,8 @@ PROVIDERS: dict[str, Provider] = {
         "market_data.hooks.alpaca:AlpacaHook",
         {
             "ohlcv-1d": (ALPACA_BARS,),
-            "ohlcv-5m": (replace(ALPACA_BARS, rows_per_session=REGULAR // 5),),
-            "ohlcv-1m": (replace(ALPACA_BARS, rows_per_session=REGULAR),),
+            "ohlcv-5m": (replace(ALPACA_BARS, rows_per_session=MINUTES // 5),),
+            "ohlcv-1m": (replace(ALPACA_BARS, rows_per_session=MINUTES),),
         },
         {
             "feed": one_of(
@@ -98,11 +100,13 @@ PROVIDERS: dict[str, Provider] = {
     "fmp": Provider(
         "market_data.hooks.fmp:FMPHook",
         {
-            "ohlcv-1d": (Endpoint("bulk", Shape.MARKET), Endpoint("full", Shape.SYMBOL, page_rows=5000)),
+            "ohlcv-1d": (Endpoint("bulk", Shape.MARKET), Endpoint("history", Shape.SYMBOL, page_rows=4999)),
             # three statements, yearly and quarterly; in bulk FY and four quarters of three fiscal years
             "fundamentals": (
                 Endpoint("statements", Shape.SYMBOL, page_rows=1_000_000, chains=6),
-                Endpoint("bulk", Shape.MULTI, page_rows=1_000_000_000, chains=45, max_days=366),
+                Endpoint(
+                    "bulk", Shape.MULTI, page_rows=1_000_000_000, chains=51, request_rows=2_000_000, max_days=366, every_symbol=True
+                ),
             ),
         },
     ),
@@ -143,14 +147,21 @@ PROVIDERS: dict[str, Provider] = {
     ),
     "ib": Provider(
         "market_data.hooks.interactive_brokers:InteractiveBrokersHook",
-        {
-            "ohlcv-1d": (Endpoint("historical", Shape.SYMBOL, page_rows=5000),),
-            "ohlcv-5m": (Endpoint("historical", Shape.SYMBOL, page_rows=21 * 192, rows_per_session=192),),
-            "ohlcv-1m": (Endpoint("historical", Shape.SYMBOL, page_rows=21 * MINUTES, rows_per_session=MINUTES),),
+        {  # a month a request within the day; of a future's trading day, 23 hours
+            "ohlcv-1d": (Endpoint("historical", Shape.SYMBOL, page_rows=5040),),
+            "ohlcv-5m": (Endpoint("historical", Shape.SYMBOL, page_rows=21 * 276, rows_per_session=276),),
+            "ohlcv-1m": (Endpoint("historical", Shape.SYMBOL, page_rows=21 * 1380, rows_per_session=1380),),
         },
         {
-            "what_to_show": one_of("trades, or quotes, which have no volume.", "trades", "midpoint", "bid", "ask"),
-            "hours": one_of("regular: shares and indices from 09:30 to 16:00; all: before and after too.", "regular", "all"),
+            "what_to_show": one_of(
+                "trades, or quotes, which have no volume.",
+                *("trades", "midpoint", "bid", "ask"),
+                refused={
+                    "adjusted_last": "it takes no end date, so no past span can be asked for",
+                    "bid_ask": "it is no bar of prices",
+                },
+            ),
+            "hours": one_of("regular, or extended: stocks from 04:00 to 20:00. Futures come whole.", "regular", "extended"),
         },
     ),
 }

@@ -32,7 +32,7 @@ from market_data.errors import (
     Throttled,
     TruncatedResponse,
 )
-from market_data.transport import Answer, Transport, _cause, _log_retry, _wait, _within, _worth_waiting
+from market_data.transport import Answer, Transport, cause, log_retry, pause_before, within, worth_waiting
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -155,11 +155,11 @@ class Client(Transport):
             return attempt()
 
         retrying = Retrying(
-            retry=retry_if_exception_type(RetriableError) & _worth_waiting(self.patience),
+            retry=retry_if_exception_type(RetriableError) & worth_waiting(self.patience),
             stop=stop_after_attempt(most),
-            wait=_wait,
+            wait=pause_before,
             sleep=self.sleep,
-            before_sleep=_log_retry,
+            before_sleep=log_retry,
             reraise=True,
         )
         return retrying(once)
@@ -177,7 +177,7 @@ class Client(Transport):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                answer = _within(deadline, call)
+                answer = within(deadline, call)
             except TimeoutError:
                 raise NetworkError(f"no whole answer in {deadline:g} s", **where) from None
             except BentoHttpError as error:
@@ -237,9 +237,9 @@ class Client(Transport):
         if any(isinstance(argument, urllib3.exceptions.ReadTimeoutError) for argument in error.args):
             return NetworkError(f"the answer stopped for {waited} in its middle", **where)
         if isinstance(error, requests.exceptions.ChunkedEncodingError):
-            return TruncatedResponse(f"the body ended early ({_cause(error)})", **where)
+            return TruncatedResponse(f"the body ended early ({cause(error)})", **where)
         if isinstance(error, requests.exceptions.ContentDecodingError):
             return ServerError("the body cannot be decompressed", **where)
         if isinstance(error, requests.exceptions.JSONDecodeError):
             return ServerError("the answer is no JSON", **where)
-        return NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({_cause(error)})", **where)
+        return NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({cause(error)})", **where)

@@ -22,9 +22,9 @@ LONGEST_DAILY = timedelta(days=20 * 365)
 
 INDICES = {"NDX": "NASDAQ", "RUT": "RUSSELL", "SPX": "CBOE", "VIX": "CBOE"}
 FUTURES = {"ES": "CME", "MES": "CME", "NQ": "CME", "MNQ": "CME", "RTY": "CME", "M2K": "CME", "YM": "CBOT", "MYM": "CBOT"}
-"""Roots of the quarterly equity index futures -> exchange, as the vendor spells it. A symbol that is one of these is the future."""
-STOCK = "STK:"
-"""Before a symbol: it is the stock all the same. ``STK:ES`` is Eversource Energy, ``ES`` the future."""
+"""Roots of the quarterly equity index futures -> exchange, as the vendor spells it."""
+FRONT = ".c.0"
+"""After a root: the contract that leads, as other vendors write it too. ``ES`` alone is a stock, Eversource Energy."""
 MONTHS = {"H": 3, "M": 6, "U": 9, "Z": 12}
 _DATED = re.compile(r"([A-Z0-9]{1,3})([FGHJKMNQUVXZ])(20\d\d)")
 EVENING = clock(18)  # New York: the trading day of a future begins
@@ -52,13 +52,14 @@ class Instrument:
 
     @classmethod
     def of(cls, symbol: str) -> Instrument:
-        """:raises BadRequest: for a dated future of a root that is not known, or of a month that is no quarter's."""
-        if symbol.startswith(STOCK):
-            return cls("STK", _spaced(symbol.removeprefix(STOCK)), "SMART")
+        """:raises BadRequest: for a future of a root that is not known, or of a month that is no quarter's."""
         if symbol in INDICES:
             return cls("IND", symbol, INDICES[symbol])
-        if symbol in FUTURES:
-            return cls("FUT", symbol, FUTURES[symbol])
+        if symbol.endswith(FRONT):
+            root = symbol.removesuffix(FRONT)
+            if root not in FUTURES:
+                raise BadRequest(f"{symbol} is no future that is served; known are {', '.join(FUTURES)} with {FRONT}, e.g. ES{FRONT}")
+            return cls("FUT", root, FUTURES[root])
         if found := _DATED.fullmatch(symbol):
             root, code, year = found.groups()
             if root not in FUTURES or code not in MONTHS:

@@ -47,11 +47,11 @@ from market_data.errors import (
     UnknownSymbol,
 )
 from market_data.hooks.base import Fetched, Plan, ProviderHook, limits_folder
-from market_data.hooks.ib_contracts import STOCK, Instrument, Part, Step, last_step
+from market_data.hooks.ib_contracts import Instrument, Part, Step, last_step
 from market_data.hooks.ib_link import CLIENT_IDS, LOST, NO_DATA, Link, Page
 from market_data.interval import DAY, Interval
 from market_data.pacing import MARGIN, FileLimiter, Pacer
-from market_data.transport import _MARKUP, LONGEST_WORDS, _log_retry, _wait, _worth_waiting
+from market_data.transport import log_retry, pause_before, plain, worth_waiting
 from market_data.types import Evidence, Quota, Request, Window
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ DRIFTED = "see the vendor's release notes; the hook has to learn the new form"
 class InteractiveBrokersHook(ProviderHook):
     """Bars of US stocks and ETFs (``AAPL``, ``BRK.B``), equity index futures and indices (``VIX``, ``SPX``, ``NDX``, ``RUT``).
 
-    A future is written by its root for the contract that leads (``ES``: see `ib_contracts.lead`), or with month and year
+    A future is written by its root and ``.c.0`` for the contract that leads (``ES.c.0``: see `ib_contracts.lead`), or with month and year
     (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. Bars of days on which the stock exchange is
     closed are left aside.
 
@@ -188,7 +188,7 @@ class InteractiveBrokersHook(ProviderHook):
             last_page_seen=True,
             request_ids=tuple(ids),
         )
-        return Fetched(pa.concat_tables(reversed(tables)), evidence, warnings=tuple(self._warnings(request, instrument, unknown)))
+        return Fetched(pa.concat_tables(reversed(tables)), evidence, warnings=tuple(self._warnings(request, unknown)))
 
     def _instrument(self, request: Request) -> Instrument:
         try:
@@ -197,11 +197,9 @@ class InteractiveBrokersHook(ProviderHook):
             raise error.at(provider=self.provider, request=str(request)) from None
 
     @staticmethod
-    def _warnings(request: Request, instrument: Instrument, unknown: Sequence[UnknownSymbol]) -> Iterator[str]:
+    def _warnings(request: Request, unknown: Sequence[UnknownSymbol]) -> Iterator[str]:
         if unknown:
             yield f"{request.symbols[0]}: {len(unknown)} of the contracts that led are not known any more: {unknown[-1].said}"
-        if instrument.name == "ES" and not instrument.month and instrument.kind == "FUT":
-            yield f"ES is taken for the future; the stock of Eversource Energy is written {STOCK}ES"
 
     def _pages(self, request: Request, instrument: Instrument, part: Part) -> Iterator[tuple[Page, Interval]]:
         """The answers that make up the bars of a contract, the latest first, each with the dates for which it is whole."""
@@ -251,11 +249,11 @@ class InteractiveBrokersHook(ProviderHook):
             return call()
 
         retrying = Retrying(
-            retry=retry_if_exception_type(RetriableError) & _worth_waiting(self.patience),
+            retry=retry_if_exception_type(RetriableError) & worth_waiting(self.patience),
             stop=stop_after_attempt(self.attempts),
-            wait=_wait,
+            wait=pause_before,
             sleep=self.sleep,
-            before_sleep=_log_retry,
+            before_sleep=log_retry,
             reraise=True,
         )
         return retrying(attempt)
@@ -314,10 +312,7 @@ class InteractiveBrokersHook(ProviderHook):
 
     def _plain(self, text: str) -> str:
         """What the gateway says, fit for a message: on one line, short, without markup."""
-        if self.config.password:
-            text = text.replace(self.config.password, "***")
-        words = " ".join(_MARKUP.sub(" ", text).split())
-        return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 3]}..."
+        return plain(text, [self.config.password])
 
     def _ready(self) -> Link:
         if self._link is None:
