@@ -32,7 +32,7 @@ query: install ## Ask the local warehouse: SQL="select ..."
 	@$(PYTHON_ENV) -m include.local query
 
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
-	@$(PYTHON_ENV) -m pytest -m "not slow and not browser"
+	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
 
 lint: install ## Check style, format and types
 	@$(PYTHON_ENV) -m ruff check .

@@ -7,16 +7,19 @@ from typing import ClassVar
 import pytest
 
 from include.local.sample_api import SampleApi
+from include.local.sample_api.vendors.base import basic
 from market_data import calendar
 from market_data.errors import (
     AuthError,
     BadRequest,
     ConfigError,
     EntitlementError,
+    NetworkError,
     NotYetAvailable,
     ProviderError,
     QuotaExhausted,
     RetriableError,
+    SchemaDrift,
     ServerError,
     Throttled,
     TruncatedResponse,
@@ -215,6 +218,32 @@ def test_a_stream_of_another_schema_is_no_answer(server, hook):
     server.fault("other_schema", match=STREAM, times=None)
     with pytest.raises(ServerError, match="the stream is status of EQUS.SUMMARY"):
         hook.fetch(question("IBM"))
+
+
+def test_a_stream_of_a_version_to_come_asks_for_a_new_package(server, hook):
+    server.fault("drifted", match=STREAM)
+    with pytest.raises(SchemaDrift, match="newer version of DBN.*databento package"):
+        hook.fetch(question("IBM"))
+    assert len(server.calls) == 2
+
+
+def test_a_server_that_says_nothing_is_waited_for_as_long_as_between_two_bytes(server):
+    server.fault("slow", seconds=30, times=None)
+    with DatabentoHook(config=hook_of(server).config) as hook:
+        hook._transport.timeout, hook._transport.attempts = (5.0, 0.2), 1
+        with pytest.raises(NetworkError, match=r"no answer in 0\.2 s \(ReadTimeout\)"):
+            hook.fetch(question("IBM"))
+
+
+def test_the_key_is_shown_in_a_header_and_no_body_is_compressed_twice(server, hook):
+    seen = []
+    server.fault("slow", match=seen.append, times=None)
+    hook.fetch(question("IBM"))
+    assert [basic(request) for request in seen] == [(f"db-{KEY}", "")] * 2
+    assert [request.headers["accept-encoding"] for request in seen] == ["identity"] * 2
+    assert [(request.method, request.form["encoding"], request.form["compression"]) for request in seen[1:]] == [
+        ("POST", "dbn", "zstd")
+    ]
 
 
 # -- what is not to be had -----------------------------------------------------------------------------------------------------------

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from include.local.sample_api import SampleApi
 from include.local.sample_api.vendors import databento as dialect
-from include.local.sample_api.vendors.databento_instruments import number
+from include.local.sample_api.vendors.databento_instruments import Piece, number
 from market_data import calendar
 from market_data.datasets import dataset
+from market_data.errors import ServerError
 from market_data.hooks import generated
 from market_data.hooks.base import ProviderConfig
 from market_data.hooks.databento import DatabentoHook
-from market_data.hooks.databento_records import Days, Symbols, ordinals
+from market_data.hooks.databento_records import Days, Symbols, ordinals, read
 from market_data.hooks.polygon import PolygonHook
 from market_data.interval import closed
 from market_data.types import Request
@@ -197,6 +198,15 @@ def test_instruments_go_by_their_numbers(server):
     assert table["symbol"].unique().to_pylist() == [asked]
 
 
+def test_records_of_other_days_are_no_answer(server):
+    """A number stands for itself on any day."""
+    server.fault("out_of_range", match="get_range", times=None)
+    with hook_of(server, stype_in="instrument_id") as hook:
+        hook._transport.sleep = lambda seconds: None
+        with pytest.raises(ServerError, match="records of 2023-12-25T00:00:00 UTC came"):
+            hook.fetch(Request("ohlcv-1d", "range", (str(number("IBM")),), (closed(*WEEK),)))
+
+
 def test_a_parent_is_expanded_to_its_contracts(server):
     with hook_of(server, stype_in="parent") as hook:
         symbols = hook.expand(["ES.FUT", "NOSUCH.FUT", "MESH4"], *ROLL)
@@ -246,6 +256,11 @@ def test_an_evening_of_futures_belongs_to_the_session_after_it(server, days):
     assert first["bar_time"].astimezone(calendar.NEW_YORK).date() < first["session"]
 
 
+def test_futures_have_nothing_on_days_that_are_no_session(server):
+    assert len(fetch(server, "trades", "ES.c.0", days=(date(2024, 1, 13), date(2024, 1, 15)), stype_in="continuous")) == 0
+    assert server.calls == []
+
+
 def test_requests_for_neighbouring_sessions_share_no_row_and_lose_none(server):
     for name, symbol, options in (("trades", "ES.c.0", {"stype_in": "continuous"}), ("trades", "SPY", {})):
         parts = [
@@ -290,6 +305,52 @@ def test_ordinals_count_rows_of_equal_keys_in_the_order_received(keys):
         seen[key] = wanted[-1] + 1
     columns = np.array(keys, np.int64).reshape(-1, 3).T
     assert ordinals(*columns).tolist() == wanted
+
+
+def streamed(schema, **columns):
+    """A stream of records of one instrument, as a table."""
+    start = datetime(2013, 1, 7, tzinfo=UTC)
+    query = dialect.Query("EQUS.MINI", schema, ("IBM",), "raw_symbol", start, start + timedelta(days=1))
+    pieces = {"IBM": [Piece(start.date(), start.date() + timedelta(days=1), "IBM")]}
+    records = np.zeros(len(columns["ts_recv"]), dialect.dtype(schema))
+    records["instrument_id"] = number("IBM")
+    for name, values in columns.items():
+        records[name] = values
+    store = databento.DBNStore.from_bytes(dialect.metadata(query, pieces) + records.tobytes())
+    symbols, days = Symbols(store.metadata.mappings, {"IBM": "IBM"}), Days.new_york(start.date(), start.date())
+    return read(store, schema, symbols, days, (query.start, query.end))[0]
+
+
+NOON = int(datetime(2013, 1, 7, 17, tzinfo=UTC).timestamp()) * 10**9
+
+
+def test_ordinals_tell_apart_what_has_one_microsecond_and_one_sequence():
+    event = [NOON, NOON + 999, NOON + 1000, NOON + 1001, NOON + 1002, NOON]
+    table = streamed("trades", ts_event=event, ts_recv=[NOON + 5000] * 6, sequence=[1, 1, 1, 2, 1, 1])
+    assert table["ordinal"].to_pylist() == [0, 1, 0, 0, 1, 2]
+    assert nanos(table, "ts_event").tolist() == event
+
+
+def test_ordinals_count_on_over_chunks(monkeypatch):
+    monkeypatch.setattr("market_data.hooks.databento_records.CHUNK", 2)
+    table = streamed("trades", ts_event=[NOON] * 5, ts_recv=[NOON] * 5, sequence=7)
+    assert table["ordinal"].to_pylist() == [0, 1, 2, 3, 4]
+
+
+def test_what_is_undefined_or_unknown_stays_so():
+    table = streamed(
+        "statistics",
+        ts_event=np.array([dbn.UNDEF_TIMESTAMP, NOON], np.uint64),
+        ts_recv=[NOON + 7, NOON + 9],
+        stat_type=[9, 4711],
+        price=[dbn.UNDEF_PRICE, 1_500_000_000],
+        quantity=[3, dbn.UNDEF_STAT_QUANTITY],
+        update_action=[2, 77],
+    )
+    assert nanos(table, "ts_event").tolist() == [NOON + 7, NOON]  # when the vendor got it, at least
+    assert table["stat_type"].to_pylist() == ["open_interest", "4711"]
+    assert (table["price"].to_pylist(), table["quantity"].to_pylist()) == ([None, 1.5], [3.0, None])
+    assert table["update_action"].to_pylist() == ["delete", "77"]
 
 
 # -- the double itself -----------------------------------------------------------------------------------------------------------------

@@ -346,16 +346,16 @@ def test_the_front_rolls_from_contract_to_contract(gateway, hook):
 
 def test_no_continuous_future_is_asked_for(gateway, hook):
     """It takes no end date (10339)."""
-    hook.fetch(ask("MES", date(2025, 1, 2), date(2026, 11, 19)))
+    hook.fetch(ask("MES.c.0", date(2025, 1, 2), date(2026, 11, 19)))
     assert all("CONTFUT" not in call.target and call.status == 0 for call in gateway.calls)
 
 
 def test_what_is_older_than_the_contracts_that_are_kept_is_empty_and_said(gateway, hook):
-    fetched = hook.fetch(ask("MES", date(2024, 6, 3), date(2025, 1, 31)))
+    fetched = hook.fetch(ask("MES.c.0", date(2024, 6, 3), date(2025, 1, 31)))
     assert fetched.table["session"].to_pylist()[0] == date(2024, 9, 16)
     assert "of the contracts that led are not known any more" in fetched.warnings[0]
     with pytest.raises(UnknownSymbol, match="No security definition"):
-        hook.fetch(ask("MES", date(2020, 1, 2), date(2020, 6, 30)))
+        hook.fetch(ask("MES.c.0", date(2020, 1, 2), date(2020, 6, 30)))
 
 
 @given(st.dates(date(2010, 1, 1), date(2039, 12, 31)), st.integers(1, 800))

@@ -28,9 +28,7 @@ Mask = Any  # pa.ChunkedArray or pa.Array of bool, one per row; null counts as f
 
 LIMIT = 1e12  # the warehouse keeps numbers as DECIMAL(20, 8): twelve digits before the point, and one number too long fails a load
 SMALLEST = 1e-8  # eight digits after it: a smaller price would become 0 there, which is none, and fail the load as well
-EVENING = timedelta(
-    hours=7
-)  # a futures trading day begins the evening before: at 18:00 New York time, its pre-open an hour earlier
+EVENING = timedelta(hours=7)  # futures begin their trading day the evening before: at 18:00 New York, the pre-open at 17:00
 DAY = timedelta(days=1)
 
 
