@@ -20,14 +20,14 @@ REGULAR = 390
 """Those from 09:30 to 16:00."""
 
 
-def databento_range(rows_per_session: int, chunk_days: int) -> Endpoint:
+def databento_range(rows_per_session: int, chunk_days: int, request_rows: int = 2_000_000) -> Endpoint:
     """One answer, however long; it is streamed, so a request may bring more than elsewhere."""
     return Endpoint(
         "range",
         Shape.MULTI,
         page_rows=1_000_000_000,
         rows_per_session=rows_per_session,
-        request_rows=2_000_000,
+        request_rows=request_rows,
         max_symbols=2000,
         chunk_days=chunk_days,
     )
@@ -115,8 +115,8 @@ PROVIDERS: dict[str, Provider] = {
         {
             "ohlcv-1d": (databento_range(1, 30),),
             "ohlcv-1m": (databento_range(MINUTES, 7),),
-            "trades": (databento_range(50_000, 1),),
-            "tbbo": (databento_range(50_000, 1),),
+            "trades": (databento_range(50_000, 1, 1_000_000),),
+            "tbbo": (databento_range(50_000, 1, 1_000_000),),
             "statistics": (databento_range(20, 1),),
         },
         {
@@ -129,7 +129,7 @@ PROVIDERS: dict[str, Provider] = {
             "dataset": Option(
                 "auto",
                 {"type": "string", "pattern": r"auto|[A-Z]{4}\.[A-Z0-9]{2,16}", "examples": ["auto", "EQUS.MINI", "XNAS.ITCH"]},
-                "auto: EQUS.SUMMARY for daily bars and statistics, EQUS.MINI for the rest.",
+                "auto: EQUS.SUMMARY for daily bars and statistics, GLBX.MDP3 for continuous and parent symbols, EQUS.MINI for the rest.",
             ),
             "chunk_days": Option(
                 None,

@@ -213,6 +213,14 @@ class ProviderHook(BaseHook, ABC):
         """The endpoints that this account has for ``dataset``, best first; by default all that the provider has."""
         return serving(self.provider, dataset)
 
+    def expand(self, symbols: Sequence[str], first: date, last: date) -> tuple[str, ...]:  # noqa: ARG002  for those that have such symbols
+        """The symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive): these, but where one stands for
+        several. Free calls at most.
+
+        :raises ProviderError: if it cannot be learnt.
+        """
+        return tuple(symbols)
+
     def cost(self, requests: Sequence[Request]) -> float | None:  # noqa: ARG002  for those that do charge
         """What the requests will be charged, US dollars; None where the provider charges nothing for single requests.
 

@@ -58,7 +58,9 @@ class Instrument:
         if symbol.endswith(FRONT):
             root = symbol.removesuffix(FRONT)
             if root not in FUTURES:
-                raise BadRequest(f"{symbol} is no future that is served; known are {', '.join(FUTURES)} with {FRONT}, e.g. ES{FRONT}")
+                raise BadRequest(
+                    f"{symbol} is no future that is served; known are {', '.join(FUTURES)} with {FRONT}, e.g. ES{FRONT}"
+                )
             return cls("FUT", root, FUTURES[root])
         if found := _DATED.fullmatch(symbol):
             root, code, year = found.groups()

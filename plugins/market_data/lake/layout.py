@@ -15,6 +15,8 @@ from urllib.parse import unquote
 from market_data.errors import ConfigError, ParamError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from market_data.datasets.base import Dataset
 
 Grain = Literal["day", "year"]
@@ -150,6 +152,19 @@ class Layout:
 def file_period(dataset: Dataset, grain: Grain) -> Literal["day", "month", "year"]:
     """Of how long a time one file of a symbol holds the rows."""
     return "day" if grain == "day" else dataset.files.year_grain
+
+
+def files_of(dataset: Dataset, rows: pa.Table, grain: Grain) -> list[tuple[str, date | int, str | None]]:
+    """The files that ``rows`` make: symbol, what stands for the file's time (a date, a month's or a year's number), and kind."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    files, dates = dataset.files, rows[dataset.files.date]
+    months = pc.add(pc.multiply(pc.cast(pc.year(dates), pa.int32()), 12), pc.cast(pc.month(dates), pa.int32()))
+    times = {"day": dates, "month": months, "year": pc.year(dates)}[file_period(dataset, grain)]
+    kinds = rows[files.kind] if files.kind else pa.nulls(len(rows), pa.string())
+    found = pa.table({"symbol": rows["symbol"], "time": times, "kind": kinds}).group_by(["symbol", "time", "kind"]).aggregate([])
+    return list(zip(*(found[name].to_pylist() for name in ("symbol", "time", "kind")), strict=True))
 
 
 def manifest_prefix(dataset: str, provider: str) -> str:

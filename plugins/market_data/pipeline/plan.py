@@ -105,7 +105,7 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     ``pending`` one counting as none for scheduled runs.
 
     :raises ParamError: if the provider's plan has no history that old, or the work is too much for a run or costs too much.
-    :raises ProviderError: if the provider charges for requests and does not say how much.
+    :raises ProviderError: if the provider charges for requests and does not say how much, or what a symbol stands for.
     """
     from market_data.lake.manifest import read_coverage
 
@@ -115,6 +115,8 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     asked = [s for s in (*wanted.lookback, *wanted.own) if not start or s >= start]
     pending = tuple(s for s in asked if max(calendar.session_close(s), _available(s, capabilities.available_after)) > now)
     sessions = tuple(s for s in asked if s not in pending)
+    if sessions:
+        symbols = hook.expand(symbols, sessions[0], sessions[-1])
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
     covered = _covered(coverage, symbols, sessions, scheduled=job.run.run_type == "scheduled", settled=settled(now))
     refetch = job.params.force or job.run.clear_number > 0

@@ -52,7 +52,7 @@ def publish_run(
     refused = {v["partition"]: Verdict.from_json(v) for v in (checked or {}).get("refused", ())}
     by_batch = {receipt.batch_id: receipt for receipt in receipts}
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
-    tally = report.Tally(job.params.file_grain)
+    tally = report.Tally(job.dataset, job.params.file_grain)
     tally.troubles(Failures.of(job.lake, job.feed.dataset, job.source, job.run).read())
     for batch in batches:
         stored = by_batch.get(batch.id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from market_data.errors import LakeError
 from market_data.interval import closed, intersection
+from market_data.lake.layout import Grain, files_of
 from market_data.pipeline.job import Job, some
 from market_data.quality.partitions import parse
 from market_data.types import Batch, Block, Receipt, RunInfo, Shape, Verdict
@@ -17,6 +18,7 @@ from market_data.types import Batch, Block, Receipt, RunInfo, Shape, Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from market_data.datasets.base import Dataset
     from market_data.lake.failures import Event
     from market_data.lake.receipts import Detail
     from market_data.lake.store import Lake
@@ -35,11 +37,11 @@ class Tally:
     :param grain: ``day`` or ``year``: how many files a symbol's rows make.
     """
 
-    def __init__(self, grain: str) -> None:
-        self._grain = grain
+    def __init__(self, dataset: Dataset, grain: Grain) -> None:
+        self._dataset, self._grain = dataset, grain
         self._batches: list[dict[str, Any]] = []
         self._rows: Counter[str] = Counter()
-        self._files: dict[str, set[date | int]] = defaultdict(set)
+        self._files: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
         self._landed: set[date] = set()
         self._with_rows: set[str] = set()
         self._lost: list[str] = []
@@ -65,13 +67,11 @@ class Tally:
         self._totals["quarantined"] += detail.counts["rows_quarantined"]
         self._landed.update(rows["session"].unique().to_pylist())
         self._with_rows.update(rows["symbol"].unique().to_pylist())
-        written = rows.filter(pc.equal(rows["ingest_ts"].cast(pa.int64()), detail.counts["ingest_us"])).select(
-            ["symbol", "session"]
-        )
-        cells = written.append_column("row", pa.repeat(1, len(written))).group_by(["symbol", "session"]).aggregate([("row", "sum")])
-        for symbol, session, count in zip(*(cells[name].to_pylist() for name in ("symbol", "session", "row_sum")), strict=True):
-            self._rows[symbol] += count
-            self._files[symbol].add(session if self._grain == "day" else session.year)
+        written = rows.filter(pc.equal(rows["ingest_ts"].cast(pa.int64()), detail.counts["ingest_us"]))
+        counted = written.group_by("symbol").aggregate([([], "count_all")])
+        self._rows.update(dict(zip(counted["symbol"].to_pylist(), counted["count_all"].to_pylist(), strict=True)))
+        for symbol, *file in files_of(self._dataset, written, self._grain):
+            self._files[symbol].add(tuple(file))
 
     def done(self, batch: Batch, receipt: Receipt) -> None:
         """A batch that succeeded, but for the symbols that the provider refused to answer for."""
