@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from include.local.__main__ import SAMPLE_DATES
@@ -13,8 +15,9 @@ from include.local.sample_gateway import SampleGateway
 from include.local.settings import SAMPLE_API_KEY, local_connections
 from market_data import calendar
 from market_data.datasets import dataset
+from market_data.errors import NotYetAvailable
 from market_data.feeds import load_feeds
-from market_data.hooks import provider
+from market_data.hooks import provider, serving
 from market_data.hooks.base import ProviderConfig
 from market_data.lake.manifest import read_coverage
 from market_data.types import State
@@ -141,7 +144,7 @@ def test_what_one_provider_cannot_serve_another_brings_under_its_own_name(api, m
 
 
 def test_the_report_counts_the_files_that_were_written(make_hook, tmp_path):
-    for dag_id, grain in (("fmp_fundamentals", "day"), ("polygon_ohlcv_1m", "year"), ("polygon_corporate_actions", "year")):
+    for dag_id, grain in (("fmp_fundamentals", "day"), ("polygon_ohlcv_1m", "year"), ("polygon_corporate_actions", "day")):
         world = world_of(dag_id, tmp_path / dag_id, make_hook)
         first, last = map(date.fromisoformat, SAMPLE_DATES[world.feed.dataset])
         _, report = world.run(calendar.sessions(first, last + timedelta(days=1)), ["AAPL", "IBM"], world.job(file_grain=grain))
@@ -158,3 +161,85 @@ def test_a_parent_symbol_is_asked_as_what_it_stands_for(make_hook, tmp_path):
     assert report["failures"] == []
     assert report["rows_landed"] > 0
     assert all(result["symbol"].startswith("ES") for result in report["results"])
+
+
+def test_statements_that_come_late_are_asked_for_until_they_are_settled(api, make_hook, tmp_path, monkeypatch):
+    """Two of the three statements are shown weeks after the first."""
+    world = world_of("fmp_fundamentals", tmp_path, make_hook)
+    filing = next(iter(api.market.statements("AAPL", date(2013, 1, 15), date(2013, 3, 1)))).filing_date
+    filed, whole = calendar.sessions(filing, filing + timedelta(days=5)), type(make_hook(world.feed)).fetch
+    shown = {"statements": 1}
+
+    def late(hook, request):
+        fetched = whole(hook, request)
+        names = pa.array(["income", "balance_sheet", "cash_flow"][: shown["statements"]], pa.string())
+        return replace(fetched, table=fetched.table.filter(pc.is_in(fetched.table["statement"], names)))
+
+    monkeypatch.setattr(type(make_hook(world.feed)), "fetch", late)
+    world.now = calendar.session_close(filed[-1]) + timedelta(hours=10)
+    _, first = world.run(filed, ["AAPL"], world.job("monday", run_type="scheduled"))
+    assert first["rows_landed"] > 0
+    assert set(first["cells"]) == {"pending"}
+    shown["statements"] = 3
+    world.now += timedelta(days=20)
+    _, second = world.run([], ["AAPL"], world.job("later", run_type="scheduled"), lookback=filed)
+    assert second["rows_landed"] > first["rows_landed"]
+    assert second["red"] == []
+    world.now += timedelta(days=60)
+    _, third = world.run([], ["AAPL"], world.job("settled", run_type="scheduled"), lookback=filed)
+    assert set(third["cells"]) == {"have", "empty"}
+    assert world.run([], ["AAPL"], world.job("again", run_type="scheduled"), lookback=filed)[1] is None
+
+
+def test_rows_of_a_session_that_no_longer_come_are_kept_and_said(make_hook, tmp_path, monkeypatch):
+    world = world_of("databento_trades", tmp_path, make_hook)
+    _, first = world.run(WEEK[:1], ["AAPL"])
+    whole = type(make_hook(world.feed)).fetch
+
+    def fewer(hook, request):
+        fetched = whole(hook, request)
+        table = fetched.table.slice(50)
+        count = len(table)
+        return replace(fetched, table=table, evidence=replace(fetched.evidence, rows_received=count, rows_declared=count))
+
+    monkeypatch.setattr(type(make_hook(world.feed)), "fetch", fewer)
+    _, report = world.run(WEEK[:1], ["AAPL"], world.job("r2", force=True))
+    assert (
+        f"50 rows that stand in lake and warehouse were not in the answers of {world.feed.provider} any more; they are kept"
+        in (report["warnings"])
+    )
+    assert len(world.query("SELECT * FROM silver_trades")) == first["rows_landed"]
+
+
+def test_what_is_only_not_there_yet_is_not_asked_of_another_provider(make_hook, tmp_path, monkeypatch):
+    world = world_of("polygon_ohlcv_1d", tmp_path, make_hook)
+    world.feed = replace(world.feed, fallback="alpaca")
+
+    def not_yet(hook, request):
+        raise NotYetAvailable("tomorrow", until=world.now)
+
+    monkeypatch.setattr(type(make_hook(world.feed)), "fetch", not_yet)
+    _, report = world.run(WEEK[:2], SYMBOLS)
+    assert report["cells"] == {"pending": 2 * len(SYMBOLS)}
+    assert report["unserved"] == []
+
+
+def test_a_symbol_that_is_refused_in_one_request_is_loaded_from_the_others(api, make_hook, tmp_path):
+    """Two requests for one symbol; the second is refused. What the first one brought is judged, loaded and covered."""
+    world = world_of("polygon_ohlcv_1d", tmp_path, make_hook)
+    sessions = calendar.sessions(date(2012, 3, 1), date(2012, 3, 31))
+    endpoint = replace(serving("polygon", "ohlcv-1d")[1], request_rows=10)
+    hook = type(make_hook(world.feed))
+    original = hook._endpoints
+    hook._endpoints = lambda self, dataset: (endpoint,)
+    try:
+        api.fault("not_found", match=f"range/1/day/{sessions[10]}", times=None)
+        _, report = world.run(sessions, ["AAPL"])
+    finally:
+        hook._endpoints = original
+    assert [failure["symbol"] for failure in report["failures"]] == ["AAPL"]
+    have = report["cells"]["have"]
+    assert 0 < have == report["rows_loaded"] < len(sessions)
+    coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
+    assert coverage.state("AAPL", sessions[0]) is State.HAVE
+    assert coverage.state("AAPL", sessions[10]) is None

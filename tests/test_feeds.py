@@ -12,11 +12,12 @@ import yaml
 from airflow.exceptions import AirflowTimetableInvalid
 
 from market_data import calendar
-from market_data.datasets import DATASETS
+from market_data.datasets import DATASETS, dataset
 from market_data.errors import ConfigError
 from market_data.feeds import KEYS, _date_problems, load_feeds
 from market_data.hooks import PROVIDERS, Provider, provider
 from market_data.operators import build_dag
+from market_data.params import PARAMS as FORM
 from market_data.timetables import SessionTimetable
 from market_data.types import Endpoint, Shape
 from market_data.universe import known
@@ -351,3 +352,18 @@ def test_a_scheduled_run_finds_its_session_available_on_every_plan(feed, session
     midnight = datetime(session.year, session.month, session.day, tzinfo=UTC)
     for plan in provider(feed.provider).plans.values():
         assert midnight + timedelta(seconds=plan.available_after) <= starts
+
+
+@pytest.mark.parametrize("feed", load_feeds(), ids=lambda feed: feed.dag_id)
+def test_scheduled_runs_look_back_until_a_session_is_settled(feed):
+    back = feed.params.get("lookback_days", FORM["lookback_days"][0])
+    for session in calendar.sessions(date(2026, 1, 2), date(2026, 12, 31)):
+        looked = calendar.sessions(session - timedelta(days=back), session)
+        assert len(looked) >= dataset(feed.dataset).settle_sessions
+
+
+def test_an_option_is_offered_only_for_datasets_that_it_changes(load):
+    actions = GOOD.replace("ohlcv-1d}", "corporate-actions, options: {adjustment: split}}")
+    assert problems(load, actions) == [
+        "feed 1 (polygon, corporate-actions): options.adjustment is unknown; options of polygon: none"
+    ]

@@ -242,7 +242,7 @@ def test_one_symbol_over_a_long_range_is_one_call(world):
 def test_a_refused_young_session_is_asked_again_by_the_next_scheduled_run(world):
     sessions = calendar.sessions(date(2012, 12, 27), date(2013, 1, 3))
     world.run(sessions=sessions[:-1])
-    world.now = calendar.session_close(sessions[-1]) + timedelta(hours=1)
+    world.now = calendar.session_close(sessions[-1]) + timedelta(hours=4)
     world.api.hide(sessions[-1], fraction=0.5)
     _, report = world.run(world.job("monday", run_type="scheduled"), sessions=sessions[-1:])
     assert "was refused" in report["red"][0]
@@ -415,7 +415,7 @@ def test_symbols_without_an_answer_do_not_spoil_what_the_others_brought(world):
 
 
 def test_a_refetch_that_is_refused_leaves_a_young_session_to_be_asked_again(world):
-    world.now = calendar.session_close(WEEK[-1]) + timedelta(hours=1)
+    world.now = calendar.session_close(WEEK[-1]) + timedelta(hours=4)
     world.run()
     world.api.alter(None, WEEK[-1], multiply=10)
     _, report = world.run(world.job(clear_number=1), sessions=WEEK)
@@ -514,3 +514,11 @@ def test_pages_of_great_expectations_are_kept_on_request_only(world):
     world.run(world.job("r2", data_docs=True), sessions=WEEK[1:2])
     (index,) = [key for key, _ in world.lake.list("quality") if key.endswith("/docs/index.html")]
     assert b"bars.rows" in world.lake.get(index).body
+
+
+def test_a_session_is_not_asked_before_the_evenings_trading_has_ended(world):
+    world.now = calendar.session_close(WEEK[-1]) + timedelta(hours=2)
+    planned, _ = world.run(sessions=WEEK[-2:])
+    assert planned.pending == WEEK[-1:]
+    world.now += timedelta(hours=1)
+    assert world.run(world.job("r2"), sessions=WEEK[-2:])[0].pending == ()

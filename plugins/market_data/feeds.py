@@ -21,8 +21,9 @@ import yaml
 from market_data import calendar
 from market_data.datasets import DATASETS
 from market_data.errors import ConfigError
-from market_data.hooks import PROVIDERS, Provider, option_problem
+from market_data.hooks import PROVIDERS, Provider, option_problem, options_of
 from market_data.params import check_params
+from market_data.types import Option
 from market_data.universe import INCLUDE, known, shown
 
 ENVIRONMENT = "MARKET_DATA_ENV"
@@ -208,7 +209,10 @@ def _problems(entry: Entry, today: date) -> list[str]:
     _, wrong_params = check_params(params, options={}, endpoints=served.get(str(dataset), ()), today=today)
     problems += [f"params.{problem}" for problem in wrong_params]
     if provider in PROVIDERS:
-        problems += _option_problems(provider, found, right.get("options", {}), apart=right.get("provider_level", True))
+        known_options = options_of(str(provider), str(dataset))
+        problems += _option_problems(
+            str(provider), known_options, right.get("options", {}), apart=right.get("provider_level", True)
+        )
     return problems
 
 
@@ -224,13 +228,13 @@ def _date_problems(entry: Entry) -> list[str]:
     return problems
 
 
-def _option_problems(name: str, provider: Provider, options: Mapping[str, Any], *, apart: bool) -> list[str]:
+def _option_problems(name: str, known_options: Mapping[str, Option], options: Mapping[str, Any], *, apart: bool) -> list[str]:
     """:param apart: whether values that an option changes have a place of their own (``provider_level``)."""
     problems = []
     for key, value in options.items():
-        option = provider.options.get(key)
+        option = known_options.get(key)
         if option is None:
-            problems.append(f"options.{key} is unknown; options of {name}: {', '.join(provider.options) or 'none'}")
+            problems.append(f"options.{key} is unknown; options of {name}: {', '.join(known_options) or 'none'}")
         elif wrong := option_problem(option, value):
             problems.append(f"options.{key} is {shown(value)}; {wrong}")
         elif option.variant and value != option.default and not apart:

@@ -30,7 +30,7 @@ from market_data.errors import (
     WarehouseError,
 )
 from market_data.feeds import Feed
-from market_data.hooks import known_provider, provider, serving
+from market_data.hooks import options_of, provider, serving
 from market_data.params import PARAMS, RunParams, check_params, form, read_params, resolve_sessions
 from market_data.timetables import SessionTimetable
 from market_data.types import Batch, Receipt, RunInfo
@@ -105,7 +105,7 @@ def _params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
 
 def _allowed(feed: Feed) -> dict[str, Any]:
     """What the params of a feed's runs are held against."""
-    options, endpoints = known_provider(feed.provider).options, serving(feed.provider, feed.dataset)
+    options, endpoints = options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset)
     return {"options": options, "endpoints": endpoints, "today": _today()}
 
 
@@ -379,7 +379,7 @@ def _mirror(context: Mapping[str, Any], asset: Asset, published: Mapping[str, An
 def build_params(feed: Feed) -> dict[str, Param]:
     """The trigger form of a feed: everyday params open, rare ones and the provider's own under Advanced."""
     defaults = {"universe": feed.universe, **feed.params, **feed.options}
-    fields = form(known_provider(feed.provider).options, serving(feed.provider, feed.dataset))
+    fields = form(options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset))
     return {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in fields.items()}
 
 

@@ -132,7 +132,7 @@ def make_plan(
         if e.shape is Shape.MULTI
     ]
     found = [
-        (sum(_calls(used, block, sessions) for used, blocks in drafts for block in blocks), place, drafts)
+        (sum(used.weight * _calls(used, block, sessions) for used, blocks in drafts for block in blocks), place, drafts)
         for place, drafts in plans
     ]
     _, _, drafts = min(found, key=lambda plan: plan[:2])
@@ -294,8 +294,9 @@ def _multi_drafts(
     masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint, batch_size: int, file_grain: str
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
     """Rectangles of symbols with equal holes, each one request; small ones share a batch."""
-    if endpoint.every_symbol:
-        batch_size = len(masks)
+    if endpoint.market_rows and masks:
+        # An answer has every symbol: asking for one group after another would bring the same again.
+        batch_size, masks = len(masks), dict.fromkeys(masks, reduce(or_, masks.values()))
     classes: dict[int, list[str]] = defaultdict(list)
     for symbol, mask in masks.items():
         classes[mask].append(symbol)
@@ -327,25 +328,30 @@ def _rectangle(symbols: int, sessions: int, endpoint: Endpoint, batch_size: int,
 
     widest = min(symbols, batch_size, endpoint.max_symbols or symbols)
     longest = min(sessions, _sessions_of(endpoint.max_days) or sessions)
+    if endpoint.market_rows:
+        return widest, longest
     fits = endpoint.request_rows // endpoint.rows_per_session  # cells
     if widest * longest <= fits:
         return widest, longest
     longest = min(longest, _sessions_of(endpoint.chunk_days) or longest, max(1, fits))
     if whole:
         return max(1, min(widest, fits // longest)), longest
-    wide, long = np.meshgrid(np.arange(1, widest + 1), np.arange(1, longest + 1), indexing="ij")
-    possible = (wide * long <= fits) | ((wide == 1) & (long == 1))
+    long = np.arange(1, longest + 1)
 
-    def calls(some: Any, days: Any) -> Any:
+    def calls(some: int, days: Any) -> Any:
         return -(-some * days * endpoint.rows_per_session // endpoint.page_rows)
 
-    rows, columns = symbols // wide, sessions // long
-    more, later = symbols % wide, sessions % long
-    total = rows * columns * calls(wide, long) + columns * calls(more, long) + rows * calls(wide, later) + calls(more, later)
-    parts = -(-symbols // wide) * -(-sessions // long)
-    cost = np.where(possible, total.astype(np.float64) * parts.max() * 2 + parts, np.inf)
-    place = int(np.argmin(cost))
-    return int(wide.flat[place]), int(long.flat[place])
+    columns, later = sessions // long, sessions % long
+    best = (math.inf, math.inf, 1, 1)
+    for wide in range(1, widest + 1):
+        rows, more = divmod(symbols, wide)
+        total = rows * (columns * calls(wide, long) + calls(wide, later)) + columns * calls(more, long) + calls(more, later)
+        parts = -(-symbols // wide) * -(-sessions // long)
+        possible = (wide * long <= fits) | (wide * long == 1)
+        place = int(np.lexsort((parts, total, ~possible))[0])
+        if possible[place]:
+            best = min(best, (float(total[place]), float(parts[place]), wide, int(long[place])))
+    return best[2], best[3]
 
 
 def _sessions_of(days: int | None) -> int | None:

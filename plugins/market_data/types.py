@@ -47,7 +47,10 @@ class Endpoint:
     :param chains: call chains that one request takes: three statements in two periods are six.
     :param request_rows: most rows one request should bring, for memory's sake; the plan cuts symbols and dates so.
     :param max_symbols: most symbols a request may name.
-    :param every_symbol: the answer has every symbol, whichever are asked: a request is not cut by symbols.
+    :param market_rows: rows of all symbols together that one chain has in a session, where an answer has every symbol, whichever are
+        asked: then requests are not cut by symbols. 0: an answer has the asked ones only.
+    :param weight: what a call is counted as when kinds of endpoints are compared: one that brings a file of the whole market is no
+        match for a small one.
     :param chunk_days: calendar days of a request where it would bring more than ``request_rows`` otherwise.
     :param max_days: calendar days that a request may span in any case.
     :param available_after: seconds from midnight UTC after a session's date until this endpoint has it, where that is later than the
@@ -61,7 +64,8 @@ class Endpoint:
     chains: int = 1
     request_rows: int = 400_000
     max_symbols: int | None = None
-    every_symbol: bool = False
+    market_rows: int = 0
+    weight: int = 1
     chunk_days: int | None = None
     max_days: int | None = None
     available_after: float = 0.0
@@ -70,6 +74,8 @@ class Endpoint:
         """Calls that one request for ``symbols`` over ``sessions`` sessions takes."""
         if self.shape is Shape.MARKET:
             return sessions * self.chains
+        if self.market_rows:
+            return self.chains * max(1, min(symbols, math.ceil(sessions * self.market_rows / self.page_rows)))
         return self.chains * max(1, math.ceil(symbols * sessions * self.rows_per_session / self.page_rows))
 
 
@@ -79,6 +85,7 @@ class Option:
 
     :param schema: JSON schema of the value: ``type``, ``enum``, ``pattern``, ``minimum``, ``maximum``.
     :param description: what the form says of it.
+    :param datasets: those that it is for; none named: all.
     :param variant: a value other than the default changes what comes, so its rows are kept apart: ``alpaca~iex``.
     :param refused: values that a user may well try -> why they are none.
     """
@@ -88,6 +95,7 @@ class Option:
     description: str
     variant: bool = True
     refused: Mapping[str, str] = field(default_factory=dict)
+    datasets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from include.local.sample_api.vendors.alpaca import NOT_RECENT, last_date
 from market_data import calendar
 from market_data.datasets import dataset
 from market_data.errors import AuthError, BadRequest, ConfigError, EntitlementError, SchemaDrift, ServerError, Throttled
+from market_data.hooks import PROVIDERS
 from market_data.hooks.alpaca import MOST_EMPTY, AlpacaHook
 from market_data.hooks.base import ProviderConfig
 from market_data.interval import closed
@@ -229,6 +230,18 @@ def test_malformed_symbols_are_set_aside_with_their_names(server, hook, bare):
     assert [call.status for call in server.calls] == [400, 400, 400, 200]
 
 
+def test_a_malformed_symbol_may_hold_spaces(server, hook):
+    request = ask(("BRK", "BRK B", "AAPL  240119C00150000", "AAPL"))
+    fetched = hook.fetch(request)
+    assert rows(fetched.table) == held(server, ask(("AAPL", "BRK")))
+    assert sorted(fetched.refused) == ["AAPL  240119C00150000", "BRK B"]
+
+
+def test_words_may_follow_a_malformed_symbol(server, hook):
+    server.fault("server_error", status=400, message="code=400, message=invalid symbol: IBM (no such class)")
+    assert list(hook.fetch(ask(("I", "IBM"))).refused) == ["IBM"]
+
+
 def test_where_all_symbols_are_malformed_nothing_is_known(server, hook):
     fetched = hook.fetch(ask(("BRK-B", "BF-B")))
     assert len(fetched.table) == 0
@@ -245,7 +258,9 @@ def test_a_malformed_symbol_between_pages_begins_the_chain_anew(server, hook):
     assert fetched.evidence.rows_received == 5
 
 
-@pytest.mark.parametrize("message", ["invalid symbol: TSLA", "invalid symbol: ", "invalid limit: 10000", "no subscription"])
+@pytest.mark.parametrize(
+    "message", ["invalid symbol: TSLA", "invalid symbol: IBMX", "invalid symbol: ", "invalid limit: 10000", "no subscription"]
+)
 def test_a_400_that_names_none_of_the_asked_symbols_is_an_error(server, hook, message):
     server.fault("server_error", status=400, message=message)
     with pytest.raises(BadRequest, match=f"{message.strip()} .HTTP 400"):
@@ -290,7 +305,7 @@ def test_a_feed_without_history_is_refused_with_the_reason(server, feed):
         make_hook(server, options={"feed": feed}).validate_config()
 
 
-@pytest.mark.parametrize("adjustment", ["split", "dividend", "all"])
+@pytest.mark.parametrize("adjustment", PROVIDERS["alpaca"].options["adjustment"].schema["enum"][1:])
 def test_adjusted_prices_differ(server, hook, adjustment):
     request = ask(("AAPL",), date(2005, 1, 3), date(2005, 1, 7))
     with make_hook(server, options={"adjustment": adjustment}) as adjusted:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from include.local.sample_api import SampleApi
 from include.local.sample_api.answer import Request as Call
-from include.local.sample_api.vendors.fmp import LIMIT, PERIOD, RESTRICTED, SYMBOL, UNKNOWN_KEY
+from include.local.sample_api.vendors.fmp import RESTRICTED, SYMBOL, UNKNOWN_KEY
 from include.local.sample_api.vendors.fmp_faults import EOD_COLUMNS
 from market_data import calendar
 from market_data.datasets import dataset
@@ -27,12 +27,12 @@ from market_data.errors import (
 from market_data.hooks import PROVIDERS
 from market_data.hooks.base import ProviderConfig
 from market_data.hooks.fmp import FEW, FMPHook
-from market_data.hooks.fmp_wire import BULK_PAUSE, read_file, vendors_name
+from market_data.hooks.fmp_wire import BULK_PAUSE, DayLimiter, read_file, vendors_name
 from market_data.hooks.polygon import PolygonHook
 from market_data.interval import closed
 from market_data.plan import make_plan
 from market_data.quality.gate import gate
-from market_data.types import Request, Shape
+from market_data.types import Request, Shape, Window
 from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, NetworkContract, order, quick, rows
 
 ENDPOINTS = {endpoint.name: endpoint.shape for endpoint in PROVIDERS["fmp"].serves["ohlcv-1d"]}
@@ -413,7 +413,7 @@ def test_a_symbol_that_the_plan_lacks_is_named_and_the_run_goes_on(server):
 
 
 @pytest.mark.parametrize("status", [200, 402, 403])
-@pytest.mark.parametrize("words", [LIMIT, PERIOD, RESTRICTED, "Exclusive Endpoint : This endpoint is not available"])
+@pytest.mark.parametrize("words", [RESTRICTED, "Exclusive Endpoint : This endpoint is not available"])
 def test_what_the_plan_lacks_altogether_stops_the_run(server, hook, status, words):
     server.fault("refused", message=words, status=status)
     with pytest.raises(EntitlementError, match=words[:40]) as caught:
@@ -461,6 +461,25 @@ def test_the_daily_quota_ends_the_run_and_says_when_it_is_renewed(server, status
             hook.fetch(span("IBM"))
     assert caught.value.resets_at == datetime(2020, 6, 18, tzinfo=UTC)
     assert len(server.calls) == 1
+
+
+def test_own_count_of_a_days_calls_begins_at_midnight_utc(tmp_path):
+    clock = [datetime(2020, 6, 17, 23, 59, tzinfo=UTC).timestamp()]
+    limiter = DayLimiter(tmp_path / "calls.json", (Window(2, 86_400),), clock=lambda: clock[0])
+    limiter.acquire()
+    limiter.acquire()
+    with pytest.raises(QuotaExhausted, match="renewed at 2020-06-18 00:00 UTC") as caught:
+        limiter.acquire()
+    assert caught.value.resets_at == datetime(2020, 6, 18, tzinfo=UTC)
+    clock[0] += 60
+    limiter.acquire()
+
+
+def test_an_account_counts_as_the_vendor_does(server):
+    with make_hook(server, extra={"plan": "basic", "limits": [{"calls": 1, "seconds": 86_400}]}) as hook:
+        hook.fetch(span("IBM"))
+        with pytest.raises(QuotaExhausted, match=r"renewed at \d{4}-\d\d-\d\d 00:00 UTC"):
+            hook.fetch(span("IBM"))
 
 
 def test_the_same_words_are_the_minutes_quota_where_the_plan_has_none_for_a_day(server):

@@ -1,5 +1,6 @@
 """The statements of Financial Modeling Prep: of a symbol, and bulk files of a period."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise, product
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from include.local.sample_api import SampleApi
 from include.local.sample_api.answer import Request as Call
-from include.local.sample_api.vendors.fmp import OVER_QUOTA, PERIOD, RESTRICTED, SYMBOL
+from include.local.sample_api.vendors.fmp import LIMIT, OVER_QUOTA, PERIOD, RESTRICTED, SYMBOL
 from market_data import calendar
 from market_data.datasets.fundamentals import FUNDAMENTALS, PERIODS
 from market_data.errors import (
@@ -290,10 +291,11 @@ def test_the_free_plan_brings_what_its_five_statements_reach(server):
         request = ask("statements", "SPY", span=(date(2020, 4, 1), NOW.date()))
         assert rows(hook.fetch(request).table) == held(server, request) != []
         assert {call.target.rpartition("limit=")[2] for call in server.calls} == {"3", "5"}
-        with pytest.raises(
-            EntitlementError, match=r"plan 'basic' shows the latest 5 statements.* reach back to 2019-03-31.*later dates"
-        ):
-            hook.fetch(ask("statements", "SPY", span=(date(2019, 5, 1), NOW.date())))
+        fetched = hook.fetch(ask("statements", "SPY", span=(date(2019, 5, 1), NOW.date())))
+        assert (list(fetched.refused), len(fetched.table)) == (["SPY"], 0)
+        assert re.search(
+            r"plan 'basic' shows the latest 5 statements.* reach back to 2019-03-31.*later dates", fetched.refused["SPY"]
+        )
 
 
 # which periods can have been filed
@@ -405,7 +407,6 @@ def test_a_symbol_that_has_two_statements_only_is_no_sign_of_a_cut(server, hook)
         ("unauthorized", {}, AuthError),
         ("forbidden", {}, EntitlementError),
         ("refused", {"message": RESTRICTED}, EntitlementError),
-        ("refused", {"message": PERIOD}, EntitlementError),
         ("drifted", {}, SchemaDrift),
     ],
 )
@@ -457,6 +458,36 @@ def test_a_file_of_another_period_is_an_error(server, hook):
     server.fault("changed", match=income_file(2012), times=None, field="period", value="Q2")
     with pytest.raises(ServerError, match="rows of Q2 2012 came"):
         hook.fetch(ask("bulk"))
+
+
+@pytest.mark.parametrize("status", [200, 402])
+@pytest.mark.parametrize("words", [PERIOD, LIMIT])
+def test_the_statements_of_a_period_that_the_plan_lacks_are_named_and_the_others_come(server, hook, words, status):
+    server.fault("refused", match="period=quarter", times=None, message=words, status=status)
+    request = ask("statements")
+    fetched = hook.fetch(request)
+    assert rows(fetched.table) == [row for row in held(server, request) if row["period"] == "FY"] != []
+    (warning,) = fetched.warnings
+    assert warning.startswith("BRK.B: the plan lacks quarter statements: Premium Query Parameter")
+    assert fetched.refused == {}
+    assert len(server.calls) == 4  # one of the refused period: it is the plan's
+
+
+@pytest.mark.parametrize("words", [PERIOD, LIMIT])
+def test_a_symbol_of_which_the_plan_lacks_all_statements_is_named_and_the_run_goes_on(server, hook, words):
+    server.fault("refused", match="symbol=BRK-B", times=None, message=words)
+    request = ask("statements", "SPY")
+    fetched, other = hook.fetch(ask("statements")), hook.fetch(request)
+    assert (list(fetched.refused), len(fetched.table), fetched.warnings) == (["BRK.B"], 0, ())
+    assert "the plan lacks annual statements: Premium" in fetched.refused["BRK.B"]
+    assert rows(other.table) == held(server, request)
+
+
+def test_bulk_files_that_the_plan_lacks_end_the_run(server, hook):
+    server.fault("refused", message=PERIOD)
+    with pytest.raises(EntitlementError, match="value set for 'period'"):
+        hook.fetch(ask("bulk"))
+    assert len(server.calls) == 1
 
 
 @pytest.mark.parametrize("status", [200, 402])

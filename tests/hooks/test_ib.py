@@ -21,7 +21,6 @@ from market_data.datasets import dataset
 from market_data.errors import (
     BadRequest,
     ConfigError,
-    EntitlementError,
     NetworkError,
     ServerError,
     Throttled,
@@ -65,8 +64,6 @@ class TestIb(NetworkContract):
     says_when = False
     answered, too_many = 0, 162
     faults: ClassVar = {
-        "forbidden": {"kind": "refused", "code": 354, "text": "Requested market data is not subscribed."},
-        "forbidden_timeframe": {"kind": "refused", "code": 162, "text": "No market data permissions for NYSE STK"},
         "not_found": {"kind": "refused", "code": 321, "text": "Error validating request"},
         "throttled": {"kind": "pacing"},
         "server_error": {"kind": "refused", "code": 162, "text": "Historical Market Data Service query failed"},
@@ -86,6 +83,7 @@ class TestIb(NetworkContract):
     }
     without: ClassVar = {
         "unauthorized": "who may connect is the gateway's own business; there is no key",
+        **dict.fromkeys(("forbidden", "forbidden_timeframe"), "subscriptions are an exchange's: the symbol is set aside"),
         "throttled_for_seconds": "a pacing violation does not say how long to wait",
         "throttled_until_date": "a pacing violation does not say how long to wait",
         "html_error": NO_BODY,
@@ -428,12 +426,9 @@ def test_bars_of_other_dates_are_an_error(gateway, hook, name, stamp):
         (100, "Max rate of messages per second has been exceeded", Throttled),
         (162, "Historical Market Data Service error message:Historical data request pacing violation", Throttled),
         (162, "Historical Market Data Service error message:API historical data query cancelled: 7", ServerError),
-        (162, "Historical Market Data Service error message:No market data permissions for NYSE STK", EntitlementError),
         (200, "No security definition has been found for the request", UnknownSymbol),
         (200, "The contract description specified for IBM is ambiguous.", BadRequest),
         (321, "Error validating request.-'bW' : cause - Historical data bar size setting is invalid", BadRequest),
-        (354, "Requested market data is not subscribed.", EntitlementError),
-        (10189, "Failed to request tick-by-tick data: No market data permissions for CME FUT", EntitlementError),
         (504, "Not connected", NetworkError),
         (1100, "Connectivity between IBKR and Trader Workstation has been lost.", NetworkError),
         (10314, "End Date/Time: The date, time, or time-zone entered is invalid.", BadRequest),
@@ -450,6 +445,34 @@ def test_an_error_of_the_gateway_is_the_typed_one_at_once(gateway, hook, code, t
     assert type(caught.value) is error
     assert len(gateway.calls) == 1
     assert time.monotonic() - began < 2  # none of them hangs
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (162, "Historical Market Data Service error message:No market data permissions for CBOE IND"),
+        (354, "Requested market data is not subscribed."),
+        (10089, "Requested market data requires additional subscription for API."),
+        (10189, "Failed to request tick-by-tick data: No market data permissions for CBOE IND"),
+    ],
+)
+def test_a_symbol_that_the_account_may_not_see_is_named_and_the_others_come(gateway, hook, code, text):
+    gateway.fault("refused", code=code, text=text)
+    refused, fine = hook.fetch(ask("VIX", *WEEK)), hook.fetch(ask("ES.c.0", *WEEK))
+    assert list(refused.refused) == ["VIX"]
+    assert refused.refused["VIX"] == f"{text} (error {code})"
+    assert (len(refused.table), refused.table.schema) == (0, dataset("ohlcv-1d").received)
+    assert (refused.evidence.rows_received, refused.evidence.rows_declared, refused.evidence.calls) == (0, 0, 1)
+    assert (len(fine.table), fine.refused) == (5, {})
+
+
+def test_of_a_symbol_that_may_be_seen_in_part_nothing_is_kept(gateway, hook):
+    gateway.fault(
+        "refused", match=lambda request: request.end < "20260901", code=354, text="Requested market data is not subscribed."
+    )
+    fetched = hook.fetch(ask("ES.c.0", date(2026, 3, 2), date(2026, 10, 30)))
+    assert len(gateway.calls) > 1
+    assert (list(fetched.refused), len(fetched.table), fetched.evidence.rows_received) == (["ES.c.0"], 0, 0)
 
 
 @pytest.mark.parametrize("code", [1100, 1101, 1102, 504])

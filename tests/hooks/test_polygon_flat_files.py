@@ -255,6 +255,14 @@ def test_a_cut_file_is_an_error_and_no_row_comes(s3, hook, file, share, kind):
     assert len(s3.reads) == hook.counters.calls == 5
 
 
+def test_a_file_stored_with_a_content_encoding_is_unpacked_once(s3, hook, file):
+    usual = hook.fetch(ask())
+    s3.put(flat_files.key("day", DAY), gzip.compress(file.encode()), ContentEncoding="gzip")
+    found = hook.fetch(ask())
+    assert found.table == usual.table
+    assert found.evidence.bytes > usual.evidence.bytes  # the transport has unpacked it
+
+
 @pytest.mark.parametrize("cut", [-1, -20, -8])
 def test_a_last_line_that_ends_early_is_an_error(s3, hook, file, cut):
     put(s3, file[:cut])

@@ -13,7 +13,9 @@ from market_data.datasets import dataset
 from market_data.datasets.corporate_actions import ACTIONS
 from market_data.errors import AuthError, EntitlementError, SchemaDrift, ServerError, TruncatedResponse
 from market_data.hooks import polygon_reference
-from market_data.hooks.polygon_reference import TICKERS, Dividend, Page, Split
+from market_data.hooks.base import ProviderConfig
+from market_data.hooks.polygon import PolygonHook
+from market_data.hooks.polygon_reference import TICKERS, Dividend, Ids, Page, Split
 from market_data.interval import closed
 from market_data.plan import make_plan
 from market_data.quality.gate import gate
@@ -153,11 +155,36 @@ def test_an_action_stands_under_the_first_session_on_or_after_its_date(server, h
     assert [(row["ex_date"], row["session"]) for row in table.to_pylist()] == ([(ex_date, session)] if session else [])
 
 
-def test_an_action_without_an_id_gets_one_of_its_fields():
-    old = polygon_reference._of_dividend(Dividend("ENB", date(2023, 8, 14), 0.8875, "CAD", frequency=4))
-    again, other = dict(old), {**old, "amount": 0.9}
-    assert polygon_reference._id(old) == polygon_reference._id(again) != polygon_reference._id(other)
-    assert polygon_reference._id({**old, "action_id": "E1"}) == "E1"
+OLD = polygon_reference._of_dividend(Dividend("ENB", date(2023, 8, 14), 0.8875, "CAD", dividend_type="CD", frequency=4))
+
+
+def test_an_action_without_an_id_keeps_the_one_it_gets_when_a_date_is_filled_in():
+    later = {**OLD, "pay_date": date(2023, 9, 1), "record_date": date(2023, 8, 15), "amount": 0.89}
+    assert Ids().of(OLD) == Ids().of(later)
+    assert Ids().of({**OLD, "action_id": "E1"}) == "E1"
+
+
+def test_other_actions_without_an_id_get_others_and_the_same_one_the_same():
+    ids = Ids()
+    others = [
+        {**OLD, **change} for change in ({"symbol": "TRP"}, {"ex_date": date(2023, 8, 15)}, {"kind": "SC"}, {"action": "split"})
+    ]
+    some = [OLD, {**OLD, "amount": 0.1}, *others]
+    found = [ids.of(row) for row in some]
+    assert len(set(found)) == len(some)
+    assert [ids.of(row) for row in some] == found
+
+
+def test_records_without_an_id_are_numbered_over_pages(server, hook, monkeypatch):
+    monkeypatch.setattr(polygon_reference, "PAGE_ROWS", 1)
+    (found, *_) = server.market.dividends(*YEAR)
+    twice = [found._replace(symbol="IBM", action_id=None, amount=amount) for amount in (0.1, 0.2)]
+    monkeypatch.setattr(server.market, "splits", lambda *_: [])
+    monkeypatch.setattr(server.market, "dividends", lambda *_: twice)
+    table = hook.fetch(ask(["IBM"])).table
+    assert table["amount"].to_pylist() == [0.1, 0.2]
+    assert len(set(table["action_id"].to_pylist())) == 2
+    assert len(server.calls) == 3
 
 
 def test_what_the_vendor_is_recorded_to_write_is_read():
@@ -241,6 +268,13 @@ def test_another_form_is_drift_after_one_call(server, hook, monkeypatch):
 def test_the_endpoint_takes_many_symbols(hook):
     (endpoint,) = hook.capabilities("corporate-actions").endpoints
     assert (endpoint.name, endpoint.shape) == ("reference", Shape.MULTI)
+
+
+@pytest.mark.parametrize("plan", PolygonHook.plans)
+def test_only_the_free_plan_lacks_old_actions(plan):
+    hook = PolygonHook(config=ProviderConfig("polygon_default", "https://x.example", password=KEY, extra={"plan": plan}))
+    assert (hook.capabilities("corporate-actions").history_start is None) == (plan != "basic")
+    assert (hook.capabilities("ohlcv-1d").history_start is None) == (plan == "sample")
 
 
 def test_a_day_of_523_symbols_is_two_calls(server, hook):

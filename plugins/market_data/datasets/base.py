@@ -45,6 +45,8 @@ class Dataset:
     :param rules: what a received row must be, in the order that reasons are given.
     :param timeframe: of bars: ``1d``, ``5m``, ``1m``; else empty.
     :param files: how the lake lays it out.
+    :param settle_sessions: sessions after its own until which vendors still add rows to a session; scheduled runs ask again until then.
+    :param grows: a cell that has rows may get more until it is settled.
     :param busy: something of it happens in every session, if only for one symbol: none at all in the newest one deserves a word.
     """
 
@@ -59,11 +61,18 @@ class Dataset:
     timeframe: str = ""
     files: Files = Files()
     busy: bool = False
+    settle_sessions: int = 3
+    grows: bool = False
 
     @property
     def is_bars(self) -> bool:
         """Whether its rows are bars: a symbol that trades has some in every session."""
         return bool(self.timeframe)
+
+    @property
+    def follows_trading(self) -> bool:
+        """Whether it comes of trades: there is more of a session as long as it is traded, in the evening too."""
+        return self.is_bars or self.busy
 
     @property
     def is_intraday(self) -> bool:

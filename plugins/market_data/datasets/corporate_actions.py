@@ -88,6 +88,8 @@ CORPORATE_ACTIONS = Dataset(
         *("declaration_date", "record_date", "pay_date", "kind", "frequency"),
     ),
     table="corporate_actions",
+    settle_sessions=10,
+    grows=True,
     rules=RULES,
     files=Files(year_grain="year"),
 )

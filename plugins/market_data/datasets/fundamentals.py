@@ -78,6 +78,9 @@ FUNDAMENTALS = Dataset(
     key=("symbol", "statement", "period_end", "period", "item"),
     values=("fiscal_year", "filing_date", "accepted_at", "currency", "value"),
     table="fundamentals",
+    # Vendors show the statements of a filing days or weeks after it, and not all three together.
+    settle_sessions=30,
+    grows=True,
     rules=RULES,
     files=Files(date="period_end", kind="statement", kinds=STATEMENTS),
 )

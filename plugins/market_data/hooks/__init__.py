@@ -20,16 +20,14 @@ REGULAR = 390
 """Those from 09:30 to 16:00."""
 
 
-def databento_range(rows_per_session: int, chunk_days: int, request_rows: int = 2_000_000) -> Endpoint:
+def databento_range(rows_per_session: int, chunk_days: int, **more: int) -> Endpoint:
     """One answer, however long; it is streamed, so a request may bring more than elsewhere."""
     return Endpoint(
         "range",
         Shape.MULTI,
         page_rows=1_000_000_000,
         rows_per_session=rows_per_session,
-        request_rows=request_rows,
-        max_symbols=2000,
-        chunk_days=chunk_days,
+        **{"request_rows": 2_000_000, "max_symbols": 2000, "chunk_days": chunk_days, **more},
     )
 
 
@@ -57,6 +55,7 @@ GROUPED = Endpoint("grouped", Shape.MARKET)
 FLAT_FILE = Endpoint("flatfile", Shape.MARKET, available_after=40 * 3600)
 ALPACA_BARS = Endpoint("bars", Shape.MULTI, page_rows=10_000, max_symbols=1000)  # they stand in the URL
 ADJUSTMENT = one_of("raw: as traded; split: the vendor's split adjustment, which later splits change.", "raw", "split")
+BARS = ("ohlcv-1d", "ohlcv-5m", "ohlcv-1m")
 
 PROVIDERS: dict[str, Provider] = {
     "mock": Provider(
@@ -75,11 +74,9 @@ PROVIDERS: dict[str, Provider] = {
             "ohlcv-1d": (GROUPED, Endpoint("range", Shape.SYMBOL), FLAT_FILE),
             "ohlcv-5m": (Endpoint("range", Shape.SYMBOL, rows_per_session=MINUTES),),  # pages count base bars: minutes
             "ohlcv-1m": (replace(FLAT_FILE, rows_per_session=REGULAR), Endpoint("range", Shape.SYMBOL, rows_per_session=MINUTES)),
-            "corporate-actions": (
-                Endpoint("reference", Shape.MULTI, page_rows=1_000_000, chains=2, request_rows=2_000_000, every_symbol=True),
-            ),
+            "corporate-actions": (Endpoint("reference", Shape.MULTI, page_rows=1000, chains=2, market_rows=125, max_days=92),),
         },
-        {"adjustment": ADJUSTMENT},
+        {"adjustment": replace(ADJUSTMENT, datasets=BARS)},
     ),
     "alpaca": Provider(
         "market_data.hooks.alpaca:AlpacaHook",
@@ -94,7 +91,9 @@ PROVIDERS: dict[str, Provider] = {
                 *("default", "sip", "iex", "otc"),
                 refused=dict.fromkeys(("delayed_sip", "overnight"), "it serves the latest quotes and trades only, no history"),
             ),
-            "adjustment": one_of("raw: as traded; the others are the vendor's adjustments.", "raw", "split", "dividend", "all"),
+            "adjustment": one_of(
+                "raw: as traded; the others are the vendor's adjustments.", "raw", "split", "dividend", "spin-off", "all"
+            ),
         },
     ),
     "fmp": Provider(
@@ -104,9 +103,7 @@ PROVIDERS: dict[str, Provider] = {
             # three statements, yearly and quarterly; in bulk FY and four quarters of three fiscal years
             "fundamentals": (
                 Endpoint("statements", Shape.SYMBOL, page_rows=1_000_000, chains=6),
-                Endpoint(
-                    "bulk", Shape.MULTI, page_rows=1_000_000_000, chains=51, request_rows=2_000_000, max_days=366, every_symbol=True
-                ),
+                Endpoint("bulk", Shape.MULTI, page_rows=1_000_000_000, chains=51, market_rows=1, weight=10, max_days=366),
             ),
         },
     ),
@@ -115,8 +112,8 @@ PROVIDERS: dict[str, Provider] = {
         {
             "ohlcv-1d": (databento_range(1, 30),),
             "ohlcv-1m": (databento_range(MINUTES, 7),),
-            "trades": (databento_range(50_000, 1, 1_000_000),),
-            "tbbo": (databento_range(50_000, 1, 1_000_000),),
+            "trades": (databento_range(50_000, 1, max_days=1, request_rows=1_000_000),),
+            "tbbo": (databento_range(50_000, 1, max_days=1, request_rows=1_000_000),),
             "statistics": (databento_range(20, 1),),
         },
         {
@@ -196,6 +193,12 @@ def serving(name: str, dataset: str) -> tuple[Endpoint, ...]:
     if dataset not in served:
         raise ConfigError(f"{name} does not serve the dataset {dataset!r}; it serves: {', '.join(sorted(served))}")
     return served[dataset]
+
+
+def options_of(name: str, dataset: str) -> Mapping[str, Option]:
+    """The settings of a provider that are for ``dataset``."""
+    options = known_provider(name).options
+    return {key: option for key, option in options.items() if not option.datasets or dataset in option.datasets}
 
 
 def option_problems(options: Mapping[str, Option], given: Mapping[str, Any], owner: str) -> Iterable[str]:

@@ -55,7 +55,7 @@ MOST_EMPTY = 10
 LONGEST_RESET = 60.0
 """Seconds. The vendor's window is a minute, whatever a clock of it or of ours says."""
 
-_MALFORMED = re.compile(r"invalid symbol: (\S+)")
+_MALFORMED = re.compile(r"invalid symbol: (.+)")
 _RECENT = "recent"  # "subscription does not permit querying recent SIP data"
 _UNPAID = re.compile(r"subscription|permit", re.IGNORECASE)
 
@@ -200,10 +200,10 @@ class AlpacaHook(ProviderHook):
             try:
                 return self._chain(request, symbols), refused
             except BadRequest as error:
-                found = _MALFORMED.search(error.said)
-                if found is None or found[1] not in symbols or len(refused) == MOST_REFUSED:
+                malformed = _malformed(error.said, symbols)
+                if malformed is None or len(refused) == MOST_REFUSED:
                     raise
-                refused[found[1]] = error.said
+                refused[malformed] = error.said
         return [], refused
 
     def _chain(self, request: Request, symbols: Sequence[str]) -> list[Part]:
@@ -338,6 +338,13 @@ def _table(dataset: str, found: Mapping[str, list[Bar]], bars: list[Bar], moment
     for column, field in fields.items():
         columns[column] = pa.array([getattr(bar, field) for bar in bars], schema.field(column).type)
     return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _malformed(said: str, symbols: Sequence[str]) -> str | None:
+    """The one of ``symbols`` that the vendor calls malformed, or None. Symbols may hold spaces, and words may follow."""
+    found = _MALFORMED.search(said)
+    named = [symbol for symbol in symbols if found and f"{found[1]} ".startswith(f"{' '.join(symbol.split())} ")]
+    return max(named, key=len, default=None)
 
 
 def _until_reset(headers: Mapping[str, str]) -> float | None:

@@ -5,7 +5,7 @@ these show beside:
 
 * A stream that is cut and ended in good order decodes without an error to fewer records. Hence every stream is held against
   ``metadata.get_record_count`` of the same question, which is free. It is asked first: what is refused is refused before it costs money.
-* Requests are charged for what they bring, retries too.
+* Requests are charged for what they bring, retries too. So what another try would not mend fails for good.
 * Symbols that stand for nothing are named in the stream's metadata (HTTP 206); where none stands for anything, the answer is 422.
 * A question that ends after what there is, or after what may be had without a live licence (mostly the last 24 hours), is refused as a
   whole; the refusal says until when it may go.
@@ -14,7 +14,7 @@ these show beside:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar, Generic, TypeVar
@@ -34,13 +34,14 @@ from market_data.errors import (
     ProviderError,
     QuotaExhausted,
     ServerError,
+    TerminalError,
     Throttled,
     TruncatedResponse,
 )
 from market_data.hooks.base import Fetched, Plan, ProviderHook
 from market_data.hooks.common import pause
 from market_data.hooks.databento_client import Client, Question
-from market_data.hooks.databento_records import DAY, Days, NotOfTheQuestionError, Symbols, every_day, read
+from market_data.hooks.databento_records import DAY, Days, NotOfTheQuestionError, Symbols, every_day, numbered, of_sessions, read
 from market_data.interval import Interval, intersection
 from market_data.transport import Answer
 from market_data.types import Endpoint, Evidence, Quota, Request, Window
@@ -51,6 +52,8 @@ FUTURES = "GLBX.MDP3"
 MOST_REFUSED = 100
 """Malformed symbols of one request that are set aside. Each costs a call, a free one."""
 MOST_SYMBOLS = 2000
+MOST_ROWS = 5_000_000
+"""Rows of one request, which are in memory at once."""
 LICENCE = timedelta(hours=24)
 """What is younger needs a live licence, where the refusal does not say until when it does."""
 ENDED = timedelta(days=30)
@@ -82,6 +85,18 @@ class Later(EntitlementError):
 
 class Unresolved(BadRequest):
     """None of the symbols stands for anything in the time asked."""
+
+
+class TooManyRows(BadRequest):
+    """A request of more rows than memory is meant for; known before it costs money."""
+
+    to_do = "ask for fewer symbols, or for fewer days (chunk_days); a symbol's day of more rows cannot be had"
+
+
+class WrongAnswer(TerminalError):
+    """A stream that is sound and does not answer the question: another download would be charged and bring the same."""
+
+    to_do = "give the vendor's support these words and numbers; clear the failed tasks when it is mended, for every try is charged"
 
 
 class Detail(msgspec.Struct):
@@ -116,12 +131,15 @@ class Asked(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream as columns."""
+    """A stream as columns.
+
+    :param missing: symbols that stand for nothing in its time, as the caller has them.
+    """
 
     table: pa.Table
     records: int
-    dataset: str
     words: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 class DatabentoHook(ProviderHook):
@@ -130,8 +148,13 @@ class DatabentoHook(ProviderHook):
     The password of the connection is the key. Option ``stype_in`` says what symbols are; rows carry the symbol that was asked for, so
     those of ``ES.c.0`` are of another contract after each roll. A parent (``ES.FUT``) is many instruments: :meth:`expand` names them, and
     they are asked for by their own symbols. Option ``dataset``: ``auto`` is EQUS.SUMMARY for daily bars and statistics, EQUS.MINI for the
-    rest, GLBX.MDP3 for continuous and parent symbols. Calls for metadata count for the quota as others do; a plan's number of calls is that
-    of the streams, each of which takes one more for its count.
+    rest, GLBX.MDP3 for continuous and parent symbols, which makes a source of its own: ESH4 may be a share elsewhere.
+
+    The vendor's daily bars are of UTC days; of futures, those of days without a session (Sundays, holidays) are left aside. Of other
+    datasets, what futures do on a holiday belongs to the session after it.
+
+    Calls for metadata count for the quota as others do; a plan's number of calls is that of the streams, each of which takes one more for
+    its count. What is more than the endpoint's ``request_rows`` comes in several streams.
     """
 
     provider = "databento"
@@ -172,29 +195,39 @@ class DatabentoHook(ProviderHook):
             problems.append(f"{name}: password is no key of this vendor; these begin with db- and have 32 characters")
         return problems
 
+    @property
+    def source(self) -> str:
+        if self.option("dataset") == "auto" and self._dataset("") == FUTURES:
+            return f"{self.provider}~{FUTURES}"
+        return super().source
+
     def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
-        days = self.option("chunk_days")
-        found = super()._endpoints(dataset)
-        return found if days is None else tuple(replace(endpoint, max_days=int(days)) for endpoint in found)
+        days, found = self.option("chunk_days"), super()._endpoints(dataset)
+        if days is None:
+            return found
+        return tuple(replace(endpoint, max_days=min(int(days), endpoint.max_days or int(days))) for endpoint in found)
 
     # -- what is asked -----------------------------------------------------------------------------------------------------------
 
     def fetch(self, request: Request) -> Fetched:
         self.connect()
         before = replace(self.counters)
-        asked = self._asked(request, lambda question, days: self._stream(question, days, request))
-        stream = asked.value or Stream(find_dataset(request.dataset).received.empty_table(), 0, "", asked.words)
+        asked = self._asked(request, lambda question, days: self._streams(question, days, request))
+        streams = asked.value or []
+        table = pa.concat_tables([find_dataset(request.dataset).received.empty_table(), *(stream.table for stream in streams)])
+        records = sum(stream.records for stream in streams)
         evidence = Evidence(
             calls=self.counters.calls - before.calls,
             retries=self.counters.retries - before.retries,
-            pages=0 if asked.value is None else 1,
+            pages=len(streams),
             bytes=self.counters.bytes - before.bytes,
-            rows_received=stream.records,
-            rows_declared=stream.records,  # a stream that differs from its count does not get here
+            rows_received=records,
+            rows_declared=records,  # a stream that differs from its count does not get here
             last_page_seen=True,
-            source=stream.dataset or None,
+            source=self._dataset(request.dataset) if streams else None,
         )
-        return Fetched(stream.table, evidence, asked.pending_from, asked.pending_reason, asked.refused, stream.words)
+        words = self._words(streams, request) if streams else asked.words
+        return Fetched(numbered(table), evidence, asked.pending_from, asked.pending_reason, asked.refused, words)
 
     def cost(self, requests: Sequence[Request]) -> float:
         """What the vendor will charge for the streams, US dollars, discounts included; one free call a request."""
@@ -337,40 +370,87 @@ class DatabentoHook(ProviderHook):
                     sent[name] = symbol
         return sent, refused
 
-    # -- a stream ----------------------------------------------------------------------------------------------------------------
+    # -- streams -----------------------------------------------------------------------------------------------------------------
 
-    def _stream(self, question: Question, days: Days, request: Request) -> Stream:
-        """The records, as many as are counted. A count that differs is asked for again first: that is free."""
-        what = str(request)
-        where = {"provider": self.provider, "request": what}
+    def _streams(self, question: Question, days: Days, request: Request) -> list[Stream]:
+        """All records, in streams of as many as the endpoint allows at a time.
+
+        :raises TooManyRows: before anything is charged.
+        """
+        (endpoint,), what = self._endpoints(request.dataset), str(request)
         counted = self._opened.record_count(question, what)
+        if counted > MOST_ROWS:
+            raise TooManyRows(f"it has {counted:,} rows; a request may bring {MOST_ROWS:,}", provider=self.provider, request=what)
+        parts = list(self._parts(question, counted, days, endpoint.request_rows, what))
+        return [self._stream(part, number, days, what) for part, number in parts]
+
+    def _parts(self, question: Question, counted: int, days: Days, most: int, what: str) -> Iterator[tuple[Question, int]]:
+        """The question, cut until no part has more than ``most`` records, and how many each has. Free."""
+        cut = days.cut(question.start, question.end) if counted > most else None
+        if cut is None:
+            yield question, counted
+            return
+        older, younger = replace(question, end=cut), replace(question, start=cut)
+        try:
+            first = self._opened.record_count(older, what)
+        except Unresolved:  # no symbol stands for anything before the cut
+            first = 0
+        yield from self._parts(older, first, days, most, what)
+        yield from self._parts(younger, counted - first, days, most, what)
+
+    def _stream(self, question: Question, counted: int, days: Days, what: str) -> Stream:
+        """The records, as many as are counted. A count that differs is asked for again first: that is free.
+
+        :raises WrongAnswer: if two downloads agree with each other and not with the count.
+        """
+        where = {"provider": self.provider, "request": what}
+        before: int | None = None
 
         def parse(store: DBNStore, words: tuple[str, ...]) -> Stream:
-            nonlocal counted
+            nonlocal counted, before
             stream = self._read(store, words, question, days, where)
             if stream.records != counted:
                 self.counters.retries += 1
                 counted = self._opened.record_count(question, what)
             if stream.records != counted:
-                raise TruncatedResponse(f"{stream.records} records came, {counted} are counted", **where)
+                said = f"{stream.records} records came, {counted} are counted"
+                if stream.records == before:
+                    raise WrongAnswer(f"{said}; the download before brought as many", **where)
+                before = stream.records
+                raise TruncatedResponse(said, **where)
             return stream
 
-        return self._opened.download(question, what, parse)
+        try:
+            return self._opened.download(question, what, parse)
+        except Unresolved as error:
+            if counted:
+                raise WrongAnswer(f"{counted} records are counted, and none come: {error.said}", **where) from None
+            return Stream(find_dataset(question.schema).received.empty_table(), 0, (error.said,), tuple(question.symbols.values()))
 
     def _read(self, store: DBNStore, words: tuple[str, ...], question: Question, days: Days, where: Mapping[str, str]) -> Stream:
+        """:raises WrongAnswer: if the stream is sound and not of the question."""
         said, metadata = f"{store.schema} of {store.dataset}", store.metadata
         if said != f"{question.schema} of {question.dataset}":
-            raise ServerError(f"the stream is {self._opened.plain(said)}", **where)
+            raise WrongAnswer(f"the stream is {self._opened.plain(said)}", **where)
         mappings = every_day(list(question.symbols)) if question.stype_in == "instrument_id" else metadata.mappings
         try:
             symbols = Symbols(mappings, question.symbols)
             table, records = read(store, question.schema, symbols, days, (question.start, question.end))
         except NotOfTheQuestionError as error:
-            raise ServerError(str(error), **where) from None
-        if missing := [question.symbols.get(sent, sent) for sent in metadata.not_found]:
+            raise WrongAnswer(str(error), **where) from None
+        if question.schema == "ohlcv-1d" and question.dataset == FUTURES:
+            table = of_sessions(table, days)
+        return Stream(table, records, words, tuple(question.symbols.get(sent, sent) for sent in metadata.not_found))
+
+    def _words(self, streams: Sequence[Stream], request: Request) -> tuple[str, ...]:
+        """What the vendor said beside the streams, and which symbols stand for nothing in any of them."""
+        words = [said for stream in streams for said in stream.words]
+        missing = [symbol for symbol in streams[0].missing if all(symbol in stream.missing for stream in streams)]
+        if missing:
             more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-            words = (*words, f"{', '.join(missing[:SHOWN])}{more}: no instrument in {store.dataset} on these dates")
-        return Stream(table, records, store.dataset, words)
+            dataset = self._dataset(request.dataset)
+            words.append(f"{', '.join(missing[:SHOWN])}{more}: no instrument in {dataset} on these dates")
+        return tuple(dict.fromkeys(words))
 
     # -- refusals ----------------------------------------------------------------------------------------------------------------
 

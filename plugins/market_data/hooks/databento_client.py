@@ -37,9 +37,7 @@ from market_data.transport import Answer, Transport, cause, log_retry, pause_bef
 T = TypeVar("T")
 R = TypeVar("R")
 
-DOWNLOADS = 3
-"""Tries of one download, the first included: each is charged for what it brings."""
-METADATA_DEADLINE = 120.0
+METADATA_DEADLINE = 60.0
 """Seconds for one call that brings no records."""
 
 
@@ -71,11 +69,14 @@ class Client(Transport):
     """The vendor's client for one account.
 
     :param key: never shown; ``secrets`` has to hold it too.
+    :param attempts: tries of one call, the first included. Few: downloads are charged for what they bring, and the task's own retry
+        waits without a slot of the pool.
     :param deadline: seconds for one download, from looking the name up to the last byte.
     """
 
     key: str = field(default="", repr=False)
-    deadline: float = 900.0
+    attempts: int = 2
+    deadline: float = 300.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,7 +130,7 @@ class Client(Transport):
                 self.counters.bytes += path.stat().st_size
                 return self._decoded(what, lambda: read(store, words))
 
-        return self._tried(attempt, DOWNLOADS)
+        return self._tried(attempt)
 
     # -- how ---------------------------------------------------------------------------------------------------------------------
 
@@ -143,9 +144,9 @@ class Client(Transport):
                 raise ServerError(self.plain(f"an error with HTTP 200: {answer['detail']}"), **self._where(what))
             raise self._drift(what, f"{type(answer).__name__} came")
 
-        return self._tried(attempt, self.attempts)
+        return self._tried(attempt)
 
-    def _tried(self, attempt: Callable[[], T], most: int) -> T:
+    def _tried(self, attempt: Callable[[], T]) -> T:
         tries = 0
 
         def once() -> T:
@@ -156,7 +157,7 @@ class Client(Transport):
 
         retrying = Retrying(
             retry=retry_if_exception_type(RetriableError) & worth_waiting(self.patience),
-            stop=stop_after_attempt(most),
+            stop=stop_after_attempt(self.attempts),
             wait=pause_before,
             sleep=self.sleep,
             before_sleep=log_retry,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from databento import DBNStore
 from databento_dbn import StatType, StatUpdateAction
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_NANOS = 86_400_000_000_000
 SCALE = 1e9
+SHORTEST = timedelta(seconds=1)
 
 STOCKS_END = time(20)
 FUTURES_BEGIN, FUTURES_END = time(18), time(17)
@@ -84,6 +86,17 @@ class Days:
     def first_open(self, moment: datetime) -> date | None:
         """The first asked session that is not over at ``moment``; None where all are."""
         return next((day for day, over in zip(self.dates[1:-1], self.over[1:-1], strict=True) if over > moment), None)
+
+    def cut(self, start: datetime, end: datetime) -> datetime | None:
+        """Where to cut a span in two: between two sessions, as near to its middle as may be; in its middle where it is of one session.
+
+        None where it is too short to be cut.
+        """
+        middle = start + (end - start) / 2
+        between = [begin for begin in self.begins if start < begin < end]
+        if between:
+            return min(between, key=lambda begin: abs(begin - middle))
+        return middle if end - start > SHORTEST else None
 
     def of(self, moments: Ints) -> NDArray[np.datetime64]:
         """The session of each moment (nanoseconds UTC)."""
@@ -145,48 +158,64 @@ def every_day(symbols: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
 
 
 def read(store: DBNStore, dataset: str, symbols: Symbols, days: Days, span: tuple[datetime, datetime]) -> tuple[pa.Table, int]:
-    """All records of a stream as a table of ``dataset.received``, and how many records there were.
+    """All records of a stream as a table of ``dataset.received``, and how many records there were. Ordinals are all 0: see `numbered`.
 
     :param span: what was asked; the records are in it by the moment at which the vendor got them, where they have one.
-    :raises NotOfTheQuestionError: for records of other moments or instruments.
+    :raises NotOfTheQuestionError: for records of other moments or instruments, if the stream is sound to its end.
     :raises BentoError, DBNError, ZstdError: where the stream is damaged.
     """
     schema, columns = find_dataset(dataset).received, COLUMNS[dataset]
     begin, end = (_nanos(moment) for moment in span)
     parts: list[pa.Table] = []
-    keys: list[tuple[Ints, Ints, Ints]] = []
+    wrong = ""
     count = 0
     for records in store.to_ndarray(count=CHUNK):
+        if wrong:
+            continue
         count += len(records)
         moments, got = _moments(records)
         if (strange := (got < begin) | (got >= end)).any():
             said = ", ".join(str(moment) for moment in got[strange][:3].astype("datetime64[ns]").astype("datetime64[s]"))
-            raise NotOfTheQuestionError(f"records of {said} UTC came")
+            wrong = f"records of {said} UTC came"
+            continue
         layers = symbols.of(records["instrument_id"].astype(np.int64), got)
         known = np.any([codes >= 0 for codes in layers], axis=0) if layers else np.zeros(len(records), bool)
         if not known.all():
-            stranger = records["instrument_id"][~known][0]
-            raise NotOfTheQuestionError(f"a record of the instrument {stranger} came, which none of the symbols stands for")
+            wrong = f"a record of the instrument {records['instrument_id'][~known][0]} came, which none of the symbols stands for"
+            continue
         for codes in layers:
             mine = codes >= 0
             rows, when, whose = (records, moments, codes) if mine.all() else (records[mine], moments[mine], codes[mine])
             common = {"symbol": _labels(whose, symbols.names.__getitem__), "session": pa.array(days.of(when), pa.date32())}
             parts.append(_table(schema, {**common, **columns(rows, when)}, len(rows)))
-            if "ordinal" in schema.names:
-                keys.append((whose.astype(np.int32), when // 1000, rows["sequence"]))
-    table = pa.concat_tables([schema.empty_table(), *parts])
-    if keys:
-        place = schema.get_field_index("ordinal")
-        numbers = ordinals(*(np.concatenate(some) for some in zip(*keys, strict=True)))
-        table = table.set_column(place, schema.field(place), pa.array(numbers))
-    return table, count
+    if wrong:
+        raise NotOfTheQuestionError(wrong)
+    return pa.concat_tables([schema.empty_table(), *parts]), count
+
+
+def of_sessions(table: pa.Table, days: Days) -> pa.Table:
+    """The rows whose session is one of the exchange."""
+    sessions = calendar.sessions(days.dates[0], days.dates[-1] + DAY)
+    return table.filter(pc.is_in(table["session"], pa.array(sessions, pa.date32())))
+
+
+def numbered(table: pa.Table) -> pa.Table:
+    """All rows of a request with their ordinals, where the dataset has such. Equal keys may be of two streams."""
+    if "ordinal" not in table.schema.names:
+        return table
+    symbols = pc.index_in(table["symbol"], pc.unique(table["symbol"])).to_numpy()
+    numbers = ordinals(symbols, table["ts_event"].cast(pa.int64()).to_numpy() // 1000, table["sequence"].to_numpy())
+    place = table.schema.get_field_index("ordinal")
+    return table.set_column(place, table.schema.field(place), pa.array(numbers))
 
 
 def ordinals(*keys: NDArray[Any]) -> NDArray[np.int32]:
     """0, 1, 2 ... among rows of equal keys, in the order given."""
     order = np.lexsort(keys)  # which keeps the order of equals
-    new = np.ones(len(order), bool)
-    new[1:] = np.any([ranked[1:] != ranked[:-1] for ranked in (key[order] for key in keys)], axis=0)
+    new = np.zeros(len(order), bool)
+    new[:1] = True
+    for ranked in (key[order] for key in keys):
+        new[1:] |= ranked[1:] != ranked[:-1]
     places = np.arange(len(order), dtype=np.int32)
     result = np.empty(len(order), np.int32)
     result[order] = places - np.maximum.accumulate(np.where(new, places, 0))
@@ -237,7 +266,7 @@ def _event(records: Records, moments: Ints) -> Columns:
     return {
         "ts_event": pa.array(moments).cast(UTC_NANOS),
         "sequence": pa.array(records["sequence"].astype(np.int64)),
-        "ordinal": pa.array(np.zeros(len(records), np.int32)),  # known when all records are
+        "ordinal": pa.array(np.zeros(len(records), np.int32)),  # see `numbered`
         "venue": _labels(records["publisher_id"], str),
     }
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from itertools import product
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
@@ -33,12 +34,13 @@ import pyarrow.compute as pc
 
 from market_data import calendar
 from market_data.datasets import dataset as find_dataset
-from market_data.errors import EntitlementError, ProviderError, ServerError, TruncatedResponse
+from market_data.errors import ProviderError, ServerError, TruncatedResponse
 from market_data.hooks import fmp_fundamentals as fundamentals
-from market_data.hooks.base import Fetched, Plan, ProviderHook
+from market_data.hooks.base import Fetched, Plan, ProviderHook, limits_folder
 from market_data.hooks.common import decode
 from market_data.hooks.fmp_fundamentals import Filing
-from market_data.hooks.fmp_wire import NotInPlan, asked_rows, classify, drift, read_file, vendors_name
+from market_data.hooks.fmp_wire import DayLimiter, NotInPlan, PartNotInPlan, asked_rows, classify, drift, read_file, vendors_name
+from market_data.pacing import Pacer
 from market_data.transport import Answer, Transport
 from market_data.types import Endpoint, Evidence, Quota, Request, Window
 
@@ -103,7 +105,8 @@ class Asked:
 class FMPHook(ProviderHook):
     """Daily bars of shares and ETFs, and the statements of companies.
 
-    A symbol that the plan does not include (the free one has some only) is refused by name, and the run goes on. Bulk files are throttled
+    A symbol that the plan does not include (the free one has some only, and five statements of each) is refused by name, and the run goes
+    on; of statements that come yearly only a warning tells. Bulk files are throttled
     harder than the rest: of many sessions the symbol endpoint may be done sooner, though it takes more calls.
     """
 
@@ -129,6 +132,9 @@ class FMPHook(ProviderHook):
                 self.provider, self.base_url, {"apikey": key}, self.pacer(), self._classify, (key,), counters=self.counters
             )
             self._histories: dict[str, History] = {}
+
+    def pacer(self) -> Pacer:
+        return Pacer(self.quota, DayLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits))
 
     def close(self) -> None:
         if self._transport is not None:
@@ -261,19 +267,31 @@ class FMPHook(ProviderHook):
     # -- statements --------------------------------------------------------------------------------------------------------------
 
     def _filings(self, request: Request, asked: Asked) -> list[Filing]:
-        """All statements of one symbol that may have been filed in the span."""
+        """All statements of one symbol that may have been filed in the span; without those of a kind that the plan lacks.
+
+        :raises NotInPlan: if it lacks all.
+        """
         (symbol,) = request.symbols
-        return [
-            filing
-            for statement in fundamentals.NAMES
-            for kind in fundamentals.KINDS
-            for filing in self._latest(symbol, statement, kind, request.start, asked)
-        ]
+        filings: list[Filing] = []
+        lacking: dict[str, PartNotInPlan] = {}
+        for statement, kind in product(fundamentals.NAMES, fundamentals.KINDS):
+            if kind in lacking:
+                continue  # what is true of one statement is true of all
+            try:
+                filings += self._latest(symbol, statement, kind, request.start, asked)
+            except PartNotInPlan as error:
+                lacking[kind] = error
+        said = [f"{symbol}: the plan lacks {kind} statements: {error.said}" for kind, error in lacking.items()]
+        if lacking and not filings:
+            raise NotInPlan("; ".join(said), **asked.where)
+        asked.warnings += said
+        return filings
 
     def _latest(self, symbol: str, statement: str, kind: str, since: date, asked: Asked) -> list[Filing]:
         """One statement's latest ones, so many that none filed since ``since`` is missing.
 
         :param kind: ``annual`` or ``quarter``.
+        :raises NotInPlan: if the plan does not show so many.
         """
         most = MOST_STATEMENTS.get(self._plan_name)
         wanted = fundamentals.enough(kind, since, self.now().date())
@@ -284,7 +302,7 @@ class FMPHook(ProviderHook):
             if len(rows) < limit or oldest <= since - fundamentals.LATE:
                 return rows
             if limit == most:
-                raise EntitlementError(
+                raise NotInPlan(
                     f"the plan {self._plan_name!r} shows the latest {most} statements of a company only; they reach back to {oldest}, "
                     f"and those filed from {since} on may be of {since - fundamentals.LATE} and later: ask for later dates",
                     **asked.where,
@@ -344,7 +362,7 @@ class FMPHook(ProviderHook):
             kind = "annual" if period == "FY" else "quarter"
             try:
                 own = self._latest(symbol, statement, kind, request.start, asked)
-            except NotInPlan as error:
+            except (NotInPlan, PartNotInPlan) as error:
                 asked.refused[symbol] = error.said
                 continue
             lost += [filing for filing in own if (filing.fiscal_year, filing.period) == (year, period)]

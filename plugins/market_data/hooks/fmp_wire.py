@@ -26,20 +26,26 @@ from market_data.errors import (
     TruncatedResponse,
 )
 from market_data.hooks.common import pause
-from market_data.pacing import LONG_WINDOW
+from market_data.pacing import LONG_WINDOW, FileLimiter
 from market_data.transport import Answer, retry_after
 from market_data.types import Quota
 
+DAY = timedelta(days=1)
 BULK_PAUSE = 30.0
 """Seconds to wait after a bulk file that came too soon after another; how long the vendor wants is not known."""
 
 _CLASS = re.compile(r"(?<=[A-Z])\.(?=[A-E]$)")
 _FILE = re.compile(rb'\s*"?(symbol|date)"?,')
 _GATE = re.compile(r"(premium query parameter|(special|restricted|exclusive|legacy) endpoint)", re.IGNORECASE)
+_PART = re.compile("values? (set )?for '(period|limit)'")
 
 
 class NotInPlan(EntitlementError):
     """The plan does not include this symbol; others it does."""
+
+
+class PartNotInPlan(EntitlementError):
+    """The plan does not include a period of this symbol's statements, or so many of them; others it does."""
 
 
 def vendors_name(symbol: str) -> str:
@@ -83,6 +89,8 @@ def classify(
         error = AuthError(f"{text} (the key is the password of connection {conn_id!r})")
     elif "value set for 'symbol'" in spoken:
         error = NotInPlan(text)
+    elif _PART.search(spoken):
+        error = PartNotInPlan(text)
     elif status in (402, 403) or _GATE.search(spoken):
         error = EntitlementError(text)
     elif status < 400:
@@ -95,18 +103,37 @@ def classify(
 
 
 def _used_up(answer: Answer, spoken: str, text: str, quota: Quota, now: datetime) -> ProviderError:
-    """``Limit Reach`` is the day's quota on a plan that has one, else the minute's. Bulk files have a throttle of their own.
-
-    When a day begins is not documented; users report midnight UTC.
-    """
+    """``Limit Reach`` is the day's quota on a plan that has one, else the minute's. Bulk files have a throttle of their own."""
     if "bandwidth" in spoken:
         return QuotaExhausted(f"{text}; it counts the bytes of the last 30 days")
     if "bulk endpoint" in spoken:
         return Throttled(text, retry_after=retry_after(answer.headers) or BULK_PAUSE)
     if "limit reach" in spoken and any(window.seconds >= LONG_WINDOW for window in quota.limits):
-        resets = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
+        resets = _renewed(now)
         return QuotaExhausted(f"{text}; the day's quota is renewed at {resets:%Y-%m-%d %H:%M} UTC", resets_at=resets)
     return Throttled(text, retry_after=pause(answer.headers, quota))
+
+
+def _renewed(now: datetime) -> datetime:
+    """When the day's quota is. Not documented; users report midnight UTC."""
+    return datetime.combine(now.astimezone(UTC).date() + DAY, time(), UTC)
+
+
+class DayLimiter(FileLimiter):
+    """Counts a day's calls as the vendor does, not those of the last 24 hours: so both say the same of when it is renewed."""
+
+    def _within_quota(self, log: list[float], now: float) -> list[float]:
+        if any(window.seconds > DAY.total_seconds() for window in self.windows):
+            return super()._within_quota(log, now)
+        renewed = _renewed(datetime.fromtimestamp(now, UTC))
+        today = [call for call in log if call >= (renewed - DAY).timestamp()]
+        try:
+            return super()._within_quota(today, now)
+        except QuotaExhausted as error:
+            resets = min(renewed, error.resets_at or renewed)
+            raise QuotaExhausted(
+                f"all calls are used; the quota is renewed at {resets:%Y-%m-%d %H:%M} UTC", resets_at=resets
+            ) from None
 
 
 def read_file(body: bytes, needed: Collection[str], where: Mapping[str, str]) -> pa.Table:

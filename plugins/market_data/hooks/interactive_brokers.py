@@ -76,7 +76,7 @@ class InteractiveBrokersHook(ProviderHook):
 
     A future is written by its root and ``.c.0`` for the contract that leads (``ES.c.0``: see `ib_contracts.lead`), or with month and year
     (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. Bars of days on which the stock exchange is
-    closed are left aside.
+    closed are left aside. A symbol that the account may not see is refused by name, and the run goes on.
 
     Option ``what_to_show``: ``trades``, or quotes (``midpoint``, ``bid``, ``ask``), which have no volume. Option ``hours``:
     ``regular`` or ``extended`` (stocks from 04:00 to 20:00); futures always come with their whole trading day.
@@ -168,6 +168,7 @@ class InteractiveBrokersHook(ProviderHook):
         ids: list[str] = []
         rows = 0
         unknown: list[UnknownSymbol] = []
+        refused: dict[str, str] = {}
         for part in instrument.parts(Interval(request.start, request.last + DAY)):
             try:
                 for page, dates in self._pages(request, instrument, part):
@@ -176,19 +177,26 @@ class InteractiveBrokersHook(ProviderHook):
                     rows += len(page.bars)
             except UnknownSymbol as error:
                 unknown.append(error)
-        if unknown and not tables:
+            except EntitlementError as error:
+                # Subscriptions are an exchange's: other symbols may well be had. Of this one nothing is kept, as it would not be whole.
+                refused = {request.symbols[0]: error.said}
+                tables, rows = [], 0
+                break
+        if unknown and not tables and not refused:
             raise unknown[0]
         evidence = Evidence(
             calls=self.counters.calls - before.calls,
             retries=self.counters.retries - before.retries,
-            pages=len(tables),
+            pages=len(ids),
             bytes=self.counters.bytes - before.bytes,
             rows_received=rows,
             rows_declared=rows,  # each message was checked to hold as many as it says
             last_page_seen=True,
             request_ids=tuple(ids),
         )
-        return Fetched(pa.concat_tables(reversed(tables)), evidence, warnings=tuple(self._warnings(request, unknown)))
+        nothing = find_dataset(request.dataset).received.empty_table()
+        table, warnings = pa.concat_tables([nothing, *reversed(tables)]), tuple(self._warnings(request, unknown))
+        return Fetched(table, evidence, refused=refused, warnings=() if refused else warnings)
 
     def _instrument(self, request: Request) -> Instrument:
         try:

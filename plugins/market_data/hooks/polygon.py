@@ -22,7 +22,7 @@ from market_data.hooks.polygon_flat_files import BUCKET, FlatFiles
 from market_data.hooks.polygon_rest import Part, Rest
 from market_data.pacing import FileLimiter, Pacer
 from market_data.transport import Answer, Transport
-from market_data.types import Endpoint, Evidence, Quota, Request, Window
+from market_data.types import Capabilities, Endpoint, Evidence, Quota, Request, Window
 
 FLAT_FILE = "flatfile"
 
@@ -137,6 +137,14 @@ class PolygonHook(ProviderHook):
         return polygon_rest.classify(answer, where, self.rest.transport.plain, self.config.conn_id, self.quota)
 
     # -- what it has -------------------------------------------------------------------------------------------------------------
+
+    def capabilities(self, dataset: str) -> Capabilities:
+        """The years of the plans are those of bars; of splits and dividends only the free plan has not all
+        (https://massive.com/docs/rest/stocks/corporate-actions/splits).
+        """
+        found = super().capabilities(dataset)
+        whole = dataset == "corporate-actions" and self.plan is not self.plans["basic"]
+        return replace(found, history_start=None) if whole else found
 
     def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
         raw_files = self.config.extra.get("flat_files_conn_id") and not self._adjusted

@@ -7,7 +7,8 @@ fractional. Plans have different years, and a refusal is a 403, for a key that i
 
 A file is read by the transport of all calls, signed as S3 asks for (AWS Signature Version 4): about 20 MB as they are sent, which are
 unpacked and parsed in blocks, so that no more than one block of the market is in memory beside the asked symbols. It is whole when all of
-its ``Content-Length`` came, the gzip stream ends with the right checksum, and the last line with a line break.
+its ``Content-Length`` came, the gzip stream ends with the right checksum, and the last line with a line break. An object that is
+stored with ``Content-Encoding: gzip`` has been unpacked and checked by the transport.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ LATE = timedelta(days=7)
 """Files have come days late (https://github.com/polygon-io/issues/issues/338); one that is missing for longer is an error."""
 BLOCK = 1 << 20
 """Bytes of a file that are parsed at once."""
+UNPACKED: Final = ("gzip", "x-gzip")
+"""Encodings of a transfer that the transport undoes."""
 
 COLUMNS: Final = {
     "ticker": pa.string(),
@@ -235,11 +238,12 @@ def _blocks(answer: Answer) -> Iterator[tuple[list[str], bytes]]:
     :raises EOFError: if the gzip stream or the last line ends early.
     :raises gzip.BadGzipFile, zlib.error: if it is damaged, or none.
     """
-    if not answer.body.startswith(b"\x1f\x8b"):
+    body, packed = io.BytesIO(answer.body), answer.body.startswith(b"\x1f\x8b")
+    if not packed and answer.headers.get("Content-Encoding", "").lower() not in UNPACKED:
         raise gzip.BadGzipFile
     names: list[str] | None = None
     rest = b""
-    with gzip.GzipFile(fileobj=io.BytesIO(answer.body)) as file:
+    with gzip.GzipFile(fileobj=body) if packed else body as file:
         while piece := file.read(BLOCK):
             lines, found, rest = (rest + piece).rpartition(b"\n")
             if not found:

@@ -4,12 +4,17 @@ Sources: https://massive.com/docs/rest/stocks/corporate-actions (``/v3/reference
 ``/v3/reference/tickers``. A page has ``results`` even where it is empty, and does not say how many there are: the answer is whole when its
 last page names no next one. Chains of pages that come back to an earlier one have been reported
 (https://github.com/polygon-io/issues/issues/289).
+
+On 2026-02-18 the vendor called both deprecated, in favour of ``/stocks/v1/splits`` and ``/stocks/v1/dividends``
+(https://massive.com/blog/new-splits-and-dividends-endpoints; same address of the documents). These name the type of a dividend
+``distribution_type``, sort by ``execution_date.asc`` instead of two parameters, and have up to 5,000 rows a page.
 """
 
 from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, TypeVar
@@ -126,7 +131,8 @@ def _chain(
     params |= {} if symbol is None else {"ticker": symbol}
     sessions = calendar.sessions(request.start, request.last + DAY)
     schema, wanted = find_dataset(request.dataset).received, set(request.symbols)
-    for page, answer in _pages(rest, path, params, str(request), form, lambda row: _id(of(row))):
+    ids = Ids()
+    for page, answer in _pages(rest, path, params, str(request), form, lambda row: of(row)["action_id"] or repr(row)):
         rows = [of(row) for row in page.results or ()]
         strange = {f"{row['ex_date']}" for row in rows if not first <= row["ex_date"] <= request.last}
         strange |= {row["symbol"] for row in rows if symbol not in (None, row["symbol"])}
@@ -134,7 +140,7 @@ def _chain(
             text = rest.transport.plain(f"rows of {', '.join(sorted(strange)[:3])} came")
             raise ServerError(text, **rest.where(str(request), page.request_id))
         kept = [
-            {**row, "action_id": _id(row), "session": sessions[place]}
+            {**row, "action_id": ids.of(row), "session": sessions[place]}
             for row in rows
             # An action of a weekend is the next session's, which may be none of those asked for.
             if row["symbol"] in wanted and (place := bisect_left(sessions, row["ex_date"])) < len(sessions)
@@ -203,8 +209,20 @@ def _of_dividend(dividend: Dividend) -> Row:
     }
 
 
-def _id(row: Row) -> str:
-    """The vendor's id; older records have none, and get one made of all that they say."""
-    if row["action_id"]:
-        return str(row["action_id"])
-    return hashlib.sha256("/".join(map(str, row.values())).encode()).hexdigest()
+class Ids:
+    """The ids of the actions of a chain: the vendor's own.
+
+    Older records have none, and get one made of what is never filled in later (a date of payment is): symbol, action, ex-date and kind.
+    Records that differ and agree in these are numbered as they come.
+    """
+
+    def __init__(self) -> None:
+        self._alike: defaultdict[str, dict[tuple[Any, ...], int]] = defaultdict(dict)
+
+    def of(self, row: Row) -> str:
+        if row["action_id"]:
+            return str(row["action_id"])
+        words = "/".join(str(row.get(name)) for name in ("symbol", "action", "ex_date", "kind"))
+        alike = self._alike[words]
+        number = alike.setdefault(tuple(row.values()), len(alike))
+        return hashlib.sha256(f"{words}/{number}".encode()).hexdigest()

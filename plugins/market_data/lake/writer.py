@@ -29,12 +29,14 @@ class Landed:
     :param written: objects created or replaced.
     :param unchanged: objects that held the same values already.
     :param bytes: size of the written objects.
+    :param vanished: standing rows of the given rows' symbols and sessions that the given ones have no counterpart of; they stay.
     """
 
     rows: pa.Table
     written: int
     unchanged: int
     bytes: int
+    vanished: int = 0
 
 
 def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain: Grain, *, refetch: bool) -> Landed:
@@ -76,27 +78,32 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
     given = (encoded(key, rows.slice(start, stop - start)) for key, start, stop in parts)
     outcomes = lake.each(put, given, concurrency=WRITERS)
     standing = tables.gather(_standing(rows, parts, tally.count(outcomes)), dataset.schema)
-    return Landed(standing, tally.written, len(parts) - tally.written, tally.bytes)
+    return Landed(standing, tally.written, len(parts) - tally.written, tally.bytes, tally.vanished)
 
 
 @dataclass(slots=True)
 class _Put:
-    """:param replaced: ``rows`` are not the given ones."""
+    """:param replaced: ``rows`` are not the given ones.
+    :param vanished: see ``Landed``.
+    """
 
     rows: pa.Table
     bytes: int = 0
     replaced: bool = False
+    vanished: int = 0
 
 
 @dataclass(slots=True)
 class _Tally:
     written: int = field(default=0)
     bytes: int = field(default=0)
+    vanished: int = field(default=0)
 
     def count(self, outcomes: Iterator[_Put]) -> Iterator[_Put]:
         for outcome in outcomes:
             self.written += outcome.bytes > 0
             self.bytes += outcome.bytes
+            self.vanished += outcome.vanished
             yield outcome
 
 
@@ -141,6 +148,8 @@ def _put(
             return fresh or tables.encode(rows)
         standing = tables.decode(body, key, dataset.schema)
         merged, outcome.rows, changed = tables.merge(standing, rows, key=dataset.key, values=dataset.values, stamp=STAMP)
+        before = pc.sum(pc.is_in(standing["session"], pc.unique(rows["session"]))).as_py()
+        outcome.vanished = before - (len(standing) + len(rows) - len(merged))
         renewed = _outshone(dataset, outcome.rows, rows, rivals) if rivals else rows.slice(0, 0)
         if len(renewed):
             # With the stamp among the values, a row that is only newer counts as another one.

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,9 +46,8 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
     for detail in details:
         for session in sessions_in(detail.unanswered):
             planned[session] -= frozenset(detail.request.symbols)
-    unanswered = frozenset(symbol for receipt in receipts for symbol in receipt.failed)
-    if unanswered:  # they are missing, and the report says so; what came is not judged by it
-        planned = {session: asked - unanswered for session, asked in planned.items()}
+    for session, symbol in _unanswered(job, batches, receipts):  # missing, as the report says; what came is not judged by it
+        planned[session] -= {symbol}
     planned = {session: asked for session, asked in planned.items() if asked}
     prefixes = [receipt.prefix for receipt in receipts]
     if not planned:
@@ -105,6 +104,20 @@ def _previous(job: Job, warehouse: Warehouse, before: date, symbols: Sequence[st
         return pa.table({})
     warehouse.migrate()
     return warehouse.previous_bars(job.dataset, job.source, before, symbols=symbols)
+
+
+def _unanswered(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt]) -> Iterator[tuple[date, str]]:
+    """The cells of finished batches that the provider refused to answer for."""
+    from market_data.lake.receipts import finished
+
+    by_id = {batch.id: batch for batch in batches}
+    for receipt in receipts:
+        if not receipt.failed:
+            continue
+        batch, done = by_id[receipt.batch_id], finished(job.lake, receipt.prefix)
+        for request in batch.requests(sessions_in(batch.intervals)):
+            refused = done[request.id].refused if request.id in done else request.symbols
+            yield from ((session, symbol) for session in sessions_in(request.intervals) for symbol in refused)
 
 
 def _keep_docs(lake: Lake, prefix: str, folder: Path) -> None:

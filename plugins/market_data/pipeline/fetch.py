@@ -24,7 +24,7 @@ from market_data.errors import (
     TruncatedResponse,
 )
 from market_data.interval import Interval, IntervalSet, coalesce, difference
-from market_data.pipeline.job import SETTLE_SESSIONS, Job, cells_of, rows_inside, sessions_in, settled
+from market_data.pipeline.job import Job, cells_of, rows_inside, sessions_in
 from market_data.pipeline.progress import Progress
 from market_data.types import Batch, Evidence, Receipt, Request, State
 
@@ -190,7 +190,7 @@ def _fetch_request(
     counts["retries"] = hook.counters.retries - before.retries
     counts["bytes"] = hook.counters.bytes - before.bytes
     answered = [symbol for symbol in request.symbols if symbol not in refused]
-    absent = tuple(_absent(answered, sessions, have, quarantined, now, told))
+    absent = tuple(_absent(dataset, answered, sessions, have, quarantined, job.settled(now), told))
     detail = Detail(request, evidence, counts, absent, coalesce(sorted(told), sessions), refused, warnings)
     receipts.write(job.lake, folder, detail, landed)
     return detail
@@ -228,6 +228,7 @@ def _land(
         sessions.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     from market_data.lake import quarantine
     from market_data.lake.tables import Encoder
@@ -258,10 +259,13 @@ def _land(
             rows_quarantined=len(gated.bad),
             files_written=landed.written,
             files_unchanged=landed.unchanged,
+            rows_vanished=landed.vanished,
         )
     turned_away = pa.concat_tables(bad)
     quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, turned_away, received_at=now)
-    return standing, have, cells_of(turned_away)
+    # Of a row that came twice, one copy has landed.
+    lacking = turned_away.filter(pc.not_equal(turned_away["reasons"], "duplicate row"))
+    return standing, have, cells_of(lacking)
 
 
 def _nothing(dataset: Dataset, calls: int) -> Fetched:
@@ -285,38 +289,43 @@ def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
 
 
 def _absent(
+    dataset: Dataset,
     symbols: Sequence[str],
     sessions: Sequence[date],
     have: Mapping[str, Collection[date]],
     quarantined: Mapping[str, Collection[date]],
-    now: datetime,
+    settled: date,
     told: Mapping[date, tuple[State, str]],
 ) -> Iterator[CellRun]:
-    """The cells that no landed row stands for, with what is known of them.
+    """The cells that are not simply there, with what is known of them: no row has landed, or not all that there are.
 
     :param symbols: those that were answered for.
     :param have: symbol -> the sessions that landed rows are of; ``quarantined`` likewise.
+    :param settled: the last session that the vendor adds nothing to any more.
     :param told: session -> what the provider itself said of it.
     """
     from market_data.lake.receipts import CellRun
 
-    over = settled(now)
+    later = f"asked again until {dataset.settle_sessions} sessions later"
     for symbol in symbols:
         states: dict[tuple[State, str], list[date]] = defaultdict(list)
         known = symbol in have or symbol in quarantined
         for session in sessions:
-            if session in have.get(symbol, ()):
-                continue
+            young, there = session > settled, session in have.get(symbol, ())
             if session in quarantined.get(symbol, ()):
-                states[State.QUARANTINED, "the gate turned the row away"].append(session)
+                part = "some of its rows" if there else "the row"
+                states[State.QUARANTINED, f"the gate turned {part} away"].append(session)
+            elif there:
+                if young and dataset.grows:
+                    states[State.PENDING, f"there may be more; {later}"].append(session)
             elif session in told:
                 states[told[session]].append(session)
-            elif session > over:
-                states[State.PENDING, f"no bar yet; asked again until {SETTLE_SESSIONS} sessions later"].append(session)
+            elif young:
+                states[State.PENDING, f"nothing yet; {later}"].append(session)
             elif known:
-                states[State.EMPTY, "the provider has no bar"].append(session)
+                states[State.EMPTY, "the provider has nothing"].append(session)
             else:
-                states[State.EMPTY, "the provider has no bar in the whole span: not listed, or unknown to it"].append(session)
+                states[State.EMPTY, "the provider has nothing in the whole span: not listed, or unknown to it"].append(session)
         for (state, reason), days in states.items():
             yield CellRun(symbol, state, reason, coalesce(days, sessions))
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from market_data.lake.layout import Layout
     from market_data.lake.store import Lake
 
-SETTLE_SESSIONS = 3
-"""A cell that came back empty stays ``pending`` until this many sessions after its own are over: vendors add late bars until then."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -44,13 +41,12 @@ class Job:
     def dataset(self) -> Dataset:
         return find_dataset(self.feed.dataset)
 
-
-def settled(now: datetime) -> date:
-    """The last session that vendors add nothing to any more."""
-    session = calendar.last_completed_session(now)
-    for _ in range(SETTLE_SESSIONS):
-        session = calendar.previous_session(session)
-    return session
+    def settled(self, now: datetime) -> date:
+        """The last session that vendors add nothing to any more. Of a later one, a cell without a row stays ``pending``."""
+        session = calendar.last_completed_session(now)
+        for _ in range(self.dataset.settle_sessions):
+            session = calendar.previous_session(session)
+        return session
 
 
 def sessions_in(intervals: IntervalSet) -> tuple[date, ...]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from market_data import calendar
 from market_data.errors import ParamError
 from market_data.params import RunParams, Wanted
-from market_data.pipeline.job import Job, settled
+from market_data.pipeline.job import Job
 from market_data.plan import Plan, make_plan
 from market_data.types import Request, State
 
 if TYPE_CHECKING:
+    from market_data.datasets.base import Dataset
     from market_data.hooks.base import ProviderHook
     from market_data.lake.manifest import Coverage
+
+
+TRADING_ENDS = time(20)
+"""New York time."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,12 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     capabilities = hook.capabilities(job.feed.dataset)
     start = capabilities.history_start
     asked = [s for s in (*wanted.lookback, *wanted.own) if not start or s >= start]
-    pending = tuple(s for s in asked if max(calendar.session_close(s), _available(s, capabilities.available_after)) > now)
+    pending = tuple(s for s in asked if max(_over(s, job.dataset), _available(s, capabilities.available_after)) > now)
     sessions = tuple(s for s in asked if s not in pending)
     if sessions:
         symbols = hook.expand(symbols, sessions[0], sessions[-1])
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
-    covered = _covered(coverage, symbols, sessions, scheduled=job.run.run_type == "scheduled", settled=settled(now))
+    covered = _covered(coverage, symbols, sessions, scheduled=job.run.run_type == "scheduled", settled=job.settled(now))
     refetch = job.params.force or job.run.clear_number > 0
     again = sum(1 << bit for bit, session in enumerate(sessions) if session in set(wanted.own)) if refetch else 0
     everything = (1 << len(sessions)) - 1
@@ -179,6 +184,11 @@ def _covered(
     young = sum(1 << bit for bit, session in enumerate(sessions) if session > settled)
     pending = coverage.covered(symbols, sessions, states={State.PENDING})
     return {symbol: mask | pending[symbol] & young for symbol, mask in covered.items()}
+
+
+def _over(session: date, dataset: Dataset) -> datetime:
+    """When all of a session has happened: the close, or where it comes of trades, the end of trading in the evening."""
+    return calendar.at(session, TRADING_ENDS) if dataset.follows_trading else calendar.session_close(session)
 
 
 def _available(session: date, after: float) -> datetime:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.pipeline.job import Job, cells_of, sessions_in, settled
+from market_data.pipeline.job import Job, cells_of, sessions_in
 from market_data.pipeline.load import judged
 from market_data.types import Batch, Receipt, State, Verdict
 
@@ -64,7 +64,7 @@ def publish_run(
         for receipt in read(job.lake, stored.prefix):
             tally.add(receipt.detail, receipt.rows)
             if loaded is not None:
-                states.append(_states(receipt.detail, receipt.rows, refused, settled(now)))
+                states.append(_states(receipt.detail, receipt.rows, refused, job.settled(now)))
         tally.done(batch, stored)
         if states:
             cells = pa.concat_tables(states)
@@ -89,20 +89,20 @@ def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict], se
     from market_data.lake.manifest import CELLS
     from market_data.quality.partitions import verdict_of
 
-    rows: list[tuple[str, date, str, str]] = []
+    cells: dict[tuple[str, date], tuple[str, str]] = {}
 
     def add(symbol: str, session: date, state: State, reason: str) -> None:
         verdict = verdict_of(refused, symbol, session)
         if verdict is not None:
             # What is absent from a refused partition is as doubtful as what is there. A young one is asked again by the next days' runs.
             state, reason = State.PENDING if session > settled else State.REFUSED, "; ".join(verdict.reasons)
-        rows.append((symbol, session, state, reason))
+        cells[symbol, session] = state, reason
 
     for symbol, sessions in cells_of(landed).items():
         for session in sessions:
             add(symbol, session, State.HAVE, "")
-    for run in detail.absent:
+    for run in detail.absent:  # some of them have rows, and are not whole
         for session in sessions_in(run.intervals):
             add(run.symbol, session, run.state, run.reason)
-    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    columns = list(zip(*((*cell, *what) for cell, what in cells.items()), strict=True)) or [(), (), (), ()]
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, CELLS, strict=True)], schema=CELLS)

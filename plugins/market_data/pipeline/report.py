@@ -13,7 +13,7 @@ from market_data.interval import closed, intersection
 from market_data.lake.layout import Grain, files_of
 from market_data.pipeline.job import Job, some
 from market_data.quality.partitions import parse
-from market_data.types import Batch, Block, Receipt, RunInfo, Shape, Verdict
+from market_data.types import Batch, Block, Receipt, RunInfo, Shape, State, Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +52,7 @@ class Tally:
         self._events: list[Event] = []
         self._said: dict[str, None] = {}
         self._unserved: list[Block] = []
+        self._waiting: set[str] = set()
 
     def troubles(self, events: Sequence[Event]) -> None:
         """What went wrong on the way, and what it cost: failed requests are in no receipt."""
@@ -65,6 +66,8 @@ class Tally:
         import pyarrow.compute as pc
 
         self._totals["quarantined"] += detail.counts["rows_quarantined"]
+        self._totals["vanished"] += detail.counts.get("rows_vanished", 0)
+        self._waiting.update(run.symbol for run in detail.absent if run.state is State.PENDING)
         self._landed.update(rows["session"].unique().to_pylist())
         self._with_rows.update(rows["symbol"].unique().to_pylist())
         written = rows.filter(pc.equal(rows["ingest_ts"].cast(pa.int64()), detail.counts["ingest_us"]))
@@ -177,6 +180,11 @@ class Tally:
             warnings.append(f"no bar at all of {some(nowhere)}: not listed in these sessions, or unknown to {job.source}")
         if self._totals["quarantined"]:
             warnings.append(f"{self._totals['quarantined']} rows were quarantined; see quarantine/ in the lake")
+        if self._totals["vanished"]:
+            warnings.append(
+                f"{self._totals['vanished']} rows that stand in lake and warehouse were not in the answers of {job.source} any more; "
+                "they are kept"
+            )
         if self._lost:
             warnings.append(f"{job.source} no longer has {some(self._lost)}; what stands in lake and warehouse is kept")
         if not self._too_much_missing(job, planned):
@@ -189,9 +197,10 @@ class Tally:
         return warnings
 
     def _nowhere(self, job: Job, batches: Sequence[Batch]) -> list[str]:
-        """Symbols that were answered for and have no row; of bars only, as elsewhere that is nothing strange."""
+        """Symbols that have no row, and none to wait for; of bars only, as elsewhere that is nothing strange."""
         asked = (symbol for batch in batches for symbol in batch.symbols) if job.dataset.is_bars else ()
-        return [symbol for symbol in dict.fromkeys(asked) if symbol not in self._with_rows and symbol not in self._failures]
+        known = self._with_rows.union(self._failures, self._waiting)
+        return [symbol for symbol in dict.fromkeys(asked) if symbol not in known]
 
     def unserved(self, job: Job, batches: Sequence[Batch], refused: Mapping[str, Verdict]) -> list[dict[str, Any]]:
         """What the provider could not serve, as params of runs of another provider: ``symbols``, ``start_date``, ``end_date``.

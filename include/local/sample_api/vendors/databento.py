@@ -1,7 +1,8 @@
 """Databento's (Historical API) dialect: time series as DBN, what they hold and cost, and symbology.
 
 Of the dataset ``GLBX.MDP3`` there are the overnight hours only: what a share does from 09:30 New York, a future does from 19:30 of the
-evening before, so that a session's date is not that of its stamps.
+evening before, so that a session's date is not that of its stamps. Futures trade on holidays too, which belong to the session after them;
+daily bars are of UTC days, Sundays and holidays among them.
 """
 
 from __future__ import annotations
@@ -426,10 +427,36 @@ def _rows(market: Market, query: Query, bars: Sequence[Bar]) -> Records:
     rows["instrument_id"] = number(bars[0].symbol) if bars else 0
     for name, values in fields.items():
         rows[name] = values
-    if query.dataset in FUTURE_DATASETS and query.schema != "ohlcv-1d":
-        for name in {"ts_event", "ts_recv"}.intersection(fields):
-            rows[name] -= OVERNIGHT
+    if query.dataset in FUTURE_DATASETS:
+        daily = query.schema == "ohlcv-1d"
+        rows = _with_closed_days(rows, cells, bars, sundays=daily)
+        if not daily:
+            _move(rows, OVERNIGHT)
     return rows
+
+
+def _with_closed_days(rows: Records, cells: NDArray[np.int64], bars: Sequence[Bar], *, sundays: bool) -> Records:
+    """``rows``, and those of each session a second time on each holiday before it. An evening's Sunday is Monday's already."""
+    parts = [rows]
+    for cell, bar in enumerate(bars):
+        for day in _closed_before(bar.session):
+            if sundays or day.weekday() != calendar.SUNDAY:
+                parts.append(rows[cells == cell])
+                _move(parts[-1], (bar.session - day).days * 24 * 3600 * SECOND)
+    return np.concatenate(parts)
+
+
+def _move(rows: Records, earlier: int) -> None:
+    for name in {"ts_event", "ts_recv"}.intersection(rows.dtype.names or ()):
+        rows[name] -= earlier
+
+
+@lru_cache(maxsize=65_536)
+def _closed_before(session: date) -> tuple[date, ...]:
+    """Sundays and holidays between a session and the one before it."""
+    before = calendar.sessions(max(session - 7 * DAY, calendar.FIRST), session)
+    days = [session - n * DAY for n in range(1, (session - before[-1]).days)] if before else []
+    return tuple(day for day in days if day.weekday() != calendar.SATURDAY)
 
 
 def _daily(bars: Sequence[Bar]) -> dict[str, Any]:
