@@ -86,9 +86,9 @@ def _rows(snapshot: Snapshot, report: Mapping[str, Any], origins: set[str], reco
     yield "Batches", f"{snapshot.batches_done - snapshot.batches_failed} of {snapshot.batches} done, in {seconds(snapshot.elapsed)}"
     yield "Symbols", f"{symbols:,}, of which {report.get('failed_tickers', snapshot.symbols_failed):,} failed"
     files, same = report.get("files_written", 0), report.get("files_unchanged", 0)
-    yield "Landed", f"{report.get('rows_landed', snapshot.rows):,} bars; {files:,} files written, {same:,} as they were"
-    yield "Quarantined", f"{report.get('rows_quarantined', snapshot.quarantined):,} bars"
-    yield "Loaded", f"{report.get('rows_loaded', 0):,} bars"
+    yield "Landed", f"{report.get('rows_landed', snapshot.rows):,} rows; {files:,} files written, {same:,} as they were"
+    yield "Quarantined", f"{report.get('rows_quarantined', snapshot.quarantined):,} rows"
+    yield "Loaded", f"{report.get('rows_loaded', 0):,} rows"
     yield "Calls", f"{calls:,}; a client that asks symbol by symbol makes {symbols:,}"
     if origins:
         yield "Source", _source(origins, recorded)

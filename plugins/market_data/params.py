@@ -97,7 +97,7 @@ PARAMS: Form = {
             "enum": ["day", "year"],
             "values_display": {"day": "day: a file for each symbol and session", "year": "year: a file for each symbol and year"},
             "title": "File grain",
-            "description": "day suits daily runs. year makes far fewer files of a long history, and asks for each symbol by itself.",
+            "description": "day suits daily runs. year makes far fewer files of a long history, and asks by symbol.",
         },
     ),
     "force": (
@@ -113,7 +113,7 @@ PARAMS: Form = {
         {
             "type": "boolean",
             "title": "Dry run",
-            "description": "Show batches, calls, minutes and rows in the log of `plan`; fetch and write nothing.",
+            "description": "Show batches, calls, minutes, rows and cost in the log of `plan`; fetch and write nothing.",
         },
     ),
     "batch_size": (

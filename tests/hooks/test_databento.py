@@ -1,10 +1,13 @@
 """The Databento hook against a real HTTP server that answers real DBN: the provider contract, and what is Databento's own."""
 
 import warnings
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import ClassVar
 
 import pytest
+from databento import DBNStore
+from databento_dbn import DBNError
 
 from include.local.sample_api import SampleApi
 from include.local.sample_api.vendors.base import basic
@@ -26,6 +29,7 @@ from market_data.errors import (
 )
 from market_data.hooks.base import ProviderConfig
 from market_data.hooks.databento import DatabentoHook, TooManyRows, WrongAnswer
+from market_data.hooks.databento_records import read
 from market_data.interval import closed
 from market_data.plan import make_plan
 from market_data.types import Request, Shape
@@ -34,7 +38,6 @@ from tests.contract.provider import FAULTS, HTTP_FAULTS, KEY, NOW, WEEK, YEAR, F
 FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 STREAM, COUNT = r"get_range", r"get_record_count"
 MIDNIGHT = datetime(2013, 1, 9, tzinfo=UTC)
-LASTING = ()
 
 
 def hook_of(server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
@@ -136,6 +139,19 @@ class TestDatabento(NetworkContract):
     def make_hook(self, server, **config):
         return hook_of(server, **config)
 
+    def test_a_non_default_option_makes_a_source_of_its_own(self, server):
+        """No value of ``stype_in`` does, but for those that turn to the dataset of futures."""
+        for options, own in (
+            ({}, ""),
+            ({"dataset": "XNAS.ITCH"}, "~XNAS.ITCH"),
+            ({"stype_in": "instrument_id", "chunk_days": 7, "max_cost_usd": 5}, ""),
+            ({"stype_in": "continuous"}, "~GLBX.MDP3"),
+            ({"stype_in": "parent"}, "~GLBX.MDP3"),
+            ({"stype_in": "raw_symbol", "dataset": "GLBX.MDP3"}, "~GLBX.MDP3"),
+            ({"stype_in": "continuous", "dataset": "XNAS.ITCH"}, "~XNAS.ITCH"),
+        ):
+            assert self.make_hook(server, options=options).source == f"databento{own}"
+
     def held(self, server, symbols, intervals):
         bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
         return sorted(
@@ -182,7 +198,7 @@ def test_a_stream_that_always_fails_is_an_error_after_two(server, fault):
     server.fault(**HTTP_FAULTS.get(fault, {"kind": fault}), match=STREAM, times=None)
     with hook_of(server, late=expected.late) as hook, pytest.raises(ProviderError) as caught:
         hook.fetch(question("IBM", "SPY", days=YEAR))
-    assert isinstance(caught.value, RetriableError) == (expected.passes and fault not in LASTING)
+    assert isinstance(caught.value, RetriableError) == expected.passes
     streams = [call for call in server.calls if call.endpoint == "get_range"]
     assert len(streams) == (2 if expected.passes else 1)
 
@@ -202,7 +218,9 @@ class TestSilentLoss:
 
     def test_the_hook_does(self, server, hook, share):
         server.fault("truncated", match=STREAM, fraction=share, clean=True, times=None)
-        with pytest.raises(WrongAnswer, match=r"\d+ records came, 6\d{4} are counted; the download before brought as many") as caught:
+        with pytest.raises(
+            WrongAnswer, match=r"\d+ records came, 6\d{4} are counted; the download before brought as many"
+        ) as caught:
             hook.fetch(self.big)
         assert "every try is charged" in str(caught.value)
         assert [call.endpoint for call in server.calls] == ["get_record_count", *["get_range", "get_record_count"] * 2]
@@ -219,6 +237,34 @@ def test_a_count_that_was_wrong_is_asked_again_and_not_the_stream(server, hook, 
     server.fault("miscounted", by=by)
     assert len(hook.fetch(question("IBM")).table) == 5
     assert [call.endpoint for call in server.calls] == ["get_record_count", "get_range", "get_record_count"]
+
+
+def test_a_download_that_brings_another_number_each_time_may_work_later(server, hook):
+    server.fault("truncated", match=STREAM, fraction=0.5, clean=True)
+    server.fault("truncated", match=STREAM, fraction=0.9, clean=True)
+    with pytest.raises(TruncatedResponse, match="are counted"):
+        hook.fetch(TestSilentLoss.big)
+    assert [call.endpoint for call in server.calls] == ["get_record_count", *["get_range", "get_record_count"] * 2]
+
+
+def test_records_that_are_counted_and_refused_are_not_taken_for_none(server, hook):
+    refuse(server, 422, "symbology_invalid_request", "None of the symbols could be resolved", match=STREAM)
+    with pytest.raises(WrongAnswer, match="5 records are counted, and none come: None of the symbols could be resolved"):
+        hook.fetch(question("IBM"))
+
+
+def test_a_strange_record_of_a_damaged_stream_is_damage(server, hook, monkeypatch):
+    """Which may pass; only what is sound to its end is an answer to judge."""
+    real = DBNStore.to_ndarray
+
+    def damaged(store, **options):
+        yield from real(store, **options)
+        raise DBNError("cut")
+
+    server.fault("other_symbol", match=STREAM)
+    monkeypatch.setattr(DBNStore, "to_ndarray", damaged)
+    with pytest.raises(TruncatedResponse, match="damaged"):
+        hook.fetch(question("IBM"))
 
 
 def test_a_stream_of_another_schema_is_no_answer(server, hook):
@@ -449,6 +495,92 @@ def test_requests_span_as_many_days_as_the_option_allows(server, days, requests)
     asked = [request for batch in plan.batches for request in batch.requests(sessions)]
     assert len(asked) == pytest.approx(requests, abs=2)
     assert all((request.last - request.start).days < (days or 366) + 4 for request in asked)  # holidays are not seen in advance
+
+
+@pytest.mark.parametrize(("days", "wanted"), [(None, 1), (1, 1), (7, 1)])
+def test_requests_for_trades_are_of_one_day(server, days, wanted):
+    """Whatever ``chunk_days`` allows."""
+    hook = hook_of(server, options={} if days is None else {"chunk_days": days})
+    assert [endpoint.max_days for endpoint in hook.capabilities("trades").endpoints] == [wanted]
+
+
+# -- many rows -----------------------------------------------------------------------------------------------------------------------
+
+
+def limit(hook, rows):
+    """So many rows at most in one stream."""
+    own = hook._endpoints
+    hook._endpoints = lambda dataset: tuple(replace(endpoint, request_rows=rows) for endpoint in own(dataset))
+    return hook
+
+
+@pytest.mark.parametrize(
+    ("name", "symbols", "days", "options"),
+    [
+        ("trades", ("SPY", "IBM"), (date(2013, 1, 4), date(2013, 1, 8)), {}),
+        ("tbbo", ("SPY", "IBM"), (date(2013, 1, 7), date(2013, 1, 7)), {}),
+        ("ohlcv-1m", ("SPY", "IBM", "NOSUCH"), WEEK, {}),
+        ("ohlcv-1d", ("SPY", "IBM"), YEAR, {}),
+        ("trades", ("ES.c.0", "ES.v.0"), (date(2024, 1, 11), date(2024, 1, 17)), {"stype_in": "continuous"}),
+        ("ohlcv-1m", ("ESH4",), (date(2024, 3, 13), date(2024, 3, 20)), {"stype_in": "parent"}),  # which ends on the 15th
+    ],
+)
+def test_what_is_too_much_for_one_stream_comes_in_several(server, name, symbols, days, options):
+    asked = question(*symbols, dataset=name, days=days)
+    with hook_of(server, options=options) as hook:
+        whole = hook.fetch(asked)
+        most = len(whole.table) // 5
+        server.forget()
+        found = limit(hook, most).fetch(asked)
+    assert found.table.equals(whole.table)
+    assert found.evidence.rows_declared == found.evidence.rows_received == whole.evidence.rows_received
+    assert found.evidence.pages == len([call for call in server.calls if call.endpoint == "get_range"]) > 4
+    assert found.evidence.calls == len(server.calls) < 3 * found.evidence.pages
+    assert found.evidence.retries == 0
+    order = [call.endpoint for call in server.calls]
+    assert order == sorted(order)  # all is counted before anything is paid for
+    assert whole.warnings[-1:] == found.warnings[-1:]
+
+
+def test_a_symbol_that_begins_or_ends_between_two_streams_is_not_missing(server):
+    with hook_of(server, options={"stype_in": "parent"}) as hook:
+        found = limit(hook, 300).fetch(question("ESH4", "NQH4", dataset="ohlcv-1m", days=(date(2024, 3, 13), date(2024, 3, 20))))
+    assert len(found.table) > 0
+    assert found.warnings == ("None of the symbols could be resolved",)
+
+
+def test_no_stream_brings_more_than_it_may(server, hook, monkeypatch):
+    seen = []
+
+    def spied(*arguments):
+        table, count = read(*arguments)
+        seen.append(count)
+        return table, count
+
+    monkeypatch.setattr("market_data.hooks.databento.read", spied)
+    fetched = limit(hook, 400).fetch(question("SPY", dataset="trades", days=(date(2013, 1, 7), date(2013, 1, 8))))
+    assert sum(seen) == len(fetched.table) > 1000
+    assert max(seen) <= 400
+
+
+def test_a_count_that_was_wrong_when_it_was_cut_loses_nothing(server, hook):
+    asked = question("SPY", "IBM", dataset="ohlcv-1m")
+    whole = hook.fetch(asked).table
+    limit(hook, 1500)
+    for by in (-700, 700):
+        calls = iter(range(100))
+        server.fault("miscounted", by=by, match=lambda request: "get_record_count" in request.path and next(calls) == 1)
+        assert hook.fetch(asked).table.equals(whole)
+
+
+def test_what_memory_is_not_meant_for_is_refused_before_it_is_paid(server, hook, monkeypatch):
+    monkeypatch.setattr("market_data.hooks.databento.MOST_ROWS", 1000)
+    with pytest.raises(
+        TooManyRows, match=r"it has 1,9\d\d rows; a request may bring 1,000. To do: ask for fewer symbols"
+    ) as caught:
+        hook.fetch(question("SPY", dataset="ohlcv-1m"))
+    assert isinstance(caught.value, BadRequest)
+    assert [call.endpoint for call in server.calls] == ["get_record_count"]
 
 
 # -- connection and options ----------------------------------------------------------------------------------------------------------

@@ -38,9 +38,9 @@ def test_what_came_and_what_it_cost():
         "2013-01-02 to 2013-01-15",
         "10 of 10 done, in 1 min 04 s",
         "523, of which 0 failed",
-        "5,230 bars; 5,230 files written",
-        "12 bars",
-        "5,218 bars",
+        "5,230 rows; 5,230 files written",
+        "12 rows",
+        "5,218 rows",
         "10; a client that asks symbol by symbol makes 523",
         "recorded prices for AAPL, MSFT; all others are generated",
     ):
@@ -76,7 +76,7 @@ def test_warnings_of_a_green_run_are_shown():
 
 
 def test_without_a_report_the_receipts_count():
-    assert "5,230 bars" in shown(summary(DONE, {}, {}, [], []))
+    assert "5,230 rows" in shown(summary(DONE, {}, {}, [], []))
 
 
 def test_sources_are_told_apart():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ Mask = Any  # pa.ChunkedArray or pa.Array of bool, one per row; null counts as f
 
 LIMIT = 1e12  # the warehouse keeps numbers as DECIMAL(20, 8): twelve digits before the point, and one number too long fails a load
 SMALLEST = 1e-8  # eight digits after it: a smaller price would become 0 there, which is none, and fail the load as well
-EVENING = timedelta(hours=7)  # futures begin their trading day the evening before: at 18:00 New York, the pre-open at 17:00
+EVENING = time(17)  # futures begin their trading day the evening before: at 18:00 New York, the pre-open at 17:00
 DAY = timedelta(days=1)
 
 
@@ -256,33 +256,34 @@ def not_after(field: str, other: str) -> Rule:
 
 
 def in_trading_day(field: str) -> Rule:
-    """The moment lies between the evening before the session's date and the end of that date, New York time.
+    """The moment lies between the evening of the session before and the end of the session's date, New York time.
 
-    Shares trade from 04:00 to 20:00. Futures begin at 18:00 the day before (https://www.cmegroup.com/trading-hours.html).
+    Shares trade from 04:00 to 20:00. Futures begin at 18:00 the day before (https://www.cmegroup.com/trading-hours.html); what they trade
+    on a holiday of the stock exchange, and on the evening of a Sunday, belongs to the next session.
     """
 
     def broken(received: Received) -> Mask:
-        moments, start = received[field], _midnights(received["session"], received[field].type)
-        early = pc.less(moments, pc.subtract(start, _span(EVENING, moments.type)))
-        return pc.or_kleene(early, pc.greater_equal(moments, pc.add(start, _span(DAY, moments.type))))
+        moments, days = received[field], pc.unique(received["session"])
+        places = pc.index_in(received["session"], days).combine_chunks()
+
+        def of_each(edge: Callable[[date], datetime]) -> pa.Array:
+            return pa.array([day and edge(day) for day in days.to_pylist()], moments.type).take(places)
+
+        begin, end = of_each(_evening_before), of_each(lambda day: calendar.at(day + DAY, time()))
+        return pc.or_kleene(pc.less(moments, begin), pc.greater_equal(moments, end))
 
     return Rule(
         f"{field}_in_trading_day",
-        f"{field} is from 17:00 New York time the day before its session to the end of the session's date",
+        f"{field} is from 17:00 New York time of the session before its own to the end of its session's date",
         broken,
         f"{field} {{{field}}} outside the trading day of session {{session}}",
     )
 
 
-def _midnights(sessions: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Of each session the moment it becomes that date in New York."""
-    days = pc.unique(sessions)
-    starts = pa.array([day and calendar.at(day, time()) for day in days.to_pylist()], kind)
-    return starts.take(pc.index_in(sessions, days).combine_chunks())
-
-
-def _span(span: timedelta, kind: pa.DataType) -> pa.Scalar:
-    return pa.scalar(span, pa.duration(kind.unit))
+def _evening_before(session: date) -> datetime:
+    """17:00 New York of the session before; of the day before where the calendar does not reach."""
+    known = calendar.FIRST + 10 * DAY < session <= calendar.LAST
+    return calendar.at(calendar.previous_session(session) if known else session - DAY, EVENING)
 
 
 def first_session_from(field: str) -> Rule:

@@ -125,4 +125,4 @@ def ticks(name: str, columns: list[pa.Field], rules: tuple[Rule, ...], table: st
 
 TRADES = ticks("trades", TRADE, TRADED, table="trades", busy=True)
 TBBO = ticks("tbbo", TRADE + QUOTE, TRADED + QUOTED, busy=True)
-STATISTICS = ticks("statistics", STATISTIC, SAID)
+STATISTICS = ticks("statistics", STATISTIC, SAID, busy=True)

@@ -89,15 +89,46 @@ class Instrument:
         return Future(self.name, month, self.exchange, currency="USD", includeExpired=True)
 
     def end(self, dates: Interval) -> datetime:
-        """The moment to name as the end: everything of the last date is before it, nothing of the next trading day."""
+        """The moment to name as the end: everything of the last session is before it, nothing of the next one."""
         if self.kind == "FUT":
-            return calendar.at(dates.last, EVENING)
+            return calendar.at(min(dates.last, _opens(_first_session(dates.end))), EVENING)
         return calendar.at(dates.end, clock())
 
     def session(self, opened: datetime) -> date:
-        """The trading day of an intraday bar: the New York date; of a future, that of six hours later."""
+        """The session of an intraday bar: the New York date; of a future, the first one on or after the date of six hours later: what is
+        traded on a holiday of the stock exchange belongs to the session after it, as at CME."""
         local = opened.astimezone(calendar.NEW_YORK)
-        return (local + timedelta(hours=6) if self.kind == "FUT" else local).date()
+        return _first_session((local + timedelta(hours=6)).date()) if self.kind == "FUT" else local.date()
+
+    def reach(self, dates: Interval) -> Interval:
+        """``dates``, and those before them that bring bars within the day of their first session: of a future, holidays."""
+        if self.kind != "FUT":
+            return dates
+        return Interval(min(dates.start, _opens(_first_session(dates.start)) + DAY), dates.end)
+
+    def whole_from(self, start: date, begins: date | None) -> date:
+        """The date from which on sessions are whole in bars within the day.
+
+        :param start: the first date that was asked for.
+        :param begins: the date from which the answer is whole, or None where it does not say; of a future, from its evening on.
+        """
+        if self.kind != "FUT":
+            return start
+        first = _first_session(start)
+        return first + DAY if _opens(first) < max(start - DAY, begins or date.min) else start
+
+
+def _first_session(day: date) -> date:
+    """The first session on or after ``day``."""
+    return day if calendar.is_session(day) else calendar.next_session(day)
+
+
+def _opens(session: date) -> date:
+    """The date on whose evening a future begins to trade for ``session``: that of the day before, or of the holidays before it."""
+    day = calendar.previous_session(session) + DAY
+    while day.weekday() in (calendar.SATURDAY, calendar.SUNDAY):
+        day += DAY
+    return day - DAY
 
 
 def lead(day: date) -> tuple[str, date]:

@@ -75,8 +75,8 @@ class InteractiveBrokersHook(ProviderHook):
     """Bars of US stocks and ETFs (``AAPL``, ``BRK.B``), equity index futures and indices (``VIX``, ``SPX``, ``NDX``, ``RUT``).
 
     A future is written by its root and ``.c.0`` for the contract that leads (``ES.c.0``: see `ib_contracts.lead`), or with month and year
-    (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. Bars of days on which the stock exchange is
-    closed are left aside. A symbol that the account may not see is refused by name, and the run goes on.
+    (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. Of days on which the stock exchange is closed,
+    its bars within the day belong to the session after, its daily bars are left aside. A symbol that the account may not see is refused by name, and the run goes on.
 
     Option ``what_to_show``: ``trades``, or quotes (``midpoint``, ``bid``, ``ask``), which have no volume. Option ``hours``:
     ``regular`` or ``extended`` (stocks from 04:00 to 20:00); futures always come with their whole trading day.
@@ -211,13 +211,16 @@ class InteractiveBrokersHook(ProviderHook):
 
     def _pages(self, request: Request, instrument: Instrument, part: Part) -> Iterator[tuple[Page, Interval]]:
         """The answers that make up the bars of a contract, the latest first, each with the dates for which it is whole."""
-        left = part.dates
+        daily = SIZES[request.dataset] == "1 day"
+        left = part.dates if daily else instrument.reach(part.dates)
         while left.start < left.end:
-            step = last_step(left, daily=SIZES[request.dataset] == "1 day")
+            step = last_step(left, daily=daily)
             page = self._tried(partial(self._page, request, instrument, part.contract, step))
             start = step.dates.start
             if page.begins is not None and page.begins > start:
                 start = page.begins + DAY  # its first date may be there in part only
+            if start > left.start and not daily:
+                start = instrument.whole_from(start, page.begins)
             if start >= left.end:
                 raise ServerError(
                     f"an answer up to {left.end} begins on {page.begins}: the paging loops", **self._where(str(request))

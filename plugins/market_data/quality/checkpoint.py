@@ -1,7 +1,8 @@
 """The checkpoint: which of the partitions that landed may be loaded. Great Expectations decides.
 
 Every dataset's rows are judged one by one. Bars are judged as sessions too, by what is there and by how it compares with the sessions
-before; bars within the day folded to one a session first. Of other datasets nothing can be expected of a session.
+before; bars within the day folded to one a session first. Of other datasets no more can be expected of a session than that something
+came, and of some not even that.
 
 A partition is a planned session; where a run asks symbol by symbol for whole years, also a symbol's year, and what is wrong with one
 symbol alone is then laid to that. Names and look-up of partitions: ``partitions.py``.
@@ -27,7 +28,7 @@ from market_data.quality.partitions import Grain, session_of, year_partitions
 from market_data.quality.sessions import Bars, SessionMetrics
 from market_data.quality.suites import (
     CRITICAL,
-    NOTHING_NEW,
+    NOTHING_CAME,
     MetricRule,
     Thresholds,
     family,
@@ -139,7 +140,8 @@ def run_checkpoint(
 ) -> CheckpointResult:
     """Judge what landed, session by session and, with grain ``year``, symbol-year by symbol-year too.
 
-    :param planned: session -> number of symbols planned; a session with 0 is not judged. Of a dataset that is not bars it may bring none.
+    :param planned: session -> number of symbols planned; a session with 0 is not judged. Of a dataset that is neither bars nor busy it
+        may bring none.
     :param chunks: landed rows, columns of ``dataset.schema``, in any order and any cut; rows of other sessions are left aside.
     :param previous: of a dataset of bars: a bar a session (symbol, session, close, volume; and, if known, ``bars``: how many bars within
         the day it is folded of) of up to 20 sessions before the first planned one, to compare with; may be empty. Else left aside.
@@ -170,8 +172,8 @@ def run_checkpoint(
             judged = years.measure_years(everything, planned, thresholds, asked=asked)
             said |= _judge_years(validator, findings, judged, year_rules(thresholds))
     else:
-        metrics = sessions.count(landed, planned)
-        said = _judge_sessions(validator, findings, name, metrics, NOTHING_NEW if dataset.busy else ())
+        metrics = sessions.count(landed, planned, thresholds)
+        said = _judge_sessions(validator, findings, name, metrics, NOTHING_CAME if dataset.busy else ())
     by_symbol = (p for p in {*findings.rows, *said} if session_of(p) is None)
     partitions = [*(session.isoformat() for session in sorted(planned)), *sorted(by_symbol, key=lambda p: p.rpartition("/"))]
     verdicts = tuple(_verdict(p, findings.rows.get(p, {}), said.get(p, ())) for p in partitions)

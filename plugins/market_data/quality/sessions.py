@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from market_data import calendar
 from market_data.quality.partitions import Grain
 from market_data.quality.suites import CRITICAL, MetricRule, Thresholds, session_rules
 
@@ -53,7 +54,8 @@ class SessionMetrics:
     :param rows: rows landed; bars within the day each count.
     :param present: of the expected symbols, those with a bar. ``expected``: the asked ones that had a bar in the session compared
         with, or all asked ones where there is no other session.
-    :param rows_if_planned: ``rows``, where there should be some; ``rows_if_newest``: the same for the newest planned session.
+    :param rows_if_planned: ``rows``, where there should be some; ``rows_if_newest``: the same for the newest planned session;
+        ``rows_if_few``: where so few symbols are planned that there may be none, but that deserves a word.
     :param repeated_rows: rows more than there are symbols.
     :param newest_landed: newest planned session with rows, ISO date, or ``none``.
     :param reference: session that prices are compared with, ISO date.
@@ -62,6 +64,8 @@ class SessionMetrics:
     :param copied_ratio: share of the symbols with a close and a volume here and there that have the same ones.
     :param volume_ratio: volume here / volume there over the symbols in both, the median over the sessions compared with.
     :param jumps: the symbols that jumped, with both closes, where few are compared.
+    :param bars_compared: symbols with bars within the day here and, enough of them, on ``bars_reference``; ``thin_symbols`` of them have
+        less than their usual share here, ``thin_ratio``, where many are compared.
     :param thinned: symbols with far fewer bars within the day than on ``bars_reference``; ``thin``: some of them.
     """
 
@@ -70,6 +74,7 @@ class SessionMetrics:
     rows: int
     rows_if_planned: int | None = None
     rows_if_newest: int | None = None
+    rows_if_few: int | None = None
     repeated_rows: int = 0
     newest_landed: str = "none"
     present: int = 0
@@ -86,6 +91,9 @@ class SessionMetrics:
     median_ratio_if_many: float | None = None
     copied_ratio: float | None = None
     volume_ratio: float | None = None
+    bars_compared: int = 0
+    thin_symbols: int = 0
+    thin_ratio: float | None = None
     thinned: int | None = None
     bars_reference: str | None = None
     thin: str = ""
@@ -196,19 +204,26 @@ def measure(
     return [walk.step(session) for session in sorted(planned)]
 
 
-def count(cells: pa.Table, planned: Mapping[date, int]) -> list[SessionMetrics]:
+def count(cells: pa.Table, planned: Mapping[date, int], limits: Thresholds) -> list[SessionMetrics]:
     """The metrics of the planned sessions of a dataset that is not bars, in order: what came, which may be nothing.
+
+    Nothing at all is in order of a handful of symbols, and of what is asked again because it did not come before: where a session plans
+    less than half of what the widest one does.
 
     :param cells: see ``fold.COUNTS``.
     """
     by_session = cells.group_by("session").aggregate([("rows", "sum"), ("symbol", "count")]).to_pylist()
     found = {row["session"]: (row["rows_sum"], row["symbol_count"]) for row in by_session}
     newest = max((day for day in found if day in planned), default=None)
+    needed = max(limits.min_compared, max(planned.values(), default=0) / 2)
     counted = []
     for session in sorted(planned):
         rows, present = found.get(session, (0, 0))
         one = SessionMetrics(session.isoformat(), planned[session], rows, present=present, expected=planned[session])
-        one.rows_if_newest = rows if session == max(planned) else None
+        if planned[session] >= needed:
+            one.rows_if_planned = rows
+        elif planned[session]:
+            one.rows_if_few = rows
         one.newest_landed = newest.isoformat() if newest else "none"
         counted.append(one)
     return counted
@@ -309,6 +324,7 @@ def words(rule: MetricRule, metrics: SessionMetrics) -> str:
         "present_percent": f"{100 * (metrics.present_ratio or 0):.3g} %",
         "jumped_percent": f"{100 * (metrics.jumped_ratio or 0):.3g} %",
         "copied_percent": f"{100 * (metrics.copied_ratio or 0):.3g} %",
+        "thin_percent": f"{100 * (metrics.thin_ratio or 0):.3g} %",
     }
     return rule.says.format(**{**asdict(metrics), **percents})
 
@@ -423,10 +439,28 @@ def _thinned(metrics: SessionMetrics, here: Day, others: _Neighbours, symbols: S
         return
     many = there.bars >= limits.min_usual_bars  # false where not known
     thin = np.flatnonzero(many & (here.bars < limits.min_bars_ratio * there.bars))
+    both = many & np.isfinite(here.bars)
+    usual = limits.usual_bars_ratio * _shorter(here.session, there.session) * there.bars
+    metrics.bars_compared, metrics.thin_symbols = int(np.count_nonzero(both)), int(np.count_nonzero(both & (here.bars < usual)))
+    if metrics.bars_compared >= limits.min_compared:
+        metrics.thin_ratio = metrics.thin_symbols / metrics.bars_compared
     if many.any():
         metrics.thinned, metrics.bars_reference = len(thin), there.session.isoformat()
     words = [f"{symbols[i]} {here.bars[i]:g} after {there.bars[i]:g}" for i in thin[:NAMED]]
     metrics.thin = ", ".join([*words, *([f"{len(thin) - NAMED} more symbols"] if len(thin) > NAMED else [])])
+
+
+def _shorter(here: date, there: date) -> float:
+    """How much shorter the session ``here`` is than ``there`` because it closes early, as a share; 1 where it is not.
+
+    Never above 1: what futures trade on a holiday counts with the session after it, which may be the early close itself.
+    """
+    return _open_hours(here) / _open_hours(there) if calendar.is_early_close(here) else 1.0
+
+
+def _open_hours(session: date) -> float:
+    close = calendar.EARLY_CLOSE if calendar.is_early_close(session) else calendar.CLOSE
+    return close.hour - 9.5
 
 
 def _numbers(column: pa.ChunkedArray) -> Floats:

@@ -3,7 +3,8 @@
 ``bars.rows`` judges landed rows, one by one: what the gate promised must hold in the lake too. ``bars.sessions`` judges one row of
 metrics per planned session (``sessions.py`` makes them): what no single answer can show. ``bars.years`` judges one per symbol and year
 (``years.py``): what no single session can show. Bars within the day have the same suites, the last two over sessions folded to a bar
-each. Other datasets have a suite of rows of their own (``trades.rows``) and one of sessions, which can only say that nothing came at all.
+each. Other datasets have a suite of rows of their own (``trades.rows``) and one of sessions, which can only say that nothing came at all,
+and says so of those of which something happens in every session (``Dataset.busy``).
 A metric that does not apply is null, and null passes. Each expectation's ``meta`` names its rule; severity ``critical`` refuses the
 partition, ``warning`` is only said.
 """
@@ -48,6 +49,9 @@ class Thresholds:
     :param min_usual_bars: bars that a symbol must have had in a session before a share of them means anything.
     :param min_bars_ratio: share of that session's bars which the next one should have, within the day. A half day has 54 % of them; one
         with less than a quarter was cut, or the symbol was halted.
+    :param usual_bars_ratio: a symbol with less than this share of the bars within the day of the session before is thin; fewer are usual
+        where the session closes early, in proportion. Shares that hardly trade come below it now and then.
+    :param max_thin_ratio: share of the compared symbols that may be thin: they are halted or forgotten one by one, a cut is of all.
     :param min_year_sessions: sessions that a symbol's year must span before a share of them means anything.
     :param usual_year_ratio: share of the sessions in a symbol's life that should have a bar. A listed share trades in nearly all, and
         halts take days: of 505 large ones over five years, the worst year lacked 4 %. A tenth is a month of sessions: worth a look.
@@ -77,6 +81,8 @@ class Thresholds:
     max_hole_days: int = 10
     min_usual_bars: int = 20
     min_bars_ratio: float = 0.25
+    usual_bars_ratio: float = 0.5
+    max_thin_ratio: float = 0.2
     min_year_sessions: int = 20
     usual_year_ratio: float = 0.9
     min_year_ratio: float = 0.5
@@ -163,6 +169,13 @@ def session_rules(limits: Thresholds, grain: Grain = "day") -> tuple[MetricRule,
             f"volume: {{volume_ratio:.3g}} x that of the other sessions, {volume_low:g} x to {limits.volume_factor:g} x allowed",
             low=volume_low,
             high=limits.volume_factor,
+        ),
+        MetricRule(
+            "thin_session",
+            "thin_ratio",
+            f"few bars: {{thin_symbols}} of {{bars_compared}} symbols ({{thin_percent}}) have less than {100 * limits.usual_bars_ratio:g} %"
+            f" of their usual bars (those on {{bars_reference}}), at most {100 * limits.max_thin_ratio:g} % allowed",
+            high=limits.max_thin_ratio,
         ),
         MetricRule(
             "copied_bars_some",
@@ -268,16 +281,17 @@ def metrics_suite(name: str, rules: Sequence[MetricRule]) -> Any:
     )
 
 
-NOTHING_NEW = (
+NOTHING_CAME = (
+    MetricRule("row_count", "rows_if_planned", "row count: no rows, {planned} symbols planned", low=1),
     MetricRule(
-        "freshness",
-        "rows_if_newest",
-        "freshness: the newest planned session has no rows of any symbol, the newest with rows is {newest_landed}",
+        "row_count_few",
+        "rows_if_few",
+        "row count: no rows, {planned} symbols planned; the newest session with rows is {newest_landed}",
         low=1,
         severity=WARNING,
     ),
 )
-"""The rule over the sessions of a dataset that is not bars."""
+"""The rules over the sessions of a busy dataset that is not bars."""
 
 
 def family(dataset: Dataset) -> str:

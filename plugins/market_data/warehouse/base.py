@@ -132,7 +132,8 @@ class Warehouse(ABC):
         :param sessions: at least 1; None: 20 of daily bars, 5 within the day. Counted over all symbols: a symbol without a bar in
             them has no row. Of daily bars sessions that silver has; within the day those of the exchange up to the last it has.
         :param symbols: only these; None for all.
-        :returns: symbol (string), session (date32), close, volume (float64; volume nullable), by symbol and session.
+        :returns: symbol (string), session (date32), close, volume (float64; volume nullable), bars (int64: how many bars it is of; 1 of
+            daily ones), by symbol and session.
         :raises ConfigError: the dataset is not of bars, or ``sessions`` is below 1.
         """
         if sessions is None:
@@ -147,6 +148,7 @@ class Warehouse(ABC):
                 "session": bars["bar_time"].cast(pa.date32()),
                 "close": bars["close_px"].cast(pa.float64()),
                 "volume": bars["volume"].cast(pa.float64()),
+                "bars": bars["bars"].cast(pa.int64()),
             }
         )
         return found if symbols is None else found.filter(pc.is_in(found["symbol"], pa.array(symbols, pa.string())))

@@ -277,15 +277,16 @@ def last_before(silver: str) -> str:
 
 
 def folded_bars(silver: str) -> str:
-    """Of each symbol and New York date the last bar, with the date's volume; bars between two moments, the second exclusive.
+    """Of each symbol and New York date the last bar, with the date's volume and how many bars it has; bars between two moments, the
+    second exclusive.
 
     Binds: timeframe, provider, the moments, timeframe, provider. The date is taken in its parts, because engines differ in how to
     cut a moment to its date.
     """
     parts = ", ".join(f"EXTRACT({part} FROM bar_time - INTERVAL '{NEW_YORK_HOURS}' HOUR)" for part in ("YEAR", "MONTH", "DAY"))
     return (
-        "SELECT p.symbol, p.bar_time, p.close_px, d.volume\n"
-        "  FROM (SELECT symbol, MAX(bar_time) AS last_bar_time, SUM(volume) AS volume\n"
+        "SELECT p.symbol, p.bar_time, p.close_px, d.volume, d.bars\n"
+        "  FROM (SELECT symbol, MAX(bar_time) AS last_bar_time, SUM(volume) AS volume, COUNT(*) AS bars\n"
         f"          FROM {silver}\n"
         "         WHERE timeframe = ? AND provider = ? AND bar_time >= ? AND bar_time < ?\n"
         f"         GROUP BY symbol, {parts}) d\n"
@@ -298,7 +299,7 @@ def folded_bars(silver: str) -> str:
 def previous_bars(silver: str) -> str:
     """Bars between two moments, the second exclusive; binds: timeframe, provider, the moments."""
     return (
-        "SELECT symbol, bar_time, close_px, volume\n"
+        "SELECT symbol, bar_time, close_px, volume, 1 AS bars\n"
         f"  FROM {silver}\n"
         " WHERE timeframe = ? AND provider = ? AND bar_time >= ? AND bar_time < ?\n"
         " ORDER BY symbol, bar_time"
