@@ -1,12 +1,13 @@
 """What bars of every timeframe have in common, and what is theirs within the day."""
 
 import math
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import ClassVar
 
 import pyarrow as pa
 import pytest
 
+from market_data import calendar
 from market_data.datasets.rules import LIMIT
 from market_data.quality import fold
 from market_data.quality.checkpoint import run_checkpoint
@@ -59,16 +60,30 @@ class IntradayContract(BarContract):
         return self.judge([row]).bad["reasons"].to_pylist()
 
     @pytest.mark.parametrize("day", SESSIONS)
-    def test_a_trading_day_is_from_the_evening_before_to_midnight(self, day):
+    def test_a_trading_day_is_from_the_evening_of_the_session_before_to_midnight(self, day):
         def reasons(moment):
             return self.judge([{**self.row("AAPL", day), "bar_time": moment}]).bad["reasons"].to_pylist()
 
-        evening, midnight, step = new_york(day, 17, days=-1), new_york(day, 0, days=1), timedelta(minutes=self.minutes)
+        evening, midnight = new_york(calendar.previous_session(day), 17), new_york(day, 0, days=1)
+        step = timedelta(minutes=self.minutes)
         assert (
             reasons(evening) == reasons(new_york(day, 18, days=-1)) == reasons(new_york(day, 4)) == reasons(midnight - step) == []
         )
         for outside in (evening - step, midnight):
             assert reasons(outside) == [f"bar_time {outside:%Y-%m-%dT%H:%M:%S}.000000Z outside the trading day of session {day}"]
+
+    def test_what_futures_trade_on_a_holiday_is_of_the_session_after_it(self):
+        thanksgiving, friday = date(2024, 11, 28), date(2024, 11, 29)
+        for moment in (new_york(thanksgiving, 18, days=-1), new_york(thanksgiving, 10)):
+            assert self.judge([{**self.row("AAPL", friday), "bar_time": moment}]).bad.num_rows == 0
+        early = new_york(thanksgiving, 16, 55, days=-1)
+        assert self.judge([{**self.row("AAPL", friday), "bar_time": early}]).bad.num_rows == 1
+
+    def test_a_session_that_no_calendar_has_is_a_reason_and_no_error(self):
+        for day in (date(1, 1, 1), date(1999, 12, 31), date(2041, 1, 2), date(9999, 12, 31)):
+            assert self.judge([{**self.row("AAPL", DAY), "session": day}]).bad["reasons"].to_pylist() == [
+                f"session {day} outside the request"
+            ]
 
     def test_the_day_of_the_clocks_change_has_its_own_midnight(self):
         # On Monday 2024-03-11 New York is 4 hours behind UTC, on the Friday before 5.
@@ -188,6 +203,21 @@ class IntradayContract(BarContract):
         told = {v.partition: v.reasons for v in self.check(previous=before).verdicts if v.reasons}
         assert list(told) == [str(self.DAYS[0])]
         assert told[str(self.DAYS[0])][0].startswith("warning: few bars: S00 30 after 390,")
+
+    @pytest.mark.parametrize(("cut", "refused"), [(4, False), (5, True), (24, True)])
+    def test_a_session_thin_in_more_than_a_fifth_of_its_symbols_is_refused(self, cut, refused):
+        day, early = self.DAYS[1], new_york(self.DAYS[1], 9, 30) + 12 * timedelta(minutes=self.minutes)
+        thin = self.MANY[:cut]
+        found = self.check(
+            lambda row: None if row["session"] == day and row["symbol"] in thin and row["bar_time"] >= early else row
+        )
+        assert [v.partition for v in found.verdicts if not v.passed] == [str(day)] * refused
+        if refused:
+            (reason,) = next(v.reasons for v in found.verdicts if not v.passed)
+            assert reason == (
+                f"few bars: {cut} of 24 symbols ({100 * cut / 24:.3g} %) have less than 50 % of their usual bars"
+                f" (those on {self.DAYS[0]}), at most 20 % allowed"
+            )
 
     def test_half_of_a_session_is_an_early_close(self):
         day = self.DAYS[1]

@@ -4,7 +4,7 @@ import math
 from typing import ClassVar
 
 from market_data.datasets.rules import LIMIT
-from tests.contract.dataset import DAY, SESSIONS, new_york
+from tests.contract.dataset import DAY, new_york
 from tests.datasets.tick_contract import TickContract, nanos
 
 
@@ -39,7 +39,3 @@ class TestStatistics(TickContract):
             "update_action": "new",
             "venue": "GLBX",
         }
-
-    def test_no_statistics_at_all_are_nothing_to_tell(self):
-        assert not any(v.reasons for v in self.check(SESSIONS[:-1]).verdicts)
-        assert not any(v.reasons for v in self.check([]).verdicts)

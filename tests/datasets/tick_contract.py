@@ -6,10 +6,13 @@ from typing import ClassVar
 import pyarrow as pa
 import pytest
 
+from market_data import calendar
 from market_data.datasets.base import UTC_NANOS
 from market_data.datasets.rules import LIMIT
 from market_data.quality.checkpoint import run_checkpoint
 from tests.contract.dataset import DAY, PROVIDER, SESSIONS, SYMBOLS, DatasetContract, new_york
+
+HANDFUL = len(SYMBOLS)
 
 
 def nanos(moment, more=0):
@@ -40,16 +43,36 @@ class TickContract(DatasetContract):
         assert self.land(lake, self.landed(rows)).written == 1
         assert self.read(lake)["ordinal"].to_pylist() == [0, 1, 2]
 
-    def test_a_session_may_bring_nothing(self):
-        found = self.check(SESSIONS[1:])
-        assert [(v.partition, v.passed, v.reasons) for v in found.verdicts] == [(str(day), True, ()) for day in SESSIONS]
-        assert found.document["sessions"][0]["rows"] == 0
+    def told(self, sessions, planned=HANDFUL, **others):
+        """Session -> verdict and reasons, where there are some."""
+        return {v.partition: (v.passed, v.reasons) for v in self.check(sessions, planned, **others).verdicts if v.reasons}
 
-    def check(self, sessions):
-        """A run over ``SESSIONS`` that brought something for one symbol in ``sessions``."""
+    def test_something_for_one_symbol_is_enough(self):
+        assert self.told(SESSIONS) == self.told(SESSIONS, 5000) == {}
+
+    @pytest.mark.parametrize("brought", [SESSIONS[1:], SESSIONS[:2] + SESSIONS[3:], SESSIONS[:-1], []])
+    def test_sessions_without_rows_of_a_handful_of_symbols_are_told(self, brought):
+        newest = max(brought, default="none")
+        words = f"warning: row count: no rows, 19 symbols planned; the newest session with rows is {newest}"
+        assert self.told(brought, 19) == {str(day): (True, (words,)) for day in SESSIONS if day not in brought}
+
+    @pytest.mark.parametrize("brought", [SESSIONS[1:], SESSIONS[:2] + SESSIONS[3:], SESSIONS[:-1], []])
+    def test_sessions_without_rows_of_many_symbols_are_refused(self, brought):
+        words = "row count: no rows, 20 symbols planned"
+        assert self.told(brought, 20) == {str(day): (False, (words,)) for day in SESSIONS if day not in brought}
+
+    def test_what_is_asked_again_because_it_did_not_come_may_stay_away(self):
+        day = str(SESSIONS[1])
+        others = [one for one in SESSIONS if str(one) != day]
+        assert self.told(others, 60, **{day: 29})[day][0]
+        assert not self.told(others, 60, **{day: 30})[day][0]
+        assert self.told(others, 60, **{day: 0}) == {}
+
+    def check(self, sessions, planned=HANDFUL, **others):
+        """A run over ``SESSIONS`` that brought something for one symbol in ``sessions``; ``others`` plan another number of symbols."""
         return run_checkpoint(
             self.dataset,
-            planned=dict.fromkeys(SESSIONS, len(SYMBOLS)),
+            planned={day: others.get(str(day), planned) for day in SESSIONS},
             chunks=[self.landed(self.rows(sessions, ["BRK.B"]))],
             previous=pa.table({}),
             run_name="test",
@@ -69,7 +92,7 @@ class TradeContract(TickContract):
         "ordinal below 0": ({"ordinal": -1}, "ordinal -1 below 0"),
         "empty venue": ({"venue": ""}, "venue '' does not have 1 to 32 characters"),
         "long conditions": ({"conditions": "@" * 129}, f"conditions '{'@' * 129}' does not have 1 to 128 characters"),
-        "the day before": ({"ts_event": nanos(new_york(DAY, 16, 59, 59, days=-1))},
+        "before the evening of the session before": ({"ts_event": nanos(new_york(DAY, 16, 59, 59, days=-1))},
                            "ts_event 2024-07-02T20:59:59.000000000Z outside the trading day of session 2024-07-03"),
         "the day after": ({"ts_event": nanos(new_york(DAY, 0, days=1))},
                           "ts_event 2024-07-04T04:00:00.000000000Z outside the trading day of session 2024-07-03"),
@@ -94,16 +117,8 @@ class TradeContract(TickContract):
 
     @pytest.mark.parametrize("day", SESSIONS)
     def test_the_trading_day_follows_the_clocks(self, day):
-        first, last = nanos(new_york(day, 17, days=-1)), nanos(new_york(day, 23, 59, 59), 999_999_999)
+        first, last = nanos(new_york(calendar.previous_session(day), 17)), nanos(new_york(day, 23, 59, 59), 999_999_999)
         assert self.judge([{**self.row("AAPL", day), "ts_event": moment} for moment in (first, last)]).bad.num_rows == 0
-
-    def test_a_newest_session_without_rows_of_any_symbol_is_told(self):
-        told = {v.partition: v.reasons for v in self.check(SESSIONS[:-1]).verdicts if v.reasons}
-        assert told == {
-            str(SESSIONS[-1]): (
-                "warning: freshness: the newest planned session has no rows of any symbol, the newest with rows is 2024-11-04",
-            )
-        }
 
     def test_prices_and_sizes_that_repeat_take_little_room(self):
         from market_data.lake import tables

@@ -20,11 +20,10 @@ from include.local.sample_api.vendors import databento as dialect
 from include.local.sample_api.vendors.databento_instruments import Piece, number
 from market_data import calendar
 from market_data.datasets import dataset
-from market_data.errors import ServerError
 from market_data.hooks import generated
 from market_data.hooks.base import ProviderConfig
-from market_data.hooks.databento import DatabentoHook
-from market_data.hooks.databento_records import Days, Symbols, ordinals, read
+from market_data.hooks.databento import DatabentoHook, WrongAnswer
+from market_data.hooks.databento_records import Days, Symbols, numbered, ordinals, read
 from market_data.hooks.polygon import PolygonHook
 from market_data.interval import closed
 from market_data.types import Request
@@ -203,7 +202,7 @@ def test_records_of_other_days_are_no_answer(server):
     server.fault("out_of_range", match="get_range", times=None)
     with hook_of(server, stype_in="instrument_id") as hook:
         hook._transport.sleep = lambda seconds: None
-        with pytest.raises(ServerError, match="records of 2023-12-25T00:00:00 UTC came"):
+        with pytest.raises(WrongAnswer, match="records of 2023-12-25T00:00:00 UTC came"):
             hook.fetch(Request("ohlcv-1d", "range", (str(number("IBM")),), (closed(*WEEK),)))
 
 
@@ -248,12 +247,33 @@ def test_an_instrument_has_every_symbol_that_stands_for_it(spans, data):
 
 @pytest.mark.parametrize("days", [(date(2024, 3, 7), date(2024, 3, 13)), (date(2024, 1, 12), date(2024, 1, 17))])
 def test_an_evening_of_futures_belongs_to_the_session_after_it(server, days):
-    """Over a change of clocks, and over a holiday on Monday the 15th."""
+    """Over a change of clocks, and over a holiday on Monday the 15th, on which they trade too."""
     table = fetch(server, "ohlcv-1m", "ES.c.0", days=days, stype_in="continuous")
     counts = {row["values"].isoformat(): row["counts"] for row in table["session"].value_counts().to_pylist()}
-    assert counts == {str(day): 390 for day in calendar.sessions(days[0], days[1] + timedelta(days=1))}
+    assert counts == {
+        str(day): 780 if day == date(2024, 1, 16) else 390 for day in calendar.sessions(days[0], days[1] + timedelta(days=1))
+    }
     first = table.slice(0, 1).to_pylist()[0]
     assert first["bar_time"].astimezone(calendar.NEW_YORK).date() < first["session"]
+
+
+def test_a_daily_bar_of_futures_on_a_day_without_a_session_is_left_aside(server):
+    """The vendor's are of UTC days: there is one of Sunday the 14th and one of the holiday after it. They are counted, and charged."""
+    days = (date(2024, 1, 12), date(2024, 1, 17))
+    with hook_of(server, stype_in="continuous") as hook:
+        fetched = hook.fetch(Request("ohlcv-1d", "range", ("ES.c.0",), (closed(*days),)))
+        alone = hook.fetch(Request("ohlcv-1d", "range", ("ES.c.0",), (closed(days[0] + timedelta(days=1), date(2024, 1, 16)),)))
+    assert fetched.table["session"].to_pylist() == [date(2024, 1, 12), date(2024, 1, 16), date(2024, 1, 17)]
+    assert fetched.evidence.rows_received == fetched.evidence.rows_declared == 5
+    assert alone.table["session"].to_pylist() == [date(2024, 1, 16)]
+
+
+def test_the_trades_of_a_holiday_come_before_those_of_its_session(server):
+    table = fetch(server, "trades", "ES.c.0", days=(date(2024, 1, 16), date(2024, 1, 16)), stype_in="continuous")
+    moments = nanos(table, "ts_event").astype("datetime64[ns]").astype("datetime64[s]").tolist()
+    evenings = {moment.replace(tzinfo=UTC).astimezone(calendar.NEW_YORK).date() for moment in moments}
+    assert {date(2024, 1, 14), date(2024, 1, 15)} <= evenings  # Sunday, and the holiday
+    assert table["session"].unique().to_pylist() == [date(2024, 1, 16)]
 
 
 def test_futures_have_nothing_on_days_that_are_no_session(server):
@@ -318,7 +338,7 @@ def streamed(schema, **columns):
         records[name] = values
     store = databento.DBNStore.from_bytes(dialect.metadata(query, pieces) + records.tobytes())
     symbols, days = Symbols(store.metadata.mappings, {"IBM": "IBM"}), Days.new_york(start.date(), start.date())
-    return read(store, schema, symbols, days, (query.start, query.end))[0]
+    return numbered(read(store, schema, symbols, days, (query.start, query.end))[0])
 
 
 NOON = int(datetime(2013, 1, 7, 17, tzinfo=UTC).timestamp()) * 10**9
@@ -335,6 +355,28 @@ def test_ordinals_count_on_over_chunks(monkeypatch):
     monkeypatch.setattr("market_data.hooks.databento_records.CHUNK", 2)
     table = streamed("trades", ts_event=[NOON] * 5, ts_recv=[NOON] * 5, sequence=7)
     assert table["ordinal"].to_pylist() == [0, 1, 2, 3, 4]
+
+
+def test_ordinals_count_on_over_streams():
+    parts = [streamed("trades", ts_event=[NOON, NOON + 5000], ts_recv=[NOON] * 2, sequence=7) for _ in range(2)]
+    assert numbered(pa.concat_tables(parts))["ordinal"].to_pylist() == [0, 0, 1, 1]
+
+
+@given(st.dates(date(2010, 1, 1), date(2030, 1, 1)), st.integers(0, 20))
+def test_a_span_is_cut_between_sessions_as_long_as_it_has_several(first, length):
+    days = Days.new_york(first, first + timedelta(days=length))
+    spans, found = [days.span], []
+    while spans:
+        start, end = spans.pop()
+        cut = days.cut(start, end)
+        assert start < cut < end
+        if cut not in days.begins:
+            found.append((start, end))
+            assert cut - start == pytest.approx((end - start) / 2, abs=timedelta(microseconds=1))
+        else:
+            spans += [(start, cut), (cut, end)]
+    assert sorted(found) == list(zip(days.begins[1:-1], days.begins[2:], strict=True))
+    assert days.cut(found[0][0], found[0][0] + timedelta(seconds=1)) is None
 
 
 def test_what_is_undefined_or_unknown_stays_so():

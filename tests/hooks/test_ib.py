@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
 from itertools import pairwise
 from typing import ClassVar
 
@@ -323,12 +324,59 @@ def test_a_futures_day_begins_on_the_evening_before(hook):
     assert (times[1380], sessions[1380]) == (datetime(2026, 11, 1, 23, tzinfo=UTC), monday)
 
 
-def test_bars_of_the_exchanges_holidays_are_left_aside(gateway, hook):
-    labor_day = date(2026, 9, 7)
-    fetched = hook.fetch(ask("ES.c.0", date(2026, 9, 4), date(2026, 9, 8)))
-    assert fetched.table["session"].to_pylist() == [date(2026, 9, 4), date(2026, 9, 8)]
+LABOR_DAY = date(2026, 9, 7)
+FRIDAY, TUESDAY = date(2026, 9, 4), date(2026, 9, 8)
+
+
+def test_daily_bars_of_the_exchanges_holidays_are_left_aside(gateway, hook):
+    fetched = hook.fetch(ask("ES.c.0", FRIDAY, TUESDAY))
+    assert fetched.table["session"].to_pylist() == [FRIDAY, TUESDAY]
     assert fetched.evidence.rows_received > 2
-    assert len(hook.fetch(ask("ES.c.0", labor_day, name="ohlcv-5m")).table) == 0
+
+
+def of_tuesday(hook, *days):
+    table = hook.fetch(ask("ES.c.0", *days, name="ohlcv-5m")).table
+    times = table["bar_time"].to_pylist()
+    assert times == sorted(set(times))
+    assert set(table["session"].to_pylist()) == set(calendar.sessions(days[0], days[-1] + DAY))
+    return [row["bar_time"] for row in table.to_pylist() if row["session"] == TUESDAY]
+
+
+@pytest.mark.parametrize(
+    "days", [(TUESDAY,), (FRIDAY, TUESDAY), (date(2026, 8, 3), date(2026, 10, 7)), (TUESDAY, date(2026, 11, 4))]
+)
+def test_what_a_future_trades_on_a_holiday_belongs_to_the_next_session(hook, days):
+    times = of_tuesday(hook, *days)
+    assert times[0] == calendar.at(date(2026, 9, 6), clock(18))
+    assert times[-1] < calendar.at(TUESDAY, clock(17))
+    assert any(calendar.at(LABOR_DAY, clock(9)) <= moment < calendar.at(LABOR_DAY, clock(12)) for moment in times)
+
+
+@pytest.mark.parametrize("end", [date(2026, 10, 6) + n * DAY for n in range(4)])
+def test_a_month_that_begins_with_a_holiday_keeps_its_bars(hook, end):
+    assert of_tuesday(hook, date(2026, 8, 31), end)[0] == calendar.at(date(2026, 9, 6), clock(18))
+
+
+def test_a_holiday_alone_and_the_session_before_it_have_none_of_its_bars(hook):
+    assert len(hook.fetch(ask("ES.c.0", LABOR_DAY, name="ohlcv-5m")).table) == 0
+    (session,) = set(hook.fetch(ask("ES.c.0", FRIDAY, LABOR_DAY, "ohlcv-5m")).table["session"].to_pylist())
+    assert session == FRIDAY
+
+
+@given(st.dates(date(2010, 1, 1), date(2039, 12, 31)), st.integers(1, 40))
+def test_a_futures_steps_end_between_their_last_session_and_the_next(first, days):
+    future, dates = Instrument.of("ES.c.0"), Interval(first, first + timedelta(days=days))
+    end, sessions = future.end(dates), calendar.sessions(dates.start, dates.end)
+    following = calendar.next_session(dates.last)
+    assert future.session(end) == following
+    assert all(future.session(calendar.at(day, clock(16))) == day and calendar.at(day, clock(17)) < end for day in sessions)
+    hours = ((end - n * timedelta(hours=1)).astimezone(calendar.NEW_YORK) for n in range(1, 240))
+    assert not [
+        hour for hour in hours if future.session(hour) == following and hour.weekday() < calendar.SATURDAY and hour.hour < 16
+    ]
+    reach = future.reach(dates)
+    assert reach.end == dates.end
+    assert future.session(calendar.at(reach.start - DAY, clock(18))) <= calendar.next_session(dates.start - DAY)
 
 
 def test_the_front_rolls_from_contract_to_contract(gateway, hook):

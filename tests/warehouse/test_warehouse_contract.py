@@ -462,17 +462,17 @@ def test_previous_bars(warehouse: Warehouse) -> None:
 
     def previous(before: date, sessions: int, symbols: list[str] | None = None) -> list[tuple[Any, ...]]:
         found = warehouse.previous_bars(OHLCV_1D, "polygon", before, sessions, symbols)
-        assert found.schema.types == [pa.string(), pa.date32(), pa.float64(), pa.float64()]
-        assert found.column_names == ["symbol", "session", "close", "volume"]
+        assert found.schema.types == [pa.string(), pa.date32(), pa.float64(), pa.float64(), pa.int64()]
+        assert found.column_names == ["symbol", "session", "close", "volume", "bars"]
         return [tuple(row.values()) for row in found.to_pylist()]
 
-    assert previous(date(2024, 7, 8), 1) == [("AAPL", date(2024, 7, 5), 103.0, None)]
+    assert previous(date(2024, 7, 8), 1) == [("AAPL", date(2024, 7, 5), 103.0, None, 1)]
     assert previous(date(2024, 7, 5), 2) == [
-        ("AAPL", date(2024, 7, 2), 101.0, None),
-        ("AAPL", date(2024, 7, 3), 102.0, None),
-        ("MSFT", date(2024, 7, 2), 50.0, 1000.0),
+        ("AAPL", date(2024, 7, 2), 101.0, None, 1),
+        ("AAPL", date(2024, 7, 3), 102.0, None, 1),
+        ("MSFT", date(2024, 7, 2), 50.0, 1000.0, 1),
     ]
-    assert previous(date(2024, 7, 5), 9, ["MSFT", "IBM"]) == [("MSFT", date(2024, 7, 2), 50.0, 1000.0)]
+    assert previous(date(2024, 7, 5), 9, ["MSFT", "IBM"]) == [("MSFT", date(2024, 7, 2), 50.0, 1000.0, 1)]
     assert previous(date(2024, 7, 4), 1, ["MSFT"]) == []
     assert previous(date(2024, 7, 1), 5) == previous(date(2024, 7, 9), 5, []) == []
     assert len(previous(date(2030, 1, 1), 99)) == 6
@@ -505,17 +505,17 @@ def test_bars_within_the_day_are_folded(warehouse: Warehouse, dataset: Dataset, 
 
     def previous(before: date, sessions: int | None = None, symbols: list[str] | None = None) -> list[tuple[Any, ...]]:
         found = warehouse.previous_bars(dataset, "polygon", before, sessions, symbols)
-        assert found.schema.types == [pa.string(), pa.date32(), pa.float64(), pa.float64()]
-        assert found.column_names == ["symbol", "session", "close", "volume"]
+        assert found.schema.types == [pa.string(), pa.date32(), pa.float64(), pa.float64(), pa.int64()]
+        assert found.column_names == ["symbol", "session", "close", "volume", "bars"]
         return [tuple(row.values()) for row in found.to_pylist()]
 
-    apple = [("AAPL", day, 100 + n + 3 / 8, 46.0) for n, day in enumerate(days)]
-    berkshire = [("BRK.B", days[-2], 398.0, 5.0), ("BRK.B", days[-1], 400.0, None)]
+    apple = [("AAPL", day, 100 + n + 3 / 8, 46.0, 4) for n, day in enumerate(days)]
+    berkshire = [("BRK.B", days[-2], 398.0, 5.0, 2), ("BRK.B", days[-1], 400.0, None, 1)]
     end = days[-1] + timedelta(days=1)
     assert previous(end) == [*apple[-5:], *berkshire]
     assert previous(end, 2, ["AAPL"]) == apple[-2:]
     assert previous(days[-1], 1) == [apple[-2], berkshire[0]]
-    assert previous(end, 99) == [*apple, *berkshire, ("MSFT", days[0], 1.0, 1000.0)]
+    assert previous(end, 99) == [*apple, *berkshire, ("MSFT", days[0], 1.0, 1000.0, 1)]
     assert previous(date(2024, 6, 3), 1) == [apple[-1], berkshire[1]]  # after a pause, what was before it
     assert previous(days[0]) == previous(end, 3, []) == []
 
@@ -527,7 +527,7 @@ def test_the_evening_of_futures_counts_with_its_date(warehouse: Warehouse) -> No
     rows = [bar("ESU4", moment, close=100.0 + n, timeframe="1m") for n, moment in enumerate(evening.values())]
     warehouse.load(OHLCV_1M, table(*rows, dataset=OHLCV_1M), "one")
     found = warehouse.previous_bars(OHLCV_1M, "polygon", date(2024, 7, 16)).to_pylist()
-    assert [(row["session"].day, row["close"], row["volume"]) for row in found] == [(12, 100.0, 1000.0), (15, 103.0, 2000.0)]
+    assert [(row["session"].day, row["close"], row["bars"]) for row in found] == [(12, 100.0, 1), (15, 103.0, 2)]
 
 
 def test_five_hours_give_the_date_in_new_york_all_year_round() -> None:

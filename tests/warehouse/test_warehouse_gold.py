@@ -158,7 +158,7 @@ CLOSES = dict(zip(DAYS, (100.0, 101.0, 98.0, 99.0), strict=True))
 @pytest.mark.parametrize(
     ("actions", "factors", "left_aside"),
     [
-        ([], [1, 1, 1, 1], [0, 0, 0, 0]),
+        ([dividend("MSFT", ex_date=DAYS[2])], [1, 1, 1, 1], [0, 0, 0, 0]),
         ([dividend(ex_date=DAYS[2], amount=2.02)], [0.98, 0.98, 1, 1], [0, 0, 0, 0]),
         ([dividend(ex_date=DAYS[2], amount=2.02, currency=None)], [0.98, 0.98, 1, 1], [0, 0, 0, 0]),
         # two of one date are one amount: not 0.99 * 0.99
@@ -180,13 +180,24 @@ CLOSES = dict(zip(DAYS, (100.0, 101.0, 98.0, 99.0), strict=True))
         ([dividend(ex_date=DAYS[2], amount=101.0)], [1, 1, 1, 1], [1, 1, 0, 0]),
         ([dividend(ex_date=DAYS[2], amount=0.0)], [1, 1, 1, 1], [0, 0, 0, 0]),
         ([split("AAPL.WS", ex_date=DAYS[2])], [1, 1, 1, 1], [0, 0, 0, 0]),
-        ([split(ex_date=DAYS[2], provider="polygon~split")], [1, 1, 1, 1], [0, 0, 0, 0]),
+        ([split(ex_date=DAYS[2], provider="polygon~split"), dividend("MSFT")], [1, 1, 1, 1], [0, 0, 0, 0]),
     ],
 )
 def test_odd_actions(warehouse: Warehouse, actions: list[dict[str, Any]], factors: list[float], left_aside: list[int]) -> None:
     found = load(warehouse, series(CLOSES), actions)
     assert found["adj_factor"].tolist() == pytest.approx(factors, rel=1e-14)
     assert found["actions_left_aside"].tolist() == left_aside
+
+
+@pytest.mark.parametrize("actions", [[], [split(ex_date=DAYS[2], provider="polygon")]], ids=["of nobody", "of another provider"])
+def test_of_a_provider_without_actions_nothing_looks_adjusted(warehouse: Warehouse, actions: list[dict[str, Any]]) -> None:
+    found = load(warehouse, series(CLOSES, provider="polygon~split") + series(CLOSES), actions)
+    found = found[found["provider"] == "polygon~split"]
+    made = [name for name in found if name.startswith("split_") or name in {"adj_factor", "adj_close_px"}]
+    assert len(made) == 8
+    assert found[made].isna().all().all()
+    assert found["close_px"].tolist() == list(CLOSES.values())
+    assert found["volume"].tolist() == [1000.0] * 4
 
 
 def test_an_ex_date_between_bars_takes_the_close_before_it(warehouse: Warehouse) -> None:

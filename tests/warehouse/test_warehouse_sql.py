@@ -201,7 +201,7 @@ WIDENED = {
 }
 VIEWS = {
     "0005_gold_price_features": "493a392bcd4c623a86f730ccb49b5509628bc13b24f0231eb9b219b2327e8fa7",
-    "0020_gold_adjusted_prices": "f9945d66f6daeea33016e619718b27ed2bd24d3c2bae255aa8de6898eb23712e",
+    "0020_gold_adjusted_prices": "8e2b41a4c034ade7e1cba0cfa222d52230c6ddfb999c1e968b8a7c624a697e7d",
     "0021_gold_fundamentals": "2921adeb68aa1ae3a8260974371eb72918d66edc2d6ef672bf0e44d3c9a881ad",
 }
 """SHA-256 of each view's text."""

@@ -267,9 +267,9 @@ def in_trading_day(field: str) -> Rule:
         places = pc.index_in(received["session"], days).combine_chunks()
 
         def of_each(edge: Callable[[date], datetime]) -> pa.Array:
-            return pa.array([day and edge(day) for day in days.to_pylist()], moments.type).take(places)
+            return pa.array([edge(day) if _in_calendar(day) else None for day in days.to_pylist()], moments.type).take(places)
 
-        begin, end = of_each(_evening_before), of_each(lambda day: calendar.at(day + DAY, time()))
+        begin, end = of_each(_evening_before), of_each(_midnight_after)
         return pc.or_kleene(pc.less(moments, begin), pc.greater_equal(moments, end))
 
     return Rule(
@@ -281,9 +281,17 @@ def in_trading_day(field: str) -> Rule:
 
 
 def _evening_before(session: date) -> datetime:
-    """17:00 New York of the session before; of the day before where the calendar does not reach."""
-    known = calendar.FIRST + 10 * DAY < session <= calendar.LAST
-    return calendar.at(calendar.previous_session(session) if known else session - DAY, EVENING)
+    first = session < calendar.FIRST + 10 * DAY  # the one before may be older than the calendar
+    return calendar.at(session - DAY if first else calendar.previous_session(session), EVENING)
+
+
+def _midnight_after(session: date) -> datetime:
+    return calendar.at(session + DAY, time())
+
+
+def _in_calendar(day: date | None) -> bool:
+    """No session that was asked for is outside."""
+    return day is not None and calendar.FIRST <= day <= calendar.LAST
 
 
 def first_session_from(field: str) -> Rule:

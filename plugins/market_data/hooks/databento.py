@@ -385,18 +385,25 @@ class DatabentoHook(ProviderHook):
         return [self._stream(part, number, days, what) for part, number in parts]
 
     def _parts(self, question: Question, counted: int, days: Days, most: int, what: str) -> Iterator[tuple[Question, int]]:
-        """The question, cut until no part has more than ``most`` records, and how many each has. Free."""
+        """The question, cut until no part has more than ``most`` records, and how many each has. Free.
+
+        :raises TruncatedResponse: if the parts have not as many as the whole.
+        """
         cut = days.cut(question.start, question.end) if counted > most else None
         if cut is None:
             yield question, counted
             return
-        older, younger = replace(question, end=cut), replace(question, start=cut)
-        try:
-            first = self._opened.record_count(older, what)
-        except Unresolved:  # no symbol stands for anything before the cut
-            first = 0
-        yield from self._parts(older, first, days, most, what)
-        yield from self._parts(younger, counted - first, days, most, what)
+        halves = []
+        for half in (replace(question, end=cut), replace(question, start=cut)):
+            try:
+                halves.append((half, self._opened.record_count(half, what)))
+            except Unresolved:  # no symbol stands for anything in this half
+                halves.append((half, 0))
+        if (found := sum(number for _, number in halves)) != counted:
+            said = f"{counted} records are counted, and {found} in two parts"
+            raise TruncatedResponse(said, provider=self.provider, request=what)
+        for half, number in halves:
+            yield from self._parts(half, number, days, most, what)
 
     def _stream(self, question: Question, counted: int, days: Days, what: str) -> Stream:
         """The records, as many as are counted. A count that differs is asked for again first: that is free.
@@ -422,10 +429,10 @@ class DatabentoHook(ProviderHook):
 
         try:
             return self._opened.download(question, what, parse)
-        except Unresolved as error:
+        except Unresolved as error:  # in this part of the time, if nothing is counted
             if counted:
                 raise WrongAnswer(f"{counted} records are counted, and none come: {error.said}", **where) from None
-            return Stream(find_dataset(question.schema).received.empty_table(), 0, (error.said,), tuple(question.symbols.values()))
+            return Stream(find_dataset(question.schema).received.empty_table(), 0, (), tuple(question.symbols.values()))
 
     def _read(self, store: DBNStore, words: tuple[str, ...], question: Question, days: Days, where: Mapping[str, str]) -> Stream:
         """:raises WrongAnswer: if the stream is sound and not of the question."""

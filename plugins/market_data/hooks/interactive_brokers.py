@@ -76,7 +76,8 @@ class InteractiveBrokersHook(ProviderHook):
 
     A future is written by its root and ``.c.0`` for the contract that leads (``ES.c.0``: see `ib_contracts.lead`), or with month and year
     (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. Of days on which the stock exchange is closed,
-    its bars within the day belong to the session after, its daily bars are left aside. A symbol that the account may not see is refused by name, and the run goes on.
+    its bars within the day belong to the session after, its daily bars are left aside. A symbol that the account may not
+    see is refused by name, and the run goes on.
 
     Option ``what_to_show``: ``trades``, or quotes (``midpoint``, ``bid``, ``ask``), which have no volume. Option ``hours``:
     ``regular`` or ``extended`` (stocks from 04:00 to 20:00); futures always come with their whole trading day.

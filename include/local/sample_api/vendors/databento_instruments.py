@@ -99,7 +99,7 @@ class Futures:
         else:
             names = [name for name in contracts() if self.raw(name) == symbol]
         lives = [Piece(max(start, expiry(name) - LIFE), min(end, expiry(name) + DAY), name) for name in names]
-        return [life for life in lives if calendar.sessions(min(life.start, life.end), life.end)]
+        return [life for life in lives if life.start < life.end]
 
 
 @lru_cache(maxsize=1)
@@ -120,14 +120,14 @@ def expiry(name: str) -> date:
 def _continuous(symbol: str, start: date, end: date) -> Iterable[Piece]:
     root, rule, rank = symbol.split(".")
     chain = [name for name in contracts() if name[:-5] == root]
-    for day in calendar.sessions(start, end) if chain else ():
+    for day in (start + n * DAY for n in range((end - start).days if chain else 0)):
         later = [name for name in chain if expiry(name) - (EARLIER if rule != "c" else timedelta()) >= day]
         if int(rank) < min(len(later), 3):
             yield Piece(day, day + DAY, later[int(rank)])
 
 
 def _joined(pieces: Iterable[Piece]) -> Iterable[Piece]:
-    """Neighbours of the same instrument made one; days without a session go to the piece before them."""
+    """Neighbours of the same instrument made one."""
     last: Piece | None = None
     for piece in pieces:
         if last is not None:
