@@ -8,7 +8,7 @@ writes coverage and the run report. `verdict` is red when anything planned is mi
 ### How to use it
 * **Every day**: unpause it. Each session is fetched after its close, and so is what is missing in the week before.
 * **Some dates**: *Trigger*, with first and last session. What is covered already is not asked again, unless *Fetch again* is ticked.
-* **What would it cost?** *Trigger* with *Dry run*: the log of `plan` shows batches, calls, minutes, rows and, where the provider charges, the cost.
+* **What would it cost?** *Trigger* with *Dry run*: the log of `plan` shows batches, calls, minutes, rows and cost.
 * **Fetch dates again**: clear their runs; exactly their sessions are asked again, corrected values replace, equal ones change nothing.
 * **A batch failed**: clear that one task of `fetch`, with *downstream*. The others stay as they are.
 """

@@ -352,7 +352,9 @@ EVERYDAY = {
 def test_the_form_accepts_its_own_defaults_and_so_does_the_second_stage(feed):
     params = build_params(feed)
     values = {name: param.resolve() for name, param in params.items()}
-    read = read_params(values, options=known_provider(feed.provider).options, endpoints=serving(feed.provider, feed.dataset), today=TODAY)
+    read = read_params(
+        values, options=known_provider(feed.provider).options, endpoints=serving(feed.provider, feed.dataset), today=TODAY
+    )
     assert read.universe == feed.universe
     assert {name for name, param in params.items() if "section" not in param.schema} == EVERYDAY
     assert {param.schema["section"] for name, param in params.items() if name not in EVERYDAY} == {"Advanced"}

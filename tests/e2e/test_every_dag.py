@@ -37,18 +37,18 @@ def ended(_world):
 
 
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.dag_id)
-def test_every_dag_lands_and_loads(ended, _world, feed):
+def test_every_dag_lands_and_loads(ended, world, feed):
     run = ended[feed.dag_id]
-    assert run["state"] == "success", _world.states(run)
-    report = _world.report(run)
+    assert run["state"] == "success", world.states(run)
+    report = world.report(run)
     assert report["red"] == []
     assert report["rows_landed"] > 0
     table = dataset(feed.dataset).table
     assert report["rows_loaded"] == (report["rows_landed"] if table else 0)
     prefix = f"raw/{dataset(feed.dataset).folder}/provider={feed.provider}/"
-    assert len(_world.versions(prefix)) >= report["files_written"] > 0  # unpausing made a scheduled run as well
+    assert len(world.versions(prefix)) >= report["files_written"] > 0  # unpausing made a scheduled run as well
     if table:
-        found = _world.query(f"SELECT COUNT(*) AS n FROM silver_{table} WHERE provider = '{feed.provider}'")
+        found = world.query(f"SELECT COUNT(*) AS n FROM silver_{table} WHERE provider = '{feed.provider}'")
         assert found[0]["n"] >= report["rows_landed"]
 
 
@@ -62,7 +62,9 @@ def test_what_a_provider_cannot_serve_is_asked_of_the_fallback_under_its_own_nam
     assert run["state"] == "failed"
     states = world.states(run)
     assert (states["unserved", -1], states["fallback", 0]) == ("success", "success")
-    (other,) = [r for r in world.airflow._all("/dags/alpaca_ohlcv_1m/dagRuns", "dag_runs") if r["dag_run_id"].startswith("fallback__")]
+    (other,) = [
+        r for r in world.airflow._all("/dags/alpaca_ohlcv_1m/dagRuns", "dag_runs") if r["dag_run_id"].startswith("fallback__")
+    ]
     assert other["conf"] == {"symbols": ["IBM"], "start_date": "2012-03-01", "end_date": "2012-03-01"}
     assert world.wait(other, 300)["state"] == "success"
     found = world.query(

@@ -334,8 +334,8 @@ def test_daily_bars_of_the_exchanges_holidays_are_left_aside(gateway, hook):
     assert fetched.evidence.rows_received > 2
 
 
-def of_tuesday(hook, *days):
-    table = hook.fetch(ask("ES.c.0", *days, name="ohlcv-5m")).table
+def of_tuesday(hook, *days, symbol="ES.c.0"):
+    table = hook.fetch(ask(symbol, *days, name="ohlcv-5m")).table
     times = table["bar_time"].to_pylist()
     assert times == sorted(set(times))
     assert set(table["session"].to_pylist()) == set(calendar.sessions(days[0], days[-1] + DAY))
@@ -354,7 +354,8 @@ def test_what_a_future_trades_on_a_holiday_belongs_to_the_next_session(hook, day
 
 @pytest.mark.parametrize("end", [date(2026, 10, 6) + n * DAY for n in range(4)])
 def test_a_month_that_begins_with_a_holiday_keeps_its_bars(hook, end):
-    assert of_tuesday(hook, date(2026, 8, 31), end)[0] == calendar.at(date(2026, 9, 6), clock(18))
+    times = of_tuesday(hook, date(2026, 8, 31), end, symbol="ESZ2026")
+    assert times[0] == calendar.at(date(2026, 9, 6), clock(18))
 
 
 def test_a_holiday_alone_and_the_session_before_it_have_none_of_its_bars(hook):

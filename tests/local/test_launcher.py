@@ -17,8 +17,8 @@ from market_data.datasets import DATASETS
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def free_ports(count=len(PORT_VARIABLES)):
-    servers = [socket.socket() for _ in range(count)]
+def free_ports():
+    servers = [socket.socket() for _ in PORT_VARIABLES]
     for server in servers:
         server.bind(("127.0.0.1", 0))
     ports = [server.getsockname()[1] for server in servers]

@@ -20,7 +20,7 @@ from include.local.sample_api.market import Market
 from include.local.sample_api.prices import SamplePrices, universe_symbols, utc_now
 from include.local.sample_gateway import history, requests
 from include.local.sample_gateway.calls import Call, CallLog
-from include.local.sample_gateway.contracts import INDICES, ROOTS, Catalogue, Listing
+from include.local.sample_gateway.contracts import INDICES, Catalogue, Listing
 from include.local.sample_gateway.faults import Answer, Fault, Faults, Match
 from include.local.sample_gateway.pacing import Pacing, Rules
 from include.local.sample_gateway.prices import Prices

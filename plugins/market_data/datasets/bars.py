@@ -2,7 +2,8 @@
 
 Prices are in the currency of the listing, raw as the vendor gave them. ``bar_time`` is the bar's open, UTC; a daily bar has
 00:00 UTC of its session's date whatever moment the vendor stamps (Polygon range: midnight New York; grouped: 16:00 New York).
-An intraday bar's session is the New York date of its open; of futures, the trading day, which begins at 18:00 the day before.
+An intraday bar's session is the New York date of its open; of futures, the trading day, which begins at 18:00 the evening before; what
+they trade on a holiday of the stock exchange belongs to the next session.
 ``volume`` is in shares (futures: contracts), may be fractional and may be absent; so may ``vwap``, ``trade_count`` and ``adj_close``.
 An interval without a trade has no bar.
 """

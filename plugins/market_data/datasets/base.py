@@ -47,7 +47,7 @@ class Dataset:
     :param files: how the lake lays it out.
     :param settle_sessions: sessions after its own until which vendors still add rows to a session; scheduled runs ask again until then.
     :param grows: a cell that has rows may get more until it is settled.
-    :param busy: something of it happens in every session, if only for one symbol: none at all in the newest one deserves a word.
+    :param busy: something of it happens in every session, if only for one symbol: none at all of many symbols is no whole answer.
     """
 
     name: str
