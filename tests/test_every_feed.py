@@ -70,7 +70,11 @@ def world_of(dag_id, folder, make_hook):
     return World(feed, folder, lambda: make_hook(feed))
 
 
-@pytest.mark.parametrize("dag_id", FEEDS)
+# Each provider's daily bars in the first tier; on a real scheduler all of them run in the second.
+DAILY = [dag_id if dag_id.endswith("_1d") else pytest.param(dag_id, marks=pytest.mark.slow) for dag_id in FEEDS]
+
+
+@pytest.mark.parametrize("dag_id", DAILY)
 def test_every_feed_lands_and_loads_and_is_then_covered(dag_id, make_hook, tmp_path):
     world = world_of(dag_id, tmp_path, make_hook)
     kind = dataset(world.feed.dataset)
@@ -126,6 +130,7 @@ def test_where_providers_disagree_the_reconciliation_shows_it(api, make_hook, tm
     assert found == {("AAPL", WEEK[1], "close"), ("IBM", WEEK[2], "volume"), ("SPY", WEEK[3], "missing at provider_a")}
 
 
+@pytest.mark.slow
 def test_what_one_provider_cannot_serve_another_brings_under_its_own_name(api, make_hook, tmp_path):
     world = world_of("polygon_ohlcv_1d", tmp_path, make_hook)
     world.feed = replace(world.feed, fallback="alpaca")

@@ -197,6 +197,8 @@ class ProviderContract:
     """*Given*: a whole row known from elsewhere, volume in shares."""
     dataset: ClassVar[str] = "ohlcv-1d"
     symbols: ClassVar[tuple[str, ...]] = ("IBM", "BRK.B", "SPY")
+    sources: ClassVar[Mapping[str, str]] = {}
+    """Values of options that make another source than the rule says -> the source."""
     unknown: ClassVar[str | None] = "NOSUCH"
     """A well-formed symbol that the provider does not know; None where it knows all."""
     span: ClassVar[tuple[date, date]] = YEAR
@@ -360,7 +362,7 @@ class ProviderContract:
         for name, option in hook.known_options.items():
             for value in option.schema.get("enum", [])[1:]:
                 own = f"{self.provider}~{value}" if option.variant else self.provider
-                assert self.make_hook(server, options={name: value}).source == own
+                assert self.make_hook(server, options={name: value}).source == self.sources.get(value, own)
 
     def test_opening_and_closing_twice_is_harmless(self, server):
         hook = self.make_hook(server)

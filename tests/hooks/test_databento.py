@@ -139,7 +139,9 @@ class TestDatabento(NetworkContract):
     def make_hook(self, server, **config):
         return hook_of(server, **config)
 
-    def test_a_non_default_option_makes_a_source_of_its_own(self, server):
+    sources: ClassVar = dict.fromkeys(("continuous", "parent"), "databento~GLBX.MDP3")
+
+    def test_what_turns_to_the_dataset_of_futures_is_a_source_of_its_own(self, server):
         """No value of ``stype_in`` does, but for those that turn to the dataset of futures."""
         for options, own in (
             ({}, ""),
