@@ -104,23 +104,13 @@ class Transport:
         :param parse: turns the answer into what is wanted; raises a ProviderError where the body is not whole or not the API's.
         :raises ProviderError: the last one, when retrying is over or useless.
         """
-        tries = 0
-
-        def attempt() -> T:
-            nonlocal tries
-            tries += 1
-            self.counters.retries += tries > 1
-            return parse(self._call(path, params, what))
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(RetriableError) & worth_waiting(self.patience),
-            stop=stop_after_attempt(self.attempts),
-            wait=pause_before,
+        return tried(
+            lambda: parse(self._call(path, params, what)),
+            counters=self.counters,
+            attempts=self.attempts,
+            patience=self.patience,
             sleep=self.sleep,
-            before_sleep=log_retry,
-            reraise=True,
         )
-        return retrying(attempt)
 
     def plain(self, text: str) -> str:
         """A provider's words, fit for a message: on one line, short, without markup and secrets."""
@@ -198,6 +188,32 @@ class Transport:
         return base + path
 
 
+def tried(call: Callable[[], T], *, counters: Counters, attempts: int, patience: float, sleep: Callable[[float], None]) -> T:
+    """What ``call`` gives, repeated while its error is one that may pass.
+
+    :param counters: every repeated try counts there as a retry.
+    :param attempts: tries, the first included. ``patience``: longest wait in seconds that is sat out; ``sleep`` does it.
+    :raises ProviderError: the last one, when retrying is over or useless.
+    """
+    tries = 0
+
+    def attempt() -> T:
+        nonlocal tries
+        tries += 1
+        counters.retries += tries > 1
+        return call()
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(RetriableError) & _worth_waiting(patience),
+        stop=stop_after_attempt(attempts),
+        wait=_wait,
+        sleep=sleep,
+        before_sleep=_log_retry,
+        reraise=True,
+    )
+    return retrying(attempt)
+
+
 def plain(text: str, secrets: Iterable[str] = ()) -> str:
     """A provider's words, fit for a message: on one line, short, without markup and secrets."""
     for secret in filter(None, secrets):
@@ -268,7 +284,7 @@ def cause(error: BaseException) -> str:
     return type(error).__name__
 
 
-def pause_before(state: RetryCallState) -> float:
+def _wait(state: RetryCallState) -> float:
     """Retry-After where the provider said so, else 1, 2, 4 ... seconds; a fifth of jitter, so that tasks do not come back together."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Throttled) and error.retry_after is not None:
@@ -277,17 +293,17 @@ def pause_before(state: RetryCallState) -> float:
     return seconds * random.uniform(0.9, 1.1)  # noqa: S311
 
 
-class worth_waiting:  # noqa: N801
+class _worth_waiting:  # noqa: N801
     """Whether the wait an error asks for is one to sit out inside the task."""
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
 
     def __call__(self, state: RetryCallState) -> bool:
-        return pause_before(state) <= self.patience
+        return _wait(state) <= self.patience
 
 
-def log_retry(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause = state.next_action.sleep if state.next_action else 0.0
     if isinstance(error, ProviderError):

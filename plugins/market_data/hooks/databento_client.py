@@ -20,7 +20,6 @@ import urllib3
 from databento import DBNStore, Historical
 from databento.common.error import BentoError, BentoHttpError, BentoWarning
 from databento_dbn import DBNError
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from zstandard import ZstdError
 
 from market_data.errors import (
@@ -32,7 +31,7 @@ from market_data.errors import (
     Throttled,
     TruncatedResponse,
 )
-from market_data.transport import Answer, Transport, cause, log_retry, pause_before, within, worth_waiting
+from market_data.transport import Answer, Transport, cause, tried, within
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -147,23 +146,7 @@ class Client(Transport):
         return self._tried(attempt)
 
     def _tried(self, attempt: Callable[[], T]) -> T:
-        tries = 0
-
-        def once() -> T:
-            nonlocal tries
-            tries += 1
-            self.counters.retries += tries > 1
-            return attempt()
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(RetriableError) & worth_waiting(self.patience),
-            stop=stop_after_attempt(self.attempts),
-            wait=pause_before,
-            sleep=self.sleep,
-            before_sleep=log_retry,
-            reraise=True,
-        )
-        return retrying(once)
+        return tried(attempt, counters=self.counters, attempts=self.attempts, patience=self.patience, sleep=self.sleep)
 
     def _once(self, what: str, call: Callable[[], T], deadline: float) -> tuple[T, tuple[str, ...]]:
         """One paced call: what it returns, and what the vendor said beside it."""

@@ -31,7 +31,6 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 from ib_async import BarData, Contract, RequestError, Stock
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from market_data import calendar
 from market_data.datasets import dataset as find_dataset
@@ -40,7 +39,6 @@ from market_data.errors import (
     EntitlementError,
     NetworkError,
     ProviderError,
-    RetriableError,
     SchemaDrift,
     ServerError,
     Throttled,
@@ -51,7 +49,7 @@ from market_data.hooks.ib_contracts import Instrument, Part, Step, last_step
 from market_data.hooks.ib_link import CLIENT_IDS, LOST, NO_DATA, Link, Page
 from market_data.interval import DAY, Interval
 from market_data.pacing import MARGIN, FileLimiter, Pacer
-from market_data.transport import log_retry, pause_before, plain, worth_waiting
+from market_data.transport import plain, tried
 from market_data.types import Evidence, Quota, Request, Window
 
 T = TypeVar("T")
@@ -252,23 +250,7 @@ class InteractiveBrokersHook(ProviderHook):
 
         :raises ProviderError: the last one.
         """
-        tries = 0
-
-        def attempt() -> T:
-            nonlocal tries
-            tries += 1
-            self.counters.retries += tries > 1
-            return call()
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(RetriableError) & worth_waiting(self.patience),
-            stop=stop_after_attempt(self.attempts),
-            wait=pause_before,
-            sleep=self.sleep,
-            before_sleep=log_retry,
-            reraise=True,
-        )
-        return retrying(attempt)
+        return tried(call, counters=self.counters, attempts=self.attempts, patience=self.patience, sleep=self.sleep)
 
     def _called(self, what: str, call: Callable[[], T], *, question: str = "", symbols: tuple[str, ...] = ()) -> T:
         """One call, after its turn has come; its error typed."""
