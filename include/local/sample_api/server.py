@@ -18,9 +18,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from include.local.call_log import CallLog
 from include.local.sample_api import control
 from include.local.sample_api.answer import Answer, Request
-from include.local.sample_api.calls import Call, CallLog, RollingQuota, max_in_window
+from include.local.sample_api.calls import Call, RollingQuota, max_in_window
 from include.local.sample_api.edits import PRICES, Change, Edits
 from include.local.sample_api.faults import Fault, Faults, Match
 from include.local.sample_api.file_prices import FilePrices
@@ -71,7 +72,7 @@ class SampleApi:
         self.port = port
         self.faults = Faults()
         self.edits = Edits()
-        self.log = CallLog(Path(call_log) if call_log else None)
+        self.log: CallLog[Call] = CallLog(Path(call_log) if call_log else None)
         self.stopping = threading.Event()
         self.prefix = prefix
         generated = universe_symbols() if symbols is None else symbols

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from include.local.call_log import read_calls
 from include.local.sample_gateway.requests import Request
 
 
@@ -59,32 +58,6 @@ class Call:
         )
 
 
-class CallLog:
-    """The calls so far, in order of arrival; appended to ``path`` as JSON lines too."""
-
-    def __init__(self, path: Path | None = None) -> None:
-        self._lock = threading.Lock()
-        self._calls: list[Call] = []
-        self._path = path
-
-    def add(self, call: Call) -> None:
-        with self._lock:
-            self._calls.append(call)
-            if self._path is not None:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(call)) + "\n")
-
-    def clear(self) -> None:
-        with self._lock:
-            self._calls.clear()
-
-    @property
-    def calls(self) -> list[Call]:
-        with self._lock:
-            return sorted(self._calls, key=lambda call: call.monotonic)
-
-
 def read_call_log(path: Path) -> list[Call]:
     """The calls of a log file, in order of arrival."""
-    calls = [Call(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    return sorted(calls, key=lambda call: call.time)
+    return read_calls(path, Call)

@@ -14,12 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from include.local.call_log import CallLog
 from include.local.sample_api.calls import max_in_window
 from include.local.sample_api.edits import Edits
 from include.local.sample_api.market import Market
 from include.local.sample_api.prices import SamplePrices, universe_symbols, utc_now
 from include.local.sample_gateway import history, requests
-from include.local.sample_gateway.calls import Call, CallLog
+from include.local.sample_gateway.calls import Call
 from include.local.sample_gateway.contracts import INDICES, Catalogue, Listing
 from include.local.sample_gateway.faults import Answer, Fault, Faults, Match
 from include.local.sample_gateway.pacing import Pacing, Rules
@@ -63,7 +64,7 @@ class SampleGateway:
         self.port = port
         self.version = version
         self.faults = Faults()
-        self.log = CallLog(Path(call_log) if call_log else None)
+        self.log: CallLog[Call] = CallLog(Path(call_log) if call_log else None)
         self.stopping = threading.Event()
         # The universes name futures and indices too; ES is also a stock.
         known = universe_symbols() - INDICES.keys() if symbols is None else symbols

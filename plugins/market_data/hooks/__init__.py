@@ -100,7 +100,7 @@ PROVIDERS: dict[str, Provider] = {
         "market_data.hooks.fmp:FMPHook",
         {
             "ohlcv-1d": (Endpoint("bulk", Shape.MARKET), Endpoint("history", Shape.SYMBOL, page_rows=4999)),
-            # three statements, yearly and quarterly; in bulk FY and four quarters of three fiscal years
+            # three statements, yearly and quarterly; in bulk a file for each of them and of the 17 periods that can be filed in a year
             "fundamentals": (
                 Endpoint("statements", Shape.SYMBOL, page_rows=1_000_000, chains=6),
                 Endpoint("bulk", Shape.MULTI, page_rows=1_000_000_000, chains=51, market_rows=1, weight=10, max_days=366),
