@@ -11,7 +11,10 @@ os.environ["AIRFLOW_HOME"] = HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
-settings.register_profile("project", deadline=None)
+# A property takes the same examples every time, so that a change is judged by what it changes. To look for new ones (CONTRIBUTING.md):
+# pytest --hypothesis-profile search
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=3000)
 settings.load_profile("project")
 
 

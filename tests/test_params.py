@@ -2,12 +2,13 @@
 
 import json
 import logging
+import math
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from include.local.sample_api import SampleApi
@@ -323,6 +324,8 @@ json_values = st.recursive(
 PARAM_NAMES = sorted(form(**ALLOWED))
 
 
+@example({"backfill_days": math.inf})
+@example({"backfill_days": math.nan})
 @given(st.dictionaries(st.sampled_from(PARAM_NAMES) | st.text(max_size=8), json_values, max_size=6))
 def test_any_json_gives_params_and_short_sentences(raw):
     params, problems = check_params(raw, **ALLOWED, today=TODAY)

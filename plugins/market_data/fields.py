@@ -7,6 +7,7 @@ By hand, as every parse of a DAG file comes here, and importing ``jsonschema`` t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -33,7 +34,9 @@ def fits(value: Any, schema: Schema) -> bool:
         case "string":
             return isinstance(value, str) and _text_fits(value, schema)
         case number:
-            if isinstance(value, bool) or not isinstance(value, int | float) or (number == "integer" and value != int(value)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                return False  # Python's JSON reads Infinity and NaN as numbers
+            if number == "integer" and value != int(value):
                 return False
             low, high = schema.get("minimum", value), schema.get("maximum", value)
             return bool(low <= value <= high)
