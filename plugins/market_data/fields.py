@@ -34,12 +34,7 @@ def fits(value: Any, schema: Schema) -> bool:
         case "string":
             return isinstance(value, str) and _text_fits(value, schema)
         case number:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                return False  # Python's JSON reads Infinity and NaN as numbers
-            if number == "integer" and value != int(value):
-                return False
-            low, high = schema.get("minimum", value), schema.get("maximum", value)
-            return bool(low <= value <= high)
+            return not isinstance(value, bool) and isinstance(value, int | float) and _number_fits(value, number, schema)
 
 
 def needed(schema: Schema) -> str:
@@ -75,6 +70,12 @@ def as_date(text: str) -> date | None:
         return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
     except ValueError:
         return None
+
+
+def _number_fits(value: float, number: str, schema: Schema) -> bool:
+    if not math.isfinite(value) or (number == "integer" and value != int(value)):
+        return False  # Python's JSON reads Infinity and NaN as numbers
+    return bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
 
 
 def _text_fits(text: str, schema: Schema) -> bool:
