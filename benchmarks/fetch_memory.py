@@ -42,6 +42,9 @@ name, url, folder, symbols, first, last, grain, planned = json.loads(sys.argv[1]
 feed = next(feed for feed in load_feeds() if feed.dag_id == f"{name}_ohlcv_1m")
 config = ProviderConfig(f"{name}_default", url, "sample", "key", {"plan": "sample", "calls_per_minute_per_slot": 60000, "limits": []})
 hook = provider(name)(config=config)
+# The sample API has the regular minutes only: planned as so many, a batch holds as many rows as it may.
+endpoints = tuple(replace(endpoint, rows_per_session=390) for endpoint in hook._endpoints(feed.dataset))
+hook._endpoints = lambda dataset: endpoints
 now = datetime.now(UTC)
 run = RunInfo(feed.dag_id, "r", "manual", 0, now)
 params = replace(RunParams("sp500_etf"), batch_size=1000, endpoint="bars" if name == "alpaca" else "range", file_grain=grain)

@@ -104,6 +104,7 @@ def test_every_feed_lands_and_loads_and_is_then_covered(dag_id, make_hook, tmp_p
 RECONCILE = Path("include/sql/queries/reconcile.sql")
 
 
+@pytest.mark.slow
 def test_the_same_day_of_the_same_symbols_agrees_between_providers(make_hook, tmp_path):
     for dag_id in SIDE_BY_SIDE:
         world = world_of(dag_id, tmp_path, make_hook)
@@ -148,6 +149,7 @@ def test_what_one_provider_cannot_serve_another_brings_under_its_own_name(api, m
     assert {(row["provider"], row["sessions"]) for row in rows} == {("alpaca", 1), ("polygon", 2)}
 
 
+@pytest.mark.slow
 def test_the_report_counts_the_files_that_were_written(make_hook, tmp_path):
     for dag_id, grain in (("fmp_fundamentals", "day"), ("polygon_ohlcv_1m", "year"), ("polygon_corporate_actions", "day")):
         world = world_of(dag_id, tmp_path / dag_id, make_hook)
@@ -168,6 +170,7 @@ def test_a_parent_symbol_is_asked_as_what_it_stands_for(make_hook, tmp_path):
     assert all(result["symbol"].startswith("ES") for result in report["results"])
 
 
+@pytest.mark.slow
 def test_statements_that_come_late_are_asked_for_until_they_are_settled(api, make_hook, tmp_path, monkeypatch):
     """Two of the three statements are shown weeks after the first."""
     world = world_of("fmp_fundamentals", tmp_path, make_hook)

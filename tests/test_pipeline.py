@@ -93,6 +93,7 @@ def test_running_again_asks_nothing_and_writes_nothing(world):
     assert world.objects() == before
 
 
+@pytest.mark.slow
 def test_only_holes_are_asked(world):
     world.run(sessions=WEEK[:2])
     world.run(world.job("r2"), sessions=WEEK[2:4], symbols=SYMBOLS[:1])
@@ -102,6 +103,7 @@ def test_only_holes_are_asked(world):
     assert [call.date for call in world.api.calls] == [s.isoformat() for s in WEEK[2:]]
 
 
+@pytest.mark.slow
 def test_a_cleared_run_brings_the_corrected_value_and_leaves_equal_ones_alone(world):
     world.run()
     prices = {k: v for k, v in world.objects().items() if k.startswith("raw/")}
@@ -147,6 +149,7 @@ def test_doubtful_sessions_are_refused_and_the_rest_is_loaded(world):
     assert world.lake.get(report["key"].removesuffix("json") + "flag") is None
 
 
+@pytest.mark.slow
 def test_refused_sessions_are_loaded_once_they_are_right_and_cleared(world):
     world.api.alter(None, WEEK[4], multiply=10)
     world.run()
@@ -231,6 +234,7 @@ def test_a_young_empty_cell_is_pending_and_asked_again_by_scheduled_runs_only(wo
     assert world.run(world.job("r3", run_type="scheduled"), symbols=symbols)[0].plan.cells == 3
 
 
+@pytest.mark.slow
 def test_one_symbol_over_a_long_range_is_one_call(world):
     sessions = calendar.sessions(date(2003, 1, 2), date(2013, 1, 2))
     planned, report = world.run(symbols=("IBM",), sessions=sessions)
@@ -261,6 +265,7 @@ def test_an_old_pending_cell_is_asked_by_every_run(world):
     assert world.run(world.job("r2"), symbols=symbols)[0].plan.cells == 3
 
 
+@pytest.mark.slow
 def test_what_was_loaded_by_an_earlier_attempt_does_not_count_for_this_one(world):
     job = world.job()
     with world.hook() as hook:
@@ -279,6 +284,7 @@ def test_what_was_loaded_by_an_earlier_attempt_does_not_count_for_this_one(world
         assert len(read_coverage(world.lake, "ohlcv-1d", "polygon")) == 0
 
 
+@pytest.mark.slow
 def test_a_symbol_that_is_refused_an_answer_is_named_and_the_others_are_loaded(world):
     world.api.fault("server_error", match="ABT/range", times=None, status=404)
     _, report = world.run(world.job(endpoint="range"))
@@ -301,6 +307,7 @@ def test_a_session_the_plan_does_not_have_yet_is_pending(world):
     assert report["rows_loaded"] == len(SYMBOLS)
 
 
+@pytest.mark.slow
 def test_a_bar_that_the_provider_no_longer_has_stays_and_is_named(world):
     world.run()
     world.api.hide(WEEK[3], symbols=["AAPL"])
@@ -325,6 +332,7 @@ def test_an_answer_without_proof_that_it_is_whole_does_not_land(world, monkeypat
     assert list(world.lake.list("raw")) == []
 
 
+@pytest.mark.slow
 def test_after_batches_that_fail_one_after_another_nothing_more_is_asked(world):
     world.api.fault("server_error", times=None)
     job = world.job(endpoint="range", batch_size=10, circuit_breaker=2, max_retries=0)
@@ -340,6 +348,7 @@ def test_after_batches_that_fail_one_after_another_nothing_more_is_asked(world):
     assert report["red"] == []
 
 
+@pytest.mark.slow
 def test_the_breaker_counts_only_what_fails_in_a_row(world):
     for symbol in (SYMBOLS[3], SYMBOLS[13], SYMBOLS[23]):
         world.api.fault("server_error", match=f"ticker/{symbol}/", times=None)
@@ -398,6 +407,7 @@ def test_what_spoils_every_batch_is_not_asked_of_every_batch(world, status):
     assert len(report["failed_tickers_list"]) == len(SYMBOLS)
 
 
+@pytest.mark.slow
 def test_a_tolerated_share_of_unanswered_symbols_is_a_warning(world):
     world.api.fault("not_found", match="ABT/range", times=None)
     _, report = world.run(world.job(endpoint="range", max_missing_ratio=0.1))
@@ -406,6 +416,7 @@ def test_a_tolerated_share_of_unanswered_symbols_is_a_warning(world):
     assert report["failed_tickers_list"] == ["ABT"]
 
 
+@pytest.mark.slow
 def test_symbols_without_an_answer_do_not_spoil_what_the_others_brought(world):
     for symbol in SYMBOLS[5:25:3]:
         world.api.fault("not_found", match=f"ticker/{symbol}/", times=None)
@@ -414,6 +425,7 @@ def test_symbols_without_an_answer_do_not_spoil_what_the_others_brought(world):
     assert report["refused"] == []
 
 
+@pytest.mark.slow
 def test_a_refetch_that_is_refused_leaves_a_young_session_to_be_asked_again(world):
     world.now = calendar.session_close(WEEK[-1]) + timedelta(hours=4)
     world.run()
@@ -424,6 +436,7 @@ def test_a_refetch_that_is_refused_leaves_a_young_session_to_be_asked_again(worl
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[-1]) is State.PENDING
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_to_do_tells_of_what_is_refused(world):
     world.api.hide(WEEK[3], fraction=0.5)
     _, report = world.run()
@@ -436,6 +449,7 @@ def test_a_run_with_nothing_to_do_tells_of_what_is_refused(world):
     assert world.run(world.job("r3", force=True))[0].note == ""
 
 
+@pytest.mark.slow
 def test_what_the_checkpoint_warns_of_is_a_warning_of_the_run(world):
     world.run()
     world.api.alter(None, WEEK[3], multiply=1.3)
@@ -452,6 +466,7 @@ def test_a_session_that_is_not_over_is_left_for_later(world):
     assert f"Not to be had yet, asked by a later run: {WEEK[-1]}" in planned.explain()
 
 
+@pytest.mark.slow
 def test_only_the_young_end_of_a_long_range_is_pending_where_the_plan_refuses_it(world):
     sessions = calendar.sessions(date(2026, 10, 1), TODAY + timedelta(days=1))
     world.api.fault("server_error", match=f"/{TODAY}[?]", times=None, status=403)

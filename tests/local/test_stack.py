@@ -89,7 +89,7 @@ def test_up_run_red_green_and_down(tiny):
     green = command("run", tiny | {"CONF": "{}"})
     assert green.returncode == 0, green.stdout + green.stderr
     assert "1 of 1 done" in green.stdout
-    assert "2 bars" in green.stdout
+    assert "2 rows" in green.stdout
 
     red = command("run", tiny | {"CONF": '{"fail": true}'})
     assert red.returncode == 1

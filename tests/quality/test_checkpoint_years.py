@@ -14,6 +14,8 @@ from market_data.quality.checkpoint import run_checkpoint
 from market_data.quality.partitions import allowed
 from market_data.quality.suites import Thresholds
 
+pytestmark = pytest.mark.slow
+
 DAYS = weekdays(date(2023, 11, 20), 60)  # 30 in 2023, 30 in 2024
 SYMBOLS = [*names(29), "BRK/B"]
 WHOLE = landed(DAYS, SYMBOLS)

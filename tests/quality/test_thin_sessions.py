@@ -13,6 +13,8 @@ from market_data.datasets.base import UTC_MICROS
 from market_data.quality.checkpoint import run_checkpoint
 from market_data.warehouse import WarehouseConnection, open_warehouse
 
+pytestmark = pytest.mark.slow
+
 MINUTES = dataset("ohlcv-1m")
 S24 = names(24)
 FULL, HALF = 390, 210
