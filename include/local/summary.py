@@ -89,7 +89,7 @@ def _rows(snapshot: Snapshot, report: Mapping[str, Any], origins: set[str], reco
     yield "Landed", f"{report.get('rows_landed', snapshot.rows):,} rows; {files:,} files written, {same:,} as they were"
     yield "Quarantined", f"{report.get('rows_quarantined', snapshot.quarantined):,} rows"
     yield "Loaded", f"{report.get('rows_loaded', 0):,} rows"
-    yield "Calls", f"{calls:,}; a client that asks symbol by symbol makes {symbols:,}"
+    yield "Calls", f"{calls:,}" + (f"; a client that asks symbol by symbol makes {symbols:,}" if calls < symbols else "")
     if origins:
         yield "Source", _source(origins, recorded)
     for warning in report.get("warnings", ()):

@@ -47,6 +47,12 @@ def test_what_came_and_what_it_cost():
         assert words in text
 
 
+def test_what_saved_no_call_is_not_compared():
+    text = shown(summary(DONE, {}, {**REPORT, "api_calls": 523}, [receipt(0)], set()))
+    assert "523" in text
+    assert "symbol by symbol" not in text
+
+
 def test_nothing_to_do_is_said():
     assert "Nothing to do" in shown(summary(Snapshot("success", "done", batches=0), {"dry_run": False}, {}, [], []))
 
