@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,7 +49,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rows of each transaction, as they come; at most four are allowed in one."""
+    """Rows of each transaction, as they come."""
     seen: list[int] = []
     load = Warehouse.load
 
@@ -57,7 +58,6 @@ def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return load(warehouse, dataset, rows, load_id)
 
     monkeypatch.setattr(Warehouse, "load", watched)
-    monkeypatch.setattr(steps, "LOAD_ROWS", 4)
     return seen
 
 
@@ -71,7 +71,7 @@ def test_receipts_of_any_size_are_loaded_in_chunks(connection: WarehouseConnecti
     ]:
         put(lake, prefix, OHLCV_1D, symbol, rows)
     word = checked("a", "b", refused=("2024-01-03", "MSFT/2024"))
-    with open_warehouse(connection) as warehouse:
+    with open_warehouse(replace(connection, extra={**connection.extra, "chunk_rows": 4})) as warehouse:
         done = steps.load_run(job(lake, OHLCV_1D), word, warehouse)
         wanted = 9 + 10  # without the refused session; MSFT is refused whole
         assert done == {"of": steps.judged(word), "rows": wanted, "changed": wanted, "loads": 5, "already": 0}

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from market_data.warehouse.base import Warehouse
 
-ENGINES = {"duckdb": "market_data.warehouse.duckdb:DuckDBWarehouse"}
+ENGINES = {
+    "duckdb": "market_data.warehouse.duckdb:DuckDBWarehouse",
+    "postgres": "market_data.warehouse.postgres:PostgresWarehouse",
+    "oracle": "market_data.warehouse.oracle:OracleWarehouse",
+}
 
 
 @dataclass(frozen=True, slots=True)

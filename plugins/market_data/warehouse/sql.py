@@ -40,6 +40,9 @@ class Dialect:
     :param stage: the words before and after a staging table's definition.
     :param stage_is_migrated: the staging table is made once, by a migration, and not by each session.
     :param widen: the statement that makes a column longer; empty where the engine takes strings of any length.
+    :param lock: the statement that keeps other writers from a table until the transaction ends, while all may read it; empty where one
+        writes at a time anyway. Without it, a writer would decide by what stood before another committed, and an older version of a bar
+        could end up over a newer one.
     """
 
     types: dict[Type, str]
@@ -48,6 +51,7 @@ class Dialect:
     stage: tuple[str, str]
     stage_is_migrated: bool = False
     widen: str = ""
+    lock: str = ""
 
 
 _INFORMATION_SCHEMA = (
@@ -81,6 +85,7 @@ POSTGRES = Dialect(
     mark=lambda _: "%s",
     stage=("CREATE TEMPORARY TABLE IF NOT EXISTS", " ON COMMIT DELETE ROWS"),
     widen="ALTER TABLE {table} ALTER COLUMN {column} TYPE {type}",
+    lock="LOCK TABLE {table} IN EXCLUSIVE MODE",
 )
 ORACLE = Dialect(
     types={
@@ -97,6 +102,7 @@ ORACLE = Dialect(
     stage=("CREATE GLOBAL TEMPORARY TABLE", " ON COMMIT DELETE ROWS"),
     stage_is_migrated=True,
     widen="ALTER TABLE {table} MODIFY ({column} {type})",
+    lock="LOCK TABLE {table} IN EXCLUSIVE MODE WAIT 600",
 )
 DIALECTS = {"duckdb": DUCKDB, "postgres": POSTGRES, "oracle": ORACLE}
 
