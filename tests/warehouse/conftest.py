@@ -1,4 +1,7 @@
-"""The engines that the contract runs on. A further engine is one more line in ``CONNECTIONS``: an empty database for the time of a test."""
+"""The engines that the contract runs on. A further engine is one more line in ``CONNECTIONS``: an empty database for the time of a test.
+
+The first tier has the contract on DuckDB, and of each server what ``test_every_engine.py`` and its own file hold; the second all of it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ CONNECTIONS: dict[str, Callable[[Path], AbstractContextManager[WarehouseConnecti
 }
 
 
-@pytest.fixture(params=CONNECTIONS)
+@pytest.fixture(params=[name if name == "duckdb" else pytest.param(name, marks=pytest.mark.slow) for name in CONNECTIONS])
 def connection(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WarehouseConnection]:
     """An empty database."""
     with CONNECTIONS[request.param](tmp_path) as made:

@@ -257,6 +257,7 @@ def test_a_failure_at_any_step_leaves_nothing_and_a_retry_succeeds(warehouse: Wa
         load_id = f"load {number:02d}"
         rows = bars("AAPL", 5, adj_close=float(1 + number), ingest_ts=later(1 + number))
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(warehouse), "attempts", 1)
             Cut(patch, type(warehouse), at, after)
             with pytest.raises(WarehouseError, match="cut"):
                 warehouse.load(OHLCV_1D, rows, load_id)

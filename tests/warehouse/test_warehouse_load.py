@@ -53,9 +53,9 @@ def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     load = Warehouse.load
 
-    def watched(warehouse: Warehouse, dataset: Dataset, rows: Any, load_id: str) -> Any:
+    def watched(warehouse: Warehouse, dataset: Dataset, rows: Any, *of: Any) -> Any:
         seen.append(len(rows))
-        return load(warehouse, dataset, rows, load_id)
+        return load(warehouse, dataset, rows, *of)
 
     monkeypatch.setattr(Warehouse, "load", watched)
     return seen
@@ -78,6 +78,8 @@ def test_receipts_of_any_size_are_loaded_in_chunks(connection: WarehouseConnecti
         assert chunks == [4, 4, 4, 4, 3]
         found = warehouse.query("SELECT symbol, COUNT(*) AS n FROM silver_prices GROUP BY symbol ORDER BY symbol").to_pylist()
         assert [(row["symbol"], row["n"]) for row in found] == [("AAPL", 9), ("IBM", 10)]
+        runs = warehouse.query("SELECT DISTINCT dag_id, run_id FROM load_audit").to_pylist()
+        assert runs == [{"dag_id": "dag", "run_id": "run"}]
         again = steps.load_run(job(lake, OHLCV_1D), word, warehouse)
         assert (again["rows"], again["changed"], again["already"]) == (wanted, wanted, 5)
         cleared = steps.load_run(job(lake, OHLCV_1D, clear_number=1), word, warehouse)

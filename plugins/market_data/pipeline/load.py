@@ -33,7 +33,7 @@ def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict
     else:
         warehouse.migrate()
         for chunk in _chunks(job, checked, warehouse.chunk_rows):
-            loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk))
+            loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk), job.run)
             rows, changed, loads, already = (
                 rows + loaded.rows_in,
                 changed + loaded.rows_changed,

@@ -26,7 +26,7 @@ class WarehouseConnection:
     """Where a warehouse is: the fields of an Airflow connection.
 
     :param conn_type: the engine.
-    :param schema: the tables' owner, on a server.
+    :param schema: as Airflow has it: the tables' owner of ``oracle``, the database of ``postgres``.
     :param extra: the engine's own settings, e.g. ``path`` for ``duckdb``. May hold secrets, so it is not shown.
     """
 

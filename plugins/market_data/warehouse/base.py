@@ -27,6 +27,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from market_data import calendar
 from market_data.datasets.base import Dataset
 from market_data.errors import ConfigError, WarehouseError
+from market_data.types import RunInfo
 from market_data.warehouse import WarehouseConnection, sql
 from market_data.warehouse.schema import LOAD_ID, Table, table
 from market_data.warehouse.wire import naive_utc, to_wire
@@ -94,7 +95,7 @@ class Warehouse(ABC):
                     applied.append(str(migration))
         return applied
 
-    def load(self, dataset: Dataset, rows: pa.Table, load_id: str) -> Loaded:
+    def load(self, dataset: Dataset, rows: pa.Table, load_id: str, run: RunInfo | None = None) -> Loaded:
         """Load ``rows`` in one transaction: all of them or nothing.
 
         Values equal to what stands change nothing; other values replace them unless their ``ingest_ts`` is older; bronze keeps
@@ -102,6 +103,7 @@ class Warehouse(ABC):
 
         :param rows: has the columns of ``dataset.schema``; each key once.
         :param load_id: names this load, 1 to 64 characters. A second load of the same id does nothing.
+        :param run: whose load it is, for ``load_audit``; None of a load by hand.
         :raises DataError: the rows do not fit the tables; raised before the database is touched.
         """
         target = table(dataset.table)
@@ -111,15 +113,17 @@ class Warehouse(ABC):
         wire = to_wire(target, rows, load_id=load_id, loaded_at=now)
         again = retry_if_exception(lambda error: isinstance(error, WarehouseError) and error.retriable)
         tries = Retrying(retry=again, stop=stop_after_attempt(self.attempts), wait=wait_random_exponential(0.2, 10), reraise=True)
-        return tries(self._load, target, wire, load_id, now)
+        return tries(self._load, target, wire, load_id, now, run)
 
-    def _load(self, target: Table, wire: pa.Table, load_id: str, now: datetime) -> Loaded:
+    def _load(self, target: Table, wire: pa.Table, load_id: str, now: datetime, run: RunInfo | None) -> Loaded:
+        of_run = [run.dag_id, run.run_id] if run else [None, None]
         with self._transaction():
             audit = self._fetch("read audit row", sql.SELECT_AUDIT, [load_id]).to_pylist()
             if audit:
                 return Loaded(int(audit[0]["rows_in"]), int(audit[0]["rows_changed"]), already=True)
             changed = self._merge(target, wire)
-            self._execute("insert audit row", sql.INSERT_AUDIT, [load_id, target.silver, wire.num_rows, changed, naive_utc(now)])
+            audit_row = [load_id, target.silver, wire.num_rows, changed, naive_utc(now), *of_run]
+            self._execute("insert audit row", sql.INSERT_AUDIT, audit_row)
         return Loaded(wire.num_rows, changed)
 
     def _merge(self, target: Table, wire: pa.Table) -> int:
