@@ -123,7 +123,7 @@ def test_a_clear_after_a_changed_price_replaces_it_in_silver_and_keeps_both_in_b
     dates = {"start_date": "2012-06-04", "end_date": "2012-06-05"}
     run = world.run(**dates)
     assert run["state"] == "success", world.why(run)
-    before = world.versions("raw/")
+    before = world.versions("raw/prices/provider=polygon/")
     world.control("POST", "prices", session="2012-06-05", symbol="IBM", replace={"close": 190.0, "high": 200.0, "low": 180.0})
     world.forget_calls()
     world.clear(run)
@@ -134,7 +134,7 @@ def test_a_clear_after_a_changed_price_replaces_it_in_silver_and_keeps_both_in_b
     bronze = [float(r["close_px"]) for r in world.query(f"SELECT close_px FROM bronze_prices WHERE {where} ORDER BY ingest_ts")]
     assert len(bronze) == 2
     assert bronze[1] == 190.0
-    after = world.versions("raw/")
+    after = world.versions("raw/prices/provider=polygon/")
     assert {key for key in after if after[key] != before[key]} == {
         "raw/prices/provider=polygon/symbol=IBM/year=2012/month=06/IBM-2012-06-05.parquet"
     }

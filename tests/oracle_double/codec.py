@@ -96,8 +96,8 @@ def decode_double(data: bytes) -> float:
 
 
 def decode(kind: int, data: bytes | None) -> Any:
-    """A bound value. An empty string is null, as Oracle has it."""
-    if not data:
+    """A bound value. An empty string comes as null already."""
+    if data is None:
         return None
     if kind in (VARCHAR, CHAR, LONG):
         return data.decode()

@@ -111,9 +111,11 @@ class Warehouse(ABC):
             raise ConfigError(f"load_id has {len(load_id)} characters; 1 to {LOAD_ID.length} are allowed")
         now = datetime.now(UTC)
         wire = to_wire(target, rows, load_id=load_id, loaded_at=now)
+        return self._tries()(self._load, target, wire, load_id, now, run)
+
+    def _tries(self) -> Retrying:
         again = retry_if_exception(lambda error: isinstance(error, WarehouseError) and error.retriable)
-        tries = Retrying(retry=again, stop=stop_after_attempt(self.attempts), wait=wait_random_exponential(0.2, 10), reraise=True)
-        return tries(self._load, target, wire, load_id, now, run)
+        return Retrying(retry=again, stop=stop_after_attempt(self.attempts), wait=wait_random_exponential(0.2, 10), reraise=True)
 
     def _load(self, target: Table, wire: pa.Table, load_id: str, now: datetime, run: RunInfo | None) -> Loaded:
         of_run = [run.dag_id, run.run_id] if run else [None, None]

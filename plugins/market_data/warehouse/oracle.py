@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from airflow.providers.oracle.hooks.oracle import OracleHook
 from airflow.sdk import Connection
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from market_data.errors import ConfigError, WarehouseError
 from market_data.warehouse import WarehouseConnection, sql
@@ -71,9 +70,7 @@ class OracleWarehouse(Warehouse):
 
     def migrate(self) -> list[str]:
         """As on every engine. Tried as often as a load; processes that migrate at once do it one after another."""
-        again = retry_if_exception(lambda error: isinstance(error, WarehouseError) and error.retriable)
-        tries = Retrying(retry=again, stop=stop_after_attempt(self.attempts), wait=wait_random_exponential(0.2, 10), reraise=True)
-        return tries(self._migrate)
+        return self._tries()(self._migrate)
 
     def _migrate(self) -> list[str]:
         with self._session(write=True), ExitStack() as self._definers:
