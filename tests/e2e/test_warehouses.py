@@ -19,7 +19,7 @@ from tests.warehouse import oracle_server, postgres_server
 pytestmark = pytest.mark.slow
 
 RUNS = {
-    DAG: {"start_date": "2012-08-01", "end_date": "2012-08-07"},
+    DAG: {"start_date": "2012-08-01", "end_date": "2012-08-03", "symbols": ["AAPL", "BRK.B", "IBM", "MSFT", "SPY"]},
     "alpaca_ohlcv_1m": {"start_date": "2012-08-01", "end_date": "2012-08-01", "symbols": ["AAPL", "BRK.B", "IBM"]},
     "polygon_corporate_actions": {"start_date": "2012-07-02", "end_date": "2012-12-31", "symbols": ["AAPL", "IBM", "MSFT"]},
     "fmp_fundamentals": {"start_date": "2013-01-15", "end_date": "2013-02-08", "symbols": ["AAPL", "IBM", "MSFT"]},

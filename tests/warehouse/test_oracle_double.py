@@ -27,6 +27,8 @@ from market_data.warehouse.schema import TABLES
 from tests.oracle_double import OracleDouble, make_wallet
 from tests.oracle_double.lint import problems
 
+pytestmark = pytest.mark.slow
+
 QUERIES = sql_texts.MIGRATIONS.parent / "queries"
 
 TABLE = (

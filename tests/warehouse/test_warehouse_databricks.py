@@ -35,6 +35,8 @@ from market_data.warehouse import WarehouseConnection, open_warehouse, sql
 from market_data.warehouse.base import Warehouse
 from market_data.warehouse.schema import TABLES, Type
 
+pytestmark = pytest.mark.slow
+
 LAID = {"prices": OHLCV_1D, "corporate_actions": CORPORATE_ACTIONS}
 WORDS = {
     Type.STRING: "STRING",

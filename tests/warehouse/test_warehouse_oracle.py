@@ -33,6 +33,8 @@ from market_data.warehouse.schema import PRICES, TABLES, Column
 from tests.oracle_double import OracleDouble, Statement, make_wallet
 from tests.oracle_double.lint import problems
 
+pytestmark = pytest.mark.slow
+
 NAMES = [str(migration) for migration in sql.migrations(sql.ORACLE)]
 ORACLE_SQL = sql.MIGRATIONS.parent / "oracle"
 GUIDE = (sql.MIGRATIONS.parents[2] / "docs" / "guide" / "oracle.md").read_text("utf-8")

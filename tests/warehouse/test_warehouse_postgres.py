@@ -38,6 +38,8 @@ from market_data.warehouse.postgres import PostgresWarehouse
 from market_data.warehouse.schema import PRICES
 from market_data.warehouse.wire import schema, to_wire
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = postgres_server.PASSWORD
 
 
