@@ -1,6 +1,6 @@
 # `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install run up down query test lint
+.PHONY: help install run up down query migrate test lint
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
 export DAG CONF SQL PYTHON
@@ -30,6 +30,9 @@ down: ## End every process of the local stack
 
 query: install ## Ask the local warehouse: SQL="select ..."
 	@$(PYTHON_ENV) -m include.local query
+
+migrate: install ## Make the warehouse's tables and views that are missing
+	@$(PYTHON_ENV) -m include.local migrate
 
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile

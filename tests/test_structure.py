@@ -21,7 +21,15 @@ LAYERS = [
     {"pipeline"},
     {"operators", "timetables"},
 ]
-MAY_IMPORT_AIRFLOW = {"operators.py", "notes.py", "timetables.py", "hooks/base.py", "lake/store.py"}
+MAY_IMPORT_AIRFLOW = {
+    "operators.py",
+    "notes.py",
+    "timetables.py",
+    "hooks/base.py",
+    "lake/store.py",
+    "warehouse/oracle.py",
+    "warehouse/postgres.py",
+}
 APART = [("hooks", "lake"), ("hooks", "warehouse"), ("lake", "hooks"), ("warehouse", "hooks")]
 HEAVY = {"pandas", "pyarrow", "duckdb", "great_expectations", "oracledb", "obstore", "numpy", "scipy"}
 

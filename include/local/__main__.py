@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: ``python -m include.local up|down|run|query``. Parameters come in environment variables."""
+"""The commands behind the Makefile: ``python -m include.local up|down|run|query|migrate``. Parameters come in environment variables."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from include.local.follow import Watch, follow, start, wait_for_dag
 from include.local.launcher import Stack
 from include.local.processes import STOP_SIGNALS, held_signals
 from include.local.progress import Snapshot, symbols
-from include.local.query import EXAMPLE, query
 from include.local.report import read
 from include.local.summary import Places, places, reasons, summary
+from include.local.warehouse import EXAMPLE, VARIABLE, migrate, query
 from market_data.feeds import load_feeds
 
 MAIN_DAG = "polygon_ohlcv_1d"
@@ -51,9 +51,11 @@ def main(command: str, environ: Mapping[str, str], console: Console) -> int:
     elif command == "run":
         return run(stack, environ, console)
     elif command == "query":
-        query(paths.warehouse, environ.get("SQL", ""), console)
+        query(paths, environ, console)
+    elif command == "migrate":
+        migrate(paths, environ, console)
     else:
-        raise LocalError(f"there is no command {command!r}; there are: up, down, run, query")
+        raise LocalError(f"there is no command {command!r}; there are: up, down, run, query, migrate")
     return 0
 
 
@@ -129,7 +131,7 @@ def _report(key: str, stack: Stack, console: Console) -> dict[str, Any]:
 
 
 def _places(stack: Stack, report: str | None) -> Places:
-    ours = not stack.environ.get("AIRFLOW_CONN_WAREHOUSE_DEFAULT")
+    ours = not stack.environ.get(VARIABLE)
     return Places(
         ui=stack.ports.airflow_url,
         password=stack.airflow.password,

@@ -181,7 +181,7 @@ def test_bulk_statements_begin_at_the_number_of_symbols_that_is_told():
 def test_no_dag_is_named_that_there_is_not(name):
     endings = "|".join(dataset.replace("-", "_") for dataset in DATASETS)
     named = set(re.findall(rf"\b([a-z]+_(?:{endings}|ohlcv_\w+))\b", DOCS[name])) | set(re.findall(r"\bDAG=([a-z]\w*)", DOCS[name]))
-    tables = {found for found in named if found.split("_")[0] in ("bronze", "silver", "gold", "lake")}
+    tables = {found for found in named if found.split("_")[0] in ("landed", "bronze", "silver", "gold", "lake")}
     assert named - tables <= FEEDS
 
 

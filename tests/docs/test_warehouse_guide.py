@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from include.local.query import query
+from include.local.environment import Paths
+from include.local.warehouse import query
 from market_data.datasets import DATASETS, dataset
-from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.types import RunInfo
+from market_data.warehouse import ENGINES, WarehouseConnection, open_warehouse
 from market_data.warehouse.schema import TABLES
 
 PROJECT = Path(__file__).parents[2]
@@ -20,6 +22,7 @@ TEXT = (PROJECT / "docs" / "guide" / "warehouse.md").read_text()
 BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 SEEN = datetime(2024, 3, 4, tzinfo=UTC)
 DAYS = [date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)]
+RUN = RunInfo("polygon_ohlcv_1d", "scheduled__2024-03-05", "scheduled", 0, SEEN)
 
 
 def blocks():
@@ -57,7 +60,8 @@ def figure(statement, item, value, filed=date(2024, 2, 2)):
 
 @pytest.fixture
 def path(tmp_path):
-    """A warehouse: three bars, one of them corrected a day later, another provider's with a cent too many, a dividend, two figures."""
+    """A warehouse: three bars, one of them corrected a day later, another provider's with a cent too many, a dividend and its
+    correction, two figures."""
     file = tmp_path / "warehouse.duckdb"
     action = {"symbol": "AAPL", "session": DAYS[2], "ex_date": DAYS[2], "action": "dividend", "action_id": "1", "amount": 2.0}
     with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(file)})) as warehouse:
@@ -68,10 +72,11 @@ def path(tmp_path):
                 rows("ohlcv-1d", bar(DAYS[1], 100.0), at=SEEN + timedelta(days=1, seconds=1)),
                 rows("ohlcv-1d", bar(DAYS[0], 100.0), bar(DAYS[2], 102.02), provider="fmp"),
                 rows("corporate-actions", action),
+                rows("corporate-actions", action | {"amount": 2.04}, at=SEEN + timedelta(days=1)),
                 rows("fundamentals", figure("income", "revenue", 119575e6), figure("income", "netIncome", 33916e6), provider="fmp"),
             ]
         ):
-            warehouse.load(*load, f"load {number}")
+            warehouse.load(*load, f"load {number}", RUN)
     return file
 
 
@@ -109,24 +114,52 @@ def test_make_query_asks(path, heading, monkeypatch):
         sql = Path(inner[1]).read_text()
         assert "$" not in sql  # make would take it for its own
     console = Console(width=200, record=True, quiet=False, file=(path.parent / "out").open("w"))
-    query(path, sql, console)
+    query(Paths(PROJECT, path.parent), {"SQL": sql}, console)
     assert "AAPL" in console.export_text()
 
 
 def test_versions_are_seen(path):
-    changed, known, loads = answers(path, "What changed, and what was known when")
-    assert [(symbol, moment.date(), float(close)) for symbol, moment, close, *_ in changed] == [
-        ("AAPL", DAYS[1], 101.0),
-        ("AAPL", DAYS[1], 100.0),
-    ]
+    changed, by_provider, actions, known, loads = answers(path, "What changed, and what was known when")
+    ((symbol, moment, old, new, *volumes, _, dag_id, run_id),) = changed
+    assert (symbol, moment.date(), float(old), float(new), *map(float, volumes)) == ("AAPL", DAYS[1], 101.0, 100.0, 100.0, 100.0)
+    assert (dag_id, run_id) == (RUN.dag_id, RUN.run_id)
+    assert by_provider == [("polygon", 1, pytest.approx(1e4 / 101))]
+    assert [(row[0], row[1], float(row[3])) for row in actions] == [("AAPL", DAYS[2], 2.0), ("AAPL", DAYS[2], 2.04)]
     assert [float(close) for *_, close in known] == [100.0, 101.0, 102.0]
-    assert [load[1:] for load in loads][-1] == ("silver_prices", 4, 4)
-    assert len(loads) == 5
+    assert [load[1:] for load in loads][-1] == ("silver_prices", 4, 4, RUN.dag_id, RUN.run_id)
+    assert len(loads) == 6
+
+
+def test_features_are_there(path):
+    (found,) = answers(path, "Features")
+    assert [row[0].date() for row in found] == DAYS
+    assert [row[2] for row in found] == [None, 0.0, pytest.approx(0.02)]
+    assert found[-1][-1] == pytest.approx(102 / (100 * (1 - 2.04 / 100)) - 1)
+
+
+def test_the_columns_of_features_are_those_of_the_view(path):
+    with duckdb.connect(path, read_only=True) as connection:
+        made = [row[0] for row in connection.execute("DESCRIBE gold_price_features").fetchall()]
+        bars = "SELECT DATE '2020-01-01' + n::INTEGER AS day, 10 + n % 7 AS close FROM range(300) t(n)"
+        days = connection.execute(bars).fetchall()
+    lines = [line for line in TEXT.split("## Features")[1].split("\n## ")[0].splitlines() if line.startswith("| `")]
+    first = {}
+    for line in lines:
+        names, _, nulls = (cell.strip() for cell in line.strip("|").split("|"))
+        names = re.findall(r"`(\w+)`", names)
+        first |= dict(zip(names, [int(n) for n in nulls.split(", ")] * (1 if "," in nulls else len(names)), strict=True))
+    assert list(first) == made[6:]
+    action = {"symbol": "X", "session": DAYS[0], "ex_date": DAYS[0], "action": "dividend", "action_id": "1", "amount": 2.0}
+    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(path)})) as warehouse:
+        warehouse.load(*rows("ohlcv-1d", *(bar(day, float(close), "X") for day, close in days)), "many")
+        warehouse.load(*rows("corporate-actions", action), "one action")
+        found = warehouse.query("SELECT * FROM gold_price_features WHERE symbol = 'X'").to_pandas()
+    assert found[list(first)].isna().sum().to_dict() == first
 
 
 def test_prices_are_adjusted(path):
     (adjusted,) = answers(path, "Adjusted prices")
-    assert [row[3] for row in adjusted] == pytest.approx([98.0, 98.0, 102.0])
+    assert [row[3] for row in adjusted] == pytest.approx([97.96, 97.96, 102.0])
 
 
 def test_fundamentals_are_side_by_side(path):
@@ -145,8 +178,10 @@ def test_providers_are_reconciled(path, monkeypatch):
 
 
 def test_all_code_is_run():
-    headings = {"Ask", "What changed, and what was known when", "Adjusted prices", "Fundamentals", "Where providers disagree"}
-    assert {heading for heading, _, _ in BLOCKS} == headings
+    versions = "What changed, and what was known when"
+    assert {heading for heading, _, _ in BLOCKS} == {
+        *("Ask", versions, "Features", "Adjusted prices", "Fundamentals", "Where providers disagree")
+    }
     assert {language for _, language, _ in BLOCKS} == {"sh", "python", "sql"}
 
 
@@ -157,6 +192,11 @@ def test_the_columns_are_those_of_the_tables():
         for cells in (row.split("|")[1:] for row in lines)
     }
     assert named == {name: [[c.name for c in table.key], [c.name for c in table.values]] for name, table in TABLES.items()}
+
+
+def test_the_engines_are_all_named():
+    rows = [line.split("|")[1:3] for line in TEXT.split("| engine |")[1].split("\n\n")[0].splitlines()[2:]]
+    assert [engine.strip(" `") for _, engine in rows] == list(ENGINES)
 
 
 def test_the_datasets_are_all_named():

@@ -1,6 +1,6 @@
 """Runs of the real thing: scheduler, pool, S3 protocol server, HTTP API, DuckDB.
 
-In the order of the file; each test has dates of its own. `make test` makes the first ones, the second tier all of them.
+In the order of the file; each test has dates of its own.
 """
 
 import os
@@ -16,6 +16,8 @@ from include.local.sample_api import Call, max_in_window
 from market_data import calendar
 from market_data.universe import members
 from tests.e2e.conftest import DAG, LIMITS
+
+pytestmark = pytest.mark.slow
 
 UNIVERSE = members("sp500_etf")
 FEW = list(UNIVERSE[:30])
@@ -74,7 +76,6 @@ def test_a_rerun_makes_no_call_no_put_and_no_version(world):
     assert world.airflow.result(DAG, run["dag_run_id"], "plan") == []
 
 
-@pytest.mark.slow
 def test_a_dry_run_shows_the_cost_and_does_nothing(world):
     puts = world.puts()
     run = world.run(start_date="2003-01-02", end_date="2004-12-31", dry_run=True)
@@ -89,7 +90,6 @@ def test_a_dry_run_shows_the_cost_and_does_nothing(world):
     assert world.puts() == puts
 
 
-@pytest.mark.slow
 def test_bad_params_fail_in_plan_before_any_call(world):
     run = world.run(start_date="2013-01-07", end_date="2013-01-02", universe="sp600", colour="red")
     assert run["state"] == "failed"
@@ -99,7 +99,6 @@ def test_bad_params_fail_in_plan_before_any_call(world):
     assert world.calls() == []
 
 
-@pytest.mark.slow
 def test_a_failed_batch_fails_alone_and_is_repaired_by_clearing_its_map_index(world):
     world.control("POST", "faults", kind="server_error", match=f"/{FEW[7]}/range", times=None)
     run = world.run(symbols=FEW, start_date="2012-05-01", end_date="2012-05-31", endpoint="range", batch_size=5)
@@ -118,12 +117,11 @@ def test_a_failed_batch_fails_alone_and_is_repaired_by_clearing_its_map_index(wo
     assert count(world, "bar_time BETWEEN TIMESTAMP '2012-05-01' AND TIMESTAMP '2012-05-31'") == 22 * 30
 
 
-@pytest.mark.slow
 def test_a_clear_after_a_changed_price_replaces_it_in_silver_and_keeps_both_in_bronze(world):
     dates = {"start_date": "2012-06-04", "end_date": "2012-06-05"}
     run = world.run(**dates)
     assert run["state"] == "success", world.why(run)
-    before = world.versions("raw/")
+    before = world.versions("raw/prices/provider=polygon/")
     world.control("POST", "prices", session="2012-06-05", symbol="IBM", replace={"close": 190.0, "high": 200.0, "low": 180.0})
     world.forget_calls()
     world.clear(run)
@@ -134,13 +132,12 @@ def test_a_clear_after_a_changed_price_replaces_it_in_silver_and_keeps_both_in_b
     bronze = [float(r["close_px"]) for r in world.query(f"SELECT close_px FROM bronze_prices WHERE {where} ORDER BY ingest_ts")]
     assert len(bronze) == 2
     assert bronze[1] == 190.0
-    after = world.versions("raw/")
+    after = world.versions("raw/prices/provider=polygon/")
     assert {key for key in after if after[key] != before[key]} == {
         "raw/prices/provider=polygon/symbol=IBM/year=2012/month=06/IBM-2012-06-05.parquet"
     }
 
 
-@pytest.mark.slow
 def test_tasks_clear_over_four_sessions_asks_for_exactly_those(world):
     sessions = ["2012-08-01", "2012-08-02", "2012-08-03", "2012-08-06", "2012-08-07", "2012-08-08"]
     runs = [world.trigger(logical_date=f"{session}T00:00:00Z", symbols=FEW) for session in sessions]
@@ -154,7 +151,6 @@ def test_tasks_clear_over_four_sessions_asks_for_exactly_those(world):
     assert dates_called(world) == sessions[1:5]
 
 
-@pytest.mark.slow
 def test_doubtful_sessions_are_refused_and_the_rest_is_loaded(world):
     world.control("POST", "missing", session="2012-09-06", fraction=0.4)
     world.control("POST", "prices", session="2012-09-10", multiply=10)
@@ -175,7 +171,6 @@ def test_doubtful_sessions_are_refused_and_the_rest_is_loaded(world):
 
 
 @pytest.mark.parametrize(("slots", "year"), [(1, 2001), (3, 2002), (8, 2003)])
-@pytest.mark.slow
 def test_the_servers_log_shows_no_window_over_quota(world, slots, year):
     world.resize("polygon_api", slots)
     try:
@@ -188,7 +183,6 @@ def test_the_servers_log_shows_no_window_over_quota(world, slots, year):
     assert len(world.calls()) == 16
 
 
-@pytest.mark.slow
 def test_more_slots_are_faster(world):
     seconds = {}
     for slots, year in ((1, 2004), (3, 2005)):
@@ -202,7 +196,6 @@ def test_more_slots_are_faster(world):
     assert seconds[3] < seconds[1]
 
 
-@pytest.mark.slow
 def test_two_runs_429s_a_resize_and_a_killed_worker_stay_within_quota_and_lose_nothing(world):
     world.resize("polygon_api", 1)
     dates = {"start_date": "2006-03-01", "end_date": "2006-03-31", "endpoint": "range", "batch_size": 3, "max_retries": 5}
@@ -244,7 +237,6 @@ def kill_a_running_fetch(world):
     return False
 
 
-@pytest.mark.slow
 def test_the_key_is_nowhere_but_in_the_connection(world):
     import sqlite3
 

@@ -8,6 +8,7 @@ import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as dt_time
 from decimal import Decimal
@@ -256,6 +257,7 @@ def test_a_failure_at_any_step_leaves_nothing_and_a_retry_succeeds(warehouse: Wa
         load_id = f"load {number:02d}"
         rows = bars("AAPL", 5, adj_close=float(1 + number), ingest_ts=later(1 + number))
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(warehouse), "attempts", 1)
             Cut(patch, type(warehouse), at, after)
             with pytest.raises(WarehouseError, match="cut"):
                 warehouse.load(OHLCV_1D, rows, load_id)
@@ -554,7 +556,10 @@ def test_query_binds_its_params(warehouse: Warehouse) -> None:
     assert [int(found["n"][0].as_py()), found["mark"][0].as_py()] == [3, "?"]
 
 
-@pytest.mark.parametrize("statement", ["DELETE FROM silver_prices", "DROP TABLE bronze_prices", "CREATE TABLE t (a INTEGER)"])
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM silver_prices", "DROP TABLE bronze_prices", "CREATE TABLE t (a INTEGER)", "-- SELECT\nDELETE FROM silver_prices"],
+)
 def test_query_cannot_write(warehouse: Warehouse, statement: str) -> None:
     warehouse.load(OHLCV_1D, bars("AAPL", 5), "one")
     with pytest.raises(WarehouseError) as caught:
@@ -572,3 +577,9 @@ def test_a_wrong_query_says_what_is_wrong(warehouse: Warehouse) -> None:
 def test_a_warehouse_can_be_closed_twice(warehouse: Warehouse) -> None:
     warehouse.close()
     warehouse.close()
+
+
+@pytest.mark.parametrize("value", [0, -1, "many", None, True, float("inf")])
+def test_the_rows_of_a_load_must_be_a_number(connection: WarehouseConnection, value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"extra\.chunk_rows is .*; a number from 1 on is needed"):
+        open_warehouse(replace(connection, extra={**connection.extra, "chunk_rows": value}))

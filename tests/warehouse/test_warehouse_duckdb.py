@@ -107,7 +107,7 @@ def test_the_path_must_be_absolute(extra: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("value", [-1, "soon", None, True])
 def test_the_lock_timeout_must_be_seconds(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"extra\.lock_timeout is .*; a number of seconds"):
+    with pytest.raises(ConfigError, match=r"extra\.lock_timeout is .*; a number from 0 on"):
         at(tmp_path / "a.duckdb", lock_timeout=value)
 
 

@@ -1,22 +1,31 @@
-"""Adjusted prices, fundamentals and the query that reconciles providers: against what Python computes for itself."""
+"""Features, adjusted prices, fundamentals, restatements and the query that reconciles providers: against what Python computes for
+itself, of recorded prices where that tells more."""
 
 from __future__ import annotations
 
 import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from warehouse_rows import bar, dividend, item, later, midnight, split, table
+from bokeh_sampledata import stocks
+from warehouse_rows import SEEN, bar, bars, dividend, item, later, midnight, naive, split, table
 
 from market_data import calendar
 from market_data.datasets.bars import OHLCV_1D, OHLCV_1M
 from market_data.datasets.corporate_actions import CORPORATE_ACTIONS
 from market_data.datasets.fundamentals import FUNDAMENTALS
-from market_data.warehouse import sql
+from market_data.types import RunInfo
+from market_data.warehouse import WarehouseConnection, open_warehouse, sql
 from market_data.warehouse.base import Warehouse
 
 ADJUSTED = "SELECT * FROM gold_adjusted_prices ORDER BY symbol, provider, bar_time"
@@ -39,6 +48,153 @@ def adjusted(warehouse: Warehouse) -> pd.DataFrame:
 
 def series(closes: dict[date, float], symbol: str = "AAPL", **values: Any) -> list[dict[str, Any]]:
     return [bar(symbol, midnight(day), close=close, **values) for day, close in closes.items()]
+
+
+# --- features of recorded prices ------------------------------------------------------------------------------------------------
+
+APPLE = [  # as declared: apple.com's investor relations; two for one in 2005
+    split(ex_date=date(2005, 2, 28), ratio=(1, 2)),
+    *(dividend(ex_date=day, amount=2.65) for day in (date(2012, 8, 9), date(2012, 11, 7), date(2013, 2, 7))),
+]
+FEATURES = "SELECT * FROM gold_price_features ORDER BY symbol, provider, bar_time"
+
+
+def recorded(symbol: str, start: str, end: str) -> pd.DataFrame:
+    """What was recorded of a symbol between two dates, both inclusive, by session."""
+    frame = pd.DataFrame(getattr(stocks, symbol))
+    return (
+        frame.assign(date=pd.to_datetime(frame["date"]).dt.date)
+        .set_index("date")
+        .loc[date.fromisoformat(start) : date.fromisoformat(end)]
+    )
+
+
+def rows_of(symbol: str, provider: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    names = ["open", "high", "low", "close", "volume"]
+    rows = zip(frame.index, frame[names].to_dict("records"), strict=True)
+    return [
+        bar(
+            symbol, midnight(day), provider=provider, **values | {"volume": None if pd.isna(values["volume"]) else values["volume"]}
+        )
+        for day, values in rows
+    ]
+
+
+def rolled(values: pd.Series, size: int, figure: Any) -> np.ndarray[Any, Any]:
+    """``figure`` of each ``size`` values up to this one, each computed for itself; NaN until there are so many."""
+    made = np.full(len(values), np.nan)
+    if len(values) >= size:
+        made[size - 1 :] = figure(np.lib.stride_tricks.sliding_window_view(values.to_numpy(float), size), axis=1)
+    return made
+
+
+def features(frame: pd.DataFrame, actions: list[dict[str, Any]] | None) -> pd.DataFrame:
+    """The columns of gold_price_features after its key.
+
+    :param actions: None where the provider has none.
+    """
+    close, log_ret = frame["close"], np.log(frame["close"]).diff()
+    adjusted_close = close * (np.nan if actions is None else by_hand(close, actions)["adj_factor"])
+    return pd.DataFrame(
+        {
+            "close_px": close,
+            "volume": frame["volume"],
+            "simple_ret": close / close.shift() - 1,
+            "log_ret": log_ret,
+            "ma_20": rolled(close, 20, np.mean),
+            "ma_50": rolled(close, 50, np.mean),
+            "close_stddev_20d": rolled(close, 20, lambda *a, **k: np.std(*a, **k, ddof=1)),
+            "volatility_20d": rolled(log_ret, 20, lambda *a, **k: np.std(*a, **k, ddof=1)) * math.sqrt(252),
+            "dollar_volume": close * frame["volume"],
+            "high_52w": rolled(frame["high"], 252, np.max),
+            "low_52w": rolled(frame["low"], 252, np.min),
+            "adj_close_px": adjusted_close,
+            "adj_simple_ret": adjusted_close / adjusted_close.shift() - 1,
+        }
+    )
+
+
+def test_features_of_recorded_prices_are_what_pandas_computes(warehouse: Warehouse) -> None:
+    ibm, msft = recorded("IBM", "2008-06-02", "2010-12-31"), recorded("MSFT", "2010-01-04", "2013-03-01")
+    rng = np.random.default_rng(3)
+    frames = {
+        ("AAPL", "polygon"): recorded("AAPL", "2004-06-01", "2013-03-01"),
+        ("GOOG", "mock"): recorded("GOOG", "2004-08-19", "2005-08-18").iloc[:252],  # just as many as the longest window
+        ("GOOG", "polygon"): recorded("GOOG", "2004-08-19", "2005-08-18").iloc[:251],
+        ("IBM", "mock"): ibm.drop(ibm.index[[19, 20, 51, 300, 301, 302]]),  # missing sessions
+        ("IBM", "polygon"): 2 * ibm[["open", "high", "low", "close", "volume"]].iloc[:400],  # of the same days
+        ("YOUNG", "polygon"): ibm.iloc[:20],
+        ("MSFT", "polygon"): msft.assign(volume=msft["volume"].where(rng.random(len(msft)) > 0.1)),  # null volumes
+        ("ONE", "polygon"): recorded("IBM", "2010-06-02", "2010-06-02"),
+    }
+    bars = [row for (symbol, provider), frame in frames.items() for row in rows_of(symbol, provider, frame)]
+    rng.shuffle(bars)
+    actions = [*APPLE, dividend("MSFT", date(2012, 11, 13), 0.23), split("IBM", date(2008, 6, 16), (1, 2))]
+    load(warehouse, bars, actions)
+    found = warehouse.query(FEATURES).to_pandas()
+    assert len(found) == len(bars)
+    assert set(found["timeframe"]) == {"1d"}
+    for (symbol, provider), frame in frames.items():
+        own = found[(found["symbol"] == symbol) & (found["provider"] == provider)].reset_index(drop=True)
+        assert own["bar_time"].dt.date.tolist() == list(frame.index)
+        of_symbol = [action for action in actions if action["symbol"] == symbol] if provider == "polygon" else None
+        wanted = features(frame, of_symbol)
+        assert list(own) == ["symbol", "timeframe", "provider", "bar_time", *wanted]
+        for name in wanted:
+            where = f"{symbol} {provider} {name}"
+            np.testing.assert_allclose(own[name].astype(float), wanted[name], rtol=1e-9, atol=1e-12, err_msg=where)
+    nulls = found[(found["symbol"] == "AAPL")].isna().sum().to_dict()
+    firsts = {"ma_20": 19, "ma_50": 49, "close_stddev_20d": 19, "volatility_20d": 20, "high_52w": 251, "low_52w": 251}
+    assert {name: count for name, count in nulls.items() if count} == firsts | dict.fromkeys(
+        ("simple_ret", "log_ret", "adj_simple_ret"), 1
+    )
+
+
+def test_apple_is_adjusted_as_yahoo_did_it(warehouse: Warehouse) -> None:
+    """The recorded prices carry Yahoo's adjusted closes as of later; over their last one, they are what they were in March 2013.
+
+    Those are of another convention: a dividend is set against the close of the ex-date, ``1 / (1 + cash / close)``, which for these three
+    comes to a sixth of a thousandth in all; without one of them it would be five thousandths.
+    """
+    apple = recorded("AAPL", "2004-06-01", "2013-03-01")
+    load(warehouse, rows_of("AAPL", "polygon", apple), APPLE)
+    found = warehouse.query(FEATURES).to_pandas()
+    factor = (apple["adj_close"] / apple["close"]).to_numpy()
+    np.testing.assert_allclose(found["adj_close_px"].astype(float), apple["close"] * factor / factor[-1], rtol=2e-4)
+    ex_split = found.set_index(found["bar_time"].dt.date).loc[date(2005, 2, 28)]
+    assert float(ex_split["simple_ret"]) < -0.49
+    assert abs(float(ex_split["adj_simple_ret"])) < 0.01
+
+
+VIEWS = {
+    "gold_price_features": ["silver_corporate_actions", "silver_prices"],
+    "gold_adjusted_prices": ["silver_corporate_actions", "silver_prices"],
+    "gold_restatements": ["bronze_prices"],
+}
+"""The tables that hold symbols of each."""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_asked_for_one_symbol_a_view_reads_one(view: str, tmp_path: Path) -> None:
+    """What DuckDB's plan shows: the filter goes down to the tables, through every window."""
+    path = tmp_path / "warehouse.duckdb"
+    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(path)})) as warehouse:
+        warehouse.migrate()
+        rows = [row for n in range(40) for row in series(CLOSES, f"S{n:02d}")]
+        load(warehouse, rows, [split(f"S{n:02d}", DAYS[2]) for n in range(40)])
+    with duckdb.connect(path, read_only=True) as connection:
+        statement = f"EXPLAIN (ANALYZE, FORMAT JSON) SELECT * FROM {view} WHERE symbol = 'S07'"
+        plan = json.loads(connection.execute(statement).fetchall()[0][1])
+    scans = [node for root in plan["operator"] for node in nodes(root) if node["type"] == "TABLE_SCAN"]
+    of_symbols = [scan for scan in scans if "symbol" in scan["extra_info"]["Projections"]]
+    assert sorted(scan["extra_info"]["Table"].split(".")[-1] for scan in of_symbols) == VIEWS[view]
+    assert max(scan["intermediate_rows"] for scan in of_symbols) <= len(CLOSES)
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("children", []):
+        yield from nodes(child)
 
 
 # --- known events ---------------------------------------------------------------------------------------------------------------
@@ -248,7 +404,7 @@ def test_fundamentals_of_a_period_are_one_row(warehouse: Warehouse) -> None:
     quarter = found[1]
     assert (quarter["period_end"], quarter["fiscal_year"], quarter["currency"]) == (date(2023, 12, 30), 2024, "USD")
     assert quarter["known_on"] == date(2024, 2, 5)
-    assert (quarter["eps"], quarter["total_assets"]) == (Decimal("2.19"), 353_514_000_000)
+    assert (float(quarter["eps"]), quarter["total_assets"]) == (2.19, 353_514_000_000)
     assert quarter["operating_cash_flow"] == 39_895_000_000
     assert quarter["net_income"] is None
 
@@ -323,3 +479,90 @@ def test_providers_that_agree_are_not_named(warehouse: Warehouse) -> None:
             rows.append(bar(f"S{n}", close=close, volume=volume, provider=provider))
     warehouse.load(OHLCV_1D, table(*rows), "one")
     assert warehouse.query(RECONCILE).num_rows == 0
+
+
+# --- restatements ---------------------------------------------------------------------------------------------------------------
+
+RESTATED = "SELECT * FROM gold_restatements ORDER BY symbol, provider, bar_time, new_ingest_ts, restated_at"
+RUN = RunInfo("polygon_ohlcv_1d", "scheduled__2024-01-03T00:00:00+00:00", "scheduled", 0, SEEN)
+VALUES = ("open_px", "high_px", "low_px", "close_px", "adj_close_px", "volume", "vwap", "trade_count")
+
+
+def test_a_restatement_shows_both_sides_and_the_run(warehouse: Warehouse) -> None:
+    old = bar("BRK.B", open=10, high=12, low=9, close=11, adj_close=5, volume=None, vwap=10, trade_count=7)
+    new = bar(
+        "BRK.B",
+        open=10.5,
+        high=12.5,
+        low=9.5,
+        close=11.5,
+        adj_close=None,
+        volume=100,
+        vwap=10.5,
+        trade_count=8,
+        ingest_ts=later(60),
+    )
+    warehouse.load(OHLCV_1D, table(old, bar("AAPL")), "one")
+    warehouse.load(OHLCV_1D, table(new, bar("AAPL", ingest_ts=later(60))), "two", RUN)
+    (found,) = warehouse.query(RESTATED).to_pylist()
+    (loaded_at,) = warehouse.query("SELECT loaded_at FROM load_audit WHERE load_id = 'two'")["loaded_at"].to_pylist()
+    where = {"symbol": "BRK.B", "timeframe": "1d", "provider": "polygon", "bar_time": naive(midnight(date(2024, 1, 2)))}
+    sides = {}
+    for name, source in zip(VALUES, ("open", "high", "low", "close", "adj_close", "volume", "vwap", "trade_count"), strict=True):
+        sides |= {f"old_{name}": old[source], f"new_{name}": new[source]}
+    when = {"old_ingest_ts": naive(SEEN), "new_ingest_ts": naive(later(60)), "old_load_id": "one", "new_load_id": "two"}
+    assert found == where | sides | when | {"restated_at": loaded_at, "dag_id": RUN.dag_id, "run_id": RUN.run_id}
+    assert list(found) == [*where, *sides, *when, "restated_at", "dag_id", "run_id"]
+
+
+@pytest.mark.parametrize("value", ["open", "high", "low", "close", "adj_close", "volume", "vwap", "trade_count"])
+def test_any_value_that_changes_is_a_restatement(warehouse: Warehouse, value: str) -> None:
+    whole = bar(open=10, high=12, low=9, close=11, adj_close=5, volume=100, vwap=10, trade_count=7)
+    warehouse.load(OHLCV_1D, table(whole), "one")
+    warehouse.load(OHLCV_1D, table(whole | {value: whole[value] + (-1 if value == "low" else 1), "ingest_ts": later(1)}), "two")
+    assert warehouse.query(RESTATED).num_rows == 1
+
+
+def test_versions_follow_each_other_however_they_arrive(warehouse: Warehouse) -> None:
+    """A there and back again, two of one moment, one that came late, and one as it was seen before."""
+    for number, (close, seen) in enumerate([(100, 0), (101, 10), (100, 20), (102, 20), (99, 5), (99, 7), (100, 0)]):
+        warehouse.load(OHLCV_1D, table(bar(close=close, ingest_ts=later(seen))), f"load {number}")
+    found = warehouse.query(RESTATED).to_pylist()
+    steps = [(row["old_close_px"], row["new_close_px"], row["old_load_id"], row["new_load_id"]) for row in found]
+    assert steps == [
+        (100, 99, "load 0", "load 4"),
+        (99, 101, "load 5", "load 1"),
+        (101, 100, "load 1", "load 2"),
+        (100, 102, "load 2", "load 3"),
+    ]
+    assert warehouse.query("SELECT close_px FROM silver_prices")["close_px"].to_pylist() == [102]
+
+
+def test_the_runs_of_loads_are_kept(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 2), "by hand")
+    warehouse.load(OHLCV_1D, bars("MSFT", 2), "of a run", RUN)
+    warehouse.load(OHLCV_1D, bars("MSFT", 2), "of a run", replace(RUN, run_id="another"))  # already: the first one's it stays
+    longest = replace(RUN, dag_id="d" * 250, run_id="手" * 250)
+    warehouse.load(OHLCV_1D, bars("IBM", 2), "of the longest", longest)
+    found = warehouse.query("SELECT load_id, dag_id, run_id FROM load_audit ORDER BY load_id").to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        ("by hand", None, None),
+        ("of a run", RUN.dag_id, RUN.run_id),
+        ("of the longest", longest.dag_id, longest.run_id),
+    ]
+
+
+def test_a_warehouse_of_an_earlier_version_is_brought_up(connection: WarehouseConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = "INSERT INTO load_audit (load_id, table_name, rows_in, rows_changed, loaded_at) VALUES (?, ?, ?, ?, ?)"
+    with open_warehouse(connection) as warehouse, monkeypatch.context() as patch:
+        patch.setattr(sql, "_ALL", tuple(migration for migration in sql._ALL if migration.version <= 21))
+        assert warehouse.migrate()[-1] == "0021_gold_fundamentals"
+        with warehouse._transaction():
+            warehouse._execute("insert audit row", first, ["old", "silver_prices", 1, 1, naive(SEEN)])
+    with open_warehouse(connection) as warehouse:
+        added = [str(migration) for migration in sql.migrations(warehouse.dialect) if migration.version > 21]
+        assert warehouse.migrate() == added
+        assert warehouse.load(OHLCV_1D, bars("AAPL", 2), "new", RUN).rows_changed == 2
+        found = warehouse.query("SELECT load_id, run_id FROM load_audit ORDER BY load_id").to_pylist()
+        assert [tuple(row.values()) for row in found] == [("new", RUN.run_id), ("old", None)]
+        assert warehouse.query("SELECT high_52w FROM gold_price_features")["high_52w"].to_pylist() == [None, None]

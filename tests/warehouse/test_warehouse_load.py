@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,16 +49,15 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rows of each transaction, as they come; at most four are allowed in one."""
+    """Rows of each transaction, as they come."""
     seen: list[int] = []
     load = Warehouse.load
 
-    def watched(warehouse: Warehouse, dataset: Dataset, rows: Any, load_id: str) -> Any:
+    def watched(warehouse: Warehouse, dataset: Dataset, rows: Any, *of: Any) -> Any:
         seen.append(len(rows))
-        return load(warehouse, dataset, rows, load_id)
+        return load(warehouse, dataset, rows, *of)
 
     monkeypatch.setattr(Warehouse, "load", watched)
-    monkeypatch.setattr(steps, "LOAD_ROWS", 4)
     return seen
 
 
@@ -71,13 +71,15 @@ def test_receipts_of_any_size_are_loaded_in_chunks(connection: WarehouseConnecti
     ]:
         put(lake, prefix, OHLCV_1D, symbol, rows)
     word = checked("a", "b", refused=("2024-01-03", "MSFT/2024"))
-    with open_warehouse(connection) as warehouse:
+    with open_warehouse(replace(connection, extra={**connection.extra, "chunk_rows": 4})) as warehouse:
         done = steps.load_run(job(lake, OHLCV_1D), word, warehouse)
         wanted = 9 + 10  # without the refused session; MSFT is refused whole
         assert done == {"of": steps.judged(word), "rows": wanted, "changed": wanted, "loads": 5, "already": 0}
         assert chunks == [4, 4, 4, 4, 3]
         found = warehouse.query("SELECT symbol, COUNT(*) AS n FROM silver_prices GROUP BY symbol ORDER BY symbol").to_pylist()
         assert [(row["symbol"], row["n"]) for row in found] == [("AAPL", 9), ("IBM", 10)]
+        runs = warehouse.query("SELECT DISTINCT dag_id, run_id FROM load_audit").to_pylist()
+        assert runs == [{"dag_id": "dag", "run_id": "run"}]
         again = steps.load_run(job(lake, OHLCV_1D), word, warehouse)
         assert (again["rows"], again["changed"], again["already"]) == (wanted, wanted, 5)
         cleared = steps.load_run(job(lake, OHLCV_1D, clear_number=1), word, warehouse)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,7 @@ FOREIGN = {
     "the server's clock": r"(?i)\bnow\(|current_timestamp|systimestamp",
     "boolean literal": r"(?i)\b(true|false)\b",
     "empty string": r"''",
+    "a column added": r"(?i)\badd\s+(column\b|\()",
 }
 
 
@@ -66,6 +68,8 @@ def test_statements_are_portable(rule: str) -> None:
         ("qualified SET", "UPDATE t SET t.a = 1"),
         ("qualified SET", "UPDATE t SET a = s.a, t.b = s.b"),
         ("ON without parentheses", "SELECT a FROM t JOIN u ON t.a = u.a"),
+        ("a column added", "ALTER TABLE t ADD COLUMN a INTEGER"),
+        ("a column added", "ALTER TABLE t ADD (a INTEGER)"),
     ],
 )
 def test_the_rules_see_what_they_are_for(rule: str, statement: str) -> None:
@@ -123,6 +127,18 @@ def test_tables_hold_what_their_datasets_hold(name: str) -> None:
 def test_an_unknown_table_is_named_with_the_known_ones(name: str | None) -> None:
     with pytest.raises(ConfigError, match=f"{name!r}; known tables: corporate_actions, fundamentals, prices, trades"):
         table(name)
+
+
+VIEW_FILES = sorted(sql.MIGRATIONS.glob("*.sql"))
+
+
+@pytest.mark.parametrize("path", VIEW_FILES, ids=lambda path: path.stem)
+def test_names_in_views_are_free_and_short_enough_everywhere(path: Path) -> None:
+    text = re.sub(r"(?m)--.*$", "", path.read_text("utf-8"))
+    names = set(re.findall(r"\b(?:AS|VIEW) ([a-z]\w*)", text)) | set(re.findall(r"\) ([a-z]\w*)(?=[\s)]|$)", text))
+    assert len(names) > 5
+    assert not names & set(RESERVED)
+    assert max(len(name) for name in names) <= 30
 
 
 def test_versions_count_up() -> None:
@@ -203,6 +219,8 @@ VIEWS = {
     "0005_gold_price_features": "493a392bcd4c623a86f730ccb49b5509628bc13b24f0231eb9b219b2327e8fa7",
     "0020_gold_adjusted_prices": "8e2b41a4c034ade7e1cba0cfa222d52230c6ddfb999c1e968b8a7c624a697e7d",
     "0021_gold_fundamentals": "2921adeb68aa1ae3a8260974371eb72918d66edc2d6ef672bf0e44d3c9a881ad",
+    "0025_gold_price_features": "e6a1fb824aae8b2794a7396569ad08bb995fba87a3c5cc8a56b997c61f66d35b",
+    "0026_gold_restatements": "69f4c5bdd40aee4dca01724cca4c8cb2b2b1e94bbe5a68c226db3df96e2af4bf",
 }
 """SHA-256 of each view's text."""
 
@@ -226,4 +244,7 @@ def test_every_migration_is_pinned(engine: str) -> None:
         assert made.pop("0006_drop_gold_price_features") == "DROP VIEW gold_price_features"
         for number, layer in [(7, "bronze"), (8, "silver"), *([(9, "stage")] if engine == "oracle" else [])]:
             assert made.pop(f"{number:04d}_{layer}_prices_provider") == WIDENED[engine].format(f"{layer}_prices")
+    assert made.pop("0024_drop_gold_price_features") == "DROP VIEW gold_price_features"
+    for name, column in (("0022_load_audit_dag_id", "dag_id"), ("0023_load_audit_run_id", "run_id")):
+        assert made.pop(name) == f"ALTER TABLE load_audit ADD {column} {COLUMNS[engine][0].format(250)}"
     assert set(made) == {name for name in RELEASED if "_stage_" not in name or engine == "oracle"}

@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOAD_ROWS = 250_000
-"""Rows of one load transaction, at most."""
 HASH_ROWS = 50_000
 
 
 def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict[str, Any]:
-    """Load what passed, in chunks of at most ``LOAD_ROWS`` rows. The warehouse is not opened for a dataset that stays in the lake.
+    """Load what passed, in chunks of at most ``warehouse.chunk_rows`` rows. It is not opened for a dataset that stays in the lake.
 
     :returns: for an XCom: ``of``: what of the checkpoint's word was loaded, ``rows`` given, ``changed`` of them, ``loads`` made,
         ``already``: loads that an earlier try had committed.
@@ -34,8 +32,8 @@ def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict
         log.info("%s has no table in the warehouse: it stays in the lake", job.dataset.name)
     else:
         warehouse.migrate()
-        for chunk in _chunks(job, checked):
-            loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk))
+        for chunk in _chunks(job, checked, warehouse.chunk_rows):
+            loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk), job.run)
             rows, changed, loads, already = (
                 rows + loaded.rows_in,
                 changed + loaded.rows_changed,
@@ -61,7 +59,7 @@ def judged(checked: Mapping[str, Any]) -> list[Any]:
     return [checked["prefixes"], checked["passed"], refused_partitions(checked)]
 
 
-def _chunks(job: Job, checked: Mapping[str, Any]) -> Iterator[pa.Table]:
+def _chunks(job: Job, checked: Mapping[str, Any], most: int) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     from market_data.lake.receipts import read
@@ -74,10 +72,10 @@ def _chunks(job: Job, checked: Mapping[str, Any]) -> Iterator[pa.Table]:
     for prefix in checked["prefixes"]:
         for stored in read(job.lake, prefix):
             held.append(allowed(only(stored.rows, passed), refused))
-            while sum(map(len, held)) >= LOAD_ROWS:
+            while sum(map(len, held)) >= most:
                 rows = pa.concat_tables(held)
-                yield rows.slice(0, LOAD_ROWS).combine_chunks()
-                held = [rows.slice(LOAD_ROWS)]
+                yield rows.slice(0, most).combine_chunks()
+                held = [rows.slice(most)]
     if sum(map(len, held)):
         yield pa.concat_tables(held).combine_chunks()
 

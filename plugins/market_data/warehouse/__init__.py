@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from market_data.warehouse.base import Warehouse
 
-ENGINES = {"duckdb": "market_data.warehouse.duckdb:DuckDBWarehouse"}
+ENGINES = {
+    "duckdb": "market_data.warehouse.duckdb:DuckDBWarehouse",
+    "postgres": "market_data.warehouse.postgres:PostgresWarehouse",
+    "oracle": "market_data.warehouse.oracle:OracleWarehouse",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class WarehouseConnection:
     """Where a warehouse is: the fields of an Airflow connection.
 
     :param conn_type: the engine.
-    :param schema: the tables' owner, on a server.
+    :param schema: as Airflow has it: the tables' owner of ``oracle``, the database of ``postgres``.
     :param extra: the engine's own settings, e.g. ``path`` for ``duckdb``. May hold secrets, so it is not shown.
     """
 

@@ -3,13 +3,16 @@
 An engine (a subclass) supplies a session, a way to run one statement and a way to stage Arrow rows; the order of statements, their
 text and what makes a load safe are here. A load is one transaction::
 
-    audit row there already? -> stage -> count what is staged -> versions into bronze -> merge into silver -> audit row -> commit
+    audit row there already? -> stage -> count what is staged -> lock silver -> versions into bronze -> merge into silver
+    -> audit row -> commit
 
 so a retry after a lost acknowledgement finds the audit row and does nothing, and after any failure nothing of the load is there.
+A server's load is repeated here a few times where the engine says that it may work then; the task's own retries come after that.
 """
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,11 +22,13 @@ from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from market_data import calendar
 from market_data.datasets.base import Dataset
 from market_data.errors import ConfigError, WarehouseError
-from market_data.warehouse import sql
+from market_data.types import RunInfo
+from market_data.warehouse import WarehouseConnection, sql
 from market_data.warehouse.schema import LOAD_ID, Table, table
 from market_data.warehouse.wire import naive_utc, to_wire
 
@@ -31,6 +36,8 @@ PREVIOUS_DAILY, PREVIOUS_INTRADAY = 20, 5
 """Sessions that ``previous_bars`` gives, if not told."""
 
 NEW_YORK = timedelta(hours=sql.NEW_YORK_HOURS)
+CHUNK_ROWS = 250_000
+SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +57,19 @@ class Loaded:
 class Warehouse(ABC):
     """Bronze, silver and gold tables in one database. A context manager; leaving it closes the connection.
 
+    :param connection: ``extra``: ``chunk_rows``, rows of one load transaction at most, 250,000; the rest is the engine's.
+    :raises ConfigError: if a setting is wrong.
+
     Every method raises ``WarehouseError`` when the engine fails; ``retriable`` says whether the same call may work later, and the
     message names the kind of statement, never the data.
     """
 
     dialect: ClassVar[sql.Dialect]
+    attempts: ClassVar[int] = 1
+    """How often a load is tried."""
+
+    def __init__(self, connection: WarehouseConnection) -> None:
+        self.chunk_rows = int(number(connection, "chunk_rows", CHUNK_ROWS, 1))
 
     def __enter__(self) -> Self:
         return self
@@ -70,17 +85,17 @@ class Warehouse(ABC):
         applied: list[str] = []
         with self._transaction():
             if not self._scalar("look for schema_version", self.dialect.table_exists, ["schema_version"]):
-                self._execute("create schema_version", sql.CREATE_SCHEMA_VERSION.statement(self.dialect))
+                self._define("create schema_version", sql.CREATE_SCHEMA_VERSION.statement(self.dialect))
             known = set(self._fetch("read schema_version", sql.SELECT_VERSIONS)["version"].to_pylist())
             for migration in sql.migrations(self.dialect):
                 if migration.version not in known:
-                    self._execute(f"migration {migration}", migration.statement(self.dialect))
+                    self._define(f"migration {migration}", migration.statement(self.dialect))
                     now = naive_utc(datetime.now(UTC))
                     self._execute("insert schema_version", sql.INSERT_VERSION, [migration.version, migration.name, now])
                     applied.append(str(migration))
         return applied
 
-    def load(self, dataset: Dataset, rows: pa.Table, load_id: str) -> Loaded:
+    def load(self, dataset: Dataset, rows: pa.Table, load_id: str, run: RunInfo | None = None) -> Loaded:
         """Load ``rows`` in one transaction: all of them or nothing.
 
         Values equal to what stands change nothing; other values replace them unless their ``ingest_ts`` is older; bronze keeps
@@ -88,6 +103,7 @@ class Warehouse(ABC):
 
         :param rows: has the columns of ``dataset.schema``; each key once.
         :param load_id: names this load, 1 to 64 characters. A second load of the same id does nothing.
+        :param run: whose load it is, for ``load_audit``; None of a load by hand.
         :raises DataError: the rows do not fit the tables; raised before the database is touched.
         """
         target = table(dataset.table)
@@ -95,12 +111,21 @@ class Warehouse(ABC):
             raise ConfigError(f"load_id has {len(load_id)} characters; 1 to {LOAD_ID.length} are allowed")
         now = datetime.now(UTC)
         wire = to_wire(target, rows, load_id=load_id, loaded_at=now)
+        return self._tries()(self._load, target, wire, load_id, now, run)
+
+    def _tries(self) -> Retrying:
+        again = retry_if_exception(lambda error: isinstance(error, WarehouseError) and error.retriable)
+        return Retrying(retry=again, stop=stop_after_attempt(self.attempts), wait=wait_random_exponential(0.2, 10), reraise=True)
+
+    def _load(self, target: Table, wire: pa.Table, load_id: str, now: datetime, run: RunInfo | None) -> Loaded:
+        of_run = [run.dag_id, run.run_id] if run else [None, None]
         with self._transaction():
             audit = self._fetch("read audit row", sql.SELECT_AUDIT, [load_id]).to_pylist()
             if audit:
                 return Loaded(int(audit[0]["rows_in"]), int(audit[0]["rows_changed"]), already=True)
             changed = self._merge(target, wire)
-            self._execute("insert audit row", sql.INSERT_AUDIT, [load_id, target.silver, wire.num_rows, changed, naive_utc(now)])
+            audit_row = [load_id, target.silver, wire.num_rows, changed, naive_utc(now), *of_run]
+            self._execute("insert audit row", sql.INSERT_AUDIT, audit_row)
         return Loaded(wire.num_rows, changed)
 
     def _merge(self, target: Table, wire: pa.Table) -> int:
@@ -108,14 +133,19 @@ class Warehouse(ABC):
         staged = self._scalar("count staged rows", sql.count_stage(target))
         if staged != wire.num_rows:
             raise WarehouseError(f"staged {staged} of {wire.num_rows} rows; the load was rolled back", retriable=True)
+        if self.dialect.lock:
+            self._execute(f"lock {target.silver}", self.dialect.lock.format(table=target.silver))
         self._execute(f"insert into {target.bronze}", sql.insert_versions(target))
         return self._execute(f"merge into {target.silver}", sql.merge(target))
 
     def query(self, statement: str, params: Sequence[Any] = ()) -> pa.Table:
         """The result of one SELECT. Reads only.
 
-        :param statement: with ``?`` for each of ``params``, on every engine.
+        :param statement: begins with SELECT or WITH; with ``?`` for each of ``params``, on every engine.
+        :raises WarehouseError: if it is something else.
         """
+        if not SELECT.match(statement):
+            raise WarehouseError(f"query begins with {statement.strip()[:20]!r}; a SELECT is needed", retriable=False)
         with self._session(write=False):
             return self._fetch("query", statement, params)
 
@@ -183,6 +213,10 @@ class Warehouse(ABC):
     def _execute(self, kind: str, statement: str, params: Sequence[Any] = ()) -> int:
         """Run a statement with ``?`` binds; the number of rows it changed, for DML."""
 
+    def _define(self, kind: str, statement: str) -> None:
+        """Run a statement of a migration."""
+        self._execute(kind, statement)
+
     @abstractmethod
     def _fetch(self, kind: str, statement: str, params: Sequence[Any] = ()) -> pa.Table:
         """The result of a SELECT with ``?`` binds, column names in lower case."""
@@ -215,3 +249,14 @@ class Warehouse(ABC):
                 with suppress(WarehouseError):  # the first error is the one to tell; a dead session has rolled back by itself
                     self._rollback()
                 raise
+
+
+def number(connection: WarehouseConnection, name: str, default: float, least: float) -> float:
+    """A setting of a connection's ``extra``.
+
+    :raises ConfigError: if it is no number from ``least`` on.
+    """
+    value = connection.extra.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
+        raise ConfigError(f"warehouse connection: extra.{name} is {value!r}; a number from {least:g} on is needed")
+    return float(value)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from market_data.errors import ConfigError, WarehouseError
 from market_data.warehouse import WarehouseConnection, sql
-from market_data.warehouse.base import Warehouse
+from market_data.warehouse.base import Warehouse, number
 from market_data.warehouse.schema import Table
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ class DuckDBWarehouse(Warehouse):
     dialect = sql.DUCKDB
 
     def __init__(self, connection: WarehouseConnection) -> None:
+        super().__init__(connection)
         self.path = _path(connection)
-        self.lock_timeout = _lock_timeout(connection)
+        self.lock_timeout = number(connection, "lock_timeout", LOCK_TIMEOUT, 0)
         self._open: duckdb.DuckDBPyConnection | None = None
 
     @contextmanager
@@ -98,13 +99,6 @@ def _path(connection: WarehouseConnection) -> Path:
     if not isinstance(value, str) or not Path(value).is_absolute():
         raise ConfigError(f"warehouse connection: extra.path is {value!r}; an absolute path of a DuckDB file is needed")
     return Path(value)
-
-
-def _lock_timeout(connection: WarehouseConnection) -> float:
-    value = connection.extra.get("lock_timeout", LOCK_TIMEOUT)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise ConfigError(f"warehouse connection: extra.lock_timeout is {value!r}; a number of seconds from 0 is needed")
-    return float(value)
 
 
 @contextmanager

@@ -195,6 +195,9 @@ LOAD_AUDIT = (
     Column("rows_changed", Type.INTEGER),
     LOADED_AT,
 )
+DAG_ID, RUN_ID = (Column(name, Type.STRING, length=250, nullable=True) for name in ("dag_id", "run_id"))
+"""The run that a load is of, as Airflow has it; added to ``load_audit`` later, so null of older loads, and of those by hand."""
+
 SCHEMA_VERSION = (
     Column("version", Type.INTEGER),
     Column("name", Type.STRING, length=64),

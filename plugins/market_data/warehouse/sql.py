@@ -16,10 +16,12 @@ from pathlib import Path
 
 from market_data.warehouse.schema import (
     CORPORATE_ACTIONS,
+    DAG_ID,
     FUNDAMENTALS,
     LOAD_AUDIT,
     PRICES,
     PROVIDER,
+    RUN_ID,
     SCHEMA_VERSION,
     TRADES,
     Column,
@@ -40,6 +42,9 @@ class Dialect:
     :param stage: the words before and after a staging table's definition.
     :param stage_is_migrated: the staging table is made once, by a migration, and not by each session.
     :param widen: the statement that makes a column longer; empty where the engine takes strings of any length.
+    :param lock: the statement that keeps other writers from a table until the transaction ends, while all may read it; empty where one
+        writes at a time anyway. Without it, a writer would decide by what stood before another committed, and an older version of a bar
+        could end up over a newer one.
     """
 
     types: dict[Type, str]
@@ -48,6 +53,7 @@ class Dialect:
     stage: tuple[str, str]
     stage_is_migrated: bool = False
     widen: str = ""
+    lock: str = ""
 
 
 _INFORMATION_SCHEMA = (
@@ -79,8 +85,9 @@ POSTGRES = Dialect(
     },
     table_exists=_INFORMATION_SCHEMA,
     mark=lambda _: "%s",
-    stage=("CREATE TEMPORARY TABLE IF NOT EXISTS", " ON COMMIT DELETE ROWS"),
+    stage=("CREATE TEMPORARY TABLE", " ON COMMIT DROP"),  # nothing is left in a pooler's connection
     widen="ALTER TABLE {table} ALTER COLUMN {column} TYPE {type}",
+    lock="LOCK TABLE {table} IN EXCLUSIVE MODE",
 )
 ORACLE = Dialect(
     types={
@@ -97,6 +104,7 @@ ORACLE = Dialect(
     stage=("CREATE GLOBAL TEMPORARY TABLE", " ON COMMIT DELETE ROWS"),
     stage_is_migrated=True,
     widen="ALTER TABLE {table} MODIFY ({column} {type})",
+    lock="LOCK TABLE {table} IN EXCLUSIVE MODE WAIT 600",
 )
 DIALECTS = {"duckdb": DUCKDB, "postgres": POSTGRES, "oracle": ORACLE}
 
@@ -183,6 +191,10 @@ def _widened(version: int, table: str, column: Column, applies: Callable[[Dialec
     return Migration(version, f"{table}_{column.name}", statement, applies)
 
 
+def _added(version: int, table: str, column: Column) -> Migration:
+    return Migration(version, f"{table}_{column.name}", lambda d: f"ALTER TABLE {table} ADD {''.join(_definitions([column], d))}")
+
+
 _PRICES_AT_FIRST = replace(PRICES, key=tuple(replace(c, length=32) if c == PROVIDER else c for c in PRICES.key))
 _ALL = (
     Migration(1, "load_audit", lambda d: create_table("load_audit", LOAD_AUDIT, LOAD_AUDIT[:1], d)),
@@ -199,6 +211,11 @@ _ALL = (
     *_tables(17, CORPORATE_ACTIONS),
     Migration(20, "gold_adjusted_prices", _file("0020_gold_adjusted_prices")),
     Migration(21, "gold_fundamentals", _file("0021_gold_fundamentals")),
+    _added(22, "load_audit", DAG_ID),
+    _added(23, "load_audit", RUN_ID),
+    Migration(24, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features"),
+    Migration(25, "gold_price_features", _file("0025_gold_price_features")),
+    Migration(26, "gold_restatements", _file("0026_gold_restatements")),
 )
 
 
@@ -213,7 +230,9 @@ INSERT_VERSION = "INSERT INTO schema_version (version, name, applied_at) VALUES 
 # --- a load ---------------------------------------------------------------------------------------------------------------------
 
 SELECT_AUDIT = "SELECT rows_in, rows_changed FROM load_audit WHERE load_id = ?"
-INSERT_AUDIT = "INSERT INTO load_audit (load_id, table_name, rows_in, rows_changed, loaded_at) VALUES (?, ?, ?, ?, ?)"
+INSERT_AUDIT = (
+    "INSERT INTO load_audit (load_id, table_name, rows_in, rows_changed, loaded_at, dag_id, run_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 def count_stage(table: Table) -> str:

@@ -1,0 +1,178 @@
+"""Loading 1.3 million daily bars into each warehouse, beside what Airflow users reach for first.
+
+``python -m benchmarks.warehouse_load [duckdb] [postgres] [oracle]`` starts the servers of the tests (a real PostgreSQL; of Oracle the wire
+double, whose SQL engine is DuckDB: its figures speak of the client, not of Oracle) and loads the same rows by each way, each in a
+process of its own. Prints a line a way: rows a second, peak memory of the process, and the time as a ratio to ours.
+
+The peers: ``OracleHook.bulk_insert_rows`` and ``pandas.DataFrame.to_sql`` with ``method="multi"``. They append to a plain table: no
+check, no versions, no second run without duplicates.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+SYMBOLS, SESSIONS = 523, 2_520
+PEERS = {"duckdb": [], "postgres": ["to_sql"], "oracle": ["bulk_insert_rows"]}
+
+
+def peak_mb() -> int:
+    """The most memory this process ever held (VmHWM: ``ru_maxrss`` is inherited from the parent)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 1024)
+
+
+def symbol_bars(first: int, last: int) -> Any:
+    """Daily bars of the symbols ``first`` to ``last`` (exclusive): a dataset's table."""
+    import numpy as np
+    import pyarrow as pa
+
+    from market_data import calendar
+    from market_data.datasets import dataset
+
+    days = calendar.sessions(datetime(2006, 1, 3).date(), datetime(2016, 1, 12).date())[:SESSIONS]  # noqa: DTZ001  dates
+    count = last - first
+    close = np.round(100 * np.exp(np.random.default_rng(first).normal(0, 0.01, (count, SESSIONS)).cumsum(axis=1)), 4).ravel()
+    moments = np.tile(np.array(days, "datetime64[us]"), count)
+    rows = len(close)
+    values = {
+        "symbol": np.repeat([f"S{n:04d}" for n in range(first, last)], SESSIONS),
+        "timeframe": ["1d"] * rows,
+        "bar_time": moments,
+        "session": moments.astype("datetime64[D]"),
+        "open": close,
+        "high": close + 0.25,
+        "low": close - 0.25,
+        "close": close,
+        "volume": np.arange(rows, dtype=float),
+        "vwap": close,
+        "trade_count": np.arange(rows),
+        "provider": ["benchmark"] * rows,
+        "ingest_ts": np.full(rows, np.datetime64("2026-11-02T22:00:00", "us")),
+    }
+    schema = dataset("ohlcv-1d").schema
+    arrays = [
+        pa.array(values[field.name]).cast(field.type) if field.name in values else pa.nulls(rows, field.type) for field in schema
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def ours(connection: Any) -> int:
+    """As the task ``load`` does it: chunks of ``chunk_rows``, a transaction each."""
+    from market_data.datasets import dataset
+    from market_data.warehouse import open_warehouse
+
+    done = 0
+    with open_warehouse(connection) as warehouse:
+        step = max(1, warehouse.chunk_rows // SESSIONS)
+        for first in range(0, SYMBOLS, step):
+            loaded = warehouse.load(dataset("ohlcv-1d"), symbol_bars(first, min(first + step, SYMBOLS)), f"{first}{time.time()}")
+            done += loaded.rows_in
+    return done
+
+
+def unchanged(connection: Any) -> int:
+    """Once more, with nothing new: what a cleared run costs."""
+    return ours(connection)
+
+
+def to_sql(connection: Any) -> int:
+    """Into a table of PostgreSQL's by pandas, in the usual way."""
+    from sqlalchemy import URL, create_engine
+
+    url = URL.create(
+        "postgresql+psycopg", connection.login, connection.password, connection.host, connection.port, connection.schema
+    )
+    done, step = 0, 99
+    with create_engine(url).begin() as session:
+        for first in range(0, SYMBOLS, step):
+            frame = symbol_bars(first, min(first + step, SYMBOLS)).to_pandas()
+            frame.to_sql("peer_prices", session, if_exists="append", index=False, method="multi", chunksize=2_000)
+            done += len(frame)
+    return done
+
+
+def bulk_insert_rows(connection: Any) -> int:
+    """Into a plain table by Airflow's hook: tuples, a commit every 5,000 rows."""
+    from market_data.warehouse.oracle import _Hook
+
+    hook, done, step = _Hook(connection), 0, 99
+    names = ("symbol", "bar_time", "open", "high", "low", "close", "volume", "trade_count")
+    with hook.get_conn() as opened, opened.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE peer_prices (symbol VARCHAR2(32), bar_time TIMESTAMP(6), open_px NUMBER(20,8), high_px NUMBER(20,8), "
+            "low_px NUMBER(20,8), close_px NUMBER(20,8), volume NUMBER(20,8), trade_count NUMBER(19))"
+        )
+    for first in range(0, SYMBOLS, step):
+        frame = symbol_bars(first, min(first + step, SYMBOLS)).select(list(names)).to_pandas()
+        frame["bar_time"] = frame["bar_time"].dt.tz_localize(None)
+        rows = [tuple(row) for row in zip(*(frame[name].astype(object).tolist() for name in names), strict=True)]
+        hook.bulk_insert_rows("peer_prices", rows, commit_every=5_000)
+        done += len(rows)
+    return done
+
+
+WAYS: dict[str, Callable[[Any], int]] = {way.__name__: way for way in (ours, unchanged, to_sql, bulk_insert_rows)}
+
+
+def measure(way: str, connection: Any) -> dict[str, Any]:
+    """One way, in a process of its own."""
+    env = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", "AIRFLOW_HOME": tempfile.mkdtemp()}
+    given = json.dumps({**asdict(connection), "extra": dict(connection.extra)})
+    command = [sys.executable, "-m", "benchmarks.warehouse_load", "--child", way]
+    done = subprocess.run(command, input=given, env=env, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def child(way: str) -> None:
+    from market_data.warehouse import WarehouseConnection
+
+    connection = WarehouseConnection(**json.loads(sys.stdin.read()))
+    began = time.monotonic()
+    rows = WAYS[way](connection)
+    print(json.dumps({"rows": rows, "seconds": round(time.monotonic() - began, 1), "peak_mb": peak_mb()}))
+
+
+def main(engines: list[str]) -> None:
+    sys.path[:0] = [str(PROJECT / "tests" / "warehouse"), str(PROJECT / "plugins")]
+    from conftest import CONNECTIONS  # type: ignore[import-not-found]
+
+    from market_data.warehouse import open_warehouse
+
+    print(f"{datetime.now(UTC):%Y-%m-%d}: {SYMBOLS * SESSIONS:,} daily bars, generated as they are loaded")
+    print(f"{'engine':<10}{'way':<20}{'rows/s':>10}{'seconds':>9}{'peak MB':>9}{'ratio':>7}")
+    for engine in engines:
+        with tempfile.TemporaryDirectory() as folder, CONNECTIONS[engine](Path(folder)) as connection:
+            with open_warehouse(connection) as warehouse:
+                warehouse.migrate()
+            first = None
+            for way in ["ours", "unchanged", *PEERS[engine]]:
+                found = measure(way, connection)
+                first = first or found["seconds"]
+                ratio = found["seconds"] / first
+                rate = f"{found['rows'] / found['seconds']:>10,.0f}"
+                print(
+                    f"{engine:<10}{way:<20}{rate}{found['seconds']:>9}{found['peak_mb']:>9}{ratio:>7.1f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2])
+    else:
+        main(sys.argv[1:] or list(PEERS))

@@ -1,0 +1,124 @@
+-- Gold: the warehouse's views, statement for statement; docs/guide/warehouse.md says what each column is. What differs are words for types,
+-- and that gold_restatements names the file that brought a version (new_load_id), not the run.
+USE CATALOG IDENTIFIER(:catalog);
+USE SCHEMA IDENTIFIER(:schema);
+
+CREATE OR REPLACE VIEW gold_adjusted_prices AS
+SELECT g.symbol, g.timeframe, g.provider, g.bar_time,
+       g.open_px, g.high_px, g.low_px, g.close_px, g.volume,
+       g.split_factor, g.adj_factor,
+       g.open_px * g.split_factor AS split_open_px,
+       g.high_px * g.split_factor AS split_high_px,
+       g.low_px * g.split_factor AS split_low_px,
+       g.close_px * g.split_factor AS split_close_px,
+       g.volume / g.split_factor AS split_volume,
+       g.close_px * g.adj_factor AS adj_close_px,
+       g.actions_left_aside
+  FROM (SELECT f.symbol, f.timeframe, f.provider, f.bar_time,
+               f.open_px, f.high_px, f.low_px, f.close_px, f.volume,
+               CASE WHEN k.provider IS NOT NULL THEN f.split_factor END AS split_factor,
+               CASE WHEN k.provider IS NOT NULL THEN f.adj_factor END AS adj_factor,
+               f.actions_left_aside
+          FROM (SELECT e.symbol, e.timeframe, e.provider, e.bar_time, e.is_bar,
+                       e.open_px, e.high_px, e.low_px, e.close_px, e.volume,
+                       EXP(SUM(e.split_ln) OVER (PARTITION BY e.symbol, e.provider ORDER BY e.bar_time DESC, e.is_bar DESC ROWS UNBOUNDED PRECEDING)) AS split_factor,
+                       EXP(SUM(e.split_ln + e.cash_ln) OVER (PARTITION BY e.symbol, e.provider ORDER BY e.bar_time DESC, e.is_bar DESC ROWS UNBOUNDED PRECEDING)) AS adj_factor,
+                       CAST(SUM(e.left_aside) OVER (PARTITION BY e.symbol, e.provider ORDER BY e.bar_time DESC, e.is_bar DESC ROWS UNBOUNDED PRECEDING) AS INTEGER) AS actions_left_aside
+                  FROM (SELECT d.symbol, d.timeframe, d.provider, d.bar_time, d.is_bar,
+                               d.open_px, d.high_px, d.low_px, d.close_px, d.volume,
+                               CASE WHEN d.bars_before < d.bars THEN d.split_ln ELSE 0 END AS split_ln,
+                               CASE WHEN d.bars_before < d.bars AND d.cash > 0 AND d.cash < d.previous_px
+                                    THEN LN(CAST(1 - d.cash / d.previous_px AS DOUBLE)) ELSE 0 END AS cash_ln,
+                               CASE WHEN d.bars_before < d.bars
+                                    THEN d.foreign_dividends + CASE WHEN d.cash >= d.previous_px THEN d.dividends ELSE 0 END ELSE 0 END AS left_aside
+                          FROM (SELECT c.symbol, c.timeframe, c.provider, c.bar_time, c.is_bar,
+                                       c.open_px, c.high_px, c.low_px, c.close_px, c.volume,
+                                       c.split_ln, c.cash, c.dividends, c.foreign_dividends, c.bars_before,
+                                       SUM(c.is_bar) OVER (PARTITION BY c.symbol, c.provider) AS bars,
+                                       MAX(c.close_px) OVER (PARTITION BY c.symbol, c.provider, c.bars_before) AS previous_px
+                                  FROM (SELECT t.symbol, t.timeframe, t.provider, t.bar_time, t.is_bar,
+                                               t.open_px, t.high_px, t.low_px, t.close_px, t.volume,
+                                               t.split_ln, t.cash, t.dividends, t.foreign_dividends,
+                                               SUM(t.is_bar) OVER (PARTITION BY t.symbol, t.provider ORDER BY t.bar_time, t.is_bar ROWS UNBOUNDED PRECEDING) AS bars_before
+                                          FROM (SELECT p.symbol, p.timeframe, p.provider, p.bar_time, 1 AS is_bar,
+                                                       p.open_px, p.high_px, p.low_px, p.close_px, p.volume,
+                                                       CAST(0 AS DOUBLE) AS split_ln, CAST(NULL AS DECIMAL(20,8)) AS cash,
+                                                       0 AS dividends, 0 AS foreign_dividends
+                                                  FROM silver_prices p
+                                                 WHERE p.timeframe = '1d'
+                                                 UNION ALL
+                                                SELECT a.symbol, '1d', a.provider, CAST(a.ex_date AS TIMESTAMP_NTZ), 0,
+                                                       NULL, NULL, NULL, NULL, NULL,
+                                                       SUM(CASE WHEN a.action_type = 'split' THEN LN(CAST(a.split_from / a.split_to AS DOUBLE)) ELSE 0 END),
+                                                       SUM(CASE WHEN a.action_type = 'dividend' AND COALESCE(a.currency, 'USD') = 'USD' THEN a.cash_amount END),
+                                                       SUM(CASE WHEN a.action_type = 'dividend' AND COALESCE(a.currency, 'USD') = 'USD' THEN 1 ELSE 0 END),
+                                                       SUM(CASE WHEN a.action_type = 'dividend' AND COALESCE(a.currency, 'USD') <> 'USD' THEN 1 ELSE 0 END)
+                                                  FROM silver_corporate_actions a
+                                                 GROUP BY a.symbol, a.provider, a.ex_date) t) c) d) e) f
+          LEFT JOIN (SELECT DISTINCT a.provider FROM silver_corporate_actions a) k ON (k.provider = f.provider)
+         WHERE f.is_bar = 1) g;
+
+CREATE OR REPLACE VIEW gold_price_features AS
+SELECT r.symbol, r.timeframe, r.provider, r.bar_time, r.close_px, r.volume,
+       r.px / r.previous_px - 1 AS simple_ret,
+       r.log_ret,
+       CASE WHEN r.bars >= 20
+            THEN AVG(r.px) OVER (PARTITION BY r.symbol, r.timeframe, r.provider ORDER BY r.bar_time ROWS BETWEEN 19 PRECEDING AND CURRENT ROW) END AS ma_20,
+       CASE WHEN r.bars >= 50
+            THEN AVG(r.px) OVER (PARTITION BY r.symbol, r.timeframe, r.provider ORDER BY r.bar_time ROWS BETWEEN 49 PRECEDING AND CURRENT ROW) END AS ma_50,
+       CASE WHEN r.bars >= 20
+            THEN STDDEV_SAMP(r.px) OVER (PARTITION BY r.symbol, r.timeframe, r.provider ORDER BY r.bar_time ROWS BETWEEN 19 PRECEDING AND CURRENT ROW) END AS close_stddev_20d,
+       CASE WHEN r.bars >= 21
+            THEN STDDEV_SAMP(r.log_ret) OVER (PARTITION BY r.symbol, r.timeframe, r.provider ORDER BY r.bar_time ROWS BETWEEN 19 PRECEDING AND CURRENT ROW) * SQRT(252) END AS volatility_20d,
+       r.px * r.shares AS dollar_volume,
+       CASE WHEN r.bars >= 252 THEN GREATEST(r.high_so_far, LAG(r.high_from_here, 251) OVER (PARTITION BY r.symbol, r.timeframe, r.provider ORDER BY r.bar_time)) END AS high_52w,
+       CASE WHEN r.bars >= 252 THEN LEAST(r.low_so_far, LAG(r.low_from_here, 251) OVER (PARTITION BY r.symbol, r.timeframe, r.provider ORDER BY r.bar_time)) END AS low_52w,
+       r.adj_close_px,
+       r.adj_close_px / r.previous_adj_px - 1 AS adj_simple_ret
+  FROM (SELECT q.symbol, q.timeframe, q.provider, q.bar_time, q.close_px, q.volume, q.px, q.shares, q.high, q.low, q.adj_close_px,
+               q.previous_px, q.previous_adj_px, q.bars,
+               LN(q.px / q.previous_px) AS log_ret,
+               MAX(q.high) OVER (PARTITION BY q.symbol, q.timeframe, q.provider, FLOOR((q.bars - 1) / 252) ORDER BY q.bar_time ROWS UNBOUNDED PRECEDING) AS high_so_far,
+               MAX(q.high) OVER (PARTITION BY q.symbol, q.timeframe, q.provider, FLOOR((q.bars - 1) / 252) ORDER BY q.bar_time DESC ROWS UNBOUNDED PRECEDING) AS high_from_here,
+               MIN(q.low) OVER (PARTITION BY q.symbol, q.timeframe, q.provider, FLOOR((q.bars - 1) / 252) ORDER BY q.bar_time ROWS UNBOUNDED PRECEDING) AS low_so_far,
+               MIN(q.low) OVER (PARTITION BY q.symbol, q.timeframe, q.provider, FLOOR((q.bars - 1) / 252) ORDER BY q.bar_time DESC ROWS UNBOUNDED PRECEDING) AS low_from_here
+          FROM (SELECT p.symbol, p.timeframe, p.provider, p.bar_time, p.close_px, p.volume, p.px, p.shares, p.high, p.low, p.adj_close_px,
+                       LAG(p.px) OVER (PARTITION BY p.symbol, p.timeframe, p.provider ORDER BY p.bar_time) AS previous_px,
+                       LAG(p.adj_close_px) OVER (PARTITION BY p.symbol, p.timeframe, p.provider ORDER BY p.bar_time) AS previous_adj_px,
+                       ROW_NUMBER() OVER (PARTITION BY p.symbol, p.timeframe, p.provider ORDER BY p.bar_time) AS bars
+                  FROM (SELECT s.symbol, s.timeframe, s.provider, s.bar_time, s.close_px, s.volume, s.adj_close_px,
+                               CAST(s.close_px AS DOUBLE) AS px,
+                               CAST(s.volume AS DOUBLE) AS shares,
+                               CAST(s.high_px AS DOUBLE) AS high,
+                               CAST(s.low_px AS DOUBLE) AS low
+                          FROM gold_adjusted_prices s) p) q) r;
+
+CREATE OR REPLACE VIEW gold_restatements AS
+SELECT v.symbol, v.timeframe, v.provider, v.bar_time,
+       v.old_open_px, v.open_px AS new_open_px,
+       v.old_high_px, v.high_px AS new_high_px,
+       v.old_low_px, v.low_px AS new_low_px,
+       v.old_close_px, v.close_px AS new_close_px,
+       v.old_adj_close_px, v.adj_close_px AS new_adj_close_px,
+       v.old_volume, v.volume AS new_volume,
+       v.old_vwap, v.vwap AS new_vwap,
+       v.old_trade_count, v.trade_count AS new_trade_count,
+       v.old_ingest_ts, v.ingest_ts AS new_ingest_ts,
+       v.old_load_id, v.load_id AS new_load_id,
+       v.loaded_at AS restated_at
+  FROM (SELECT b.symbol, b.timeframe, b.provider, b.bar_time,
+               b.open_px, b.high_px, b.low_px, b.close_px, b.adj_close_px, b.volume, b.vwap, b.trade_count,
+               b.row_hash, b.load_id, b.ingest_ts, b.loaded_at,
+               LAG(b.open_px) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_open_px,
+               LAG(b.high_px) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_high_px,
+               LAG(b.low_px) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_low_px,
+               LAG(b.close_px) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_close_px,
+               LAG(b.adj_close_px) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_adj_close_px,
+               LAG(b.volume) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_volume,
+               LAG(b.vwap) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_vwap,
+               LAG(b.trade_count) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_trade_count,
+               LAG(b.row_hash) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_row_hash,
+               LAG(b.ingest_ts) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_ingest_ts,
+               LAG(b.load_id) OVER (PARTITION BY b.symbol, b.timeframe, b.provider, b.bar_time ORDER BY b.ingest_ts, b.loaded_at, b.row_hash) AS old_load_id
+          FROM bronze_prices b) v
+ WHERE v.old_row_hash IS NOT NULL AND v.old_row_hash <> v.row_hash;

@@ -1,0 +1,110 @@
+-- From what landed into bronze, every version of a value once, and from there into silver, the value as it stands. Statements may be
+-- repeated, and cut between any two: what was done is not done again.
+--   A version is a key, its values (row_hash, the same SHA-256 as the warehouse's) and when they were first seen (ingest_ts).
+--   What stands is the version with the newest ingest_ts; of equally new ones the one loaded last; of those of one load the day file's.
+--   Looked at is what was loaded since the newest row of the target, and a day before: clocks of clusters differ.
+USE CATALOG IDENTIFIER(:catalog);
+USE SCHEMA IDENTIFIER(:schema);
+SET TIME ZONE 'UTC';
+
+MERGE INTO bronze_prices t
+USING (
+  SELECT symbol, timeframe, provider, bar_time, open_px, high_px, low_px, close_px, adj_close_px, volume, vwap, trade_count, row_hash,
+         load_id, ingest_ts, loaded_at
+    FROM (SELECT symbol, timeframe, provider, bar_time, open_px, high_px, low_px, close_px, adj_close_px, volume, vwap, trade_count,
+                 sha2(concat_ws('|', CAST(CAST(open_px * 100000000 AS DECIMAL(38,0)) AS STRING),
+                                     CAST(CAST(high_px * 100000000 AS DECIMAL(38,0)) AS STRING),
+                                     CAST(CAST(low_px * 100000000 AS DECIMAL(38,0)) AS STRING),
+                                     CAST(CAST(close_px * 100000000 AS DECIMAL(38,0)) AS STRING),
+                                     COALESCE(CAST(CAST(adj_close_px * 100000000 AS DECIMAL(38,0)) AS STRING), ''),
+                                     COALESCE(CAST(CAST(volume * 100000000 AS DECIMAL(38,0)) AS STRING), ''),
+                                     COALESCE(CAST(CAST(vwap * 100000000 AS DECIMAL(38,0)) AS STRING), ''),
+                                     COALESCE(CAST(trade_count AS STRING), '')), 256) AS row_hash,
+                 load_id, ingest_ts, loaded_at
+            FROM (SELECT symbol, timeframe, provider, CAST(bar_time AS TIMESTAMP_NTZ) AS bar_time, CAST(open AS DECIMAL(20,8)) AS open_px,
+                         CAST(high AS DECIMAL(20,8)) AS high_px, CAST(low AS DECIMAL(20,8)) AS low_px,
+                         CAST(close AS DECIMAL(20,8)) AS close_px, CAST(adj_close AS DECIMAL(20,8)) AS adj_close_px,
+                         CAST(volume AS DECIMAL(20,8)) AS volume, CAST(vwap AS DECIMAL(20,8)) AS vwap, trade_count,
+                         source_file AS load_id, CAST(ingest_ts AS TIMESTAMP_NTZ) AS ingest_ts, CAST(landed_at AS TIMESTAMP_NTZ) AS loaded_at
+                    FROM landed_prices
+                   WHERE CAST(landed_at AS TIMESTAMP_NTZ) >= (SELECT COALESCE(MAX(loaded_at), TIMESTAMP_NTZ'2000-01-01') - INTERVAL 1 DAY FROM bronze_prices)) typed) hashed
+ QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol, timeframe, provider, bar_time, ingest_ts, row_hash
+                            ORDER BY loaded_at, CASE WHEN load_id LIKE '%-____-__-__.parquet' THEN 0 ELSE 1 END, load_id) = 1
+) s
+   ON (t.symbol = s.symbol AND t.timeframe = s.timeframe AND t.provider = s.provider AND t.bar_time = s.bar_time AND
+       t.ingest_ts = s.ingest_ts AND t.row_hash = s.row_hash)
+ WHEN NOT MATCHED THEN INSERT (symbol, timeframe, provider, bar_time, open_px, high_px, low_px, close_px, adj_close_px, volume, vwap,
+                               trade_count, row_hash, load_id, ingest_ts, loaded_at)
+      VALUES (s.symbol, s.timeframe, s.provider, s.bar_time, s.open_px, s.high_px, s.low_px, s.close_px, s.adj_close_px, s.volume, s.vwap,
+              s.trade_count, s.row_hash, s.load_id, s.ingest_ts, s.loaded_at);
+
+MERGE INTO silver_prices t
+USING (
+  SELECT symbol, timeframe, provider, bar_time, open_px, high_px, low_px, close_px, adj_close_px, volume, vwap, trade_count, row_hash,
+         load_id, ingest_ts, loaded_at
+    FROM bronze_prices
+   WHERE loaded_at >= (SELECT COALESCE(MAX(loaded_at), TIMESTAMP_NTZ'2000-01-01') - INTERVAL 1 DAY FROM silver_prices)
+ QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol, timeframe, provider, bar_time
+                            ORDER BY ingest_ts DESC, loaded_at DESC, CASE WHEN load_id LIKE '%-____-__-__.parquet' THEN 0 ELSE 1 END, row_hash) = 1
+) s
+   ON (t.symbol = s.symbol AND t.timeframe = s.timeframe AND t.provider = s.provider AND t.bar_time = s.bar_time)
+ WHEN MATCHED AND (s.ingest_ts > t.ingest_ts OR (s.ingest_ts = t.ingest_ts AND s.row_hash <> t.row_hash)) THEN UPDATE SET
+      open_px = s.open_px, high_px = s.high_px, low_px = s.low_px, close_px = s.close_px, adj_close_px = s.adj_close_px, volume = s.volume,
+      vwap = s.vwap, trade_count = s.trade_count, row_hash = s.row_hash, load_id = s.load_id, ingest_ts = s.ingest_ts,
+      loaded_at = s.loaded_at
+ WHEN NOT MATCHED THEN INSERT (symbol, timeframe, provider, bar_time, open_px, high_px, low_px, close_px, adj_close_px, volume, vwap,
+                               trade_count, row_hash, load_id, ingest_ts, loaded_at)
+      VALUES (s.symbol, s.timeframe, s.provider, s.bar_time, s.open_px, s.high_px, s.low_px, s.close_px, s.adj_close_px, s.volume, s.vwap,
+              s.trade_count, s.row_hash, s.load_id, s.ingest_ts, s.loaded_at);
+
+MERGE INTO bronze_corporate_actions t
+USING (
+  SELECT symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency, declaration_date, record_date,
+         pay_date, action_kind, frequency, row_hash, load_id, ingest_ts, loaded_at
+    FROM (SELECT symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency, declaration_date,
+                 record_date, pay_date, action_kind, frequency,
+                 sha2(concat_ws('|', COALESCE(CAST(CAST(split_from * 100000000 AS DECIMAL(38,0)) AS STRING), ''),
+                                     COALESCE(CAST(CAST(split_to * 100000000 AS DECIMAL(38,0)) AS STRING), ''),
+                                     COALESCE(CAST(CAST(cash_amount * 100000000 AS DECIMAL(38,0)) AS STRING), ''),
+                                     COALESCE(REPLACE(REPLACE(currency, '\\', '\\\\'), '|', '\\|'), ''),
+                                     COALESCE(CAST(unix_date(declaration_date) AS STRING), ''),
+                                     COALESCE(CAST(unix_date(record_date) AS STRING), ''),
+                                     COALESCE(CAST(unix_date(pay_date) AS STRING), ''),
+                                     COALESCE(REPLACE(REPLACE(action_kind, '\\', '\\\\'), '|', '\\|'), ''),
+                                     COALESCE(CAST(frequency AS STRING), '')), 256) AS row_hash,
+                 load_id, ingest_ts, loaded_at
+            FROM (SELECT symbol, provider, action AS action_type, ex_date, action_id, CAST(split_from AS DECIMAL(20,8)) AS split_from,
+                         CAST(split_to AS DECIMAL(20,8)) AS split_to, CAST(amount AS DECIMAL(20,8)) AS cash_amount,
+                         NULLIF(currency, '') AS currency, declaration_date, record_date, pay_date, NULLIF(kind, '') AS action_kind,
+                         frequency,
+                         source_file AS load_id, CAST(ingest_ts AS TIMESTAMP_NTZ) AS ingest_ts, CAST(landed_at AS TIMESTAMP_NTZ) AS loaded_at
+                    FROM landed_corporate_actions
+                   WHERE CAST(landed_at AS TIMESTAMP_NTZ) >= (SELECT COALESCE(MAX(loaded_at), TIMESTAMP_NTZ'2000-01-01') - INTERVAL 1 DAY FROM bronze_corporate_actions)) typed) hashed
+ QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol, provider, action_type, ex_date, action_id, ingest_ts, row_hash
+                            ORDER BY loaded_at, CASE WHEN load_id LIKE '%-____-__-__.parquet' THEN 0 ELSE 1 END, load_id) = 1
+) s
+   ON (t.symbol = s.symbol AND t.provider = s.provider AND t.action_type = s.action_type AND t.ex_date = s.ex_date AND
+       t.action_id = s.action_id AND t.ingest_ts = s.ingest_ts AND t.row_hash = s.row_hash)
+ WHEN NOT MATCHED THEN INSERT (symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency,
+                               declaration_date, record_date, pay_date, action_kind, frequency, row_hash, load_id, ingest_ts, loaded_at)
+      VALUES (s.symbol, s.provider, s.action_type, s.ex_date, s.action_id, s.split_from, s.split_to, s.cash_amount, s.currency,
+              s.declaration_date, s.record_date, s.pay_date, s.action_kind, s.frequency, s.row_hash, s.load_id, s.ingest_ts, s.loaded_at);
+
+MERGE INTO silver_corporate_actions t
+USING (
+  SELECT symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency, declaration_date, record_date,
+         pay_date, action_kind, frequency, row_hash, load_id, ingest_ts, loaded_at
+    FROM bronze_corporate_actions
+   WHERE loaded_at >= (SELECT COALESCE(MAX(loaded_at), TIMESTAMP_NTZ'2000-01-01') - INTERVAL 1 DAY FROM silver_corporate_actions)
+ QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol, provider, action_type, ex_date, action_id
+                            ORDER BY ingest_ts DESC, loaded_at DESC, CASE WHEN load_id LIKE '%-____-__-__.parquet' THEN 0 ELSE 1 END, row_hash) = 1
+) s
+   ON (t.symbol = s.symbol AND t.provider = s.provider AND t.action_type = s.action_type AND t.ex_date = s.ex_date AND t.action_id = s.action_id)
+ WHEN MATCHED AND (s.ingest_ts > t.ingest_ts OR (s.ingest_ts = t.ingest_ts AND s.row_hash <> t.row_hash)) THEN UPDATE SET
+      split_from = s.split_from, split_to = s.split_to, cash_amount = s.cash_amount, currency = s.currency,
+      declaration_date = s.declaration_date, record_date = s.record_date, pay_date = s.pay_date, action_kind = s.action_kind,
+      frequency = s.frequency, row_hash = s.row_hash, load_id = s.load_id, ingest_ts = s.ingest_ts, loaded_at = s.loaded_at
+ WHEN NOT MATCHED THEN INSERT (symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency,
+                               declaration_date, record_date, pay_date, action_kind, frequency, row_hash, load_id, ingest_ts, loaded_at)
+      VALUES (s.symbol, s.provider, s.action_type, s.ex_date, s.action_id, s.split_from, s.split_to, s.cash_amount, s.currency,
+              s.declaration_date, s.record_date, s.pay_date, s.action_kind, s.frequency, s.row_hash, s.load_id, s.ingest_ts, s.loaded_at);
