@@ -32,11 +32,10 @@ MADE_BY_THE_LOAD = {"load_id", "loaded_at"}
 @pytest.fixture
 def engines(world, tmp_path):
     """An empty warehouse of each engine."""
-    own = world.api("GET", "/connections/warehouse_default")
     with postgres_server.empty_database(tmp_path / "p") as postgres, oracle_server.empty_database(tmp_path / "o") as oracle:
         duckdb = WarehouseConnection("duckdb", extra={"path": str(tmp_path / "fresh.duckdb"), "lock_timeout": 60})
         yield {"duckdb": duckdb, "postgres": postgres, "oracle": oracle}
-    world.api("PATCH", "/connections/warehouse_default?update_mask=conn_type&update_mask=extra", own)
+    use(world, WarehouseConnection("duckdb", extra={"path": str(world.stack.paths.warehouse)}))
 
 
 def use(world, connection):

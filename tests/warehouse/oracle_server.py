@@ -59,9 +59,9 @@ def connection_to(double: OracleDouble, **extra: Any) -> WarehouseConnection:
 def until_closed(double: OracleDouble) -> int:
     """How many sessions are open; a closed connection takes the server a moment to notice."""
     deadline = time.monotonic() + 10
-    while double._sessions and time.monotonic() < deadline:
+    while double.sessions and time.monotonic() < deadline:
         time.sleep(0.005)
-    return len(double._sessions)
+    return double.sessions
 
 
 def _drop(connection: oracledb.Connection) -> None:
