@@ -83,6 +83,11 @@ class World:
         with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(self.stack.paths.warehouse)})) as warehouse:
             return warehouse.query(sql).to_pylist()
 
+    def count(self, where):
+        """Bars of `DAG` in the current table: other DAGs of the stack have the same dates."""
+        own = "provider = 'polygon' AND timeframe = '1d'"
+        return self.query(f"SELECT COUNT(*) AS n FROM silver_prices WHERE {own} AND {where}")[0]["n"]
+
     # -- Airflow -------------------------------------------------------------------------------------------------------------------
 
     def trigger(self, logical_date=None, dag_id=DAG, **conf):

@@ -13,10 +13,6 @@ UNIVERSE = members("sp500_etf")
 FEW = list(UNIVERSE[:12])
 
 
-def count(world, where):
-    return world.query(f"SELECT COUNT(*) AS n FROM silver_prices WHERE {where}")[0]["n"]
-
-
 def between(first, last):
     return f"bar_time BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
 
@@ -54,7 +50,7 @@ def test_a_failed_symbol_is_named_with_its_reason_in_log_report_and_note(world):
     (told,) = [line for line in lines if line["level"] == "error"]
     assert (told["symbols"], told["failed"]) == (FEW[3], 1)
     assert [line["percent"] for line in lines] == [0, 16, 33, 50, 66, 83, 100]
-    assert count(world, between("2011-03-01", "2011-03-31")) == 11 * 23
+    assert world.count(between("2011-03-01", "2011-03-31")) == 11 * 23
 
     world.control("DELETE", "faults")
     world.clear(run, ["fetch", 0])
@@ -112,7 +108,7 @@ def test_two_runs_of_the_same_dates_at_once_end_right(world, grain, endpoint):
         world.resize("polygon_api", 1)
     sessions = 22 if grain == "day" else 20
     where = between(*dates.values())
-    assert count(world, where) == len(FEW) * sessions
+    assert world.count(where) == len(FEW) * sessions
     assert world.query(f"SELECT COUNT(*) AS n FROM bronze_prices WHERE {where}")[0]["n"] == len(FEW) * sessions
     prefix = "month=06/" if grain == "day" else "AAPL-2011.parquet"
     versions = {k: n for k, n in world.versions("raw/prices/provider=polygon/symbol=AAPL/year=2011/").items() if prefix in k}
@@ -135,7 +131,7 @@ def test_a_year_is_a_file_and_grows(world):
     assert len(world.calls()) == len(FEW)
     assert world.report(run)["rows_landed"] == 23 * len(FEW)
     assert {k: n for k, n in world.versions(apple).items() if k in keys} == dict(zip(keys, (1, 2), strict=True))
-    assert count(world, between("2009-11-02", "2010-03-31")) == 103 * len(FEW)
+    assert world.count(between("2009-11-02", "2010-03-31")) == 103 * len(FEW)
     puts = world.puts()
     world.forget_calls()
     assert world.run(start_date="2009-11-02", end_date="2010-03-31", **conf)["state"] == "success"

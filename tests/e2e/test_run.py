@@ -23,10 +23,6 @@ UNIVERSE = members("sp500_etf")
 FEW = list(UNIVERSE[:30])
 
 
-def count(world, where):
-    return world.query(f"SELECT COUNT(*) AS n FROM silver_prices WHERE {where}")[0]["n"]
-
-
 def dates_called(world):
     return sorted(call["date"] for call in world.calls())
 
@@ -60,7 +56,7 @@ def test_a_run_lands_checks_and_loads_everything(world):
     assert report["api_calls"] == len(world.calls()) == 4
     assert report["rows_landed"] == report["rows_loaded"] == 4 * len(UNIVERSE)
     assert report["rows_quarantined"] == 0
-    assert count(world, "bar_time BETWEEN TIMESTAMP '2013-01-02' AND TIMESTAMP '2013-01-07'") == 4 * len(UNIVERSE)
+    assert world.count("bar_time BETWEEN TIMESTAMP '2013-01-02' AND TIMESTAMP '2013-01-07'") == 4 * len(UNIVERSE)
     assert len(world.versions("raw/prices/provider=polygon/symbol=AAPL/year=2013/")) == 4
     assert set(world.states(run).values()) == {"success"}
     assert world.read(world.airflow.result(DAG, run["dag_run_id"], "publish")["report"].removesuffix("json") + "flag")
@@ -108,13 +104,13 @@ def test_a_failed_batch_fails_alone_and_is_repaired_by_clearing_its_map_index(wo
     report = world.report(run)
     assert sorted(report["failed_tickers_list"]) == sorted(FEW[5:10])
     assert "Internal Server Error" in world.why(run)
-    assert count(world, "bar_time BETWEEN TIMESTAMP '2012-05-01' AND TIMESTAMP '2012-05-31'") == 22 * 25
+    assert world.count("bar_time BETWEEN TIMESTAMP '2012-05-01' AND TIMESTAMP '2012-05-31'") == 22 * 25
     world.control("DELETE", "faults")
     world.forget_calls()
     world.clear(run, ["fetch", 1])
     assert world.wait(run)["state"] == "success", world.why(run)
     assert sorted(call["ticker"] for call in world.calls()) == sorted(FEW[5:10])
-    assert count(world, "bar_time BETWEEN TIMESTAMP '2012-05-01' AND TIMESTAMP '2012-05-31'") == 22 * 30
+    assert world.count("bar_time BETWEEN TIMESTAMP '2012-05-01' AND TIMESTAMP '2012-05-31'") == 22 * 30
 
 
 def test_a_clear_after_a_changed_price_replaces_it_in_silver_and_keeps_both_in_bronze(world):
@@ -216,7 +212,7 @@ def test_two_runs_429s_a_resize_and_a_killed_worker_stay_within_quota_and_lose_n
     world.resize("polygon_api", 1)
     assert killed
     assert over_quota(world) == []
-    assert count(world, "bar_time BETWEEN TIMESTAMP '2006-03-01' AND TIMESTAMP '2006-03-31'") == 23 * 30
+    assert world.count("bar_time BETWEEN TIMESTAMP '2006-03-01' AND TIMESTAMP '2006-03-31'") == 23 * 30
 
 
 def kill_a_running_fetch(world):

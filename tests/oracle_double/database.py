@@ -19,13 +19,18 @@ SYSTEM = "oracle_sys"
 _SYSTEM_OBJECTS = f"""
 CREATE TABLE IF NOT EXISTS {SYSTEM}.dual AS SELECT 'X' AS dummy;
 CREATE TABLE IF NOT EXISTS {SYSTEM}.definitions (name VARCHAR PRIMARY KEY, definition VARCHAR NOT NULL);
-CREATE OR REPLACE VIEW {SYSTEM}.user_tables AS
-  SELECT upper(name) AS table_name, CASE WHEN definition LIKE '%"on_commit": ""%' THEN 'N' ELSE 'Y' END AS temporary
+CREATE OR REPLACE VIEW {SYSTEM}.all_tables AS
+  SELECT '%OWNER%' AS owner, upper(name) AS table_name, CASE WHEN definition LIKE '%"on_commit": ""%' THEN 'N' ELSE 'Y' END AS temporary
     FROM {SYSTEM}.definitions;
+CREATE OR REPLACE VIEW {SYSTEM}.user_tables AS
+  SELECT table_name, temporary FROM {SYSTEM}.all_tables WHERE owner = getvariable('session_user');
 CREATE OR REPLACE VIEW {SYSTEM}.user_views AS
   SELECT upper(view_name) AS view_name, sql AS text
     FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main' AND NOT internal;
 CREATE OR REPLACE MACRO {SYSTEM}.nvl(a, b) AS coalesce(a, b);
+CREATE OR REPLACE MACRO {SYSTEM}.sys_context(namespace, parameter) AS
+  CASE upper(namespace) || '.' || upper(parameter) WHEN 'USERENV.SESSION_USER' THEN getvariable('session_user')
+  WHEN 'USERENV.CURRENT_SCHEMA' THEN getvariable('current_schema') ELSE error('not of the double: SYS_CONTEXT') END;
 """
 _NUMBERS = itertools.count(1)
 
@@ -41,10 +46,12 @@ def _instance() -> duckdb.DuckDBPyConnection:
 class Database:
     """Tables, views and their definitions, empty at first.
 
+    :param owner: who owns what there is, in capitals.
     :param folder: where its file is; None for memory. What was committed in a folder is there for the next double on it.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, owner: str) -> None:
+        self.owner = owner
         self.name = f"double{next(_NUMBERS)}"
         self.locks = Locks()
         self.commits = 0
@@ -58,7 +65,7 @@ class Database:
         _instance().cursor().execute(f"ATTACH '{path.replace(chr(39), chr(39) * 2)}' AS {self.name}")
         _instance().cursor().execute(f"CREATE SCHEMA IF NOT EXISTS {self.name}.{SYSTEM}")
         with self.cursor() as cursor:
-            cursor.execute(_SYSTEM_OBJECTS)
+            cursor.execute(_SYSTEM_OBJECTS.replace("%OWNER%", owner.replace("'", "''")))
             for (stored,) in cursor.execute(f"SELECT definition FROM {SYSTEM}.definitions").fetchall():
                 definition = TableDefinition.load(stored)
                 self.definitions[definition.name] = definition

@@ -59,8 +59,10 @@ class Engine:
 
     def __init__(self, database: Database, user: str, poll: Callable[[], None]) -> None:
         self._database = database
-        self._user = user
         self._cursor = database.cursor()
+        self._user = self._schema = user
+        self._cursor.execute("SET VARIABLE session_user = ?", [user])
+        self.use_schema(user)
         self._transaction = Transaction(database, self._cursor)
         self._owner = Owner(poll)
         self._ddl_wait = 0.0
@@ -99,6 +101,21 @@ class Engine:
             raise not_done(kind)
         return Result()
 
+    def use_schema(self, schema: str) -> None:
+        """Look for names without an owner in another schema.
+
+        :param schema: in capitals.
+        :raises OraError: 1435, no such user.
+        """
+        if schema not in {self._user, self._database.owner}:
+            raise OraError(1435, "user does not exist")
+        self._schema = schema
+        self._cursor.execute("SET VARIABLE current_schema = ?", [schema])
+
+    @property
+    def _sees_tables(self) -> bool:
+        return self._schema == self._database.owner
+
     def commit(self) -> None:
         """End the transaction, keeping what it did."""
         try:
@@ -132,7 +149,7 @@ class Engine:
             return Result(describe(self._database, self._cursor, text, columns), rows)
         except duckdb.Error as error:
             self._transaction.recover()
-            raise from_duckdb(error, owner=self._user) from error
+            raise from_duckdb(error, owner=self._database.owner) from error
 
     def _change(self, sql: str, rows: list[Row], *, go_on: bool) -> Result:
         if self._transaction.isolation == "READ ONLY":
@@ -173,7 +190,7 @@ class Engine:
             else:
                 counts = self._transaction.change(target.name if target else "", work)
         except duckdb.Error as error:
-            raise from_duckdb(error, target, self._user) from error
+            raise from_duckdb(error, target, self._database.owner) from error
         if private and target:
             self._filled.add(target.name)
         return counts
@@ -181,11 +198,13 @@ class Engine:
     def _ready(self, sql: str) -> str:
         """``sql`` for DuckDB, after all is there that it needs: the newest commits, and this session's own global temporary tables."""
         names = {word.lower() for word in words(sql)}
+        if not self._sees_tables and names & {*self._database.definitions, *self._database.views}:
+            raise OraError(942, "table or view does not exist")
         for name, definition in self._database.temporary().items():
             if name in names and self._made.get(name) != definition:
                 self._make(definition)
         self._transaction.refresh(names)
-        return translate(sql, self._user)
+        return translate(sql, self._database.owner)
 
     def _make(self, definition: TableDefinition) -> None:
         def work() -> list[int]:
@@ -200,7 +219,7 @@ class Engine:
 
     def _lock(self, sql: str) -> None:
         table, mode, wait = _parse_lock(sql)
-        if table not in self._database.definitions:
+        if not self._sees_tables or table not in self._database.definitions:
             raise OraError(942, "table or view does not exist")
         self._database.locks.take(self._owner, table, mode, wait)
 
@@ -218,18 +237,19 @@ class Engine:
             if name == "DDL_LOCK_TIMEOUT":
                 self._ddl_wait = float(value)
             elif name == "CURRENT_SCHEMA":
-                if value.strip('"') != self._user:
-                    raise OraError(1435, "user does not exist")
+                self.use_schema(value.strip('"'))
             elif name != "TIME_ZONE" and not name.startswith("NLS_"):
                 raise not_done(f"ALTER SESSION SET {name}")
 
     def _define(self, sql: str) -> None:
         self.commit()
+        if self._user != self._database.owner:
+            raise OraError(1031, "insufficient privileges")
         table = ddl.name_of(sql)
         try:
             if table in self._database.definitions and ddl.is_exclusive(sql):
                 self._database.locks.take(self._owner, table, "EXCLUSIVE", self._ddl_wait)
-            ddl.run(self._database, sql, self._user)
+            ddl.run(self._database, sql, self._database.owner)
         except OraError as error:
             if error.number == 30006:
                 raise OraError(54, "resource busy and acquire with NOWAIT specified or timeout expired") from error

@@ -99,7 +99,7 @@ class Handshake:
         if self._refused:
             raise self._refused
         self._user, self._said = user.upper(), said
-        self._login = Login(self._double.password if self._user == self._double.user.upper() else None)
+        self._login = Login(self._double.passwords.get(self._user))
         return bytes(messages.parameters(self._login.challenge()) + messages.status(in_transaction=False))
 
     def _welcome(self, said: dict[str, str]) -> bytes:

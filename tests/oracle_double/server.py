@@ -6,6 +6,7 @@ import itertools
 import socket
 import ssl
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -23,9 +24,11 @@ JOIN_SECONDS = 10
 class OracleDouble:
     """An Oracle Database as python-oracledb's thin driver sees one, on 127.0.0.1 and a free port, empty at first. A context manager.
 
-    :param user, password: the only account; the user's name is that of its schema.
+    :param user, password: the account that owns what there is; its name is that of its schema.
     :param service_name: the only service.
     :param folder: where the database is kept; None for memory.
+    :param guests: accounts besides, name -> password: they read and change the rows of ``user``, whose schema they must make theirs for
+        it, and own and create nothing.
     :param tls: serve TCPS with these certificates, and let in only who has the client's; None for TCP.
 
     Leaving it ends all sessions, as a crash of the server would. What went wrong inside the double itself, it raises then.
@@ -38,13 +41,15 @@ class OracleDouble:
         service_name: str = "FREEPDB1",
         folder: Path | None = None,
         tls: Wallet | None = None,
+        guests: Mapping[str, str] | None = None,
     ) -> None:
         self.user, self.password, self.service_name, self.tls = user, password, service_name, tls
+        self.passwords = {name.upper(): word for name, word in {**(guests or {}), user: password}.items()}
         self.host = HOST
         self.port = 0
         self.faults = Faults()
         self.seen = Record()
-        self.database = Database(folder)
+        self.database = Database(folder, user.upper())
         self._folder = folder
         self._context = tls.server_context() if tls else None
         self._listener: socket.socket | None = None
@@ -113,7 +118,7 @@ class OracleDouble:
         self.database.close()
         if self._folder:
             (self._folder / FILE).unlink()
-        self.database = Database(self._folder)
+        self.database = Database(self._folder, self.user.upper())
         self.faults.clear()
         self.seen = Record()
 

@@ -43,7 +43,6 @@ class Session:
         self._cursors: dict[int, Cursor] = {}
         self._opened = 0
         self._handshake = Handshake(double, number, link, self._reader, self._welcome)
-        self._user = ""
         self._engine: Engine | None = None
         self._failed: OraError | None = None
         """Of a message that came along with the next call, which is to fail of it."""
@@ -76,7 +75,6 @@ class Session:
             self.link.close()
 
     def _welcome(self, user: str) -> None:
-        self._user = user
         self._engine = Engine(self._double.database, user, lambda: self.link.interrupted(0))
 
     # --- messages -----------------------------------------------------------------------------------------------------------------
@@ -130,8 +128,12 @@ class Session:
 
     def _set_schema(self, schema: str) -> None:
         self._double.seen.schemas.append(schema)
-        if schema.upper() != self._user:
-            self._failed = OraError(1435, "user does not exist")
+        if self._engine is None:
+            raise DropConnection("a schema before the login")
+        try:
+            self._engine.use_schema(schema.upper())
+        except OraError as error:
+            self._failed = error
 
     def _attributes(self) -> None:
         self._reader.skip("bbn")

@@ -399,6 +399,27 @@ def test_the_current_schema_must_be_a_user(double: OracleDouble, one: Client) ->
     assert one.one("SELECT COUNT(*) FROM t") == 0
 
 
+def test_a_guest_changes_rows_of_the_schema_it_makes_its_own_and_owns_nothing() -> None:
+    owned = "SELECT COUNT(*) FROM all_tables WHERE owner = SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA')"
+    with OracleDouble(guests={"loader": "w0rd"}) as double:
+        with oracledb.connect(user=double.user, password=double.password, dsn=double.dsn) as connection:
+            connection.cursor().execute("CREATE TABLE t (id NUMBER(9) NOT NULL)")
+        with oracledb.connect(user="loader", password="w0rd", dsn=double.dsn) as connection, connection.cursor() as cursor:
+            for statement in ("SELECT id FROM t", "INSERT INTO t (id) VALUES (1)", "LOCK TABLE t IN EXCLUSIVE MODE NOWAIT"):
+                with pytest.raises(oracledb.DatabaseError, match="ORA-00942"):
+                    cursor.execute(statement)
+            assert cursor.execute(owned).fetchone() == (0,)
+            connection.current_schema = double.user
+            assert cursor.execute(owned).fetchone() == (1,)
+            assert cursor.execute("SELECT COUNT(*) FROM user_tables").fetchone() == (0,)
+            cursor.execute("INSERT INTO t (id) VALUES (1)")
+            with pytest.raises(oracledb.DatabaseError, match="ORA-01031"):
+                cursor.execute("CREATE TABLE mine (id NUMBER(9))")
+            with pytest.raises(oracledb.DatabaseError, match="ORA-01031"):
+                cursor.execute("DROP TABLE t")
+            assert cursor.execute("SELECT COUNT(*) FROM t").fetchone() == (1,)
+
+
 @pytest.fixture(scope="module")
 def wallets(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return [make_wallet(tmp_path_factory.mktemp("wallets") / name, "w4llet-s3cret") for name in ("right", "strange")]

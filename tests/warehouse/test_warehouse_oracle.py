@@ -210,6 +210,21 @@ def test_a_schema_is_the_owner_of_the_tables(double: OracleDouble) -> None:
     assert len(double.seen.connects) == 2
 
 
+def test_a_login_that_owns_nothing_loads_what_the_owner_has_migrated() -> None:
+    with empty_double(guests={"loader": "w0rd"}) as double:
+        owner = open_warehouse(connection_to(double))
+        loader = open_warehouse(replace(connection_to(double), login="loader", password="w0rd", schema=USER))
+        with pytest.raises(WarehouseError, match="create schema_version failed: ORA-01031 the login lacks a privilege for it") as caught:
+            loader.migrate()
+        assert not caught.value.retriable
+        assert owner.migrate() == NAMES
+        assert loader.migrate() == []
+        assert loader.load(OHLCV_1D, bars("AAPL", 2), "one") == Loaded(2, 2)
+        assert loader.load(OHLCV_1D, bars("AAPL", 3), "two") == Loaded(3, 1)
+        assert owner.query("SELECT * FROM gold_price_features").equals(loader.query("SELECT * FROM gold_price_features"))
+        assert count(owner, "silver_prices") == 3
+
+
 def test_a_reader_changes_nothing(warehouse: Warehouse) -> None:
     with pytest.raises(WarehouseError, match="ORA-01456 this transaction only reads") as caught, warehouse._session(write=False):
         warehouse._execute("delete", "DELETE FROM silver_prices")

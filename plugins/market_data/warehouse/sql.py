@@ -99,7 +99,10 @@ ORACLE = Dialect(
         Type.INTEGER: "NUMBER(19)",
         Type.SMALL: "NUMBER(10)",
     },
-    table_exists="SELECT COUNT(*) AS tables FROM user_tables WHERE table_name = UPPER(?)",
+    table_exists=(  # not of user_tables: the login may be another than the owner
+        "SELECT COUNT(*) AS tables FROM all_tables "
+        "WHERE owner = SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA') AND table_name = UPPER(?)"
+    ),
     mark=lambda n: f":{n}",
     stage=("CREATE GLOBAL TEMPORARY TABLE", " ON COMMIT DELETE ROWS"),
     stage_is_migrated=True,
