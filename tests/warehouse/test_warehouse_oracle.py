@@ -214,7 +214,9 @@ def test_a_login_that_owns_nothing_loads_what_the_owner_has_migrated() -> None:
     with empty_double(guests={"loader": "w0rd"}) as double:
         owner = open_warehouse(connection_to(double))
         loader = open_warehouse(replace(connection_to(double), login="loader", password="w0rd", schema=USER))
-        with pytest.raises(WarehouseError, match="create schema_version failed: ORA-01031 the login lacks a privilege for it") as caught:
+        with pytest.raises(
+            WarehouseError, match="create schema_version failed: ORA-01031 the login lacks a privilege for it"
+        ) as caught:
             loader.migrate()
         assert not caught.value.retriable
         assert owner.migrate() == NAMES

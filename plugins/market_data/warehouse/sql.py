@@ -100,8 +100,7 @@ ORACLE = Dialect(
         Type.SMALL: "NUMBER(10)",
     },
     table_exists=(  # not of user_tables: the login may be another than the owner
-        "SELECT COUNT(*) AS tables FROM all_tables "
-        "WHERE owner = SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA') AND table_name = UPPER(?)"
+        "SELECT COUNT(*) AS tables FROM all_tables WHERE owner = SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA') AND table_name = UPPER(?)"
     ),
     mark=lambda n: f":{n}",
     stage=("CREATE GLOBAL TEMPORARY TABLE", " ON COMMIT DELETE ROWS"),
