@@ -18,7 +18,10 @@ CONN_ID = "warehouse_default"
 VARIABLE = f"AIRFLOW_CONN_{CONN_ID.upper()}"
 PATIENCE = 30  # seconds; a load holds the file while it writes
 
-EXAMPLE = "select symbol, bar_time, close_px, volume from silver_prices order by bar_time desc, symbol fetch first 10 rows only"
+EXAMPLE = (
+    "select symbol, provider, timeframe, bar_time, close_px, volume from silver_prices"
+    " order by bar_time desc, symbol, provider fetch first 10 rows only"
+)
 
 
 def connection_of(paths: Paths, environ: Mapping[str, str]) -> WarehouseConnection:
@@ -30,17 +33,27 @@ def connection_of(paths: Paths, environ: Mapping[str, str]) -> WarehouseConnecti
     return from_airflow(BaseHook.get_connection(CONN_ID))
 
 
+def place(connection: WarehouseConnection) -> str:
+    """Which one it is, in words without secrets."""
+    if connection.conn_type == "duckdb":
+        return f"duckdb, {connection.extra['path']}"
+    where = "/".join(str(part) for part in (connection.host, connection.schema) if part)
+    return f"{connection.conn_type}{f', {where}' if where else ''}, as {connection.login}"
+
+
 def migrate(paths: Paths, environ: Mapping[str, str], console: Console) -> None:
     """Make the tables and views that are missing; a task of each run does it too, so this is for those who want to see it done.
 
     :raises LocalError: if the engine fails; what was done so far is kept, or undone, so that it can be repeated.
     """
     try:
-        with open_warehouse(connection_of(paths, environ)) as warehouse:
+        connection = connection_of(paths, environ)
+        with open_warehouse(connection) as warehouse:
             applied = warehouse.migrate()
     except MarketDataError as error:
         raise LocalError(str(error)) from None
     console.print("\n".join(applied) or "The warehouse has all tables and views of this version.", highlight=False)
+    console.print(f"The warehouse: {place(connection)}.", highlight=False, soft_wrap=True)
 
 
 def query(paths: Paths, environ: Mapping[str, str], console: Console) -> None:

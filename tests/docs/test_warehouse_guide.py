@@ -16,6 +16,7 @@ from market_data.datasets import DATASETS, dataset
 from market_data.types import RunInfo
 from market_data.warehouse import ENGINES, WarehouseConnection, open_warehouse
 from market_data.warehouse.schema import TABLES
+from tests.warehouse import oracle_server, postgres_server
 
 PROJECT = Path(__file__).parents[2]
 TEXT = (PROJECT / "docs" / "guide" / "warehouse.md").read_text()
@@ -58,26 +59,58 @@ def figure(statement, item, value, filed=date(2024, 2, 2)):
     return where | {"period_end": date(2023, 12, 30), "filing_date": filed, "currency": "USD", "item": item, "value": value}
 
 
+def fill(warehouse):
+    """Three bars, one of them corrected a day later, another provider's with a cent too many, a dividend and its correction, two
+    figures."""
+    action = {"symbol": "AAPL", "session": DAYS[2], "ex_date": DAYS[2], "action": "dividend", "action_id": "1", "amount": 2.0}
+    warehouse.migrate()
+    for number, load in enumerate(
+        [
+            rows("ohlcv-1d", *(bar(day, 100.0 + n) for n, day in enumerate(DAYS)), bar(DAYS[0], 400.0, "BRK.B")),
+            rows("ohlcv-1d", bar(DAYS[1], 100.0), at=SEEN + timedelta(days=1, seconds=1)),
+            rows("ohlcv-1d", bar(DAYS[0], 100.0), bar(DAYS[2], 102.02), provider="fmp"),
+            rows("ohlcv-1d", bar(DAYS[1], 400.0, "GE"), bar(DAYS[2], 100.0, "GE")),
+            rows("corporate-actions", action),
+            rows("corporate-actions", action | {"amount": 2.04}, at=SEEN + timedelta(days=1)),
+            rows("fundamentals", figure("income", "revenue", 119575e6), figure("income", "netIncome", 33916e6), provider="fmp"),
+        ]
+    ):
+        warehouse.load(*load, f"load {number}", RUN)
+
+
 @pytest.fixture
 def path(tmp_path):
-    """A warehouse: three bars, one of them corrected a day later, another provider's with a cent too many, a dividend and its
-    correction, two figures."""
     file = tmp_path / "warehouse.duckdb"
-    action = {"symbol": "AAPL", "session": DAYS[2], "ex_date": DAYS[2], "action": "dividend", "action_id": "1", "amount": 2.0}
     with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(file)})) as warehouse:
-        warehouse.migrate()
-        for number, load in enumerate(
-            [
-                rows("ohlcv-1d", *(bar(day, 100.0 + n) for n, day in enumerate(DAYS)), bar(DAYS[0], 400.0, "BRK.B")),
-                rows("ohlcv-1d", bar(DAYS[1], 100.0), at=SEEN + timedelta(days=1, seconds=1)),
-                rows("ohlcv-1d", bar(DAYS[0], 100.0), bar(DAYS[2], 102.02), provider="fmp"),
-                rows("corporate-actions", action),
-                rows("corporate-actions", action | {"amount": 2.04}, at=SEEN + timedelta(days=1)),
-                rows("fundamentals", figure("income", "revenue", 119575e6), figure("income", "netIncome", 33916e6), provider="fmp"),
-            ]
-        ):
-            warehouse.load(*load, f"load {number}", RUN)
+        fill(warehouse)
     return file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [postgres_server, oracle_server], ids=["postgres", "oracle"])
+def test_the_same_sql_answers_the_same_on_every_engine(server, path, tmp_path):
+    asked = [text for _, kind, text in BLOCKS if kind == "sql"]
+    asked += [shlex.split(line)[-1].removeprefix("SQL=") for line in re.findall(r"^make query SQL=.*$", TEXT, re.MULTILINE)]
+    asked = [sql for sql in asked if not sql.startswith("$")] + [(PROJECT / "include/sql/queries/reconcile.sql").read_text()]
+    assert len(asked) > 8
+    when = {"loaded_at", "restated_at"}  # of the load, which is another here
+    with (
+        server.empty_database(tmp_path) as connection,
+        open_warehouse(connection) as other,
+        open_warehouse(WarehouseConnection("duckdb", extra={"path": str(path)})) as ours,
+    ):
+        fill(other)
+        for sql in asked:
+            there, here = other.query(sql), ours.query(sql)
+            assert there.column_names == here.column_names
+            assert there.num_rows == here.num_rows > 0, sql
+            for name in set(here.column_names) - when:
+                wanted = here[name].to_pylist()
+                if pa.types.is_floating(here[name].type) or pa.types.is_decimal(here[name].type):
+                    found, wanted = ([float("-inf") if v is None else float(v) for v in t[name].to_pylist()] for t in (there, here))
+                    assert found == pytest.approx(wanted, rel=1e-9), (name, sql)
+                else:
+                    assert there[name].to_pylist() == wanted, (name, sql)
 
 
 def answers(path, heading):
@@ -125,9 +158,10 @@ def test_versions_are_seen(path):
     assert (dag_id, run_id) == (RUN.dag_id, RUN.run_id)
     assert by_provider == [("polygon", 1, pytest.approx(1e4 / 101))]
     assert [(row[0], row[1], float(row[3])) for row in actions] == [("AAPL", DAYS[2], 2.0), ("AAPL", DAYS[2], 2.04)]
+    assert [row[-1] for row in actions] == [RUN.run_id] * 2
     assert [float(close) for *_, close in known] == [100.0, 101.0, 102.0]
     assert [load[1:] for load in loads][-1] == ("silver_prices", 4, 4, RUN.dag_id, RUN.run_id)
-    assert len(loads) == 6
+    assert len(loads) == 7
 
 
 def test_features_are_there(path):
@@ -158,8 +192,9 @@ def test_the_columns_of_features_are_those_of_the_view(path):
 
 
 def test_prices_are_adjusted(path):
-    (adjusted,) = answers(path, "Adjusted prices")
+    adjusted, moves = answers(path, "Adjusted prices")
     assert [row[3] for row in adjusted] == pytest.approx([97.96, 97.96, 102.0])
+    assert [(row[0], row[2].date()) for row in moves] == [("GE", DAYS[2])]
 
 
 def test_fundamentals_are_side_by_side(path):
@@ -180,7 +215,7 @@ def test_providers_are_reconciled(path, monkeypatch):
 def test_all_code_is_run():
     versions = "What changed, and what was known when"
     assert {heading for heading, _, _ in BLOCKS} == {
-        *("Ask", versions, "Features", "Adjusted prices", "Fundamentals", "Where providers disagree")
+        *("Ask", "On a server", versions, "Features", "Adjusted prices", "Fundamentals", "Where providers disagree")
     }
     assert {language for _, language, _ in BLOCKS} == {"sh", "python", "sql"}
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from include.local.environment import LocalError, Paths
-from include.local.warehouse import VARIABLE, migrate, query
+from include.local.warehouse import VARIABLE, migrate, place, query
 from market_data.warehouse import WarehouseConnection, open_warehouse
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,10 @@ def said(command, paths, **environ):
 
 def test_migrating_names_what_was_made_and_then_that_nothing_is_missing(paths):
     assert "0003_silver_prices" in said(migrate, paths).splitlines()
-    assert said(migrate, paths).strip() == "The warehouse has all tables and views of this version."
+    assert said(migrate, paths).splitlines() == [
+        "The warehouse has all tables and views of this version.",
+        f"The warehouse: duckdb, {paths.warehouse}.",
+    ]
     with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(paths.warehouse)})) as warehouse:
         assert warehouse.query("SELECT COUNT(*) AS n FROM silver_prices")["n"].to_pylist() == [0]
 
@@ -39,6 +42,12 @@ def test_a_question_is_answered_as_a_table(paths):
     )
     assert next(line for line in answer.splitlines() if "load_audit" in line).split() == ["│", "1", "│", "load_audit", "│", "│"]
     assert "close_px" in said(query, paths)  # the example
+
+
+def test_a_place_is_told_without_its_password():
+    given = {"conn_type": "oracle", "host": "db", "login": "loader", "password": "hidden", "schema": "MARKET"}
+    assert place(WarehouseConnection(**given)) == "oracle, db/MARKET, as loader"
+    assert place(WarehouseConnection("oracle", login="me", password="hidden", extra={"dsn": "hidden"})) == "oracle, as me"
 
 
 @pytest.mark.parametrize(

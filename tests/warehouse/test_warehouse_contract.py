@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from warehouse_rows import FIRST, SEEN, bar, bars, later, midnight, naive, table
+from warehouse_rows import FIRST, SEEN, bar, bars, item, later, midnight, naive, table
 
 from market_data import calendar
 from market_data.datasets.bars import OHLCV_1D, OHLCV_1M, OHLCV_5M
 from market_data.datasets.base import Dataset
+from market_data.datasets.fundamentals import FUNDAMENTALS
 from market_data.datasets.ticks import TRADES
 from market_data.errors import ConfigError, DataError, WarehouseError
 from market_data.warehouse import WarehouseConnection, open_warehouse
@@ -206,6 +207,45 @@ def test_versions_may_arrive_in_any_order(warehouse: Warehouse) -> None:
         assert closes(warehouse, "bronze", f"P{n:02d}") == [100.0, 101.0, 102.0, 103.0]
 
 
+def confirmed(warehouse: Warehouse) -> list[datetime | None]:
+    return warehouse.query("SELECT confirmed_ts FROM silver_prices ORDER BY symbol, bar_time")["confirmed_ts"].to_pylist()
+
+
+def test_what_was_seen_last_stands_in_whatever_order_it_came(warehouse: Warehouse) -> None:
+    """Of a value that goes and comes back, loads may fail and be repeated later."""
+    seen = [100.0, 101.0, 100.0, 102.0, 100.0]
+    orders = list(itertools.permutations(range(5)))
+    for step in range(5):
+        rows = [bar(f"P{n:03d}", close=seen[order[step]], ingest_ts=later(order[step])) for n, order in enumerate(orders)]
+        warehouse.load(OHLCV_1D, table(*rows), f"step {step}")
+        for n, order in enumerate(orders):
+            assert closes(warehouse, "silver", f"P{n:03d}") == [seen[max(order[: step + 1])]], order[: step + 1]
+    for n, order in enumerate(orders):
+        assert set(closes(warehouse, "bronze", f"P{n:03d}")) == {100.0, 101.0, 102.0}, order
+
+
+def test_a_bar_that_came_back_has_the_version_between_in_its_place(warehouse: Warehouse) -> None:
+    for n, load in ((0, "first"), (2, "back")):
+        warehouse.load(OHLCV_1D, table(bar(close=100.0, ingest_ts=later(n))), load)
+    assert closes(warehouse, "bronze") == [100.0]
+    assert confirmed(warehouse) == [naive(later(2))]
+    assert warehouse.load(OHLCV_1D, table(bar(close=101.0, ingest_ts=later(1))), "late") == Loaded(1, 0)
+    assert closes(warehouse, "silver") == [100.0]
+    assert warehouse.query(SILVER)["ingest_ts"].to_pylist() == [naive(later(2))]
+    assert confirmed(warehouse) == [None]
+    assert closes(warehouse, "bronze") == [100.0, 101.0, 100.0]
+    changes = warehouse.query("SELECT old_close_px, new_close_px FROM gold_restatements ORDER BY new_ingest_ts").to_pylist()
+    assert [(float(c["old_close_px"]), float(c["new_close_px"])) for c in changes] == [(100.0, 101.0), (101.0, 100.0)]
+
+
+def test_a_confirmed_bar_is_replaced_as_any_other(warehouse: Warehouse) -> None:
+    for n in (0, 2):
+        warehouse.load(OHLCV_1D, table(bar(close=100.0, ingest_ts=later(n))), f"load {n}")
+    assert warehouse.load(OHLCV_1D, table(bar(close=101.0, ingest_ts=later(3))), "new") == Loaded(1, 1)
+    assert closes(warehouse, "bronze") == [100.0, 101.0]
+    assert confirmed(warehouse) == [None]
+
+
 def test_providers_and_timeframes_are_apart(warehouse: Warehouse) -> None:
     warehouse.load(OHLCV_1D, table(bar(), bar(provider="alpaca"), bar(provider="alpaca~iex")), "one")
     warehouse.load(OHLCV_1M, table(bar(timeframe="1m")), "two")
@@ -356,6 +396,46 @@ def test_extreme_numbers_come_back_exactly(warehouse: Warehouse) -> None:
     assert silver["LARGE"]["trade_count"] == 2**63 - 1
     assert silver["THIRD"]["close_px"] == Decimal("0.33333333")
     assert warehouse.load(OHLCV_1D, rows, "two").rows_changed == 0
+
+
+def test_every_digit_of_a_decimal_is_kept(warehouse: Warehouse) -> None:
+    price, volume = Decimal("999999999999.12345678"), Decimal("-0.00000001").copy_abs()
+    rows = bars("AAPL", 1)
+    for name, value in {"open": price, "high": price, "low": price, "close": price, "volume": volume}.items():
+        column = pa.array([value], pa.decimal128(20, 8))
+        rows = rows.set_column(rows.column_names.index(name), name, column)
+    assert warehouse.load(OHLCV_1D, rows, "one").rows_changed == 1
+    (found,) = warehouse.query(SILVER).to_pylist()
+    assert (found["close_px"], found["volume"]) == (price, volume)
+    assert warehouse.load(OHLCV_1D, rows, "two").rows_changed == 0
+    amount = Decimal("-1234567890123456789012.123456")
+    statement = table(item(), dataset=FUNDAMENTALS)
+    at = statement.column_names.index("value")
+    warehouse.load(FUNDAMENTALS, statement.set_column(at, "value", pa.array([amount], pa.decimal128(28, 6))), "three")
+    assert warehouse.query("SELECT amount FROM silver_fundamentals")["amount"].to_pylist() == [amount]
+
+
+EXACT = {
+    "gold_price_features": ["close_px", "volume"],
+    "gold_adjusted_prices": ["open_px", "high_px", "low_px", "close_px", "volume"],
+    "gold_restatements": [
+        f"{when}_{name}"
+        for name in ("open_px", "high_px", "low_px", "close_px", "adj_close_px", "volume", "vwap")
+        for when in ("old", "new")
+    ],
+}
+
+
+@pytest.mark.parametrize("view", EXACT)
+def test_prices_of_the_views_are_exact_decimals(warehouse: Warehouse, view: str) -> None:
+    for n, close in enumerate((100.1, 100.2)):
+        warehouse.load(OHLCV_1D, table(bar(close=close, adj_close=close, ingest_ts=later(n))), f"load {n}")
+    found = warehouse.query(f"SELECT * FROM {view}")
+    assert {str(found.schema.field(name).type) for name in EXACT[view]} == {"decimal128(20, 8)"}
+    name = EXACT[view][-1] if view == "gold_restatements" else "close_px"
+    assert found[name].to_pylist() == [Decimal("100.20000000")]
+    if view == "gold_restatements":
+        assert str(found.schema.field("old_trade_count").type) == str(found.schema.field("new_trade_count").type) == "int64"
 
 
 SYMBOLS = ["BRK.B", "BF/B", "Ω-ÅÉ", "株式", "📈", "O'X", 'Q"X', "A B", "a", "A", "NULL", "%s", ":1", "?", "x" * 32]
@@ -554,6 +634,12 @@ def test_query_binds_its_params(warehouse: Warehouse) -> None:
         ["AAPL", naive(FIRST + timedelta(days=1)), Decimal("101.5")],
     )
     assert [int(found["n"][0].as_py()), found["mark"][0].as_py()] == [3, "?"]
+
+
+def test_a_query_may_have_remarks_and_a_semicolon(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 5), "one")
+    found = warehouse.query("-- don't\nSELECT symbol -- what's?\n  FROM silver_prices WHERE close_px > ? /* it's */;\n", [103])
+    assert found["symbol"].to_pylist() == ["AAPL"]
 
 
 @pytest.mark.parametrize(

@@ -140,14 +140,14 @@ def portable(name: str) -> str:
 
 def test_gold_is_the_warehouses_text() -> None:
     views = re.findall(r"^CREATE .*?(?=;$)", text("gold"), re.MULTILINE | re.DOTALL)
-    restatements = portable("0026_gold_restatements")
+    restatements = portable("0028_gold_restatements")
     for run in (",\n       l.dag_id, l.run_id\n", "  LEFT JOIN load_audit l ON (l.load_id = v.load_id)\n"):
         assert restatements.count(run) == 1
         restatements = restatements.replace(run, "\n" if run.startswith(",") else "")
-    assert views == [portable("0020_gold_adjusted_prices"), portable("0025_gold_price_features"), restatements]
+    assert views == [portable("0026_gold_adjusted_prices"), portable("0027_gold_price_features"), restatements]
     last = {m.name: m for m in sql.migrations(sql.DUCKDB) if m.name.startswith("gold_")}
     newest = [str(last[re.search(r"VIEW (\w+)", view)[1]]) for view in views]  # type: ignore[index]
-    assert newest == ["0020_gold_adjusted_prices", "0025_gold_price_features", "0026_gold_restatements"]
+    assert newest == ["0026_gold_adjusted_prices", "0027_gold_price_features", "0028_gold_restatements"]
 
 
 def test_the_bundle_holds_together() -> None:

@@ -254,7 +254,7 @@ def test_a_deadlock_is_solved(warehouse: PostgresWarehouse, admin: psycopg.Conne
         assert load.result() == Loaded(2, 2)
 
 
-CODES = ["08006", "40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "57P01", "57P03", "23505"]
+CODES = ["08006", "40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "57P01", "57P03", "57P05", "25P04", "23505"]
 LASTING = ["22003", "22P02", "23502", "23514", "42501", "42P01", "0A000", "25006", "P0001", "XX000", "58030"]
 
 
@@ -344,6 +344,43 @@ def test_a_database_that_is_full_of_others_may_be_free_later(
     with PostgresWarehouse(connection) as warehouse, pytest.raises(WarehouseError, match="too many connections") as caught:
         warehouse.migrate()
     assert caught.value.retriable
+
+
+def test_a_standby_may_be_the_primary_in_a_moment(connection: WarehouseConnection) -> None:
+    """As behind one address while another server takes over."""
+    server = postgres_server.Server()
+    try:
+        with PostgresWarehouse(
+            replace(connection, port=server.port, login="postgres", password=server.password, schema="postgres")
+        ) as one:
+            one.migrate()
+            server.stop()
+            (server.data / "standby.signal").touch()
+            server.start()
+            for work in (one.migrate, lambda: one.load(OHLCV_1D, bars("AAPL", 1), "one")):
+                with pytest.raises(WarehouseError, match="the server is a standby") as caught:
+                    work()
+                assert caught.value.retriable
+            assert one.query("SELECT COUNT(*) AS n FROM silver_prices")["n"].to_pylist() == [0]
+            level = "-c default_transaction_isolation=repeatable\\ read"  # a standby refuses the odd default of the test server
+            place = {"host": "127.0.0.1", "port": server.port, "user": "postgres", "password": server.password, "options": level}
+            with closing(psycopg.connect(**place)) as admin:  # type: ignore[arg-type]
+                admin.execute("SELECT pg_promote()")
+            assert one.load(OHLCV_1D, bars("AAPL", 1), "one") == Loaded(1, 1)
+    finally:
+        server.stop(keep=False)
+
+
+def test_a_view_of_somebody_elses_is_told_of(connection: WarehouseConnection, admin: psycopg.Connection[Any]) -> None:
+    with PostgresWarehouse(connection) as warehouse:
+        warehouse.migrate()
+        admin.execute("DELETE FROM schema_version WHERE version IN (24, 25, 26, 27)")
+        admin.execute("CREATE VIEW mine AS SELECT * FROM gold_price_features")
+        with pytest.raises(WarehouseError, match="2BP01.*drop that view, migrate, and make it again") as caught:
+            warehouse.migrate()
+        assert not caught.value.retriable
+        admin.execute("DROP VIEW mine")
+        assert len(warehouse.migrate()) == 4
 
 
 def test_a_server_that_refuses_in_another_language_is_not_asked_again(connection: WarehouseConnection) -> None:
@@ -707,20 +744,39 @@ def test_the_extras_that_the_guide_shows_are_known() -> None:
     assert f"a connect may take {postgres.DRIVER['connect_timeout']} seconds" in GUIDE
 
 
-def test_the_privileges_that_the_guide_grants_are_enough(connection: WarehouseConnection, admin: psycopg.Connection[Any]) -> None:
-    make_role, make_database, *grants = [line for text in shown("sql") for line in text.strip().splitlines()]
-    suffix, names = connection.schema.removeprefix("test_"), {}
-    for role in ("market_data", "analyst", "loader"):
-        names[role] = replace(connection, login=f"{role}_{suffix}", password="change me", schema=f"warehouse_{suffix}")
-        admin.execute(make_role.replace("market_data", names[role].login).encode())
-    owner, reader, loader = names.values()
-    admin.execute(
-        make_database.replace("market_data", owner.login).replace("DATABASE warehouse", f"DATABASE {owner.schema}").encode()
+@pytest.mark.parametrize("schema", ["public", "market_data"])
+def test_the_privileges_that_the_guide_grants_are_enough(
+    connection: WarehouseConnection, admin: psycopg.Connection[Any], schema: str
+) -> None:
+    """Given by an administrator who is no superuser, as on a managed server."""
+    lines = [line for text in shown("sql") for line in text.strip().splitlines()]
+    make_role, join, make_database, *grants, make_schema, usage = lines
+    suffix = connection.schema.removeprefix("test_")
+    names = {role: f"{role}_{suffix}" for role in ("market_data", "analyst", "loader", "boss")}
+    extra = {"options": "-c search_path=market_data"} if schema == "market_data" else {}
+    owner, reader, loader = (
+        replace(connection, login=names[role], password="change me", schema=f"warehouse_{suffix}", extra=extra)
+        for role in ("market_data", "analyst", "loader")
     )
+    for role in ("boss", "analyst", "loader"):
+        admin.execute(make_role.replace("market_data", names[role]).encode())
+    admin.execute(f"ALTER ROLE {names['boss']} CREATEDB CREATEROLE".encode())
+    boss = replace(connection, login=names["boss"], password="change me")
+    place = {"host": boss.host, "port": boss.port, "user": boss.login, "password": boss.password, "dbname": boss.schema}
+    with closing(psycopg.connect(**place, autocommit=True)) as there:  # type: ignore[arg-type]
+        for line in (make_role, join):
+            there.execute(line.replace("market_data", owner.login).encode())
+        there.execute(
+            make_database.replace("market_data", owner.login).replace("DATABASE warehouse", f"DATABASE {owner.schema}").encode()
+        )
     with closing(postgres_server.server().admin(owner.schema)) as there:
         there.execute(f"SET ROLE {owner.login}".encode())
-        for grant in grants:
-            there.execute(grant.replace("analyst", reader.login).replace("loader", loader.login).encode())
+        for grant in [*([make_schema, usage] if extra else []), *grants]:
+            text = grant.replace("AUTHORIZATION market_data", f"AUTHORIZATION {owner.login}")
+            text = (
+                text.replace("analyst", reader.login).replace("loader", loader.login).replace("SCHEMA public", f"SCHEMA {schema}")
+            )
+            there.execute(text.encode())
         with PostgresWarehouse(owner) as warehouse:
             warehouse.migrate()
         with PostgresWarehouse(loader) as warehouse:
@@ -733,9 +789,13 @@ def test_the_privileges_that_the_guide_grants_are_enough(connection: WarehouseCo
             ) as caught:
                 warehouse.load(OHLCV_1D, bars("AAPL", 3), "two")
             assert not caught.value.retriable
+        there.execute(f"REVOKE USAGE ON SCHEMA {schema} FROM public, {reader.login}".encode())
+        with PostgresWarehouse(reader) as warehouse, pytest.raises(WarehouseError, match=r"42P01.*may the role use its schema"):
+            warehouse.query("SELECT close_px FROM gold_price_features")
     admin.execute(f"DROP DATABASE {owner.schema} WITH (FORCE)".encode())
-    for each in names.values():
-        admin.execute(f"DROP ROLE {each.login}".encode())
+    for name in names.values():
+        admin.execute(f"DROP OWNED BY {name}".encode())
+        admin.execute(f"DROP ROLE {name}".encode())
 
 
 def test_the_copy_of_a_duckdb_file_is_the_same(warehouse: PostgresWarehouse, tmp_path: Path) -> None:

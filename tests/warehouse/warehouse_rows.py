@@ -10,7 +10,10 @@ import pyarrow as pa
 
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.base import Dataset
+from market_data.warehouse import sql
 
+OF_A_LOAD = (sql.count_stage, sql.compare, sql.insert_versions, sql.insert_confirmed, sql.begin_again, sql.merge)
+"""What makes a load's statements, but for those of the audit row."""
 FIRST = datetime(2024, 1, 2, tzinfo=UTC)
 SEEN = datetime(2024, 9, 1, 22, 0, 0, 123456, tzinfo=UTC)
 

@@ -3,7 +3,7 @@
 -- Oracle adds the partition of a new year by itself. The key's index is local, with its repeated beginning kept once, so a year can be
 -- compressed, moved, exchanged (exchange.sql) or dropped alone. A question without bar_time looks into each year: with few years of daily
 -- bars plain tables are as good.
--- With the Advanced Compression option, add ROW STORE COMPRESS ADVANCED as the last line of each. Plain ROW STORE COMPRESS works on direct
+-- With the Advanced Compression option, add ROW STORE COMPRESS ADVANCED before each PARTITION BY. Plain ROW STORE COMPRESS works on direct
 -- path inserts only, which the loads are not.
 CREATE TABLE bronze_prices (
   symbol VARCHAR2(32 CHAR) NOT NULL,

@@ -3,8 +3,8 @@
 An engine (a subclass) supplies a session, a way to run one statement and a way to stage Arrow rows; the order of statements, their
 text and what makes a load safe are here. A load is one transaction::
 
-    audit row there already? -> stage -> count what is staged -> lock silver -> versions into bronze -> merge into silver
-    -> audit row -> commit
+    audit row there already? -> stage -> count what is staged -> lock silver -> compare -> versions into bronze
+    -> merge into silver -> audit row -> commit
 
 so a retry after a lost acknowledgement finds the audit row and does nothing, and after any failure nothing of the load is there.
 A server's load is repeated here a few times where the engine says that it may work then; the task's own retries come after that.
@@ -98,8 +98,8 @@ class Warehouse(ABC):
     def load(self, dataset: Dataset, rows: pa.Table, load_id: str, run: RunInfo | None = None) -> Loaded:
         """Load ``rows`` in one transaction: all of them or nothing.
 
-        Values equal to what stands change nothing; other values replace them unless their ``ingest_ts`` is older; bronze keeps
-        every version.
+        Values equal to what stands change nothing but ``confirmed_ts``; other values replace them unless their ``ingest_ts`` is older than
+        what was seen last; bronze keeps every version.
 
         :param rows: has the columns of ``dataset.schema``; each key once.
         :param load_id: names this load, 1 to 64 characters. A second load of the same id does nothing.
@@ -135,19 +135,23 @@ class Warehouse(ABC):
             raise WarehouseError(f"staged {staged} of {wire.num_rows} rows; the load was rolled back", retriable=True)
         if self.dialect.lock:
             self._execute(f"lock {target.silver}", self.dialect.lock.format(table=target.silver))
+        (found,) = self._fetch("compare", sql.compare(target)).to_pylist()
         self._execute(f"insert into {target.bronze}", sql.insert_versions(target))
-        return self._execute(f"merge into {target.silver}", sql.merge(target))
+        if found["overtaking"]:
+            self._execute(f"insert into {target.bronze}", sql.insert_confirmed(target))
+            self._execute(f"update {target.silver}", sql.begin_again(target))
+        return self._execute(f"merge into {target.silver}", sql.merge(target)) - int(found["confirmed"])
 
     def query(self, statement: str, params: Sequence[Any] = ()) -> pa.Table:
         """The result of one SELECT. Reads only.
 
-        :param statement: begins with SELECT or WITH; with ``?`` for each of ``params``, on every engine.
+        :param statement: begins with SELECT or WITH, and may end in a semicolon; with ``?`` for each of ``params``, on every engine.
         :raises WarehouseError: if it is something else.
         """
         if not SELECT.match(statement):
             raise WarehouseError(f"query begins with {statement.strip()[:20]!r}; a SELECT is needed", retriable=False)
         with self._session(write=False):
-            return self._fetch("query", statement, params)
+            return self._fetch("query", statement.rstrip().removesuffix(";"), params)
 
     def previous_bars(
         self, dataset: Dataset, provider: str, before: date, sessions: int | None = None, symbols: Sequence[str] | None = None

@@ -10,6 +10,7 @@ is there already, or gone already, is then taken as done.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import socket
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import oracledb
 
 CALL_TIMEOUT = 600.0
+THICK_ROWS = 5_000
 MOST_MILLISECONDS = 2**31 - 1
 OURS = ("chunk_rows", "call_timeout")
 """Settings in ``extra`` that are not the hook's."""
@@ -41,8 +43,8 @@ OURS = ("chunk_rows", "call_timeout")
 SESSION = "ALTER SESSION SET TIME_ZONE = '+00:00' DDL_LOCK_TIMEOUT = 300"
 READ_ONLY = "SET TRANSACTION READ ONLY"
 GONE = "ORA-00942"
-DONE = {"DROP VIEW": GONE, r"ALTER TABLE \w+ ADD": "ORA-01430", "": "ORA-00955"}
-"""What Oracle says of a statement that was run before: the first that fits counts."""
+DONE = {r"ALTER TABLE \w+ ADD": "ORA-01430", r"CREATE (GLOBAL TEMPORARY )?TABLE": "ORA-00955"}
+"""What Oracle says of a statement that was run before; others can be repeated."""
 
 
 class OracleWarehouse(Warehouse):
@@ -86,7 +88,7 @@ class OracleWarehouse(Warehouse):
         try:
             self._execute(kind, statement)
         except OracleError as error:
-            if error.code != next(code for words, code in DONE.items() if re.match(words, statement)):
+            if error.code != next((code for words, code in DONE.items() if re.match(words, statement)), None):
                 raise
         finally:
             self._open = holds_lock
@@ -129,6 +131,10 @@ class OracleWarehouse(Warehouse):
             raise WarehouseError("statement outside of a session", retriable=False)
         return self._open
 
+    @property
+    def _is_thick(self) -> bool:
+        return not self._connection.thin
+
     def _execute(self, kind: str, statement: str, params: Sequence[Any] = ()) -> int:
         return self._run(kind, sql.bound(statement, self.dialect), params)
 
@@ -163,7 +169,9 @@ class OracleWarehouse(Warehouse):
         marks = ", ".join(self.dialect.mark(n) for n in range(1, wire.num_columns + 1))
         insert = f"INSERT INTO {target.stage} ({', '.join(wire.column_names)}) VALUES ({marks})"  # noqa: S608  our own names
         with _errors(f"stage into {target.stage}"), self._connection.cursor() as cursor:
-            cursor.executemany(insert, wire.combine_chunks())  # a call for each chunk: one chunk, one call
+            # A call for each chunk: one chunk, one call. In thick mode every text takes its longest form, 16,000 bytes, at once.
+            at_once = {"batch_size": THICK_ROWS} if self._is_thick else {}
+            cursor.executemany(insert, wire.combine_chunks(), **at_once)
 
     def _begin(self) -> None:
         """The first statement begins it."""
@@ -278,11 +286,12 @@ def _wallet(extra: Mapping[str, Any]) -> Iterator[str]:
 # --- errors ---------------------------------------------------------------------------------------------------------------------
 
 # Besides the ones that the driver itself calls recoverable. ORA-00001: a load's keys are proved to be unique, so another process
-# has just loaded the same.
+# has just loaded the same. ORA-16000: for a moment, after a switchover.
 # fmt: off
 RETRIABLE_ORA = frozenset({
-    1, 54, 60, 376, 1012, 1033, 1034, 1089, 1090, 1092, 1115, 1555, 2049, 2396, 3113, 3114, 3135, 4068, 8177, 12153, 12170, 12514, 12516,
-    12518, 12519, 12520, 12528, 12537, 12541, 12543, 12547, 12560, 12570, 12571, 12757, 12801, 14411, 14450, 25408, 30006, 30036,
+    1, 18, 20, 54, 60, 376, 1012, 1033, 1034, 1089, 1090, 1092, 1115, 1555, 1652, 2049, 2391, 2396, 2399, 3113, 3114, 3135, 4020, 4021,
+    4031, 4068, 8177, 12153, 12170, 12514, 12516, 12518, 12519, 12520, 12526, 12527, 12528, 12537, 12541, 12543, 12547, 12560, 12570,
+    12571, 12606, 12609, 12757, 12801, 12805, 14411, 14450, 16000, 25408, 30006, 30036,
 })
 # fmt: on
 RETRIABLE_DPY = frozenset({"DPY-1001", "DPY-4005", "DPY-4011", "DPY-4024", "DPY-4033", "DPY-6000", "DPY-6001", "DPY-6005"})
@@ -293,6 +302,8 @@ NAME = re.compile(r'\(("?[\w$#]+"?(?:\."?[\w$#]+"?)+)\)')
 CONSTRAINTS = {"ORA-00001", "ORA-01400", "ORA-02290"}
 WORDS = {
     "ORA-00001": "a row with this key is there already",
+    "ORA-00018": "the database has no session free",
+    "ORA-00020": "the database has no process free",
     "ORA-00054": "the table is in use",
     "ORA-00060": "deadlock",
     "ORA-01017": "login or password is wrong",
@@ -302,12 +313,16 @@ WORDS = {
     "ORA-01438": "a number is too large",
     "ORA-01456": "this transaction only reads",
     "ORA-01536": "the owner's quota of the tablespace is used up",
+    "ORA-01652": "the temporary tablespace is full",
     "ORA-01653": "the tablespace is full",
     "ORA-01722": "a text is no number",
     "ORA-01950": "the owner has no quota on the tablespace",
     "ORA-02290": "a check of the table refuses a value",
+    "ORA-02391": "the login has as many sessions as its profile allows",
     "ORA-12899": "a text is too long",
+    "ORA-16000": "the database is open for reading only",
     "ORA-28000": "the account is locked",
+    "ORA-12520": "no process of the kind asked for; is DRCP started?",
     "ORA-28001": "the password has expired",
     "ORA-30006": "the lock was not to be had in time",
     "DPY-4011": "the connection was cut",
@@ -349,7 +364,11 @@ def _errors(kind: str) -> Iterator[None]:
 
 def _network(error: OSError) -> tuple[str, str, bool]:
     """Code, words, retriable of what the driver lets through, as it does when a host's name is not found."""
-    again = isinstance(error, socket.gaierror | ConnectionError | TimeoutError) and not isinstance(error, ssl.SSLError)
+    gone = isinstance(error, socket.gaierror | ConnectionError | TimeoutError) or error.errno in (
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+    )
+    again = gone and not isinstance(error, ssl.SSLError)
     return type(error).__name__, _said(error), again
 
 

@@ -45,14 +45,15 @@ DRIVER = {
 # what texts from and to the server depend on, whatever it or the database prefers
 TEXT_FORM = {"client_encoding": "UTF8", "TimeZone": "UTC", "DateStyle": "ISO, YMD", "extra_float_digits": "1"}
 
-AGAIN = ("08", "40001", "40P01", "53", "55P03", "57014", "57P01", "57P02", "57P03", "25P03", "23505")
+AGAIN = ("08", "40001", "40P01", "53", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "23505")
 """SQLSTATEs, or classes of them, after which the same load may work. 23505, a key that is there already, is among them for another
 attempt of the same load that committed meanwhile: the next one finds its audit row."""
 TELLING = ("0A", "25", "3F", "42")
 """Classes whose text speaks of SQL and names, never of rows."""
 HINTS = {
-    "42P01": "Has the warehouse been migrated?",
-    "3F000": "Does the search_path name a schema that exists?",
+    "2BP01": "A view of somebody else reads it: drop that view, migrate, and make it again",
+    "42P01": "Has the warehouse been migrated, and may the role use its schema (USAGE)?",
+    "3F000": "Does the search_path name a schema that exists, and may the role use it (USAGE)?",
     "55P03": "Another session held the table for longer than extra.lock_timeout",
     "57014": "It took longer than extra.statement_timeout, or somebody cancelled it",
 }
@@ -95,9 +96,10 @@ class PostgresWarehouse(Warehouse):
         self._migrating = False
 
     def migrate(self) -> list[str]:
+        """As on every engine. Tried as often as a load; processes that migrate at once do it one after another."""
         self._migrating = True
         try:
-            return super().migrate()
+            return self._tries()(super().migrate)
         finally:
             self._migrating = False
 
@@ -107,6 +109,8 @@ class PostgresWarehouse(Warehouse):
         try:
             if (version := self._open.info.server_version // 10_000) < OLDEST:
                 raise WarehouseError(f"postgres: the server is version {version}; {OLDEST} or later is needed", retriable=False)
+            if write and self._open.info.parameter_status("in_hot_standby") == "on":  # while another server takes over, as a rule
+                raise WarehouseError("postgres: the server is a standby, which takes no writes", retriable=True)
             self._open.read_only = not write
             # writers see, once they hold the lock, what others committed before; a reader sees one moment in all its statements
             level = psycopg.IsolationLevel

@@ -1,6 +1,6 @@
 """All SQL of the warehouse, as text, the same for every engine.
 
-Only what Oracle 12c+, PostgreSQL 15+ and DuckDB 2 all take: rows without a change are filtered inside a MERGE's USING, no ``AS``
+Only what Oracle 19c+, PostgreSQL 15+ and DuckDB 2 all take: rows without a change are filtered inside a MERGE's USING, no ``AS``
 before a table alias, parentheses around ON, windows spelled out, no trailing semicolon, binds only as ``?`` (which an engine turns
 into its own mark). What differs, a ``Dialect`` holds: words for types, and how to see whether a table exists.
 """
@@ -15,10 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from market_data.warehouse.schema import (
+    CONFIRMED_TS,
     CORPORATE_ACTIONS,
     DAG_ID,
     FUNDAMENTALS,
+    INGEST_TS,
     LOAD_AUDIT,
+    LOAD_ID,
+    LOADED_AT,
     PRICES,
     PROVIDER,
     RUN_ID,
@@ -41,6 +45,9 @@ class Dialect:
     :param mark: the engine's mark for the n-th bind, from 1.
     :param stage: the words before and after a staging table's definition.
     :param stage_is_migrated: the staging table is made once, by a migration, and not by each session.
+    :param replaces_views: a view can be replaced by one with other columns, which keeps the rights that were granted on it; elsewhere it
+        is dropped and made anew.
+    :param double: the engine's word for binary floating point numbers of 64 bits, in views.
     :param widen: the statement that makes a column longer; empty where the engine takes strings of any length.
     :param lock: the statement that keeps other writers from a table until the transaction ends, while all may read it; empty where one
         writes at a time anyway. Without it, a writer would decide by what stood before another committed, and an older version of a bar
@@ -52,6 +59,8 @@ class Dialect:
     mark: Callable[[int], str]
     stage: tuple[str, str]
     stage_is_migrated: bool = False
+    replaces_views: bool = False
+    double: str = "DOUBLE PRECISION"
     widen: str = ""
     lock: str = ""
 
@@ -105,6 +114,8 @@ ORACLE = Dialect(
     mark=lambda n: f":{n}",
     stage=("CREATE GLOBAL TEMPORARY TABLE", " ON COMMIT DELETE ROWS"),
     stage_is_migrated=True,
+    replaces_views=True,
+    double="BINARY_DOUBLE",  # DOUBLE PRECISION is a decimal NUMBER there, and its logarithms are slow
     widen="ALTER TABLE {table} MODIFY ({column} {type})",
     lock="LOCK TABLE {table} IN EXCLUSIVE MODE WAIT 600",
 )
@@ -112,7 +123,7 @@ DIALECTS = {"duckdb": DUCKDB, "postgres": POSTGRES, "oracle": ORACLE}
 
 
 def bound(sql: str, dialect: Dialect) -> str:
-    """``sql`` with each ``?`` outside of quotes replaced by the engine's mark."""
+    """``sql`` with each ``?`` outside of quotes and comments replaced by the engine's mark."""
     count = 0
 
     def replace(match: re.Match[str]) -> str:
@@ -122,7 +133,7 @@ def bound(sql: str, dialect: Dialect) -> str:
         count += 1
         return dialect.mark(count)
 
-    return re.sub(r"'[^']*'|\"[^\"]*\"|\?", replace, sql)
+    return re.sub(r"--[^\n]*|/\*.*?\*/|'[^']*'|\"[^\"]*\"|\?", replace, sql, flags=re.DOTALL)
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------------------
@@ -168,9 +179,12 @@ class Migration:
 
 
 def _file(name: str) -> Callable[[Dialect], str]:
-    return lambda _: "\n".join(
-        line for line in (MIGRATIONS / f"{name}.sql").read_text("utf-8").strip().splitlines() if not line.startswith("--")
-    )
+    def statement(dialect: Dialect) -> str:
+        lines = (MIGRATIONS / f"{name}.sql").read_text("utf-8").strip().splitlines()
+        text = "\n".join(line for line in lines if not line.startswith("--")).replace("DOUBLE PRECISION", dialect.double)
+        return text.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1) if dialect.replaces_views else text
+
+    return statement
 
 
 CREATE_SCHEMA_VERSION = Migration(
@@ -203,11 +217,11 @@ _ALL = (
     *_tables(2, _PRICES_AT_FIRST),
     Migration(5, "gold_price_features", _file("0005_gold_price_features")),
     # PostgreSQL changes no column that a view reads, so the view goes and comes back
-    Migration(6, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features", lambda d: bool(d.widen)),
+    Migration(6, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features", lambda d: d == POSTGRES),
     _widened(7, PRICES.bronze, PROVIDER),
     _widened(8, PRICES.silver, PROVIDER),
     _widened(9, PRICES.stage, PROVIDER, lambda d: d.stage_is_migrated),
-    Migration(10, "gold_price_features", _file("0005_gold_price_features"), lambda d: bool(d.widen)),
+    Migration(10, "gold_price_features", _file("0005_gold_price_features"), lambda d: d == POSTGRES),
     *_tables(11, TRADES),
     *_tables(14, FUNDAMENTALS),
     *_tables(17, CORPORATE_ACTIONS),
@@ -215,9 +229,12 @@ _ALL = (
     Migration(21, "gold_fundamentals", _file("0021_gold_fundamentals")),
     _added(22, "load_audit", DAG_ID),
     _added(23, "load_audit", RUN_ID),
-    Migration(24, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features"),
-    Migration(25, "gold_price_features", _file("0025_gold_price_features")),
-    Migration(26, "gold_restatements", _file("0026_gold_restatements")),
+    Migration(24, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features", lambda d: not d.replaces_views),
+    Migration(25, "drop_gold_adjusted_prices", lambda _: "DROP VIEW gold_adjusted_prices", lambda d: not d.replaces_views),
+    Migration(26, "gold_adjusted_prices", _file("0026_gold_adjusted_prices")),
+    Migration(27, "gold_price_features", _file("0027_gold_price_features")),
+    Migration(28, "gold_restatements", _file("0028_gold_restatements")),
+    *(_added(29 + n, table.silver, CONFIRMED_TS) for n, table in enumerate((PRICES, TRADES, FUNDAMENTALS, CORPORATE_ACTIONS))),
 )
 
 
@@ -237,42 +254,86 @@ INSERT_AUDIT = (
 )
 
 
+LAST_SEEN = "COALESCE(p.confirmed_ts, p.ingest_ts)"
+OVERTAKES = "p.row_hash <> s.row_hash AND p.ingest_ts <= s.ingest_ts AND s.ingest_ts < p.confirmed_ts"
+
+
 def count_stage(table: Table) -> str:
     """How many rows are staged."""
     return f"SELECT COUNT(*) AS staged FROM {table.stage}"
 
 
+def compare(table: Table) -> str:
+    """One row: how many staged rows confirm what stands, and how many overtake a confirmation (were seen between the bar and it)."""
+    return (
+        f"SELECT COUNT(CASE WHEN p.row_hash = s.row_hash AND {LAST_SEEN} < s.ingest_ts THEN 1 END) AS confirmed,\n"
+        f"       COUNT(CASE WHEN {OVERTAKES} THEN 1 END) AS overtaking\n"
+        f"  FROM {table.stage} s\n"
+        f"  JOIN {table.silver} p ON ({_equal('p', 's', table.key)})"
+    )
+
+
 def insert_versions(table: Table) -> str:
-    """From stage into bronze: what differs from what stands and was not seen before. Runs before the merge."""
+    """From stage into bronze: what differs from what stands, or is older than it, and was not seen before. Runs before the merge."""
+    first = table.key[0].name
     return (
         f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
         f"SELECT {_names(table.columns, 's.')}\n"
         f"  FROM {table.stage} s\n"
         f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
         f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)})\n"
-        f" WHERE {_differs(table)} AND b.row_hash IS NULL"
+        f" WHERE (p.{first} IS NULL OR p.row_hash <> s.row_hash OR s.ingest_ts < p.ingest_ts) AND b.row_hash IS NULL"
+    )
+
+
+def insert_confirmed(table: Table) -> str:
+    """Into bronze: of each bar with an overtaken confirmation, the bar as confirmed. Runs after ``insert_versions``."""
+    of_stage = {LOAD_ID.name: "s.load_id", LOADED_AT.name: "s.loaded_at", INGEST_TS.name: "p.confirmed_ts"}
+    values = ", ".join(of_stage.get(column.name, f"p.{column.name}") for column in table.columns)
+    at_confirmation = _equal("b", "p", [column for column in table.version_key if column != INGEST_TS])
+    return (
+        f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
+        f"SELECT {values}\n"
+        f"  FROM {table.stage} s\n"
+        f"  JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
+        f"  LEFT JOIN {table.bronze} b ON ({at_confirmation} AND b.ingest_ts = p.confirmed_ts)\n"
+        f" WHERE {OVERTAKES} AND b.row_hash IS NULL"
+    )
+
+
+def begin_again(table: Table) -> str:
+    """In silver: a bar with an overtaken confirmation stands from that on. Runs after ``insert_confirmed``."""
+    return (
+        f"UPDATE {table.silver} p SET ingest_ts = p.confirmed_ts, confirmed_ts = NULL\n"
+        f" WHERE p.confirmed_ts IS NOT NULL\n"
+        f"   AND EXISTS (SELECT 1 FROM {table.stage} s WHERE {_equal('p', 's', table.key)} AND {OVERTAKES})"
     )
 
 
 def merge(table: Table) -> str:
-    """From stage into silver: what differs from what stands and is not older. Its row count is that of the changes."""
+    """From stage into silver: what differs from what stands and is not older, and when what stands was confirmed. Its row count is that
+    of both."""
+    kept = {column.name for column in (LOAD_ID, INGEST_TS, LOADED_AT)}
+    rows = ", ".join(
+        f"CASE WHEN p.row_hash = s.row_hash THEN p.{c.name} ELSE s.{c.name} END AS {c.name}" if c.name in kept else f"s.{c.name}"
+        for c in table.columns
+    )
+    columns = (*table.columns, CONFIRMED_TS)
     key = {column.name for column in table.key}
-    changeable = [column.name for column in table.columns if column.name not in key]
+    changeable = [column.name for column in columns if column.name not in key]
     return (
         f"MERGE INTO {table.silver} t\n"
-        f"USING (SELECT {_names(table.columns, 's.')}\n"
+        f"USING (SELECT {rows},\n"
+        f"              CASE WHEN p.row_hash = s.row_hash THEN s.ingest_ts END AS confirmed_ts\n"
         f"         FROM {table.stage} s\n"
         f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
-        f"        WHERE {_differs(table)} AND (p.ingest_ts IS NULL OR p.ingest_ts <= s.ingest_ts)) s\n"
+        f"        WHERE p.{table.key[0].name} IS NULL OR {LAST_SEEN} < s.ingest_ts\n"
+        f"           OR ({LAST_SEEN} = s.ingest_ts AND p.row_hash <> s.row_hash)) s\n"
         f"   ON ({_equal('t', 's', table.key)})\n"
         f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
-        f" WHEN NOT MATCHED THEN INSERT ({_names(table.columns)})\n"
-        f"      VALUES ({_names(table.columns, 's.')})"
+        f" WHEN NOT MATCHED THEN INSERT ({_names(columns)})\n"
+        f"      VALUES ({_names(columns, 's.')})"
     )
-
-
-def _differs(table: Table) -> str:
-    return f"(p.{table.key[0].name} IS NULL OR p.row_hash <> s.row_hash)"
 
 
 # --- reading --------------------------------------------------------------------------------------------------------------------

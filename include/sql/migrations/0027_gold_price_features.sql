@@ -1,7 +1,7 @@
 -- Features of daily bars, computed from silver_prices when read. Rows are sessions; a figure is null until its window is full. Prices
 -- are raw: a split shows as a return, and in every window that it falls into; the adj_ columns are without that. Figures are floating
 -- point numbers, made so before any of them is computed: exact decimals take a server many times as long, and 15 digits are enough.
--- The same text runs on DuckDB, PostgreSQL 15+ and Oracle 12c+.
+-- The same text runs on DuckDB, PostgreSQL 15+ and Oracle 19c+.
 --   simple_ret, log_ret  close against the previous session's close
 --   ma_20, ma_50         mean close of the last 20, 50 sessions, this one included
 --   close_stddev_20d     sample standard deviation of the last 20 closes
