@@ -149,7 +149,7 @@ def child(way: str) -> None:
 
 def main(engines: list[str]) -> None:
     sys.path[:0] = [str(PROJECT / "tests" / "warehouse"), str(PROJECT / "plugins")]
-    from conftest import CONNECTIONS  # type: ignore[import-not-found]
+    from engines import CONNECTIONS  # type: ignore[import-not-found]
 
     from market_data.warehouse import open_warehouse
 

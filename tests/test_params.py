@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
@@ -48,6 +49,7 @@ class Stage:
         self.api, self.monkeypatch, self.pushed = api, monkeypatch, {}
         self.lake = Lake.open(f"file://{folder}/lake")
         monkeypatch.setenv("MARKET_DATA_LAKE", self.lake.url)
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_DEFAULT", json.dumps({"conn_type": "duckdb", "extra": {"path": f"{folder}/w"}}))
         self.connect()
 
     def connect(self, password="sample", **extra):
@@ -246,6 +248,35 @@ def test_a_wrong_connection_is_told_beside_wrong_params(stage):
     assert first.startswith("batch_size is 0")
     for part in ("extra has the unknown key 'colour'", "extra.plan is 'gold'; known plans: basic", "password is empty"):
         assert part in second
+
+
+WRONG_WAREHOUSES = [
+    ({"conn_type": "duckdb"}, "warehouse connection: extra.path is None; an absolute path of a DuckDB file is needed"),
+    ({"conn_type": "sqlite"}, "warehouse connection: conn_type is 'sqlite'; engines in this version: duckdb, oracle, postgres"),
+    (
+        {"conn_type": "postgres", "host": "db", "login": "me"},
+        "warehouse connection: schema is empty; the name of a database is needed",
+    ),
+    ({"conn_type": "oracle", "host": "db", "login": "me", "password": "x", "schema": "XE"}, "extra.service_name is missing"),
+    ({"conn_type": "duckdb", "extra": "{"}, "connection 'warehouse_default': extra is not a JSON object"),
+    (None, "connection 'warehouse_default' cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("connection", "words"), WRONG_WAREHOUSES)
+def test_a_wrong_warehouse_is_told_before_anything_is_fetched(stage, monkeypatch, connection, words):
+    name = "AIRFLOW_CONN_WAREHOUSE_DEFAULT"
+    monkeypatch.delenv(name) if connection is None else monkeypatch.setenv(name, json.dumps(connection))
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        stage.plan({"start_date": "2024-11-04", "end_date": "2024-11-04", "symbols": ["AAPL"]})
+    assert stage.api.calls == []
+
+
+@pytest.mark.parametrize("extra", ["{", "[]", "7"])
+def test_an_extra_that_is_no_object_is_not_taken_for_empty(stage, monkeypatch, extra):
+    monkeypatch.setenv("AIRFLOW_CONN_POLYGON_DEFAULT", json.dumps({"conn_type": "http", "password": "x", "extra": extra}))
+    with pytest.raises(ConfigError, match="connection 'polygon_default': extra is not a JSON object"):
+        stage.plan({})
 
 
 def test_a_wrong_connection_alone_is_a_wrong_setting(stage):

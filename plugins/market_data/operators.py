@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from market_data import notes, pipeline
 from market_data.calendar import NEW_YORK
+from market_data.datasets import dataset
 from market_data.errors import (
     ConfigError,
     DataError,
@@ -151,11 +152,10 @@ def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.
 
 
 def _warehouse() -> Warehouse:
-    from airflow.sdk import BaseHook
-
+    from market_data.hooks.base import read_connection
     from market_data.warehouse import from_airflow, open_warehouse
 
-    return open_warehouse(from_airflow(BaseHook.get_connection("warehouse_default")))
+    return open_warehouse(from_airflow(read_connection("warehouse_default")))
 
 
 def lake_url() -> str:
@@ -195,7 +195,7 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Resolve dates and symbols, and plan. Nothing is asked of the provider.
 
     :raises ParamError: listing every problem with params, symbols and connection; the sum of the work comes last, by itself.
-    :raises ConfigError: if only the connection is wrong.
+    :raises ConfigError: if only a connection is wrong, the provider's or the warehouse's.
     """
     try:
         return _plan(feed, context)
@@ -219,6 +219,8 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
             pipeline.check_history(feed.dataset, params, hook, wanted)
 
     _attempt(check_provider, errors)
+    if dataset(feed.dataset).table:
+        _attempt(_warehouse, errors)  # its settings only: a server that is away now is no reason not to fetch
     job = _attempt(lambda: _job(feed, params, context), errors)
     as_of = wanted.own[-1] if wanted and wanted.own else today
     symbols = _attempt(lambda: pipeline.symbols_of(params, feed, as_of, today, _open_s3), errors)

@@ -23,6 +23,7 @@ BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*
 SET_UP = {  # what an administrator runs once, and sqlglot takes as it is: statement by statement
     r"CREATE EXTERNAL LOCATION IF NOT EXISTS \w+ URL 's3://[\w-]+' WITH \(STORAGE CREDENTIAL \w+\)",
     r"GRANT READ FILES ON EXTERNAL LOCATION \w+ TO `[\w-]+`",
+    r"GRANT USE CATALOG ON CATALOG \w+ TO `[\w-]+`",
 }
 
 
@@ -73,7 +74,8 @@ def test_the_variables_are_those_of_the_bundle():
     rows = re.findall(r"^\| `(\w+)` \|", TEXT.split("| variable |")[1].split("\n\n")[0], re.MULTILINE)
     assert rows == list(bundle["variables"])
     (lines,) = code("Set up", "sh")
-    words = [shlex.split(line) for line in lines.splitlines()]
+    login, *words = (shlex.split(line) for line in lines.splitlines())
+    assert login[:3] == ["databricks", "auth", "login"]
     assert words[0] == ["cd", str(FOLDER.relative_to(PROJECT))]
     given = {word.partition("=")[0] for word in words[1][1:]}
     assert given == {f"BUNDLE_VAR_{name}" for name, said in bundle["variables"].items() if "default" not in said}

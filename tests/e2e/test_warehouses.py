@@ -80,7 +80,7 @@ def held(connection):
     return found
 
 
-def test_every_engine_ends_with_the_same_rows(world, engines):
+def test_every_engine_ends_with_the_same_rows(world, engines, tmp_path):
     world.control("POST", "quota", limits=[])
     for dag_id in RUNS:
         unpause(world, dag_id)
@@ -100,3 +100,12 @@ def test_every_engine_ends_with_the_same_rows(world, engines):
     for table in TABLES.values():
         given = sum(rows for dag_id, rows in loaded["duckdb"].items() if dataset(FEEDS[dag_id].dataset).table == table.name)
         assert found["duckdb"][table.silver][0] == given
+
+    world.forget_calls()  # and from the lake again
+    anew = WarehouseConnection("duckdb", extra={"path": str(tmp_path / "anew.duckdb"), "lock_timeout": 60})
+    use(world, anew)
+    for run in runs.values():
+        world.clear(run, "check")
+        assert world.wait(run)["state"] == "success", world.why(run)
+    assert held(anew) == found["duckdb"]
+    assert world.calls() == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import CONNECTIONS
+from engines import CONNECTIONS
 from warehouse_rows import bars, later, table
 
 from market_data.datasets.bars import OHLCV_1D

@@ -339,7 +339,7 @@ def exactly(statement: str) -> str:
 @pytest.mark.parametrize("action", ["drop", "drop_after"])
 def test_a_load_cut_anywhere_is_loaded_once(double: OracleDouble, warehouse: Warehouse, action: str) -> None:
     steps = [s.sql for s in statements(double, lambda: warehouse.load(OHLCV_1D, bars("AAPL", 5), "dry"))]
-    assert len(steps) == 8
+    assert len(steps) == 9
     for number, step in enumerate([*(["<connect>"] if action == "drop" else []), *steps, "<commit>"]):
         fault = getattr(double.faults, action)(exactly(step))
         rows = bars("AAPL", 5, adj_close=1.0 + number, ingest_ts=later(1 + number))
@@ -759,8 +759,9 @@ def test_a_year_made_anew_is_the_year_that_stands(warehouse: Warehouse) -> None:
         ]
         warehouse.load(OHLCV_1D, table(*rows), f"load {number}")
     warehouse.load(OHLCV_1D, bars("IBM", 3, datetime(2025, 1, 1, tzinfo=UTC)), "of another year")
-    anew = script("exchange.sql")[1].split("\n", 1)[1]
-    found = sorted(map(repr, warehouse.query(anew).to_pylist()))
+    insert, select, rest = script("exchange.sql")[1].partition("SELECT")
+    assert re.findall(r"\w+", insert.partition("(")[2]) == [column.name for column in PRICES.columns]
+    found = sorted(map(repr, warehouse.query(select + rest).to_pylist()))
     stands = "SELECT {} FROM silver_prices WHERE bar_time < TIMESTAMP '2025-01-01 00:00:00'"
     columns = ", ".join(column.name for column in PRICES.columns)
     assert found == sorted(map(repr, warehouse.query(stands.format(columns)).to_pylist()))

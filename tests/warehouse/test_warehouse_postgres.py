@@ -141,7 +141,7 @@ def test_a_backend_may_be_killed_before_any_statement(warehouse: PostgresWarehou
     with before_step(-1, kill) as steps:
         warehouse.load(OHLCV_1D, bars("AAPL", 5), "dry")
     wanted = ["set up the session", "read audit row", "_stage", "create stage_prices", "count staged rows", "lock silver_prices"]
-    wanted += ["insert into bronze_prices", "merge into silver_prices", "insert audit row", "_commit"]
+    wanted += ["compare", "insert into bronze_prices", "merge into silver_prices", "insert audit row", "_commit"]
     assert steps == wanted
     for number in range(len(wanted)):
         rows = bars("AAPL", 5, adj_close=float(1 + number), ingest_ts=later(1 + number))
@@ -210,9 +210,9 @@ def test_a_server_may_restart_and_be_away_for_a_while(warehouse: PostgresWarehou
         return connect(given)
 
     monkeypatch.setattr(postgres, "_connect", counted)
-    with before_step(7, lambda _: server.stop()) as steps:
+    with before_step(8, lambda _: server.stop()) as steps:
         assert warehouse.load(OHLCV_1D, bars("AAPL", 3), "one") == Loaded(3, 3)
-    assert (steps[7], len(tries)) == ("merge into silver_prices", 3)
+    assert (steps[8], len(tries)) == ("merge into silver_prices", 3)
     assert audits(warehouse, "one") == [3]
 
 

@@ -103,7 +103,7 @@ SELECT v.symbol, v.timeframe, v.provider, v.bar_time,
        CAST(v.old_adj_close_px AS DECIMAL(20,8)) AS old_adj_close_px, v.adj_close_px AS new_adj_close_px,
        CAST(v.old_volume AS DECIMAL(20,8)) AS old_volume, v.volume AS new_volume,
        CAST(v.old_vwap AS DECIMAL(20,8)) AS old_vwap, v.vwap AS new_vwap,
-       v.old_trade_count, v.trade_count AS new_trade_count,
+       CAST(v.old_trade_count AS BIGINT) AS old_trade_count, v.trade_count AS new_trade_count,
        v.old_ingest_ts, v.ingest_ts AS new_ingest_ts,
        v.old_load_id, v.load_id AS new_load_id,
        v.loaded_at AS restated_at

@@ -4,6 +4,8 @@
 CREATE TABLE silver_prices_2024 FOR EXCHANGE WITH TABLE silver_prices;
 
 INSERT /*+ APPEND */ INTO silver_prices_2024
+      (symbol, timeframe, provider, bar_time, open_px, high_px, low_px, close_px, adj_close_px, volume, vwap, trade_count,
+       row_hash, load_id, ingest_ts, loaded_at)
 SELECT v.symbol, v.timeframe, v.provider, v.bar_time,
        v.open_px, v.high_px, v.low_px, v.close_px, v.adj_close_px, v.volume, v.vwap, v.trade_count,
        v.row_hash, v.load_id, v.ingest_ts, v.loaded_at

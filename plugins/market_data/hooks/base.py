@@ -7,6 +7,7 @@ come from here and from :mod:`market_data.transport`.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from abc import ABC, abstractmethod
@@ -19,7 +20,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, Connection
 
 from market_data.errors import ConfigError, MarketDataError
 from market_data.hooks import known_provider, option_problems, serving
@@ -42,6 +43,24 @@ class Plan:
     available_after: float = 0.0
 
 
+def read_connection(conn_id: str) -> Connection:
+    """An Airflow connection.
+
+    :raises ConfigError: if the connection does not exist or its extra is no JSON object.
+    """
+    try:
+        conn = BaseHook.get_connection(conn_id)
+    except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
+        raise ConfigError(f"connection {conn_id!r} cannot be read ({type(error).__name__}); create it, see README") from None
+    try:
+        found = json.loads(conn.extra or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):  # Airflow would take it for empty
+        raise ConfigError(f"connection {conn_id!r}: extra is not a JSON object")
+    return conn
+
+
 @dataclass(frozen=True)
 class ProviderConfig:
     """A connection, as a hook sees it. The secrets stay out of ``repr``."""
@@ -58,18 +77,11 @@ class ProviderConfig:
 
         :raises ConfigError: if the connection does not exist or its extra is no JSON object.
         """
-        try:
-            conn = BaseHook.get_connection(conn_id)
-        except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
-            raise ConfigError(f"connection {conn_id!r} cannot be read ({type(error).__name__}); create it, see README") from None
-        try:
-            extra = conn.extra_dejson
-        except ValueError:
-            raise ConfigError(f"connection {conn_id!r}: extra is not a JSON object") from None
+        conn = read_connection(conn_id)
         host = conn.host or ""
         if host and conn.port:
             host = f"{host}:{conn.port}"
-        return cls(conn_id, host, conn.login or "", conn.password or "", extra)
+        return cls(conn_id, host, conn.login or "", conn.password or "", conn.extra_dejson)
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,8 @@ class Migration:
 def _file(name: str) -> Callable[[Dialect], str]:
     def statement(dialect: Dialect) -> str:
         lines = (MIGRATIONS / f"{name}.sql").read_text("utf-8").strip().splitlines()
-        text = "\n".join(line for line in lines if not line.startswith("--")).replace("DOUBLE PRECISION", dialect.double)
+        text = "\n".join(line for line in lines if not line.startswith("--"))
+        text = text.replace("DOUBLE PRECISION", dialect.double).replace("AS BIGINT)", f"AS {dialect.types[Type.INTEGER]})")
         return text.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1) if dialect.replaces_views else text
 
     return statement
