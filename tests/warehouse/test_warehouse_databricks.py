@@ -27,6 +27,7 @@ from warehouse_rows import SEEN, bar, dividend, later, midnight, split, table
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.base import Dataset
 from market_data.datasets.corporate_actions import CORPORATE_ACTIONS
+from market_data.feeds import load_feeds
 from market_data.lake.layout import Grain, Layout
 from market_data.lake.reader import read_rows
 from market_data.lake.store import Lake
@@ -161,6 +162,10 @@ def test_the_bundle_holds_together() -> None:
     for key in FILES[1:]:
         assert tasks[key]["sql_task"]["file"]["path"] == f"{key}.sql"
         assert tasks[key]["sql_task"]["parameters"] == {"catalog": "${var.catalog}", "schema": "${var.schema}"}
+    minutes, hour = job["schedule"]["quartz_cron_expression"].split()[1:3]
+    begun = max(feed.schedule for feed in load_feeds() if feed.dataset in ("ohlcv-1d", "corporate-actions") and feed.schedule)
+    first, second = (int(h) * 60 + int(m) for h, m in (begun.split(":"), (hour, minutes)))
+    assert second - first >= 60  # so much time to land
     used = set(re.findall(r"\$\{var\.(\w+)\}", (FOLDER / "databricks.yml").read_text("utf-8")))
     assert used == set(bundle["variables"])
     assert tasks["land"]["pipeline_task"]["pipeline_id"] == "${resources.pipelines.landing.id}"
