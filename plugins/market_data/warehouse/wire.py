@@ -7,6 +7,7 @@ hold is refused here, with the column's name, before a connection is opened.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,8 @@ TYPES = {
     Type.INTEGER: pa.int64(),
     Type.SMALL: pa.int32(),
 }
+SLICE_ROWS = 20_000
+"""Rows hashed at once: as text they take many times their room."""
 ESCAPED = {"\\": r"\\", "|": r"\|"}
 """What stands in a text for what would be taken for the end of a value; the escape itself first."""
 
@@ -68,11 +71,15 @@ def row_hashes(values: list[pa.ChunkedArray]) -> pa.Array:
     A decimal counts in units of its last place, so 10.0 and 10.00 are equal, a moment in microseconds and a date in days from 1970;
     integers, because how others are written depends on the library and these hashes are kept for years.
     """
-    texts = [pc.fill_null(_text(column), "") for column in values]
-    lines = pc.cast(pc.binary_join_element_wise(*texts, "|"), pa.binary())
-    sha256 = hashlib.sha256
-    digests = (sha256(line).hexdigest() for chunk in lines.chunks for line in chunk.to_pylist())
-    return pa.array(digests, pa.string(), size=len(lines))
+    count, sha256 = len(values[0]), hashlib.sha256
+
+    def digests() -> Iterator[str]:
+        for start in range(0, count, SLICE_ROWS):
+            texts = [pc.fill_null(_text(column.slice(start, SLICE_ROWS)), "") for column in values]
+            lines = pc.cast(pc.binary_join_element_wise(*texts, "|"), pa.binary())
+            yield from (sha256(line).hexdigest() for line in lines.to_pylist())
+
+    return pa.array(digests(), pa.string(), size=count)
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
