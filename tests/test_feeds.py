@@ -331,17 +331,24 @@ def test_the_example_in_the_files_header_is_a_good_overlay(load):
     assert (feed.conn_id, feed.params) == ("polygon_prod", {"max_retries": 8, "lookback_days": 14})
 
 
+YARDSTICK = 0.08
+
+
 def test_parsing_the_dags_takes_less_than_a_third_of_a_second_of_its_own():
+    """On a machine that takes ``YARDSTICK`` seconds for a million sums; on a slower one so much longer."""
     script = (
         "import time, airflow.sdk, airflow.timetables.base, airflow.sdk.definitions.retry_policy, market_data_plugin\n"
         "airflow.sdk.Asset(uri='s3://b/k')\n"  # Airflow loads its S3 provider here
         "began = time.process_time()\n"
         "import dags.ingest\n"
-        "print(time.process_time() - began)\n"
+        "took, began = time.process_time() - began, time.process_time()\n"
+        "sum(n % 7 for n in range(1_000_000))\n"
+        "print(took, time.process_time() - began)\n"
     )
     env = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}"}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
-    assert float(done.stdout.split()[-1]) < 0.3
+    took, yardstick = map(float, done.stdout.split()[-2:])
+    assert took < 0.3 * max(1, yardstick / YARDSTICK)
 
 
 @pytest.mark.parametrize("session", [date(2026, 1, 15), date(2026, 7, 15)], ids=["winter", "summer"])

@@ -8,7 +8,7 @@ import pytest
 
 from include.local.sample_api import SampleApi
 from market_data import calendar, pipeline
-from market_data.errors import ServerError
+from market_data.errors import SchemaDrift, ServerError
 from market_data.hooks.base import ProviderConfig
 from market_data.hooks.polygon import PolygonHook
 from market_data.lake.failures import Event, Failures, Kind, standing
@@ -292,6 +292,23 @@ def test_a_symbol_that_is_refused_an_answer_is_named_and_the_others_are_loaded(w
     assert "ABT was not answered for" in report["red"][0]
     assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 1)
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("ABT", WEEK[0]) is None
+
+
+@pytest.mark.slow
+def test_a_symbol_with_an_answer_of_another_form_is_named_and_the_others_are_loaded(world):
+    world.api.fault("drifted", match="ABT/range", times=None)
+    _, report = world.run(world.job(endpoint="range"))
+    assert report["failed_tickers_list"] == ["ABT"]
+    assert "ABT was not answered for" in report["red"][0]
+    assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 1)
+
+
+@pytest.mark.slow
+def test_answers_of_another_form_one_after_another_end_the_batch(world):
+    world.api.fault("drifted", match="/range/", times=None)
+    with pytest.raises(SchemaDrift):
+        world.run(world.job(endpoint="range"))
+    assert len(world.api.calls) == 2
 
 
 TODAY = date(2026, 11, 19)  # at NOW

@@ -40,7 +40,7 @@ class Plan:
     """What a run will ask for.
 
     :param batches: one for each mapped task.
-    :param calls_per_minute: the account's sustained rate with one pool slot.
+    :param calls_per_minute: the account's rate for all these calls with one pool slot.
     """
 
     batches: tuple[Batch, ...]
@@ -161,7 +161,7 @@ def make_plan(
                 of=len(drafts),
             )
         )
-    return Plan(tuple(batches), capabilities.quota.calls_per_minute)
+    return Plan(tuple(batches), capabilities.quota.calls_per_minute(sum(batch.calls for batch in batches)))
 
 
 def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str = "day") -> list[Endpoint]:

@@ -117,10 +117,9 @@ class Quota:
     calls_per_minute_per_slot: float
     limits: tuple[Window, ...] = ()
 
-    @property
-    def calls_per_minute(self) -> float:
-        """The sustained rate of the account with one slot, calls a minute."""
-        return min([self.calls_per_minute_per_slot, *(60 * w.calls / w.seconds for w in self.limits)])
+    def calls_per_minute(self, calls: int) -> float:
+        """The rate at which so many calls go with one slot. A window that holds all of them, as a day's may, slows none."""
+        return min([self.calls_per_minute_per_slot, *(60 * w.calls / w.seconds for w in self.limits if w.calls < calls)])
 
     @property
     def window_calls(self) -> int:

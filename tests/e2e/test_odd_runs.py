@@ -174,7 +174,7 @@ def test_every_problem_with_the_params_is_said_at_once(world):
 def test_a_retried_batch_waits_frees_its_slot_and_repeats_no_finished_call(world):
     world.control("POST", "faults", kind="server_error", match=f"/{FEW[4]}/range", times=5)
     run = world.trigger(
-        symbols=FEW[:6], start_date="2011-09-01", end_date="2011-09-30", endpoint="range", max_retries=1, retry_delay_seconds=5
+        symbols=FEW[:6], start_date="2011-09-01", end_date="2011-09-30", endpoint="range", max_retries=1, retry_delay_seconds=20
     )
     until = time.time() + 120
     while world.states(run).get(("fetch", 0)) != "up_for_retry":

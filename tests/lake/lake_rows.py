@@ -13,12 +13,12 @@ from market_data.lake.writer import land
 T0 = datetime(2024, 9, 17, tzinfo=UTC)
 
 
-def bars(cells, *, close=10.0, at=T0, provider="polygon", volume=100.5):
-    """Daily bars, one for each (symbol, date)."""
+def bars(cells, *, close=10.0, at=T0, provider="polygon", volume=100.5, **others):
+    """Daily bars, one for each (symbol, date); ``others`` are values of other columns."""
     size = len(cells)
     constant = {"timeframe": "1d", "open": 9.0, "high": 11.0, "low": 8.0, "close": close, "adj_close": None, "volume": volume}
     constant |= {"vwap": None, "trade_count": 7, "provider": provider, "ingest_ts": at}
-    columns = {name: [value] * size for name, value in constant.items()}
+    columns = {name: [value] * size for name, value in (constant | others).items()}
     columns["symbol"] = [symbol for symbol, _ in cells]
     columns["session"] = [session for _, session in cells]
     columns["bar_time"] = [datetime(s.year, s.month, s.day, tzinfo=UTC) for _, s in cells]

@@ -102,11 +102,33 @@ def test_a_correction_is_one_new_version(lake, watch, grain, refetch):
         assert len(watch.server.client.list_object_versions(Bucket=watch.server.bucket, Prefix=key)["Versions"]) == 2
 
 
-def test_null_against_a_value_is_a_correction(lake):
+def test_a_value_against_null_is_a_correction(lake):
     put(lake, bars([("AAPL", D0)], volume=None))
     assert put(lake, bars([("AAPL", D0)], volume=0.0, at=LATER), refetch=True).written == 1
-    assert put(lake, bars([("AAPL", D0)], volume=None, at=LATER + timedelta(1)), refetch=True).written == 1
-    assert stored(lake, "AAPL", D0)["volume"].to_pylist() == [None]
+    assert stored(lake, "AAPL", D0)["volume"].to_pylist() == [0.0]
+
+
+@pytest.mark.parametrize("name", ["adj_close", "volume", "vwap", "trade_count"])
+def test_what_an_endpoint_does_not_have_is_no_correction(lake, name):
+    values = {"adj_close": 9.0, "volume": 5.0, "vwap": 10.0, "trade_count": 3}
+    put(lake, bars([("AAPL", D0)], **values))
+    landed = put(lake, bars([("AAPL", D0)], **{**values, name: None}, at=LATER), refetch=True)
+    assert (landed.written, landed.vanished) == (0, 0)
+    assert landed.rows[name].to_pylist() == stored(lake, "AAPL", D0)[name].to_pylist() == [values[name]]
+    changed = {**values, name: None, "close": 10.25}
+    assert put(lake, bars([("AAPL", D0)], **changed, at=LATER), refetch=True).written == 1
+    assert stored(lake, "AAPL", D0)[name].to_pylist() == [None]  # of another bar nothing is known
+
+
+@pytest.mark.parametrize("refetch", [False, True])
+def test_rows_that_stand_and_do_not_come_are_counted_even_where_others_moved(lake, refetch):
+    """A statement filed again has the same key, and another session of the same file."""
+    kept, moved = bars([("AAPL", D0)]), bars([("AAPL", D0 + timedelta(1))])
+    put(lake, pa.concat_tables([kept, moved]), grain="year")
+    assert put(lake, kept, grain="year", refetch=refetch).vanished == 0
+    columns = [kept[name] if name == "session" else moved[name] for name in moved.column_names]  # the key is bar_time
+    back = pa.table(columns, schema=OHLCV_1D.schema)
+    assert put(lake, back, grain="year", refetch=refetch).vanished == 1
 
 
 @pytest.mark.parametrize("refetch", [False, True])

@@ -644,13 +644,17 @@ def test_an_empty_body(api):
 def test_trickle_sends_a_byte_at_a_time(api, head):
     api.fault("trickle", seconds=0.02, head=head)
     arrived = []
-    with socket.create_connection(("127.0.0.1", api.port), timeout=1) as client:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as client:
         client.sendall(f"GET {daily('SPY', '2012-01-04', '2012-01-04')} HTTP/1.1\r\nAuthorization: Bearer sample\r\n\r\n".encode())
+        began = time.monotonic()
         while len(arrived) < 5:
             arrived.append(client.recv(10_000))
-    assert [len(part) for part in arrived[1:]] == [1] * 4
+        took = time.monotonic() - began
+    more = sum(map(len, arrived[1:]))
+    assert more >= 4  # a reader that is late finds several
+    assert took >= 0.02 * (more - 1)
     assert arrived[0].startswith(b"H" if head else b"HTTP/1.1 200 OK")
-    assert len(arrived[0]) == 1 if head else b"\r\n\r\n" in arrived[0]
+    assert len(arrived[0]) < 20 if head else b"\r\n\r\n" in arrived[0]
 
 
 def test_reset_is_a_tcp_reset(api):

@@ -118,7 +118,7 @@ def test_an_interrupt_leaves_nothing(tiny, number, moment):
     started = processes(tiny)
     assert started
     os.kill(run.pid, number)
-    run.communicate(timeout=120)
+    run.communicate(timeout=400)
     assert run.returncode == 130
     assert living(started) == []
     assert stack(tiny).registry.records() == {}

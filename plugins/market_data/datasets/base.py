@@ -70,6 +70,11 @@ class Dataset:
         return bool(self.timeframe)
 
     @property
+    def optional(self) -> tuple[str, ...]:
+        """Values of bars that not every endpoint of a provider has. A row that lacks one says nothing of it."""
+        return tuple(name for name in self.values if self.is_bars and self.schema.field(name).nullable)
+
+    @property
     def follows_trading(self) -> bool:
         """Whether it comes of trades: there is more of a session as long as it is traded, in the evening too."""
         return self.is_bars or self.busy

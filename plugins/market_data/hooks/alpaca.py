@@ -250,6 +250,7 @@ class AlpacaHook(ProviderHook):
             "end": f"{end:%Y-%m-%dT%H:%M:%SZ}",
             "limit": PAGE_ROWS,
             "adjustment": self.option("adjustment"),
+            "asof": "-",  # else a symbol means the company that has it today, and META brings what was traded as FB
         }
         return params if self.option("feed") == "default" else {**params, "feed": self.option("feed")}
 

@@ -299,7 +299,7 @@ class FMPHook(ProviderHook):
             limit = min(wanted, most or wanted)
             rows = self._statements(symbol, statement, kind, limit, asked)
             oldest = min((filing.period_end for filing in rows), default=date.max)
-            if len(rows) < limit or oldest <= since - fundamentals.LATE:
+            if len(rows) < limit or oldest - fundamentals.APART[kind] <= since - fundamentals.LATE:
                 return rows
             if limit == most:
                 raise NotInPlan(

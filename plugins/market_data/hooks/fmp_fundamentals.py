@@ -32,6 +32,8 @@ NEEDED = ("date", "symbol", "filingDate", "fiscalYear", "period")
 NO_ITEMS = frozenset({*NEEDED, "reportedCurrency", "cik", "acceptedDate", "link", "finalLink"})
 LATE = timedelta(days=365)
 """How long after its period's end a statement is looked for."""
+APART = {"annual": timedelta(days=350), "quarter": timedelta(days=80)}
+"""Between the ends of two periods, at least: the one before the oldest that is shown ended so much earlier."""
 DAY = timedelta(days=1)
 T = TypeVar("T")
 

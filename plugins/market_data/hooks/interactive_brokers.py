@@ -56,8 +56,8 @@ T = TypeVar("T")
 
 SIZES = {"ohlcv-1d": "1 day", "ohlcv-5m": "5 mins", "ohlcv-1m": "1 min"}
 """Dataset -> the vendor's name of the bar size."""
-IDENTICAL = {"standard": 15.5, "sample": 0.0}
-"""Plan -> seconds between two equal requests. The vendor says 15; half a second is for what one takes longer than the other to arrive."""
+IDENTICAL = {"standard": 15.0, "sample": 0.0}
+"""Plan -> seconds between two equal requests."""
 BUCKETS = 256
 """Equal requests of all processes meet in one of so many files."""
 PORTS = "4001 (Gateway), 4002 (Gateway, paper account), 7496 (TWS) or 7497 (TWS, paper account)"
@@ -276,6 +276,9 @@ class InteractiveBrokersHook(ProviderHook):
             raise error.at(**self._where(what)) from None
         except SchemaDrift as error:
             raise SchemaDrift(f"{self.provider}: {what}: {self._plain(str(error))}. To do: {DRIFTED}") from None
+        finally:
+            if repeats is not None:  # once more: a connection may have had to be opened before the request left
+                repeats.penalise(MARGIN * self._identical)
 
     def _repeats(self, question: str) -> FileLimiter | None:
         """What holds equal requests apart, whichever process makes them."""

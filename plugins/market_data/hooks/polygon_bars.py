@@ -57,9 +57,10 @@ class BarPage(Page[Bar], gc=False):
 
 
 def grouped(rest: Rest, request: Request, *, adjusted: bool) -> Iterator[Part]:
-    """Every ticker's bar of one session, those asked for kept: one call, no paging."""
+    """Every ticker's bar of one session, those asked for kept: one call, no paging. With those traded over the counter, as the other
+    endpoints have them: a symbol that only one of them knew would look as if it had no bars."""
     path = f"/v2/aggs/grouped/locale/us/market/stocks/{request.start}"
-    yield _part(rest, path, {"adjusted": _word(adjusted), "include_otc": "false"}, request, adjusted)
+    yield _part(rest, path, {"adjusted": _word(adjusted), "include_otc": "true"}, request, adjusted)
 
 
 def ranged(rest: Rest, request: Request, *, adjusted: bool) -> Iterator[Part]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -141,13 +141,15 @@ def by_key(table: pa.Table, key: Sequence[str]) -> pa.Table:
 
 
 def merge(
-    standing: pa.Table, new: pa.Table, *, key: Sequence[str], values: Sequence[str], stamp: str
+    standing: pa.Table, new: pa.Table, *, key: Sequence[str], values: Sequence[str], stamp: str, optional: Collection[str] = ()
 ) -> tuple[pa.Table, pa.Table, bool]:
     """``new`` over ``standing``, both of one schema and each without a key twice; ``new`` by key.
 
     A new row replaces the standing one of its key, unless the values are equal or the standing ``stamp`` is newer; standing rows
     without a counterpart stay.
 
+    :param optional: of ``values``, those that a new row may lack: a null in it is no difference, but a row that differs otherwise
+        replaces the standing one as it is.
     :return: the merged rows by key; of these, the ones that answer for the keys of ``new``; whether anything changed.
     """
     compared = [*key, *values]
@@ -159,7 +161,10 @@ def merge(
     both = both.take(order)
     met = same_as_next(both, key)  # the sort is stable: a standing row comes right before the new one of its key
     stamps = both[stamp].to_numpy().astype("int64")
-    stays = met & (same_as_next(both, values) | (stamps[:-1] > stamps[1:]))
+    equal = same_as_next(both, [name for name in values if name not in optional])
+    for name in optional:
+        equal &= same_as_next(both, [name]) | both[name].slice(1).is_null().to_numpy()
+    stays = met & (equal | (stamps[:-1] > stamps[1:]))
     keep, answers = np.ones(len(both), dtype=bool), fresh.copy()
     keep[1:] &= ~stays
     keep[:-1] &= stays | ~met

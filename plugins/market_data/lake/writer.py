@@ -42,8 +42,9 @@ class Landed:
 def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain: Grain, *, refetch: bool) -> Landed:
     """Brings ``rows`` into their objects, each of which is either written whole or left as it was.
 
-    A row whose values equal the standing row's keeps that row and its ``ingest_ts``; a differing one replaces it unless the
-    standing one has the newer ``ingest_ts``. Standing rows of other keys stay. Doing it again changes nothing.
+    A row whose values equal the standing row's, but for optional ones of bars that it lacks, keeps that row and its ``ingest_ts``; a
+    differing one replaces it unless the standing one has the newer ``ingest_ts``. Standing rows of other keys stay. Doing it again
+    changes nothing.
 
     :param rows: of ``dataset.schema``, no key twice; any order.
     :param refetch: the rows are to count from now on. Objects are expected to stand and read first; and where the standing row is
@@ -147,9 +148,10 @@ def _put(
         if body is None:
             return fresh or tables.encode(rows)
         standing = tables.decode(body, key, dataset.schema)
-        merged, outcome.rows, changed = tables.merge(standing, rows, key=dataset.key, values=dataset.values, stamp=STAMP)
-        before = pc.sum(pc.is_in(standing["session"], pc.unique(rows["session"]))).as_py()
-        outcome.vanished = before - (len(standing) + len(rows) - len(merged))
+        merged, outcome.rows, changed = tables.merge(
+            standing, rows, key=dataset.key, values=dataset.values, stamp=STAMP, optional=dataset.optional
+        )
+        outcome.vanished = _of_sessions(merged, rows) - _of_sessions(outcome.rows, rows)
         renewed = _outshone(dataset, outcome.rows, rows, rivals) if rivals else rows.slice(0, 0)
         if len(renewed):
             # With the stamp among the values, a row that is only newer counts as another one.
@@ -160,6 +162,11 @@ def _put(
     outcome.bytes = lake.update(key, revise, new=rivals is None)
     outcome.replaced = outcome.rows is not rows
     return outcome
+
+
+def _of_sessions(found: pa.Table, rows: pa.Table) -> int:
+    """How many of ``found`` are of the sessions of ``rows``."""
+    return int(pc.sum(pc.is_in(found["session"], pc.unique(rows["session"])), min_count=0).as_py())
 
 
 def _outshone(dataset: Dataset, answers: pa.Table, rows: pa.Table, rivals: Callable[[pa.Table], pa.Table]) -> pa.Table:

@@ -20,6 +20,7 @@ from market_data.errors import (
     PerCellError,
     QuotaExhausted,
     RetriableError,
+    SchemaDrift,
     Throttled,
     TruncatedResponse,
 )
@@ -56,8 +57,8 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     """Fetch a batch, request by request; each is gated, landed and receipted before the next is asked.
 
     Requests that an earlier try of this attempt has finished are not asked again: their receipt objects say so. A symbol that the
-    provider refuses to answer for is left without a state and named; the others go on. They also go on where the provider fails for one
-    symbol; then the batch fails in the end. Several that fail in a row end it at once.
+    provider refuses to answer for, or answers for in another form, is left without a state and named; the others go on. They also go
+    on where the provider fails for one symbol; then the batch fails in the end. Several that fail in a row end it at once.
 
     :param attempt: the task's try, for the log.
     :raises CircuitOpen: before any call, if too many batches of the run have failed one after another.
@@ -88,8 +89,8 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
             detail = _fetch_request(job, hook, batch, folder, request, before, now())
         except MarketDataError as error:
             in_a_row += 1
-            refused = isinstance(error, BadRequest)
-            most = SAME_REFUSAL if refused else SAME_TROUBLE
+            refused = isinstance(error, BadRequest | SchemaDrift)
+            most = SAME_REFUSAL if isinstance(error, BadRequest) else SAME_TROUBLE
             goes_on = (refused or _is_server(error)) and len(request.symbols) == 1 and in_a_row < most
             _record(failures, batch, error, before, hook.counters, now(), passing=goes_on)
             if not goes_on:

@@ -215,8 +215,8 @@ class Tally:
             blocks += [_refused_part(found, block) for block in planned]
         wanted: dict[tuple[date, date], dict[str, None]] = defaultdict(dict)
         for block in blocks:
-            if block.symbols and block.intervals:
-                wanted[block.intervals[0].start, block.intervals[-1].last].update(dict.fromkeys(block.symbols))
+            for interval in block.intervals if block.symbols else ():
+                wanted[interval.start, interval.last].update(dict.fromkeys(block.symbols))
         if len(wanted) > MOST_RUNS:  # then one that asks for more; what is covered is not asked again
             every = dict.fromkeys(symbol for symbols in wanted.values() for symbol in symbols)
             wanted = {(min(first for first, _ in wanted), max(last for _, last in wanted)): every}

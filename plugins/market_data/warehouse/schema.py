@@ -14,7 +14,8 @@ replaces the bar in silver when its values differ and its ``ingest_ts`` is not o
 ``confirmed_ts``: the latest moment for which equal values were loaded again. But for that moment, equal values change nothing in silver or
 bronze. An older version that comes late is kept in bronze alone; if it was seen between the bar and its confirmation, the bar went
 away and came back, so the confirmed one is a version of its own from then on. (The confirmation of a bar that has been replaced since is
-forgotten: what was seen between is then in bronze, and that the bar came back is not.)
+forgotten: what was seen between is then in bronze, and that the bar came back is not.) Of statements, which companies file again, the one
+filed last stands, whenever it was seen.
 
 **Rules of the portable subset** (Oracle's are the strictest): moments are naive UTC, prices exact decimals, no empty string (Oracle
 takes it for null), no column named by a reserved word (``session``, ``size``, ``date``).
@@ -76,6 +77,7 @@ class Table:
     :param name: the dataset's ``table``.
     :param key: identifies a row of silver.
     :param values: what a restatement can change; ``row_hash`` is over these, in this order.
+    :param published: of ``values``, the date on which a row was published: an older one never replaces a newer one, whenever it was seen.
     :param check: what the database itself insists on; every column in it as in all engines' SQL.
     """
 
@@ -83,6 +85,7 @@ class Table:
     key: tuple[Column, ...]
     values: tuple[Column, ...]
     check: str
+    published: Column | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -146,6 +149,7 @@ TRADES = Table(
     check="trade_size >= 0 AND ordinal >= 0",
 )
 
+FILING_DATE = Column("filing_date", Type.DATE, source="filing_date")
 FUNDAMENTALS = Table(
     name="fundamentals",
     key=(
@@ -158,12 +162,13 @@ FUNDAMENTALS = Table(
     ),
     values=(
         Column("fiscal_year", Type.SMALL, source="fiscal_year"),
-        Column("filing_date", Type.DATE, source="filing_date"),
+        FILING_DATE,
         Column("accepted_at", Type.TIMESTAMP, source="accepted_at", nullable=True),
         Column("currency", Type.STRING, source="currency", length=16, nullable=True),
         Column("amount", Type.AMOUNT, source="value", nullable=True),
     ),
     check="statement IN ('income', 'balance_sheet', 'cash_flow') AND fiscal_period IN ('FY', 'Q1', 'Q2', 'Q3', 'Q4')",
+    published=FILING_DATE,  # asking for an earlier span again brings the statement as it was filed first
 )
 
 CORPORATE_ACTIONS = Table(

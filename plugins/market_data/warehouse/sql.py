@@ -328,13 +328,21 @@ def merge(table: Table) -> str:
         f"              CASE WHEN p.row_hash = s.row_hash THEN s.ingest_ts END AS confirmed_ts\n"
         f"         FROM {table.stage} s\n"
         f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
-        f"        WHERE p.{table.key[0].name} IS NULL OR {LAST_SEEN} < s.ingest_ts\n"
-        f"           OR ({LAST_SEEN} = s.ingest_ts AND p.row_hash <> s.row_hash)) s\n"
+        f"        WHERE p.{table.key[0].name} IS NULL OR {_newer(table)}) s\n"
         f"   ON ({_equal('t', 's', table.key)})\n"
         f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
         f" WHEN NOT MATCHED THEN INSERT ({_names(columns)})\n"
         f"      VALUES ({_names(columns, 's.')})"
     )
+
+
+def _newer(table: Table) -> str:
+    """Whether a staged row takes the place of what stands, or confirms it."""
+    seen = f"{LAST_SEEN} < s.ingest_ts OR ({LAST_SEEN} = s.ingest_ts AND p.row_hash <> s.row_hash)"
+    if not table.published:
+        return seen
+    name = table.published.name
+    return f"s.{name} > p.{name} OR (s.{name} = p.{name} AND ({seen}))"
 
 
 # --- reading --------------------------------------------------------------------------------------------------------------------
