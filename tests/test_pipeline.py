@@ -304,6 +304,18 @@ def test_a_symbol_with_an_answer_of_another_form_is_named_and_the_others_are_loa
 
 
 @pytest.mark.slow
+def test_what_could_not_be_served_is_named_by_its_dates_and_not_by_what_lies_between(world):
+    world.feed = replace(world.feed, fallback="alpaca")
+    world.run(sessions=WEEK[1:4])
+    world.api.fault("server_error", times=None)
+    for run, endpoint in (("r2", "auto"), ("r3", "range")):
+        _, report = world.run(world.job(run, max_retries=0, endpoint=endpoint))
+        spans = [(date.fromisoformat(each["start_date"]), date.fromisoformat(each["end_date"])) for each in report["unserved"]]
+        asked = {session for first, last in spans for session in calendar.sessions(first, last + timedelta(1))}
+        assert asked == {WEEK[0], *WEEK[4:]}
+
+
+@pytest.mark.slow
 def test_answers_of_another_form_one_after_another_end_the_batch(world):
     world.api.fault("drifted", match="/range/", times=None)
     with pytest.raises(SchemaDrift):

@@ -115,6 +115,11 @@ def test_pages_count_as_calls():
     assert result.rows == 241_920
 
 
+def test_a_window_that_holds_all_calls_slows_none():
+    quota = Quota(300, (Window(250, 86_400), Window(100, 60)))
+    assert [quota.calls_per_minute(calls) for calls in (30, 100, 101, 251)] == [300, 300, 100, pytest.approx(250 / 1440)]
+
+
 def test_minutes_are_calls_at_the_rate_of_the_account():
     assert plan({f"S{i}": (1 << 504) - 1 for i in range(523)}, 504).minutes == pytest.approx(100.8)
 

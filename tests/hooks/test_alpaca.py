@@ -283,7 +283,7 @@ def test_the_feed_is_left_out_by_default(server, hook):
     with make_hook(server, options={"feed": "sip"}) as named:
         named.fetch(ask(("IBM",)))
     assert [sent(call).get("feed") for call in server.calls] == [None, "sip"]
-    assert {sent(call)["adjustment"] for call in server.calls} == {"raw"}
+    assert {(sent(call)["adjustment"], sent(call)["asof"]) for call in server.calls} == {("raw", "-")}
 
 
 def test_iex_has_the_prices_and_a_small_part_of_the_volume(server, hook):

@@ -291,6 +291,10 @@ def test_the_free_plan_brings_what_its_five_statements_reach(server):
         request = ask("statements", "SPY", span=(date(2020, 4, 1), NOW.date()))
         assert rows(hook.fetch(request).table) == held(server, request) != []
         assert {call.target.rpartition("limit=")[2] for call in server.calls} == {"3", "5"}
+        request = ask(
+            "statements", "SPY", span=(date(2020, 1, 15), NOW.date())
+        )  # what is not shown ended 80 days before 2019-03-31
+        assert rows(hook.fetch(request).table) == held(server, request) != []
         fetched = hook.fetch(ask("statements", "SPY", span=(date(2019, 5, 1), NOW.date())))
         assert (list(fetched.refused), len(fetched.table)) == (["SPY"], 0)
         assert re.search(

@@ -93,8 +93,9 @@ class TestPolygon(NetworkContract):
 
     # what is Polygon's own
 
-    def test_rows_of_others_are_left_aside_and_counted(self, hook):
+    def test_rows_of_others_are_left_aside_and_counted(self, server, hook):
         fetched = hook.fetch(self.ask("grouped", *WEEK, ["BRK.B", "IBM"]))
+        assert "include_otc=true" in server.calls[0].target  # else an OTC symbol would look as if it had no bars
         assert len(fetched.table) == 2
         assert fetched.evidence.rows_received == fetched.evidence.rows_declared > 500
         assert fetched.evidence.source == "recorded+generated"

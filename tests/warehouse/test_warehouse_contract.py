@@ -212,6 +212,20 @@ def symbols_and_closes(warehouse: Warehouse, layer: str) -> list[tuple[str, floa
     return [(symbol, float(close)) for symbol, close in zip(*(found[n].to_pylist() for n in found.column_names), strict=True)]
 
 
+@pytest.mark.parametrize("amended_first", [False, True])
+def test_of_a_statement_filed_twice_the_later_filing_stands(warehouse: Warehouse, amended_first: bool) -> None:
+    """Whenever it was seen: asking for an earlier span again brings the first one, which is the newer by ``ingest_ts``."""
+    original = item(value=100.0, filing_date=date(2024, 2, 2))
+    amended = item(value=101.0, filing_date=date(2024, 9, 3))
+    order = [amended, original] if amended_first else [original, amended]
+    for n, row in enumerate([*order, original]):
+        warehouse.load(FUNDAMENTALS, table(row | {"ingest_ts": later(n)}, dataset=FUNDAMENTALS), f"load {n}")
+    (silver,) = warehouse.query("SELECT amount, filing_date FROM silver_fundamentals").to_pylist()
+    assert (float(silver["amount"]), silver["filing_date"]) == (101.0, date(2024, 9, 3))
+    bronze = warehouse.query("SELECT amount FROM bronze_fundamentals")["amount"].to_pylist()
+    assert {float(amount) for amount in bronze} == {100.0, 101.0}
+
+
 def confirmed(warehouse: Warehouse) -> list[datetime | None]:
     return warehouse.query("SELECT confirmed_ts FROM silver_prices ORDER BY symbol, bar_time")["confirmed_ts"].to_pylist()
 
