@@ -120,6 +120,24 @@ def test_the_same_day_of_the_same_symbols_agrees_between_providers(make_hook, tm
     assert world.query(RECONCILE.read_text()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("grain", ["day", "year"])
+def test_a_statement_as_it_was_filed_first_does_not_replace_the_amended_one(api, make_hook, tmp_path, grain):
+    """The daily feed has seen the amendment; then somebody asks for the time before it."""
+    world = world_of("fmp_fundamentals", tmp_path, make_hook)
+    filed, again = date(2013, 1, 30), date(2013, 3, 1)
+    held = "SELECT fiscal_period, filing_date, amount FROM silver_fundamentals WHERE item = 'netIncome' AND statement = 'income' ORDER BY 1"
+    api.fault("restated", vendor="fmp", times=None, days=30)
+    world.run([again], ["AAPL"], world.job(file_grain=grain))
+    stands, lake = world.query(held), {key: body for key, body in world.objects().items() if key.startswith("raw/")}
+    assert [(row["fiscal_period"], row["filing_date"]) for row in stands] == [("FY", again), ("Q4", again)]
+    _, report = world.run([filed], ["AAPL"], world.job("r2", file_grain=grain))
+    assert world.query(held) == stands
+    assert {key: body for key, body in world.objects().items() if key.startswith("raw/")} == lake
+    assert (report["red"], report["rows_landed"]) == ([], 0)
+    api.faults.clear()
+
+
 def test_where_providers_disagree_the_reconciliation_shows_it(api, make_hook, tmp_path):
     world_of("polygon_ohlcv_1d", tmp_path, make_hook).run(WEEK, SYMBOLS)
     api.alter("AAPL", WEEK[1], multiply=1.01)

@@ -306,3 +306,10 @@ def test_the_hashes_of_other_types_stay_what_they_are() -> None:
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_what_was_published_later_stands_in_lake_and_warehouse_alike() -> None:
+    for dataset in DATASETS.values():
+        if dataset.table:
+            published = TABLES[dataset.table].published
+            assert dataset.published == (published.source if published else "")

@@ -47,6 +47,8 @@ class Dataset:
     :param files: how the lake lays it out.
     :param settle_sessions: sessions after its own until which vendors still add rows to a session; scheduled runs ask again until then.
     :param grows: a cell that has rows may get more until it is settled.
+    :param published: a column of ``values``: the date on which a row was published. Of two rows of a key the one published later stands,
+        whenever they were seen.
     :param busy: something of it happens in every session, if only for one symbol: none at all of many symbols is no whole answer.
     """
 
@@ -63,6 +65,7 @@ class Dataset:
     busy: bool = False
     settle_sessions: int = 3
     grows: bool = False
+    published: str = ""
 
     @property
     def is_bars(self) -> bool:

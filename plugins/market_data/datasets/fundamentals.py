@@ -81,6 +81,7 @@ FUNDAMENTALS = Dataset(
     # Vendors show the statements of a filing days or weeks after it, and not all three together.
     settle_sessions=30,
     grows=True,
+    published="filing_date",  # asking for an earlier span again brings a statement as it was filed first
     rules=RULES,
     files=Files(date="period_end", kind="statement", kinds=STATEMENTS),
 )

@@ -141,13 +141,21 @@ def by_key(table: pa.Table, key: Sequence[str]) -> pa.Table:
 
 
 def merge(
-    standing: pa.Table, new: pa.Table, *, key: Sequence[str], values: Sequence[str], stamp: str, optional: Collection[str] = ()
+    standing: pa.Table,
+    new: pa.Table,
+    *,
+    key: Sequence[str],
+    values: Sequence[str],
+    stamp: str,
+    optional: Collection[str] = (),
+    published: str = "",
 ) -> tuple[pa.Table, pa.Table, bool]:
     """``new`` over ``standing``, both of one schema and each without a key twice; ``new`` by key.
 
     A new row replaces the standing one of its key, unless the values are equal or the standing ``stamp`` is newer; standing rows
     without a counterpart stay.
 
+    :param published: a column of dates: neither does a new row replace one that was published later.
     :param optional: of ``values``, those that a new row may lack: a null in it is no difference, but a row that differs otherwise
         replaces the standing one as it is.
     :return: the merged rows by key; of these, the ones that answer for the keys of ``new``; whether anything changed.
@@ -165,6 +173,9 @@ def merge(
     for name in optional:
         equal &= same_as_next(both, [name]) | both[name].slice(1).is_null().to_numpy()
     stays = met & (equal | (stamps[:-1] > stamps[1:]))
+    if published:
+        dates = both[published].to_numpy()
+        stays |= met & (dates[:-1] > dates[1:])
     keep, answers = np.ones(len(both), dtype=bool), fresh.copy()
     keep[1:] &= ~stays
     keep[:-1] &= stays | ~met

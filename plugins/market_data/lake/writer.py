@@ -149,14 +149,22 @@ def _put(
             return fresh or tables.encode(rows)
         standing = tables.decode(body, key, dataset.schema)
         merged, outcome.rows, changed = tables.merge(
-            standing, rows, key=dataset.key, values=dataset.values, stamp=STAMP, optional=dataset.optional
+            standing,
+            rows,
+            key=dataset.key,
+            values=dataset.values,
+            stamp=STAMP,
+            optional=dataset.optional,
+            published=dataset.published,
         )
-        outcome.vanished = _of_sessions(merged, rows) - _of_sessions(outcome.rows, rows)
         renewed = _outshone(dataset, outcome.rows, rows, rivals) if rivals else rows.slice(0, 0)
         if len(renewed):
             # With the stamp among the values, a row that is only newer counts as another one.
             renew = partial(tables.merge, new=renewed, key=dataset.key, values=[*dataset.values, STAMP], stamp=STAMP)
             merged, outcome.rows, changed = renew(merged)[0], renew(outcome.rows)[0], True
+        if dataset.published:  # what was published later is of another session, and no answer for this one
+            outcome.rows = outcome.rows.filter(pc.is_in(outcome.rows["session"], pc.unique(rows["session"])))
+        outcome.vanished = _of_sessions(merged, rows) - _of_sessions(outcome.rows, rows)
         return tables.encode(merged) if changed else None
 
     outcome.bytes = lake.update(key, revise, new=rivals is None)

@@ -168,7 +168,7 @@ FUNDAMENTALS = Table(
         Column("amount", Type.AMOUNT, source="value", nullable=True),
     ),
     check="statement IN ('income', 'balance_sheet', 'cash_flow') AND fiscal_period IN ('FY', 'Q1', 'Q2', 'Q3', 'Q4')",
-    published=FILING_DATE,  # asking for an earlier span again brings the statement as it was filed first
+    published=FILING_DATE,
 )
 
 CORPORATE_ACTIONS = Table(
