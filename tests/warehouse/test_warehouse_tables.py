@@ -309,7 +309,7 @@ def sha256(text: str) -> str:
 
 
 def test_what_was_published_later_stands_in_lake_and_warehouse_alike() -> None:
-    for dataset in DATASETS.values():
+    for dataset in map(find, DATASETS):
         if dataset.table:
             published = TABLES[dataset.table].published
             assert dataset.published == (published.source if published else "")
