@@ -111,6 +111,16 @@ class World:
         """(task id, map index) -> state"""
         return {(t["task_id"], t["map_index"]): t["state"] for t in self.airflow.task_instances(run["dag_id"], run["dag_run_id"])}
 
+    def trouble(self, run):
+        """What tasks that did not end well say last."""
+        said = [str(self.states(run))]
+        for task in self.airflow.task_instances(run["dag_id"], run["dag_run_id"]):
+            if task["state"] in ("failed", "up_for_retry"):
+                where = f"{task['task_id']}/logs/{task['try_number']}?map_index={task['map_index']}"
+                lines = self.api("GET", f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/taskInstances/{where}")["content"]
+                said += [f"{task['task_id']} {task['map_index']}:", *(str(line)[:1500] for line in lines[-12:])]
+        return "\n".join(said)
+
     def why(self, run, task_id="verdict", map_index=-1):
         (instance,) = [
             t

@@ -40,14 +40,15 @@ def ended(_world):
         first, last = (MONTH_AGO, MONTH_AGO) if feed.provider == "ib" else SAMPLE_DATES[feed.dataset]
         dates = {"start_date": first, "end_date": last}
         symbols = FEW.get(feed.provider, ["AAPL", "BRK.B", "IBM", "SPY"])
-        runs[feed.dag_id] = _world.trigger(dag_id=feed.dag_id, symbols=symbols, **dates)
+        # With many runs at once on SQLite, Airflow itself may lose a task: a retry is what a user has for that.
+        runs[feed.dag_id] = _world.trigger(dag_id=feed.dag_id, symbols=symbols, max_retries=2, retry_delay_seconds=5, **dates)
     return {dag_id: _world.wait(run, 600) for dag_id, run in runs.items()}
 
 
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.dag_id)
 def test_every_dag_lands_and_loads(ended, world, feed):
     run = ended[feed.dag_id]
-    assert run["state"] == "success", world.states(run)
+    assert run["state"] == "success", world.trouble(run)
     report = world.report(run)
     assert report["red"] == []
     assert report["rows_landed"] > 0

@@ -88,9 +88,11 @@ def test_every_engine_ends_with_the_same_rows(world, engines, tmp_path):
     found, loaded = {}, {}
     for engine, connection in engines.items():
         use(world, connection)
-        runs = {dag_id: world.wait(world.trigger(dag_id=dag_id, force=True, **conf), 600) for dag_id, conf in RUNS.items()}
+        runs = {
+            dag_id: world.wait(world.trigger(dag_id=dag_id, force=True, max_retries=2, **conf)) for dag_id, conf in RUNS.items()
+        }
         assert {dag_id: run["state"] for dag_id, run in runs.items()} == dict.fromkeys(RUNS, "success"), [
-            world.why(run) for run in runs.values() if run["state"] != "success"
+            world.trouble(run) for run in runs.values() if run["state"] != "success"
         ]
         found[engine] = held(connection)
         loaded[engine] = {dag_id: world.report(run)["rows_loaded"] for dag_id, run in runs.items()}
