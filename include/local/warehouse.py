@@ -28,9 +28,9 @@ def connection_of(paths: Paths, environ: Mapping[str, str]) -> WarehouseConnecti
     """Where the warehouse is."""
     if not environ.get(VARIABLE):
         return WarehouseConnection("duckdb", extra={"path": str(paths.warehouse), "lock_timeout": PATIENCE})
-    from airflow.sdk import BaseHook  # slow to import
+    from market_data.hooks.base import read_connection  # slow to import
 
-    return from_airflow(BaseHook.get_connection(CONN_ID))
+    return from_airflow(read_connection(CONN_ID))
 
 
 def place(connection: WarehouseConnection) -> str:

@@ -65,9 +65,9 @@ class World:
                 counts[version["Key"]] = counts.get(version["Key"], 0) + 1
         return counts
 
-    def puts(self):
+    def puts(self, prefix=""):
         """PUT requests that reached the S3 server, answered well or not."""
-        return self.stack.registry.log("s3").read_text().count('"PUT ')
+        return self.stack.registry.log("s3").read_text().count(f'"PUT /{BUCKET}/{prefix}')
 
     def read(self, key):
         return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
@@ -158,8 +158,7 @@ def _world(tmp_path_factory):
         "conn_type": "http",
         "host": f"http://127.0.0.1:{sample}",
         "password": "sample-key",
-        # a little less than the server allows: from its turn until it arrives, a call of a task that starts may take half a second
-        "extra": {"plan": "sample", "calls_per_minute_per_slot": 120, "limits": [{"calls": 20, "seconds": 6}]},
+        "extra": {"plan": "sample", "calls_per_minute_per_slot": 120, "limits": LIMITS},
     }
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MARKET_DATA"))}
     environ |= {

@@ -117,7 +117,7 @@ def test_a_clear_after_a_changed_price_replaces_it_in_silver_and_keeps_both_in_b
     run = world.run(**dates)
     assert run["state"] == "success", world.why(run)
     some = "raw/prices/provider=polygon/symbol=I"  # 20 symbols: to list all takes the S3 server a minute
-    before = world.versions(some)
+    before, puts = world.versions(some), world.puts("raw/")
     world.control("POST", "prices", session="2012-06-05", symbol="IBM", replace={"close": 190.0, "high": 200.0, "low": 180.0})
     world.forget_calls()
     world.clear(run)
@@ -128,6 +128,7 @@ def test_a_clear_after_a_changed_price_replaces_it_in_silver_and_keeps_both_in_b
     bronze = [float(r["close_px"]) for r in world.query(f"SELECT close_px FROM bronze_prices WHERE {where} ORDER BY ingest_ts")]
     assert len(bronze) == 2
     assert bronze[1] == 190.0
+    assert world.puts("raw/") == puts + 1  # of all symbols
     after = world.versions(some)
     assert {key for key in after if after[key] != before[key]} == {
         "raw/prices/provider=polygon/symbol=IBM/year=2012/month=06/IBM-2012-06-05.parquet"
