@@ -17,22 +17,22 @@ help: ## List the targets
 	@echo "  AIRFLOW_PORT=9080 make up        S3_PORT, SAMPLE_API_PORT, SAMPLE_GATEWAY_PORT and AIRFLOW_CONN_* likewise"
 
 install: ## Install everything into .venv, as requirements.lock says
-	@sh include/local/install.sh
+	@sh sandbox/stack/install.sh
 
 run: install ## Start the local stack and make one run, with a live progress bar (DAG=, CONF=)
-	@$(PYTHON_ENV) -m include.local run
+	@$(PYTHON_ENV) -m sandbox.stack run
 
 up: install ## Start the local stack: Airflow, an S3 server, a sample provider API
-	@$(PYTHON_ENV) -m include.local up
+	@$(PYTHON_ENV) -m sandbox.stack up
 
 down: ## End every process of the local stack
-	@if [ -x $(PYTHON_ENV) ]; then $(PYTHON_ENV) -m include.local down; else echo "Nothing is installed, so nothing is running."; fi
+	@if [ -x $(PYTHON_ENV) ]; then $(PYTHON_ENV) -m sandbox.stack down; else echo "Nothing is installed, so nothing is running."; fi
 
 query: install ## Ask the local warehouse: SQL="select ..."
-	@$(PYTHON_ENV) -m include.local query
+	@$(PYTHON_ENV) -m sandbox.stack query
 
 migrate: install ## Make the warehouse's tables and views that are missing
-	@$(PYTHON_ENV) -m include.local migrate
+	@$(PYTHON_ENV) -m sandbox.stack migrate
 
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile

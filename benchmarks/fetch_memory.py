@@ -67,7 +67,7 @@ print(json.dumps({"provider": name, "grain": grain, **figures, "before_mb": befo
 
 def measure(name: str, grain: str = "day") -> dict[str, object]:
     """What one batch of ``name`` takes."""
-    from include.local.sample_api import SampleApi
+    from sandbox.http import SampleApi
 
     with SampleApi(api_key="key") as api, tempfile.TemporaryDirectory() as folder:
         url = api.url if name == "polygon" else f"{api.url}/{name}"

@@ -39,8 +39,8 @@ def symbol_bars(first: int, last: int) -> Any:
     import numpy as np
     import pyarrow as pa
 
-    from market_data import calendar
-    from market_data.datasets import dataset
+    from market_data.core import calendar
+    from market_data.datasets.registry import dataset
 
     days = calendar.sessions(datetime(2006, 1, 3).date(), datetime(2016, 1, 12).date())[:SESSIONS]  # noqa: DTZ001  dates
     count = last - first
@@ -71,7 +71,7 @@ def symbol_bars(first: int, last: int) -> Any:
 
 def ours(connection: Any) -> int:
     """As the task ``load`` does it: chunks of ``chunk_rows``, a transaction each."""
-    from market_data.datasets import dataset
+    from market_data.datasets.registry import dataset
     from market_data.warehouse import open_warehouse
 
     done = 0

@@ -13,8 +13,8 @@ writes coverage and the run report. `verdict` is red when anything planned is mi
 * **A batch failed**: clear that one task of `fetch`, with *downstream*. The others stay as they are.
 """
 
-from market_data.feeds import load_feeds
-from market_data.operators import build_dag
+from market_data.airflow.dag import build_dag
+from market_data.config.feeds import load_feeds
 
 # Airflow parses only files that name both "airflow" and "dag".
 for feed in load_feeds():

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from market_data import notes
-from market_data.timetables import SessionTimetable
+from market_data.airflow import task_notes
+from market_data.airflow.timetable import SessionTimetable
 
 
 class MarketDataPlugin(AirflowPlugin):
@@ -13,4 +13,4 @@ class MarketDataPlugin(AirflowPlugin):
 
     name = "market_data"
     timetables: ClassVar = [SessionTimetable]
-    listeners: ClassVar = [notes]
+    listeners: ClassVar = [task_notes]

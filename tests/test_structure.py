@@ -9,47 +9,29 @@ from pathlib import Path
 import pytest
 import yaml
 
-from market_data.feeds import load_feeds
+from market_data.config.feeds import load_feeds
 
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "plugins" / "market_data"
 
-LAYERS = [
-    {"types", "errors", "interval", "notes", "fields"},
-    {"datasets", "calendar", "universe", "pacing", "transport"},
-    {"plan", "hooks", "lake", "quality", "warehouse", "params", "feeds"},
-    {"pipeline"},
-    {"operators", "timetables"},
-]
-MAY_IMPORT_AIRFLOW = {
-    "operators.py",
-    "notes.py",
-    "timetables.py",
-    "hooks/base.py",
-    "lake/store.py",
-    "warehouse/oracle.py",
-    "warehouse/postgres.py",
+BELOW = {
+    "core": set(),
+    "http": {"core"},
+    "datasets": {"core"},
+    **{room: {"core", "http", "datasets"} for room in ("providers", "lake", "quality", "warehouse")},
+    "config": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse"},
+    "pipeline": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config"},
+    "cli": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline"},
+    "airflow": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "cli"},
 }
-APART = [("hooks", "lake"), ("hooks", "warehouse"), ("lake", "hooks"), ("warehouse", "hooks")]
+"""Room -> the rooms that it may import, itself apart. There are no exceptions."""
+SANDBOX_MAY_IMPORT = {"core", "datasets"}
 HEAVY = {"pandas", "pyarrow", "duckdb", "great_expectations", "oracledb", "obstore", "numpy", "scipy"}
 
 
-def modules():
-    return sorted(path for path in PACKAGE.rglob("*.py"))
-
-
-def imports(path, *, typing=False):
-    """Every module that a file imports, wherever in it; those under ``if TYPE_CHECKING`` only when asked for."""
-    tree = ast.parse(path.read_text())
-    hidden = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
-        for node in ast.walk(block)
-    }
+def imports(tree):
+    """Yield every module that a file imports, wherever in it, those under ``if TYPE_CHECKING`` included."""
     for node in ast.walk(tree):
-        if not typing and id(node) in hidden:
-            continue
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -57,30 +39,104 @@ def imports(path, *, typing=False):
             yield from (alias.name for alias in node.names)
 
 
-def part(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(path, package):
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def level(name):
-    return next(number for number, layer in enumerate(LAYERS) if name in layer)
+def broken_arrows(package, sandbox=None):
+    """List the imports of ``package`` (and of ``sandbox``) that no arrow allows, as ``file: module``."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        room = name.parts[0].removesuffix(".py")
+        for module in set(imports(ast.parse(path.read_text()))):
+            top, _, rest = module.partition(".")
+            other = rest.partition(".")[0]
+            outside = top in {"dags", "sandbox", "tests", "include"} or (top == "airflow" and room != "airflow")
+            if outside or (top == package.name and other in BELOW and room in BELOW and other not in {room, *BELOW[room]}):
+                found.append(f"{name}: {module}")
+    for path in sorted(sandbox.rglob("*.py")) if sandbox else ():
+        for module in set(imports(ast.parse(path.read_text()))):
+            top, _, rest = module.partition(".")
+            if top in {"dags", "tests"} or (top == package.name and rest and rest.partition(".")[0] not in SANDBOX_MAY_IMPORT):
+                found.append(f"{path.relative_to(sandbox.parent)}: {module}")
+    return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_down_only(path):
-    name = part(path)
-    if name == "__init__":
-        return
-    known = {i.split(".")[1] for i in imports(path) if i.startswith("market_data.")} - {name}
-    known = {other for other in known if (PACKAGE / other).exists() or (PACKAGE / f"{other}.py").exists()}
-    assert {other for other in known if level(other) > level(name)} == set()
-    assert [(a, b) for a, b in APART if name == a and b in known] == []
-    assert not any(i.split(".")[0] == "dags" for i in imports(path))
+def circles(package):
+    """List the import circles between modules, hidden ones (in functions, under TYPE_CHECKING) included."""
+    modules = {module_of(path, package): path for path in package.rglob("*.py")}
+    graph = {
+        name: {found for found in imports(ast.parse(path.read_text())) if found in modules and found != name}
+        for name, path in modules.items()
+    }
+    return [sorted(part) for part in strongly_connected(graph) if len(part) > 1]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_airflow_stays_at_the_edge(path):
-    uses = any(i.split(".")[0] == "airflow" for i in imports(path, typing=True))
-    assert not uses or str(path.relative_to(PACKAGE)) in MAY_IMPORT_AIRFLOW
+def strongly_connected(graph):
+    """Yield the strongly connected parts of a graph (Tarjan, without recursion into depth beyond the graph's size)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            part = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            found.append(part)
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_every_room_has_its_place():
+    rooms = {
+        path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name not in {"__init__.py", "__pycache__", "py.typed"}
+    }
+    assert rooms <= set(BELOW)
+
+
+def test_imports_go_down_only():
+    assert broken_arrows(PACKAGE, PROJECT / "sandbox") == []
+
+
+def test_there_is_no_circle():
+    assert circles(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "other"), [(room, other) for room in BELOW for other in BELOW if other not in {room, *BELOW[room]}]
+)
+def test_a_planted_import_against_an_arrow_is_found(tmp_path, room, other):
+    package = tmp_path / "market_data"
+    (package / room).mkdir(parents=True)
+    (package / room / "planted.py").write_text(f"def f():\n    from market_data.{other}.x import y\n")
+    assert {found.split(": ")[0] for found in broken_arrows(package)} == {f"{room}/planted.py"}
+
+
+@pytest.mark.parametrize("room", [room for room in BELOW if room != "airflow"])
+def test_a_planted_import_of_airflow_is_found(tmp_path, room):
+    package = tmp_path / "market_data"
+    (package / room).mkdir(parents=True)
+    (package / room / "planted.py").write_text("import airflow.sdk\n")
+    assert broken_arrows(package) == [f"{room}/planted.py: airflow.sdk"]
+
+
+def test_a_planted_circle_under_type_checking_is_found(tmp_path):
+    package = tmp_path / "market_data"
+    package.mkdir()
+    (package / "a.py").write_text("from market_data.b import y\n")
+    (package / "b.py").write_text("if TYPE_CHECKING:\n    from market_data.a import x\n")
+    assert circles(package) == [["market_data.a", "market_data.b"]]
 
 
 def test_parsing_the_dags_imports_nothing_heavy():

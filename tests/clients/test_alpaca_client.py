@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from include.local.sample_api import SampleApi
-from include.local.sample_api.vendors.alpaca import NOT_RECENT, midnight
+from sandbox.http import SampleApi
+from sandbox.vendors.alpaca import NOT_RECENT, midnight
 
 KEY = "a-key"
 MONTH = (date(2012, 3, 1), date(2012, 3, 31))

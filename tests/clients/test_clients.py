@@ -5,8 +5,8 @@ from datetime import date
 
 import pytest
 
-from include.local.sample_api import SampleApi
-from include.local.sample_api.vendors.polygon import NOT_ENTITLED, closing, midnight
+from sandbox.http import SampleApi
+from sandbox.vendors.polygon import NOT_ENTITLED, closing, midnight
 
 KEY = "a-key"
 MONTH = (date(2012, 3, 1), date(2012, 3, 31))

@@ -4,8 +4,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from include.local.sample_api import SampleApi
-from include.local.sample_api.vendors.fmp import wire
+from sandbox.http import SampleApi
+from sandbox.vendors.fmp import wire
 
 KEY = "a-key"
 MONTH = (date(2012, 3, 1), date(2012, 3, 31))

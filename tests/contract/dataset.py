@@ -16,19 +16,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from market_data import calendar
-from market_data.datasets import dataset as find
+from market_data.core import calendar
+from market_data.core.batch import Request
+from market_data.core.intervals import closed
+from market_data.core.outcome import Evidence
+from market_data.core.run import RunInfo
 from market_data.datasets.base import UTC_MICROS, UTC_NANOS
-from market_data.interval import closed
-from market_data.lake import quarantine, receipts, tables, writer
+from market_data.datasets.registry import dataset as find
+from market_data.lake import parquet, quarantine, receipts, writer
 from market_data.lake.layout import Layout
 from market_data.lake.reader import read_rows
 from market_data.lake.store import Lake
 from market_data.quality.checkpoint import run_checkpoint
 from market_data.quality.gate import gate
+from market_data.quality.great_expectations import Validator
 from market_data.quality.suites import family, rows_suite
-from market_data.quality.validator import Validator
-from market_data.types import Evidence, Request, RunInfo
 
 # Both days around each change of the clocks, an early close in summer and one in winter.
 SESSIONS = [date(2024, 3, 8), date(2024, 3, 11), date(2024, 7, 3), date(2024, 11, 1), date(2024, 11, 4), date(2024, 11, 29)]
@@ -85,7 +87,7 @@ class DatasetContract:
         extra = {"timeframe": self.dataset.timeframe, "provider": PROVIDER, "ingest_ts": at, **values}
         schema = pa.schema([pa.field(f.name, f.type) for f in self.dataset.schema])
         table = pa.Table.from_pylist([{**extra, **row, **values} for row in rows], schema=schema)
-        return tables.by_key(pa.table(table.columns, schema=self.dataset.schema), self.dataset.key)
+        return parquet.by_key(pa.table(table.columns, schema=self.dataset.schema), self.dataset.key)
 
     def judge(self, rows, symbols=SYMBOLS, sessions=EXCHANGE):
         asked = Request(self.name, "any", symbols, (closed(SESSIONS[0], SESSIONS[-1]),))
@@ -194,7 +196,7 @@ class DatasetContract:
         assert self.land(lake, shuffled, grain).rows.equals(rows)
         assert self.read(lake).equals(rows)
         for session in SESSIONS:  # few days: by key, where keys tell the session
-            assert self.read(lake, session, 1).equals(tables.by_key(self.landed(self.rows([session])), self.dataset.key))
+            assert self.read(lake, session, 1).equals(parquet.by_key(self.landed(self.rows([session])), self.dataset.key))
         assert len(self.read(lake, SESSIONS[-1] + timedelta(1), 1)) == 0
 
     @pytest.mark.parametrize("grain", ["day", "year"])
@@ -205,7 +207,7 @@ class DatasetContract:
         assert landed.written == len(keys)
         held = Counter()
         for key in keys:
-            found, rows = Layout().parse(key), tables.decode(lake.get(key).body, key, self.dataset.schema)
+            found, rows = Layout().parse(key), parquet.decode(lake.get(key).body, key, self.dataset.schema)
             assert (found.folder, found.provider) == (self.dataset.folder, PROVIDER)
             assert rows["symbol"].unique().to_pylist() == [found.symbol]
             assert rows["session"].unique().to_pylist() == [found.session] or found.session is None
@@ -267,7 +269,7 @@ class DatasetContract:
         assert stored.rows.equals(good)
         bad = self.judge([{**self.row("AAPL", DAY), **wrong}, {**self.row("AAPL", DAY), "session": None}]).bad
         assert quarantine.write(lake, self.name, PROVIDER, RUN, "b000", bad) == 2
-        kept = [tables.decode(lake.get(key).body, key) for key, _ in lake.list(f"quarantine/{self.name}")]
+        kept = [parquet.decode(lake.get(key).body, key) for key, _ in lake.list(f"quarantine/{self.name}")]
         assert [len(table) for table in kept] == [1, 1]
         assert all({*self.dataset.received.names, "reasons"} < {*table.column_names} for table in kept)
 

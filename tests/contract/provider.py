@@ -21,9 +21,10 @@ from typing import Any, ClassVar, Protocol
 import pyarrow as pa
 import pytest
 
-from market_data import calendar
-from market_data.datasets import dataset
-from market_data.errors import (
+from market_data.core import calendar
+from market_data.core.batch import Request
+from market_data.core.capabilities import Shape, Window
+from market_data.core.errors import (
     AuthError,
     BadRequest,
     ConfigError,
@@ -40,10 +41,11 @@ from market_data.errors import (
     TruncatedResponse,
     UnknownSymbol,
 )
-from market_data.hooks.base import Fetched, ProviderHook
-from market_data.interval import IntervalSet, closed
+from market_data.core.intervals import IntervalSet, closed
+from market_data.core.outcome import Evidence
+from market_data.datasets.registry import dataset
+from market_data.providers.base import Fetched, ProviderHook
 from market_data.quality.gate import gate
-from market_data.types import Evidence, Request, Shape, Window
 
 KEY = "a-key-nobody-may-see"
 WEEK = (date(2013, 1, 7), date(2013, 1, 11))

@@ -4,8 +4,8 @@ from importlib import import_module
 
 import pytest
 
-from market_data.datasets import DATASETS, dataset
-from market_data.errors import ConfigError
+from market_data.core.errors import ConfigError
+from market_data.datasets.registry import DATASETS, dataset
 from tests.contract.dataset import DatasetContract
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from market_data.hooks import PROVIDERS
+from market_data.providers.registry import PROVIDERS
 from tests.contract.provider import NetworkContract, ProviderContract
 
 HOOKS = Path(__file__).parents[1] / "hooks"

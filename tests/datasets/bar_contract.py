@@ -7,9 +7,9 @@ from typing import ClassVar
 import pyarrow as pa
 import pytest
 
-from market_data import calendar
+from market_data.core import calendar
 from market_data.datasets.rules import LIMIT
-from market_data.quality import fold
+from market_data.quality import session_bars
 from market_data.quality.checkpoint import run_checkpoint
 from tests.contract.dataset import DAY, EXCHANGE, PROVIDER, SESSIONS, DatasetContract, new_york
 
@@ -123,10 +123,10 @@ class IntradayContract(BarContract):
         table = self.landed(rows)
         order = [(n * 7) % len(table) for n in range(len(table))]  # rows of a session in several pieces, out of order
         shuffled = table.take(pa.array(order))
-        pieces = [fold.folded(shuffled.slice(at, cut)) for at in range(0, len(table), cut)]
+        pieces = [session_bars.folded(shuffled.slice(at, cut)) for at in range(0, len(table), cut)]
         found = (
-            fold.folded(pa.concat_tables(pieces))
-            .select(fold.BARS.names)
+            session_bars.folded(pa.concat_tables(pieces))
+            .select(session_bars.BARS.names)
             .sort_by([("symbol", "ascending"), ("session", "ascending")])
         )
         one = {"open": 49.0, "high": 56.0, "low": 38.0, "close": 44.0, "volume": 40.0, "bars": 4.0}
@@ -135,8 +135,8 @@ class IntradayContract(BarContract):
     def test_volumes_that_are_not_known_are_none(self):
         rows = self.session("A", DAY, [50.0, 51.0], volume=None) + self.session("B", DAY, [50.0, 51.0])
         rows[-1]["volume"] = None
-        assert fold.folded(self.landed(rows))["volume"].to_numpy().tolist()[1] == 10.0
-        assert math.isnan(fold.folded(self.landed(rows))["volume"].to_numpy()[0])
+        assert session_bars.folded(self.landed(rows))["volume"].to_numpy().tolist()[1] == 10.0
+        assert math.isnan(session_bars.folded(self.landed(rows))["volume"].to_numpy()[0])
 
     DAYS: ClassVar = [day for day in EXCHANGE if day >= SESSIONS[3]][:4]
     MANY: ClassVar = [f"S{n:02d}" for n in range(24)]

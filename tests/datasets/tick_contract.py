@@ -6,7 +6,7 @@ from typing import ClassVar
 import pyarrow as pa
 import pytest
 
-from market_data import calendar
+from market_data.core import calendar
 from market_data.datasets.base import UTC_NANOS
 from market_data.datasets.rules import LIMIT
 from market_data.quality.checkpoint import run_checkpoint
@@ -121,7 +121,7 @@ class TradeContract(TickContract):
         assert self.judge([{**self.row("AAPL", day), "ts_event": moment} for moment in (first, last)]).bad.num_rows == 0
 
     def test_prices_and_sizes_that_repeat_take_little_room(self):
-        from market_data.lake import tables
+        from market_data.lake import parquet
 
         rows = [{**self.row("AAPL", DAY, n), "price": 100 + n * 7 % 40 / 100, "size": 100.0 + n * 13 % 17} for n in range(2000)]
-        assert len(tables.encode(self.landed(rows))) < 12 * len(rows)
+        assert len(parquet.encode(self.landed(rows))) < 12 * len(rows)

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from market_data.datasets import dataset
 from market_data.datasets.bars import OHLCV_1D
+from market_data.datasets.registry import dataset
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
 from market_data.lake.writer import land

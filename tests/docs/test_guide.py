@@ -8,8 +8,8 @@ import duckdb
 import pandas as pd
 import pytest
 
-from market_data.datasets import DATASETS, dataset
 from market_data.datasets.bars import OHLCV_1D
+from market_data.datasets.registry import DATASETS, dataset
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
 from tests.docs.conftest import fill_others

@@ -7,17 +7,17 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from include.local.environment import Paths, Ports
-from include.local.sample_api.vendors import VENDORS
-from include.local.settings import local_connections
-from market_data.datasets import DATASETS
-from market_data.feeds import dag_id, load_feeds
-from market_data.hooks import PROVIDERS, provider, serving
-from market_data.hooks.base import ProviderConfig
-from market_data.params import ASKS, PARAMS
-from market_data.plan import make_plan
-from market_data.types import Capabilities, Quota
-from market_data.universe import known
+from market_data.config.feeds import dag_id, load_feeds
+from market_data.config.run_params import ASKS, PARAMS
+from market_data.config.universes import known
+from market_data.core.capabilities import Capabilities, Quota
+from market_data.datasets.registry import DATASETS
+from market_data.pipeline.planner import make_plan
+from market_data.providers.base import ProviderConfig
+from market_data.providers.registry import PROVIDERS, provider, serving
+from sandbox.stack.environment import Paths, Ports
+from sandbox.stack.settings import local_connections
+from sandbox.vendors import VENDORS
 
 PROJECT = Path(__file__).parents[2]
 TEXT = (PROJECT / "docs" / "guide" / "providers.md").read_text()

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from include.local.environment import Paths
-from include.local.warehouse import query
-from market_data.datasets import DATASETS, dataset
-from market_data.types import RunInfo
+from market_data.core.run import RunInfo
+from market_data.datasets.registry import DATASETS, dataset
 from market_data.warehouse import ENGINES, WarehouseConnection, open_warehouse
 from market_data.warehouse.schema import TABLES
-from tests.warehouse import oracle_server, postgres_server
+from sandbox.stack.environment import Paths
+from sandbox.stack.warehouse import query
+from tests.services import oracle_server, postgres_server
 
 PROJECT = Path(__file__).parents[2]
 TEXT = (PROJECT / "docs" / "guide" / "warehouse.md").read_text()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from include.local.environment import BUCKET, Paths, process_env
-from include.local.launcher import Stack
+from sandbox.stack.environment import BUCKET, Paths, process_env
+from sandbox.stack.launcher import Stack
 
 PROJECT = Path(__file__).parents[2]
 DAG = "polygon_ohlcv_1d"

@@ -5,10 +5,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from include.local.__main__ import SAMPLE_DATES
-from market_data import calendar
-from market_data.datasets import dataset
-from market_data.feeds import load_feeds
+from market_data.config.feeds import load_feeds
+from market_data.core import calendar
+from market_data.datasets.registry import dataset
+from sandbox.stack.__main__ import SAMPLE_DATES
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from include.local.environment import BUCKET
-from market_data.universe import members
+from market_data.config.universes import members
+from sandbox.stack.environment import BUCKET
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ from datetime import date, timedelta
 import psutil
 import pytest
 
-from include.local.environment import BUCKET
-from include.local.sample_api import Call, max_in_window
-from market_data import calendar
-from market_data.universe import members
+from market_data.config.universes import members
+from market_data.core import calendar
+from sandbox.http import Call, max_in_window
+from sandbox.stack.environment import BUCKET
 from tests.e2e.conftest import DAG, LIMITS
 
 pytestmark = pytest.mark.slow

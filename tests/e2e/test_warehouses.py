@@ -8,13 +8,13 @@ from decimal import Decimal
 
 import pytest
 
-from market_data.datasets import dataset
-from market_data.feeds import load_feeds
+from market_data.config.feeds import load_feeds
+from market_data.datasets.registry import dataset
 from market_data.warehouse import WarehouseConnection, open_warehouse
 from market_data.warehouse.schema import TABLES
 from tests.e2e.conftest import DAG
 from tests.e2e.test_every_dag import unpause
-from tests.warehouse import oracle_server, postgres_server
+from tests.services import oracle_server, postgres_server
 
 pytestmark = pytest.mark.slow
 

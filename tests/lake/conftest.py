@@ -9,8 +9,8 @@ from itertools import count
 
 import pytest
 
+from market_data.core.run import RunInfo
 from market_data.lake.store import Lake
-from market_data.types import RunInfo
 
 
 class Server:

@@ -7,13 +7,13 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from quality_rows import DATASET, NONE_BEFORE, landed, names, warehoused, weekdays
 
-from market_data.errors import QualityError
+from market_data.core.errors import QualityError
 from market_data.quality import checkpoint as module
 from market_data.quality.checkpoint import run_checkpoint
+from market_data.quality.great_expectations import Validator
 from market_data.quality.suites import Thresholds, metrics_suite, rows_suite, session_rules, year_rules
-from market_data.quality.validator import Validator
+from tests.quality.rows import DATASET, NONE_BEFORE, landed, names, warehoused, weekdays
 
 DAYS = weekdays(date(2024, 1, 1), 6)
 S40 = names(40)

@@ -6,13 +6,13 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from quality_rows import DATASET, NONE_BEFORE, landed, names, weekdays
 
-from market_data.errors import QualityError
+from market_data.core.errors import QualityError
 from market_data.quality import checkpoint as module
 from market_data.quality.checkpoint import run_checkpoint
-from market_data.quality.partitions import allowed
 from market_data.quality.suites import Thresholds
+from market_data.quality.verdicts import allowed
+from tests.quality.rows import DATASET, NONE_BEFORE, landed, names, weekdays
 
 pytestmark = pytest.mark.slow
 

@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quality_rows import DATASET, INGESTED, midnight, received, request, row, weekdays
 
+from market_data.core.errors import SchemaDrift
 from market_data.datasets.rules import LIMIT, SMALLEST
-from market_data.errors import SchemaDrift
 from market_data.quality.gate import gate
 from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.warehouse.arrow_rows import to_wire
 from market_data.warehouse.schema import PRICES as TABLE
-from market_data.warehouse.wire import to_wire
+from tests.quality.rows import DATASET, INGESTED, midnight, received, request, row, weekdays
 
 SYMBOLS = ("AAPL", "BRK.B", "MSFT")
 DAY = date(2024, 1, 3)

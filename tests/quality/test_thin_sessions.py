@@ -5,13 +5,13 @@ from datetime import UTC, date, datetime, time, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from quality_rows import names
 
-from market_data import calendar
-from market_data.datasets import dataset
+from market_data.core import calendar
 from market_data.datasets.base import UTC_MICROS
+from market_data.datasets.registry import dataset
 from market_data.quality.checkpoint import run_checkpoint
 from market_data.warehouse import WarehouseConnection, open_warehouse
+from tests.quality.rows import names
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import CONNECTIONS
 
 from market_data.warehouse import WarehouseConnection, open_warehouse
 from market_data.warehouse.base import Warehouse
+from tests.warehouse.engines import CONNECTIONS
 
 
 @pytest.fixture(params=[name if name == "duckdb" else pytest.param(name, marks=pytest.mark.slow) for name in CONNECTIONS])

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import oracle_server
-import postgres_server
-
 from market_data.warehouse import WarehouseConnection
+from tests.services import oracle_server, postgres_server
 
 
 @contextmanager

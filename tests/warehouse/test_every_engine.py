@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engines import CONNECTIONS
-from warehouse_rows import bars, later, table
 
 from market_data.datasets.bars import OHLCV_1D
 from market_data.warehouse import ENGINES, open_warehouse
 from market_data.warehouse.base import Loaded
+from tests.warehouse.engines import CONNECTIONS
+from tests.warehouse.rows import bars, later, table
 
 
 def test_every_engine_has_a_test_database() -> None:

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from market_data import calendar
-from market_data.types import Request
+from market_data.core import calendar
+from market_data.core.batch import Request
 
 if TYPE_CHECKING:
     from market_data.datasets.base import Dataset

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from market_data.core.run import RunInfo
 from market_data.lake.layout import failures_key
 from market_data.lake.store import Lake
-from market_data.types import RunInfo
 
 COOL_DOWN = timedelta(minutes=5)
 """How long the provider is left alone when the breaker opens, and again when a try fails."""

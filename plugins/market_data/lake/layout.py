@@ -12,7 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import unquote
 
-from market_data.errors import ConfigError, ParamError
+from market_data.core.errors import ConfigError, ParamError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.lake import tables
+from market_data.core.run import RunInfo
+from market_data.lake import merge, parquet
 from market_data.lake.layout import quarantine_key
 from market_data.lake.store import Lake
-from market_data.types import RunInfo
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 
@@ -32,7 +32,7 @@ def write(
     def put(session: date | None) -> bool:
         here = pc.is_in(rows["session"], pa.array([session], pa.date32()))  # null is null here
         key = quarantine_key(dataset, provider, session, batch_id)
-        return _put(lake, key, tables.by_key(rows.filter(here), compared), compared)
+        return _put(lake, key, parquet.by_key(rows.filter(here), compared), compared)
 
     return sum(lake.each(put, pc.unique(rows["session"]).to_pylist()))
 
@@ -40,12 +40,12 @@ def write(
 def _put(lake: Lake, key: str, rows: pa.Table, compared: list[str]) -> bool:
     def revise(body: bytes | None) -> bytes | None:
         if body is None:
-            return tables.encode(rows)
-        standing = tables.decode(body, key, rows.schema)
+            return parquet.encode(rows)
+        standing = parquet.decode(body, key, rows.schema)
         again = pc.is_in(standing["symbol"], pc.unique(rows["symbol"]))
         before = standing.filter(again)
-        if len(before) == len(rows) and tables.same(before, rows, compared).all():
+        if len(before) == len(rows) and merge.same(before, rows, compared).all():
             return None
-        return tables.encode(tables.by_key(pa.concat_tables([standing.filter(pc.invert(again)), rows]), compared))
+        return parquet.encode(parquet.by_key(pa.concat_tables([standing.filter(pc.invert(again)), rows]), compared))
 
     return lake.update(key, revise, new=True) > 0

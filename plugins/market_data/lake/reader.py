@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.errors import LakeError
 from market_data.datasets.base import Dataset
-from market_data.errors import LakeError
-from market_data.lake import tables
+from market_data.lake import merge, parquet
 from market_data.lake.layout import Grain, Layout, ParsedKey
 from market_data.lake.store import Lake
 
@@ -42,17 +42,17 @@ def read_rows(
         bodies = _listed(lake, layout, dataset, provider, names, days)
 
     def inside(key: str, body: bytes) -> pa.Table:
-        rows = tables.decode(body, key, dataset.schema)
+        rows = parquet.decode(body, key, dataset.schema)
         found = layout.parse(key)
         if found and found.session:  # inside, or it would not have been read; filtering is a third of what a small file costs
             return rows
         return rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less(rows["session"], end_exclusive)))
 
-    rows = tables.gather((inside(key, body) for key, body in bodies), dataset.schema)
+    rows = parquet.gather((inside(key, body) for key, body in bodies), dataset.schema)
     order = [(name, "ascending") for name in dataset.key] + [(STAMP, "descending")]
     rows = rows.take(pc.sort_indices(rows, sort_keys=order))
     newest = np.ones(len(rows), dtype=bool)
-    newest[1:] = ~tables.same_as_next(rows, dataset.key)
+    newest[1:] = ~merge.same_as_next(rows, dataset.key)
     return rows.filter(pa.array(newest))
 
 

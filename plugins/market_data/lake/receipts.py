@@ -14,11 +14,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_data.interval import Interval, IntervalSet
-from market_data.lake import tables
+from market_data.core.batch import Batch, Request
+from market_data.core.intervals import Interval, IntervalSet
+from market_data.core.outcome import Evidence, State
+from market_data.core.run import RunInfo
+from market_data.lake import parquet
 from market_data.lake.layout import receipts_prefix
 from market_data.lake.store import CONCURRENCY, Lake
-from market_data.types import Batch, Evidence, Request, RunInfo, State
 
 FIELD = "receipt"
 TAIL = 64 * 1024
@@ -98,7 +100,7 @@ def prefix(dataset: str, provider: str, run: RunInfo, batch: Batch) -> str:
     return receipts_prefix(dataset, provider, run.key, batch.spec_hash)
 
 
-def write(lake: Lake, folder: str, detail: Detail, rows: pa.Table | tables.Encoder) -> bool:
+def write(lake: Lake, folder: str, detail: Detail, rows: pa.Table | parquet.Encoder) -> bool:
     """Records that a request is finished; to be called when its rows and its quarantined rows are in the lake.
 
     :param folder: from ``prefix``.
@@ -107,7 +109,7 @@ def write(lake: Lake, folder: str, detail: Detail, rows: pa.Table | tables.Encod
     """
     encoder = rows
     if isinstance(rows, pa.Table):
-        encoder = tables.Encoder()
+        encoder = parquet.Encoder()
         encoder.add(rows)
     body = encoder.finish({FIELD: json.dumps(detail.to_json(), sort_keys=True)})
     return lake.put_new(f"{folder}/{detail.request.id}.parquet", body)
@@ -127,7 +129,7 @@ def read(lake: Lake, folder: str) -> Iterator[StoredReceipt]:
     keys = [key for key, _ in objects]
     for key, stored in zip(keys, lake.get_many(keys, concurrency=min(CONCURRENCY, max(1, ahead))), strict=True):
         if stored is not None:
-            yield StoredReceipt(_footer(stored.body), tables.decode(stored.body, key).replace_schema_metadata())
+            yield StoredReceipt(_footer(stored.body), parquet.decode(stored.body, key).replace_schema_metadata())
 
 
 def _detail(lake: Lake, key: str, size: int) -> Detail:

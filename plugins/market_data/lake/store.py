@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from market_data.errors import ConfigError, LakeError
+from market_data.core.errors import ConfigError, LakeError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.errors import QualityError, SchemaDrift
 from market_data.datasets.base import Dataset
-from market_data.errors import QualityError, SchemaDrift
-from market_data.lake import tables
+from market_data.lake import merge, parquet
 from market_data.lake.layout import Grain, Layout, file_period
 from market_data.lake.store import Lake
 
@@ -58,8 +58,8 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
     """
     if not rows.schema.equals(dataset.schema):
         raise SchemaDrift(f"rows for {dataset.name} have columns {_described(rows.schema)}; allowed: {_described(dataset.schema)}")
-    rows = tables.by_key(rows, dataset.key)
-    twice = np.flatnonzero(tables.same_as_next(rows, dataset.key))
+    rows = parquet.by_key(rows, dataset.key)
+    twice = np.flatnonzero(merge.same_as_next(rows, dataset.key))
     if len(twice):
         first = rows.slice(int(twice[0]), 1).select(dataset.key).to_pylist()[0]
         raise QualityError(f"rows for {dataset.name}: {len(twice)} keys occur twice, the first is {first}")
@@ -72,13 +72,13 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
 
     def encoded(key: str, part: pa.Table) -> tuple[str, pa.Table, bytes | None]:
         # Here, in one thread: in each of the many that write, compressors would keep megabytes.
-        return key, part, None if refetch else tables.encode(part)
+        return key, part, None if refetch else parquet.encode(part)
 
     parts = list(_keys(layout, dataset, provider, rows, grain))
     tally = _Tally()
     given = (encoded(key, rows.slice(start, stop - start)) for key, start, stop in parts)
     outcomes = lake.each(put, given, concurrency=WRITERS)
-    standing = tables.gather(_standing(rows, parts, tally.count(outcomes)), dataset.schema)
+    standing = parquet.gather(_standing(rows, parts, tally.count(outcomes)), dataset.schema)
     return Landed(standing, tally.written, len(parts) - tally.written, tally.bytes, tally.vanished)
 
 
@@ -126,7 +126,7 @@ def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain
     files, unit = dataset.files, file_period(dataset, grain)[0].upper()
     dates = rows[files.date]
     periods = dates.to_numpy().astype(f"datetime64[{unit}]")
-    other = ~tables.same_as_next(rows, ["symbol", files.kind] if files.kind else ["symbol"])
+    other = ~merge.same_as_next(rows, ["symbol", files.kind] if files.kind else ["symbol"])
     cuts = np.flatnonzero((periods[1:] != periods[:-1]) | other) + 1
     starts = np.concatenate([[0], cuts])
     symbols, days = rows["symbol"].take(starts).to_pylist(), dates.take(starts).to_pylist()
@@ -146,9 +146,9 @@ def _put(
     def revise(body: bytes | None) -> bytes | None:
         outcome.rows = rows
         if body is None:
-            return fresh or tables.encode(rows)
-        standing = tables.decode(body, key, dataset.schema)
-        merged, outcome.rows, changed = tables.merge(
+            return fresh or parquet.encode(rows)
+        standing = parquet.decode(body, key, dataset.schema)
+        merged, outcome.rows, changed = merge.merge(
             standing,
             rows,
             key=dataset.key,
@@ -160,12 +160,12 @@ def _put(
         renewed = _outshone(dataset, outcome.rows, rows, rivals) if rivals else rows.slice(0, 0)
         if len(renewed):
             # With the stamp among the values, a row that is only newer counts as another one.
-            renew = partial(tables.merge, new=renewed, key=dataset.key, values=[*dataset.values, STAMP], stamp=STAMP)
+            renew = partial(merge.merge, new=renewed, key=dataset.key, values=[*dataset.values, STAMP], stamp=STAMP)
             merged, outcome.rows, changed = renew(merged)[0], renew(outcome.rows)[0], True
         if dataset.published:  # what was published later is of another session, and no answer for this one
             outcome.rows = outcome.rows.filter(pc.is_in(outcome.rows["session"], pc.unique(rows["session"])))
         outcome.vanished = _of_sessions(merged, rows) - _of_sessions(outcome.rows, rows)
-        return tables.encode(merged) if changed else None
+        return parquet.encode(merged) if changed else None
 
     outcome.bytes = lake.update(key, revise, new=rivals is None)
     outcome.replaced = outcome.rows is not rows
@@ -179,12 +179,12 @@ def _of_sessions(found: pa.Table, rows: pa.Table) -> int:
 
 def _outshone(dataset: Dataset, answers: pa.Table, rows: pa.Table, rivals: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """Of ``rows``, those whose equal standing row in ``answers`` gives way to other, newer values in the other grain's objects."""
-    equal = tables.same(answers, rows, dataset.values) & pc.less(answers[STAMP], rows[STAMP]).to_numpy()
+    equal = merge.same(answers, rows, dataset.values) & pc.less(answers[STAMP], rows[STAMP]).to_numpy()
     kept, rows = answers.filter(pa.array(equal)), rows.filter(pa.array(equal))
     if not len(kept):
         return rows
-    _, counting, _ = tables.merge(rivals(kept), kept, key=dataset.key, values=dataset.values, stamp=STAMP)
-    lost = ~tables.same(counting, kept, dataset.values) & pc.less(counting[STAMP], rows[STAMP]).to_numpy()
+    _, counting, _ = merge.merge(rivals(kept), kept, key=dataset.key, values=dataset.values, stamp=STAMP)
+    lost = ~merge.same(counting, kept, dataset.values) & pc.less(counting[STAMP], rows[STAMP]).to_numpy()
     return rows.filter(pa.array(lost))
 
 
@@ -199,7 +199,7 @@ def _rivals(lake: Lake, layout: Layout, dataset: Dataset, provider: str, kept: p
         days = {layout.object_key(dataset, provider, symbol, session, "day") for session in sessions}
         keys = [key for key, _ in lake.list(folder) if key in days]
     found = zip(keys, lake.get_many(keys, concurrency=AHEAD), strict=True)
-    return tables.gather((tables.decode(stored.body, key, dataset.schema) for key, stored in found if stored), dataset.schema)
+    return parquet.gather((parquet.decode(stored.body, key, dataset.schema) for key, stored in found if stored), dataset.schema)
 
 
 def _described(schema: pa.Schema) -> str:

@@ -11,11 +11,11 @@ A run's data takes this path::
 
 from market_data.pipeline.check import check_run
 from market_data.pipeline.fetch import fetch_batch
-from market_data.pipeline.job import Job
 from market_data.pipeline.load import load_run
 from market_data.pipeline.plan import Planned, check_history, plan_run
 from market_data.pipeline.publish import publish_run
-from market_data.pipeline.symbols import record_index, symbols_of
+from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_symbols import record_index, symbols_of
 
 __all__ = [
     "Job",

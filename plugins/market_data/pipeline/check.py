@@ -11,9 +11,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from market_data.interval import coalesce
-from market_data.pipeline.job import Job, sessions_in
-from market_data.types import Batch, Receipt
+from market_data.core.batch import Batch
+from market_data.core.calendar import sessions_in
+from market_data.core.intervals import coalesce
+from market_data.core.outcome import Receipt
+from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +40,7 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
     """
     from market_data.lake.receipts import finished, read
     from market_data.quality.checkpoint import run_checkpoint
-    from market_data.quality.partitions import session_of
+    from market_data.quality.verdicts import session_of
 
     landed = {receipt.batch_id for receipt in receipts}
     details = [detail for receipt in receipts for detail in finished(job.lake, receipt.prefix).values()]
@@ -122,7 +124,7 @@ def _unanswered(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt])
 
 def _keep_docs(lake: Lake, prefix: str, folder: Path) -> None:
     """Great Expectations' pages, from a folder into the lake. Whoever opens ``index.html`` needs the folder as it stands."""
-    from market_data.quality.validator import docs_files
+    from market_data.quality.great_expectations import docs_files
 
     def put(file: tuple[str, Path]) -> None:
         name, path = file

@@ -10,7 +10,9 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from market_data.errors import (
+from market_data.core.batch import Batch, Request
+from market_data.core.calendar import sessions_in
+from market_data.core.errors import (
     AuthError,
     BadRequest,
     CircuitOpen,
@@ -24,20 +26,21 @@ from market_data.errors import (
     Throttled,
     TruncatedResponse,
 )
-from market_data.interval import Interval, IntervalSet, coalesce, difference
-from market_data.pipeline.job import Job, cells_of, rows_inside, sessions_in
-from market_data.pipeline.progress import Progress
-from market_data.types import Batch, Evidence, Receipt, Request, State
+from market_data.core.intervals import Interval, IntervalSet, coalesce, difference
+from market_data.core.outcome import Evidence, Receipt, State
+from market_data.lake.cells import cells_of, rows_inside
+from market_data.pipeline.batch_log import Progress
+from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.datasets.base import Dataset
-    from market_data.hooks.base import Fetched, ProviderHook
+    from market_data.http.client import Counters
     from market_data.lake.failures import Failures
+    from market_data.lake.parquet import Encoder
     from market_data.lake.receipts import CellRun, Detail
-    from market_data.lake.tables import Encoder
-    from market_data.transport import Counters
+    from market_data.providers.base import Fetched, ProviderHook
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +235,7 @@ def _land(
     import pyarrow.compute as pc
 
     from market_data.lake import quarantine
-    from market_data.lake.tables import Encoder
+    from market_data.lake.parquet import Encoder
     from market_data.lake.writer import land
     from market_data.quality.gate import gate
 
@@ -271,7 +274,7 @@ def _land(
 
 def _nothing(dataset: Dataset, calls: int) -> Fetched:
     """What a request brought that the provider answered with "unknown" or "not yet"."""
-    from market_data.hooks.base import Fetched
+    from market_data.providers.base import Fetched
 
     evidence = Evidence(calls=calls, retries=0, pages=0, bytes=0, rows_received=0, rows_declared=0, last_page_seen=True)
     return Fetched(dataset.received.empty_table(), evidence)

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from market_data.interval import Interval, union
-from market_data.pipeline.job import Job, only
-from market_data.types import RunInfo
+from market_data.core.intervals import Interval, union
+from market_data.core.run import RunInfo
+from market_data.lake.cells import only
+from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,7 +64,7 @@ def _chunks(job: Job, checked: Mapping[str, Any], most: int) -> Iterator[pa.Tabl
     import pyarrow as pa
 
     from market_data.lake.receipts import read
-    from market_data.quality.partitions import allowed
+    from market_data.quality.verdicts import allowed
 
     passed = union(Interval.from_json(interval) for interval in checked["passed"])
     if not passed:

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from market_data import calendar
-from market_data.errors import ParamError
-from market_data.params import RunParams, Wanted
-from market_data.pipeline.job import Job
-from market_data.plan import Plan, make_plan
-from market_data.types import Request, State
+from market_data.config.run_params import RunParams
+from market_data.core import calendar
+from market_data.core.batch import Request
+from market_data.core.errors import ParamError
+from market_data.core.outcome import State
+from market_data.pipeline.planner import Plan, make_plan
+from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_sessions import Wanted
 
 if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
-    from market_data.hooks.base import ProviderHook
-    from market_data.lake.manifest import Coverage
+    from market_data.lake.ledger import Coverage
+    from market_data.providers.base import ProviderHook
 
 
 TRADING_ENDS = time(20)
@@ -112,7 +114,7 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     :raises ParamError: if the provider's plan has no history that old, or the work is too much for a run or costs too much.
     :raises ProviderError: if the provider charges for requests and does not say how much, or what a symbol stands for.
     """
-    from market_data.lake.manifest import read_coverage
+    from market_data.lake.ledger import read_coverage
 
     check_history(job.feed.dataset, job.params, hook, wanted)
     capabilities = hook.capabilities(job.feed.dataset)

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.pipeline.job import Job, cells_of, sessions_in
+from market_data.core.batch import Batch
+from market_data.core.calendar import sessions_in
+from market_data.core.outcome import Receipt, State, Verdict
+from market_data.lake.cells import cells_of
 from market_data.pipeline.load import judged
-from market_data.types import Batch, Receipt, State, Verdict
+from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,10 +41,10 @@ def publish_run(
     import pyarrow.compute as pc
 
     from market_data.lake.failures import Failures
-    from market_data.lake.manifest import read_coverage, write_cells
+    from market_data.lake.ledger import read_coverage, write_cells
     from market_data.lake.receipts import finished, prefix, read
     from market_data.pipeline import report
-    from market_data.quality.partitions import is_refused
+    from market_data.quality.verdicts import is_refused
 
     prefixes = [receipt.prefix for receipt in receipts]
     # A cleared task that does not run again leaves what it returned before: only what belongs together counts.
@@ -86,8 +89,8 @@ def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict], se
     """The state of every cell of a request."""
     import pyarrow as pa
 
-    from market_data.lake.manifest import CELLS
-    from market_data.quality.partitions import verdict_of
+    from market_data.lake.ledger import CELLS
+    from market_data.quality.verdicts import verdict_of
 
     cells: dict[tuple[str, date], tuple[str, str]] = {}
 

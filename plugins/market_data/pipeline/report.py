@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.errors import LakeError
-from market_data.interval import closed, intersection
+from market_data.core.batch import Batch, Block
+from market_data.core.capabilities import Shape
+from market_data.core.errors import LakeError
+from market_data.core.intervals import closed, intersection
+from market_data.core.messages import some
+from market_data.core.outcome import Receipt, State, Verdict
+from market_data.core.run import RunInfo
 from market_data.lake.layout import Grain, files_of
-from market_data.pipeline.job import Job, some
-from market_data.quality.partitions import parse
-from market_data.types import Batch, Block, Receipt, RunInfo, Shape, State, Verdict
+from market_data.pipeline.run_context import Job
+from market_data.quality.verdicts import parse
 
 if TYPE_CHECKING:
     import pyarrow as pa

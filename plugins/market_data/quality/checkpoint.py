@@ -21,11 +21,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.errors import QualityError
+from market_data.core.outcome import Verdict
 from market_data.datasets.base import Dataset
-from market_data.errors import QualityError
-from market_data.quality import fold, sessions, years
-from market_data.quality.partitions import Grain, session_of, year_partitions
-from market_data.quality.sessions import Bars, SessionMetrics
+from market_data.quality import session_bars, session_metrics, year_metrics
+from market_data.quality.great_expectations import EXAMPLES, Outcome, Validator, plain
+from market_data.quality.session_metrics import Bars, SessionMetrics
 from market_data.quality.suites import (
     CRITICAL,
     NOTHING_CAME,
@@ -37,8 +38,7 @@ from market_data.quality.suites import (
     session_rules,
     year_rules,
 )
-from market_data.quality.validator import EXAMPLES, Outcome, Validator, plain
-from market_data.types import Verdict
+from market_data.quality.verdicts import Grain, session_of, year_partitions
 
 log = logging.getLogger(__name__)
 
@@ -164,15 +164,15 @@ def run_checkpoint(
     if dataset.is_bars:
         everything = _with_previous(landed, previous, planned)
         bad = {session for partition in findings.rows if (session := session_of(partition))}
-        metrics = sessions.measure(
+        metrics = session_metrics.measure(
             Bars(everything), planned, thresholds, asked=asked, refused=bad, recent_from=recent_from, grain=grain
         )
         said = _judge_sessions(validator, findings, name, metrics, session_rules(thresholds, grain))
         if grain == "year":
-            judged = years.measure_years(everything, planned, thresholds, asked=asked)
+            judged = year_metrics.measure_years(everything, planned, thresholds, asked=asked)
             said |= _judge_years(validator, findings, judged, year_rules(thresholds))
     else:
-        metrics = sessions.count(landed, planned, thresholds)
+        metrics = session_metrics.count(landed, planned, thresholds)
         said = _judge_sessions(validator, findings, name, metrics, NOTHING_CAME if dataset.busy else ())
     by_symbol = (p for p in {*findings.rows, *said} if session_of(p) is None)
     partitions = [*(session.isoformat() for session in sorted(planned)), *sorted(by_symbol, key=lambda p: p.rpartition("/"))]
@@ -219,9 +219,13 @@ def _judge_rows(
     validator: Validator, findings: _Findings, dataset: Dataset, tables: Iterable[pa.Table], provider: str | None
 ) -> pa.Table:
     """Validate the rows, and give back what the metrics take of them: ``fold.BARS`` or, where they are not bars, ``fold.COUNTS``."""
-    fold_rows = fold.folded if dataset.is_intraday else fold.bars if dataset.is_bars else fold.counts
+    fold_rows = session_bars.folded if dataset.is_intraday else session_bars.bars if dataset.is_bars else session_bars.counts
     checkpoint = None
-    landed = [(fold.FOLDED if dataset.is_intraday else fold.BARS if dataset.is_bars else fold.COUNTS).empty_table()]
+    landed = [
+        (
+            session_bars.FOLDED if dataset.is_intraday else session_bars.BARS if dataset.is_bars else session_bars.COUNTS
+        ).empty_table()
+    ]
     for table in tables:
         if checkpoint is None:
             checkpoint = validator.checkpoint(rows_suite(dataset, provider or _first_provider(table)))
@@ -229,13 +233,13 @@ def _judge_rows(
             findings.add_rows(outcome, table)
         landed.append(fold_rows(table))
     whole = fold_rows(pa.concat_tables(landed))
-    return whole.select(fold.BARS.names) if dataset.is_bars else whole
+    return whole.select(session_bars.BARS.names) if dataset.is_bars else whole
 
 
 def _with_previous(landed: pa.Table, previous: pa.Table, planned: Collection[date]) -> pa.Table:
     tables = [landed]
     if planned:
-        tables.append(fold.bars(previous.filter(pc.less(previous["session"], pa.scalar(min(planned), pa.date32())))))
+        tables.append(session_bars.bars(previous.filter(pc.less(previous["session"], pa.scalar(min(planned), pa.date32())))))
     return pa.concat_tables(tables).combine_chunks()
 
 
@@ -252,13 +256,13 @@ def _judge_sessions(
 ) -> Said:
     table = pa.table({rule.metric: pa.array([getattr(m, rule.metric) for m in metrics], pa.float64()) for rule in rules})
     names = [m.session for m in metrics]
-    return _judge(validator, findings, suite, rules, table, names, lambda rule, n: sessions.words(rule, metrics[n]))
+    return _judge(validator, findings, suite, rules, table, names, lambda rule, n: session_metrics.words(rule, metrics[n]))
 
 
 def _judge_years(validator: Validator, findings: _Findings, judged: pa.Table, rules: Sequence[MetricRule]) -> Said:
     table = pa.table({rule.metric: judged[rule.metric].cast(pa.float64()) for rule in rules})
     names = judged["partition"].to_pylist()
-    return _judge(validator, findings, "bars.years", rules, table, names, lambda rule, n: years.words(rule, _row(judged, n)))
+    return _judge(validator, findings, "bars.years", rules, table, names, lambda rule, n: year_metrics.words(rule, _row(judged, n)))
 
 
 def _row(table: pa.Table, place: int) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.batch import Request
+from market_data.core.errors import SchemaDrift
 from market_data.datasets.base import Dataset
 from market_data.datasets.rules import Mask, Received, Rule
-from market_data.errors import SchemaDrift
-from market_data.types import Request
 
 
 @dataclass(frozen=True)

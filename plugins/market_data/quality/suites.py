@@ -18,7 +18,7 @@ from typing import Any
 
 from market_data.datasets.base import Dataset
 from market_data.datasets.rules import Among, Bounds, Lasting, Ordered, There
-from market_data.quality.partitions import Grain
+from market_data.quality.verdicts import Grain
 
 CRITICAL, WARNING = "critical", "warning"
 

@@ -57,7 +57,7 @@ def open_warehouse(connection: WarehouseConnection) -> Warehouse:
 
     :raises ConfigError: if this version has no such engine, or a setting of it is wrong.
     """
-    from market_data.errors import ConfigError
+    from market_data.core.errors import ConfigError
 
     if connection.conn_type not in ENGINES:
         raise ConfigError(

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from market_data.errors import ConfigError, WarehouseError
-from market_data.warehouse import WarehouseConnection, sql
+from market_data.core.errors import ConfigError, WarehouseError
+from market_data.warehouse import WarehouseConnection, dialects, migrations
 from market_data.warehouse.base import Warehouse, number
 from market_data.warehouse.schema import Table
 
@@ -37,7 +37,7 @@ class DuckDBWarehouse(Warehouse):
     :raises ConfigError: if one of these is missing or wrong.
     """
 
-    dialect = sql.DUCKDB
+    dialect = dialects.DUCKDB
 
     def __init__(self, connection: WarehouseConnection) -> None:
         super().__init__(connection)
@@ -79,7 +79,7 @@ class DuckDBWarehouse(Warehouse):
             return relation.to_arrow_table()
 
     def _stage(self, target: Table, wire: pa.Table) -> None:
-        self._execute(f"create {target.stage}", sql.create_stage(target, self.dialect))
+        self._execute(f"create {target.stage}", migrations.create_stage(target, self.dialect))
         with _errors(f"stage into {target.stage}"):
             self._connection.register("wire", wire)
         self._execute(f"stage into {target.stage}", f"INSERT INTO {target.stage} SELECT * FROM wire")  # noqa: S608  our own name

@@ -25,8 +25,8 @@ import pyarrow as pa
 from airflow.providers.oracle.hooks.oracle import OracleHook
 from airflow.sdk import Connection
 
-from market_data.errors import ConfigError, WarehouseError
-from market_data.warehouse import WarehouseConnection, sql
+from market_data.core.errors import ConfigError, WarehouseError
+from market_data.warehouse import WarehouseConnection, dialects, migrations
 from market_data.warehouse.base import Warehouse, number
 from market_data.warehouse.schema import Table
 
@@ -56,7 +56,7 @@ class OracleWarehouse(Warehouse):
     :raises ConfigError: names every setting that is missing or wrong.
     """
 
-    dialect = sql.ORACLE
+    dialect = dialects.ORACLE
     attempts = 4
 
     def __init__(self, connection: WarehouseConnection) -> None:
@@ -78,7 +78,7 @@ class OracleWarehouse(Warehouse):
         with self._session(write=True), ExitStack() as self._definers:
             self._definer = None
             if not self._scalar("look for schema_version", self.dialect.table_exists, ["schema_version"]):
-                self._define("create schema_version", sql.CREATE_SCHEMA_VERSION.statement(self.dialect))
+                self._define("create schema_version", migrations.CREATE_SCHEMA_VERSION.statement(self.dialect))
             self._execute("lock schema_version", self.dialect.lock.format(table="schema_version"))
             return super().migrate()
 
@@ -136,7 +136,7 @@ class OracleWarehouse(Warehouse):
         return not self._connection.thin
 
     def _execute(self, kind: str, statement: str, params: Sequence[Any] = ()) -> int:
-        return self._run(kind, sql.bound(statement, self.dialect), params)
+        return self._run(kind, dialects.bound(statement, self.dialect), params)
 
     def _run(self, kind: str, statement: str, params: Sequence[Any] = ()) -> int:
         with _errors(kind), self._connection.cursor() as cursor:
@@ -145,7 +145,7 @@ class OracleWarehouse(Warehouse):
 
     def _fetch(self, kind: str, statement: str, params: Sequence[Any] = ()) -> pa.Table:
         with _errors(kind):
-            frame = self._connection.fetch_df_all(sql.bound(statement, self.dialect), self._binds(params), fetch_decimals=True)
+            frame = self._connection.fetch_df_all(dialects.bound(statement, self.dialect), self._binds(params), fetch_decimals=True)
             found = pa.table(frame)
         return pa.table([_plain(column) for column in found.columns], names=[name.lower() for name in found.column_names])
 

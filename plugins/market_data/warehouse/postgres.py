@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from psycopg.pq import Conninfo
 from pyarrow import csv
 
-from market_data.errors import ConfigError, WarehouseError
-from market_data.warehouse import WarehouseConnection, sql
+from market_data.core.errors import ConfigError, WarehouseError
+from market_data.warehouse import WarehouseConnection, dialects, migrations
 from market_data.warehouse.base import Warehouse, number
 from market_data.warehouse.schema import Table
 
@@ -77,7 +77,7 @@ class PostgresWarehouse(Warehouse):
     :raises ConfigError: if one of these is missing or wrong.
     """
 
-    dialect = sql.POSTGRES
+    dialect = dialects.POSTGRES
     attempts = 4
 
     def __init__(self, connection: WarehouseConnection) -> None:
@@ -130,7 +130,7 @@ class PostgresWarehouse(Warehouse):
 
     def _text(self, statement: str, params: Sequence[Any]) -> bytes:
         """The statement with its parameters in it, quoted by the driver, because COPY takes none."""
-        text = sql.bound(statement.replace("%", "%%"), self.dialect)
+        text = dialects.bound(statement.replace("%", "%%"), self.dialect)
         return psycopg.ClientCursor(self._connection).mogrify(text.encode(), list(params)).encode()
 
     def _execute(self, kind: str, statement: str, params: Sequence[Any] = ()) -> int:
@@ -147,7 +147,7 @@ class PostgresWarehouse(Warehouse):
         return pa.table(found, names=[column.name.lower() for column in columns])
 
     def _stage(self, target: Table, wire: pa.Table) -> None:
-        self._execute(f"create {target.stage}", sql.create_stage(target, self.dialect))
+        self._execute(f"create {target.stage}", migrations.create_stage(target, self.dialect))
         copy = f"COPY {target.stage} ({', '.join(wire.column_names)}) FROM STDIN (FORMAT csv)"
         with _errors(f"stage into {target.stage}"), self._connection.cursor().copy(copy.encode()) as rows:
             for start in range(0, wire.num_rows, SLICE_ROWS):

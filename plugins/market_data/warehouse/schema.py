@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from market_data.errors import ConfigError
+from market_data.core.errors import ConfigError
 
 
 class Type(StrEnum):

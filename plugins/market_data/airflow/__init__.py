@@ -1,0 +1,1 @@
+"""The edge to Airflow: the only room that imports it."""

@@ -1,0 +1,53 @@
+"""Airflow connections, read once here and handed to the rooms below."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from market_data.config.ticker_files import MAX_FILE_BYTES
+from market_data.core.errors import (
+    LakeError,
+    ParamError,
+)
+from market_data.core.messages import shown
+
+if TYPE_CHECKING:
+    from market_data.warehouse.base import Warehouse
+
+
+def warehouse() -> Warehouse:
+    from market_data.providers.base import read_connection
+    from market_data.warehouse import from_airflow, open_warehouse
+
+    return open_warehouse(from_airflow(read_connection("warehouse_default")))
+
+
+def lake_url() -> str:
+    """Where the lake is: ``MARKET_DATA_LAKE``, by default ``s3://market-data``."""
+    return os.environ.get("MARKET_DATA_LAKE", "s3://market-data")
+
+
+def open_s3(address: str) -> bytes:
+    """What stands at an ``s3://`` address, read with the lake's connection: a byte more than a tickers file may have, at most.
+
+    :raises ParamError: if it cannot be read, as it does not exist, say.
+    :raises LakeError: if S3 failed.
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    try:
+        found = S3Hook(aws_conn_id="aws_default").get_conn().get_object(Bucket=bucket, Key=key)
+        body: bytes = found["Body"].read(MAX_FILE_BYTES + 1)
+    except ClientError as error:
+        code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status < 500:
+            raise ParamError([f"tickers_path is {shown(address)}; it cannot be read: {code}"]) from None
+        raise LakeError(f"{shown(address)} cannot be read: {code}") from None
+    except (ParamValidationError, NoCredentialsError) as error:
+        raise ParamError([f"tickers_path is {shown(address)}; it cannot be read: {type(error).__name__}"]) from None
+    except BotoCoreError as error:
+        raise LakeError(f"{shown(address)} cannot be read: {type(error).__name__}") from None
+    return body

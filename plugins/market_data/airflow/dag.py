@@ -1,0 +1,105 @@
+"""The DAG of a feed and its trigger form."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Asset, Param, task
+from airflow.sdk.definitions.param import ParamsDict
+
+from market_data.airflow.connections import lake_url
+from market_data.airflow.fallback import fallback_runs
+from market_data.airflow.retry import RETRIES, MarketDataRetryPolicy
+from market_data.airflow.tasks import run_check, run_fetch, run_load, run_plan, run_publish, run_verdict
+from market_data.airflow.timetable import SessionTimetable
+from market_data.config.feeds import Feed
+from market_data.config.run_params import PARAMS, form
+from market_data.providers.registry import options_of, serving
+
+
+def build_params(feed: Feed) -> dict[str, Param]:
+    """The trigger form of a feed: everyday params open, rare ones and the provider's own under Advanced."""
+    defaults = {"universe": feed.universe, **feed.params, **feed.options}
+    fields = form(options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset))
+    return {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in fields.items()}
+
+
+def build_dag(feed: Feed, doc: str | None = None) -> DAG:
+    """The DAG of a feed: plan -> fetch (mapped) -> check -> load -> publish -> verdict."""
+    defaults = {name: default for name, (default, _) in PARAMS.items()} | dict(feed.params)
+    asset = Asset(name=feed.dag_id, uri=f"{lake_url()}/{feed.provider}/{feed.dataset}", group="market-data")
+    with DAG(
+        feed.dag_id,
+        description=f"{feed.dataset} from {feed.provider} into the lake and the warehouse",
+        doc_md=doc,
+        schedule=SessionTimetable(run_at=feed.schedule) if feed.schedule else None,
+        start_date=datetime.combine(feed.start_date, time(), UTC),
+        catchup=False,
+        max_active_runs=1,
+        tags=[feed.provider, feed.dataset, "market-data"],
+        default_args={
+            "owner": "market-data",
+            "retries": RETRIES,
+            "retry_policy": MarketDataRetryPolicy(),
+            # for what the policy never sees: a worker that was killed
+            "retry_delay": timedelta(seconds=defaults["retry_delay_seconds"]),
+        },
+    ) as dag:
+
+        @task
+        def plan(**context: Any) -> list[dict[str, Any]]:
+            return run_plan(feed, context)
+
+        @task(pool=feed.pool, map_index_template="{{ task.op_kwargs['batch']['label'] }}")
+        def fetch(batch: dict[str, Any], **context: Any) -> dict[str, Any]:
+            return run_fetch(feed, batch, context)
+
+        @task(trigger_rule="all_done")
+        def check(batches: Any, receipts: Any, **context: Any) -> dict[str, Any]:
+            return run_check(feed, batches, receipts, context)
+
+        @task(pool="warehouse")
+        def load(checked: Any, **context: Any) -> dict[str, Any]:
+            return run_load(feed, checked, context)
+
+        @task(trigger_rule="all_done", outlets=[asset])
+        def publish(batches: Any, receipts: Any, checked: Any, loaded: Any, **context: Any) -> dict[str, Any]:
+            return run_publish(feed, batches, receipts, checked, loaded, asset, context)
+
+        @task(trigger_rule="all_done", retries=0)
+        def verdict(batches: Any, published: Any, **context: Any) -> None:
+            run_verdict(batches, published, context)
+
+        batches = plan()
+        receipts = fetch.expand(batch=batches)
+        checked = check(batches, receipts)
+        loaded = load(checked)
+        published = publish(batches, receipts, checked, loaded)
+        verdict(batches, published)
+        if feed.fallback_dag_id:
+            _add_fallback(feed.fallback_dag_id, published)
+    # Last, and past the setter: every task copies what params the DAG has when it is made, and every setting of them checks all schemas
+    # again. Together that was four fifths of the time that parsing takes. Values and schemas are held against each other by `load_feeds`.
+    object.__setattr__(dag, "params", ParamsDict(build_params(feed)))
+    return dag
+
+
+def _add_fallback(dag_id: str, published: Any) -> None:
+    """Runs of another provider's feed for what this one could not serve: under its own pool, coverage and name.
+
+    Where that DAG is paused, the task fails and says so; a run of it would wait unseen.
+    """
+    from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+
+    @task
+    def unserved(published: Any, **context: Any) -> list[dict[str, Any]]:
+        return fallback_runs(published, context)
+
+    TriggerDagRunOperator.partial(
+        task_id="fallback",
+        trigger_dag_id=dag_id,
+        skip_when_already_exists=True,
+        fail_when_dag_is_paused=True,
+        map_index_template="{{ task.conf['start_date'] }}..{{ task.conf['end_date'] }}",
+    ).expand_kwargs(unserved(published))

@@ -1,0 +1,296 @@
+"""The edge to Airflow: thin tasks over :mod:`market_data.pipeline`, the retry policy, the DAG of a feed.
+
+Imported by every Airflow component, so nothing heavy stands at the top of this file or of what it imports here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowSkipException
+
+from market_data import pipeline
+from market_data.airflow import task_notes
+from market_data.config.feeds import Feed
+from market_data.config.run_params import RunParams, check_params, read_params
+from market_data.core.batch import Batch
+from market_data.core.calendar import NEW_YORK
+from market_data.core.errors import (
+    ConfigError,
+    LakeError,
+    MarketDataError,
+    ParamError,
+    QualityError,
+)
+from market_data.core.outcome import Receipt
+from market_data.core.run import RunInfo
+from market_data.datasets.registry import dataset
+from market_data.pipeline.run_sessions import resolve_sessions
+from market_data.providers.registry import options_of, provider, serving
+
+if TYPE_CHECKING:
+    from market_data.providers.base import ProviderHook
+
+from market_data.airflow.connections import lake_url, open_s3, warehouse
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REASONS = 40
+"""Reasons that a red verdict lists; the report has all."""
+
+
+# -- what the tasks are made of ------------------------------------------------------------------------------------------------------
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _today() -> date:
+    """The New York date."""
+    return datetime.now(NEW_YORK).date()
+
+
+def _params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
+    return read_params(context["params"], **_allowed(feed))
+
+
+def _allowed(feed: Feed) -> dict[str, Any]:
+    """What the params of a feed's runs are held against."""
+    options, endpoints = options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset)
+    return {"options": options, "endpoints": endpoints, "today": _today()}
+
+
+def _attempt(step: Callable[[], T], errors: list[MarketDataError]) -> T | None:
+    """What ``step`` gives; what is wrong goes to ``errors``, so that all of it is told at once."""
+    try:
+        return step()
+    except (ConfigError, ParamError, LakeError) as error:
+        errors.append(error)
+        return None
+
+
+def _all_of(errors: Sequence[MarketDataError]) -> MarketDataError:
+    """One error that tells all of them: of the params if any is, else of the settings, else a failure that may pass."""
+    if any(isinstance(error, ParamError) for error in errors):
+        problems = [problem for error in errors for problem in getattr(error, "problems", (str(error),))]
+        return ParamError(list(dict.fromkeys(problems)))  # a universe that does not exist is seen twice
+    settings = [str(error) for error in errors if isinstance(error, ConfigError)]
+    return ConfigError("; ".join(settings)) if settings else errors[0]
+
+
+def _hook(feed: Feed, params: RunParams) -> ProviderHook:
+    return provider(feed.provider)(feed.conn_id, options={**feed.options, **params.options})
+
+
+def run_of(context: Mapping[str, Any]) -> RunInfo:
+    run = context["dag_run"]
+    run_type = getattr(run.run_type, "value", run.run_type)  # an enum, whose str() is its member's name
+    return RunInfo(run.dag_id, run.run_id, run_type, run.clear_number or 0, run.start_date or run.run_after)
+
+
+def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.Job:
+    from market_data.lake.layout import Layout
+    from market_data.lake.store import Lake
+
+    source = _hook(feed, params).source
+    if source != feed.provider and not feed.provider_level:
+        raise ParamError(
+            [f"options {dict(params.options)} change values; a feed without provider_level holds those of {feed.provider} only"]
+        )
+    layout = Layout(raw_prefix=os.environ.get("RAW_PREFIX", "raw"), provider_level=feed.provider_level)
+    return pipeline.Job(feed, params, run_of(context), Lake.open(lake_url()), layout, source)
+
+
+# -- task bodies ---------------------------------------------------------------------------------------------------------------------
+
+
+def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Resolve dates and symbols, and plan. Nothing is asked of the provider.
+
+    :raises ParamError: listing every problem with params, symbols and connection; the sum of the work comes last, by itself.
+    :raises ConfigError: if only a connection is wrong, the provider's or the warehouse's.
+    """
+    try:
+        return _plan(feed, context)
+    except MarketDataError as error:
+        task_notes.leave(context["ti"], str(error))
+        raise
+
+
+def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
+    params, problems = check_params(context["params"], **_allowed(feed))
+    errors: list[MarketDataError] = [ParamError(problems)] if problems else []
+    hook, now, today = _hook(feed, params), _now(), _today()
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    interval = (start, end) if start and end else None
+    scheduled = run_of(context).run_type == "scheduled"
+    wanted = _attempt(lambda: resolve_sessions(params, interval, scheduled=scheduled, now=now), errors)
+
+    def check_provider() -> None:
+        hook.validate_config()
+        if wanted:
+            pipeline.check_history(feed.dataset, params, hook, wanted)
+
+    _attempt(check_provider, errors)
+    if dataset(feed.dataset).table:
+        _attempt(warehouse, errors)  # its settings only: a server that is away now is no reason not to fetch
+    job = _attempt(lambda: _job(feed, params, context), errors)
+    as_of = wanted.own[-1] if wanted and wanted.own else today
+    symbols = _attempt(lambda: pipeline.symbols_of(params, feed, as_of, today, open_s3), errors)
+    if errors or job is None or wanted is None or symbols is None:
+        raise _all_of(errors)
+    planned = pipeline.plan_run(job, hook, wanted, symbols, now)
+    log.info("%s", planned.explain())
+    if params.index_name and not params.dry_run:
+        log.info("%s", pipeline.record_index(job.lake, params.index_name, symbols, today))
+    task_notes.leave(context["ti"], planned.note)
+    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run, "run_key": job.run.key})
+    return [] if params.dry_run else [batch.to_json() for batch in planned.plan.batches]
+
+
+def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """One batch: hook -> gate -> lake -> receipt."""
+    params = _params(feed, context)
+    ti = context["ti"]
+    try:
+        with _hook(feed, params) as hook:
+            receipt = pipeline.fetch_batch(_job(feed, params, context), hook, Batch.from_json(batch), _now, ti.try_number)
+    except Exception as error:
+        # A failed task returns nothing; its note is also what the report names as the reason.
+        task_notes.leave(ti, f"{type(error).__name__}: {error}")
+        raise
+    task_notes.leave(ti, "\n".join(f"{symbol} failed: {why}" for symbol, why in receipt.failed.items()))
+    return receipt.to_json()
+
+
+def run_check(
+    feed: Feed,
+    batches: Sequence[Mapping[str, Any]] | None,
+    receipts: Sequence[Mapping[str, Any]] | None,
+    context: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The checkpoint over what landed."""
+    planned, landed = _batches(batches), _receipts(batches, receipts, _summary(context), run_of(context))
+    if not landed:
+        raise AirflowSkipException("nothing landed, so there is nothing to check")
+    with warehouse() as opened:
+        checked = pipeline.check_run(_job(feed, _params(feed, context), context), planned, landed, opened)
+    log.info("%s", checked["table"])
+    return checked
+
+
+def run_load(feed: Feed, checked: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """What passed, into the warehouse."""
+    with warehouse() as opened:
+        return pipeline.load_run(_job(feed, _params(feed, context), context), checked, opened)
+
+
+def run_publish(
+    feed: Feed,
+    batches: Sequence[Mapping[str, Any]] | None,
+    receipts: Sequence[Mapping[str, Any]] | None,
+    checked: Mapping[str, Any] | None,
+    loaded: Mapping[str, Any] | None,
+    asset: Asset,
+    context: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Coverage, report, flag, asset event."""
+    if not batches:
+        raise AirflowSkipException("nothing was planned, so there is nothing to publish")
+    ti = context["ti"]
+    job, summary = _job(feed, _params(feed, context), context), _summary(context)
+    landed = _receipts(batches, receipts, summary, job.run)
+    errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
+    published = pipeline.publish_run(job, _batches(batches), landed, errors, checked, loaded, summary, _now())
+    context["outlet_events"][asset].extra = {name: published[name] for name in ("sessions", "rows", "report")}
+    _mirror(context, asset, published)
+    return published
+
+
+def run_verdict(
+    batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None, context: Mapping[str, Any]
+) -> None:
+    """Red when anything planned is missing or refused, naming it.
+
+    :raises QualityError: saying what.
+    """
+    ti = context["ti"]
+    try:
+        said = _verdict(batches, published, _summary(context))
+    except QualityError as error:
+        task_notes.leave(ti, str(error))
+        raise
+    task_notes.leave(ti, "\n".join(said))
+
+
+def _verdict(
+    batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None, summary: Mapping[str, Any]
+) -> Sequence[str]:
+    """What deserves a look although the run is not red."""
+    if batches is None:
+        raise QualityError("the plan failed; see the log of `plan`")
+    if not batches:
+        dry = "Dry run: nothing was fetched" if summary.get("dry_run") else ""
+        why = ". ".join(filter(None, [dry, summary.get("note")])) or "Nothing to do: every cell asked for is covered already"
+        log.info("%s. See the log of `plan`.", why)
+        return [why]
+    if published is None:
+        raise QualityError("nothing was published; see the logs of `check`, `load` and `publish`")
+    if published["red"]:
+        more = len(published["red"]) - REASONS
+        lines = [*published["red"][:REASONS], *([f"and {more} more: see {published['report']}"] if more > 0 else [])]
+        raise QualityError("the run is not complete:\n  " + "\n  ".join(lines))
+    warnings: Sequence[str] = published["warnings"]
+    for warning in warnings:
+        log.warning("%s", warning)
+    log.info("Every planned cell has a state, and what passed is loaded: %s", published["report"])
+    return warnings
+
+
+def _summary(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What ``plan`` said of the whole; empty where it failed."""
+    found: Mapping[str, Any] | None = context["ti"].xcom_pull(task_ids="plan", key="summary")
+    return found or {}
+
+
+def _batches(batches: Sequence[Mapping[str, Any]] | None) -> list[Batch]:
+    return [Batch.from_json(batch) for batch in batches or ()]
+
+
+def _receipts(
+    batches: Sequence[Mapping[str, Any]] | None,
+    receipts: Sequence[Mapping[str, Any]] | None,
+    summary: Mapping[str, Any],
+    run: RunInfo,
+) -> list[Receipt]:
+    """The receipts of the current plan: a plan made anew leaves those of the old one behind, as does a task that never started."""
+    current = {batch["id"] for batch in batches or ()}
+    made_anew = summary.get("run_key") == run.key
+    # ``[:]`` is one call to the API; iterating would be one for each
+    found = [
+        Receipt.from_json(receipt) for receipt in (receipts[:] if receipts is not None else ()) if receipt["batch_id"] in current
+    ]
+    return [receipt for receipt in found if not made_anew or f"/run={run.key}/" in receipt.prefix]
+
+
+def _errors(ti: Any, batches: Sequence[Mapping[str, Any]], landed: Collection[str]) -> dict[str, str]:
+    """Batch id -> what the batch said that failed."""
+    failed = [number for number, batch in enumerate(batches) if batch["id"] not in landed]
+    said = ti.xcom_pull(task_ids="fetch", key=task_notes.KEY, map_indexes=failed) if failed else []
+    return {batches[number]["id"]: error for number, error in zip(failed, said or (), strict=False) if error}
+
+
+def _mirror(context: Mapping[str, Any], asset: Asset, published: Mapping[str, Any]) -> None:
+    """Show the watermark in the UI; the truth is the manifest."""
+    try:
+        context["asset_state_store"][asset].set("watermark", {"sessions": published["sessions"], "report": published["report"]})
+    except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
+        log.warning("the watermark could not be mirrored: %s", error)

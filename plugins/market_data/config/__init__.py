@@ -1,0 +1,1 @@
+"""Feeds, params of runs, universes, symbols: what users write, read and checked."""

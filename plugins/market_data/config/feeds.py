@@ -1,0 +1,273 @@
+"""The feeds of ``include/feeds.yaml``, validated. Light: every parse of the DAG file loads them.
+
+Where ``MARKET_DATA_ENV`` names an environment, say ``prod``, ``feeds.prod.yaml`` beside it lies over it: its ``defaults`` override
+single keys of the defaults, its feeds single keys of the feed of the same provider and dataset, ``params`` and ``options`` likewise
+key by key; a feed that matches none is added, ``enabled: false`` drops one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from market_data.config.run_params import check_params
+from market_data.config.universes import known
+from market_data.core import calendar
+from market_data.core.errors import ConfigError
+from market_data.core.messages import shown
+from market_data.core.paths import INCLUDE
+from market_data.datasets.registry import DATASETS
+from market_data.providers.registry import PROVIDERS, option_problem, options_of
+from market_data.providers.spec import Option, ProviderSpec
+
+ENVIRONMENT = "MARKET_DATA_ENV"
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A provider and a dataset, and the defaults of its runs.
+
+    :param schedule: New York time ``HH:MM`` after which a session is fetched, 16:00 to 23:59, or None.
+    :param params: run param -> default, where it is not the project's; of JSON types.
+    :param options: the provider's own settings.
+    :param fallback: another provider of the dataset, whose feed is run for what this one failed to bring; see the guide.
+    """
+
+    provider: str
+    dataset: str
+    universe: str
+    schedule: str | None
+    start_date: date
+    conn_id: str = ""
+    pool: str = ""
+    provider_level: bool = True
+    params: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fallback: str | None = None
+
+    @property
+    def dag_id(self) -> str:
+        return dag_id(self.provider, self.dataset)
+
+    @property
+    def fallback_dag_id(self) -> str | None:
+        """The DAG of the fallback's feed."""
+        return dag_id(self.fallback, self.dataset) if self.fallback else None
+
+
+def dag_id(provider: str, dataset: str) -> str:
+    """The id of the DAG of a feed, e.g. ``polygon_ohlcv_1d``."""
+    return f"{provider}_{dataset.replace('-', '_')}"
+
+
+KEYS = (*Feed.__dataclass_fields__, "enabled")
+REQUIRED = ("provider", "dataset", "universe", "start_date")
+_KINDS = {
+    **dict.fromkeys(("provider", "dataset", "universe", "conn_id", "pool", "fallback"), str),
+    **dict.fromkeys(("provider_level", "enabled"), bool),
+    **dict.fromkeys(("params", "options"), dict),
+}
+_SCHEDULE = re.compile(r"(1[6-9]|2[0-3]):[0-5][0-9]")  # what SessionTimetable takes, which is too heavy to import here
+_NEEDED = {str: "text is needed", bool: "true or false is needed", dict: "names with values are needed"}
+
+
+def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
+    """All feeds that are enabled, in the order of the file, those that only the overlay has last.
+
+    :param path: by default ``include/feeds.yaml``; the overlay stands beside it.
+    :raises ConfigError: listing every problem of the files.
+    """
+    path = path or INCLUDE / "feeds.yaml"
+    overlay = _overlay(path)
+    problems: list[str] = []
+    defaults, entries = _read(path, problems)
+    if overlay:
+        over_defaults, over_entries = _read(overlay, problems)
+        defaults, entries = _merged(defaults, over_defaults), reduce(_laid_over, over_entries, entries)
+    if not entries:
+        problems.append("there are no feeds; a list under the key 'feeds' is needed")
+    feeds = []
+    today = datetime.now(calendar.NEW_YORK).date()
+    for number, entry in enumerate((_merged(defaults, entry) for entry in entries), 1):
+        found = _problems(entry, today)
+        problems += [f"{_name(number, entry)}: {problem}" for problem in found]
+        if not found and entry.pop("enabled", None) is not False:
+            feeds.append(_feed(entry))
+    problems += _clashes(feeds)
+    if problems:
+        files = f"{path.name} with {overlay.name}" if overlay else path.name
+        lines = "".join(f"\n  {n}. {problem}" for n, problem in enumerate(problems, 1))
+        raise ConfigError(f"{files}: {len(problems)} {'problem' if len(problems) == 1 else 'problems'}:{lines}")
+    return tuple(feeds)
+
+
+# -- files ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _overlay(path: Path) -> Path | None:
+    """The file of the environment, if one is named."""
+    name = os.environ.get(ENVIRONMENT)
+    if not name:
+        return None
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise ConfigError(f"{ENVIRONMENT} is {shown(name)}; a-z, 0-9, _ and - are allowed, the first a letter or digit")
+    overlay = path.with_name(f"{path.stem}.{name}{path.suffix}")
+    if not overlay.is_file():
+        raise ConfigError(f"{ENVIRONMENT} is {name!r}, but there is no file {overlay}; create it, or unset the variable")
+    return overlay
+
+
+def _read(path: Path, problems: list[str]) -> tuple[Entry, list[Entry]]:
+    """Defaults and feeds of a file as they stand there, without what nobody knows.
+
+    :raises ConfigError: if it is no such file.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path.name} cannot be read: {error}") from None
+    feeds, defaults = (document.get("feeds") or [], document.get("defaults") or {}) if isinstance(document, dict) else (None, {})
+    if not isinstance(feeds, list):
+        raise ConfigError(f"{path.name}: a list under the key 'feeds' is needed")
+    if not isinstance(defaults, dict):
+        raise ConfigError(f"{path.name}: defaults is {shown(defaults)}; names with values are needed")
+    problems += [f"{path.name}: {_unknown(key, ('defaults', 'feeds'))}" for key in document if key not in ("defaults", "feeds")]
+    entries = []
+    for number, entry in enumerate(feeds, 1):
+        if isinstance(entry, dict):
+            entries.append(_known_keys(entry, f"{path.name}: {_name(number, entry)}", problems))
+        else:
+            problems.append(f"{path.name}: feed {number} is {shown(entry)}; names with values are needed")
+    return _known_keys(defaults, f"{path.name}: defaults", problems), entries
+
+
+def _known_keys(entry: Entry, name: str, problems: list[str]) -> Entry:
+    problems += [f"{name}: {_unknown(key, KEYS)}" for key in entry if key not in KEYS]
+    return {key: value for key, value in entry.items() if key in KEYS}
+
+
+def _unknown(key: object, allowed: Collection[str]) -> str:
+    return f"unknown key {shown(key)}; known keys: {', '.join(allowed)}"
+
+
+def _name(number: int, entry: Entry) -> str:
+    return f"feed {number} ({entry.get('provider')}, {entry.get('dataset')})"
+
+
+def _merged(under: Entry, over: Entry) -> Entry:
+    """``over`` over ``under``, key by key, inside params and options too."""
+    inner = {
+        key: {**under[key], **over[key]}
+        for key in ("params", "options")
+        if isinstance(under.get(key), dict) and isinstance(over.get(key), dict)
+    }
+    return {**under, **over, **inner}
+
+
+def _laid_over(entries: list[Entry], over: Entry) -> list[Entry]:
+    """``entries`` with the one of the same provider and dataset overridden, or with one more."""
+    names = [(entry.get("provider"), entry.get("dataset")) for entry in entries]
+    name = over.get("provider"), over.get("dataset")
+    if name not in names:
+        return [*entries, over]
+    place = names.index(name)
+    return [*entries[:place], _merged(entries[place], over), *entries[place + 1 :]]
+
+
+# -- values --------------------------------------------------------------------------------------------------------------------------
+
+
+def _feed(entry: Entry) -> Feed:
+    given = {name: value for name, value in entry.items() if value is not None}
+    ids = {"conn_id": f"{entry['provider']}_default", "pool": f"{entry['provider']}_api", "schedule": None}
+    return Feed(**{**ids, **given, "params": _json(given.get("params", {}))})
+
+
+def _problems(entry: Entry, today: date) -> list[str]:
+    wrong = [key for key, kind in _KINDS.items() if entry.get(key) is not None and not isinstance(entry[key], kind)]
+    problems = [f"{key} is missing" for key in REQUIRED if entry.get(key) is None]
+    problems += [f"{key} is {shown(entry[key])}; {_NEEDED[_KINDS[key]]}" for key in wrong]
+    right = {key: value for key, value in entry.items() if key not in wrong and value is not None}
+    provider, dataset = right.get("provider"), right.get("dataset")
+    found = PROVIDERS.get(str(provider), ProviderSpec("", "", {}))
+    served = found.serves
+    problems += _among("provider", provider, sorted(PROVIDERS))
+    problems += _among("dataset", dataset, sorted(DATASETS))
+    if served and dataset in DATASETS and dataset not in served:
+        problems.append(f"dataset is {dataset!r}, which {provider} does not serve; it serves: {', '.join(served)}")
+    problems += _among("universe", right.get("universe"), known())
+    problems += _date_problems(right)
+    params = {name: value for name, value in _json(right.get("params", {})).items() if name != "endpoint" or dataset in served}
+    _, wrong_params = check_params(params, options={}, endpoints=served.get(str(dataset), ()), today=today)
+    problems += [f"params.{problem}" for problem in wrong_params]
+    if provider in PROVIDERS:
+        known_options = options_of(str(provider), str(dataset))
+        problems += _option_problems(
+            str(provider), known_options, right.get("options", {}), apart=right.get("provider_level", True)
+        )
+    return problems
+
+
+def _date_problems(entry: Entry) -> list[str]:
+    problems = []
+    schedule, start = entry.get("schedule"), entry.get("start_date")
+    if schedule is not None and not (isinstance(schedule, str) and _SCHEDULE.fullmatch(schedule)):
+        problems.append(f'schedule is {shown(schedule)}; a New York time in quotes, "16:00" to "23:59", or null, is needed')
+    if start is not None and type(start) is not date:
+        problems.append(f"start_date is {shown(start)}; a date such as 2000-01-03 is needed")
+    elif start is not None and not calendar.FIRST <= start <= calendar.LAST:
+        problems.append(f"start_date is {start}; {calendar.FIRST} to {calendar.LAST} is allowed")
+    return problems
+
+
+def _option_problems(name: str, known_options: Mapping[str, Option], options: Mapping[str, Any], *, apart: bool) -> list[str]:
+    """:param apart: whether values that an option changes have a place of their own (``provider_level``)."""
+    problems = []
+    for key, value in options.items():
+        option = known_options.get(key)
+        if option is None:
+            problems.append(f"options.{key} is unknown; options of {name}: {', '.join(known_options) or 'none'}")
+        elif wrong := option_problem(option, value):
+            problems.append(f"options.{key} is {shown(value)}; {wrong}")
+        elif option.variant and value != option.default and not apart:
+            problems.append(
+                f"options.{key} is {shown(value)}, which changes values; without provider_level allowed: {option.default}"
+            )
+    return problems
+
+
+def _clashes(feeds: Sequence[Feed]) -> list[str]:
+    ids = [feed.dag_id for feed in feeds]
+    plain = [feed.dataset for feed in feeds if not feed.provider_level]
+    return [
+        *(f"two feeds have the DAG id {name!r}" for name in sorted(set(ids)) if ids.count(name) > 1),
+        *(
+            f"the fallback of {feed.dag_id} is {feed.fallback!r}; the provider of another enabled feed of {feed.dataset} is needed"
+            for feed in feeds
+            if feed.fallback and (feed.fallback == feed.provider or feed.fallback_dag_id not in ids)
+        ),
+        *(
+            f"two feeds of {name!r} without provider_level would mix their bars"
+            for name in sorted(set(plain))
+            if plain.count(name) > 1
+        ),
+    ]
+
+
+def _json(params: Mapping[str, Any]) -> Entry:
+    """``params`` of JSON types, as a triggered run gives them: YAML reads 2026-11-02 as a date."""
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in params.items()}
+
+
+def _among(name: str, value: object, allowed: Collection[str]) -> list[str]:
+    return [] if value is None or value in allowed else [f"{name} is {shown(value)}; known: {', '.join(allowed)}"]

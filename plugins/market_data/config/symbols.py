@@ -1,0 +1,74 @@
+"""What a symbol may look like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from market_data.core.messages import shortened, shown
+
+MAX_SYMBOLS = 25_000
+"""Of a list or a file: more than all stocks and ETFs that trade in the US, and few enough to check and plan in a second."""
+MAX_SYMBOL_LENGTH = 32
+
+# The vendors' own spellings: BRK.B, BRK-B, BRK/B and "BRK B"; ^GSPC; X:BTCUSD; ES.c.0; "AAPL  240119C00150000".
+_SYMBOL = re.compile(r"\^?[A-Z0-9][A-Za-z0-9.\-^:/]*", re.ASCII)
+_ALLOWED = "A-Z or 0-9 first (after ^ for an index), then letters, digits, . - ^ : /"
+# With spaces: the OCC's option symbol (root padded to 6, yymmdd, C or P, strike in 8 digits), and the share classes of the CMS and of
+# Interactive Brokers. Only classes A to C: "AAPL F" is two tickers.
+_SPACED = re.compile(r"(?=.{21}$)[A-Z][A-Z0-9]{0,5} {0,5}[0-9]{6}[CP][0-9]{8}|[A-Z]{1,5} [A-C]")
+_SPACED_LIKE = "'BRK B' (class A, B or C) and 'AAPL  240119C00150000'"
+
+
+def symbol_problem(symbol: object) -> str | None:
+    """What is wrong with a symbol, in words that follow its name, or None."""
+    if not isinstance(symbol, str):
+        return f"is a {type(symbol).__name__}; text is needed"
+    if not symbol.strip():
+        return "is empty"
+    if len(symbol) > MAX_SYMBOL_LENGTH:
+        return f"has {len(symbol)} characters; at most {MAX_SYMBOL_LENGTH} are allowed"
+    if symbol != symbol.strip():
+        return "has white space around it"
+    return None if _SPACED.fullmatch(symbol) else _spelling_problem(symbol)
+
+
+def _spelling_problem(symbol: str) -> str | None:
+    if re.search(r"[ \t,;]", symbol):
+        return f"is not one symbol; one symbol a line is needed, and spaces only as in {_SPACED_LIKE}"
+    if ".." in symbol or not _SYMBOL.fullmatch(symbol):
+        hint = f"; symbols are case sensitive, is {symbol.upper()!r} meant?" if _SYMBOL.fullmatch(symbol.upper()) else ""
+        return f"is not a symbol; allowed: {_ALLOWED}{hint}"
+    return None
+
+
+def check_symbols(symbols: Sequence[object], field: str = "symbols") -> list[str]:
+    """One sentence for every symbol that is not legal or stands there twice, of the first :data:`MAX_PROBLEMS`; nothing where all
+    are well.
+
+    :param field: the name of the list in the sentences.
+    """
+    if isinstance(symbols, str):
+        return [f"{field} is the text {shown(symbols)}; a list of symbols is needed"]
+    if len(symbols) > MAX_SYMBOLS:
+        return [_too_many(field, len(symbols))]
+    return shortened(_problems((f"{field}: item {n}", symbol) for n, symbol in enumerate(symbols, 1)))
+
+
+def _problems(found: Iterable[tuple[str, object]]) -> list[str]:
+    """Sentences about symbols that are not legal or not the first of their kind, from (place, symbol)."""
+    problems: list[str] = []
+    first: dict[object, str] = {}
+    for place, symbol in found:
+        problem = symbol_problem(symbol)
+        if problem is None and symbol in first:
+            problem = f"is there twice, first at {first[symbol]}"
+        if problem is None:
+            first[symbol] = place
+        else:
+            problems.append(f"{place}: {shown(symbol)} {problem}")
+    return problems
+
+
+def _too_many(field: str, count: int) -> str:
+    return f"{field} has {count:,} symbols; at most {MAX_SYMBOLS:,} are allowed"

@@ -1,0 +1,157 @@
+"""What is asked of a provider: requests, blocks of cells, and batches, one for each mapped task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from market_data.core.capabilities import Shape
+from market_data.core.intervals import Interval, IntervalSet, closed, union
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call chain: what is asked of a provider in one go.
+
+    It covers the cells ``symbols`` x the sessions inside ``intervals``; where ``intervals`` has holes, the provider is asked for
+    the whole span in one go and rows in the holes are left aside.
+    """
+
+    dataset: str
+    endpoint: str
+    symbols: tuple[str, ...]
+    intervals: IntervalSet
+
+    @property
+    def start(self) -> date:
+        """First date, inclusive."""
+        return self.intervals[0].start
+
+    @property
+    def last(self) -> date:
+        """Last date, inclusive."""
+        return self.intervals[-1].last
+
+    @property
+    def id(self) -> str:
+        """A hash of what is asked: equal requests have equal ids."""
+        spec = [self.dataset, self.endpoint, self.symbols, [i.to_json() for i in self.intervals]]
+        return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        symbols = self.symbols[0] if len(self.symbols) == 1 else f"{len(self.symbols)} symbols"
+        dates = f"{self.start}" if self.start == self.last else f"{self.start}..{self.last}"
+        return f"{self.endpoint} {symbols} {dates}"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A rectangle of cells: every one of ``symbols`` in every session inside ``intervals``."""
+
+    symbols: tuple[str, ...]
+    intervals: IntervalSet
+
+    def to_json(self) -> dict[str, Any]:
+        return {"symbols": list(self.symbols), "intervals": [interval.to_json() for interval in self.intervals]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Block:
+        return cls(tuple(value["symbols"]), tuple(Interval.from_json(i) for i in value["intervals"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one mapped task does: requests of one endpoint for the cells of ``blocks``.
+
+    :param id: ``b``, its number in the plan, and a hash of what it asks: unique across runs that ask for different things, equal
+        where the same is asked again.
+    :param dataset: e.g. ``ohlcv-1d``.
+    :param cells: cells it asks for.
+    :param calls: calls it will take.
+    :param rows: rows it may bring at most.
+    :param refetch: the cells are asked again (``force`` or a clear), so objects may stand already.
+    :param of: how many batches the plan has.
+    """
+
+    id: str
+    dataset: str
+    endpoint: str
+    shape: Shape
+    blocks: tuple[Block, ...]
+    cells: int
+    calls: int
+    rows: int
+    refetch: bool = False
+    of: int = 1
+
+    @property
+    def number(self) -> int:
+        """Its place in the plan, from 1."""
+        return int(self.id[1:].split("-")[0]) + 1
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """All its symbols, each once, in the order of the blocks."""
+        return tuple(dict.fromkeys(symbol for block in self.blocks for symbol in block.symbols))
+
+    @property
+    def intervals(self) -> IntervalSet:
+        """All its dates."""
+        return union(interval for block in self.blocks for interval in block.intervals)
+
+    @property
+    def label(self) -> str:
+        """What the grid shows: the number, and sessions or symbols."""
+        number = self.id.split("-")[0]
+        if self.shape is Shape.MARKET:
+            first, last = self.intervals[0].start, self.intervals[-1].last
+            return f"{number} {first}" if first == last else f"{number} {first}..{last}"
+        symbols = self.symbols
+        dates = f" {self.intervals[0].start}..{self.intervals[-1].last}" if self.shape is Shape.MULTI else ""
+        return f"{number} {symbols[0]}" + (f" +{len(symbols) - 1}" if len(symbols) > 1 else "") + dates
+
+    @property
+    def spec_hash(self) -> str:
+        """A hash of what is asked, whatever the batch's place in the plan."""
+        return spec_hash(self.dataset, self.endpoint, self.blocks)
+
+    def requests(self, sessions: Sequence[date]) -> Iterator[Request]:
+        """The requests of this batch, in order.
+
+        :param sessions: the exchange's sessions, at least those inside ``intervals``, ascending.
+        """
+        for block in self.blocks:
+            if self.shape is Shape.MARKET:
+                for session in sessions:
+                    if any(session in interval for interval in block.intervals):
+                        yield Request(self.dataset, self.endpoint, block.symbols, (closed(session, session),))
+            elif self.shape is Shape.MULTI:
+                yield Request(self.dataset, self.endpoint, block.symbols, block.intervals)
+            else:
+                for symbol in block.symbols:
+                    yield Request(self.dataset, self.endpoint, (symbol,), block.intervals)
+
+    def to_json(self) -> dict[str, Any]:
+        fields = ("id", "dataset", "endpoint", "cells", "calls", "rows", "refetch", "of", "label")
+        return {
+            **{name: getattr(self, name) for name in fields},
+            "shape": str(self.shape),
+            "blocks": [block.to_json() for block in self.blocks],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Batch:
+        known = {name: item for name, item in value.items() if name != "label"}
+        known["shape"] = Shape(known["shape"])
+        known["blocks"] = tuple(Block.from_json(block) for block in known["blocks"])
+        return cls(**known)
+
+
+def spec_hash(dataset: str, endpoint: str, blocks: Sequence[Block]) -> str:
+    """A hash of what is asked for."""
+    spec = [dataset, endpoint, [block.to_json() for block in blocks]]
+    return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]

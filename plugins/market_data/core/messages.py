@@ -1,0 +1,30 @@
+"""Words that messages share: values shown safely, long lists shortened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import date
+
+MAX_PROBLEMS = 20
+
+
+def shortened(problems: Sequence[str]) -> list[str]:
+    """The first :data:`MAX_PROBLEMS`, and how many more there are."""
+    more = len(problems) - MAX_PROBLEMS
+    return [*problems[:MAX_PROBLEMS], *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def shown(value: object, width: int = 60) -> str:
+    """A value for a message: printable, of ``width`` characters at most."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    text = value.isoformat() if isinstance(value, date) else ascii(value)
+    return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """The first of ``names``, each once, and how many more there are."""
+    unique = list(dict.fromkeys(names))
+    more = f" and {len(unique) - most:,} more" if len(unique) > most else ""
+    return ", ".join(unique[:most]) + more

@@ -1,0 +1,103 @@
+"""What came of it: the states of cells, the evidence of a response, the receipt of a batch, the verdict on a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """What is known of a cell. A cell without any state is missing; only a missing cell is planned."""
+
+    HAVE = "have"
+    EMPTY = "empty"
+    QUARANTINED = "quarantined"
+    REFUSED = "refused"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why an answer is believed to be whole.
+
+    :param calls: HTTP calls made, retries included.
+    :param retries: of these, repeated ones.
+    :param pages: pages that make up the answer.
+    :param bytes: body bytes, decompressed.
+    :param rows_received: rows in all pages, before anything was left aside.
+    :param rows_declared: rows the provider said there are, or None where it does not say.
+    :param last_page_seen: the provider said that no page follows.
+    :param request_ids: the provider's ids, for a support ticket.
+    :param source: the provider's word on where the values come from, where it gives one.
+    """
+
+    calls: int
+    retries: int
+    pages: int
+    bytes: int
+    rows_received: int
+    rows_declared: int | None
+    last_page_seen: bool
+    request_ids: tuple[str, ...] = ()
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a batch; the XCom of a fetch task. What landed, row by row, is in the lake's receipt objects.
+
+    :param batch_id: the plan's id of the batch.
+    :param prefix: the lake folder that holds its receipt objects. Clearing one map index leaves the other batches' receipts where
+        an earlier attempt put them, so each receipt says where its own are.
+    :param cells: how many cells of the batch ended in each state.
+    :param failed: symbol -> reason, for symbols that ended without a state.
+    :param warnings: what the provider said beside the data.
+    """
+
+    batch_id: str
+    prefix: str = ""
+    calls: int = 0
+    retries: int = 0
+    bytes: int = 0
+    rows_received: int = 0
+    rows_landed: int = 0
+    rows_quarantined: int = 0
+    files_written: int = 0
+    files_unchanged: int = 0
+    requests_resumed: int = 0
+    seconds: float = 0.0
+    cells: Mapping[str, int] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        lists = {name: list(getattr(self, name)) for name in ("sources", "warnings")}
+        return {**asdict(self), "cells": dict(self.cells), "failed": dict(self.failed), **lists}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Receipt:
+        return cls(**{**value, **{name: tuple(value.get(name, ())) for name in ("sources", "warnings")}})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The checkpoint's word on one partition.
+
+    :param partition: a session's ISO date, or a symbol and a year: see ``quality.partitions``.
+    :param passed: whether it may be loaded.
+    :param reasons: the rules it broke, with the observed values; warnings too, when it passed.
+    """
+
+    partition: str
+    passed: bool
+    reasons: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"partition": self.partition, "passed": self.passed, "reasons": list(self.reasons)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Verdict:
+        return cls(value["partition"], value["passed"], tuple(value["reasons"]))

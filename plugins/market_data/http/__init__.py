@@ -1,0 +1,1 @@
+"""HTTP below the providers: one client, rate limits."""

@@ -1,0 +1,311 @@
+"""The one HTTP session: pacing before every call, time-outs, retries by class of error, whole bodies, redaction, counters.
+
+Official vendor clients are not used: they return fewer rows, without an error, when a page is cut or is not JSON. For the same reason
+bodies are decompressed here: the HTTP libraries take a gzip stream that ends early for a whole one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import random
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from market_data.core.errors import NetworkError, ProviderError, RetriableError, ServerError, Throttled, TruncatedResponse
+
+if TYPE_CHECKING:
+    from market_data.http.rate_limit import Pacer
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+CHUNK = 65_536
+LONGEST_BACKOFF = 20.0
+LONGEST_RETRY_AFTER = 86_400.0
+"""Seconds. No quota is renewed later than after a day; a wrong Retry-After must not stop an account for longer."""
+LONGEST_WORDS = 200
+"""Characters of a provider's own words that enter a message."""
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|</?[a-z!][^<>]*>?", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer, its body whole and decompressed."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass
+class Counters:
+    """What the session did so far."""
+
+    calls: int = 0
+    retries: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Transport:
+    """An HTTP session with one provider account.
+
+    :param base_url: scheme, host and perhaps a path; every call goes there, whatever host a ``next_url`` names, so that the key
+        never leaves for another one.
+    :param headers: sent with every call; this is where the key is.
+    :param classify: the typed error of an answer that is not a success, or None.
+    :param secrets: what :meth:`plain` takes out of a provider's words.
+    :param attempts: tries of one call, the first included.
+    :param patience: longest wait in seconds inside the task; a longer one is left to the task's retry, which frees the slot.
+    :param timeout: seconds until connected, and seconds between two bytes of an answer.
+    :param deadline: seconds for one whole call, from looking the name up to the last byte.
+    """
+
+    provider: str
+    base_url: str
+    headers: Mapping[str, str] = field(repr=False)
+    pacer: Pacer
+    classify: Callable[[Answer, str], ProviderError | None]
+    secrets: Sequence[str] = field(default=(), repr=False)
+    attempts: int = 5
+    patience: float = 60.0
+    timeout: tuple[float, float] = (5.0, 60.0)
+    deadline: float = 180.0
+    sleep: Callable[[float], None] = time.sleep
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        self._session = requests.Session()
+        self._session.headers.update({"Accept-Encoding": "gzip", **self.headers})
+        self._session.auth = _as_it_is
+
+    def close(self) -> None:
+        self._session.close()
+
+    def get(self, path: str, params: Mapping[str, str | int], what: str, parse: Callable[[Answer], T]) -> T:
+        """Ask, and read the answer with ``parse``; both are repeated while the error is one that may pass.
+
+        :param path: path below the base URL, or a whole URL of which path and query are used.
+        :param what: the request in words, for messages.
+        :param parse: turns the answer into what is wanted; raises a ProviderError where the body is not whole or not the API's.
+        :raises ProviderError: the last one, when retrying is over or useless.
+        """
+        return tried(
+            lambda: parse(self._call(path, params, what)),
+            counters=self.counters,
+            attempts=self.attempts,
+            patience=self.patience,
+            sleep=self.sleep,
+        )
+
+    def plain(self, text: str) -> str:
+        """A provider's words, fit for a message: on one line, short, without markup and secrets."""
+        return plain(text, self.secrets)
+
+    def _call(self, path: str, params: Mapping[str, str | int], what: str) -> Answer:
+        where = {"provider": self.provider, "request": what}
+        try:
+            url = self._url(path)
+        except ValueError:
+            raise ServerError("the address of the next page is no URL", **where) from None
+        try:
+            self.pacer.wait()
+        except ProviderError as error:
+            raise error.at(**where) from None  # a limiter knows neither provider nor request
+        self.counters.calls += 1
+        answer = self._answer(url, params, where)
+        self.counters.bytes += len(answer.body)
+        failure = self.classify(answer, what)
+        if isinstance(failure, Throttled):
+            self.pacer.penalise(failure.retry_after or 1.0)
+        if failure is not None:
+            raise failure
+        if 300 <= answer.status < 400:
+            raise ServerError(f"the answer is a redirect (status {answer.status}); redirects are not followed", **where)
+        return answer
+
+    def _answer(self, url: str, params: Mapping[str, str | int], where: Mapping[str, str]) -> Answer:
+        """One call: the whole answer, or the error that says why there is none.
+
+        ``from None``: what the libraries say holds the URL and adds nothing that a user can act on.
+        """
+        connecting, reading = self.timeout
+        try:
+            status, headers, body = within(self.deadline, lambda: self._read(url, params))
+            return Answer(status, headers, _decompressed(headers.get("Content-Encoding", ""), body))
+        except TimeoutError:
+            raise NetworkError(f"no whole answer in {self.deadline:g} s", **where) from None
+        except requests.exceptions.Timeout as error:
+            raise NetworkError(f"no answer in {connecting:g} s + {reading:g} s ({type(error).__name__})", **where) from None
+        except requests.exceptions.RequestException as error:
+            raise NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({cause(error)})", **where) from None
+        except urllib3.exceptions.ReadTimeoutError:
+            raise NetworkError(f"the answer stopped for {reading:g} s in its middle", **where) from None
+        except (urllib3.exceptions.HTTPError, EOFError) as error:
+            raise TruncatedResponse(f"the body ended early ({type(error).__name__})", **where) from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise ServerError(f"the body cannot be decompressed ({type(error).__name__})", **where) from None
+
+    def _read(self, url: str, params: Mapping[str, str | int]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and the body as sent."""
+        until = time.monotonic() + self.deadline
+        with self._session.get(url, params=dict(params), timeout=self.timeout, allow_redirects=False, stream=True) as response:
+            body = bytearray()
+            while piece := response.raw.read1(CHUNK, decode_content=False):
+                body += piece
+                if time.monotonic() > until:
+                    raise TimeoutError
+            return response.status_code, response.headers, bytes(body)
+
+    def _url(self, path: str) -> str:
+        """The address of ``path``, or of a whole URL's path and query, on our host.
+
+        Behind a gateway the base URL has a path of its own, which the provider's own links may lack.
+
+        :raises ValueError: if it is neither: appended to the base URL it could name another host.
+        """
+        base = self.base_url.rstrip("/")
+        if path.startswith(("http://", "https://")):
+            parts, prefix = urlsplit(path), urlsplit(base).path
+            below = parts.path.removeprefix(prefix) if parts.path.startswith(f"{prefix}/") else parts.path
+            path = below + (f"?{parts.query}" if parts.query else "")
+        if not path.startswith("/"):
+            raise ValueError(path)
+        return base + path
+
+
+def tried(call: Callable[[], T], *, counters: Counters, attempts: int, patience: float, sleep: Callable[[float], None]) -> T:
+    """What ``call`` gives, repeated while its error is one that may pass.
+
+    :param counters: every repeated try counts there as a retry.
+    :param attempts: tries, the first included. ``patience``: longest wait in seconds that is sat out; ``sleep`` does it.
+    :raises ProviderError: the last one, when retrying is over or useless.
+    """
+    tries = 0
+
+    def attempt() -> T:
+        nonlocal tries
+        tries += 1
+        counters.retries += tries > 1
+        return call()
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(RetriableError) & _worth_waiting(patience),
+        stop=stop_after_attempt(attempts),
+        wait=_wait,
+        sleep=sleep,
+        before_sleep=_log_retry,
+        reraise=True,
+    )
+    return retrying(attempt)
+
+
+def plain(text: str, secrets: Iterable[str] = ()) -> str:
+    """A provider's words, fit for a message: on one line, short, without markup and secrets."""
+    for secret in filter(None, secrets):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    words = " ".join(_MARKUP.sub(" ", text).split())
+    return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 3]}..."
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3); None where absent or unreadable.
+
+    Never more than ``LONGEST_RETRY_AFTER``.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An authentication that changes nothing: without one, an entry of ~/.netrc would take the place of the key's header."""
+    return request
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What ``call`` returns or raises.
+
+    A socket's time-out is between two bytes, and looking a name up has none: this bounds the whole. The thread of a call that is
+    late is left to end by itself.
+
+    :raises TimeoutError: after ``seconds``.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the result is waited for
+            done.set_exception(error)
+
+    Thread(target=run, name="market-data-call", daemon=True).start()
+    return done.result(seconds)
+
+
+def _decompressed(encoding: str, body: bytes) -> bytes:
+    """The body before it was encoded, checked to be all of it.
+
+    :raises EOFError: if the stream ends early.
+    :raises gzip.BadGzipFile, zlib.error: if it is damaged, or of an encoding that was not asked for.
+    """
+    if encoding.lower() in ("", "identity"):
+        return body
+    if encoding.lower() not in ("gzip", "x-gzip"):
+        raise zlib.error(encoding)
+    return gzip.decompress(body)
+
+
+def cause(error: BaseException) -> str:
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return type(error).__name__
+
+
+def _wait(state: RetryCallState) -> float:
+    """Retry-After where the provider said so, else 1, 2, 4 ... seconds; a fifth of jitter, so that tasks do not come back together."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Throttled) and error.retry_after is not None:
+        return error.retry_after
+    seconds: float = min(2.0 ** (state.attempt_number - 1), LONGEST_BACKOFF)
+    return seconds * random.uniform(0.9, 1.1)  # noqa: S311
+
+
+class _worth_waiting:  # noqa: N801
+    """Whether the wait an error asks for is one to sit out inside the task."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+
+    def __call__(self, state: RetryCallState) -> bool:
+        return _wait(state) <= self.patience
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    pause = state.next_action.sleep if state.next_action else 0.0
+    if isinstance(error, ProviderError):
+        what = f"{error.provider}: {error.request}: {error.said}"
+        log.warning("%s: %s; try %d in %.1f s", type(error).__name__, what, state.attempt_number + 1, pause)

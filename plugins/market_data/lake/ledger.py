@@ -1,0 +1,178 @@
+"""The coverage ledger: what is known of every cell (symbol x session) of a dataset and provider.
+
+One object per run and batch, each cell with the moment it was recorded; the latest record of a cell counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, date, datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from market_data.core.outcome import State
+from market_data.core.run import RunInfo
+from market_data.lake import merge, parquet
+from market_data.lake.layout import manifest_prefix
+from market_data.lake.store import Lake
+
+CELLS = pa.schema(
+    [
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("session", pa.date32(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+"""Cells: ``state`` is one of ``State``; ``reason`` is empty where there is none."""
+
+SCHEMA = pa.schema(
+    [
+        *CELLS,
+        pa.field("recorded_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("batch_id", pa.string(), nullable=False),
+    ]
+)
+
+KEY = ("symbol", "session")
+VALUES = ("state", "reason")
+STAMP = "recorded_at"
+_REPEATING = ("symbol", "state", "reason", "run_id", "batch_id")
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+_FOLDED = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _REPEATING else f.type, nullable=False) for f in SCHEMA])
+
+Codes = npt.NDArray[np.int64]
+
+
+def write_cells(
+    lake: Lake, dataset: str, provider: str, run: RunInfo, batch_id: str, cells: pa.Table, *, recorded_at: datetime | None = None
+) -> bool:
+    """Records ``cells`` of a batch; to be called when their objects are in the lake.
+
+    Cells that the batch's object has already with the same state and reason keep their record; others are replaced or added,
+    none is lost.
+
+    :param cells: of schema ``CELLS``, no cell twice; none is fine.
+    :param recorded_at: UTC; None: now.
+    :return: whether anything was written.
+    """
+    if not len(cells):
+        return False
+    stamp = pa.scalar(recorded_at or datetime.now(UTC), SCHEMA.field(STAMP).type)
+    added = [pa.repeat(value, len(cells)) for value in (stamp, run.run_id, batch_id)]
+    rows = parquet.by_key(pa.table([*cells.cast(CELLS).columns, *added], schema=SCHEMA), KEY)
+    key = f"{manifest_prefix(dataset, provider)}/run={run.key}/{batch_id}.parquet"
+
+    def revise(body: bytes | None) -> bytes | None:
+        if body is None:
+            return parquet.encode(rows)
+        merged, _, changed = merge.merge(parquet.decode(body, key, SCHEMA), rows, key=KEY, values=VALUES, stamp=STAMP)
+        return parquet.encode(merged) if changed else None
+
+    return lake.update(key, revise, new=True) > 0
+
+
+def read_coverage(lake: Lake, dataset: str, provider: str) -> Coverage:
+    """All that is known of the cells of a dataset and provider; empty where nothing was ever recorded."""
+    keys = [key for key, _ in lake.list(manifest_prefix(dataset, provider))]
+    records = [
+        parquet.decode(stored.body, key, dictionary=_REPEATING).cast(_FOLDED)
+        for key, stored in zip(keys, lake.get_many(keys), strict=True)
+        if stored is not None
+    ]
+    return Coverage(pa.concat_tables([_FOLDED.empty_table(), *records]))
+
+
+class Coverage:
+    """The standing record of every cell.
+
+    :param records: of schema ``SCHEMA``, its strings dictionary-encoded, in the order of the objects' keys; a cell may
+        occur in several. The latest ``recorded_at`` counts, the later record where they tie.
+    """
+
+    def __init__(self, records: pa.Table) -> None:
+        records = records.unify_dictionaries().combine_chunks()
+        self._symbols: pa.Array = _single(records["symbol"]).dictionary
+        codes = _codes(_single(records["symbol"]).indices, records["session"])
+        order = np.lexsort((records[STAMP].to_numpy().astype("int64"), codes))
+        codes = codes[order]
+        last = np.append(codes[1:] != codes[:-1], np.ones(min(1, len(codes)), dtype=bool))
+        self._codes: Codes = codes[last]
+        self.table: pa.Table = records.take(pa.array(order[last]))
+        """One row a cell, columns of ``SCHEMA``; strings are dictionary-encoded; in no order to rely on."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def state(self, symbol: str, session: date) -> State | None:
+        """The state of a cell, or None where nothing is known of it."""
+        row = self._rows(pa.array([symbol]), pa.array([session], pa.date32()))[0]
+        return None if row < 0 else State(self.table["state"][int(row)].as_py())
+
+    def covered(
+        self, symbols: Sequence[str], sessions: Sequence[date], *, states: Collection[State] = frozenset(State)
+    ) -> dict[str, int]:
+        """For each of ``symbols`` a bit mask: bit i is set where (symbol, ``sessions[i]``) is in one of ``states``.
+
+        :param sessions: distinct dates, any order.
+        """
+        names, days = list(dict.fromkeys(symbols)), pa.array(sessions, pa.date32())
+        kept = self.table.filter(pc.is_in(self.table["state"].cast(pa.string()), pa.array([str(s) for s in states], pa.string())))
+        kept = kept.combine_chunks()
+        symbol_of = _positions(_single(kept["symbol"]).dictionary, pa.array(names, pa.string()))
+        rows = symbol_of[_single(kept["symbol"]).indices.to_numpy()]
+        bits = _positions(_single(kept["session"]), days)
+        asked = (rows >= 0) & (bits >= 0)
+        grid = np.zeros((len(names), len(days)), dtype=bool)
+        grid[rows[asked], bits[asked]] = True
+        packed = np.packbits(grid, axis=1, bitorder="little")
+        return {name: int.from_bytes(packed[i].tobytes(), "little") for i, name in enumerate(names)}
+
+    def changed(self, cells: pa.Table) -> pa.Table:
+        """Of ``cells`` (schema ``CELLS``), those that are not known, or whose state or reason differs from what stands."""
+        cells = cells.cast(CELLS)
+        rows = self._rows(cells["symbol"], cells["session"])
+        known = rows >= 0
+        if not known.any():
+            return cells
+        standing = self.table.select(CELLS.names).take(pa.array(np.where(known, rows, 0))).cast(CELLS)
+        return cells.filter(pa.array(~known | ~merge.same(standing, cells, VALUES)))
+
+    def lost(self, cells: pa.Table) -> pa.Array:
+        """Which of ``cells`` (schema ``CELLS``) are ``empty`` or ``pending`` now and were ``have`` before."""
+        rows = self._rows(cells["symbol"], cells["session"])
+        had = (
+            self.table["state"].cast(pa.string()).take(pa.array(np.maximum(rows, 0)))
+            if len(self)
+            else pa.nulls(len(rows), pa.string())
+        )
+        no_bar = pc.is_in(cells["state"], pa.array([str(State.EMPTY), str(State.PENDING)]))
+        return pc.and_(no_bar, pc.and_(pa.array(rows >= 0), pc.fill_null(pc.equal(had, str(State.HAVE)), False)))
+
+    def _rows(self, symbols: pa.Array, sessions: pa.Array) -> Codes:
+        """For each cell its row in ``table``, or -1."""
+        positions = _positions(symbols, self._symbols)
+        codes = _codes(pa.array(positions), sessions)
+        rows = np.searchsorted(self._codes, codes)
+        found = (positions >= 0) & (rows < len(self._codes))
+        found[found] = self._codes[rows[found]] == codes[found]
+        return np.where(found, rows, -1)
+
+
+def _single(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _codes(symbols: pa.Array, sessions: pa.Array) -> Codes:
+    """One number a cell: by symbol's position, then by session."""
+    days = pc.cast(sessions, pa.int32()).to_numpy().astype(np.int64)
+    return (symbols.to_numpy().astype(np.int64) << 32) + days
+
+
+def _positions(values: pa.Array, among: pa.Array) -> Codes:
+    """For each value its position in ``among``, or -1."""
+    return pc.fill_null(pc.index_in(values, value_set=among), -1).to_numpy().astype(np.int64)

@@ -1,0 +1,420 @@
+"""From the cells that are missing to the requests and batches that fetch them, at the fewest calls.
+
+Everything here is pure: the same cells, endpoints and quota give the same plan, and what it costs is known before any call.
+
+**Fewest calls.** A call of a market-wide endpoint answers one session for every symbol; a call of a per-symbol endpoint answers
+every session of one symbol. So a plan must cover each missing cell by its session or by its symbol: a vertex cover of the bipartite
+graph of symbols and sessions whose edges are the missing cells. The cheapest one is a minimum cut (König's theorem, weighted form),
+found on classes of symbols with equal holes and of sessions with equal symbols, so that the graph stays small.
+
+A call of a multi-symbol endpoint answers a page of many symbols over many sessions. What is missing is cut into rectangles that one
+task can hold in memory, of the size that leaves the fewest pages half full. Where a provider has both kinds, the cheaper plan wins.
+
+Missing cells come as bit masks: for each symbol an int whose bit ``i`` is set when its cell of ``sessions[i]`` is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import Any, TypeVar
+
+from market_data.core.batch import Batch, Block, spec_hash
+from market_data.core.capabilities import Capabilities, Endpoint, Shape
+from market_data.core.errors import ParamError
+from market_data.core.intervals import IntervalSet, closed, coalesce
+
+T = TypeVar("T")
+
+MAX_BATCHES = 1024
+"""Airflow's default ``[core] max_map_length``: more mapped tasks than this fail the plan."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will ask for.
+
+    :param batches: one for each mapped task.
+    :param calls_per_minute: the account's rate for all these calls with one pool slot.
+    """
+
+    batches: tuple[Batch, ...]
+    calls_per_minute: float
+
+    @property
+    def cells(self) -> int:
+        return sum(batch.cells for batch in self.batches)
+
+    @property
+    def calls(self) -> int:
+        return sum(batch.calls for batch in self.batches)
+
+    @property
+    def rows(self) -> int:
+        """Rows it may bring at most."""
+        return sum(batch.rows for batch in self.batches)
+
+    @property
+    def minutes(self) -> float:
+        """How long the calls take at the sustained rate of one slot."""
+        return self.calls / self.calls_per_minute
+
+    def estimate(self) -> dict[str, Any]:
+        """Totals, as a dry run shows them."""
+        return {
+            "batches": len(self.batches),
+            "cells": self.cells,
+            "calls": self.calls,
+            "rows": self.rows,
+            "minutes": round(self.minutes, 1),
+        }
+
+    def explain(self) -> str:
+        """A table of the batches with calls, minutes and rows of each, and the totals."""
+        header = f"{'batch':<34} {'endpoint':<10} {'symbols':>8} {'cells':>9} {'calls':>7} {'minutes':>8} {'rows':>9}"
+        lines = [header, "-" * len(header)]
+        for batch in self.batches:
+            minutes = batch.calls / self.calls_per_minute
+            lines.append(
+                f"{batch.label:<34} {batch.endpoint:<10} {len(batch.symbols):>8,} {batch.cells:>9,} {batch.calls:>7,} "
+                f"{minutes:>8.1f} {batch.rows:>9,}"
+            )
+        lines.append("-" * len(header))
+        lines.append(f"{f'{len(self.batches)} batches':<54} {self.cells:>9,} {self.calls:>7,} {self.minutes:>8.1f} {self.rows:>9,}")
+        return "\n".join(lines)
+
+
+def make_plan(
+    dataset: str,
+    missing: Mapping[str, int],
+    sessions: Sequence[date],
+    capabilities: Capabilities,
+    *,
+    batch_size: int = 25,
+    endpoint: str = "auto",
+    file_grain: str = "day",
+    refetch: bool = False,
+    now: datetime | None = None,
+) -> Plan:
+    """The plan that fetches every missing cell, and no other, with the fewest calls.
+
+    :param dataset: dataset name, carried into the batches.
+    :param missing: symbol -> bit mask of missing cells over ``sessions``.
+    :param sessions: all sessions that matter, ascending: holes are bridged across what lies between neighbours.
+    :param batch_size: most symbols a batch of per-symbol or multi-symbol requests holds.
+    :param endpoint: ``auto``, or the name of the only endpoint to use.
+    :param file_grain: with ``year`` symbols are asked over all their sessions, so that one request writes all of an object.
+    :param refetch: carried into the batches.
+    :param now: UTC; sessions that an endpoint does not have yet are not asked of it. None: it has all.
+    :raises ParamError: if ``endpoint`` is none the provider has for that grain, or the work does not fit into 1,024 batches.
+    """
+    usable = choose_endpoints(capabilities.endpoints, endpoint, file_grain)
+    missing = {symbol: mask for symbol, mask in missing.items() if mask}
+    window = capabilities.quota.window_calls
+    plans = []
+    covering = {shape: next((e for e in usable if e.shape is shape), None) for shape in (Shape.MARKET, Shape.SYMBOL)}
+    if any(covering.values()):
+        market, symbol = covering[Shape.MARKET], covering[Shape.SYMBOL]
+        by_symbol, by_session = _cover(missing, market, symbol, _young(market, sessions, now))
+        drafts = [
+            *_market_drafts(by_session, sessions, market, window),
+            *_symbol_drafts(by_symbol, sessions, symbol, batch_size),
+        ]
+        plans.append((usable.index(market or symbol or usable[0]), drafts))
+    plans += [
+        (place, list(_multi_drafts(missing, sessions, e, batch_size, file_grain)))
+        for place, e in enumerate(usable)
+        if e.shape is Shape.MULTI
+    ]
+    found = [
+        (sum(used.weight * _calls(used, block, sessions) for used, blocks in drafts for block in blocks), place, drafts)
+        for place, drafts in plans
+    ]
+    _, _, drafts = min(found, key=lambda plan: plan[:2])
+    if len(drafts) > MAX_BATCHES:
+        raise ParamError(
+            [
+                f"the run needs {len(drafts):,} batches; at most {MAX_BATCHES:,} fit into one run: "
+                "ask for fewer dates or symbols, or raise batch_size"
+            ]
+        )
+    batches = []
+    for number, (used, blocks) in enumerate(drafts):
+        cells = sum(len(block.symbols) * _sessions_in(block.intervals, sessions) for block in blocks)
+        digest = spec_hash(dataset, used.name, blocks)[:8]
+        batches.append(
+            Batch(
+                id=f"b{number:03d}-{digest}",
+                dataset=dataset,
+                endpoint=used.name,
+                shape=used.shape,
+                blocks=blocks,
+                cells=cells,
+                calls=sum(_calls(used, block, sessions) for block in blocks),
+                rows=cells * used.rows_per_session,
+                refetch=refetch,
+                of=len(drafts),
+            )
+        )
+    return Plan(tuple(batches), capabilities.quota.calls_per_minute(sum(batch.calls for batch in batches)))
+
+
+def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str = "day") -> list[Endpoint]:
+    """The endpoints that may be used, best first.
+
+    :raises ParamError: if ``wanted`` is neither ``auto`` nor the name of one, or none serves symbols by themselves where
+        ``file_grain`` is ``year``.
+    """
+    usable = [e for e in endpoints if file_grain == "day" or e.shape is not Shape.MARKET]
+    names = [endpoint.name for endpoint in usable]
+    if not usable:
+        raise ParamError(
+            [f"file_grain is {file_grain!r}; the provider has no endpoint that serves a symbol by itself; allowed: day"]
+        )
+    if wanted != "auto" and wanted not in names:
+        only = "" if file_grain == "day" else f" with file_grain {file_grain!r}"
+        raise ParamError([f"endpoint is {wanted!r}; allowed{only}: auto, {', '.join(names)}"])
+    return [endpoint for endpoint in usable if wanted in ("auto", endpoint.name)]
+
+
+def _young(endpoint: Endpoint | None, sessions: Sequence[date], now: datetime | None) -> int:
+    """The sessions, as a bit mask, that ``endpoint`` does not have yet."""
+    if endpoint is None or now is None or not endpoint.available_after:
+        return 0
+    latest = (now - timedelta(seconds=endpoint.available_after)).date()
+    return sum(1 << bit for bit, session in enumerate(sessions) if session > latest)
+
+
+def _cover(
+    missing: Mapping[str, int], market: Endpoint | None, symbol: Endpoint | None, young: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Which missing cells to ask for by symbol and which by session, each as masks; disjoint, and together all of them.
+
+    :param young: sessions that the market-wide endpoint does not have yet.
+    """
+    if not missing or market is None:
+        return dict(missing), {}
+    if symbol is None:
+        return {}, dict(missing)
+    by_symbol, by_session = _cheapest_cover({name: mask & ~young for name, mask in missing.items()}, market, symbol)
+    late = {name: by_symbol.get(name, 0) | mask & young for name, mask in missing.items()}
+    return {name: mask for name, mask in late.items() if mask}, by_session
+
+
+def _cheapest_cover(missing: Mapping[str, int], market: Endpoint, symbol: Endpoint) -> tuple[dict[str, int], dict[str, int]]:
+    missing = {name: mask for name, mask in missing.items() if mask}
+    if not missing:
+        return {}, {}
+    classes: dict[int, list[str]] = defaultdict(list)
+    for name, mask in missing.items():
+        classes[mask].append(name)
+    masks = list(classes)
+    columns: dict[tuple[int, ...], int] = defaultdict(int)
+    for bit, members in _holders(masks):
+        columns[members] |= 1 << bit
+    symbol_calls = [len(classes[mask]) * symbol.calls(_span(mask)) for mask in masks]
+    session_calls = [market.calls(column.bit_count()) for column in columns.values()]
+    asked_by_symbol = _minimum_cover(symbol_calls, session_calls, list(columns))
+    by_symbol = {name: mask for k, mask in enumerate(masks) if k in asked_by_symbol for name in classes[mask]}
+    by_session = {name: mask for name, mask in missing.items() if name not in by_symbol}
+    return by_symbol, by_session
+
+
+def _minimum_cover(left: Sequence[int], right: Sequence[int], edges: Sequence[tuple[int, ...]]) -> set[int]:
+    """The left vertices of a cheapest vertex cover of a bipartite graph; ties prefer the left.
+
+    :param left: cost of each left vertex.
+    :param right: cost of each right vertex.
+    :param edges: for each right vertex the left vertices it touches.
+    """
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+    source, sink = len(left) + len(right), len(left) + len(right) + 1
+    ends = [(k, len(left) + j) for j, members in enumerate(edges) for k in members]
+    heads = np.array([source] * len(left) + [k for k, _ in ends] + list(range(len(left), source)))
+    tails = np.array(list(range(len(left))) + [j for _, j in ends] + [sink] * len(right))
+    unlimited = sum(left) + sum(right) + 1
+    capacity = np.array([*left, *[unlimited] * len(ends), *right], dtype=np.int32)
+    graph = coo_array((capacity, (heads, tails)), shape=(sink + 1, sink + 1)).tocsr()
+    residual = graph - maximum_flow(graph, source, sink).flow
+    residual.eliminate_zeros()
+    reached = set(breadth_first_order(residual, source, return_predecessors=False).tolist())
+    return set(range(len(left))) - reached
+
+
+def _market_drafts(
+    masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, window: int
+) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
+    """Consecutive sessions, about one quota window a batch; more where 1,024 batches would not hold them."""
+    if endpoint is None or not masks:
+        return
+    classes = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
+    wanted = list(_holders(list(classes)))
+    symbols: dict[tuple[int, ...], tuple[str, ...]] = {}
+    for members in {members for _, members in wanted}:
+        chosen = set(members)
+        symbols[members] = tuple(symbol for symbol, mask in masks.items() if classes[mask] in chosen)
+    size = max(window, math.ceil(len(wanted) / MAX_BATCHES))
+    for chunk in _chunks(wanted, size):
+        axis = sessions[chunk[0][0] : chunk[-1][0] + 1]
+        blocks: dict[tuple[int, ...], list[date]] = defaultdict(list)
+        for bit, members in chunk:
+            blocks[members].append(sessions[bit])
+        yield endpoint, tuple(Block(symbols[members], coalesce(days, axis)) for members, days in blocks.items())
+
+
+def _symbol_drafts(
+    masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, batch_size: int
+) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
+    """At most ``batch_size`` symbols a batch, symbols with equal holes side by side."""
+    if endpoint is None or not masks:
+        return
+    masks_of = {mask: _pieces(mask, _whole_pages(endpoint)) for mask in set(masks.values())}
+    order = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
+    ranked = sorted(masks, key=lambda symbol: order[masks[symbol]])
+    holes: dict[int, IntervalSet] = {}
+    for chunk in _chunks(ranked, batch_size):
+        blocks: dict[IntervalSet, list[str]] = defaultdict(list)
+        for symbol in chunk:
+            for piece in masks_of[masks[symbol]]:
+                if piece not in holes:
+                    holes[piece] = _intervals(piece, sessions)
+                blocks[holes[piece]].append(symbol)
+        yield endpoint, tuple(Block(tuple(symbols), intervals) for intervals, symbols in blocks.items())
+
+
+def _multi_drafts(
+    masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint, batch_size: int, file_grain: str
+) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
+    """Rectangles of symbols with equal holes, each one request; small ones share a batch."""
+    if endpoint.market_rows and masks:
+        # An answer has every symbol: asking for one group after another would bring the same again.
+        batch_size, masks = len(masks), dict.fromkeys(masks, reduce(or_, masks.values()))
+    classes: dict[int, list[str]] = defaultdict(list)
+    for symbol, mask in masks.items():
+        classes[mask].append(symbol)
+    blocks = []
+    for mask, symbols in classes.items():
+        wide, long = _rectangle(len(symbols), _span(mask), endpoint, batch_size, whole=file_grain == "year")
+        pieces = [_intervals(piece, sessions) for piece in _pieces(mask, long)]
+        blocks += [Block(tuple(part), piece) for part in _chunks(symbols, wide) for piece in pieces]
+    drafts: list[list[Block]] = []
+    room = 0
+    for block in blocks:
+        rows = len(block.symbols) * _sessions_in(_hull(block), sessions) * endpoint.rows_per_session
+        known = {symbol for other in (drafts[-1] if drafts else ()) for symbol in other.symbols}
+        if not drafts or rows > room or len(known.union(block.symbols)) > batch_size:
+            drafts.append([])
+            room = endpoint.request_rows
+        drafts[-1].append(block)
+        room -= rows
+    for chunk in _chunks(drafts, max(1, math.ceil(len(drafts) / MAX_BATCHES))):
+        yield endpoint, tuple(block for draft in chunk for block in draft)
+
+
+def _rectangle(symbols: int, sessions: int, endpoint: Endpoint, batch_size: int, *, whole: bool) -> tuple[int, int]:
+    """How many symbols and sessions one request should ask for, so that all of them take the fewest calls in the fewest requests.
+
+    :param whole: symbols are not to be cut by dates, as far as memory allows.
+    """
+    import numpy as np
+
+    widest = min(symbols, batch_size, endpoint.max_symbols or symbols)
+    longest = min(sessions, _sessions_of(endpoint.max_days) or sessions)
+    if endpoint.market_rows:
+        return widest, longest
+    fits = endpoint.request_rows // endpoint.rows_per_session  # cells
+    if widest * longest <= fits:
+        return widest, longest
+    longest = min(longest, _sessions_of(endpoint.chunk_days) or longest, max(1, fits))
+    if whole:
+        return max(1, min(widest, fits // longest)), longest
+    long = np.arange(1, longest + 1)
+
+    def calls(some: int, days: Any) -> Any:
+        return -(-some * days * endpoint.rows_per_session // endpoint.page_rows)
+
+    columns, later = sessions // long, sessions % long
+    best = (math.inf, math.inf, 1, 1)
+    for wide in range(1, widest + 1):
+        rows, more = divmod(symbols, wide)
+        total = rows * (columns * calls(wide, long) + calls(wide, later)) + columns * calls(more, long) + calls(more, later)
+        parts = -(-symbols // wide) * -(-sessions // long)
+        possible = (wide * long <= fits) | (wide * long == 1)
+        place = int(np.lexsort((parts, total, ~possible))[0])
+        if possible[place]:
+            best = min(best, (float(total[place]), float(parts[place]), wide, int(long[place])))
+    return best[2], best[3]
+
+
+def _sessions_of(days: int | None) -> int | None:
+    """Sessions that so many calendar days always hold room for: five of seven."""
+    return None if days is None else max(1, days * 5 // 7)
+
+
+def _whole_pages(endpoint: Endpoint) -> int:
+    """Sessions that a per-symbol request may span: as many as memory allows, in whole pages."""
+    fits = max(1, endpoint.request_rows // endpoint.rows_per_session)
+    page = max(1, endpoint.page_rows // endpoint.rows_per_session)
+    fits = fits // page * page or fits
+    return min(fits, _sessions_of(endpoint.max_days) or fits)
+
+
+def _pieces(mask: int, long: int) -> list[int]:
+    """``mask`` cut from its first bit on into spans of ``long`` sessions; those without a missing one are left out."""
+    first = (mask & -mask).bit_length() - 1
+    cuts = (mask & (((1 << long) - 1) << start) for start in range(first, mask.bit_length(), long))
+    return [piece for piece in cuts if piece]
+
+
+def _intervals(mask: int, sessions: Sequence[date]) -> IntervalSet:
+    return coalesce([day for bit, day in enumerate(sessions) if mask >> bit & 1], sessions)
+
+
+def _hull(block: Block) -> IntervalSet:
+    """The whole span of a block, holes included: what one request asks for."""
+    return (closed(block.intervals[0].start, block.intervals[-1].last),)
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _holders(masks: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Every bit that is set in some mask, ascending, and the places of the masks that have it set."""
+    # Neighbours mostly have the same holders: only where a mask begins or ends a run of bits are they gathered anew.
+    every = reduce(or_, masks, 0)
+    turns = reduce(or_, (mask ^ mask << 1 for mask in masks), 0)
+    members: tuple[int, ...] = ()
+    for bit in range(every.bit_length()):
+        if turns >> bit & 1:
+            members = tuple(place for place, mask in enumerate(masks) if mask >> bit & 1)
+        if members:
+            yield bit, members
+
+
+def _span(mask: int) -> int:
+    """Sessions from the first to the last missing one: what one request over the holes asks for."""
+    return mask.bit_length() - ((mask & -mask).bit_length() - 1)
+
+
+def _sessions_in(intervals: IntervalSet, sessions: Sequence[date]) -> int:
+    return sum(bisect_left(sessions, interval.end) - bisect_left(sessions, interval.start) for interval in intervals)
+
+
+def _calls(endpoint: Endpoint, block: Block, sessions: Sequence[date]) -> int:
+    if endpoint.shape is Shape.MARKET:
+        return endpoint.calls(_sessions_in(block.intervals, sessions))
+    span = _sessions_in(_hull(block), sessions)
+    if endpoint.shape is Shape.MULTI:
+        return endpoint.calls(span, len(block.symbols))
+    return len(block.symbols) * endpoint.calls(span)

@@ -1,0 +1,1 @@
+"""Providers: what each can do, and the hook that asks it."""

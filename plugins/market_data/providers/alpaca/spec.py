@@ -1,0 +1,30 @@
+"""What alpaca serves, and its options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from market_data.core.capabilities import Endpoint, Shape
+from market_data.providers.spec import MINUTES, ProviderSpec, one_of
+
+ALPACA_BARS = Endpoint("bars", Shape.MULTI, page_rows=10_000, max_symbols=1000)  # they stand in the URL
+
+SPEC = ProviderSpec(
+    "alpaca",
+    "market_data.providers.alpaca.hook:AlpacaHook",
+    {
+        "ohlcv-1d": (ALPACA_BARS,),
+        "ohlcv-5m": (replace(ALPACA_BARS, rows_per_session=MINUTES // 5),),
+        "ohlcv-1m": (replace(ALPACA_BARS, rows_per_session=MINUTES),),
+    },
+    {
+        "feed": one_of(
+            "default: what the account has; the others by name.",
+            *("default", "sip", "iex", "otc"),
+            refused=dict.fromkeys(("delayed_sip", "overnight"), "it serves the latest quotes and trades only, no history"),
+        ),
+        "adjustment": one_of(
+            "raw: as traded; the others are the vendor's adjustments.", "raw", "split", "dividend", "spin-off", "all"
+        ),
+    },
+)

@@ -1,0 +1,323 @@
+"""DBN records as columns: prices in dollars, names for numbers, sessions for moments. All of it works on arrays, in chunks.
+
+Layouts and the values that stand for "none": https://databento.com/docs/standards-and-conventions/common-fields-enums-types. A price is a
+whole number of billionths; the highest number of a field's type stands for "none".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from databento import DBNStore
+from databento_dbn import StatType, StatUpdateAction
+from numpy.typing import NDArray
+
+from market_data.core import calendar
+from market_data.datasets.base import UTC_MICROS, UTC_NANOS
+from market_data.datasets.registry import dataset as find_dataset
+
+CHUNK = 65_536
+"""Records that are turned into columns at once."""
+
+DAY = timedelta(days=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_NANOS = 86_400_000_000_000
+SCALE = 1e9
+SHORTEST = timedelta(seconds=1)
+
+STOCKS_END = time(20)
+FUTURES_BEGIN, FUTURES_END = time(18), time(17)
+
+Records = NDArray[np.void]
+Ints = NDArray[np.int64]
+
+STAT_TYPES = {int(kind): kind.name.lower() for kind in StatType.variants()}
+ACTIONS = {int(action): action.name.lower() for action in StatUpdateAction.variants()}
+
+
+class NotOfTheQuestionError(Exception):
+    """Records that cannot be the answer; says which."""
+
+
+@dataclass(frozen=True)
+class Days:
+    """The sessions of a request, in order, and when the records of each come.
+
+    Three sorts: a UTC day (daily bars of the vendor), midnight to midnight in New York (shares), and from 18:00 New York of the session
+    before on (futures: what is traded on a holiday belongs to the session after it, as at CME).
+
+    :param dates: one before the first and one after the last included.
+    :param begins: the moment from which on a record belongs to each, UTC.
+    :param over: by when all records of each have come, UTC.
+    """
+
+    dates: Sequence[date]
+    begins: Sequence[datetime]
+    over: Sequence[datetime]
+
+    @classmethod
+    def utc(cls, first: date, last: date) -> Days:
+        dates = _every(first, last)
+        return cls(dates, [_utc(day) for day in dates], [_utc(day + DAY) for day in dates])
+
+    @classmethod
+    def new_york(cls, first: date, last: date) -> Days:
+        dates = _every(first, last)
+        return cls(dates, [calendar.at(day, time()) for day in dates], [calendar.at(day, STOCKS_END) for day in dates])
+
+    @classmethod
+    def futures(cls, first: date, last: date) -> Days:
+        inside = calendar.sessions(first, last + DAY) or (first,)
+        dates = [calendar.previous_session(inside[0]), *inside, calendar.next_session(inside[-1])]
+        before = [calendar.previous_session(day) for day in dates]
+        return cls(dates, [calendar.at(day, FUTURES_BEGIN) for day in before], [calendar.at(day, FUTURES_END) for day in dates])
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """From the begin of the first asked session (inclusive) to the end of the last one (exclusive)."""
+        return self.begins[1], self.begins[-1]
+
+    def first_open(self, moment: datetime) -> date | None:
+        """The first asked session that is not over at ``moment``; None where all are."""
+        return next((day for day, over in zip(self.dates[1:-1], self.over[1:-1], strict=True) if over > moment), None)
+
+    def cut(self, start: datetime, end: datetime) -> datetime | None:
+        """Where to cut a span in two: between two sessions, as near to its middle as may be; in its middle where it is of one session.
+
+        None where it is too short to be cut.
+        """
+        middle = start + (end - start) / 2
+        between = [begin for begin in self.begins if start < begin < end]
+        if between:
+            return min(between, key=lambda begin: abs(begin - middle))
+        return middle if end - start > SHORTEST else None
+
+    def of(self, moments: Ints) -> NDArray[np.datetime64]:
+        """The session of each moment (nanoseconds UTC)."""
+        begins = np.array([_nanos(begin) for begin in self.begins], np.int64)
+        place = np.searchsorted(begins, moments, side="right") - 1
+        return np.array(self.dates, "datetime64[D]")[place.clip(0)]
+
+
+class Symbols:
+    """Which symbol an instrument is called by on a date.
+
+    Two symbols can stand for one instrument at a time (``ES.c.0`` and ``ES.v.0``); its records then belong to both. So there may be several
+    layers, in each of which an instrument has one symbol at a time.
+
+    :param mappings: of the stream's metadata: symbol -> spans of UTC dates with the instrument's id.
+    :param names: symbols as they were sent -> as the caller has them.
+    """
+
+    BITS = 22  # for a day number
+
+    def __init__(self, mappings: Mapping[str, Sequence[Mapping[str, Any]]], names: Mapping[str, str]) -> None:
+        self.names = list(names.values())
+        codes = {sent: code for code, sent in enumerate(names)}
+        spans = sorted(
+            (int(one["symbol"]), one["start_date"].toordinal(), one["end_date"].toordinal(), codes[sent])
+            for sent, found in mappings.items()
+            if sent in codes
+            for one in found
+            if one["symbol"]
+        )
+        layers: list[list[tuple[int, int, int, int]]] = []
+        for span in spans:
+            free = (layer for layer in layers if layer[-1][0] != span[0] or layer[-1][2] <= span[1])
+            layer = next(free, None)
+            if layer is None:
+                layers.append([span])
+            else:
+                layer.append(span)
+        self._layers = [np.array(layer, np.int64).T for layer in layers]
+
+    def of(self, instruments: Ints, moments: Ints) -> list[NDArray[np.int64]]:
+        """For each layer the place in ``names`` of each record's symbol, -1 where it has none there.
+
+        :param moments: nanoseconds UTC.
+        """
+        days = moments // DAY_NANOS + EPOCH.toordinal()
+        wanted = (instruments << self.BITS) | days
+        found = []
+        for ids, starts, ends, codes in self._layers:
+            place = (np.searchsorted((ids << self.BITS) | starts, wanted, side="right") - 1).clip(0)
+            fits = (ids[place] == instruments) & (starts[place] <= days) & (days < ends[place])
+            found.append(np.where(fits, codes[place], -1))
+        return found
+
+
+def every_day(symbols: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The mappings of instrument ids to themselves."""
+    return {symbol: [{"start_date": date.min, "end_date": date.max, "symbol": symbol}] for symbol in symbols}
+
+
+def read(store: DBNStore, dataset: str, symbols: Symbols, days: Days, span: tuple[datetime, datetime]) -> tuple[pa.Table, int]:
+    """All records of a stream as a table of ``dataset.received``, and how many records there were. Ordinals are all 0: see `numbered`.
+
+    :param span: what was asked; the records are in it by the moment at which the vendor got them, where they have one.
+    :raises NotOfTheQuestionError: for records of other moments or instruments, if the stream is sound to its end.
+    :raises BentoError, DBNError, ZstdError: where the stream is damaged.
+    """
+    schema, columns = find_dataset(dataset).received, COLUMNS[dataset]
+    begin, end = (_nanos(moment) for moment in span)
+    parts: list[pa.Table] = []
+    wrong = ""
+    count = 0
+    for records in store.to_ndarray(count=CHUNK):
+        if wrong:
+            continue
+        count += len(records)
+        moments, got = _moments(records)
+        if (strange := (got < begin) | (got >= end)).any():
+            said = ", ".join(str(moment) for moment in got[strange][:3].astype("datetime64[ns]").astype("datetime64[s]"))
+            wrong = f"records of {said} UTC came"
+            continue
+        layers = symbols.of(records["instrument_id"].astype(np.int64), got)
+        known = np.any([codes >= 0 for codes in layers], axis=0) if layers else np.zeros(len(records), bool)
+        if not known.all():
+            wrong = f"a record of the instrument {records['instrument_id'][~known][0]} came, which none of the symbols stands for"
+            continue
+        for codes in layers:
+            mine = codes >= 0
+            rows, when, whose = (records, moments, codes) if mine.all() else (records[mine], moments[mine], codes[mine])
+            common = {"symbol": _labels(whose, symbols.names.__getitem__), "session": pa.array(days.of(when), pa.date32())}
+            parts.append(_table(schema, {**common, **columns(rows, when)}, len(rows)))
+    if wrong:
+        raise NotOfTheQuestionError(wrong)
+    return pa.concat_tables([schema.empty_table(), *parts]), count
+
+
+def of_sessions(table: pa.Table, days: Days) -> pa.Table:
+    """The rows whose session is one of the exchange."""
+    sessions = calendar.sessions(days.dates[0], days.dates[-1] + DAY)
+    return table.filter(pc.is_in(table["session"], pa.array(sessions, pa.date32())))
+
+
+def numbered(table: pa.Table) -> pa.Table:
+    """All rows of a request with their ordinals, where the dataset has such. Equal keys may be of two streams."""
+    if "ordinal" not in table.schema.names:
+        return table
+    symbols = pc.index_in(table["symbol"], pc.unique(table["symbol"])).to_numpy()
+    numbers = ordinals(symbols, table["ts_event"].cast(pa.int64()).to_numpy() // 1000, table["sequence"].to_numpy())
+    place = table.schema.get_field_index("ordinal")
+    return table.set_column(place, table.schema.field(place), pa.array(numbers))
+
+
+def ordinals(*keys: NDArray[Any]) -> NDArray[np.int32]:
+    """0, 1, 2 ... among rows of equal keys, in the order given."""
+    order = np.lexsort(keys)  # which keeps the order of equals
+    new = np.zeros(len(order), bool)
+    new[:1] = True
+    for ranked in (key[order] for key in keys):
+        new[1:] |= ranked[1:] != ranked[:-1]
+    places = np.arange(len(order), dtype=np.int32)
+    result = np.empty(len(order), np.int32)
+    result[order] = places - np.maximum.accumulate(np.where(new, places, 0))
+    return result
+
+
+# -- the columns of each dataset ---------------------------------------------------------------------------------------------------
+
+Columns = dict[str, pa.Array]
+
+
+def _bars(records: Records, moments: Ints) -> Columns:
+    return {
+        "bar_time": pa.array(moments // 1000).cast(UTC_MICROS),
+        **{name: _price(records[name]) for name in ("open", "high", "low", "close")},
+        "volume": _amount(records["volume"]),
+    }
+
+
+def _trades(records: Records, moments: Ints) -> Columns:
+    return {
+        **_event(records, moments),
+        "price": _price(records["price"]),
+        "size": _amount(records["size"]),
+        "side": _labels(records["side"].view(np.uint8), lambda code: chr(code) if code else None),
+    }
+
+
+def _tbbo(records: Records, moments: Ints) -> Columns:
+    quotes = {f"{side}_px": _price(records[f"{side}_px_00"]) for side in ("bid", "ask")}
+    sizes = {f"{side}_sz": _amount(records[f"{side}_sz_00"]) for side in ("bid", "ask")}
+    counts = {f"{side}_ct": pa.array(records[f"{side}_ct_00"].astype(np.int64)) for side in ("bid", "ask")}
+    return {**_trades(records, moments), **quotes, **sizes, **counts}
+
+
+def _statistics(records: Records, moments: Ints) -> Columns:
+    return {
+        **_event(records, moments),
+        "stat_type": _labels(records["stat_type"], lambda code: STAT_TYPES.get(code, str(code))),
+        "ts_ref": _masked(records["ts_ref"], records["ts_ref"].astype(np.int64)).cast(UTC_NANOS),
+        "price": _price(records["price"]),
+        "quantity": _amount(records["quantity"]),
+        "update_action": _labels(records["update_action"], lambda code: ACTIONS.get(code, str(code))),
+    }
+
+
+def _event(records: Records, moments: Ints) -> Columns:
+    return {
+        "ts_event": pa.array(moments).cast(UTC_NANOS),
+        "sequence": pa.array(records["sequence"].astype(np.int64)),
+        "ordinal": pa.array(np.zeros(len(records), np.int32)),  # see `numbered`
+        "venue": _labels(records["publisher_id"], str),
+    }
+
+
+COLUMNS: Mapping[str, Callable[[Records, Ints], Columns]] = {
+    "ohlcv-1d": _bars,
+    "ohlcv-1m": _bars,
+    "trades": _trades,
+    "tbbo": _tbbo,
+    "statistics": _statistics,
+}
+
+
+def _table(schema: pa.Schema, columns: Columns, rows: int) -> pa.Table:
+    """Columns that the vendor does not have are null."""
+    return pa.table([columns.get(field.name, pa.nulls(rows, field.type)) for field in schema], schema=schema)
+
+
+def _moments(records: Records) -> tuple[Ints, Ints]:
+    """When each record came about, and when the vendor got it; nanoseconds UTC. The same where only one of them is known."""
+    event = records["ts_event"]
+    got = records["ts_recv"] if "ts_recv" in (records.dtype.names or ()) else event
+    return np.where(event == np.iinfo(event.dtype).max, got, event).astype(np.int64), got.astype(np.int64)
+
+
+def _price(values: NDArray[Any]) -> pa.Array:
+    return _masked(values, values / SCALE)
+
+
+def _amount(values: NDArray[Any]) -> pa.Array:
+    return _masked(values, values.astype(np.float64))
+
+
+def _masked(raw: NDArray[Any], values: NDArray[Any]) -> pa.Array:
+    """``values``, null where ``raw`` is its type's highest number."""
+    return pa.array(values, mask=raw == np.iinfo(raw.dtype).max)
+
+
+def _labels(codes: NDArray[Any], label: Callable[[int], str | None]) -> pa.Array:
+    """The name of each number; few of them are different."""
+    known, places = np.unique(codes, return_inverse=True)
+    return pa.array([label(int(code)) for code in known], pa.string()).take(pa.array(places))
+
+
+def _every(first: date, last: date) -> list[date]:
+    return [first + n * DAY for n in range(-1, (last - first).days + 2)]
+
+
+def _utc(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _nanos(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1000

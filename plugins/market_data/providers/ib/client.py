@@ -1,0 +1,225 @@
+"""The connection to TWS or the Gateway of Interactive Brokers: ``ib_async``, made to answer or fail within a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from ib_async import IB, BarData, Contract, RequestError
+
+from market_data.core.errors import NetworkError, SchemaDrift, ServerError, TruncatedResponse
+
+T = TypeVar("T")
+
+CLIENT_IDS = 32
+"""As many clients as the gateway takes. A client id that is in use is no error: the next one is tried."""
+BARS = 17
+"""Number of the message that brings bars."""
+NO_DATA, IN_USE = 162, 326
+LOST = frozenset({502, 504, 1100, 1101, 1102, 1300})
+"""The link between gateway and vendor, or between us and the gateway: what was asked meanwhile may never be answered."""
+WARNED = frozenset({321, 329, 434, 10167})
+"""What ``ib_async`` takes for a warning, and is the end of a request here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer.
+
+    :param bars: as they came.
+    :param begins: the date from which the answer says it is whole, or None where it does not say.
+    :param bytes: of its message.
+    """
+
+    bars: Sequence[BarData]
+    begins: date | None
+    bytes: int
+    id: str
+
+
+class Link:
+    """A connection to the gateway, with an event loop of its own that runs only inside the methods here: a hook is called from plain
+    code.
+
+    :param client_id: the first to try.
+    :param connecting: seconds until connected. ``deadline``: seconds for an answer.
+    """
+
+    def __init__(self, host: str, port: int, client_id: int) -> None:
+        self.host, self.port, self.client_id = host, port, client_id
+        self._ids = range(client_id, client_id + CLIENT_IDS)
+        self.connecting, self.deadline = 10.0, 120.0
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._ib: IB | None = None
+        self._broken: asyncio.Future[None] | None = None
+        self._heads: dict[int, tuple[date | None, int]] = {}
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def close(self) -> None:
+        self._run(self._drop())
+        self._runner.close()
+
+    def history(self, contract: Contract, end: datetime, duration: str, size: str, what: str, *, regular: bool) -> Page:
+        """The bars that one request brings.
+
+        :raises RequestError: what the gateway says in place of bars; "no data" is an answer with none.
+        :raises ProviderError, SchemaDrift: where there is no answer, or one that is not whole or not legible.
+        """
+
+        def ask(ib: IB) -> Awaitable[Any]:
+            return ib.reqHistoricalDataAsync(contract, end, duration, size, what, regular, formatDate=2, timeout=0)
+
+        try:
+            bars, number = self._run(self._answer(ask))
+        except RequestError as error:
+            if error.code == NO_DATA and "no data" in error.message.lower():
+                return Page((), None, len(error.message), f"{self.client_id}/{error.reqId}")
+            raise
+        begins, length = self._heads.pop(number, (None, 0))
+        return Page(bars, begins, length, f"{self.client_id}/{number}")
+
+    def describe(self, contract: Contract) -> str:
+        """What the gateway calls a contract, and which version of the protocol it speaks."""
+        details, _ = self._run(self._answer(lambda ib: ib.reqContractDetailsAsync(contract)))
+        version = self._ib.client.serverVersion() if self._ib else 0
+        return f"protocol version {version}, client id {self.client_id}; it knows {contract.symbol} as {details[0].longName}"
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What ``work`` brings, but not as a task's result: when the runner puts the handler of SIGINT back, Python writes the task
+        out with its result, which takes longer than reading a month of minutes."""
+        brought: list[T] = []
+
+        async def keep() -> None:
+            brought.append(await work)
+
+        self._runner.run(keep())
+        return brought[0]
+
+    async def _answer(self, ask: Callable[[IB], Awaitable[T]]) -> tuple[T, int]:
+        """What a request brings, and its number. Without an answer the connection is given up."""
+        await _breathe()  # a connection that ended meanwhile is learnt of
+        ib = await self._connected()
+        number = ib.client.getReqId() + 1  # of the next request
+
+        def told(about: int, code: int, text: str, _: Any) -> None:
+            if (about == number and code in WARNED) or (about == -1 and code in LOST):
+                self._fail(RequestError(about, code, text))
+
+        self._broken = asyncio.get_running_loop().create_future()
+        ib.errorEvent += told
+        answer = asyncio.ensure_future(ask(ib))
+        try:
+            either: list[asyncio.Future[Any]] = [answer, self._broken]
+            await asyncio.wait(either, timeout=self.deadline, return_when=asyncio.FIRST_COMPLETED)
+            if self._broken.done():
+                self._broken.result()
+            if answer.done():
+                return answer.result(), number
+            lost = f"no whole answer in {self.deadline:g} s"
+        except OSError:
+            lost = f"the link to {self.address} was lost"
+        finally:
+            ib.errorEvent -= told
+            answer.cancel()
+            self._broken.cancel()
+            await asyncio.gather(answer, self._broken, return_exceptions=True)
+        await self._drop()
+        raise NetworkError(lost)
+
+    def _fail(self, error: Exception) -> None:
+        """End the running request."""
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_exception(error)
+
+    def _take(self, fields: list[str], read: Callable[[list[str]], None]) -> None:
+        """A message with bars (number, begin, end, count, 8 fields a bar), before ``ib_async`` reads it."""
+        _, number, begins, _, declared, *cells = fields
+        rows, rest = divmod(len(cells), 8)
+        if rest or rows < int(declared):
+            self._fail(TruncatedResponse(f"{len(cells) / 8:g} bars came, {declared} are declared"))
+        elif rows > int(declared):
+            self._fail(ServerError(f"{rows} bars came, {declared} are declared"))
+        else:
+            try:
+                read(fields)
+            except ValueError as error:
+                self._fail(SchemaDrift(f"a bar cannot be read: {error}"))
+            self._heads[int(number)] = (_date(begins), sum(len(field) + 1 for field in fields))
+
+    async def _connected(self) -> IB:
+        """The connection, opened where there is none. Positions and orders are not asked for: they are none of our business."""
+        if self._ib is not None and self._ib.client.isReady():
+            return self._ib
+        await self._drop()
+        for client_id in self._ids:
+            self.client_id = client_id
+            ib = await self._opened()
+            if ib is not None:
+                return ib
+        raise NetworkError(f"the client ids {self._ids[0]} to {self._ids[-1]} of {self.address} are all in use")
+
+    async def _opened(self) -> IB | None:
+        """A new connection, or None where the client id is in use.
+
+        :raises NetworkError: where there is no gateway, or none that takes clients.
+        """
+        ib = self._ib = IB()
+        ib.RaiseRequestErrors = True
+        codes: list[int] = []
+        ended = asyncio.get_running_loop().create_task(asyncio.Event().wait())  # until cancelled
+        ib.errorEvent += lambda *told: codes.append(told[1])
+        client: Any = ib.client
+        client.conn.disconnected += lambda _: ended.cancel()
+        handlers = client.decoder.handlers
+        handlers[BARS] = partial(self._take, read=handlers[BARS])
+        opening = asyncio.ensure_future(client.connectAsync(self.host, self.port, self.client_id, self.connecting))
+        ib.wrapper.clientId = self.client_id
+        try:
+            await asyncio.wait([opening, ended], timeout=self.connecting, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+                return ib
+        except OSError as error:
+            await self._drop()
+            raise NetworkError(f"no gateway answers at {self.address} ({type(error).__name__})") from None
+        finally:
+            closed = ended.cancelled()
+            for task in (opening, ended):
+                task.cancel()
+            await asyncio.gather(opening, ended, return_exceptions=True)
+        await self._drop()
+        if IN_USE in codes:
+            return None
+        why = "it ended the connection; is API access enabled, and this host trusted?" if closed else "it does not speak as one"
+        raise NetworkError(f"no gateway answers at {self.address}: {why}")
+
+    async def _drop(self) -> None:
+        if self._ib is not None:
+            client: Any = self._ib.client
+            self._ib = None
+            with suppress(OSError):
+                client.disconnect()
+            await _breathe()  # the loop closes the socket
+        self._heads.clear()
+
+
+async def _breathe() -> None:
+    """Let the loop read what has come, and do what follows from it."""
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+def _date(text: str) -> date | None:
+    """The date of a moment as the gateway writes it (``20130413  16:31:22``, its own time zone), or None."""
+    try:
+        return datetime.strptime(text[:8], "%Y%m%d").date()  # noqa: DTZ007 - a date
+    except ValueError:
+        return None

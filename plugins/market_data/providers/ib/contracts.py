@@ -1,0 +1,191 @@
+"""What to ask Interactive Brokers for: the contracts that a symbol stands for, and the steps in which their bars are asked for."""
+
+from __future__ import annotations
+
+import calendar as months
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from datetime import time as clock
+from typing import NamedTuple
+
+from ib_async import Contract, Future, Index, Stock
+
+from market_data.core import calendar
+from market_data.core.errors import BadRequest
+from market_data.core.intervals import DAY, Interval
+
+LONGEST_DAILY = timedelta(days=20 * 365)
+"""Of one step of daily bars. One of minutes is a month."""
+
+INDICES = {"NDX": "NASDAQ", "RUT": "RUSSELL", "SPX": "CBOE", "VIX": "CBOE"}
+FUTURES = {"ES": "CME", "MES": "CME", "NQ": "CME", "MNQ": "CME", "RTY": "CME", "M2K": "CME", "YM": "CBOT", "MYM": "CBOT"}
+"""Roots of the quarterly equity index futures -> exchange, as the vendor spells it."""
+FRONT = ".c.0"
+"""After a root: the contract that leads, as other vendors write it too. ``ES`` alone is a stock, Eversource Energy."""
+MONTHS = {"H": 3, "M": 6, "U": 9, "Z": 12}
+_DATED = re.compile(r"([A-Z0-9]{1,3})([FGHJKMNQUVXZ])(20\d\d)")
+EVENING = clock(18)  # New York: the trading day of a future begins
+
+
+class Part(NamedTuple):
+    """A contract, and the dates for which it is asked."""
+
+    contract: Contract
+    dates: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What a symbol stands for.
+
+    :param kind: ``STK``, ``IND`` or ``FUT``.
+    :param month: of a dated future, ``202612``; empty for the front.
+    """
+
+    kind: str
+    name: str
+    exchange: str
+    month: str = ""
+
+    @classmethod
+    def of(cls, symbol: str) -> Instrument:
+        """:raises BadRequest: for a future of a root that is not known, or of a month that is no quarter's."""
+        if symbol in INDICES:
+            return cls("IND", symbol, INDICES[symbol])
+        if symbol.endswith(FRONT):
+            root = symbol.removesuffix(FRONT)
+            if root not in FUTURES:
+                raise BadRequest(
+                    f"{symbol} is no future that is served; known are {', '.join(FUTURES)} with {FRONT}, e.g. ES{FRONT}"
+                )
+            return cls("FUT", root, FUTURES[root])
+        if found := _DATED.fullmatch(symbol):
+            root, code, year = found.groups()
+            if root not in FUTURES or code not in MONTHS:
+                known = f"{', '.join(FUTURES)} with {', '.join(MONTHS)} and the year"
+                raise BadRequest(f"{symbol} is no future that is served; known are {known}, e.g. ESZ2026")
+            return cls("FUT", root, FUTURES[root], f"{year}{MONTHS[code]:02}")
+        return cls("STK", _spaced(symbol), "SMART")
+
+    def parts(self, dates: Interval) -> Iterator[Part]:
+        """The contracts to ask for, the latest first; together they cover ``dates``, none of which two of them share."""
+        if self.kind == "STK":
+            yield Part(Stock(self.name, self.exchange, "USD"), dates)
+        elif self.kind == "IND":
+            yield Part(Index(self.name, self.exchange, "USD"), dates)
+        elif self.month:
+            yield Part(self._future(self.month), dates)
+        else:
+            end = dates.end
+            while end > dates.start:
+                month, since = lead(end - DAY)
+                yield Part(self._future(month), Interval(max(since, dates.start), end))
+                end = max(since, dates.start)
+
+    def _future(self, month: str) -> Contract:
+        return Future(self.name, month, self.exchange, currency="USD", includeExpired=True)
+
+    def end(self, dates: Interval) -> datetime:
+        """The moment to name as the end: everything of the last session is before it, nothing of the next one."""
+        if self.kind == "FUT":
+            return calendar.at(min(dates.last, _opens(_first_session(dates.end))), EVENING)
+        return calendar.at(dates.end, clock())
+
+    def session(self, opened: datetime) -> date:
+        """The session of an intraday bar: the New York date; of a future, the first one on or after the date of six hours later: what is
+        traded on a holiday of the stock exchange belongs to the session after it, as at CME."""
+        local = opened.astimezone(calendar.NEW_YORK)
+        return _first_session((local + timedelta(hours=6)).date()) if self.kind == "FUT" else local.date()
+
+    def reach(self, dates: Interval) -> Interval:
+        """``dates``, and those before them that bring bars within the day of their first session: of a future, holidays."""
+        if self.kind != "FUT":
+            return dates
+        return Interval(min(dates.start, _opens(_first_session(dates.start)) + DAY), dates.end)
+
+    def whole_from(self, start: date, begins: date | None) -> date:
+        """The date from which on sessions are whole in bars within the day.
+
+        :param start: the first date that was asked for.
+        :param begins: the date from which the answer is whole, or None where it does not say; of a future, from its evening on.
+        """
+        if self.kind != "FUT":
+            return start
+        first = _first_session(start)
+        return first + DAY if _opens(first) < max(start - DAY, begins or date.min) else start
+
+
+def _first_session(day: date) -> date:
+    """The first session on or after ``day``."""
+    return day if calendar.is_session(day) else calendar.next_session(day)
+
+
+def _opens(session: date) -> date:
+    """The date on whose evening a future begins to trade for ``session``: that of the day before, or of the holidays before it."""
+    day = calendar.previous_session(session) + DAY
+    while day.weekday() in (calendar.SATURDAY, calendar.SUNDAY):
+        day += DAY
+    return day - DAY
+
+
+def lead(day: date) -> tuple[str, date]:
+    """The contract month (``202612``) of the quarterly that leads on a date, and the first date on which it does.
+
+    A contract leads from the Monday before the third Friday of the quarter's last month, on which the one before it expires: the roll
+    date of the CME's equity index futures.
+    """
+    quarter = day.year * 4 + (day.month - 1) // 3
+    if day >= _roll(quarter):
+        quarter += 1
+    year, place = divmod(quarter, 4)
+    return f"{year}{3 * place + 3:02}", _roll(quarter - 1)
+
+
+def _roll(quarter: int) -> date:
+    year, place = divmod(quarter, 4)
+    first = date(year, 3 * place + 3, 1)
+    third_friday = first + timedelta(days=(calendar.FRIDAY - first.weekday()) % 7 + 14)
+    return third_friday - timedelta(days=4)
+
+
+def _spaced(symbol: str) -> str:
+    """``BRK.B`` -> ``BRK B``."""
+    return symbol.replace(".", " ")
+
+
+class Step(NamedTuple):
+    """What one request asks for.
+
+    :param dates: those it is for; the answer may begin earlier.
+    :param duration: in the vendor's words, counted back from the end of ``dates``.
+    """
+
+    dates: Interval
+    duration: str
+
+
+def last_step(dates: Interval, *, daily: bool) -> Step:
+    """The latest part of ``dates`` that one request may ask for.
+
+    The vendor counts ``D`` in trading days and ``W``, ``M``, ``Y`` by the calendar; more than 365 days have to be asked for in years.
+    """
+    month_before = _month_before(dates.end)
+    start = max(dates.start, dates.end - LONGEST_DAILY if daily else month_before)
+    days = (dates.end - start).days
+    if days <= 7:
+        duration = f"{days} D"
+    elif not daily and days > 28:
+        duration = "1 M"
+    elif days <= 364:
+        duration = f"{math.ceil(days / 7)} W"
+    else:
+        duration = f"{math.ceil(days / 365)} Y"
+    return Step(Interval(start, dates.end), duration)
+
+
+def _month_before(day: date) -> date:
+    year, month = divmod(day.year * 12 + day.month - 2, 12)
+    return date(year, month + 1, min(day.day, months.monthrange(year, month + 1)[1]))

@@ -1,0 +1,368 @@
+"""Interactive Brokers: daily and minute bars of US stocks, quarterly equity index futures and indices, through TWS or its Gateway.
+
+Sources: https://interactivebrokers.github.io/tws-api/ (historical_bars, historical_limitations, message_codes), and ``ib_async`` 2.1.0,
+read and run. What the documents do not say, or the library does:
+
+* Error 162 is "no data", "too many requests", "no permission" and more: the text tells.
+* Error 321 (a request that is not legal) counts as a warning in ``ib_async``, whose request then never ends.
+* A message that cannot be read is logged by ``ib_async`` and dropped, so its request never ends either.
+* Nothing pages: a request names its end and a duration, and the answer says from when on it is whole. Long spans are asked for in
+  steps, the latest first.
+* A continuous future takes no end date (10339) and changes with the day on which it is asked for. So the front of a future is put
+  together from the dated contracts, by a rule: see `ib_contracts.lead`. Expired ones are kept for two years.
+* Prices are adjusted for splits by the vendor, always; of dividends only its ADJUSTED_LAST knows, which takes no end date either.
+* Daily bars are stamped with the date of the trading day, also where the epoch is asked for (``formatDate=2``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from ib_async import BarData, Contract, RequestError, Stock
+
+from market_data.core import calendar
+from market_data.core.batch import Request
+from market_data.core.capabilities import Quota, Window
+from market_data.core.errors import (
+    BadRequest,
+    EntitlementError,
+    NetworkError,
+    ProviderError,
+    SchemaDrift,
+    ServerError,
+    Throttled,
+    UnknownSymbol,
+)
+from market_data.core.intervals import DAY, Interval
+from market_data.core.outcome import Evidence
+from market_data.datasets.registry import dataset as find_dataset
+from market_data.http.client import plain, tried
+from market_data.http.rate_limit import MARGIN, FileLimiter, Pacer
+from market_data.providers.base import Fetched, Plan, ProviderHook, limits_folder
+from market_data.providers.ib.client import CLIENT_IDS, LOST, NO_DATA, Link, Page
+from market_data.providers.ib.contracts import Instrument, Part, Step, last_step
+
+T = TypeVar("T")
+
+SIZES = {"ohlcv-1d": "1 day", "ohlcv-5m": "5 mins", "ohlcv-1m": "1 min"}
+"""Dataset -> the vendor's name of the bar size."""
+IDENTICAL = {"standard": 15.0, "sample": 0.0}
+"""Plan -> seconds between two equal requests."""
+BUCKETS = 256
+"""Equal requests of all processes meet in one of so many files."""
+PORTS = "4001 (Gateway), 4002 (Gateway, paper account), 7496 (TWS) or 7497 (TWS, paper account)"
+
+UNKNOWN = 200
+NOT_INCLUDED = frozenset({203, 354, 420, 10089, 10090, 10168, 10186, 10189})
+MALFORMED = frozenset({320, 321, 329, 366, 434, 10314, 10339})
+_NO_PERMISSION = re.compile(r"permission|subscri", re.IGNORECASE)
+DRIFTED = "see the vendor's release notes; the hook has to learn the new form"
+
+
+class InteractiveBrokersHook(ProviderHook):
+    """Bars of US stocks and ETFs (``AAPL``, ``BRK.B``), equity index futures and indices (``VIX``, ``SPX``, ``NDX``, ``RUT``).
+
+    A future is written by its root and ``.c.0`` for the contract that leads (``ES.c.0``: see `ib_contracts.lead`), or with month and year
+    (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. Of days on which the stock exchange is closed,
+    its bars within the day belong to the session after, its daily bars are left aside. A symbol that the account may not
+    see is refused by name, and the run goes on.
+
+    Option ``what_to_show``: ``trades``, or quotes (``midpoint``, ``bid``, ``ask``), which have no volume. Option ``hours``:
+    ``regular`` or ``extended`` (stocks from 04:00 to 20:00); futures always come with their whole trading day.
+
+    The connection has host and port of a Gateway or TWS that is logged in. Its extra may have ``client_id``, the first of those that
+    may be used, and ``identical_seconds``.
+    """
+
+    provider = "ib"
+    conn_type = "generic"
+    hook_name = "Interactive Brokers"
+    default_base_url = "127.0.0.1:4001"
+    default_plan = "standard"
+    known_extra = ("client_id", "identical_seconds")
+    # https://interactivebrokers.github.io/tws-api/historical_limitations.html; hard for bars of up to 30 seconds, a soft throttle for
+    # longer ones. ``sample`` is the local sample gateway.
+    plans: ClassVar[Mapping[str, Plan]] = {
+        "standard": Plan(Quota(6, (Window(60, 600), Window(5, 2))), available_after=22 * 3600),
+        "sample": Plan(Quota(6000, (Window(60, 0.6),))),
+    }
+    attempts = 5
+    patience = 60.0
+    sleep: Callable[[float], None] = staticmethod(time.sleep)
+    _link: Link | None = None
+    _pacer: Pacer | None = None
+
+    def connect(self) -> None:
+        if self._link is None:
+            # What it logs comes as errors here.
+            logging.getLogger("ib_async").setLevel(logging.CRITICAL)
+            host, port = self._address
+            self._link = Link(host, port, self._client_id)
+            self._pacer = self.pacer()
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = self._pacer = None
+
+    def _probe(self) -> str:
+        what = "details of SPY"
+        link = self._ready()
+        found = self._tried(lambda: self._called(what, lambda: link.describe(Stock("SPY", "SMART", "USD"))))
+        return f"{link.address} answered: {self._plain(found)}"
+
+    # -- connection ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _address(self) -> tuple[str, int]:
+        parts = urlsplit(f"//{self.base_url}")
+        return parts.hostname or "", parts.port or 0
+
+    @property
+    def _client_id(self) -> int:
+        return int(self.config.extra.get("client_id", 1))
+
+    @property
+    def _identical(self) -> float:
+        """Seconds between two equal requests."""
+        return float(self.config.extra.get("identical_seconds", IDENTICAL[self.config.extra.get("plan", self.default_plan)]))
+
+    def _connection_problems(self) -> list[str]:
+        extra, name = self.config.extra, f"connection {self.config.conn_id!r}"
+        problems = super()._connection_problems()
+        try:
+            host, port = self._address
+        except ValueError:  # the port is no number, or too large
+            host, port = "", 0
+        if not host or not port or "/" in self.base_url:
+            wanted = f"a host name and a port from 1 to 65535 are needed: {PORTS}"
+            problems.append(f"{name}: host and port are {self.base_url!r}; {wanted}")
+        client_id = extra.get("client_id", 1)
+        most = 2**31 - CLIENT_IDS
+        if not isinstance(client_id, int) or isinstance(client_id, bool) or not 1 <= client_id < most:
+            # 0 is the client that gets the orders made by hand.
+            problems.append(f"{name}: extra.client_id is {client_id!r}; a whole number from 1 to {most - 1} is needed")
+        seconds = extra.get("identical_seconds", 0)
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds < 0:
+            problems.append(f"{name}: extra.identical_seconds is {seconds!r}; a number from 0 on is needed")
+        return problems
+
+    # -- fetch -----------------------------------------------------------------------------------------------------------------
+
+    def fetch(self, request: Request) -> Fetched:
+        self.connect()
+        before = replace(self.counters)
+        instrument = self._instrument(request)
+        tables: list[pa.Table] = []
+        ids: list[str] = []
+        rows = 0
+        unknown: list[UnknownSymbol] = []
+        refused: dict[str, str] = {}
+        for part in instrument.parts(Interval(request.start, request.last + DAY)):
+            try:
+                for page, dates in self._pages(request, instrument, part):
+                    tables.append(_table(request, instrument, page.bars, dates))
+                    ids.append(page.id)
+                    rows += len(page.bars)
+            except UnknownSymbol as error:
+                unknown.append(error)
+            except EntitlementError as error:
+                # Subscriptions are an exchange's: other symbols may well be had. Of this one nothing is kept, as it would not be whole.
+                refused = {request.symbols[0]: error.said}
+                tables, rows = [], 0
+                break
+        if unknown and not tables and not refused:
+            raise unknown[0]
+        evidence = Evidence(
+            calls=self.counters.calls - before.calls,
+            retries=self.counters.retries - before.retries,
+            pages=len(ids),
+            bytes=self.counters.bytes - before.bytes,
+            rows_received=rows,
+            rows_declared=rows,  # each message was checked to hold as many as it says
+            last_page_seen=True,
+            request_ids=tuple(ids),
+        )
+        nothing = find_dataset(request.dataset).received.empty_table()
+        table, warnings = pa.concat_tables([nothing, *reversed(tables)]), tuple(self._warnings(request, unknown))
+        return Fetched(table, evidence, refused=refused, warnings=() if refused else warnings)
+
+    def _instrument(self, request: Request) -> Instrument:
+        try:
+            return Instrument.of(request.symbols[0])
+        except BadRequest as error:
+            raise error.at(provider=self.provider, request=str(request)) from None
+
+    @staticmethod
+    def _warnings(request: Request, unknown: Sequence[UnknownSymbol]) -> Iterator[str]:
+        if unknown:
+            yield f"{request.symbols[0]}: {len(unknown)} of the contracts that led are not known any more: {unknown[-1].said}"
+
+    def _pages(self, request: Request, instrument: Instrument, part: Part) -> Iterator[tuple[Page, Interval]]:
+        """The answers that make up the bars of a contract, the latest first, each with the dates for which it is whole."""
+        daily = SIZES[request.dataset] == "1 day"
+        left = part.dates if daily else instrument.reach(part.dates)
+        while left.start < left.end:
+            step = last_step(left, daily=daily)
+            page = self._tried(partial(self._page, request, instrument, part.contract, step))
+            start = step.dates.start
+            if page.begins is not None and page.begins > start:
+                start = page.begins + DAY  # its first date may be there in part only
+            if start > left.start and not daily:
+                start = instrument.whole_from(start, page.begins)
+            if start >= left.end:
+                raise ServerError(
+                    f"an answer up to {left.end} begins on {page.begins}: the paging loops", **self._where(str(request))
+                )
+            yield page, Interval(start, left.end)
+            left = Interval(left.start, start)
+
+    def _page(self, request: Request, instrument: Instrument, contract: Contract, step: Step) -> Page:
+        link, what, size = self._ready(), str(request), SIZES[request.dataset]
+        shown, end = str(self.option("what_to_show")).upper(), instrument.end(step.dates)
+        regular = instrument.kind != "FUT" and self.option("hours") == "regular"
+        question = f"{contract} {end} {step.duration} {size} {shown} {regular}"
+        page = self._called(
+            what,
+            lambda: link.history(contract, end, step.duration, size, shown, regular=regular),
+            question=question,
+            symbols=request.symbols,
+        )
+        if wrong := _wrong(instrument, page.bars, step):
+            raise ServerError(wrong, **self._where(what))
+        self.counters.bytes += page.bytes
+        return page
+
+    # -- calls -----------------------------------------------------------------------------------------------------------------
+
+    def _tried(self, call: Callable[[], T]) -> T:
+        """``call``, repeated while its error is one that may pass.
+
+        :raises ProviderError: the last one.
+        """
+        return tried(call, counters=self.counters, attempts=self.attempts, patience=self.patience, sleep=self.sleep)
+
+    def _called(self, what: str, call: Callable[[], T], *, question: str = "", symbols: tuple[str, ...] = ()) -> T:
+        """One call, after its turn has come; its error typed."""
+        repeats = self._repeats(question) if question else None
+        pacer = self._pacer or self.pacer()
+        try:
+            if repeats is not None:
+                repeats.acquire()
+            pacer.wait()
+            if repeats is not None:
+                repeats.penalise(MARGIN * self._identical)
+        except ProviderError as error:
+            raise error.at(**self._where(what)) from None  # a limiter knows neither provider nor request
+        self.counters.calls += 1
+        try:
+            return call()
+        except RequestError as error:
+            failure = self._typed(error, what, symbols)
+            if isinstance(failure, Throttled):
+                pacer.penalise(failure.retry_after or 1.0)
+            raise failure from None
+        except ProviderError as error:
+            raise error.at(**self._where(what)) from None
+        except SchemaDrift as error:
+            raise SchemaDrift(f"{self.provider}: {what}: {self._plain(str(error))}. To do: {DRIFTED}") from None
+        finally:
+            if repeats is not None:  # once more: a connection may have had to be opened before the request left
+                repeats.penalise(MARGIN * self._identical)
+
+    def _repeats(self, question: str) -> FileLimiter | None:
+        """What holds equal requests apart, whichever process makes them."""
+        if not self._identical:
+            return None
+        bucket = int.from_bytes(hashlib.sha256(question.encode()).digest()[:2]) % BUCKETS
+        return FileLimiter(limits_folder() / f"{self.config.conn_id}.requests" / f"{bucket:03}.json", ())
+
+    def _typed(self, error: RequestError, what: str, symbols: tuple[str, ...]) -> ProviderError:
+        """The typed error of what the gateway says."""
+        code, text, where = error.code, f"{self._plain(error.message)} (error {error.code})", self._where(what)
+        lower = error.message.lower()
+        if code == 100 or (code == NO_DATA and "pacing" in lower):
+            widest = max((window.seconds for window in self.quota.limits), default=1.0)
+            return Throttled(text, retry_after=min(widest, self.patience), **where)
+        if code == UNKNOWN and "ambiguous" not in lower:
+            return UnknownSymbol(text, symbols=symbols, **where)
+        if code in NOT_INCLUDED or (code == NO_DATA and _NO_PERMISSION.search(lower)):
+            return EntitlementError(text, **where)
+        if code in MALFORMED or code == UNKNOWN:
+            return BadRequest(text, **where)
+        if code in LOST:
+            return NetworkError(text, **where)
+        return ServerError(text, **where)
+
+    def _where(self, what: str) -> dict[str, str]:
+        return {"provider": self.provider, "request": what}
+
+    def _plain(self, text: str) -> str:
+        """What the gateway says, fit for a message: on one line, short, without markup."""
+        return plain(text, [self.config.password])
+
+    def _ready(self) -> Link:
+        if self._link is None:
+            raise RuntimeError("connect() comes first")
+        return self._link
+
+
+# -- columns -----------------------------------------------------------------------------------------------------------------------
+
+
+def _wrong(instrument: Instrument, bars: Sequence[BarData], step: Step) -> str:
+    """Why bars cannot be the answer to a request, or nothing. Some may well lie before its dates: durations are counted generously."""
+    dates = step.dates
+    earliest = dates.start - (dates.end - dates.start) - timedelta(days=10)
+    sessions = (_session(instrument, bar) for bar in bars)
+    strange = sorted({day for day in sessions if not earliest <= day < dates.end})
+    return f"rows of {', '.join(map(str, strange[:3]))} came" if strange else ""
+
+
+def _session(instrument: Instrument, bar: BarData) -> date:
+    return instrument.session(bar.date) if isinstance(bar.date, datetime) else bar.date
+
+
+def _table(request: Request, instrument: Instrument, bars: Sequence[BarData], dates: Interval) -> pa.Table:
+    """The bars of sessions in ``dates`` as columns."""
+    sessions = set(calendar.sessions(dates.start, dates.end))
+    kept = [(day, bar) for day, bar in ((_session(instrument, bar), bar) for bar in bars) if day in sessions]
+    opened = [
+        bar.date if isinstance(bar.date, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC) for day, bar in kept
+    ]
+    schema = find_dataset(request.dataset).received
+    counted = instrument.kind != "IND"
+    columns: dict[str, Any] = {
+        "symbol": [request.symbols[0]] * len(kept),
+        "session": [day for day, _ in kept],
+        "bar_time": opened,
+        "adj_close": [None] * len(kept),
+        **{name: [_number(getattr(bar, name)) for _, bar in kept] for name in ("open", "high", "low", "close")},
+        "volume": [_amount(bar.volume) if counted else None for _, bar in kept],
+        "vwap": [_amount(bar.average) or None if counted else None for _, bar in kept],
+        "trade_count": [bar.barCount if counted and bar.barCount >= 0 else None for _, bar in kept],
+    }
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def _number(value: float) -> float | None:
+    """None for what is not there: no number, or the largest there is, which is the protocol's word for nothing."""
+    return float(value) if math.isfinite(value) and abs(value) < sys.float_info.max else None
+
+
+def _amount(value: float) -> float | None:
+    """The same, and -1 where there can be none."""
+    number = _number(value)
+    return None if number is None or number < 0 else number

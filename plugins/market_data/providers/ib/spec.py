@@ -1,0 +1,27 @@
+"""What ib serves, and its options."""
+
+from __future__ import annotations
+
+from market_data.core.capabilities import Endpoint, Shape
+from market_data.providers.spec import ProviderSpec, one_of
+
+SPEC = ProviderSpec(
+    "ib",
+    "market_data.providers.ib.hook:InteractiveBrokersHook",
+    {  # a month a request within the day; of a future's trading day, 23 hours
+        "ohlcv-1d": (Endpoint("historical", Shape.SYMBOL, page_rows=5040),),
+        "ohlcv-5m": (Endpoint("historical", Shape.SYMBOL, page_rows=21 * 276, rows_per_session=276),),
+        "ohlcv-1m": (Endpoint("historical", Shape.SYMBOL, page_rows=21 * 1380, rows_per_session=1380),),
+    },
+    {
+        "what_to_show": one_of(
+            "trades, or quotes, which have no volume.",
+            *("trades", "midpoint", "bid", "ask"),
+            refused={
+                "adjusted_last": "it takes no end date, so no past span can be asked for",
+                "bid_ask": "it is no bar of prices",
+            },
+        ),
+        "hours": one_of("regular, or extended: stocks from 04:00 to 20:00. Futures come whole.", "regular", "extended"),
+    },
+)

@@ -1,0 +1,1 @@
+"""The mock provider: seeded generated data, no network."""

@@ -1,0 +1,207 @@
+"""Polygon.io, now Massive: US stocks and ETFs.
+
+Here is the account: connection, plans, endpoints. The API's pages are in `polygon_rest`, bars in `polygon_bars`, splits, dividends and
+tickers in `polygon_reference`, files on S3 in `polygon_flat_files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import ClassVar
+
+import pyarrow as pa
+
+from market_data.core.batch import Request
+from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
+from market_data.core.errors import ConfigError, EntitlementError, ProviderError
+from market_data.core.outcome import Evidence
+from market_data.datasets.registry import dataset as find_dataset
+from market_data.http.client import Answer, Transport
+from market_data.http.rate_limit import FileLimiter, Pacer
+from market_data.providers.base import Fetched, Plan, ProviderConfig, ProviderHook, limits_folder
+from market_data.providers.polygon import client, corporate_actions, flat_files, parse
+from market_data.providers.polygon.client import Part, Rest
+from market_data.providers.polygon.flat_files import BUCKET, FlatFiles
+from market_data.providers.responses import DAY, without_young
+
+FLAT_FILE = "flatfile"
+
+
+class PolygonHook(ProviderHook):
+    """Daily, five-minute and one-minute bars, splits and dividends of US stocks and ETFs.
+
+    Option ``adjustment``: ``raw`` (as traded) or ``split`` (the vendor's split adjustment, changing with every later split).
+
+    The connection's extra may name an Airflow connection of type ``aws`` as ``flat_files_conn_id``: then whole sessions can be read from
+    the vendor's files on S3 (``flat_files_bucket``, where it is another than ``flatfiles``). They are not adjusted.
+    """
+
+    provider = "polygon"
+    hook_name = "Polygon / Massive"
+    default_base_url = "https://api.massive.com"
+    default_plan = "basic"
+    known_extra = ("flat_files_bucket", "flat_files_conn_id")
+    # https://massive.com/pricing: Basic 5 calls a minute, 2 years; the paid plans have no call limit and 5, 10 and 20 years.
+    # 600 calls a minute and slot is our own courtesy there. ``sample`` is the local sample API: small windows, so that its
+    # runs show pacing and several batches.
+    plans: ClassVar[Mapping[str, Plan]] = {
+        "basic": Plan(Quota(5, (Window(5, 60),)), history_years=2, available_after=24 * 3600),
+        "starter": Plan(Quota(600), history_years=5, available_after=22 * 3600),
+        "developer": Plan(Quota(600), history_years=10, available_after=22 * 3600),
+        "advanced": Plan(Quota(600), history_years=20, available_after=22 * 3600),
+        "sample": Plan(Quota(600, (Window(1, 0.01),))),
+    }
+    _transport: Transport | None = None
+    _flat_files: FlatFiles | None = None
+
+    # -- connection --------------------------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        if self._transport is None:
+            key = self.config.password
+            headers = {"Authorization": f"Bearer {key}"}
+            self._transport = Transport(
+                self.provider, self.base_url, headers, self.pacer(), self._classify, (key,), counters=self.counters
+            )
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+        if self._flat_files is not None:
+            self._flat_files.close()
+            self._flat_files = None
+
+    @property
+    def rest(self) -> Rest:
+        """The API, opened where it was not."""
+        self.connect()
+        if self._transport is None:
+            raise RuntimeError("connect() opens the transport")
+        return Rest(self._transport)
+
+    @property
+    def flat_files(self) -> FlatFiles:
+        """The files on S3, opened where they were not: most runs never ask for one.
+
+        They are no part of the API's quota. What holds all the same is the rate of a pool slot, and a limiter of their own, so that a
+        server that wants fewer calls is heard by every slot.
+
+        :raises ConfigError: if the connection names none, or one that does not exist.
+        """
+        if self._flat_files is None:
+            config = self._flat_files_config()
+            if config is None:
+                raise ConfigError(
+                    f"connection {self.config.conn_id!r}: extra.flat_files_conn_id is empty; the S3 connection is needed there"
+                )
+            pacer = Pacer(Quota(self.quota.calls_per_minute_per_slot), FileLimiter(limits_folder() / f"{config.conn_id}.json", ()))
+            bucket = self.config.extra.get("flat_files_bucket", BUCKET)
+            self._flat_files = FlatFiles(self.provider, config, bucket, pacer, self.counters)
+        return self._flat_files
+
+    def _flat_files_config(self) -> ProviderConfig | None:
+        conn_id = self.config.extra.get("flat_files_conn_id")
+        return ProviderConfig.from_airflow(conn_id) if conn_id else None
+
+    def _probe(self) -> str:
+        # A week that every plan has by now.
+        end = self.now().date() - timedelta(days=7)
+        path = f"/v2/aggs/ticker/AAPL/range/1/day/{end - timedelta(days=7)}/{end}"
+        status = self.rest.get(path, {"limit": 10}, "a week of AAPL", parse.BarPage, lambda page, _: page.status)
+        said = [f"{self.base_url} answered with status {status}"]
+        if self.config.extra.get("flat_files_conn_id"):
+            said.append(self.flat_files.probe())
+        return "; ".join(said)
+
+    def _connection_problems(self) -> list[str]:
+        problems, extra, name = super()._connection_problems(), self.config.extra, f"connection {self.config.conn_id!r}"
+        if not self.config.password:
+            problems.append(f"{name}: password is empty; the API key is needed there")
+        texts = {"flat_files_conn_id": "the name of an Airflow connection", "flat_files_bucket": "the name of an S3 bucket"}
+        wrong = [key for key in texts if key in extra and not (isinstance(extra[key], str) and extra[key].strip())]
+        problems += [f"{name}: extra.{key} is {extra[key]!r}; {texts[key]} is needed" for key in wrong]
+        if "flat_files_bucket" in extra and "flat_files_conn_id" not in extra:
+            problems.append(f"{name}: extra.flat_files_bucket is set without flat_files_conn_id; the S3 connection is needed there")
+        if not wrong:
+            try:
+                flat = self._flat_files_config()
+            except ConfigError as error:
+                problems.append(str(error))
+            else:
+                problems += flat_files.problems(flat) if flat else []
+        return problems
+
+    def _classify(self, answer: Answer, what: str) -> ProviderError | None:
+        where = {"provider": self.provider, "request": what}
+        return client.classify(answer, where, self.rest.transport.plain, self.config.conn_id, self.quota)
+
+    # -- what it has -------------------------------------------------------------------------------------------------------------
+
+    def capabilities(self, dataset: str) -> Capabilities:
+        """The years of the plans are those of bars; of splits and dividends only the free plan has not all
+        (https://massive.com/docs/rest/stocks/corporate-actions/splits).
+        """
+        found = super().capabilities(dataset)
+        whole = dataset == "corporate-actions" and self.plan is not self.plans["basic"]
+        return replace(found, history_start=None) if whole else found
+
+    def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
+        raw_files = self.config.extra.get("flat_files_conn_id") and not self._adjusted
+        return tuple(found for found in super()._endpoints(dataset) if raw_files or found.name != FLAT_FILE)
+
+    @property
+    def _adjusted(self) -> bool:
+        return bool(self.option("adjustment") == "split")
+
+    def fetch(self, request: Request) -> Fetched:
+        self.connect()
+        before = replace(self.counters)
+        pending_from, reason = None, ""
+        try:
+            parts = list(self._parts(request))
+        except EntitlementError as error:
+            # A 403 also comes for a session that the plan does not have yet, in the same words as for one that it never has, and it is
+            # the answer to the whole request.
+            young = self.now().date() - DAY
+            until = datetime.combine(request.last + 2 * DAY, time(), UTC)
+            request, pending_from, reason = without_young(request, error, young, until), young, error.said
+            parts = list(self._parts(request))
+        declared = [part.declared for part in parts if part.declared is not None]
+        evidence = Evidence(
+            calls=self.counters.calls - before.calls,
+            retries=self.counters.retries - before.retries,
+            pages=len(parts),
+            bytes=self.counters.bytes - before.bytes,
+            rows_received=sum(part.received for part in parts),
+            rows_declared=sum(declared) if len(declared) == len(parts) else None,
+            last_page_seen=not parts[-1].next_url,
+            request_ids=tuple(part.request_id for part in parts),
+            source=next((part.source for part in parts if part.source), None),
+        )
+        nothing = find_dataset(request.dataset).received.empty_table()
+        return Fetched(pa.concat_tables([nothing, *(part.table for part in parts)]), evidence, pending_from, reason)
+
+    def _parts(self, request: Request) -> Iterator[Part]:
+        """The answers that make up the whole, in order."""
+        match request.endpoint:
+            case "grouped":
+                return parse.grouped(self.rest, request, adjusted=self._adjusted)
+            case "range":
+                return parse.ranged(self.rest, request, adjusted=self._adjusted)
+            case "reference":
+                return corporate_actions.actions(self.rest, request)
+            case _:
+                return iter([self.flat_files.session(request, self.now())])
+
+    def tickers(self, day: date, *, active: bool = True) -> pa.Table:
+        """All stocks and ETFs that were listed on ``day``, or with ``active=False`` that had been delisted by then.
+
+        Columns ``ticker``, ``name``, ``type`` (the vendor's: CS, ETF, ADRC ...), ``active``, ``primary_exchange`` (its MIC), ``cik`` and
+        ``delisted`` (date); ascending by ticker. About a dozen calls.
+
+        :raises ProviderError: typed by what to do; never fewer rows than the provider has.
+        """
+        return corporate_actions.tickers(self.rest, day, active=active)

@@ -1,0 +1,92 @@
+"""What the hooks of several providers share: reading JSON, waiting after a 429, sessions too young to be had, sessions of moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from market_data.core import calendar
+from market_data.core.batch import Request
+from market_data.core.capabilities import Quota
+from market_data.core.errors import EntitlementError, NotYetAvailable, SchemaDrift, ServerError, TruncatedResponse
+from market_data.core.intervals import Interval, intersection
+from market_data.http.client import Answer, retry_after
+from market_data.http.rate_limit import LONG_WINDOW
+
+T = TypeVar("T")
+DAY = timedelta(days=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def decode(answer: Answer, kind: type[T], where: Mapping[str, str], plain: Callable[[str], str]) -> T:
+    """The JSON body of an answer.
+
+    :param where: ``provider`` and ``request``, for messages.
+    :param plain: `Transport.plain`.
+    :raises SchemaDrift: if it is JSON of another form.
+    :raises TruncatedResponse: if it is JSON that ends early or is damaged.
+    :raises ServerError: if it is no JSON at all.
+    """
+    try:
+        return msgspec.json.decode(answer.body, type=kind)
+    except msgspec.ValidationError as error:
+        raise SchemaDrift(
+            f"{where['provider']}: {where['request']}: the answer is not of the known form: {error}. "
+            "To do: see the provider's changelog; the hook has to learn the new form"
+        ) from None
+    except msgspec.DecodeError:
+        size = len(answer.body)
+        if answer.body.lstrip().startswith((b"{", b"[")):
+            raise TruncatedResponse(f"the JSON ends early or is damaged; {size} bytes came", **where) from None
+        named = plain(answer.headers.get("Content-Type", "an unnamed type"))
+        raise ServerError(f"the answer is no JSON but {size} bytes of {named}", **where) from None
+
+
+def pause(headers: Mapping[str, str], quota: Quota) -> float | None:
+    """Seconds to wait after a 429: as it says, else the length of the narrowest window, else None."""
+    short = [window.seconds for window in quota.limits if window.seconds < LONG_WINDOW]
+    return retry_after(headers) or min(short, default=None)
+
+
+def without_young(request: Request, error: EntitlementError, young: date, until: datetime) -> Request:
+    """What to ask instead of a request that was refused as a whole, perhaps only because the provider does not have its last
+    sessions yet: the same without those from ``young`` on.
+
+    :param error: the refusal.
+    :param until: the moment from which all of ``request`` can be had, UTC.
+    :raises EntitlementError: ``error``, if nothing asked is young.
+    :raises NotYetAvailable: if all of it is.
+    """
+    if request.last < young:
+        raise error
+    older = intersection(request.intervals, (Interval(date.min, young),))
+    if older:
+        return replace(request, intervals=older)
+    where = {"provider": error.provider, "request": error.request, "request_id": error.request_id}
+    raise NotYetAvailable(error.said, until=until, **where) from None
+
+
+class NewYorkDays:
+    """The dates from ``first`` to ``last``, both inclusive, as spans of time: from midnight to midnight in New York."""
+
+    def __init__(self, first: date, last: date) -> None:
+        days = [first + n * DAY for n in range((last - first).days + 2)]
+        self._dates = np.array(days, dtype="datetime64[D]")
+        self._midnights = np.array([(calendar.at(day, time()) - EPOCH) // MICROSECOND for day in days], dtype=np.int64)
+
+    def of(self, moments: NDArray[np.int64]) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
+        """The date of each moment (microseconds UTC), and whether it is none of these dates; then the one given is near."""
+        place = np.searchsorted(self._midnights, moments, side="right") - 1
+        outside = (place < 0) | (place >= len(self._dates) - 1)
+        return self._dates[place.clip(0, len(self._dates) - 2)], outside
+
+    def at_midnight(self, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each moment is midnight in New York, of one of these dates."""
+        return np.isin(moments, self._midnights)

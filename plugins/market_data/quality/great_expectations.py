@@ -1,0 +1,147 @@
+"""Great Expectations, as far as the checkpoint needs it: suites over tables in, broken rules out.
+
+The library is imported when the first validator is made, by the process that checks and by no other.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from market_data.core.errors import QualityError
+
+EXAMPLES = 20  # unexpected values kept of each rule
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A broken rule.
+
+    :param places: positions of the unexpected rows.
+    :param observed: some of the unexpected values.
+    """
+
+    rule: str
+    severity: str
+    kwargs: dict[str, Any]
+    places: NDArray[np.int64]
+    observed: list[Any]
+
+
+class Validator:
+    """An ephemeral Great Expectations context: no files, no data docs, no progress bars, nothing sent anywhere."""
+
+    def __init__(self, run_name: str) -> None:
+        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+        # At INFO it tells of every function it registers; what the verdicts are is in our table.
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        import great_expectations as gx
+
+        self._gx = gx
+        self._run_name = run_name
+        self._context = gx.get_context(mode="ephemeral")
+        self._context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+        for site in list(self._context.get_site_names()):
+            self._context.delete_data_docs_site(site)
+        asset = self._context.data_sources.add_pandas("lake").add_dataframe_asset("landed")
+        self._batch = asset.add_batch_definition_whole_dataframe("run")
+        self.validations: list[dict[str, Any]] = []
+
+    def checkpoint(self, suite: Any) -> Any:
+        """A checkpoint of ``suite``, good for any number of tables."""
+        gx, context = self._gx, self._context
+        definition = gx.ValidationDefinition(name=suite.name, data=self._batch, suite=context.suites.add(suite))
+        definition = context.validation_definitions.add(definition)
+        result_format = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
+        return context.checkpoints.add(
+            gx.Checkpoint(name=suite.name, validation_definitions=[definition], actions=[], result_format=result_format)
+        )
+
+    def run(self, checkpoint: Any, table: pa.Table) -> list[Outcome]:
+        """The rules that ``table`` breaks, in the order of the suite.
+
+        :raises QualityError: if a rule could not be evaluated, or a rule about the table as a whole is broken; names it.
+        """
+        frame = {"dataframe": table.to_pandas(date_as_object=False)}
+        # One of its own for each table, as validations of one suite with one moment would be one.
+        run = self._gx.RunIdentifier(run_name=self._run_name)
+        report = checkpoint.run(batch_parameters=frame, run_id=run)
+        (validation,) = report.run_results.values()
+        self.validations.append(plain(validation.to_json_dict()))
+        if validation.success:
+            return []
+        # A checkpoint keeps its results several times over as JSON, so the positions of the unexpected rows are asked for outside
+        # it. They need no index columns, which would take an order of magnitude longer.
+        suite = checkpoint.validation_definitions[0].suite
+        result_format = {"result_format": "COMPLETE", "return_unexpected_index_query": False, "partial_unexpected_count": EXAMPLES}
+        found = self._batch.get_batch(batch_parameters=frame).validate(suite, result_format=result_format)
+        results = {result.expectation_config.meta["rule"]: result for result in found.results}
+        outcomes = [_outcome(expectation.meta["rule"], results[expectation.meta["rule"]]) for expectation in suite.expectations]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def write_docs(self, folder: Path) -> None:
+        """Great Expectations' Data Docs of all validations so far: ``index.html`` and what it links to, in ``folder``."""
+        backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
+        site = {
+            "class_name": "SiteBuilder",
+            "store_backend": backend,
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        }
+        self._context.add_data_docs_site("docs", {**site, "show_how_to_buttons": False})
+        self._context.build_data_docs(site_names=["docs"])
+
+
+def docs_files(folder: Path) -> dict[str, Path]:
+    """What ``Validator.write_docs`` wrote: path below ``folder``, with slashes -> file; nothing where there is no folder.
+
+    The pages link to each other by these paths, so they have to stay side by side.
+    """
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _outcome(rule: str, result: Any) -> Outcome | None:
+    error = _exception(result.exception_info)
+    if error:
+        raise QualityError(f"rule {rule} could not be evaluated: {error}")
+    if result.success:
+        return None
+    found, config = result.result, result.expectation_config
+    if "unexpected_index_list" not in found:
+        raise QualityError(f"rule {rule} is broken: {plain(found.get('details') or found.get('observed_value'))}")
+    return Outcome(
+        rule=rule,
+        severity=str(config.severity.value),
+        kwargs=plain({key: value for key, value in config.kwargs.items() if key != "batch_id"}),
+        places=np.asarray(found["unexpected_index_list"], dtype=np.int64),
+        observed=plain(found["partial_unexpected_list"]),
+    )
+
+
+def _exception(info: Mapping[str, Any] | None) -> str | None:
+    """The first line of what was raised: the information stands alone, or under the id of each metric that failed."""
+    for entry in [info, *info.values()] if info else []:
+        if isinstance(entry, Mapping) and entry.get("raised_exception"):
+            return str(entry.get("exception_message") or "unknown exception").strip().splitlines()[0]
+    return None
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON can say it: no NaN, keys and unknown things as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

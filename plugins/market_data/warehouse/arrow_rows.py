@@ -1,0 +1,169 @@
+"""From a dataset's rows to the exact Arrow table that every engine takes.
+
+Prices become decimals here, so that all engines hold the same digits and equal values are equal, and a row that no engine could
+hold is refused here, with the column's name, before a connection is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from market_data.core.errors import DataError
+from market_data.warehouse.schema import LOAD_ID, LOADED_AT, ROW_HASH, Column, Table, Type
+
+TYPES = {
+    Type.STRING: pa.string(),  # never large_string: python-oracledb binds that as LONG, which a MERGE refuses
+    Type.TIMESTAMP: pa.timestamp("us"),
+    Type.DATE: pa.date32(),
+    Type.DECIMAL: pa.decimal128(20, 8),
+    Type.AMOUNT: pa.decimal128(28, 6),
+    Type.INTEGER: pa.int64(),
+    Type.SMALL: pa.int32(),
+}
+SLICE_ROWS = 20_000
+"""Rows hashed at once: as text they take many times their room."""
+ESCAPED = {"\\": r"\\", "|": r"\|"}
+"""What stands in a text for what would be taken for the end of a value; the escape itself first."""
+
+
+def schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The Arrow schema of ``columns``."""
+    return pa.schema([pa.field(c.name, TYPES[c.type], nullable=c.nullable) for c in columns])
+
+
+def to_wire(table: Table, rows: pa.Table, *, load_id: str, loaded_at: datetime) -> pa.Table:
+    """``rows`` in the form of ``table``'s columns, in one chunk.
+
+    Prices are rounded to 8 places and amounts to 6 (half to even); moments become naive UTC. An empty string is null, which it is for
+    Oracle anyway; where no null may be, it is refused.
+
+    :param rows: has the dataset's columns; moments with a time zone.
+    :param loaded_at: the moment of the load, with a time zone.
+    :raises DataError: naming the column, for a missing column, a null where none may be, NaN or infinity, a number too large, an
+        empty or too long string, a moment without time zone; or for a key that occurs twice, naming one.
+    """
+    sourced = [column for column in table.columns if column.source]
+    if missing := [column.source for column in sourced if column.source not in rows.column_names]:
+        raise DataError(f"{table.name}: columns missing: {', '.join(missing)}")
+    rows = rows.combine_chunks()
+    wire = {column.name: _convert(table, column, rows[column.source]) for column in sourced}
+    _refuse_duplicates(table, wire)
+    wire[ROW_HASH.name] = row_hashes([wire[column.name] for column in table.values])
+    wire[LOAD_ID.name] = pa.repeat(pa.scalar(load_id), rows.num_rows)
+    wire[LOADED_AT.name] = pa.repeat(pa.scalar(naive_utc(loaded_at), pa.timestamp("us")), rows.num_rows)
+    return pa.table([wire[column.name] for column in table.columns], schema=schema(table.columns)).combine_chunks()
+
+
+def naive_utc(moment: datetime) -> datetime:
+    """The same instant in UTC without a time zone: what is bound everywhere, as drivers drop zones in different ways."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def row_hashes(values: list[pa.ChunkedArray]) -> pa.Array:
+    """SHA-256 (hex) of each row: its values as integers or text joined by ``|``, a null as nothing.
+
+    A decimal counts in units of its last place, so 10.0 and 10.00 are equal, a moment in microseconds and a date in days from 1970;
+    integers, because how others are written depends on the library and these hashes are kept for years.
+    """
+    count, sha256 = len(values[0]), hashlib.sha256
+
+    def digests() -> Iterator[str]:
+        for start in range(0, count, SLICE_ROWS):
+            texts = [pc.fill_null(_text(column.slice(start, SLICE_ROWS)), "") for column in values]
+            lines = pc.cast(pc.binary_join_element_wise(*texts, "|"), pa.binary())
+            yield from (sha256(line).hexdigest() for line in lines.to_pylist())
+
+    return pa.array(digests(), pa.string(), size=count)
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_string(column.type):
+        for character, escaped in ESCAPED.items():
+            column = pc.replace_substring(column, character, escaped)
+        return column
+    if pa.types.is_decimal(column.type):
+        units = pa.decimal128(column.type.precision, 0)
+        column = pa.chunked_array([chunk.view(units) for chunk in column.chunks], units)
+    elif pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    elif pa.types.is_date32(column.type):
+        column = column.cast(pa.int32())
+    return column.cast(pa.string())
+
+
+def _convert(table: Table, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    where = f"{table.name}: column {column.source}"
+    if pa.types.is_dictionary(values.type):
+        values = pc.cast(values, values.type.value_type)
+    if column.nullable and _is_text(values.type):
+        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+    if values.null_count and not column.nullable:
+        raise DataError(f"{where} has {values.null_count} nulls of {len(values)} rows; none is allowed")
+    _check(column, values, where)
+    try:
+        return _cast(column, values)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{where} does not fit {_limits(column)}; it came as {values.type}") from error
+    except pa.ArrowNotImplementedError as error:
+        raise DataError(f"{where} came as {values.type}; {_limits(column)} is needed") from error
+
+
+def _check(column: Column, values: pa.ChunkedArray, where: str) -> None:
+    if pa.types.is_floating(values.type) and not _all(pc.is_finite(values)):
+        raise DataError(f"{where} holds NaN or infinity; finite numbers are allowed, and null where the column may be absent")
+    if pa.types.is_timestamp(values.type) and values.type.tz is None:
+        raise DataError(f"{where} has no time zone; UTC is needed")
+    if column.type is Type.STRING and _is_text(values.type):
+        lengths = pc.utf8_length(values)
+        if not _all(pc.and_(pc.greater(lengths, 0), pc.less_equal(lengths, column.length))):
+            raise DataError(
+                f"{where} holds an empty string or one over {column.length} characters; 1 to {column.length} are allowed"
+            )
+
+
+def _cast(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = TYPES[column.type]
+    if column.type is Type.TIMESTAMP:
+        if column.cut and pa.types.is_timestamp(values.type) and values.type.unit == "ns":
+            values = pc.floor_temporal(values, unit="microsecond")
+        return pc.cast(pc.cast(values, pa.timestamp("us", "UTC")), kind)
+    if pa.types.is_decimal(kind) and pa.types.is_decimal(values.type):
+        return pc.cast(pc.round(values, kind.scale, round_mode="half_to_even"), kind)
+    if pa.types.is_decimal(kind) and pa.types.is_integer(values.type):
+        return pc.cast(pc.cast(values, pa.decimal128(38, kind.scale)), kind)
+    return pc.cast(values, kind)
+
+
+def _limits(column: Column) -> str:
+    return {
+        Type.STRING: "text",
+        Type.TIMESTAMP: "a moment in microseconds",
+        Type.DATE: "a date",
+        Type.DECIMAL: "a number with at most 12 digits before the point and 8 after",
+        Type.AMOUNT: "a number with at most 22 digits before the point and 6 after",
+        Type.INTEGER: "a whole number of 64 bits",
+        Type.SMALL: "a whole number of 32 bits",
+    }[column.type]
+
+
+def _refuse_duplicates(table: Table, wire: dict[str, pa.ChunkedArray]) -> None:
+    names = [column.name for column in table.key]
+    groups = pa.table({name: wire[name] for name in names}).group_by(names).aggregate([([], "count_all")])
+    twice = groups.filter(pc.greater(groups["count_all"], 1))
+    if twice.num_rows:
+        first = ", ".join(f"{name} {twice[name][0]}" for name in names)
+        raise DataError(f"{table.name}: {twice.num_rows} keys occur more than once in one load, the first: {first}")
+
+
+def _all(mask: pa.ChunkedArray) -> bool:
+    return pc.all(mask, min_count=0).as_py()
+
+
+def _is_text(kind: Any) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

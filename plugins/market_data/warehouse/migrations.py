@@ -1,0 +1,139 @@
+"""The warehouse's tables and views, version by version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from market_data.warehouse.dialects import POSTGRES, Dialect
+from market_data.warehouse.schema import (
+    CONFIRMED_TS,
+    CORPORATE_ACTIONS,
+    DAG_ID,
+    FUNDAMENTALS,
+    LOAD_AUDIT,
+    PRICES,
+    PROVIDER,
+    RUN_ID,
+    SCHEMA_VERSION,
+    TRADES,
+    Column,
+    Table,
+    Type,
+)
+from market_data.warehouse.statements import _names
+
+MIGRATIONS = Path(__file__).resolve().parents[3] / "include" / "sql" / "migrations"
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------------------
+
+
+def create_table(name: str, columns: Iterable[Column], key: Iterable[Column], dialect: Dialect, check: str = "") -> str:
+    """A table with a primary key."""
+    lines = [
+        *_definitions(columns, dialect),
+        f"CONSTRAINT {name}_pk PRIMARY KEY ({_names(key)})",
+        *([f"CONSTRAINT {name}_ck CHECK ({check})"] if check else []),
+    ]
+    return f"CREATE TABLE {name} (\n  " + ",\n  ".join(lines) + "\n)"
+
+
+def create_stage(table: Table, dialect: Dialect) -> str:
+    """The staging table: no key and no check, since what is wrong with the rows shows when they are merged."""
+    before, after = dialect.stage
+    return f"{before} {table.stage} (\n  " + ",\n  ".join(_definitions(table.columns, dialect)) + f"\n){after}"
+
+
+def _definitions(columns: Iterable[Column], dialect: Dialect) -> list[str]:
+    return [f"{c.name} {dialect.types[c.type].format(c.length)}{'' if c.nullable else ' NOT NULL'}" for c in columns]
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One statement, applied once. One only, because Oracle commits at each: a crash leaves at most one of them unrecorded.
+
+    A migration that was released never changes. A new column is a new entry in ``schema`` *and* a new migration that adds it; the
+    tables made by the old ones are pinned by a test.
+
+    :param applies: whether an engine has it; the numbers of those that it lacks stay free.
+    """
+
+    version: int
+    name: str
+    statement: Callable[[Dialect], str]
+    applies: Callable[[Dialect], bool] = lambda _: True
+
+    def __str__(self) -> str:
+        return f"{self.version:04d}_{self.name}"
+
+
+def _file(name: str) -> Callable[[Dialect], str]:
+    def statement(dialect: Dialect) -> str:
+        lines = (MIGRATIONS / f"{name}.sql").read_text("utf-8").strip().splitlines()
+        text = "\n".join(line for line in lines if not line.startswith("--"))
+        text = text.replace("DOUBLE PRECISION", dialect.double).replace("AS BIGINT)", f"AS {dialect.types[Type.INTEGER]})")
+        return text.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1) if dialect.replaces_views else text
+
+    return statement
+
+
+CREATE_SCHEMA_VERSION = Migration(
+    0, "schema_version", lambda d: create_table("schema_version", SCHEMA_VERSION, SCHEMA_VERSION[:1], d)
+)
+
+
+def _tables(first: int, table: Table) -> tuple[Migration, ...]:
+    return (
+        Migration(first, table.bronze, lambda d: create_table(table.bronze, table.columns, table.version_key, d, table.check)),
+        Migration(first + 1, table.silver, lambda d: create_table(table.silver, table.columns, table.key, d, table.check)),
+        Migration(first + 2, table.stage, lambda d: create_stage(table, d), lambda d: d.stage_is_migrated),
+    )
+
+
+def _widened(version: int, table: str, column: Column, applies: Callable[[Dialect], bool] = lambda d: bool(d.widen)) -> Migration:
+    def statement(dialect: Dialect) -> str:
+        return dialect.widen.format(table=table, column=column.name, type=dialect.types[column.type].format(column.length))
+
+    return Migration(version, f"{table}_{column.name}", statement, applies)
+
+
+def _added(version: int, table: str, column: Column) -> Migration:
+    return Migration(version, f"{table}_{column.name}", lambda d: f"ALTER TABLE {table} ADD {''.join(_definitions([column], d))}")
+
+
+_PRICES_AT_FIRST = replace(PRICES, key=tuple(replace(c, length=32) if c == PROVIDER else c for c in PRICES.key))
+_ALL = (
+    Migration(1, "load_audit", lambda d: create_table("load_audit", LOAD_AUDIT, LOAD_AUDIT[:1], d)),
+    *_tables(2, _PRICES_AT_FIRST),
+    Migration(5, "gold_price_features", _file("0005_gold_price_features")),
+    # PostgreSQL changes no column that a view reads, so the view goes and comes back
+    Migration(6, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features", lambda d: d == POSTGRES),
+    _widened(7, PRICES.bronze, PROVIDER),
+    _widened(8, PRICES.silver, PROVIDER),
+    _widened(9, PRICES.stage, PROVIDER, lambda d: d.stage_is_migrated),
+    Migration(10, "gold_price_features", _file("0005_gold_price_features"), lambda d: d == POSTGRES),
+    *_tables(11, TRADES),
+    *_tables(14, FUNDAMENTALS),
+    *_tables(17, CORPORATE_ACTIONS),
+    Migration(20, "gold_adjusted_prices", _file("0020_gold_adjusted_prices")),
+    Migration(21, "gold_fundamentals", _file("0021_gold_fundamentals")),
+    _added(22, "load_audit", DAG_ID),
+    _added(23, "load_audit", RUN_ID),
+    Migration(24, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features", lambda d: not d.replaces_views),
+    Migration(25, "drop_gold_adjusted_prices", lambda _: "DROP VIEW gold_adjusted_prices", lambda d: not d.replaces_views),
+    Migration(26, "gold_adjusted_prices", _file("0026_gold_adjusted_prices")),
+    Migration(27, "gold_price_features", _file("0027_gold_price_features")),
+    Migration(28, "gold_restatements", _file("0028_gold_restatements")),
+    *(_added(29 + n, table.silver, CONFIRMED_TS) for n, table in enumerate((PRICES, TRADES, FUNDAMENTALS, CORPORATE_ACTIONS))),
+)
+
+
+def migrations(dialect: Dialect) -> list[Migration]:
+    """The migrations of an engine, in order."""
+    return [migration for migration in _ALL if migration.applies(dialect)]
+
+
+SELECT_VERSIONS = "SELECT version FROM schema_version"
+INSERT_VERSION = "INSERT INTO schema_version (version, name, applied_at) VALUES (?, ?, ?)"

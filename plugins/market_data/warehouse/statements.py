@@ -1,0 +1,178 @@
+"""All SQL of the warehouse, as text, the same for every engine.
+
+Only what Oracle 19c+, PostgreSQL 15+ and DuckDB 2 all take: rows without a change are filtered inside a MERGE's USING, no ``AS``
+before a table alias, parentheses around ON, windows spelled out, no trailing semicolon, binds only as ``?`` (which an engine turns
+into its own mark). What differs, a ``Dialect`` holds: words for types, and how to see whether a table exists.
+"""
+
+# ruff: noqa: S608  only names from ``schema`` and whole numbers enter the text; values are bound
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from market_data.warehouse.schema import (
+    CONFIRMED_TS,
+    INGEST_TS,
+    LOAD_ID,
+    LOADED_AT,
+    Column,
+    Table,
+)
+
+# --- a load ---------------------------------------------------------------------------------------------------------------------
+
+SELECT_AUDIT = "SELECT rows_in, rows_changed FROM load_audit WHERE load_id = ?"
+INSERT_AUDIT = (
+    "INSERT INTO load_audit (load_id, table_name, rows_in, rows_changed, loaded_at, dag_id, run_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+LAST_SEEN = "COALESCE(p.confirmed_ts, p.ingest_ts)"
+OVERTAKES = "p.row_hash <> s.row_hash AND p.ingest_ts <= s.ingest_ts AND s.ingest_ts < p.confirmed_ts"
+
+
+def count_stage(table: Table) -> str:
+    """How many rows are staged."""
+    return f"SELECT COUNT(*) AS staged FROM {table.stage}"
+
+
+def compare(table: Table) -> str:
+    """One row: how many staged rows confirm what stands, and how many overtake a confirmation (were seen between the bar and it)."""
+    return (
+        f"SELECT COUNT(CASE WHEN p.row_hash = s.row_hash AND {LAST_SEEN} < s.ingest_ts THEN 1 END) AS confirmed,\n"
+        f"       COUNT(CASE WHEN {OVERTAKES} THEN 1 END) AS overtaking\n"
+        f"  FROM {table.stage} s\n"
+        f"  JOIN {table.silver} p ON ({_equal('p', 's', table.key)})"
+    )
+
+
+def insert_versions(table: Table) -> str:
+    """From stage into bronze: what differs from what stands, or is older than it, and was not seen before. Runs before the merge."""
+    first = table.key[0].name
+    return (
+        f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
+        f"SELECT {_names(table.columns, 's.')}\n"
+        f"  FROM {table.stage} s\n"
+        f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
+        f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)})\n"
+        f" WHERE (p.{first} IS NULL OR p.row_hash <> s.row_hash OR s.ingest_ts < p.ingest_ts) AND b.row_hash IS NULL"
+    )
+
+
+def insert_confirmed(table: Table) -> str:
+    """Into bronze: of each bar with an overtaken confirmation, the bar as confirmed. Runs after ``insert_versions``."""
+    of_stage = {LOAD_ID.name: "s.load_id", LOADED_AT.name: "s.loaded_at", INGEST_TS.name: "p.confirmed_ts"}
+    values = ", ".join(of_stage.get(column.name, f"p.{column.name}") for column in table.columns)
+    at_confirmation = _equal("b", "p", [column for column in table.version_key if column != INGEST_TS])
+    return (
+        f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
+        f"SELECT {values}\n"
+        f"  FROM {table.stage} s\n"
+        f"  JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
+        f"  LEFT JOIN {table.bronze} b ON ({at_confirmation} AND b.ingest_ts = p.confirmed_ts)\n"
+        f" WHERE {OVERTAKES} AND b.row_hash IS NULL"
+    )
+
+
+def begin_again(table: Table) -> str:
+    """In silver: a bar with an overtaken confirmation stands from that on. Runs after ``insert_confirmed``."""
+    return (
+        f"UPDATE {table.silver} p SET ingest_ts = p.confirmed_ts, confirmed_ts = NULL\n"
+        f" WHERE p.confirmed_ts IS NOT NULL\n"
+        f"   AND EXISTS (SELECT 1 FROM {table.stage} s WHERE {_equal('p', 's', table.key)} AND {OVERTAKES})"
+    )
+
+
+def merge(table: Table) -> str:
+    """From stage into silver: what differs from what stands and is not older, and when what stands was confirmed. Its row count is that
+    of both."""
+    kept = {column.name for column in (LOAD_ID, INGEST_TS, LOADED_AT)}
+    rows = ", ".join(
+        f"CASE WHEN p.row_hash = s.row_hash THEN p.{c.name} ELSE s.{c.name} END AS {c.name}" if c.name in kept else f"s.{c.name}"
+        for c in table.columns
+    )
+    columns = (*table.columns, CONFIRMED_TS)
+    key = {column.name for column in table.key}
+    changeable = [column.name for column in columns if column.name not in key]
+    return (
+        f"MERGE INTO {table.silver} t\n"
+        f"USING (SELECT {rows},\n"
+        f"              CASE WHEN p.row_hash = s.row_hash THEN s.ingest_ts END AS confirmed_ts\n"
+        f"         FROM {table.stage} s\n"
+        f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
+        f"        WHERE p.{table.key[0].name} IS NULL OR {_newer(table)}) s\n"
+        f"   ON ({_equal('t', 's', table.key)})\n"
+        f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
+        f" WHEN NOT MATCHED THEN INSERT ({_names(columns)})\n"
+        f"      VALUES ({_names(columns, 's.')})"
+    )
+
+
+def _newer(table: Table) -> str:
+    """Whether a staged row takes the place of what stands, or confirms it."""
+    seen = f"{LAST_SEEN} < s.ingest_ts OR ({LAST_SEEN} = s.ingest_ts AND p.row_hash <> s.row_hash)"
+    if not table.published:
+        return seen
+    name = table.published.name
+    return f"s.{name} > p.{name} OR (s.{name} = p.{name} AND ({seen}))"
+
+
+# --- reading --------------------------------------------------------------------------------------------------------------------
+
+NEW_YORK_HOURS = 5
+"""What is taken off ``bar_time`` to have its date in New York. In winter that is New York's clock; in summer it is an hour behind it,
+which changes the date of nothing between 01:00 and midnight, and shares trade from 04:00 to 20:00."""
+
+
+def first_of_previous(silver: str, sessions: int) -> str:
+    """The earliest bar_time of the last ``sessions`` distinct ones before a moment; binds: timeframe, provider, moment."""
+    return (
+        "SELECT MIN(d.bar_time) AS first_bar_time\n"
+        f"  FROM (SELECT DISTINCT bar_time FROM {silver}\n"
+        "         WHERE timeframe = ? AND provider = ? AND bar_time < ?\n"
+        f"         ORDER BY bar_time DESC FETCH FIRST {sessions:d} ROWS ONLY) d"
+    )
+
+
+def last_before(silver: str) -> str:
+    """The latest bar_time before a moment; binds: timeframe, provider, moment."""
+    return f"SELECT MAX(bar_time) AS last_bar_time FROM {silver} WHERE timeframe = ? AND provider = ? AND bar_time < ?"
+
+
+def folded_bars(silver: str) -> str:
+    """Of each symbol and New York date the last bar, with the date's volume and how many bars it has; bars between two moments, the
+    second exclusive.
+
+    Binds: timeframe, provider, the moments, timeframe, provider. The date is taken in its parts, because engines differ in how to
+    cut a moment to its date.
+    """
+    parts = ", ".join(f"EXTRACT({part} FROM bar_time - INTERVAL '{NEW_YORK_HOURS}' HOUR)" for part in ("YEAR", "MONTH", "DAY"))
+    return (
+        "SELECT p.symbol, p.bar_time, p.close_px, d.volume, d.bars\n"
+        "  FROM (SELECT symbol, MAX(bar_time) AS last_bar_time, SUM(volume) AS volume, COUNT(*) AS bars\n"
+        f"          FROM {silver}\n"
+        "         WHERE timeframe = ? AND provider = ? AND bar_time >= ? AND bar_time < ?\n"
+        f"         GROUP BY symbol, {parts}) d\n"
+        f"  JOIN {silver} p ON (p.symbol = d.symbol AND p.bar_time = d.last_bar_time)\n"
+        " WHERE p.timeframe = ? AND p.provider = ?\n"
+        " ORDER BY p.symbol, p.bar_time"
+    )
+
+
+def previous_bars(silver: str) -> str:
+    """Bars between two moments, the second exclusive; binds: timeframe, provider, the moments."""
+    return (
+        "SELECT symbol, bar_time, close_px, volume, 1 AS bars\n"
+        f"  FROM {silver}\n"
+        " WHERE timeframe = ? AND provider = ? AND bar_time >= ? AND bar_time < ?\n"
+        " ORDER BY symbol, bar_time"
+    )
+
+
+def _names(columns: Iterable[Column], prefix: str = "") -> str:
+    return ", ".join(f"{prefix}{column.name}" for column in columns)
+
+
+def _equal(left: str, right: str, columns: Iterable[Column]) -> str:
+    return " AND ".join(f"{left}.{column.name} = {right}.{column.name}" for column in columns)

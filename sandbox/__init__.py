@@ -1,0 +1,1 @@
+"""What `make run` starts and tests use as servers. Never part of the image."""

@@ -1,0 +1,98 @@
+"""A request as the vendors see it, and an answer before it is sent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+if TYPE_CHECKING:
+    from sandbox.vendors.base import Vendor
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call of a data endpoint.
+
+    :param vendor: who is asked.
+    :param base: scheme, host and port that the client used, and the vendor's path prefix: what links in answers begin with.
+    :param path: decoded, without prefix and query.
+    :param query, form: the last value of each parameter, without the key; ``form`` is the body of a POST.
+    :param headers: names in lower case.
+    :param url_key: the key where the client put it into the URL, where logs get to see it.
+    """
+
+    vendor: Vendor
+    method: str
+    base: str
+    path: str
+    query: Mapping[str, str]
+    form: Mapping[str, str]
+    headers: Mapping[str, str]
+    url_key: str | None = None
+
+    @classmethod
+    def parse(
+        cls, vendor: Vendor, target: str, headers: Mapping[str, str], *, method: str = "GET", body: bytes = b"", prefix: str = ""
+    ) -> Request:
+        """The request of ``target`` (path and query).
+
+        :param body: a form, URL-encoded.
+        :param prefix: the vendor's, which ``target`` has no more.
+        """
+        parts = urlsplit(target)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        url_key = query.pop(vendor.key_parameter, None) if vendor.key_parameter else None
+        form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        lower = {name.lower(): value for name, value in headers.items()}
+        base = f"http://{lower.get('host', '127.0.0.1')}{prefix}"
+        return cls(vendor, method, base, unquote(parts.path), query, form, lower, url_key)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Those of the query and of the form."""
+        return {**self.query, **self.form}
+
+    @property
+    def target(self) -> str:
+        """Path, query and form, without the key: what logs and fault patterns see."""
+        return f"{self.path}?{urlencode(self.parameters)}" if self.parameters else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is to be sent. Faults turn one into another.
+
+    :param body: bytes as they are, text, or what the vendor's ``encode`` makes text of.
+    :param headers: besides the vendor's usual ones. Where they have ``Content-Encoding``, the body is not compressed again.
+    :param source: where the values come from; None where there are none.
+    :param delay: seconds to wait before sending.
+    :param drip: seconds between two bytes; 0 sends them together.
+    :param drip_head: the status line and the headers drip too.
+    :param send: which share of the body is sent before the connection closes; ``Content-Length`` always tells of the whole.
+    :param reset: end the connection with a TCP reset instead.
+    """
+
+    request: Request
+    status: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+    delay: float = 0.0
+    drip: float = 0.0
+    drip_head: bool = False
+    send: float = 1.0
+    reset: bool = False
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def encoded(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
+        return self.body.encode() if isinstance(self.body, str) else self.request.vendor.encode(self)
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        source = {"X-Sample-Source": self.source} if self.source else {}
+        return {**self.request.vendor.headers(self), **source, **self.headers}

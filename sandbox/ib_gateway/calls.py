@@ -1,0 +1,63 @@
+"""The call log: what was asked when, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.http.call_log import read_calls
+from sandbox.ib_gateway.requests import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One question for contract details or historical bars. What a client asks while connecting is not logged.
+
+    :param time: arrival, Unix seconds.
+    :param monotonic: arrival on the gateway's monotonic clock, seconds.
+    :param target: the request in words.
+    :param kind: ``details`` or ``history``.
+    :param symbol: as the client wrote it.
+    :param client_id: of the connection. ``number``: the client's own number of the request.
+    :param end: end of the asked span as the client wrote it; empty is now. ``duration``, ``size``: likewise.
+    :param status: 0, or the number of the error that was the answer.
+    :param accepted: it kept the pacing rules.
+    :param rows: bars or contracts in the answer.
+    :param fault: the kind of fault that was put in.
+    """
+
+    time: float
+    monotonic: float
+    target: str
+    kind: str
+    symbol: str
+    client_id: int
+    number: int
+    end: str
+    duration: str
+    size: str
+    status: int
+    accepted: bool
+    rows: int
+    fault: str | None = None
+
+    @classmethod
+    def of(
+        cls, request: Request, *, time: float, monotonic: float, status: int, accepted: bool, rows: int, fault: str | None
+    ) -> Call:
+        asked = {name: getattr(request, name) for name in ("target", "kind", "client_id", "number", "end", "duration", "size")}
+        return cls(
+            **asked,
+            symbol=request.contract.symbol,
+            time=time,
+            monotonic=monotonic,
+            status=status,
+            accepted=accepted,
+            rows=rows,
+            fault=fault,
+        )
+
+
+def read_call_log(path: Path) -> list[Call]:
+    """The calls of a log file, in order of arrival."""
+    return read_calls(path, Call)

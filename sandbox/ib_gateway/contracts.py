@@ -1,0 +1,176 @@
+"""The contracts that the gateway knows: US stocks, quarterly equity index futures, indices."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from market_data.core import calendar
+from sandbox.ib_gateway.requests import Contract
+
+QUARTERS = {3: "H", 6: "M", 9: "U", 12: "Z"}
+AHEAD = timedelta(days=460)
+"""Five quarterlies are listed at a time."""
+KEPT = timedelta(days=730)
+"""Expired ones can be asked for two years."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A future.
+
+    :param exchange: as the vendor spells it; what was GLOBEX is CME.
+    :param underlying: the index.
+    """
+
+    exchange: str
+    multiplier: str
+    tick: float
+    underlying: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A contract with all its details."""
+
+    con_id: int
+    symbol: str
+    sec_type: str
+    exchange: str
+    name: str
+    tick: float = 0.01
+    primary: str = ""
+    local_symbol: str = ""
+    trading_class: str = ""
+    multiplier: str = ""
+    expiry: date | None = None
+    zone: str = "US/Eastern"
+
+    @property
+    def ticker(self) -> str:
+        """The symbol as the sample prices have it."""
+        return self.symbol.replace(" ", ".")
+
+    @property
+    def is_future(self) -> bool:
+        return self.sec_type in ("FUT", "CONTFUT")
+
+
+ROOTS = {
+    "ES": Root("CME", "50", 0.25, "SPX", "E-mini S&P 500"),
+    "MES": Root("CME", "5", 0.25, "SPX", "Micro E-Mini S&P 500 Stock Price Index"),
+    "NQ": Root("CME", "20", 0.25, "NDX", "E-mini NASDAQ 100"),
+    "MNQ": Root("CME", "2", 0.25, "NDX", "Micro E-Mini Nasdaq-100 Index"),
+    "RTY": Root("CME", "50", 0.1, "RUT", "E-Mini Russell 2000 Index"),
+    "M2K": Root("CME", "5", 0.1, "RUT", "Micro E-Mini Russell 2000 Index"),
+    "YM": Root("CBOT", "5", 1.0, "DJI", "Mini DJIA"),
+    "MYM": Root("CBOT", "0.5", 1.0, "DJI", "Micro E-Mini Dow Jones Industrial Average Index"),
+}
+
+INDICES = {
+    "VIX": Listing(13455763, "VIX", "IND", "CBOE", "CBOE Volatility Index", local_symbol="VIX"),
+    "SPX": Listing(416904, "SPX", "IND", "CBOE", "S&P 500 Stock Index", local_symbol="SPX"),
+    "NDX": Listing(416843, "NDX", "IND", "NASDAQ", "NASDAQ 100 Stock Index", local_symbol="NDX"),
+    "RUT": Listing(416888, "RUT", "IND", "RUSSELL", "Russell 2000 Stock Index", local_symbol="RUT"),
+}
+
+
+class Catalogue:
+    """All contracts as of a date.
+
+    :param stocks: their symbols, with a dot before the class of a share, as the sample prices have them.
+    """
+
+    def __init__(self, stocks: Iterable[str]) -> None:
+        self._stocks = {symbol.replace(".", " "): _stock(symbol.replace(".", " ")) for symbol in stocks}
+
+    def find(self, asked: Contract, today: date) -> list[Listing]:
+        """Everything that fits a description, by expiry; expired futures only where it asks for them."""
+        return [listing for listing in self._candidates(asked, today) if _fits(listing, asked)]
+
+    def _candidates(self, asked: Contract, today: date) -> Iterator[Listing]:
+        by_id = asked.con_id not in ("", "0")
+        kind, symbol = asked.sec_type, asked.symbol
+        if kind in ("FUT", "") or by_id:
+            begin = today - KEPT if asked.expired else today
+            for name in ROOTS if by_id else {symbol} & ROOTS.keys():
+                yield from quarterlies(name, begin, today + AHEAD)
+        if kind == "CONTFUT" and symbol in ROOTS:
+            yield continuous(symbol, today)
+        if kind in ("IND", "") or by_id:
+            yield from INDICES.values()
+        if kind in ("STK", "") or by_id:
+            known = self._stocks
+            yield from known.values() if by_id else (known[name] for name in {symbol} & known.keys())
+
+
+def quarterlies(root: str, begin: date, end: date) -> list[Listing]:
+    """The quarterly futures that expire from ``begin`` (inclusive) to ``end`` (exclusive)."""
+    months = [(year, month) for year in range(begin.year, end.year + 1) for month in QUARTERS]
+    return [quarterly(root, year, month) for year, month in months if begin <= expiry(year, month) < end]
+
+
+def quarterly(root: str, year: int, month: int) -> Listing:
+    facts, code = ROOTS[root], QUARTERS[month]
+    last = expiry(year, month)
+    return Listing(
+        con_id=_con_id(f"{root} {last}"),
+        symbol=root,
+        sec_type="FUT",
+        exchange=facts.exchange,
+        name=facts.name,
+        tick=facts.tick,
+        local_symbol=f"{root}{code}{year % 10}",
+        trading_class=root,
+        multiplier=facts.multiplier,
+        expiry=last,
+        zone="US/Central",
+    )
+
+
+def continuous(root: str, today: date) -> Listing:
+    """The continuous future: the details of the contract that leads on ``today``, as a type of its own."""
+    lead = next(listing for listing in quarterlies(root, today, today + AHEAD) if listing.expiry and today < roll(listing.expiry))
+    values = {name: getattr(lead, name) for name in Listing.__dataclass_fields__}
+    return Listing(**{**values, "sec_type": "CONTFUT"})
+
+
+def roll(last: date) -> date:
+    """The Monday of the week in which a contract expires: from then on the next one leads."""
+    return last - timedelta(days=last.weekday())
+
+
+def expiry(year: int, month: int) -> date:
+    """The third Friday, or the session before where that is a holiday."""
+    first = date(year, month, 1)
+    friday = first + timedelta(days=(calendar.FRIDAY - first.weekday()) % 7 + 14)
+    return friday if calendar.is_session(friday) else calendar.previous_session(friday)
+
+
+def _stock(symbol: str) -> Listing:
+    return Listing(
+        _con_id(f"STK {symbol}"), symbol, "STK", "SMART", f"{symbol} INC", primary="NYSE", local_symbol=symbol, trading_class=symbol
+    )
+
+
+def _con_id(name: str) -> int:
+    return 100_000_000 + zlib.crc32(name.encode()) % 500_000_000
+
+
+def _fits(listing: Listing, asked: Contract) -> bool:
+    expires = f"{listing.expiry:%Y%m%d}" if listing.expiry else ""
+    exchanges = ("", "SMART", listing.exchange, listing.primary) if listing.sec_type == "STK" else ("", listing.exchange)
+    return (
+        asked.con_id in ("", "0", str(listing.con_id))
+        and asked.symbol in ("", listing.symbol)
+        and asked.sec_type in ("", listing.sec_type)
+        and asked.exchange in exchanges
+        and asked.currency in ("", "USD")
+        and expires.startswith(asked.expiry)
+        and asked.local_symbol in ("", listing.local_symbol)
+        and asked.trading_class in ("", listing.trading_class)
+        and asked.multiplier in ("", listing.multiplier)
+    )

@@ -1,0 +1,177 @@
+"""Historical bars: what a request asks for, whether it is a legal one, and the bars in it."""
+
+from __future__ import annotations
+
+import calendar as months
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from market_data.core.calendar import NEW_YORK
+from sandbox.ib_gateway.contracts import Listing
+from sandbox.ib_gateway.prices import Bar, Prices, opens
+from sandbox.ib_gateway.requests import Request
+
+SIZES = {"1 day": None, "5 mins": 5, "1 min": 1}
+"""Bar sizes that are served -> minutes."""
+LEGAL = (
+    *("1 secs", "5 secs", "10 secs", "15 secs", "30 secs", "1 min", "2 mins", "3 mins", "5 mins", "10 mins", "15 mins"),
+    *("20 mins", "30 mins", "1 hour", "2 hours", "3 hours", "4 hours", "8 hours", "1 day", "1W", "1M"),
+)
+SHOWN = ("TRADES", "MIDPOINT", "BID", "ASK", "ADJUSTED_LAST")
+
+NO_DATA, UNKNOWN, INVALID, BAD_END, NO_END, NOT_SUBSCRIBED = 162, 200, 321, 10314, 10339, 354
+SERVICE = "Historical Market Data Service error message:"
+PACING = f"{SERVICE}Historical data request pacing violation"
+NO_DEFINITION = "No security definition has been found for the request"
+
+
+class Refusal(Exception):
+    """An error as the vendor numbers and words it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code, self.text = code, text
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From ``start`` (inclusive) to ``end`` (exclusive); ``sessions`` where it is so many trading days instead."""
+
+    start: datetime
+    end: datetime
+    sessions: int | None = None
+
+
+def span(request: Request, now: datetime) -> Span:
+    """The span that end and duration mean.
+
+    :raises Refusal: if one of them is not legal.
+    """
+    end = _end(request.end) or now
+    count, _, unit = request.duration.partition(" ")
+    if not count.isdigit() or int(count) < 1 or unit not in ("S", "D", "W", "M", "Y"):
+        raise Refusal(
+            INVALID, "Error validating request.-'bW' : cause - Historical data duration is invalid. Legal ones are <n> S|D|W|M|Y"
+        )
+    number = int(count)
+    if unit == "S" and number > 86_400:
+        raise Refusal(INVALID, "Error validating request.-'bW' : cause - Historical data requests for durations longer than 86400 secs "
+                      "must be made in days, weeks, months, or years")  # fmt: skip
+    if unit == "D" and number > 365:
+        raise Refusal(INVALID, "Error validating request.-'bW' : cause - Historical data requests for durations longer than 365 days "
+                      "must be made in years")  # fmt: skip
+    local = end.astimezone(NEW_YORK)
+    starts: Mapping[str, Callable[[], datetime]] = {
+        "S": lambda: (end - timedelta(seconds=number)).astimezone(NEW_YORK),
+        "D": lambda: local - timedelta(days=number),
+        "W": lambda: local - timedelta(weeks=number),
+        "M": lambda: _months_before(local, number),
+        "Y": lambda: _months_before(local, 12 * number),
+    }
+    return Span(starts[unit](), local, number if unit == "D" else None)
+
+
+def the_only(found: Sequence[Listing], request: Request) -> Listing:
+    """:raises Refusal: unless a description fits exactly one contract."""
+    if len(found) > 1:
+        raise Refusal(UNKNOWN, f"The contract description specified for {request.contract.symbol} is ambiguous.")
+    if not found:
+        raise Refusal(UNKNOWN, NO_DEFINITION)
+    return found[0]
+
+
+def check(request: Request, listing: Listing) -> None:
+    """:raises Refusal: if the request is not a legal one for this contract."""
+    if request.size not in LEGAL:
+        raise Refusal(
+            INVALID,
+            "Error validating request.-'bW' : cause - Historical data bar size setting is invalid. Legal ones are: "
+            + ", ".join(LEGAL),
+        )
+    if request.what not in SHOWN or (listing.sec_type == "IND" and request.what != "TRADES"):
+        raise Refusal(
+            INVALID, f"Error validating request.-'bW' : cause - What to show field is missing or incorrect: {request.what}"
+        )
+    if request.end and listing.sec_type == "CONTFUT":
+        raise Refusal(NO_END, "Setting end date/time for continuous future security type is not allowed.")
+    if request.end and request.what == "ADJUSTED_LAST":
+        raise Refusal(INVALID, "Error validating request.-'bW' : cause - End date/time not supported with adjusted last")
+
+
+def bars(request: Request, listing: Listing, prices: Prices, asked: Span) -> list[Bar]:
+    """The bars in a span, ascending.
+
+    :raises Refusal: if there are none.
+    """
+    first, last = asked.start.date(), asked.end.date()
+    if asked.sessions is not None:
+        first -= timedelta(days=asked.sessions + 14)  # as many trading days lie in there
+    days = [day for day in prices.sessions(listing, first, last + timedelta(days=2)) if opens(listing, day) < asked.end]
+    if asked.sessions is not None:
+        days = days[-asked.sessions :]
+    minutes = SIZES.get(request.size)
+    if minutes is None:
+        found = [bar for bar in prices.daily(listing, days) if asked.sessions or bar.opens >= asked.start]
+    else:
+        found = prices.minutes(listing, days, minutes, regular=request.regular)
+        found = [bar for bar in found if bar.opens < asked.end and (asked.sessions or bar.opens >= asked.start)]
+    if not found:
+        raise Refusal(
+            NO_DATA, f"{SERVICE}HMDS query returned no data: {listing.local_symbol}@{listing.exchange} {request.what.title()}"
+        )
+    if request.what != "TRADES":
+        away = {"BID": -listing.tick, "ASK": listing.tick}.get(request.what, 0.0)
+        found = [_quote(bar, away) for bar in found]
+    return found
+
+
+def rows(request: Request, listing: Listing, found: Sequence[Bar]) -> list[list[str]]:
+    """The fields of each bar as they are sent."""
+    daily = SIZES.get(request.size) is None
+    zone = ZoneInfo(listing.zone)
+
+    def stamp(bar: Bar) -> str:
+        if daily:
+            return f"{bar.session:%Y%m%d}"
+        if request.format_date == 2:
+            return str(int(bar.opens.timestamp()))
+        return f"{bar.opens.astimezone(zone):%Y%m%d %H:%M:%S} {listing.zone}"
+
+    return [
+        [stamp(bar), *(f"{price:.4f}" for price in bar[2:6]), f"{bar.volume:.10g}", f"{bar.wap:.10g}", str(bar.count)]
+        for bar in found
+    ]
+
+
+def _quote(bar: Bar, away: float) -> Bar:
+    moved = {name: round(getattr(bar, name) + away, 4) for name in ("open", "high", "low", "close")}
+    return bar._replace(**moved, volume=-1.0, wap=-1.0, count=-1)
+
+
+_END = re.compile(r"(\d{8})[ -] ?(\d\d:\d\d:\d\d)(?: (\S+))?")
+
+
+def _end(text: str) -> datetime | None:
+    """The moment, or None for now. Without a zone and with a hyphen it is UTC, else New York."""
+    if not text:
+        return None
+    found = _END.fullmatch(text)
+    day, clock, zone = found.groups() if found else ("", "", None)
+    try:
+        moment = datetime.strptime(f"{day} {clock}", "%Y%m%d %H:%M:%S")  # noqa: DTZ007 - its zone comes with the next line
+        return moment.replace(tzinfo=UTC if zone is None and "-" in text else ZoneInfo(zone or "America/New_York"))
+    except (ValueError, ZoneInfoNotFoundError):
+        raise Refusal(
+            BAD_END,
+            "End Date/Time: The date, time, or time-zone entered is invalid. The correct format is yyyymmdd hh:mm:ss xx/xxxx "
+            "where yyyymmdd and xx/xxxx are optional. E.g.: 20031126 15:59:00 US/Eastern",
+        ) from None
+
+
+def _months_before(moment: datetime, number: int) -> datetime:
+    year, month = divmod(moment.year * 12 + moment.month - 1 - number, 12)
+    day = min(moment.day, months.monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day)

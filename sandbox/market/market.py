@@ -1,0 +1,113 @@
+"""All that the vendors tell of: prices as edited, what is inside them, splits, dividends, statements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date, datetime, timedelta
+
+import numpy as np
+
+from market_data.core import calendar
+from market_data.datasets import generated
+from market_data.datasets.generated import Cells, Dividend, Minutes, Split, Statement, Statistics, Trades
+from sandbox.http.edits import Edits
+from sandbox.market.bars import Bar, Prices
+
+
+class Market:
+    """What a vendor answers from.
+
+    What is inside a session follows from its daily bar, so an altered bar has other minutes, and a hidden one has none. It is
+    generated whatever the bar's source. A bar with a blank, or without volume, has nothing inside.
+
+    :param seed: of all that is generated.
+    :param now: the present moment, with a time zone: what is later is not there yet.
+    """
+
+    def __init__(self, prices: Prices, edits: Edits, seed: int, now: Callable[[], datetime]) -> None:
+        self.prices, self.edits, self.seed, self.now = prices, edits, seed, now
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """Those known, in no particular order."""
+        return self.prices.symbols
+
+    def range(self, symbol: str, start: date, end: date) -> list[Bar]:
+        """The daily bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending; none where it is unknown."""
+        return self.edits.apply(self.prices.range(symbol, start, end))
+
+    def session(self, day: date) -> list[Bar]:
+        """The daily bars of all symbols of one session, in no particular order."""
+        return self.edits.apply(self.prices.session(day))
+
+    def minutes(self, bars: Sequence[Bar], size: int = 1) -> Minutes:
+        """Bars of ``size`` minutes; ``cell`` is the place in ``bars``."""
+        places, cells = self._cells(bars)
+        found = generated.fold(generated.minutes(cells), size) if size > 1 else generated.minutes(cells)
+        return found._replace(cell=places[found.cell])
+
+    def trades(self, bars: Sequence[Bar]) -> Trades:
+        """Trades with the quotes before them; ``cell`` is the place in ``bars``."""
+        places, cells = self._cells(bars)
+        found = generated.trades(cells)
+        return found._replace(cell=places[found.cell])
+
+    def statistics(self, bars: Sequence[Bar]) -> Statistics:
+        """Statistics of the sessions; ``cell`` is the place in ``bars``."""
+        places, cells = self._cells(bars)
+        found = generated.statistics(cells)
+        return found._replace(cell=places[found.cell])
+
+    def splits(self, start: date, end: date, symbols: Collection[str] | None = None) -> list[Split]:
+        """The splits from ``start`` (inclusive) to ``end`` (exclusive) that are known by now: 30 days ahead.
+
+        :param symbols: None for all.
+        """
+        start, end = max(start, calendar.FIRST), min(end, self._today + timedelta(days=31))
+        return generated.splits(self._keys(symbols), start, end) if start < end else []
+
+    def dividends(self, start: date, end: date, symbols: Collection[str] | None = None) -> list[Dividend]:
+        """The dividends with an ex-date from ``start`` (inclusive) to ``end`` (exclusive) that are declared by now.
+
+        :param symbols: None for all.
+        """
+        start, end = max(start, calendar.FIRST), min(end, self._today + timedelta(days=31))
+        found = generated.dividends(self._keys(symbols), start, end) if start < end else []
+        return [dividend for dividend in found if dividend.declaration_date <= self._today]
+
+    def statements(self, symbol: str, start: date, end: date) -> list[Statement]:
+        """The statements of ``symbol`` filed from ``start`` (inclusive) to ``end`` (exclusive) and by now, ascending."""
+        start, end = max(start, calendar.FIRST), min(end, self._today + timedelta(days=1))
+        keys = self._keys([symbol])
+        found = generated.statements(symbol, keys[symbol], start, end) if keys and start < end else []
+        return [statement for statement in found if statement.accepted <= self.now()]
+
+    def source(self, bars: Iterable[Bar]) -> str:
+        """The word for where ``bars`` come from, for ``Answer.source``."""
+        return "+".join(sorted({bar.source for bar in bars}, reverse=True)) or self.prices.default_source
+
+    @property
+    def _today(self) -> date:
+        return self.now().astimezone(calendar.NEW_YORK).date()
+
+    def _keys(self, symbols: Collection[str] | None) -> dict[str, int]:
+        known = sorted(self.symbols if symbols is None else set(symbols).intersection(self.symbols))
+        return {symbol: generated.key(self.seed, symbol) for symbol in known}
+
+    def _cells(self, bars: Sequence[Bar]) -> tuple[np.ndarray, Cells]:
+        """The bars that have something inside: their places, and themselves."""
+        places = [place for place, bar in enumerate(bars) if _whole(bar)]
+        kept = [bars[place] for place in places]
+        keys = {bar.symbol: generated.key(self.seed, bar.symbol) for bar in kept}
+        values = np.array([bar[2:7] for bar in kept], np.float64).reshape(-1, 5).T
+        sessions = [bar.session for bar in kept]
+        return np.array(places, np.int64), Cells(np.array([keys[bar.symbol] for bar in kept], np.uint64), sessions, *values)
+
+
+def _whole(bar: Bar) -> bool:
+    return (
+        all(value is not None and math.isfinite(value) for value in bar[2:7])
+        and bar.volume > 0
+        and calendar.is_session(bar.session)
+    )

@@ -1,0 +1,150 @@
+"""Start a run and watch it to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sandbox.stack.api import Airflow, UnreachableError
+from sandbox.stack.environment import LocalError
+from sandbox.stack.progress import Snapshot, figures, line, observe, times
+
+POLL = 1.0  # seconds
+SETTLE_SECONDS = 15.0
+PARSE_SECONDS = 90.0
+GONE_SECONDS = 20.0  # so long Airflow may be silent: a busy machine is, for some seconds
+
+
+@dataclass
+class Watch:
+    """A run that is watched. What a finished task returned is asked for once."""
+
+    airflow: Airflow
+    dag_id: str
+    run_id: str
+    plan: list[dict[str, Any]] | None = None
+    receipts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    instances: list[dict[str, Any]] = field(default_factory=list)
+
+    def look(self) -> Snapshot:
+        run = self.airflow.run(self.dag_id, self.run_id)
+        self.instances = self.airflow.task_instances(self.dag_id, self.run_id)
+        succeeded = [(instance["task_id"], instance["map_index"]) for instance in self.instances if instance["state"] == "success"]
+        if self.plan is None and ("plan", -1) in succeeded:
+            self.plan = self.airflow.result(self.dag_id, self.run_id, "plan") or []
+        for task_id, index in succeeded:
+            if task_id == "fetch" and index >= 0 and index not in self.receipts:
+                receipt = self.airflow.result(self.dag_id, self.run_id, "fetch", index)
+                self.receipts |= {index: receipt} if receipt else {}
+        return observe(run, self.instances, self.plan, self.receipts, datetime.now(UTC))
+
+    def estimate(self) -> dict[str, Any]:
+        """What the run would cost, as ``plan`` says; empty while it has not."""
+        return self.airflow.result(self.dag_id, self.run_id, "plan", key="summary") or {}
+
+    def report_key(self) -> str | None:
+        """Where in the lake the run report is, if the run came so far."""
+        result = self.airflow.result(self.dag_id, self.run_id, "publish")
+        return result.get("report") if isinstance(result, dict) else None
+
+    def reasons(self, limit: int = 5) -> list[str]:
+        """Why tasks failed, from their logs: ``task: error``."""
+        failed = [instance for instance in self.instances if instance["state"] == "failed"][:limit]
+        return [f"{instance['task_id']}: {self.airflow.why(self.dag_id, self.run_id, instance)}" for instance in failed]
+
+
+def wait_for_dag(airflow: Airflow, dag_id: str) -> dict[str, Any]:
+    """The DAG, once Airflow has read it.
+
+    :raises LocalError: if its file cannot be imported, or no file makes it.
+    """
+    began = time.monotonic()
+    while not (dag := airflow.dag(dag_id)):
+        waited = time.monotonic() - began
+        # What the database says may be from before the last change of a file; after a while it is not.
+        if waited > SETTLE_SECONDS and (errors := airflow.import_errors()):
+            last = str(errors[0]["stack_trace"]).strip().splitlines()[-1]
+            raise LocalError(f"{errors[0]['filename']} cannot be imported: {last}")
+        if waited > SETTLE_SECONDS and (others := airflow.dag_ids()):
+            raise LocalError(f"there is no DAG {dag_id!r}; there are: {', '.join(others)}")
+        if waited > PARSE_SECONDS:
+            raise LocalError(f"Airflow has not read a single DAG in {PARSE_SECONDS:.0f} s; see the log of the dag-processor")
+        time.sleep(0.3)
+    return dag
+
+
+def start(airflow: Airflow, dag: Mapping[str, Any], conf: Mapping[str, Any]) -> str:
+    """Trigger a run, unpause the DAG, return the run's id.
+
+    Unpausing makes Airflow create the run of the last completed session as well. Runs start in the order of ``run_after``, so ours
+    gets a moment before that one: it is the run that the user waits for.
+    """
+    now = datetime.now(UTC)
+    body: dict[str, Any] = {"dag_run_id": f"make_run__{now:%Y-%m-%dT%H:%M:%S.%f}", "logical_date": None, "conf": dict(conf)}
+    scheduled = dag.get("next_dagrun_run_after")
+    if dag["is_paused"] and scheduled and datetime.fromisoformat(scheduled) <= now:
+        body["run_after"] = (datetime.fromisoformat(scheduled) - timedelta(seconds=1)).isoformat()
+    run_id = airflow.trigger(dag["dag_id"], body)["dag_run_id"]
+    if dag["is_paused"]:
+        airflow.unpause(dag["dag_id"])
+    return str(run_id)
+
+
+def follow(watch: Watch, console: Console) -> Snapshot:
+    """Watch a run to its end: a live bar on a terminal, else a line whenever something changed."""
+    if not console.is_terminal:
+        shown = ""
+
+        def show(snapshot: Snapshot) -> None:
+            nonlocal shown
+            words = line(snapshot)
+            if _without_times(words, snapshot) != shown:
+                shown = _without_times(words, snapshot)
+                console.print(words, soft_wrap=True)
+
+        return _poll(watch, show)
+    with Live(console=console, refresh_per_second=4, transient=False) as live:
+        return _poll(watch, lambda snapshot: live.update(bar(snapshot)))
+
+
+def bar(snapshot: Snapshot) -> Group:
+    """A snapshot as a bar with two lines of words."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=10)
+    grid.add_column(width=30)
+    grid.add_column()
+    done = f"{snapshot.batches_done}/{snapshot.batches} batches" if snapshot.batches else ""
+    total = float(snapshot.batches) if snapshot.batches else None
+    completed = float(snapshot.batches_done) if snapshot.batches else float(snapshot.is_over)
+    track = ProgressBar(total=total or 1.0, completed=completed, pulse=total is None and not snapshot.is_over)
+    grid.add_row(Text(snapshot.stage, style="bold"), track, Text("  ".join([done, *times(snapshot)]).strip()))
+    return Group(grid, Text(" · ".join(figures(snapshot)), style="dim"))
+
+
+def _poll(watch: Watch, show: Callable[[Snapshot], None]) -> Snapshot:
+    answered = time.monotonic()
+    while True:
+        try:
+            snapshot = watch.look()
+        except UnreachableError:
+            if time.monotonic() - answered > GONE_SECONDS:
+                raise
+        else:
+            answered = time.monotonic()
+            show(snapshot)
+            if snapshot.is_over:
+                return snapshot
+        time.sleep(POLL)
+
+
+def _without_times(words: str, snapshot: Snapshot) -> str:
+    return words.removesuffix(", ".join(times(snapshot)))

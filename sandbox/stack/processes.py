@@ -1,0 +1,206 @@
+"""Processes that outlive the command which started them, and that can be ended for certain.
+
+Each gets a session of its own, a log file and a record: its pid and the moment it was started. A pid alone is not enough, for the
+system hands it out again. Ending one means the whole session: an Airflow scheduler leaves workers behind when it is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+import psutil  # type: ignore[import-untyped, unused-ignore]
+
+from sandbox.stack.environment import HOST, LocalError
+
+START_TOLERANCE = 2.0  # seconds; the kernel counts a start in ticks since boot, and the boot moment drifts with the clock
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Who a process is.
+
+    :param pid: also the id of its session.
+    :param started: seconds since the epoch.
+    """
+
+    name: str
+    pid: int
+    started: float
+
+    def leader(self) -> psutil.Process | None:
+        """The process itself, if it lives; None when it is gone or its pid now belongs to another."""
+        try:
+            process = psutil.Process(self.pid)
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            return process if alive and abs(process.create_time() - self.started) < START_TOLERANCE else None
+        except psutil.NoSuchProcess:
+            return None
+
+    def members(self) -> list[psutil.Process]:
+        """Every living process of its session, the leader first, and the leader's descendants wherever they went.
+
+        While a session has members the kernel gives its id to no new process, so survivors of a dead leader are found too; if the
+        pid lives on as another process, the session was empty and so is the answer.
+        """
+        leader = self.leader()
+        if leader is None and psutil.pid_exists(self.pid) and not _is_zombie(self.pid):
+            return []
+        found = {process.pid: process for process in psutil.process_iter() if _session(process.pid) == self.pid}
+        if leader is not None:
+            found |= {leader.pid: leader} | {child.pid: child for child in _descendants(leader)}
+        return [process for process in found.values() if not _is_zombie(process.pid)]
+
+
+class Registry:
+    """The records of a folder.
+
+    :param folder: one JSON file for each process, named for it.
+    :param logs: where each process writes, ``{name}.log``.
+    """
+
+    def __init__(self, folder: Path, logs: Path) -> None:
+        self.folder, self.logs = folder, logs
+
+    def records(self) -> dict[str, Record]:
+        found = {}
+        for file in sorted(self.folder.glob("*.pid")):
+            record = Record(**json.loads(file.read_text()))
+            found[record.name] = record
+        return found
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
+        """Start a process. An interrupt waits until its record is written."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with held_signals(), self.log(name).open("wb") as log:
+            process = subprocess.Popen(
+                argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            self._write(Record(name, process.pid, psutil.Process(process.pid).create_time()))
+        return process
+
+    def stop(self, name: str, patience: float = 5.0) -> None:
+        """End a process and all of its session: SIGTERM to it, after ``patience`` to all that is left, then SIGKILL."""
+        record = self.records().get(name)
+        if record is None:
+            return
+        members = record.members()
+        leader = record.leader()
+        _signal([leader] if leader else members, signal.SIGTERM)
+        left = _wait(lambda: _alive(members, record), patience)
+        _signal(left, signal.SIGTERM)
+        left = _wait(lambda: _alive(members, record), 2) if left else []
+        _signal(left, signal.SIGKILL)
+        left = _wait(lambda: _alive(members, record), 5) if left else []
+        if left:
+            raise LocalError(f"{name} does not end: process {', '.join(str(process.pid) for process in left)}")
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        (self.folder / f"{name}.pid").unlink(missing_ok=True)
+
+    def _write(self, record: Record) -> None:
+        file = self.folder / f"{record.name}.pid"
+        draft = file.with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(record)))
+        draft.replace(file)
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Hold back what would end this program, and deliver it at the end of the block. For the main thread."""
+    caught: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        caught.append(number)
+
+    before = {number: signal.signal(number, hold) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for held, handler in before.items():
+            signal.signal(held, handler)
+    for number in caught:
+        signal.raise_signal(number)
+
+
+def check_port(port: int, variable: str) -> None:
+    """Make sure that a server can listen on ``port``.
+
+    :raises LocalError: if another has it; names that process where it can be seen, and the ``variable`` that chooses another port.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            raise LocalError(f"port {port} is for the system only; choose one above 1023 with {variable}=") from None
+        except OSError:
+            raise LocalError(
+                f"port {port} is taken{_holder(port)}; choose another with {variable}=, or end what holds it"
+            ) from None
+
+
+def _holder(port: int) -> str:
+    try:
+        listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port and c.pid]
+        return f" by {psutil.Process(listening[0].pid).name()} (process {listening[0].pid})" if listening else ""
+    except psutil.Error:
+        return ""
+
+
+def _wait(left: Callable[[], list[psutil.Process]], seconds: float) -> list[psutil.Process]:
+    until = time.monotonic() + seconds
+    while (remaining := left()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return remaining
+
+
+def _alive(members: list[psutil.Process], record: Record) -> list[psutil.Process]:
+    """Of ``members`` and those that joined since, who lives. Children of this program are reaped on the way."""
+    known = {process.pid: process for process in [*members, *record.members()]}
+    return [process for process in known.values() if process.is_running() and not _is_zombie(process.pid)]
+
+
+def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)  # refuses a recycled pid
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _descendants(leader: psutil.Process) -> list[psutil.Process]:
+    try:
+        children: list[psutil.Process] = leader.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return children
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return -1
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

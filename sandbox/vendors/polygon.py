@@ -1,0 +1,376 @@
+"""Polygon's (Massive's) dialect: aggregates of one ticker, of all tickers of a session, and reference data."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, quote, urlencode
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_data.core.calendar import FIRST, NEW_YORK
+from market_data.datasets import generated
+from market_data.datasets.generated import Minutes
+from sandbox.http.calls import RollingQuota
+from sandbox.http.messages import Answer, Request
+from sandbox.market.bars import Bar
+from sandbox.market.market import Market
+from sandbox.vendors import polygon_faults
+from sandbox.vendors.base import BadParameterError, Vendor
+
+DEFAULT_LIMIT, MAX_LIMIT = 5000, 50_000
+MAX_REFERENCES = 1000
+DAY = timedelta(days=1)
+FAR = date.max - DAY  # the day after it can still be computed
+MINUTE = 60_000  # in milliseconds
+BATCH = 64  # sessions whose minutes are made at once
+
+UNKNOWN_KEY = "Unknown API Key"
+NO_KEY = "API Key was not provided"
+# Both are said of data that the plan never has; the second also of a session that it does not have yet, and of a future date.
+NOT_ENTITLED = "You are not entitled to this data. Please upgrade your plan at https://polygon.io/pricing"
+NO_TIMEFRAME = "Your plan doesn't include this data timeframe. Please upgrade your plan at https://polygon.io/pricing"
+TOO_MANY = "You've exceeded the maximum requests per minute, please wait or upgrade your subscription to continue. https://polygon.io/pricing"
+
+Found = Mapping[str, str]
+Row = dict[str, Any]
+
+
+class Polygon(Vendor):
+    """Polygon.
+
+    :param cursor_keeps_adjusted: whether ``adjusted=false`` survives in the cursor of ``next_url``. Not known of the vendor.
+        Without it, the next page is adjusted unless the client says ``adjusted=false`` again.
+    """
+
+    name = "polygon"
+    routes: ClassVar = {
+        "range": r"/v2/aggs/ticker/(?P<ticker>[^/]+)/range/(?P<multiplier>[^/]+)/(?P<timespan>[^/]+)/(?P<start>[^/]+)/(?P<end>[^/]+)",
+        "grouped": r"/v2/aggs/grouped/locale/us/market/stocks/(?P<date>[^/]+)",
+        "tickers": r"/v3/reference/tickers",
+        "splits": r"/v3/reference/splits",
+        "dividends": r"/v3/reference/dividends",
+    }
+    words: ClassVar = {401: UNKNOWN_KEY, 403: NOT_ENTITLED, 404: "Data not found.", 429: TOO_MANY}
+    no_key = NO_KEY
+    key_parameter = "apiKey"
+    faults = polygon_faults.KINDS
+
+    def __init__(self, market: Market, quota: RollingQuota, *, cursor_keeps_adjusted: bool = False) -> None:
+        super().__init__(market, quota)
+        self.cursor_keeps_adjusted = cursor_keeps_adjusted
+
+    def error(self, request: Request, status: int, message: str) -> Answer:
+        """The message stands under ``message`` for 403 and 404, otherwise under ``error``."""
+        word, field = {403: ("NOT_AUTHORIZED", "message"), 404: ("NOT_FOUND", "message")}.get(status, ("ERROR", "error"))
+        return Answer(request, status, {"status": word, field: message})
+
+    def subject(self, request: Request, found: Found) -> tuple[str | None, str | None]:
+        return found.get("ticker") or request.query.get("ticker"), found.get("date")
+
+    def encode(self, answer: Answer) -> bytes:
+        text = json.dumps({**answer.body, "request_id": answer.request_id}, separators=(",", ":"))
+        return _LARGE_VOLUME.sub(lambda found: f'"v":{_exponent(found[1])}', _ZERO_FRACTION.sub("", text)).encode()
+
+    # aggregates
+
+    def range(self, request: Request, found: Found) -> Answer:
+        """Bars of one symbol, both ends inclusive: of minutes, or of a day."""
+        query = {**_cursor(request), **request.query}
+        adjusted = _flag(query, "adjusted", default=True)
+        descending = _choice(query, "sort", ("asc", "desc")) == "desc"
+        limit = _limit(query, DEFAULT_LIMIT, MAX_LIMIT)
+        if as_date(found["end"], "to") < as_date(found["start"], "from"):
+            raise BadParameterError("The parameter 'to' cannot be a time that occurs before 'from'")
+        if (found["multiplier"], found["timespan"]) == ("1", "day"):
+            rows, count, reached, source = self._days(found, limit, adjusted=adjusted, descending=descending)
+        elif found["timespan"] == "minute" and found["multiplier"].isdecimal() and 1 <= int(found["multiplier"]) <= 60:
+            rows, count, reached, source = self._minutes(found, limit, adjusted=adjusted, descending=descending)
+        else:
+            asked = f"range/{found['multiplier']}/{found['timespan']}"
+            raise BadParameterError(f"this server has range/1/day and range/1..60/minute only, not {asked}")
+        body = {"ticker": found["ticker"], **_summary(rows, count, adjusted)}
+        if reached is not None:
+            body["next_url"] = self._next_range(request, found, reached, limit, adjusted=adjusted, descending=descending)
+        return Answer(request, 200, body, source=source)
+
+    def _days(self, found: Found, limit: int, *, adjusted: bool, descending: bool) -> tuple[list[Row], int, int | None, str]:
+        """The rows of a page, of how many base bars they are, where the next page begins (None: nowhere), and the source."""
+        bars = self.market.range(found["ticker"], as_date(found["start"], "from"), as_date(found["end"], "to") + DAY)
+        page = (bars[::-1] if descending else bars)[:limit]
+        rows = [_row(bar, adjusted, midnight(bar.session)) for bar in page]
+        reached = midnight(page[-1].session + (-DAY if descending else DAY)) if len(page) < len(bars) else None
+        return rows, len(rows), reached, self.market.source(page)
+
+    def _minutes(self, found: Found, limit: int, *, adjusted: bool, descending: bool) -> tuple[list[Row], int, int | None, str]:
+        """As `_days`. ``limit`` counts minutes, not bars; a bar that it would cut begins the next page."""
+        bars = self.market.range(found["ticker"], as_date(found["start"], "from"), as_date(found["end"], "to") + DAY)
+        size, span = int(found["multiplier"]), (_moment(found["start"], "from"), _moment(found["end"], "to", inclusive=True))
+        base = self._some_minutes(bars, span, limit + size, descending=descending)
+        bucket, end, reached = base.time // (size * MINUTE * 1_000_000), len(base.time), None
+        if end > limit:
+            cut = np.flatnonzero(bucket == bucket[limit])
+            end = int(cut[0] or cut[-1] + 1)  # a limit below one bar still gives one
+        if end < len(bucket):
+            reached = (int(bucket[end]) + descending) * size * MINUTE - descending
+        page = Minutes(*(column[:end] for column in base))
+        folded = _reversed(generated.fold(_reversed(page), size)) if descending else generated.fold(page, size)
+        ratio = np.array([bar.ratio if adjusted else 1.0 for bar in bars])
+        return _minute_rows(folded, ratio), end, reached, "generated" if end else self.market.source([])
+
+    def _some_minutes(self, bars: Sequence[Bar], span: tuple[int, int], enough: int, *, descending: bool) -> Minutes:
+        """The minutes of ``bars`` with a stamp in ``span`` (milliseconds, both inclusive); more than ``enough`` if there are."""
+        parts, count = [self.market.minutes([])], 0
+        begins = range(0, len(bars), BATCH)
+        for begin in reversed(begins) if descending else begins:
+            part = self.market.minutes(bars[begin : begin + BATCH])
+            part = part._replace(cell=part.cell + begin)
+            stamps = part.time // 1_000_000
+            kept = Minutes(*(column[(stamps >= span[0]) & (stamps <= span[1])] for column in part))
+            parts.append(_reversed(kept) if descending else kept)
+            count += len(kept.time)
+            if count > enough:
+                break
+        return Minutes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def grouped(self, request: Request, found: Found) -> Answer:
+        """Bars of all symbols of one session."""
+        adjusted = _flag(request.query, "adjusted", default=True)
+        bars = self.market.session(as_date(found["date"], "date"))
+        rows = [{"T": bar.symbol, **_row(bar, adjusted, closing(bar.session))} for bar in bars]
+        return Answer(request, 200, _summary(rows, len(rows), adjusted), source=self.market.source(bars))
+
+    def _next_range(self, request: Request, found: Found, reached: int, limit: int, *, adjusted: bool, descending: bool) -> str:
+        """The same path, its ``from`` (``to``, descending) put behind what was reached, and a cursor; without the key."""
+        start, end = (found["start"], reached) if descending else (reached, found["end"])
+        kept = {"adjusted": "false"} if self.cursor_keeps_adjusted and not adjusted else {}
+        cursor = _as_cursor({**kept, "limit": limit, "sort": "desc" if descending else "asc"})
+        kind = f"{found['multiplier']}/{found['timespan']}"
+        return f"{request.base}/v2/aggs/ticker/{quote(found['ticker'])}/range/{kind}/{start}/{end}?cursor={cursor}"
+
+    # reference data
+
+    def tickers(self, request: Request, _found: Found) -> Answer:
+        """The symbols."""
+        fixed = {
+            "market": "stocks",
+            "locale": "us",
+            "primary_exchange": "XNYS",
+            "type": "CS",
+            "active": True,
+            "currency_name": "usd",
+        }
+        rows = [{"ticker": symbol, "name": f"{symbol} Inc.", **fixed} for symbol in self.market.symbols]
+        return self._references(request, rows, "ticker", order="asc", limit=100)
+
+    def splits(self, request: Request, _found: Found) -> Answer:
+        query = {**_cursor(request), **request.query}
+        rows = [
+            {
+                "execution_date": split.ex_date.isoformat(),
+                "id": split.action_id,
+                "split_from": split.split_from,
+                "split_to": split.split_to,
+                "ticker": split.symbol,
+            }
+            for split in self.market.splits(*_span(query, "execution_date"), _one(query))
+        ]
+        return self._references(request, rows, "execution_date", order="desc", limit=10)
+
+    def dividends(self, request: Request, _found: Found) -> Answer:
+        query = {**_cursor(request), **request.query}
+        rows = [
+            {
+                "cash_amount": dividend.amount,
+                "currency": "USD",
+                "declaration_date": dividend.declaration_date.isoformat(),
+                "dividend_type": dividend.kind,
+                "ex_dividend_date": dividend.ex_date.isoformat(),
+                "frequency": dividend.frequency,
+                "id": dividend.action_id,
+                "pay_date": dividend.pay_date.isoformat(),
+                "record_date": dividend.record_date.isoformat(),
+                "ticker": dividend.symbol,
+            }
+            for dividend in self.market.dividends(*_span(query, "ex_dividend_date"), _one(query))
+        ]
+        return self._references(request, rows, "ex_dividend_date", order="desc", limit=10)
+
+    def _references(self, request: Request, rows: Iterable[Row], sort: str, *, order: str, limit: int) -> Answer:
+        """A page of ``rows``, filtered and sorted as asked; the cursor holds the whole question."""
+        query = {**_cursor(request), **request.query}
+        query.pop("cursor", None)
+        limit = _limit(query, limit, MAX_REFERENCES)
+        offset = query.pop("offset", "0")
+        if not offset.isdecimal():
+            raise BadParameterError("Could not parse the parameter 'cursor'")
+        sort = query.get("sort", sort)
+        descending = _choice({"order": query.get("order", order)}, "order", ("asc", "desc")) == "desc"
+        for name, value in query.items():
+            rows = _filtered(list(rows), name, value)
+        found = sorted(rows, key=lambda row: (row.get(sort, ""), row["ticker"], row.get("id", "")), reverse=descending)
+        begin, end = int(offset), int(offset) + limit
+        body: Row = {"results": found[begin:end], "status": "OK"}
+        if len(found) > end:
+            body["next_url"] = f"{request.base}{request.path}?cursor={_as_cursor({**query, 'offset': end})}"
+        return Answer(request, 200, body, source="generated")
+
+
+def last_date(request: Request) -> date | None:
+    """The last date that a call for aggregates asks for, or None for other calls."""
+    _, found = request.vendor.route(request.path) or ("", {})
+    try:
+        return as_date(found.get("end") or found["date"], "to")
+    except (KeyError, BadParameterError):
+        return None
+
+
+@lru_cache(maxsize=65_536)
+def midnight(session: date) -> int:
+    """Milliseconds of 00:00 New York: what the range endpoint stamps a session with."""
+    return int(datetime.combine(session, time(), NEW_YORK).timestamp()) * 1000
+
+
+@lru_cache(maxsize=65_536)
+def closing(session: date) -> int:
+    """Milliseconds of 16:00 New York: what the grouped endpoint stamps a session with, half days too."""
+    return int(datetime.combine(session, time(16), NEW_YORK).timestamp()) * 1000
+
+
+def as_date(text: str, name: str) -> date:
+    """The date in ``YYYY-MM-DD`` or the New York date of Unix milliseconds."""
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            return min(date.fromisoformat(text), FAR)
+        return min(datetime.fromtimestamp(int(text) / 1000, UTC).astimezone(NEW_YORK).date(), FAR)
+    except (ValueError, OverflowError, OSError):
+        raise BadParameterError(f"Could not parse the time parameter: '{name}'. Use YYYY-MM-DD or Unix MS Timestamps") from None
+
+
+def _moment(text: str, name: str, *, inclusive: bool = False) -> int:
+    """Milliseconds: those given, or of the begin of a date (``inclusive``: of its end)."""
+    day = as_date(text, name)
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    return midnight(day + DAY) - 1 if inclusive else midnight(day)
+
+
+def _reversed(minutes: Minutes) -> Minutes:
+    return Minutes(*(column[::-1] for column in minutes))
+
+
+def _minute_rows(bars: Minutes, ratio: NDArray[np.float64]) -> list[Row]:
+    """Rows of the answer. ``ratio``: of each cell, what its prices are multiplied with."""
+    factor = ratio[bars.cell]
+    prices = [np.round(column * factor, 4).tolist() for column in (bars.vwap, bars.open, bars.close, bars.high, bars.low)]
+    columns = (bars.volume.tolist(), *prices, (bars.time // 1_000_000).tolist(), bars.trades.tolist())
+    return [dict(zip(("v", "vw", "o", "c", "h", "l", "t", "n"), row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _row(bar: Bar, adjusted: bool, stamp: int) -> Row:
+    shown = bar.adjusted if adjusted else bar
+    vwap = {} if shown.vwap is None else {"vw": shown.vwap}
+    trades = {} if shown.trades is None else {"n": shown.trades}
+    return {"v": shown.volume, **vwap, "o": shown.open, "c": shown.close, "h": shown.high, "l": shown.low, "t": stamp, **trades}
+
+
+def _summary(rows: list[Row], count: int, adjusted: bool) -> Row:
+    """``count``: of base bars that the rows were made of."""
+    results = {"results": rows} if rows else {}
+    counts = {"queryCount": count, "resultsCount": len(rows)}
+    return {**counts, "adjusted": adjusted, **results, "status": "OK", "count": len(rows)}
+
+
+def _span(query: Mapping[str, str], name: str) -> tuple[date, date]:
+    """The dates that the filters of a field leave, the end exclusive."""
+    first = max((query[key] for key in (name, f"{name}.gte", f"{name}.gt") if key in query), default=None)
+    last = min((query[key] for key in (name, f"{name}.lte", f"{name}.lt") if key in query), default=None)
+    return (_date(first, name) if first else FIRST), (_date(last, name) + DAY if last else FAR)
+
+
+def _one(query: Mapping[str, str]) -> list[str] | None:
+    """The symbol that is asked for, or None where all are."""
+    return [query["ticker"]] if "ticker" in query else None
+
+
+def _date(text: str, name: str) -> date:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        raise BadParameterError(f"Could not parse the time parameter: '{name}'. Use YYYY-MM-DD")
+    return as_date(text, name)
+
+
+COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "": operator.eq,
+    "gte": operator.ge,
+    "gt": operator.gt,
+    "lte": operator.le,
+    "lt": operator.lt,
+}
+
+
+def _filtered(rows: list[Row], parameter: str, text: str) -> list[Row]:
+    """The rows that a parameter such as ``pay_date.gte`` leaves; all, where it is no filter of a field of theirs."""
+    name, _, word = parameter.partition(".")
+    if not rows or name not in rows[0] or word not in COMPARE:
+        return rows
+    kind = type(rows[0][name])
+    if name.endswith("_date"):
+        _date(text, parameter)
+    try:
+        wanted = text == "true" if kind is bool else kind(text)
+    except ValueError:
+        raise BadParameterError(f"Could not parse the parameter '{parameter}'") from None
+    return [row for row in rows if COMPARE[word](row[name], wanted)]
+
+
+def _as_cursor(query: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(urlencode(query).encode()).decode().rstrip("=")
+
+
+def _cursor(request: Request) -> dict[str, str]:
+    text = request.query.get("cursor", "")
+    try:
+        return dict(
+            parse_qsl(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode(), strict_parsing=bool(text))
+        )
+    except (binascii.Error, ValueError):
+        raise BadParameterError("Could not parse the parameter 'cursor'") from None
+
+
+def _flag(query: Mapping[str, str], name: str, *, default: bool) -> bool:
+    return {"true": True, "false": False, "": default}[_choice(query, name, ("", "true", "false"))]
+
+
+def _choice(query: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = query.get(name, allowed[0]).lower()
+    if value not in allowed:
+        raise BadParameterError(f"Could not parse the parameter '{name}'. Use one of: {', '.join(filter(None, allowed))}")
+    return value
+
+
+def _limit(query: Mapping[str, str], default: int, most: int) -> int:
+    text = query.get("limit", str(default))
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise BadParameterError(f"The parameter 'limit' must be a number from 1 to {most}")
+    return int(text)
+
+
+# The vendor writes 75 for 75.0, and volumes from a million on with an exponent.
+_ZERO_FRACTION = re.compile(r"(?<=\d)\.0(?=[,}])")
+_LARGE_VOLUME = re.compile(r'"v":(\d{7,}(?:\.\d+)?)(?=[,}])')
+
+
+def _exponent(number: str) -> str:
+    """``112117471`` -> ``1.12117471e+08``."""
+    whole, _, fraction = number.partition(".")
+    digits = (whole + fraction).rstrip("0")
+    mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
+    return f"{mantissa}e+{len(whole) - 1:02d}"

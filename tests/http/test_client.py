@@ -1,0 +1,303 @@
+"""The HTTP session, against real servers: waits, bounds, addresses, words. What it does about faults is in the provider contract."""
+
+import gzip
+import http.server
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from market_data.core.capabilities import Quota
+from market_data.core.errors import NetworkError, QuotaExhausted, ServerError, Throttled, TruncatedResponse
+from market_data.http.client import LONGEST_RETRY_AFTER, Transport, retry_after
+from market_data.http.rate_limit import FileLimiter, Pacer
+from sandbox.http import SampleApi, Window
+
+KEY = "a-key-nobody-may-see"
+PATH = "/v2/aggs/ticker/IBM/range/1/day/2012-01-03/2012-01-31"
+
+
+@pytest.fixture(scope="module")
+def running():
+    with SampleApi(api_key=KEY, symbols=()) as api:
+        yield api
+
+
+@pytest.fixture
+def api(running):
+    running.forget()
+    return running
+
+
+def classify(answer, what):
+    if answer.status == 429:
+        return Throttled("too many", retry_after=retry_after(answer.headers), provider="test", request=what)
+    return ServerError(f"status {answer.status}", provider="test", request=what) if answer.status >= 400 else None
+
+
+def transport(url, tmp_path, windows=(), **settings):
+    pacer = Pacer(Quota(600_000), FileLimiter(tmp_path / "limits.json", windows))
+    found = Transport("test", url, {"Authorization": f"Bearer {KEY}"}, pacer, classify, secrets=(KEY,), **settings)
+    found.slept = []
+    found.sleep = found.slept.append
+    return found
+
+
+def get(found, path=PATH):
+    return found.get(path, {}, "a month", lambda answer: answer.body)
+
+
+# waits
+
+
+def test_waits_double_with_jitter_and_are_bounded(api, tmp_path):
+    api.fault("server_error", times=None)
+    slept = []
+    for _ in range(3):
+        found = transport(api.url, tmp_path, attempts=8)
+        with pytest.raises(ServerError, match="status 500"):
+            get(found)
+        slept.append(found.slept)
+        assert all(0.9 * usual <= pause <= 1.1 * usual for pause, usual in zip(found.slept, (1, 2, 4, 8, 16, 20, 20), strict=True))
+    assert len({tuple(pauses) for pauses in slept}) == 3
+
+
+def test_retry_after_is_waited_for_as_it_is(api, tmp_path):
+    api.fault("throttled", retry_after=0.25)
+    found, began = transport(api.url, tmp_path), time.monotonic()
+    get(found)
+    assert found.slept == [0.25]
+    assert time.monotonic() - began >= 0.25  # the account's limiter holds every slot back, whoever sleeps
+
+
+@pytest.mark.parametrize("seconds", [61, 1e9])
+def test_a_wait_beyond_patience_is_left_to_the_task(api, tmp_path, seconds):
+    api.fault("throttled", times=None, retry_after=seconds)
+    found = transport(api.url, tmp_path)
+    with pytest.raises(Throttled) as caught:
+        get(found)
+    assert found.slept == []
+    assert caught.value.retry_after == min(seconds, LONGEST_RETRY_AFTER)
+    assert len(api.calls) == found.counters.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("3", 3),
+        (" 0.5 ", 0.5),
+        ("0", 0),
+        ("-5", 0),
+        ("1e9", LONGEST_RETRY_AFTER),
+        ("inf", LONGEST_RETRY_AFTER),
+        ("nan", 0),
+        (timedelta(minutes=2), 120),
+        (timedelta(days=9), LONGEST_RETRY_AFTER),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_and_bounded(value, seconds):
+    if isinstance(value, timedelta):
+        value = format_datetime(datetime.now(UTC) + value, usegmt=True)
+    found = retry_after({"Retry-After": value})
+    assert found == (seconds if seconds is None else pytest.approx(seconds, abs=60))
+    assert retry_after({}) is None
+
+
+def test_what_the_limiter_says_names_the_request(api, tmp_path):
+    found = transport(api.url, tmp_path, windows=[Window(1, 7200)])
+    get(found)
+    with pytest.raises(QuotaExhausted, match="test: a month: all 1 calls of 7200 s are used") as caught:
+        get(found)
+    assert caught.value.resets_at > datetime.now(UTC)
+    assert found.counters.calls == len(api.calls) == 1
+
+
+# bounds
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_a_call_ends_at_its_deadline_however_it_trickles(api, tmp_path, head):
+    api.fault("trickle", times=None, seconds=0.005, head=head)
+    before = set(threading.enumerate())
+    found, began = transport(api.url, tmp_path, attempts=2, deadline=0.3), time.monotonic()
+    with pytest.raises(NetworkError, match="no whole answer in 0.3 s"):
+        get(found)
+    assert 0.6 <= time.monotonic() - began < 3
+    assert found.counters.calls == 2
+    # What is late is given up in its thread too: with the next byte of the body, or with the end of the headers.
+    late = [thread for thread in set(threading.enumerate()) - before if thread.name == "market-data-call"]
+    assert len(late) <= 2
+    for thread in late:
+        thread.join(3 if head else 0.5)  # the whole body would take four seconds
+    assert not any(thread.is_alive() for thread in late)
+
+
+def test_silence_is_named_by_its_timeout(api, tmp_path):
+    api.fault("slow", times=None, seconds=30)
+    found = transport(api.url, tmp_path, attempts=1, timeout=(5.0, 0.2))
+    with pytest.raises(NetworkError, match=r"no answer in 5 s \+ 0.2 s"):
+        get(found)
+
+
+def test_a_connection_is_kept_for_the_next_call(tmp_path):
+    connections, encodings = set(), set()
+
+    class Counting(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            connections.add(self.client_address)
+            encodings.add(self.headers["Accept-Encoding"])
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Counting) as url:
+        found = transport(url, tmp_path)
+        assert [get(found) for _ in range(3)] == [b"{}"] * 3
+        found.close()
+    assert len(connections) == 1
+    assert encodings == {"gzip"}  # no other is decompressed
+    assert found.counters.bytes == 6
+
+
+# bodies whose length no header tells
+
+BODY = b'{"rows": [' + b"1, " * 5000 + b"1]}"
+ZIPPED = gzip.compress(BODY)
+CHUNKS = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (ZIPPED[:20], ZIPPED[20:]))
+
+
+@pytest.mark.parametrize(
+    ("headers", "sent", "error"),
+    [
+        ({"Transfer-Encoding": "chunked"}, CHUNKS + b"0\r\n\r\n", None),
+        ({"Transfer-Encoding": "chunked"}, CHUNKS, TruncatedResponse),  # all of it, but not its end
+        ({"Transfer-Encoding": "chunked"}, CHUNKS[:-9] + b"0\r\n\r\n", TruncatedResponse),
+        ({"Transfer-Encoding": "chunked"}, CHUNKS[:12], TruncatedResponse),
+        ({"Transfer-Encoding": "chunked"}, b"", TruncatedResponse),
+        ({}, ZIPPED, None),
+        ({}, ZIPPED[:-1], TruncatedResponse),
+        ({}, ZIPPED[:30] + b"x" + ZIPPED[31:], ServerError),
+        ({"Content-Encoding": "br"}, ZIPPED, ServerError),
+    ],
+    ids=["chunked", "no_last_chunk", "short_chunk", "half_a_chunk", "no_chunk", "to_the_end", "short", "damaged", "not_gzip"],
+)
+def test_a_body_is_whole_or_an_error_without_a_length_too(tmp_path, headers, sent, error):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.send_response(200)
+            for name, value in {"Content-Encoding": "gzip", "Connection": "close", **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(sent)
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Handler) as url:
+        found = transport(url, tmp_path, attempts=2)
+        if error is None:
+            assert get(found) == BODY
+        else:
+            with pytest.raises(error):
+                get(found)
+            assert found.counters.calls == 2
+
+
+# addresses
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "url"),
+    [
+        ("https://a.example", "/v2/x", "https://a.example/v2/x"),
+        ("https://a.example/", "https://b.example/v2/x?cursor=c", "https://a.example/v2/x?cursor=c"),
+        ("https://a.example/gate", "/v2/x", "https://a.example/gate/v2/x"),
+        ("https://a.example/gate/", "https://b.example/v2/x?cursor=c", "https://a.example/gate/v2/x?cursor=c"),
+        ("https://a.example/gate", "https://a.example/gate/v2/x", "https://a.example/gate/v2/x"),
+        ("https://a.example/gate", "https://a.example/gateway/x", "https://a.example/gate/gateway/x"),
+        ("https://a.example", "//b.example/x", "https://a.example//b.example/x"),
+    ],
+)
+def test_every_address_is_on_the_host_and_path_of_the_connection(tmp_path, base, path, url):
+    assert transport(base, tmp_path)._url(path) == url
+
+
+@pytest.mark.parametrize("path", [".b.example/x", "@b.example/x", "x", "", "https://b.example", "ftp://b.example/x"])
+def test_an_address_that_could_name_another_host_is_an_error_and_no_call(api, tmp_path, path):
+    found = transport(api.url, tmp_path, attempts=1)
+    with pytest.raises(ServerError, match="the address of the next page is no URL"):
+        get(found, path)
+    assert found.counters.calls == len(api.calls) == 0
+
+
+def test_a_redirect_is_not_followed(api, tmp_path):
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", api.url + PATH)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Elsewhere) as url, pytest.raises(ServerError, match="redirect"):
+        get(transport(url, tmp_path))
+    assert api.calls == []
+
+
+def test_a_netrc_entry_does_not_take_the_keys_place(api, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert b"results" in get(transport(api.url, tmp_path))
+
+
+# words
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Unknown API Key", "Unknown API Key"),
+        (f"no key {KEY}, sorry", "no key ***, sorry"),
+        (f"?apiKey={KEY}&x=1", "?apiKey=***&x=1"),
+        ("<h1>Bad\n Gateway</h1><hr>nginx", "Bad Gateway nginx"),
+        ("<script>alert('a')</script>x<style>p { color: red }</style>", "x"),
+        ("<!DOCTYPE html><html><body", ""),
+        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+        ("x" * 300, "x" * 197 + "..."),
+    ],
+)
+def test_words_are_plain_short_and_without_the_key(tmp_path, said, shown):
+    assert transport("https://a.example", tmp_path).plain(said) == shown
+
+
+def test_the_key_is_in_no_representation(tmp_path):
+    assert KEY not in repr(transport("https://a.example", tmp_path))
+
+
+class serving:
+    """A server of ``handler`` in a thread; gives its address."""
+
+    def __init__(self, handler):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()

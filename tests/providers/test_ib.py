@@ -1,0 +1,750 @@
+"""The Interactive Brokers hook against a real socket server that ``ib_async`` connects to: the provider contract, and what is its own."""
+
+import asyncio
+import gc
+import logging
+import socket
+import threading
+import time
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
+from itertools import pairwise
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market_data.core import calendar
+from market_data.core.batch import Request
+from market_data.core.capabilities import Shape, Window
+from market_data.core.errors import BadRequest, ConfigError, NetworkError, ServerError, Throttled, UnknownSymbol
+from market_data.core.intervals import DAY, Interval, closed
+from market_data.datasets.registry import dataset
+from market_data.providers.base import ProviderConfig
+from market_data.providers.ib import client, contracts
+from market_data.providers.ib.contracts import MONTHS, Instrument, last_step, lead
+from market_data.providers.ib.hook import InteractiveBrokersHook
+from sandbox.ib_gateway import RULES, Rules, SampleGateway
+from sandbox.ib_gateway.contracts import roll
+from tests.contract.provider import KEY, WEEK, YEAR, Fault, NetworkContract, order
+
+FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}], "identical_seconds": 0}
+NOW = datetime(2026, 11, 20, 23, tzinfo=UTC)
+NO_PAGES = "an answer has no address of a next one"
+NO_BODY = "there is no HTTP and no compression"
+NO_FIELDS = "an answer has no such field"
+
+
+class TestIb(NetworkContract):
+    provider = "ib"
+    endpoints: ClassVar = {"historical": Shape.SYMBOL}
+    anchor: ClassVar = {
+        "symbol": "AAPL",
+        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
+        "session": date(2013, 1, 7),
+        "open": 522.0,
+        "high": 529.3,
+        "low": 515.2,
+        "close": 523.9,
+        "adj_close": None,
+        "volume": 17_291_300.0,
+        "vwap": 522.8,
+        "trade_count": 144_095,
+    }
+    paged = "historical"
+    second_page: ClassVar = staticmethod(lambda request: request.end < "20121201")
+    says_unknown = True
+    keyed = False
+    says_when = False
+    answered, too_many = 0, 162
+    faults: ClassVar = {
+        "not_found": {"kind": "refused", "code": 321, "text": "Error validating request"},
+        "throttled": {"kind": "pacing"},
+        "server_error": {"kind": "refused", "code": 162, "text": "Historical Market Data Service query failed"},
+        "unavailable": {"kind": "refused", "code": 1100, "text": "Connectivity has been lost", "broadcast": True},
+        "error_with_200": {"kind": "refused", "code": 322, "text": "Server error when processing an API client request"},
+        "html": {"kind": "garbage"},
+        "reset": {"kind": "reset"},
+        "slow": {"kind": "slow", "seconds": 30},
+        "trickle": {"kind": "trickle", "seconds": 0.05},
+        **{f"broken_off_{share}": {"kind": "broken_off", "fraction": float(share) / 100} for share in ("50", "90", "99.9")},
+        **{f"cut_{share}": {"kind": "short", "fraction": float(share) / 100} for share in ("50", "90", "99.9")},
+        "drifted": {"kind": "drifted"},
+        "counted_too_high": {"kind": "miscounted", "by": 1},
+        "counted_too_low": {"kind": "miscounted", "by": -1},
+        "out_of_range": {"kind": "out_of_range"},
+        "page_loop": {"kind": "page_loop"},
+    }
+    without: ClassVar = {
+        "unauthorized": "who may connect is the gateway's own business; there is no key",
+        **dict.fromkeys(("forbidden", "forbidden_timeframe"), "subscriptions are an exchange's: the symbol is set aside"),
+        "throttled_for_seconds": "a pacing violation does not say how long to wait",
+        "throttled_until_date": "a pacing violation does not say how long to wait",
+        "html_error": NO_BODY,
+        "trickle_head": NO_BODY,
+        **{f"cut_gzip_{share}": NO_BODY for share in ("50", "90", "99.9")},
+        "bad_gzip": NO_BODY,
+        "empty": "an answer that declares no bars is a whole one",
+        "null_results": NO_FIELDS,
+        "absent_results": NO_FIELDS,
+        "other_adjustment": NO_FIELDS,
+        "other_symbol": "an answer has the number of its request, and no symbol",
+        "page_loop_back": "an answer that begins earlier than asked is whole",
+    }
+    outcomes: ClassVar = {
+        "unavailable": Fault(NetworkError),
+        "html": Fault(NetworkError, late=True),
+        "page_loop": Fault(ServerError, passes=False, calls=1, paging=True),
+        **{f"broken_off_{share}": Fault(NetworkError) for share in ("50", "90", "99.9")},
+    }
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def running(cls):
+        with SampleGateway(now=lambda: NOW) as gateway:
+            yield gateway
+
+    @pytest.fixture
+    def small_pages(self, monkeypatch):
+        monkeypatch.setattr(contracts, "LONGEST_DAILY", timedelta(weeks=13))
+
+    def parameters(self):
+        return {**super().parameters(), "status": [100, 162, 200, 321, 366, 504, 10339]}
+
+    def refuse_saying(self, server, text, status):
+        server.fault("refused", times=None, code=status, text=text)
+
+    def make_hook(self, server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
+        address = (base_url or server.address).removeprefix("http://")
+        config = ProviderConfig("ib_default", address, password=key, extra={**FAST, **(extra or {})})
+        return quick(late=late)(config=config, options=options)
+
+    def held(self, server, symbols, intervals):
+        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
+        return sorted(
+            (
+                {
+                    "symbol": bar.symbol,
+                    "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
+                    "session": bar.session,
+                    **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
+                    "adj_close": None,
+                    "volume": bar.volume,
+                    "vwap": bar.vwap or round((bar.high + bar.low + bar.close) / 3, 4),
+                    "trade_count": bar.trades or int(bar.volume) // 120 + 1,
+                }
+                for bar in bars
+            ),
+            key=order,
+        )
+
+
+def quick(*, late=False):
+    """The hook with no pauses between tries; ``late``: it waits tenths of a second for an answer."""
+
+    class Quick(InteractiveBrokersHook):
+        sleep = staticmethod(lambda seconds: None)
+
+        def connect(self):
+            super().connect()
+            if late:
+                self._link.connecting = self._link.deadline = 0.3
+
+    return Quick
+
+
+@pytest.fixture(scope="module")
+def running():
+    with SampleGateway(now=lambda: NOW) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(running):
+    running.forget()
+    return running
+
+
+def make(gateway, *, late=False, options=None, **extra):
+    return quick(late=late)(config=ProviderConfig("ib_default", gateway.address, extra={**FAST, **extra}), options=options)
+
+
+@pytest.fixture
+def hook(gateway):
+    with make(gateway) as hook:
+        yield hook
+
+
+def ask(symbol, first, last=None, name="ohlcv-1d"):
+    return Request(name, "historical", (symbol,), (closed(first, last or first),))
+
+
+def asked(gateway):
+    """What was asked for, in words: contract month, duration and end."""
+    return [(call.target.split()[3], call.duration, call.end[:8]) for call in gateway.calls]
+
+
+# symbols
+
+
+@pytest.mark.parametrize(
+    ("symbol", "target"),
+    [
+        ("BRK.B", "history STK BRK B 1 day"),
+        ("ES", "history STK ES 1 day"),
+        ("VIX", "history IND VIX 1 day"),
+        ("ES.c.0", "history FUT ES 202612 1 day"),
+        ("MESZ2026", "history FUT MES 202612 1 day"),
+        ("ESH2027", "history FUT ES 202703 1 day"),
+    ],
+)
+def test_a_symbol_means_a_contract(gateway, hook, symbol, target):
+    table = hook.fetch(ask(symbol, date(2026, 11, 19))).table
+    assert table["symbol"].to_pylist() == [symbol]
+    assert gateway.calls[0].target.startswith(target)
+
+
+@pytest.mark.parametrize("symbol", ["ESF2027", "CLZ2026"])
+def test_a_future_that_is_not_served_is_named_before_any_call(gateway, hook, symbol):
+    with pytest.raises(BadRequest, match=f"{symbol} is no future that is served; known are ES, .* with H, M, U, Z"):
+        hook.fetch(ask(symbol, date(2026, 11, 19)))
+    assert gateway.calls == []
+
+
+def test_minutes_are_asked_for_with_the_epoch_and_futures_round_the_clock(gateway, hook):
+    seen = []
+    gateway.fault("slow", seconds=0, match=lambda request: seen.append((request.format_date, request.regular)))
+    for symbol in ("AAPL", "VIX", "ES.c.0"):
+        hook.fetch(ask(symbol, date(2026, 11, 19), name="ohlcv-5m"))
+    assert seen == [(2, True), (2, True), (2, False)]
+
+
+def test_a_root_alone_is_a_stock(hook):
+    assert Instrument.of("ES").kind == "STK"
+    assert hook.fetch(ask("ES.c.0", date(2026, 11, 19))).table["close"] != hook.fetch(ask("ES", date(2026, 11, 19))).table["close"]
+
+
+def test_a_front_of_an_unknown_root_is_named(hook):
+    with pytest.raises(BadRequest, match="CL.c.0 is no future that is served; known are ES, "):
+        hook.fetch(ask("CL.c.0", date(2026, 11, 19)))
+
+
+def test_an_index_has_no_volume(hook):
+    for name in ("ohlcv-1d", "ohlcv-5m"):
+        table = hook.fetch(ask("VIX", date(2026, 11, 19), name=name)).table
+        assert len(table) == (1 if name == "ohlcv-1d" else 78)
+        assert all(table[column].null_count == len(table) for column in ("volume", "vwap", "trade_count"))
+        assert 5 < table["close"][0].as_py() < 100
+
+
+@pytest.mark.parametrize("value", ["1.7976931348623157E308", "nan", "Infinity"])
+def test_a_number_that_is_none_is_null(gateway, hook, value):
+    gateway.fault("blank", value=value)
+    table = hook.fetch(ask("IBM", *WEEK)).table
+    assert len(table) == 5
+    assert all(table[name].null_count == 5 for name in ("open", "high", "low", "close", "volume", "vwap", "trade_count"))
+
+
+# intraday
+
+
+def test_minutes_of_a_half_day_and_after_a_clock_change_stand_under_their_session(hook):
+    for day, opens, closes in ((date(2012, 7, 3), 13, 17), (date(2012, 3, 9), 14, 21), (date(2012, 3, 12), 13, 20)):
+        table = hook.fetch(ask("AAPL", day, name="ohlcv-1m")).table
+        assert table.schema == dataset("ohlcv-1m").received
+        assert set(table["session"].to_pylist()) == {day}
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        first, last = midnight + timedelta(hours=opens, minutes=30), midnight + timedelta(hours=closes)
+        minutes = [first + timedelta(minutes=n) for n in range(int((last - first) / timedelta(minutes=1)))]
+        assert table["bar_time"].to_pylist() == minutes
+
+
+def test_minutes_fold_to_the_daily_bar(hook):
+    day = date(2026, 11, 19)
+    for symbol in ("AAPL", "ES.c.0", "VIX"):
+        (whole,) = hook.fetch(ask(symbol, day)).table.to_pylist()
+        for name in ("ohlcv-1m", "ohlcv-5m"):
+            bars = hook.fetch(ask(symbol, day, name=name)).table.to_pylist()
+            assert (bars[0]["open"], bars[-1]["close"]) == (whole["open"], whole["close"])
+            assert (max(bar["high"] for bar in bars), min(bar["low"] for bar in bars)) == (whole["high"], whole["low"])
+            assert symbol == "VIX" or sum(bar["volume"] for bar in bars) == whole["volume"]
+
+
+def test_extended_hours_come_only_when_asked_for(gateway, hook):
+    request = ask("AAPL", date(2026, 11, 19), name="ohlcv-1m")
+    with make(gateway, options={"hours": "extended"}) as extended:
+        more = extended.fetch(request).table["bar_time"].to_pylist()
+    less = hook.fetch(request).table["bar_time"].to_pylist()
+    assert set(less) < set(more)
+    assert (more[0].hour, less[0].hour) == (9, 14)
+
+
+def test_quotes_have_no_volume(gateway, hook):
+    request = ask("AAPL", date(2026, 11, 19))
+    with make(gateway, options={"what_to_show": "bid"}) as bids:
+        (bid,) = bids.fetch(request).table.to_pylist()
+    (trade,) = hook.fetch(request).table.to_pylist()
+    assert bid["close"] == pytest.approx(trade["close"] - 0.01)
+    assert (bid["volume"], bid["vwap"], bid["trade_count"]) == (None, None, None)
+
+
+def test_a_year_of_minutes_is_asked_for_by_the_month_and_whole(gateway, hook):
+    fetched = hook.fetch(ask("SPY", date(2025, 11, 21), date(2026, 11, 20), "ohlcv-5m"))
+    assert sorted(call.duration for call in gateway.calls) == ["1 M"] * 11 + ["4 W"]  # February has 28 days
+    days = calendar.sessions(date(2025, 11, 21), date(2026, 11, 21))
+    times = fetched.table["bar_time"].to_pylist()
+    assert times == sorted(set(times))
+    assert tuple(dict.fromkeys(fetched.table["session"].to_pylist())) == days
+    assert fetched.evidence.pages == fetched.evidence.calls == 12
+    assert fetched.evidence.rows_received == len(fetched.table)  # the months fit together
+
+
+def test_ten_years_of_days_are_one_call(gateway, hook):
+    table = hook.fetch(ask("IBM", date(2013, 1, 2), date(2022, 12, 30))).table
+    assert [call.duration for call in gateway.calls] == ["10 Y"]
+    assert table["session"].to_pylist() == list(calendar.sessions(date(2013, 1, 2), date(2022, 12, 31)))
+
+
+# futures
+
+
+def test_a_futures_day_begins_on_the_evening_before(hook):
+    friday, monday = date(2026, 10, 30), date(2026, 11, 2)  # clocks go back in between
+    table = hook.fetch(ask("ES.c.0", friday, monday, "ohlcv-1m")).table
+    times, sessions = table["bar_time"].to_pylist(), table["session"].to_pylist()
+    assert len(table) == 2 * 1380
+    assert (times[0], sessions[0]) == (datetime(2026, 10, 29, 22, tzinfo=UTC), friday)
+    assert (times[1380], sessions[1380]) == (datetime(2026, 11, 1, 23, tzinfo=UTC), monday)
+
+
+LABOR_DAY = date(2026, 9, 7)
+FRIDAY, TUESDAY = date(2026, 9, 4), date(2026, 9, 8)
+
+
+def test_daily_bars_of_the_exchanges_holidays_are_left_aside(gateway, hook):
+    fetched = hook.fetch(ask("ES.c.0", FRIDAY, TUESDAY))
+    assert fetched.table["session"].to_pylist() == [FRIDAY, TUESDAY]
+    assert fetched.evidence.rows_received > 2
+
+
+def of_tuesday(hook, *days, symbol="ES.c.0"):
+    table = hook.fetch(ask(symbol, *days, name="ohlcv-5m")).table
+    times = table["bar_time"].to_pylist()
+    assert times == sorted(set(times))
+    assert set(table["session"].to_pylist()) == set(calendar.sessions(days[0], days[-1] + DAY))
+    return [row["bar_time"] for row in table.to_pylist() if row["session"] == TUESDAY]
+
+
+@pytest.mark.parametrize(
+    "days", [(TUESDAY,), (FRIDAY, TUESDAY), (date(2026, 8, 3), date(2026, 10, 7)), (TUESDAY, date(2026, 11, 4))]
+)
+def test_what_a_future_trades_on_a_holiday_belongs_to_the_next_session(hook, days):
+    times = of_tuesday(hook, *days)
+    assert times[0] == calendar.at(date(2026, 9, 6), clock(18))
+    assert times[-1] < calendar.at(TUESDAY, clock(17))
+    assert any(calendar.at(LABOR_DAY, clock(9)) <= moment < calendar.at(LABOR_DAY, clock(12)) for moment in times)
+
+
+@pytest.mark.parametrize("end", [date(2026, 10, 6) + n * DAY for n in range(4)])
+def test_a_month_that_begins_with_a_holiday_keeps_its_bars(hook, end):
+    times = of_tuesday(hook, date(2026, 8, 31), end, symbol="ESZ2026")
+    assert times[0] == calendar.at(date(2026, 9, 6), clock(18))
+
+
+def test_a_holiday_alone_and_the_session_before_it_have_none_of_its_bars(hook):
+    assert len(hook.fetch(ask("ES.c.0", LABOR_DAY, name="ohlcv-5m")).table) == 0
+    (session,) = set(hook.fetch(ask("ES.c.0", FRIDAY, LABOR_DAY, "ohlcv-5m")).table["session"].to_pylist())
+    assert session == FRIDAY
+
+
+@given(st.dates(date(2010, 1, 1), date(2039, 12, 31)), st.integers(1, 40))
+def test_a_futures_steps_end_between_their_last_session_and_the_next(first, days):
+    future, dates = Instrument.of("ES.c.0"), Interval(first, first + timedelta(days=days))
+    end, sessions = future.end(dates), calendar.sessions(dates.start, dates.end)
+    following = calendar.next_session(dates.last)
+    assert future.session(end) == following
+    assert all(future.session(calendar.at(day, clock(16))) == day and calendar.at(day, clock(17)) < end for day in sessions)
+    hours = ((end - n * timedelta(hours=1)).astimezone(calendar.NEW_YORK) for n in range(1, 240))
+    assert not [
+        hour for hour in hours if future.session(hour) == following and hour.weekday() < calendar.SATURDAY and hour.hour < 16
+    ]
+    reach = future.reach(dates)
+    assert reach.end == dates.end
+    assert future.session(calendar.at(reach.start - DAY, clock(18))) <= calendar.next_session(dates.start - DAY)
+
+
+def test_the_front_rolls_from_contract_to_contract(gateway, hook):
+    table = hook.fetch(ask("ES.c.0", date(2026, 3, 2), date(2026, 10, 30))).table
+    assert asked(gateway) == [("202612", "7 W", "20261030"), ("202609", "13 W", "20260913"), ("202606", "13 W", "20260614"),
+                              ("202603", "2 W", "20260315")]  # fmt: skip
+    assert table["session"].to_pylist() == list(calendar.sessions(date(2026, 3, 2), date(2026, 10, 31)))
+    for month, day in (("H", date(2026, 3, 13)), ("M", date(2026, 3, 16)), ("M", date(2026, 6, 12)), ("U", date(2026, 6, 15))):
+        (dated,) = hook.fetch(ask(f"ES{month}2026", day)).table.to_pylist()
+        (front,) = (row for row in table.to_pylist() if row["session"] == day)
+        assert {**dated, "symbol": "ES.c.0"} == front
+
+
+def test_no_continuous_future_is_asked_for(gateway, hook):
+    """It takes no end date (10339)."""
+    hook.fetch(ask("MES.c.0", date(2025, 1, 2), date(2026, 11, 19)))
+    assert all("CONTFUT" not in call.target and call.status == 0 for call in gateway.calls)
+
+
+def test_what_is_older_than_the_contracts_that_are_kept_is_empty_and_said(gateway, hook):
+    fetched = hook.fetch(ask("MES.c.0", date(2024, 6, 3), date(2025, 1, 31)))
+    assert fetched.table["session"].to_pylist()[0] == date(2024, 9, 16)
+    assert "of the contracts that led are not known any more" in fetched.warnings[0]
+    with pytest.raises(UnknownSymbol, match="No security definition"):
+        hook.fetch(ask("MES.c.0", date(2020, 1, 2), date(2020, 6, 30)))
+
+
+@given(st.dates(date(2010, 1, 1), date(2039, 12, 31)), st.integers(1, 800))
+def test_the_parts_of_a_front_cover_its_dates_once(first, days):
+    dates = Interval(first, first + timedelta(days=days))
+    parts = list(Instrument.of("ES.c.0").parts(dates))
+    assert parts[0].dates.end == dates.end
+    assert parts[-1].dates.start == dates.start
+    assert all(later.dates.start == earlier.dates.end for later, earlier in pairwise(parts))
+    for part in parts:
+        assert {lead(part.dates.start + timedelta(days=n))[0] for n in range((part.dates.end - part.dates.start).days)} == {
+            part.contract.lastTradeDateOrContractMonth
+        }
+
+
+@given(st.dates(date(2010, 1, 1), date(2039, 12, 31)))
+def test_who_leads_expires_next_and_not_in_this_week(day):
+    month, since = lead(day)
+    expires = next(
+        third
+        for year in (day.year, day.year + 1)
+        for number in MONTHS.values()
+        for third in [friday(year, number)]
+        if day < roll(third)
+    )
+    assert month == f"{expires:%Y%m}"
+    assert since <= day
+    assert since.weekday() == calendar.MONDAY
+    assert lead(since - DAY)[0] != month
+
+
+def friday(year, month):
+    return next(day for n in range(15, 22) if (day := date(year, month, n)).weekday() == calendar.FRIDAY)
+
+
+@given(st.dates(date(2001, 1, 1), date(2030, 1, 1)), st.integers(1, 9000), st.booleans())
+def test_a_step_ends_where_asked_and_its_duration_reaches_its_start(first, days, daily):
+    dates = Interval(first, first + timedelta(days=days))
+    step = last_step(dates, daily=daily)
+    assert step.dates.end == dates.end
+    assert dates.start <= step.dates.start < dates.end
+    number, unit = step.duration.split()
+    covered = {"D": 1, "W": 7, "M": (dates.end - contracts._month_before(dates.end)).days, "Y": 365}[unit] * int(number)
+    assert covered >= (step.dates.end - step.dates.start).days
+    assert not (unit == "D" and int(number) > 365)
+    assert daily or covered <= 31
+
+
+# answers
+
+
+def test_an_answer_for_a_shorter_span_is_continued(gateway, hook):
+    gateway.fault("half")
+    request = ask("IBM", *YEAR)
+    fetched = hook.fetch(request)
+    assert fetched.table["session"].to_pylist() == list(calendar.sessions(YEAR[0], YEAR[1] + DAY))
+    assert fetched.evidence.pages == fetched.evidence.calls == 2
+
+
+@pytest.mark.parametrize(("name", "stamp"), [("ohlcv-1d", "20130117"), ("ohlcv-1d", "20030107"), ("ohlcv-1m", "1358287200")])
+def test_bars_of_other_dates_are_an_error(gateway, hook, name, stamp):
+    gateway.fault("out_of_range", times=None, stamp=stamp)
+    with pytest.raises(ServerError, match=r"rows of 20\d\d-01-\d\d came"):
+        hook.fetch(ask("IBM", *WEEK, name))
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "error"),
+    [
+        (100, "Max rate of messages per second has been exceeded", Throttled),
+        (162, "Historical Market Data Service error message:Historical data request pacing violation", Throttled),
+        (162, "Historical Market Data Service error message:API historical data query cancelled: 7", ServerError),
+        (200, "No security definition has been found for the request", UnknownSymbol),
+        (200, "The contract description specified for IBM is ambiguous.", BadRequest),
+        (321, "Error validating request.-'bW' : cause - Historical data bar size setting is invalid", BadRequest),
+        (504, "Not connected", NetworkError),
+        (1100, "Connectivity between IBKR and Trader Workstation has been lost.", NetworkError),
+        (10314, "End Date/Time: The date, time, or time-zone entered is invalid.", BadRequest),
+        (10339, "Setting end date/time for continuous future security type is not allowed.", BadRequest),
+        (99_999, "something new", ServerError),
+    ],
+)
+def test_an_error_of_the_gateway_is_the_typed_one_at_once(gateway, hook, code, text, error):
+    gateway.fault("refused", times=None, code=code, text=text)
+    hook.attempts = 1
+    began = time.monotonic()
+    with pytest.raises(error, match=f"ib: historical IBM .*error {code}") as caught:
+        hook.fetch(ask("IBM", *WEEK))
+    assert type(caught.value) is error
+    assert len(gateway.calls) == 1
+    assert time.monotonic() - began < 2  # none of them hangs
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (162, "Historical Market Data Service error message:No market data permissions for CBOE IND"),
+        (354, "Requested market data is not subscribed."),
+        (10089, "Requested market data requires additional subscription for API."),
+        (10189, "Failed to request tick-by-tick data: No market data permissions for CBOE IND"),
+    ],
+)
+def test_a_symbol_that_the_account_may_not_see_is_named_and_the_others_come(gateway, hook, code, text):
+    gateway.fault("refused", code=code, text=text)
+    refused, fine = (hook.fetch(ask(symbol, date(2026, 11, 16), date(2026, 11, 19))) for symbol in ("VIX", "ES.c.0"))
+    assert list(refused.refused) == ["VIX"]
+    assert refused.refused["VIX"] == f"{text} (error {code})"
+    assert (len(refused.table), refused.table.schema) == (0, dataset("ohlcv-1d").received)
+    assert (refused.evidence.rows_received, refused.evidence.rows_declared, refused.evidence.calls) == (0, 0, 1)
+    assert (len(fine.table), fine.refused) == (4, {})
+
+
+def test_of_a_symbol_that_may_be_seen_in_part_nothing_is_kept(gateway, hook):
+    gateway.fault(
+        "refused", match=lambda request: request.end < "20260901", code=354, text="Requested market data is not subscribed."
+    )
+    fetched = hook.fetch(ask("ES.c.0", date(2026, 3, 2), date(2026, 10, 30)))
+    assert len(gateway.calls) > 1
+    assert (list(fetched.refused), len(fetched.table), fetched.evidence.rows_received) == (["ES.c.0"], 0, 0)
+
+
+@pytest.mark.parametrize("code", [1100, 1101, 1102, 504])
+def test_word_of_a_lost_link_ends_the_request_that_waits(gateway, hook, code):
+    gateway.fault("refused", code=code, text="Connectivity has been lost", broadcast=True)
+    fetched = hook.fetch(ask("IBM", *WEEK))
+    assert len(fetched.table) == 5
+    assert fetched.evidence.retries == 1
+
+
+def test_word_of_a_data_farm_ends_nothing(gateway, hook):
+    hook.fetch(ask("IBM", *WEEK))
+    gateway.fault("refused", code=2105, text="HMDS data farm connection is broken:ushmds", broadcast=True)
+    hook._link.deadline, hook.attempts = 0.3, 1
+    with pytest.raises(NetworkError, match="no whole answer in 0.3 s"):
+        hook.fetch(ask("IBM", *WEEK))
+
+
+def test_no_data_is_an_answer(gateway, hook):
+    fetched = hook.fetch(ask("FB", date(2010, 1, 4), date(2010, 1, 8)))
+    assert [call.status for call in gateway.calls] == [162]
+    assert len(fetched.table) == 0
+    assert fetched.evidence.last_page_seen
+    assert (fetched.evidence.pages, fetched.evidence.rows_declared) == (1, 0)
+
+
+def test_a_hang_ends_with_the_deadline_and_the_next_try_has_a_new_connection(gateway):
+    with make(gateway, late=True) as hook:
+        hook.fetch(ask("SPY", *WEEK))
+        before = hook._link._ib
+        gateway.fault("hang")
+        assert len(hook.fetch(ask("IBM", *WEEK)).table) == 5
+        assert hook._link._ib is not before
+    assert [call.fault for call in gateway.calls] == [None, "hang", None]
+
+
+def test_a_connection_that_ended_between_two_requests_costs_no_call(gateway, hook):
+    hook.fetch(ask("IBM", *WEEK))
+    gateway.break_links()
+    time.sleep(0.05)
+    fetched = hook.fetch(ask("IBM", *WEEK))
+    assert fetched.evidence.retries == 0
+    assert len(fetched.table) == 5
+
+
+# client ids
+
+
+def test_hooks_side_by_side_take_client_ids_of_their_own(gateway):
+    request = ask("IBM", *WEEK)
+    with make(gateway, client_id=40) as one, make(gateway, client_id=40) as two, make(gateway, client_id=40) as three:
+        for hook in (one, two, three):
+            assert len(hook.fetch(request).table) == 5
+        assert gateway.clients >= {40, 41, 42}
+    assert [call.client_id for call in gateway.calls] == [40, 41, 42]
+    await_no(gateway, {40, 41, 42})
+    with make(gateway, client_id=40) as again:
+        again.fetch(request)
+    assert gateway.calls[-1].client_id == 40
+
+
+def test_that_all_client_ids_are_in_use_is_said(gateway, monkeypatch):
+    monkeypatch.setattr(client, "CLIENT_IDS", 2)
+    with make(gateway, client_id=50) as one, make(gateway, client_id=50) as two, make(gateway, client_id=50) as three:
+        one.fetch(ask("IBM", *WEEK))
+        two.fetch(ask("IBM", *WEEK))
+        three.attempts = 1
+        with pytest.raises(NetworkError, match="the client ids 50 to 51 of 127.0.0.1:.* are all in use"):
+            three.fetch(ask("IBM", *WEEK))
+
+
+def await_no(gateway, ids):
+    until = time.monotonic() + 2
+    while gateway.clients & ids and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not gateway.clients & ids
+
+
+# pacing
+
+
+def test_the_vendors_rules_are_kept(gateway):
+    """60 in 600 s as 6 in 0.6 s; the log of the gateway proves it."""
+    gateway.rules = Rules((Window(6, 0.6),), Window(5, 0.02))
+    with make(
+        gateway, calls_per_minute_per_slot=60_000, limits=[{"calls": 6, "seconds": 0.6}, {"calls": 5, "seconds": 0.02}]
+    ) as hook:
+        for session in calendar.sessions(*YEAR)[:15]:
+            hook.fetch(ask("IBM", session))
+    assert [call.status for call in gateway.calls] == [0] * 15
+    assert gateway.max_in_window(0.6) <= 6
+
+
+def test_equal_requests_keep_their_distance_whichever_hook_makes_them(gateway):
+    gateway.rules = Rules(identical=1.5)
+    for _ in range(3):
+        with make(gateway, identical_seconds=1.5) as hook:
+            hook.fetch(ask("IBM", *WEEK))
+            hook.fetch(ask("SPY", *WEEK))
+    calls = gateway.calls
+    assert [call.status for call in calls] == [0] * 6
+    gaps = [later.monotonic - earlier.monotonic for earlier, later in zip(calls, calls[2:], strict=False)]
+    assert min(gaps) >= 1.5
+    assert calls[1].monotonic - calls[0].monotonic < 1.4  # another symbol does not wait
+
+
+def test_a_retry_is_an_equal_request_too(gateway):
+    gateway.rules = Rules(identical=0.3)
+    gateway.fault("reset")
+    with make(gateway, identical_seconds=0.3) as hook:
+        assert len(hook.fetch(ask("IBM", *WEEK)).table) == 5
+    assert [call.accepted for call in gateway.calls] == [True, True]
+
+
+def test_the_plans_are_the_vendors_rules():
+    plan = InteractiveBrokersHook.plans["standard"].quota
+    assert set(plan.limits) == {*RULES.windows, RULES.per_contract}
+    assert hook.IDENTICAL["standard"] == RULES.identical
+    assert plan.calls_per_minute(100) == 6
+
+
+def test_a_pacing_violation_holds_every_slot_back(gateway):
+    gateway.fault("pacing")
+    limits = [{"calls": 100, "seconds": 0.3}, {"calls": 100, "seconds": 0.1}]
+    with make(gateway, limits=limits) as one, make(gateway, limits=limits) as other:
+        one.attempts = 1
+        with pytest.raises(Throttled) as caught:
+            one.fetch(ask("IBM", *WEEK))
+        other.fetch(ask("SPY", *WEEK))
+    assert caught.value.retry_after == 0.3
+    first, second = gateway.calls
+    assert second.monotonic - first.monotonic >= 0.25
+
+
+# the connection
+
+
+@pytest.mark.parametrize(
+    ("address", "extra", "text"),
+    [
+        ("127.0.0.1", {}, r"host and port are '127.0.0.1'; a host name and a port from 1 to 65535 are needed: 4001"),
+        ("127.0.0.1:70000", {}, "host and port are '127.0.0.1:70000'"),
+        ("http://127.0.0.1:4001", {}, "host and port are 'http://127.0.0.1:4001'"),
+        (":4001", {}, "host and port are ':4001'"),
+        ("127.0.0.1:4001", {"client_id": 0}, "extra.client_id is 0; a whole number from 1 to"),
+        ("127.0.0.1:4001", {"client_id": "7"}, "extra.client_id is '7'"),
+        ("127.0.0.1:4001", {"client_id": True}, "extra.client_id is True"),
+        ("127.0.0.1:4001", {"identical_seconds": -1}, "extra.identical_seconds is -1; a number from 0 on"),
+    ],
+)
+def test_a_wrong_field_of_the_connection_is_named(address, extra, text):
+    with pytest.raises(ConfigError, match=text):
+        InteractiveBrokersHook(config=ProviderConfig("ib_default", address, extra=extra)).validate_config()
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:4002", "ib-gateway.internal:4001", "[::1]:7497"])
+def test_a_good_connection_is_taken(address):
+    InteractiveBrokersHook(config=ProviderConfig("ib_default", address, extra={"client_id": 7})).validate_config()
+
+
+@pytest.mark.parametrize(("value", "text"), [("adjusted_last", "takes no end date"), ("bid_ask", "bar")])
+def test_why_a_kind_of_price_is_not_served_is_said(value, text):
+    config = ProviderConfig("ib_default", "127.0.0.1:4001")
+    with pytest.raises(ConfigError, match=f"what_to_show is '{value}'.*{text}"):
+        InteractiveBrokersHook(config=config, options={"what_to_show": value}).validate_config()
+
+
+def test_the_connection_test_tells_version_and_client_id(gateway):
+    works, text = make(gateway, client_id=77).test_connection()
+    assert works
+    assert text == f"{gateway.address} answered: protocol version 178, client id 77; it knows SPY as SPY INC"
+
+
+def test_an_older_gateway_is_served_too():
+    for version in (157, 163, 165):
+        with SampleGateway(version=version, now=lambda: NOW) as old, make(old) as hook:
+            assert len(hook.fetch(ask("IBM", *WEEK)).table) == 5
+            assert f"protocol version {version}" in hook._probe()
+
+
+def test_what_is_no_gateway_is_said_within_the_deadline(gateway):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = ProviderConfig("ib_default", f"127.0.0.1:{silent.getsockname()[1]}", extra=FAST)
+        hook = quick(late=True)(config=config)
+        hook.attempts = 1
+        began = time.monotonic()
+        works, text = hook.test_connection()
+    assert not works
+    assert "no gateway answers at 127.0.0.1:" in text
+    assert time.monotonic() - began < 3
+
+
+# the event loop
+
+
+def test_it_works_in_any_thread_and_leaves_nothing_behind(gateway):
+    found = []
+
+    def run():
+        with make(gateway) as hook:
+            found.append(len(hook.fetch(ask("IBM", *WEEK)).table))
+
+    before = set(gateway.clients)
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found == [5] * 4
+    await_no(gateway, set(gateway.clients) - before)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_loop_of_the_caller_is_not_touched(gateway):
+    mine = asyncio.new_event_loop()
+    asyncio.set_event_loop(mine)
+    try:
+        with make(gateway) as hook:
+            hook.fetch(ask("IBM", *WEEK))
+        del hook
+        gc.collect()  # an unclosed loop or socket would warn
+        assert asyncio.get_event_loop_policy().get_event_loop() is mine
+        assert not mine.is_closed()
+    finally:
+        asyncio.set_event_loop(None)
+        mine.close()
+
+
+def test_what_the_library_logs_does_not_reach_the_tasks_log(gateway, hook, caplog):
+    with caplog.at_level(logging.INFO):
+        hook.fetch(ask("FB", date(2010, 1, 4), date(2010, 1, 8)))
+    assert not [record for record in caplog.records if record.name.startswith("ib_async")]

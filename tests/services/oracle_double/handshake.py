@@ -1,0 +1,129 @@
+"""How a session begins: CONNECT, an exchange of versions and types, and the login."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.services.oracle_double import faults, messages
+from tests.services.oracle_double.auth import Login
+from tests.services.oracle_double.errors import DropConnection, OraError
+from tests.services.oracle_double.faults import suffer
+from tests.services.oracle_double.packets import ACCEPT, CONNECT, SDU, Link, Reader
+
+if TYPE_CHECKING:
+    from tests.services.oracle_double.server import OracleDouble
+
+TNS_VERSION = 317
+ORACLE_VERSION = (19 << 24) | (22 << 16)
+Answer = Callable[[], bytes]
+"""What is left to do once a message was read whole. Only then may anything fail: a message says nowhere where it ends."""
+
+
+class Handshake:
+    """A client on its way in.
+
+    :param welcome: called with the user's name, in capitals, once the password is proved.
+    """
+
+    def __init__(self, double: OracleDouble, number: int, link: Link, reader: Reader, welcome: Callable[[str], None]) -> None:
+        self._double = double
+        self._number = number
+        self._link = link
+        self._reader = reader
+        self._let_in = welcome
+        self._user = ""
+        self._said: dict[str, str] = {}
+        self._login: Login | None = None
+        self._refused: OraError | None = None
+        """What the login is to end in: a listener knows no errors but its own."""
+
+    def connect(self) -> None:
+        kind, body = self._link.receive()
+        if kind != CONNECT:
+            raise DropConnection(f"packet type {kind} where a CONNECT is due")
+        size, offset = struct.unpack(">HH", body[16:20])
+        text = body[offset - 8 : offset - 8 + size]
+        if len(text) < size:  # a long one follows in a packet of its own
+            text = self._link.receive()[1][2:]
+        descriptor = text.decode()
+        self._double.seen.connects.append(descriptor)
+        fault = self._double.faults.strike(faults.CONNECT)
+        if fault and fault.action == "refuse":
+            self._refuse(fault.number)
+        try:
+            suffer(fault, self._link)
+        except OraError as error:
+            self._refused = error
+        service = re.search(r"SERVICE_NAME=([^)]*)", descriptor, re.IGNORECASE)
+        if not service or service[1].upper() != self._double.service_name.upper():
+            self._refuse(12514)
+        self._link.send(ACCEPT, struct.pack(">HH", TNS_VERSION, 0) + bytes(20) + struct.pack(">I", SDU))
+        self._link.wide = True
+
+    def _refuse(self, number: int) -> None:
+        self._link.refuse(number)
+        raise DropConnection("refused")
+
+    def data_types(self) -> Answer:
+        self._reader.take(5)
+        self._reader.bytes_()
+        self._reader.bytes_()
+        while any(self._reader.take(2)):
+            if any(self._reader.take(2)):
+                self._reader.take(4)
+        return lambda: bytes((messages.DATA_TYPES, 0, 0))
+
+    def protocol(self) -> Answer:
+        self._reader.skip("bb")
+        while self._reader.byte():
+            pass
+        return messages.protocol
+
+    def authenticate(self, *, second: bool) -> Answer:
+        self._reader.skip("bnnb")
+        count = self._reader.number()
+        self._reader.skip("bb")
+        user = (self._reader.bytes_() or b"").decode()
+        said = {}
+        for _ in range(count):
+            name, value = self._reader.sized().decode(), self._reader.sized().decode()
+            said[name] = value
+            self._reader.number()
+        return (lambda: self._welcome(said)) if second else (lambda: self._challenge(user, said))
+
+    def _challenge(self, user: str, said: dict[str, str]) -> bytes:
+        if self._refused:
+            raise self._refused
+        self._user, self._said = user.upper(), said
+        self._login = Login(self._double.passwords.get(self._user))
+        return bytes(messages.parameters(self._login.challenge()) + messages.status(in_transaction=False))
+
+    def _welcome(self, said: dict[str, str]) -> bytes:
+        if self._login is None:
+            raise DropConnection("a proof before a challenge")
+        try:
+            proof = self._login.check(said)
+        except OraError:
+            self._double.seen.failed_logins.append(self._user)
+            raise
+        secret = {"AUTH_SESSKEY", "AUTH_PASSWORD", "AUTH_NEWPASSWORD"}
+        said = self._said | said
+        self._double.seen.clients.append({name: value for name, value in said.items() if name not in secret})
+        self._let_in(self._user)
+        values = {
+            "AUTH_VERSION_NO": str(ORACLE_VERSION),
+            "AUTH_SESSION_ID": str(self._number),
+            "AUTH_SERIAL_NUM": str(secrets.randbelow(60000) + 1),
+            "AUTH_SC_DBUNIQUE_NAME": "DOUBLE",
+            "AUTH_SC_SERVICE_NAME": self._double.service_name,
+            "AUTH_INSTANCENAME": "double",
+            "AUTH_MAX_OPEN_CURSORS": "300",
+            "AUTH_MAX_IDEN_LENGTH": "128",
+            "AUTH_SVR_RESPONSE": proof,
+        }
+        out = messages.parameters({name: (value, 0) for name, value in values.items()})
+        return bytes(out + messages.status(in_transaction=False))
