@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def warehouse() -> Warehouse:
+    """Return the warehouse of the connection ``warehouse_default``."""
+    from market_data.airflow.warehouse_connections import from_airflow, open_with_hooks
     from market_data.providers.base import read_connection
-    from market_data.warehouse import from_airflow, open_warehouse
 
-    return open_warehouse(from_airflow(read_connection("warehouse_default")))
+    return open_with_hooks(from_airflow(read_connection("warehouse_default")))
 
 
 def lake_url() -> str:
