@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -100,23 +100,29 @@ def audits(warehouse: PostgresWarehouse, load_id: str) -> list[int]:
     return found["rows_changed"].to_pylist()
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.05)
     return found
 
 
-def blocked(admin: psycopg.Connection[Any], count: int = 1) -> list[int]:
-    """Backends of this database that wait for a lock, once there are ``count``."""
+def blocked(admin: psycopg.Connection[Any], running: Future[Any]) -> list[int]:
+    """Return the backends of this database that wait for a lock, as soon as there are any.
+
+    Fail at once if ``running``, which should wait, ends instead; while it runs, a starved machine may take its time. Polling is slow on
+    purpose: each poll takes the interpreter and a core away from ``running``.
+    """
     statement = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
     def found() -> list[int]:
-        pids = [pid for (pid,) in admin.execute(statement)]
-        return pids if len(pids) >= count else []
+        over = running.done()
+        if not (pids := [pid for (pid,) in admin.execute(statement)]) and over:
+            pytest.fail(f"ended without waiting for a lock: {running.exception() or running.result()!r}")
+        return pids
 
-    return wait_for(found)
+    return wait_for(found, 240)
 
 
 # --- faults ---------------------------------------------------------------------------------------------------------------------
@@ -167,7 +173,7 @@ def test_what_a_killed_backend_says_may_work_later(warehouse: PostgresWarehouse,
         other.autocommit = False
         other.execute("LOCK TABLE silver_prices")
         load = pool.submit(warehouse.load, OHLCV_1D, bars("AAPL", 1), "one")
-        (pid,) = blocked(admin)
+        (pid,) = blocked(admin, load)
         admin.execute("SELECT pg_terminate_backend(%s)", [pid])
         error = load.exception()
     assert isinstance(error, WarehouseError)
@@ -195,14 +201,14 @@ def test_an_attempt_that_still_commits_is_found(warehouse: PostgresWarehouse, ad
     def hold(_: PostgresWarehouse) -> None:
         if threading.current_thread() is not threading.main_thread() and not reached.is_set():
             reached.set()
-            assert go_on.wait(60)
+            assert go_on.wait(240)
 
     with before_step(9, hold), ThreadPoolExecutor() as pool:
         first = pool.submit(warehouse.load, OHLCV_1D, bars("AAPL", 3), "one")
         assert reached.wait(60)
         with opened_at(warehouse._given) as other:
             second = pool.submit(other.load, OHLCV_1D, bars("AAPL", 3), "one")
-            blocked(admin)
+            blocked(admin, second)
             go_on.set()
             assert (first.result(), second.result()) == (Loaded(3, 3), Loaded(3, 3, already=True))
     assert audits(warehouse, "one") == [3]
@@ -249,17 +255,29 @@ def test_a_statement_takes_no_longer_than_it_may(connection: WarehouseConnection
         assert caught.value.retriable
 
 
-def test_a_deadlock_is_solved(warehouse: PostgresWarehouse, admin: psycopg.Connection[Any]) -> None:
-    """Of two that wait for each other the load is the one that gives up, since the other looks for deadlocks much later."""
+def test_a_load_in_a_deadlock_is_repeated(warehouse: PostgresWarehouse, admin: psycopg.Connection[Any]) -> None:
+    """The load waits last: PostgreSQL looks for a deadlock once, ``deadlock_timeout`` after a wait began."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(_: PostgresWarehouse) -> None:
+        reached.set()
+        assert go_on.wait(240)
+
     with closing(postgres_server.server().admin(admin.info.dbname)) as other, ThreadPoolExecutor() as pool:
         other.autocommit = False
         other.execute("SET deadlock_timeout = '10min'")
         other.execute("LOCK TABLE bronze_prices")
-        load = pool.submit(warehouse.load, OHLCV_1D, bars("AAPL", 2), "one")
-        blocked(admin)
-        other.execute("LOCK TABLE silver_prices")  # goes on once the load has given up
-        other.commit()
-        assert load.result() == Loaded(2, 2)
+        with before_step(7, hold) as steps:
+            load = pool.submit(warehouse.load, OHLCV_1D, bars("AAPL", 2), "one")
+            assert reached.wait(60)
+            assert steps[7] == "insert into bronze_prices"
+            lock = pool.submit(other.execute, "LOCK TABLE silver_prices")
+            blocked(admin, lock)
+            go_on.set()
+            lock.result()  # has the lock once the load has given up
+            other.commit()
+            assert load.result() == Loaded(2, 2)
+        assert steps.count("set up the session") == 2
 
 
 CODES = ["08006", "40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "57P01", "57P03", "57P05", "25P04", "23505"]
@@ -506,14 +524,14 @@ def test_a_writer_sees_what_the_one_before_it_committed(warehouse: PostgresWareh
 
     def hold(_: PostgresWarehouse) -> None:
         merged.set()
-        assert go_on.wait(60)
+        assert go_on.wait(240)
 
     with before_step(9, hold), ThreadPoolExecutor() as pool:
         newer = pool.submit(warehouse.load, OHLCV_1D, table(bar(close=102.0, ingest_ts=later(2))), "newer")
         assert merged.wait(60)
         with opened_at(warehouse._given) as other:
             older = pool.submit(other.load, OHLCV_1D, table(bar(close=101.0, ingest_ts=later(1))), "older")
-            blocked(admin)
+            blocked(admin, older)
             go_on.set()
             assert (newer.result(), older.result()) == (Loaded(1, 1), Loaded(1, 0))
     assert closes(warehouse) == [102.0]
@@ -548,14 +566,14 @@ def test_two_that_migrate_at_once_both_end_right(connection: WarehouseConnection
     def hold(kind: str, statement: str) -> None:
         define(kind, statement)
         made.set()
-        assert go_on.wait(60)
+        assert go_on.wait(240)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
         patch.setattr(first, "_define", hold)
         one = pool.submit(first.migrate)
         assert made.wait(60)
         two = pool.submit(second.migrate)
-        blocked(admin)
+        blocked(admin, two)
         go_on.set()
         assert "0003_silver_prices" in one.result()
         assert two.result() == []
