@@ -15,11 +15,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.datasets.base import UTC_MICROS, Dataset, Files, required, stored
+from market_data.datasets.base import UTC_MICROS, Dataset, Files, Mask, Received, Rule, required, stored
 from market_data.datasets.rules import (
-    Mask,
-    Received,
-    Rule,
     finite,
     in_trading_day,
     not_above,

@@ -11,11 +11,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.datasets.base import UTC_MICROS, Dataset, Files, required, stored
+from market_data.datasets.base import UTC_MICROS, Dataset, Files, Mask, Received, Rule, required, stored
 from market_data.datasets.rules import (
-    Mask,
-    Received,
-    Rule,
     finite,
     first_session_from,
     not_after,

@@ -17,11 +17,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.datasets.base import UTC_NANOS, Dataset, required, stored
+from market_data.datasets.base import UTC_NANOS, Dataset, Mask, Received, Rule, required, stored
 from market_data.datasets.rules import (
-    Mask,
-    Received,
-    Rule,
     finite,
     in_trading_day,
     not_negative,
