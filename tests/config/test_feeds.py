@@ -74,6 +74,19 @@ def test_the_projects_feeds_are_valid_and_have_the_dags_of_the_contract():
     assert {feed.dag_id for feed in load_feeds()} >= set(CONTRACT)
 
 
+SERVED = [(name, served) for name, spec in PROVIDERS.items() for served in spec.serves]
+
+
+@pytest.mark.parametrize(("name", "served"), SERVED)
+def test_a_feed_is_a_stanza_and_nothing_else(load, name, served):
+    """Every dataset of every provider becomes a DAG by two keys; its connection and pool are in airflow_settings.yaml already."""
+    (feed,) = load(GOOD.replace("provider: polygon, dataset: ohlcv-1d", f"provider: {name}, dataset: {served}"))
+    assert build_dag(feed).dag_id == feed.dag_id
+    settings = yaml.safe_load((PROJECT / "airflow_settings.yaml").read_text())["airflow"]
+    assert feed.conn_id in {item["conn_id"] for item in settings["connections"]}
+    assert feed.pool in {item["pool_name"] for item in settings["pools"]}
+
+
 def test_a_fallback_is_another_enabled_feed_of_the_dataset(load):
     feed, _ = load(TWO.replace("polygon, dataset: ohlcv-1d", "polygon, dataset: ohlcv-1d, fallback: mock"))
     assert feed.fallback_dag_id == "mock_ohlcv_1d"
