@@ -171,7 +171,7 @@ def test_two_symbols_on_a_line_are_refused(line):
     with pytest.raises(ParamError) as caught:
         read(f"IBM\n{line}\n")
     (problem,) = caught.value.problems
-    assert problem.startswith(f"x, line 2: {line!r} is not one symbol; one symbol a line is needed")
+    assert problem.startswith(f"x, line 2: {line!r} is not one symbol; one symbol per line is needed")
 
 
 HOSTILE = [
@@ -210,7 +210,7 @@ def test_lower_case_is_never_changed_but_hinted_at():
 
 
 def test_duplicates_are_reported_with_both_places():
-    assert symbols.check_symbols(["A", "B", "A"], "tickers") == ["tickers: item 3: 'A' is there twice, first at tickers: item 1"]
+    assert symbols.check_symbols(["A", "B", "A"], "tickers") == ["tickers: item 3: 'A' occurs twice, first at tickers: item 1"]
 
 
 def test_one_text_is_no_list_of_symbols():
@@ -244,7 +244,7 @@ def test_read_tickers_lists_problems_by_line():
     assert [problem.split(":")[0] for problem in problems] == [f"my.csv, line {n}" for n in (3, 4, 5, 6)]
     assert "is not a symbol" in problems[0]
     assert "is empty" in problems[1]
-    assert "is there twice, first at my.csv, line 2" in problems[2]
+    assert "occurs twice, first at my.csv, line 2" in problems[2]
 
 
 def test_a_control_character_does_not_split_a_line():
@@ -273,11 +273,11 @@ def test_many_problems_are_cut_short():
 @given(st.text(max_size=60))
 def test_any_text_gives_legal_symbols_or_a_param_error(text):
     try:
-        symbols = read(text)
+        found = read(text)
     except ParamError:
         return
-    assert symbols
-    assert symbols.check_symbols(symbols) == []
+    assert found
+    assert symbols.check_symbols(found) == []
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def bucket(s3_server, monkeypatch):
 )
 def test_load_tickers_from_s3(bucket, body):
     bucket.put_object(Key="lists/mine.csv", Body=body)
-    assert load("s3://tickers/lists/mine.csv", connections._open_s3) == ("AAPL", "BRK.B")
+    assert load("s3://tickers/lists/mine.csv", connections.open_s3) == ("AAPL", "BRK.B")
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_load_tickers_from_s3(bucket, body):
         ("s3://tickers/big.csv", "tickers_path is 's3://tickers/big.csv'; it has more than 1,000,000 bytes, the most allowed"),
         (
             "s3://tickers/twice.csv",
-            "'s3://tickers/twice.csv', line 4: 'AAPL' is there twice, first at 's3://tickers/twice.csv', line 2",
+            "'s3://tickers/twice.csv', line 4: 'AAPL' occurs twice, first at 's3://tickers/twice.csv', line 2",
         ),
         (
             "s3://tickers/table.csv",
@@ -463,7 +463,7 @@ def test_what_cannot_be_read_from_s3_is_named(bucket, path, message):
     if name in bodies:
         bucket.put_object(Key=name, Body=bodies[name])
     with pytest.raises(ParamError) as caught:
-        load(path, connections._open_s3)
+        load(path, connections.open_s3)
     (problem,) = caught.value.problems
     assert problem.startswith(message)
     assert "hunter2" not in problem
@@ -473,7 +473,7 @@ def test_s3_that_does_not_answer_is_no_problem_of_the_params(bucket, monkeypatch
     extra = {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1", "config_kwargs": {"retries": {"max_attempts": 0}}}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "login": "A", "password": "b", "extra": extra}))
     with pytest.raises(LakeError, match=r"'s3://tickers/mine.csv' cannot be read: EndpointConnectionError"):
-        load("s3://tickers/mine.csv", connections._open_s3)
+        load("s3://tickers/mine.csv", connections.open_s3)
 
 
 # -- indices -------------------------------------------------------------------------------------------------------------------------

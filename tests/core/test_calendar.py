@@ -80,7 +80,7 @@ def test_session_close(day, close):
 
 
 def test_session_close_of_a_holiday_names_the_next_session():
-    with pytest.raises(ParamError, match=r"2026-11-26 is no XNYS session; the next one is 2026-11-27"):
+    with pytest.raises(ParamError, match=r"2026-11-26 is not a session of XNYS; the next one is 2026-11-27"):
         calendar.session_close(date(2026, 11, 26))
 
 
@@ -197,7 +197,7 @@ def test_wrong_extra_closures_are_refused(monkeypatch, text):
 
 def test_importing_the_calendar_pulls_nothing_heavy():
     code = (
-        "import sys; import market_data.calendar, market_data.universe; "
+        "import sys; import market_data.core.calendar, market_data.config.universes; "
         "print(sorted({'airflow', 'numpy', 'pandas', 'pendulum', 'pyarrow', 'pytickersymbols'} & set(sys.modules)))"
     )
     plugins = Path(__file__).parents[2] / "plugins"

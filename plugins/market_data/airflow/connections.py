@@ -54,9 +54,10 @@ def provider_config(conn_id: str) -> ProviderConfig:
 
 
 def warehouse() -> Warehouse:
-    from market_data.warehouse import from_airflow, open_warehouse
+    """Return the warehouse of the connection ``warehouse_default``."""
+    from market_data.airflow.warehouse_connections import from_airflow, open_with_hooks
 
-    return open_warehouse(from_airflow(read_connection("warehouse_default")))
+    return open_with_hooks(from_airflow(read_connection("warehouse_default")))
 
 
 def lake_url() -> str:
