@@ -1,7 +1,7 @@
 """Values against the schemas of params and options: what fits, and the words for what is allowed."""
 
-import datetime
 import math
+from datetime import date
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_the_message_says_what_is_allowed(schema, text):
 
 
 def test_a_fitting_value_is_read_as_python_has_it():
-    assert read("2026-11-02", DATE) == datetime.date(2026, 11, 2)
+    assert read("2026-11-02", DATE) == date(2026, 11, 2)
     assert (read(5.0, WHOLE), type(read(5.0, WHOLE))) == (5, int)
     assert read(["A", "B"], SYMBOLS) == ("A", "B")
     assert read(None, SYMBOLS) is None
