@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from market_data.config.ticker_files import MAX_FILE_BYTES
+from market_data.core import settings
 from market_data.core.errors import (
     LakeError,
     ParamError,
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from market_data.warehouse.base import Warehouse
 
 
-def warehouse() -> Warehouse:
+def warehouse(conn_id: str = "warehouse_default") -> Warehouse:
+    """Return the warehouse of an Airflow connection."""
     from market_data.providers.base import read_connection
     from market_data.warehouse import from_airflow, open_warehouse
 
-    return open_warehouse(from_airflow(read_connection("warehouse_default")))
+    return open_warehouse(from_airflow(read_connection(conn_id)))
 
 
 def lake_url() -> str:
     """Where the lake is: ``MARKET_DATA_LAKE``, by default ``s3://market-data``."""
-    return os.environ.get("MARKET_DATA_LAKE", "s3://market-data")
+    return settings.value("MARKET_DATA_LAKE")
 
 
 def open_s3(address: str) -> bytes:

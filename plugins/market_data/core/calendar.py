@@ -15,12 +15,12 @@ without a new version: ``MARKET_DATA_EXTRA_CLOSURES=2027-03-01,2027-03-02``. Whe
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from market_data.core import settings
 from market_data.core.errors import ConfigError, ParamError
 from market_data.core.intervals import IntervalSet
 
@@ -146,7 +146,7 @@ def extra_closures() -> frozenset[date]:
 
     :raises ConfigError: if it is not a list of ISO dates, separated by commas, each on a weekday of the years this calendar holds.
     """
-    return _parse_closures(os.environ.get(EXTRA_CLOSURES, ""))
+    return _parse_closures(settings.value(EXTRA_CLOSURES))
 
 
 @lru_cache(maxsize=8)

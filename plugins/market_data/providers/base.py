@@ -8,7 +8,6 @@ come from here and from :mod:`market_data.http.client`.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from airflow.sdk import BaseHook, Connection
 
+from market_data.core import settings
 from market_data.core.batch import Request
 from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
 from market_data.core.errors import ConfigError, MarketDataError
@@ -301,7 +301,7 @@ class ProviderHook(BaseHook, ABC):
 
 def limits_folder() -> Path:
     """Where the processes of this host share their limiters' state: ``MARKET_DATA_LIMITS``, else below the Airflow home."""
-    chosen = os.environ.get("MARKET_DATA_LIMITS") or os.environ.get("AIRFLOW_HOME") or tempfile.gettempdir()
+    chosen = settings.value("MARKET_DATA_LIMITS") or settings.foreign("AIRFLOW_HOME") or tempfile.gettempdir()
     return Path(chosen) / "market_data_limits"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from market_data.core.capabilities import Endpoint, Shape
-from market_data.providers.spec import MINUTES, Option, ProviderSpec
+from market_data.providers.spec import MINUTES, ConnectionForm, Option, ProviderSpec
 
 
 def databento_range(rows_per_session: int, chunk_days: int, **more: int) -> Endpoint:
@@ -52,4 +52,6 @@ SPEC = ProviderSpec(
             variant=False,
         ),
     },
+    label="Databento Historical",
+    form=ConnectionForm(plans=("standard",), host="https://hist.databento.com"),
 )
