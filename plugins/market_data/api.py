@@ -205,6 +205,8 @@ def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake)
     from market_data.core.run import RunInfo
     from market_data.pipeline import Job, plan_run, symbols_of
     from market_data.pipeline.run_sessions import resolve_sessions
+    from market_data.providers.registry import known_provider
+    from market_data.providers.spec import source_of
 
     now = datetime.now(UTC)
     params = read_params(raw, **_allowed(feed, now))
@@ -212,10 +214,11 @@ def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake)
     wanted = resolve_sessions(params, None, scheduled=False, now=now)
     names = symbols_of(params, feed, wanted.own[-1] if wanted.own else today, today)
     run = RunInfo(feed.dag_id, "estimate", "manual", 0, now)
+    source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
     with hook:
-        planned = plan_run(Job(feed, params, run, lake, layout_of(feed), hook.source), hook, wanted, names, now)
+        planned = plan_run(Job(feed, params, run, lake, layout_of(feed), source), hook, wanted, names, now)
     found = {name: planned.summary[name] for name in TOTALS}
-    return Estimate(dataset=feed.dataset, provider=hook.source, text=planned.explain(), **found)
+    return Estimate(dataset=feed.dataset, provider=source, text=planned.explain(), **found)
 
 
 def options_in(feed: Feed, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -293,7 +296,7 @@ def _hook(feed: Feed, raw: Mapping[str, Any], account: Mapping[str, Any] | None)
     if unknown := sorted(set(fields) - set(allowed)):
         raise ParamError([f"account has the unknown fields {', '.join(unknown)}; known fields: {', '.join(allowed)}"])
     config = ProviderConfig(feed.conn_id, **{"base_url": "", **fields})
-    return provider(feed.provider)(feed.conn_id, options={**feed.options, **options_in(feed, raw)}, config=config)
+    return provider(feed.provider)(config, options={**feed.options, **options_in(feed, raw)})
 
 
 def _s3(bucket: str, prefix: str) -> Any:

@@ -28,7 +28,7 @@ def connection_of(paths: Paths, environ: Mapping[str, str]) -> WarehouseConnecti
     """Where the warehouse is."""
     if not environ.get(VARIABLE):
         return WarehouseConnection("duckdb", extra={"path": str(paths.warehouse), "lock_timeout": PATIENCE})
-    from market_data.providers.base import read_connection  # slow to import
+    from market_data.airflow.connections import read_connection  # slow to import
 
     return from_airflow(read_connection(CONN_ID))
 

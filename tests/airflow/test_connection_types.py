@@ -8,9 +8,10 @@ import pytest
 from airflow.sdk._shared.module_loading import import_string
 
 from market_data.airflow.provider_info import get_provider_info
-from market_data.providers.registry import PROVIDERS, provider
+from market_data.providers.registry import provider, providers
 from market_data.warehouse import WarehouseConnection, open_warehouse
 
+PROVIDERS = providers()
 TYPES = {found["connection-type"]: found for found in get_provider_info()["connection-types"]}
 
 
@@ -69,7 +70,7 @@ def test_the_button_of_duckdb_says_what_is_missing_and_then_works(monkeypatch, t
     set_connection(monkeypatch, "mine", conn_type="duckdb", extra={"path": path, "lock_timeout": None, "chunk_rows": None})
     hook = import_string(TYPES["duckdb"]["hook-class-name"])("mine")
     ok, message = hook.test_connection()
-    assert (ok, "migrate" in message) == (False, True)
+    assert (ok, "create it" not in message, "w.duckdb" in message) == (False, True, True)
     with open_warehouse(WarehouseConnection("duckdb", extra={"path": path})) as warehouse:
         applied = warehouse.migrate()
     assert hook.test_connection() == (True, f"the warehouse opens; {len(applied)} migrations are applied")

@@ -20,7 +20,7 @@ from market_data.core import calendar
 from market_data.core.capabilities import Endpoint, Shape
 from market_data.core.errors import ConfigError
 from market_data.datasets.registry import DATASETS, dataset
-from market_data.providers.registry import PROVIDERS, provider
+from market_data.providers.registry import provider, providers
 from market_data.providers.spec import ProviderSpec
 
 PROJECT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_a_disabled_feed_has_no_dag_and_an_enabled_one_has(load):
 
 TIME = 'a New York time in quotes, "16:00" to "23:59", or null, is needed'
 BAD = [
-    (("polygon", "yahoo"), f"feed 1 (yahoo, ohlcv-1d): provider is 'yahoo'; known: {', '.join(sorted(PROVIDERS))}"),
+    (("polygon", "yahoo"), f"feed 1 (yahoo, ohlcv-1d): provider is 'yahoo'; known: {', '.join(sorted(providers()))}"),
     (("ohlcv-1d", "ohlcv-1w"), f"feed 1 (polygon, ohlcv-1w): dataset is 'ohlcv-1w'; known: {', '.join(sorted(DATASETS))}"),
     (('"20:30"', '"25:00"'), f"schedule is '25:00'; {TIME}"),
     (('"20:30"', '"09:00"'), f"schedule is '09:00'; {TIME}"),
@@ -173,7 +173,7 @@ def test_each_problem_names_feed_field_value_and_what_is_allowed(load, change, t
 
 
 def test_a_dataset_that_another_provider_serves_is_refused_with_those_it_serves(load, monkeypatch):
-    monkeypatch.setitem(PROVIDERS, "polygon", ProviderSpec("polygon", "", {"trades": (Endpoint("ticks", Shape.SYMBOL),)}))
+    monkeypatch.setitem(providers(), "polygon", ProviderSpec("polygon", "", {"trades": (Endpoint("ticks", Shape.SYMBOL),)}))
     (problem,) = problems(load, GOOD.replace("ohlcv-1d}", "ohlcv-1d, params: {endpoint: range}}"))
     assert problem == "feed 1 (polygon, ohlcv-1d): dataset is 'ohlcv-1d', which polygon does not serve; it serves: trades"
 

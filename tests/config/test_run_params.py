@@ -22,7 +22,7 @@ from market_data.core.errors import ConfigError, LakeError, ParamError
 from market_data.lake.store import Lake
 from market_data.pipeline.run_sessions import Wanted, resolve_sessions
 from market_data.providers.base import ProviderConfig
-from market_data.providers.registry import PROVIDERS, known_provider, provider, serving
+from market_data.providers.registry import known_provider, provider, providers, serving
 from sandbox.http import SampleApi
 
 FEED = next(feed for feed in load_feeds() if feed.provider == "polygon")
@@ -414,7 +414,7 @@ def test_a_feeds_own_defaults_stand_in_its_form():
     assert build_params(feed)["adjustment"].value == "split"
 
 
-@pytest.mark.parametrize("name", sorted(PROVIDERS))
+@pytest.mark.parametrize("name", sorted(providers()))
 def test_a_hook_has_no_endpoint_that_the_form_does_not_offer(name):
     hook = provider(name)(config=ProviderConfig("c", ""))
     for dataset, served in known_provider(name).serves.items():

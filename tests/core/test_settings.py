@@ -20,7 +20,9 @@ def environment_users(package):
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             named = isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}
-            imported = isinstance(node, ast.ImportFrom) and node.module == "os" and {a.name for a in node.names} & {"environ", "getenv"}
+            imported = (
+                isinstance(node, ast.ImportFrom) and node.module == "os" and {a.name for a in node.names} & {"environ", "getenv"}
+            )
             if named or imported:
                 found.add(str(path.relative_to(package)))
     return found

@@ -17,7 +17,7 @@ from market_data.core.errors import ConfigError
 if TYPE_CHECKING:
     from market_data.cli.deployment import Item, Registry
     from market_data.lake.store import Lake
-    from market_data.providers.base import ProviderHook
+    from market_data.providers.base import ProviderConfig, ProviderHook
     from market_data.warehouse.base import Warehouse
 
 CONN_ENV = "AIRFLOW_CONN_"
@@ -54,10 +54,14 @@ class AirflowDeployment:
 
     def hook(self, provider: str, conn_id: str, options: Mapping[str, Any]) -> ProviderHook:
         """Return the hook of a provider with its connection. No call is made."""
+        from market_data.airflow.connections import provider_config
         from market_data.providers.registry import provider as hook_of
 
-        _lend(conn_id)
-        return hook_of(provider)(conn_id, options=options)
+        def config(name: str) -> ProviderConfig:
+            _lend(name)
+            return provider_config(name)
+
+        return hook_of(provider)(config(conn_id), options=options, connections=config)
 
 
 class DatabaseRegistry:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from airflow.sdk import BaseHook
 
+from market_data.airflow.connections import provider_config, warehouse
 from market_data.airflow.provider_info import PREFIX, class_name
 from market_data.core.errors import MarketDataError
-from market_data.providers.registry import PROVIDERS, provider
+from market_data.providers.registry import provider, providers
 
 
 class ProviderConnection(BaseHook):
@@ -33,7 +34,8 @@ class ProviderConnection(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and a sentence for the user. Makes one cheap call."""
         try:
-            return provider(self.provider)(self.conn_id).test_connection()
+            hook = provider(self.provider)(provider_config(self.conn_id), connections=provider_config)
+            return hook.test_connection()
         except MarketDataError as error:
             return False, str(error)
 
@@ -55,8 +57,6 @@ class DuckDBConnection(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the file can be opened and has the tables of this version, and a sentence for the user. Changes nothing."""
-        from market_data.airflow.connections import warehouse
-
         try:
             with warehouse(self.conn_id) as opened:
                 found = opened.query("SELECT count(*) AS n FROM schema_version")
@@ -66,7 +66,7 @@ class DuckDBConnection(BaseHook):
 
 
 def __getattr__(name: str) -> Any:
-    for spec in PROVIDERS.values():
+    for spec in providers().values():
         if name == class_name(spec.name):
             fields = {
                 "conn_type": f"{PREFIX}{spec.name}",

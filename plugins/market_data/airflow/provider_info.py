@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import market_data
-from market_data.providers.registry import PROVIDERS
+from market_data.providers.registry import providers
 from market_data.providers.spec import ConnectionForm, ProviderSpec
 
 HOOKS = "market_data.airflow.hooks"
@@ -23,7 +23,7 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Market data",
         "description": "Market data from provider APIs into a lake and a warehouse",
         "versions": [market_data.__version__],
-        "connection-types": [*(connection_type(spec) for spec in PROVIDERS.values()), DUCKDB],
+        "connection-types": [*(connection_type(spec) for spec in providers().values()), DUCKDB],
     }
 
 

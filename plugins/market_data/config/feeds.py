@@ -24,8 +24,8 @@ from market_data.core.errors import ConfigError
 from market_data.core.messages import shown
 from market_data.core.paths import INCLUDE
 from market_data.datasets.registry import DATASETS
-from market_data.providers.registry import PROVIDERS, option_problem, options_of
-from market_data.providers.spec import Option, ProviderSpec
+from market_data.providers.registry import options_of, providers
+from market_data.providers.spec import Option, ProviderSpec, option_problem
 
 ENVIRONMENT = "MARKET_DATA_ENV"
 
@@ -198,9 +198,9 @@ def _problems(entry: Entry, today: date) -> list[str]:
     problems += [f"{key} is {shown(entry[key])}; {_NEEDED[_KINDS[key]]}" for key in wrong]
     right = {key: value for key, value in entry.items() if key not in wrong and value is not None}
     provider, dataset = right.get("provider"), right.get("dataset")
-    found = PROVIDERS.get(str(provider), ProviderSpec("", "", {}))
+    found = providers().get(str(provider), ProviderSpec("", "", {}))
     served = found.serves
-    problems += _among("provider", provider, sorted(PROVIDERS))
+    problems += _among("provider", provider, sorted(providers()))
     problems += _among("dataset", dataset, sorted(DATASETS))
     if served and dataset in DATASETS and dataset not in served:
         problems.append(f"dataset is {dataset!r}, which {provider} does not serve; it serves: {', '.join(served)}")
@@ -209,7 +209,7 @@ def _problems(entry: Entry, today: date) -> list[str]:
     params = {name: value for name, value in _json(right.get("params", {})).items() if name != "endpoint" or dataset in served}
     _, wrong_params = check_params(params, options={}, endpoints=served.get(str(dataset), ()), today=today)
     problems += [f"params.{problem}" for problem in wrong_params]
-    if provider in PROVIDERS:
+    if provider in providers():
         known_options = options_of(str(provider), str(dataset))
         problems += _option_problems(
             str(provider), known_options, right.get("options", {}), apart=right.get("provider_level", True)
