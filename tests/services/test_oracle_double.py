@@ -23,6 +23,7 @@ from airflow.providers.oracle.hooks.oracle import OracleHook
 from airflow.sdk import Connection
 
 from market_data.warehouse import dialects, migrations
+from market_data.warehouse.oracle.dialect import ORACLE
 from market_data.warehouse.schema import TABLES
 from tests.services.oracle_double import OracleDouble, make_wallet
 from tests.services.oracle_double.lint import problems
@@ -1198,7 +1199,7 @@ def test_the_lint_knows_how_long_names_may_be() -> None:
 
 
 def test_the_lint_lets_through_what_is_shipped() -> None:
-    dialect = dialects.ORACLE
+    dialect = ORACLE
     shipped = [migration.statement(dialect) for migration in migrations.migrations(dialect)]
     for table in TABLES.values():
         shipped += [make(table) for make in OF_A_LOAD]

@@ -62,10 +62,10 @@ def filled(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 def warehouse(conn_id: str = "warehouse_default") -> Warehouse:
     """Return the warehouse of an Airflow connection."""
-    from market_data.warehouse import from_airflow, open_warehouse
+    from market_data.airflow.warehouse_connections import from_airflow, open_with_hooks
 
     found = from_airflow(read_connection(conn_id))
-    return open_warehouse(replace(found, extra=filled(found.extra)))
+    return open_with_hooks(replace(found, extra=filled(found.extra)))
 
 
 def lake_url() -> str:
