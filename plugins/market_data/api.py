@@ -201,7 +201,7 @@ def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake)
     :param hook: of the feed's provider, with the options of ``raw``.
     :raises ParamError: naming every param that is wrong.
     """
-    from market_data.config.run_params import read_params
+    from market_data.config.param_checks import read_params
     from market_data.core.run import RunInfo
     from market_data.pipeline import Job, plan_run, symbols_of
     from market_data.pipeline.run_sessions import resolve_sessions
@@ -226,7 +226,7 @@ def options_in(feed: Feed, raw: Mapping[str, Any]) -> Mapping[str, Any]:
 
     :raises ParamError: naming every param that is wrong.
     """
-    from market_data.config.run_params import read_params
+    from market_data.config.param_checks import read_params
 
     return read_params(raw, **_allowed(feed, datetime.now(UTC))).options
 

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from market_data.config.feeds import dag_id, load_feeds
-from market_data.config.run_params import ASKS, PARAMS
+from market_data.config.trigger_form import PARAMS, PER_CALL
 from market_data.config.universes import known
 from market_data.core.capabilities import Capabilities, Quota
 from market_data.datasets.registry import DATASETS
@@ -113,7 +113,7 @@ def test_the_limits_of_every_plan_are_told(name, plan):
 def test_every_endpoint_of_every_dataset_is_told(name):
     found = {(dataset, quoted(row[1])[0], row[2]) for row in rows(section(name), "dataset") for dataset in quoted(row[0])}
     served = providers()[name].serves
-    assert found == {(dataset, e.name, ASKS[e.shape]) for dataset, endpoints in served.items() for e in endpoints}
+    assert found == {(dataset, e.name, PER_CALL[e.shape]) for dataset, endpoints in served.items() for e in endpoints}
 
 
 @pytest.mark.parametrize("name", providers())

@@ -16,7 +16,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from market_data import pipeline
 from market_data.airflow import task_notes
 from market_data.config.feeds import Feed
-from market_data.config.run_params import RunParams, check_params, read_params
+from market_data.config.param_checks import check_params, read_params
+from market_data.config.run_params import RunParams
 from market_data.core import settings
 from market_data.core.batch import Batch
 from market_data.core.calendar import NEW_YORK
