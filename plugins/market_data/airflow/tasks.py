@@ -6,7 +6,6 @@ Imported by every Airflow component, so nothing heavy stands at the top of this 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +18,7 @@ from market_data.airflow import task_notes
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
 from market_data.config.run_params import RunParams
+from market_data.core import settings
 from market_data.core.batch import Batch
 from market_data.core.calendar import NEW_YORK
 from market_data.core.errors import (
@@ -108,7 +108,7 @@ def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.
         raise ParamError(
             [f"options {dict(params.options)} change values; a feed without provider_level holds those of {feed.provider} only"]
         )
-    layout = Layout(raw_prefix=os.environ.get("RAW_PREFIX", "raw"), provider_level=feed.provider_level)
+    layout = Layout(raw_prefix=settings.value("RAW_PREFIX"), provider_level=feed.provider_level)
     return pipeline.Job(feed, params, run_of(context), Lake.open(lake_url()), layout, source)
 
 

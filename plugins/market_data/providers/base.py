@@ -7,7 +7,6 @@ datasets, endpoints and options there are is in the provider's ``spec.py``. Paci
 
 from __future__ import annotations
 
-import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from market_data.core import settings
 from market_data.core.batch import Request
 from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
 from market_data.core.errors import ConfigError, MarketDataError
@@ -293,7 +293,7 @@ class ProviderHook(ABC):
 
 def limits_folder() -> Path:
     """Return the folder of the limiters that all processes of this host share: ``MARKET_DATA_LIMITS``, else below the Airflow home."""
-    chosen = os.environ.get("MARKET_DATA_LIMITS") or os.environ.get("AIRFLOW_HOME") or tempfile.gettempdir()
+    chosen = settings.value("MARKET_DATA_LIMITS") or settings.foreign("AIRFLOW_HOME") or tempfile.gettempdir()
     return Path(chosen) / "market_data_limits"
 
 

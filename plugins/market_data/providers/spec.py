@@ -36,6 +36,25 @@ class Option:
     datasets: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionForm:
+    """How Airflow's UI shows a connection of the provider. Kept here because every Airflow component reads it.
+
+    :param plans: names of the subscription plans, the default first.
+    :param host: example of the host; empty hides the field.
+    :param login_label: label of the login; empty hides it. ``key_label`` likewise.
+    :param port: whether the port is shown.
+    :param extra: further keys of the connection's extra -> (label, JSON schema type).
+    """
+
+    plans: tuple[str, ...] = ()
+    host: str = ""
+    login_label: str = ""
+    key_label: str = "API key"
+    port: bool = False
+    extra: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class ProviderSpec:
     """Everything that is known about a provider without importing its hook.
@@ -44,6 +63,8 @@ class ProviderSpec:
     :param hook: ``module:Class``.
     :param serves: dataset -> the endpoints that serve it, best first. The hook leaves out those that an account lacks.
     :param options: its own settings, by name.
+    :param label: its name for people.
+    :param form: its connection in Airflow's UI.
     :param own_source: returns the source for given options where the common rule does not fit, else None; see `source_of`.
     """
 
@@ -51,6 +72,8 @@ class ProviderSpec:
     hook: str
     serves: Mapping[str, tuple[Endpoint, ...]]
     options: Mapping[str, Option] = field(default_factory=dict)
+    label: str = ""
+    form: ConnectionForm = ConnectionForm()
     own_source: Callable[[Mapping[str, Any]], str | None] = lambda _: None
 
     def serving(self, dataset: str) -> tuple[Endpoint, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from market_data.core.capabilities import Endpoint, Shape
-from market_data.providers.spec import ProviderSpec, one_of
+from market_data.providers.spec import ConnectionForm, ProviderSpec, one_of
 
 SPEC = ProviderSpec(
     "ib",
@@ -24,4 +24,12 @@ SPEC = ProviderSpec(
         ),
         "hours": one_of("regular, or extended: stocks from 04:00 to 20:00. Futures come whole.", "regular", "extended"),
     },
+    label="Interactive Brokers",
+    form=ConnectionForm(
+        plans=("standard",),
+        host="127.0.0.1",
+        key_label="",
+        port=True,
+        extra={"client_id": ("Client ID", "integer"), "identical_seconds": ("Seconds between identical requests", "number")},
+    ),
 )
