@@ -18,7 +18,7 @@ from tests.docs.conftest import CORRECTED, bars, weekdays
 from tests.warehouse.databricks_edition import FOLDER, Databricks, source, statements
 
 PROJECT = Path(__file__).parents[2]
-TEXT = (PROJECT / "docs" / "guide" / "databricks.md").read_text()
+TEXT = (PROJECT / "docs" / "reference" / "databricks.md").read_text()
 BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 SET_UP = {  # what an administrator runs once, and sqlglot takes as it is: statement by statement
     r"CREATE EXTERNAL LOCATION IF NOT EXISTS \w+ URL 's3://[\w-]+' WITH \(STORAGE CREDENTIAL \w+\)",
@@ -104,4 +104,4 @@ def test_the_files_are_all_named():
     named = re.findall(r"^\| \[`([\w.]+)`\]", TEXT, re.MULTILINE)
     assert sorted(named) == sorted(path.name for path in FOLDER.iterdir())
     for path in re.findall(r"\]\((?!http)([^)#]+)", TEXT):
-        assert (PROJECT / "docs" / "guide" / path).exists()
+        assert (PROJECT / "docs" / "reference" / path).exists()

@@ -15,7 +15,7 @@ from market_data.lake.store import Lake
 from tests.docs.conftest import fill_others
 
 PROJECT = Path(__file__).parents[2]
-TEXT = (PROJECT / "docs" / "guide" / "lake.md").read_text()
+TEXT = (PROJECT / "docs" / "reference" / "lake.md").read_text()
 NOT_RUN = {"Spark", "DuckDB on S3"}
 OTHERS = "Other datasets in DuckDB"
 BLOCK = re.compile(
@@ -154,7 +154,7 @@ def test_the_table_of_layouts_names_every_dataset():
 
 def test_files_named_in_the_guide_exist():
     for path in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert (PROJECT / "docs" / "guide" / path).exists()
+        assert (PROJECT / "docs" / "reference" / path).exists()
 
 
 def test_an_odd_symbol_is_escaped_twice_in_an_address(s3_lake):

@@ -20,9 +20,9 @@ from sandbox.stack.settings import local_connections
 from sandbox.vendors import VENDORS
 
 PROJECT = Path(__file__).parents[2]
-TEXT = (PROJECT / "docs" / "guide" / "providers.md").read_text()
+TEXT = (PROJECT / "docs" / "reference" / "providers.md").read_text()
 README = (PROJECT / "README.md").read_text()
-DOCS = {"README.md": README} | {path.name: path.read_text() for path in (PROJECT / "docs" / "guide").glob("*.md")}
+DOCS = {"README.md": README} | {path.name: path.read_text() for path in (PROJECT / "docs" / "reference").glob("*.md")}
 FEEDS = {feed.dag_id for feed in load_feeds()}
 OPTIONS = [(name, option) for name, found in PROVIDERS.items() for option in found.options]
 PLANS = [(name, plan) for name in PROVIDERS for plan in provider(name).plans]
@@ -215,7 +215,7 @@ def test_what_stands_in_for_a_provider_is_where_the_local_stack_has_it():
 
 def test_links_lead_somewhere():
     for name, text in DOCS.items():
-        folder = PROJECT if name == "README.md" else PROJECT / "docs" / "guide"
+        folder = PROJECT if name == "README.md" else PROJECT / "docs" / "reference"
         for path, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", text):
             target = folder / path if path else folder / name
             assert target.exists(), f"{name}: {path}"

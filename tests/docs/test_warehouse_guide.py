@@ -19,7 +19,7 @@ from sandbox.stack.warehouse import query
 from tests.services import oracle_server, postgres_server
 
 PROJECT = Path(__file__).parents[2]
-TEXT = (PROJECT / "docs" / "guide" / "warehouse.md").read_text()
+TEXT = (PROJECT / "docs" / "reference" / "warehouse.md").read_text()
 BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 SEEN = datetime(2024, 3, 4, tzinfo=UTC)
 DAYS = [date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)]
@@ -243,4 +243,4 @@ def test_the_datasets_are_all_named():
 
 def test_files_named_in_the_guide_exist():
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT):
-        assert (PROJECT / "docs" / "guide" / path).exists()
+        assert (PROJECT / "docs" / "reference" / path).exists()
