@@ -22,16 +22,19 @@ import json, sys, time
 import airflow.sdk.execution_time.task_runner
 from datetime import UTC, date, datetime
 from dataclasses import replace
-from market_data import operators, pipeline, calendar
-from market_data.feeds import load_feeds
-from market_data.hooks import provider
-from market_data.hooks.base import ProviderConfig
+from market_data import pipeline
+from market_data.airflow import dag, tasks  # as in a task of Airflow
+from market_data.core import calendar
+from market_data.config.feeds import load_feeds
+from market_data.providers.registry import provider
+from market_data.providers.base import ProviderConfig
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
-from market_data.params import RunParams, Wanted
-from market_data.types import RunInfo
-from market_data.types import Batch
-from market_data.universe import members
+from market_data.config.run_params import RunParams
+from market_data.pipeline.run_sessions import Wanted
+from market_data.core.run import RunInfo
+from market_data.core.batch import Batch
+from market_data.config.universes import members
 
 def peak():
     # VmHWM, not ru_maxrss: the latter is inherited from the parent that forked this process.

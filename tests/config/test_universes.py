@@ -273,11 +273,11 @@ def test_many_problems_are_cut_short():
 @given(st.text(max_size=60))
 def test_any_text_gives_legal_symbols_or_a_param_error(text):
     try:
-        symbols = read(text)
+        found = read(text)
     except ParamError:
         return
-    assert symbols
-    assert symbols.check_symbols(symbols) == []
+    assert found
+    assert symbols.check_symbols(found) == []
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def bucket(s3_server, monkeypatch):
 )
 def test_load_tickers_from_s3(bucket, body):
     bucket.put_object(Key="lists/mine.csv", Body=body)
-    assert load("s3://tickers/lists/mine.csv", connections._open_s3) == ("AAPL", "BRK.B")
+    assert load("s3://tickers/lists/mine.csv", connections.open_s3) == ("AAPL", "BRK.B")
 
 
 @pytest.mark.parametrize(
@@ -463,7 +463,7 @@ def test_what_cannot_be_read_from_s3_is_named(bucket, path, message):
     if name in bodies:
         bucket.put_object(Key=name, Body=bodies[name])
     with pytest.raises(ParamError) as caught:
-        load(path, connections._open_s3)
+        load(path, connections.open_s3)
     (problem,) = caught.value.problems
     assert problem.startswith(message)
     assert "hunter2" not in problem
@@ -473,7 +473,7 @@ def test_s3_that_does_not_answer_is_no_problem_of_the_params(bucket, monkeypatch
     extra = {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1", "config_kwargs": {"retries": {"max_attempts": 0}}}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "login": "A", "password": "b", "extra": extra}))
     with pytest.raises(LakeError, match=r"'s3://tickers/mine.csv' cannot be read: EndpointConnectionError"):
-        load("s3://tickers/mine.csv", connections._open_s3)
+        load("s3://tickers/mine.csv", connections.open_s3)
 
 
 # -- indices -------------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What every provider's hook must do: tests/hooks/test_<provider>.py holds a class that inherits one of the two classes here.
+"""What every provider's hook must do: tests/providers/test_<provider>.py holds a class that inherits one of the two classes here.
 
 `ProviderContract` is for all. `NetworkContract` adds what goes wrong between a hook and a server: the fault matrix. Neither knows a
 provider. A test file supplies what is marked *given*: how to make a hook, what the provider holds, and how its server makes each of

@@ -8,13 +8,15 @@ import pytest
 from market_data.providers.registry import PROVIDERS
 from tests.contract.provider import NetworkContract, ProviderContract
 
-HOOKS = Path(__file__).parents[1] / "hooks"
+HOOKS = Path(__file__).parents[1] / "providers"
 
 
 def classes(name):
-    """The classes that hold a provider to its contract: tests/hooks/test_NAME.py, and perhaps test_NAME_*.py for more datasets."""
+    """The classes that hold a provider to its contract: tests/providers/test_NAME.py, and perhaps test_NAME_*.py for more datasets."""
     files = [HOOKS / f"test_{name}.py", *sorted(HOOKS.glob(f"test_{name}_*.py"))]
-    found = [item for file in files for item in vars(import_module(f"tests.hooks.{file.stem}")).values() if isinstance(item, type)]
+    found = [
+        item for file in files for item in vars(import_module(f"tests.providers.{file.stem}")).values() if isinstance(item, type)
+    ]
     return [item for item in found if item.__name__.startswith("Test") and issubclass(item, ProviderContract)]
 
 

@@ -197,7 +197,7 @@ def test_wrong_extra_closures_are_refused(monkeypatch, text):
 
 def test_importing_the_calendar_pulls_nothing_heavy():
     code = (
-        "import sys; import market_data.calendar, market_data.universe; "
+        "import sys; import market_data.core.calendar, market_data.config.universes; "
         "print(sorted({'airflow', 'numpy', 'pandas', 'pendulum', 'pyarrow', 'pytickersymbols'} & set(sys.modules)))"
     )
     plugins = Path(__file__).parents[2] / "plugins"

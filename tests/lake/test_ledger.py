@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from market_data.core.outcome import State
 from market_data.datasets.bars import UTC_MICROS
-from market_data.lake import ledger
-from market_data.lake.ledger import CELLS, Coverage, read_coverage, write_cells
+from market_data.lake.ledger import _FOLDED, CELLS, SCHEMA, Coverage, read_coverage, write_cells
 from market_data.lake.store import Lake
 from tests.lake.rows import D0, T0
 
@@ -51,7 +50,7 @@ def test_later_records_win(lake, run):
     assert coverage.state("A", D0 + timedelta(1)) is State.HAVE
     assert coverage.state("A", D0 + timedelta(2)) is None
     assert coverage.state("C", D0) is None
-    assert coverage.table.column_names == ledger.SCHEMA.names
+    assert coverage.table.column_names == SCHEMA.names
     assert set(coverage.table["run_id"].to_pylist()) == {run.run_id, "another"}
 
 
@@ -112,7 +111,7 @@ def as_table(found):
 
 
 def coverage_of(ledger):
-    records = [pa.Table.from_batches([], ledger.SCHEMA)]
+    records = [pa.Table.from_batches([], SCHEMA)]
     for number, (at, found) in enumerate(ledger):
         rows = as_table(found)
         added = [
@@ -120,8 +119,8 @@ def coverage_of(ledger):
             [f"run{number}"] * len(rows),
             ["b"] * len(rows),
         ]
-        records.append(pa.table([*rows.columns, *added], schema=ledger.SCHEMA))
-    return Coverage(pa.concat_tables([record.cast(ledger._FOLDED) for record in records]))
+        records.append(pa.table([*rows.columns, *added], schema=SCHEMA))
+    return Coverage(pa.concat_tables([record.cast(_FOLDED) for record in records]))
 
 
 def folded(ledger):
@@ -171,7 +170,7 @@ def test_changed_cells_are_those_of_a_dictionary(ledger, found):
 def test_sessions_long_past_are_cells_too():
     old = pa.table([["A"], [date(1962, 1, 2)], ["have"], [""]], schema=CELLS)
     stamp = pa.array([T0], UTC_MICROS)
-    coverage = Coverage(pa.table([*old.columns, stamp, ["r"], ["b"]], schema=ledger.SCHEMA).cast(ledger._FOLDED))
+    coverage = Coverage(pa.table([*old.columns, stamp, ["r"], ["b"]], schema=SCHEMA).cast(_FOLDED))
     assert coverage.state("A", date(1962, 1, 2)) is State.HAVE
     assert coverage.covered(["A"], [date(1962, 1, 3), date(1962, 1, 2)]) == {"A": 2}
     assert len(coverage.changed(old)) == 0

@@ -23,6 +23,7 @@ from market_data.core.intervals import DAY, Interval, closed
 from market_data.datasets.registry import dataset
 from market_data.providers.base import ProviderConfig
 from market_data.providers.ib import client, contracts
+from market_data.providers.ib import hook as ib_hook
 from market_data.providers.ib.contracts import MONTHS, Instrument, last_step, lead
 from market_data.providers.ib.hook import InteractiveBrokersHook
 from sandbox.ib_gateway import RULES, Rules, SampleGateway
@@ -633,7 +634,7 @@ def test_a_retry_is_an_equal_request_too(gateway):
 def test_the_plans_are_the_vendors_rules():
     plan = InteractiveBrokersHook.plans["standard"].quota
     assert set(plan.limits) == {*RULES.windows, RULES.per_contract}
-    assert hook.IDENTICAL["standard"] == RULES.identical
+    assert ib_hook.IDENTICAL["standard"] == RULES.identical
     assert plan.calls_per_minute(100) == 6
 
 

@@ -46,12 +46,12 @@ def test_nothing_heavy_is_imported_with_the_checkpoint():
 
 def test_fetching_does_not_import_great_expectations():
     script = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 import json, pkgutil
-import market_data.operators, market_data.pipeline
-import market_data.hooks, market_data.lake, market_data.warehouse
-for package in (market_data.pipeline, market_data.hooks, market_data.lake, market_data.warehouse):
-    for found in pkgutil.iter_modules(getattr(package, "__path__", ()), package.__name__ + "."):
+import market_data.airflow.dag, market_data.airflow.tasks, market_data.pipeline
+import market_data.providers, market_data.lake, market_data.warehouse
+for package in (market_data.pipeline, market_data.providers, market_data.lake, market_data.warehouse):
+    for found in pkgutil.walk_packages(getattr(package, "__path__", ()), package.__name__ + "."):
         __import__(found.name)
 from tests.quality.rows import DATASET, received, request, row
 from market_data.quality.gate import gate
@@ -64,7 +64,7 @@ print(json.dumps("great_expectations" in sys.modules))
 
 def test_checkpoints_import_great_expectations_once():
     script = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 import json
 class Watch:
     found = []
