@@ -131,12 +131,12 @@ def run(path, heading):
 
 
 def test_python_asks(path):
-    ours, plain = run(path, "Ask")
+    ours, plain = run(path, "Query")
     assert ours["bars"]["close_px"].astype(float).tolist() == [100.0, 100.0, 102.0]
     assert plain["bars"]["close_px"].tolist() == [400.0]
 
 
-@pytest.mark.parametrize("heading", ["Ask", "Where providers disagree"])
+@pytest.mark.parametrize("heading", ["Query", "Where providers disagree"])
 def test_make_query_asks(path, heading, monkeypatch):
     monkeypatch.chdir(PROJECT)
     (line,) = code(heading, "sh")
@@ -215,7 +215,7 @@ def test_providers_are_reconciled(path, monkeypatch):
 def test_all_code_is_run():
     versions = "What changed, and what was known when"
     assert {heading for heading, _, _ in BLOCKS} == {
-        *("Ask", "On a server", versions, "Features", "Adjusted prices", "Fundamentals", "Where providers disagree")
+        *("Query", "On a server", versions, "Features", "Adjusted prices", "Fundamentals", "Where providers disagree")
     }
     assert {language for _, language, _ in BLOCKS} == {"sh", "python", "sql"}
 
