@@ -53,7 +53,7 @@ def edition(tmp_path):
 def test_its_questions_are_answered(edition):
     restated, features = (
         [edition.rows(statement.sql("duckdb")) for statement in sqlglot.parse(text, read="databricks") if statement]
-        for text in code("What stands", "sql")
+        for text in code("Versions", "sql")
     )
     (((symbol, _, old, new, _, file),),) = restated
     assert (symbol, float(old), float(new)) == ("AAPL", 101.0, 50.0)
@@ -62,7 +62,7 @@ def test_its_questions_are_answered(edition):
 
 
 def test_all_sql_is_read():
-    assert len(re.findall(r"```sql", TEXT)) == len(code("Set up", "sql")) + len(code("What stands", "sql")) == 3
+    assert len(re.findall(r"```sql", TEXT)) == len(code("Set up", "sql")) + len(code("Versions", "sql")) == 3
     (text,) = code("Set up", "sql")
     made = [statement for statement in text.split(";") if statement.strip()]
     taken = [s.strip() for s in made if isinstance(sqlglot.parse_one(s, read="databricks"), exp.Command)]
