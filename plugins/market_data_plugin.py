@@ -1,4 +1,4 @@
-"""What Airflow loads of this package; everything else is imported from ``market_data`` where it is used."""
+"""The plugin that Airflow loads: the timetable and the notes. DAGs import everything else from ``market_data``."""
 
 from typing import ClassVar
 
