@@ -1,4 +1,4 @@
-"""The plugin that Airflow loads: the timetable and the notes. DAGs import everything else from ``market_data``."""
+"""The plugin that Airflow loads: the timetable and the listener that writes notes."""
 
 from typing import ClassVar
 

@@ -19,7 +19,7 @@ from market_data.providers.registry import options_of, serving
 
 
 def build_params(feed: Feed) -> dict[str, Param]:
-    """Return the trigger form of a feed: common params first, rare ones and the provider's options under Advanced."""
+    """Return the trigger form of a feed; rare params and the provider's options are under Advanced."""
     defaults = {"universe": feed.universe, **feed.params, **feed.options}
     fields = form(options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset))
     return {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in fields.items()}
@@ -86,7 +86,7 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
 
 
 def _add_fallback(dag_id: str, published: Any) -> None:
-    """Add tasks that trigger another provider's feed, with its own pool, coverage and name, for unserved cells.
+    """Add tasks that trigger another provider's feed for unserved cells.
 
     If that DAG is paused, the task fails: a run of it would wait unnoticed.
     """

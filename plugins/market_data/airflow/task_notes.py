@@ -25,7 +25,7 @@ LONGEST = 1000  # characters that Airflow allows in a note
 
 
 def leave(ti: Any, text: str) -> None:
-    """Store ``text`` as the note of the task instance, written when its run is over; an empty text writes none."""
+    """Leave ``text`` as the note of the task instance, written when its run is over, unless empty."""
     if text:
         ti.xcom_push(key=KEY, value=text[: LONGEST - len(HEAD)])
 

@@ -69,7 +69,7 @@ def _allowed(feed: Feed) -> dict[str, Any]:
 
 
 def _attempt(step: Callable[[], T], errors: list[MarketDataError]) -> T | None:
-    """Return the result of ``step``, or None and append its error to ``errors``, so that all are reported together."""
+    """Return the result of ``step``; if it fails, return None and append the error to ``errors``."""
     try:
         return step()
     except (ConfigError, ParamError, LakeError) as error:
@@ -78,7 +78,7 @@ def _attempt(step: Callable[[], T], errors: list[MarketDataError]) -> T | None:
 
 
 def _all_of(errors: Sequence[MarketDataError]) -> MarketDataError:
-    """Return one error for all: a ParamError if there is one, else a ConfigError, else the first (transient) failure."""
+    """Return one error for all: ParamError before ConfigError before a transient failure."""
     if any(isinstance(error, ParamError) for error in errors):
         problems = [problem for error in errors for problem in getattr(error, "problems", (str(error),))]
         return ParamError(list(dict.fromkeys(problems)))  # an unknown universe is reported twice
