@@ -13,7 +13,7 @@ from market_data.config.feeds import load_feeds
 from market_data.config.run_params import check_params
 from market_data.core import errors
 from market_data.providers.registry import options_of, serving
-from tests.docs.test_providers_guide import DOCS, PROJECT
+from tests.docs.pages import DOCS, PROJECT
 
 FENCE = re.compile(r"^ *```(\w+)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [(name, language, text) for name, page in DOCS.items() for language, text in FENCE.findall(page)]
@@ -97,7 +97,8 @@ def test_errors_named_in_the_pages_exist():
 @pytest.mark.parametrize("name", sorted(DOCS))
 def test_every_page_can_be_reached_from_the_readme(name):
     linking = {link for page, text in DOCS.items() if page != name for link in re.findall(r"\]\(([^)#]+)", text)}
-    assert name == "README.md" or any(link.endswith(name.rpartition("/")[2]) for link in linking)
+    named = any(f"`{name}`" in text for text in DOCS.values())
+    assert name == "README.md" or named or any(link.endswith(name.rpartition("/")[2]) for link in linking)
 
 
 @pytest.mark.parametrize("name", [name for name in DOCS if re.match(r"docs/adr/\d", name)])
