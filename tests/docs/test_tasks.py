@@ -6,9 +6,12 @@ import re
 import shlex
 from datetime import date
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 
+import market_data
 from market_data.config.feeds import load_feeds
 from market_data.config.run_params import check_params
 from market_data.core import errors
@@ -111,3 +114,25 @@ def test_decisions_say_what_violates_them(name):
 
 def test_readme_is_short():
     assert len(DOCS["README.md"].splitlines()) < 120
+
+
+@pytest.mark.skipif(not hasattr(market_data, "read"), reason="market_data.read is not in this checkout")
+@pytest.mark.parametrize("name", ["README.md", "docs/tasks/read-the-lake.md"])
+def test_python_reads_the_lake(name, folder_lake, monkeypatch):
+    root, closes = folder_lake
+    monkeypatch.setenv("MARKET_DATA_LAKE", f"file://{root}")
+    (code,) = [text for page, language, text in BLOCKS if (page, language) == (name, "python")]
+    namespace = {}
+    exec(compile(code, name, "exec"), namespace)
+    bars = pd.DataFrame(namespace["bars"].to_pandas() if isinstance(namespace["bars"], pa.Table) else namespace["bars"])
+    found = bars[(bars["symbol"] == "AAPL") & (bars["session"].astype(str) > "2024-01-01")]
+    assert sorted(found["close"]) == sorted(closes.values())
+
+
+def test_commands_shown_are_those_of_the_program():
+    main = pytest.importorskip("market_data.cli.main")
+    for line in [line for _, line in SHELL if line.startswith("market-data ")]:
+        assert main.parser().parse_args(shlex.split(line)[1:]).run, line
+    table = re.findall(r"^\| `market-data ([\w-]+)` \|", DOCS["docs/reference/commands.md"], re.MULTILINE)
+    (commands,) = [action for action in main.parser()._actions if action.choices and action.required]
+    assert list(commands.choices) == table
