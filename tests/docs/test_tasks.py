@@ -136,3 +136,17 @@ def test_commands_shown_are_those_of_the_program():
     table = re.findall(r"^\| `market-data ([\w-]+)` \|", DOCS["docs/reference/commands.md"], re.MULTILINE)
     (commands,) = [action for action in main.parser()._actions if action.choices and action.required]
     assert list(commands.choices) == table
+
+
+def test_oracle_container_has_the_user_of_the_commands():
+    lines = [shlex.split(line) for name, line in SHELL if "docker" in line or "ORACLE_TEST" in line]
+    (file,) = {words[words.index("-f") + 1] for words in lines if words[:2] == ["docker", "compose"]}
+    service = yaml.safe_load((PROJECT / file).read_text())["services"]["oracle"]
+    users = [
+        dict(word.split("=", 1) for word in words if word.startswith("ORACLE_TEST_")) for words in lines if words[0] != "docker"
+    ]
+    assert len(users) == 2
+    for user in users:
+        assert user["ORACLE_TEST_USER"] == service["environment"]["APP_USER"]
+        assert user["ORACLE_TEST_PASSWORD"] == service["environment"]["APP_USER_PASSWORD"]
+        assert f"127.0.0.1:{user['ORACLE_TEST_DSN'].split(':')[1].split('/')[0]}:1521" in service["ports"]
