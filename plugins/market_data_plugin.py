@@ -1,4 +1,4 @@
-"""The plugin that Airflow loads: the timetable and the listener that writes notes."""
+"""What Airflow loads of this package; everything else is imported from ``market_data`` where it is used."""
 
 from typing import ClassVar
 

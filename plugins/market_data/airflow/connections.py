@@ -24,7 +24,7 @@ def warehouse() -> Warehouse:
 
 
 def lake_url() -> str:
-    """Return the URL of the lake: ``MARKET_DATA_LAKE``, by default ``s3://market-data``."""
+    """Where the lake is: ``MARKET_DATA_LAKE``, by default ``s3://market-data``."""
     return os.environ.get("MARKET_DATA_LAKE", "s3://market-data")
 
 

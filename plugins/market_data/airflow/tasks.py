@@ -180,7 +180,7 @@ def run_check(
     """Run the checkpoint over the fetched rows."""
     planned, landed = _batches(batches), _receipts(batches, receipts, _summary(context), run_of(context))
     if not landed:
-        raise AirflowSkipException("no rows were fetched, so there is nothing to check")
+        raise AirflowSkipException("nothing landed, so there is nothing to check")
     with warehouse() as opened:
         checked = pipeline.check_run(_job(feed, _params(feed, context), context), planned, landed, opened)
     log.info("%s", checked["table"])
@@ -202,7 +202,7 @@ def run_publish(
     asset: Asset,
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write coverage, report and flag, and emit the asset event."""
+    """Coverage, report, flag, asset event."""
     if not batches:
         raise AirflowSkipException("nothing was planned, so there is nothing to publish")
     ti = context["ti"]
