@@ -8,13 +8,13 @@ import duckdb
 import pytest
 
 from market_data.config.feeds import load_feeds
-from market_data.config.run_params import ASKS, PARAMS
+from market_data.config.trigger_form import PARAMS, PER_CALL
 from market_data.config.universes import known
 from market_data.core.capabilities import Capabilities, Quota
 from market_data.datasets.registry import DATASETS
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
-from market_data.providers.registry import PROVIDERS, provider, serving
+from market_data.providers.registry import provider, providers, serving
 from sandbox.stack.environment import Paths, Ports
 from sandbox.stack.settings import local_connections
 from sandbox.vendors import VENDORS
@@ -26,8 +26,8 @@ README = DOCS["README.md"]
 PARAMS_PAGE = DOCS["docs/reference/params.md"]
 LOCAL_STACK = DOCS["docs/reference/local-stack.md"]
 FEEDS = {feed.dag_id for feed in load_feeds()}
-OPTIONS = [(name, option) for name, found in PROVIDERS.items() for option in found.options]
-PLANS = [(name, plan) for name in PROVIDERS for plan in provider(name).plans]
+OPTIONS = [(name, option) for name, found in providers().items() for option in found.options]
+PLANS = [(name, plan) for name in providers() for plan in provider(name).plans]
 
 DAILY = {
     "`polygon`": ("polygon", ("flatfile",)),
@@ -67,7 +67,7 @@ def hook(name, plan):
 
 
 def test_sections_are_those_of_the_providers():
-    assert sorted(re.findall(r"^## .*\(`(\w+)`\)$", TEXT, re.MULTILINE)) == sorted(PROVIDERS)
+    assert sorted(re.findall(r"^## .*\(`(\w+)`\)$", TEXT, re.MULTILINE)) == sorted(providers())
 
 
 def test_first_table_shows_who_serves_which_dataset():
@@ -82,11 +82,11 @@ def test_first_table_shows_who_serves_which_dataset():
             dataset: "yes" if dataset in served.serves else ""  # a new feed is a stanza: the README lists the DAGs
             for dataset in DATASETS
         }
-        for name, served in PROVIDERS.items()
+        for name, served in providers().items()
     }
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", providers())
 def test_connection_table_matches_hook(name):
     kind, cells = provider(name), dict(rows(section(name), "connection"))
     assert quoted(cells["type"]) == [kind.conn_type]
@@ -100,7 +100,7 @@ def test_plan_table_matches_quotas(name, plan):
     there, asked = {quoted(row[0])[0]: row for row in rows(section(name), "plan")}, hook(name, plan)
     assert set(there) == set(asked.plans)
     first, slot, account, history, moment = there[plan]
-    quota, start = asked.quota, asked.capabilities(next(iter(PROVIDERS[name].serves))).history_start
+    quota, start = asked.quota, asked.capabilities(next(iter(providers()[name].serves))).history_start
     assert first.endswith("(default)") == (plan == asked.default_plan)
     assert slot == f"{quota.calls_per_minute_per_slot:.0f}"
     assert account == ("; ".join(f"{window.calls} in {window.seconds:,g} s" for window in quota.limits) or "none")
@@ -111,21 +111,21 @@ def test_plan_table_matches_quotas(name, plan):
     assert moment == (clock if minutes else "when it is over")
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", providers())
 def test_endpoint_table_matches_registry(name):
     found = {(dataset, quoted(row[1])[0], row[2]) for row in rows(section(name), "dataset") for dataset in quoted(row[0])}
-    served = PROVIDERS[name].serves
-    assert found == {(dataset, e.name, ASKS[e.shape]) for dataset, endpoints in served.items() for e in endpoints}
+    served = providers()[name].serves
+    assert found == {(dataset, e.name, PER_CALL[e.shape]) for dataset, endpoints in served.items() for e in endpoints}
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", providers())
 def test_option_table_names_registered_options_only(name):
-    assert [quoted(row[0])[0] for row in rows(section(name), "option")] == list(PROVIDERS[name].options)
+    assert [quoted(row[0])[0] for row in rows(section(name), "option")] == list(providers()[name].options)
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_option_values_match_registry(name, option):
-    of, text = PROVIDERS[name].options[option], section(name)
+    of, text = providers()[name].options[option], section(name)
     (row,) = [row for row in rows(text, "option") if quoted(row[0]) == [option]]
     _, values, default, apart = row
     if "enum" in of.schema:
@@ -206,7 +206,7 @@ def test_every_dataset_is_documented(name):
 def test_sample_servers_are_where_the_page_says():
     found = {quoted(row[0])[0]: quoted(row[2]) for row in rows(LOCAL_STACK, "provider")}
     connections = local_connections(Paths(Path(), Path()), Ports())
-    hosts = {name: connections.get(f"{name}_default") for name in PROVIDERS}
+    hosts = {name: connections.get(f"{name}_default") for name in providers()}
     assert found == {
         name: [f"{at['conn_host']}:{at['conn_port']}" if "conn_port" in at else at["conn_host"]] if at else []
         for name, at in hosts.items()
