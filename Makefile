@@ -41,5 +41,5 @@ lint: install ## Check style, spelling, wording, format and types
 	@$(PYTHON_ENV) -m ruff check .
 	@$(PYTHON_ENV) -m ruff format --check .
 	@$(PYTHON_ENV) -m mypy
-	@git ls-files -z | grep -zvE '\.(csv|parquet|lock|png|svg)$$|^LICENSE$$' | xargs -0 $(PYTHON_ENV) -m codespell_lib -L iif
+	@git ls-files -z | xargs -0 $(PYTHON_ENV) -m codespell_lib
 	@$(PYTHON_ENV) tools/check_style.py

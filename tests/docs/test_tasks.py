@@ -12,7 +12,7 @@ import yaml
 
 import market_data
 from market_data.config.feeds import load_feeds
-from market_data.config.run_params import check_params
+from market_data.config.param_checks import check_params
 from market_data.config.universes import read_members
 from market_data.core import errors
 from market_data.providers.registry import options_of, serving
