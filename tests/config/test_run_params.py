@@ -301,7 +301,7 @@ def test_other_prices_in_a_lake_without_providers_are_refused_beside_other_probl
     feed = replace(FEED, provider_level=False)
     first, second = stage.problems({"adjustment": "split", "batch_size": 0}, feed=feed)
     assert first.startswith("batch_size is 0")
-    assert "a feed without provider_level holds those of polygon only" in second
+    assert "a feed without provider_level stores those of polygon only" in second
 
 
 def test_a_million_symbols_and_a_million_keys_are_refused_in_few_words(stage):

@@ -42,7 +42,7 @@ T0 = datetime(2024, 12, 2, tzinfo=UTC)
 LATER = T0 + timedelta(hours=1)
 RUN = RunInfo("mock_dataset", "manual__1", "manual", 0, T0)
 PROJECT = Path(__file__).parents[2]
-GUIDE = (PROJECT / "docs" / "guide" / "lake.md").read_text()
+GUIDE = (PROJECT / "docs" / "reference" / "lake.md").read_text()
 SQL = PROJECT / "include" / "sql" / "lake"
 PROVIDER = "mock"
 

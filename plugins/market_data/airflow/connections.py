@@ -74,9 +74,11 @@ def lake_url() -> str:
 
 
 def open_s3(address: str) -> bytes:
-    """What stands at an ``s3://`` address, read with the lake's connection: a byte more than a tickers file may have, at most.
+    """Return the object at an ``s3://`` address, read with ``aws_default``.
 
-    :raises ParamError: if it cannot be read, as it does not exist, say.
+    Reads at most one byte more than a tickers file may have, so that the caller can reject a larger one.
+
+    :raises ParamError: if it cannot be read, for instance because it does not exist.
     :raises LakeError: if S3 failed.
     """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook

@@ -1,4 +1,4 @@
-"""The providers' guide names all that there is, and nothing that is not: held against registry, hooks, planner and feeds."""
+"""The providers page names everything that exists and nothing else: compared with registry, hooks, planner and feeds."""
 
 import re
 from datetime import date, timedelta
@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from market_data.config.feeds import dag_id, load_feeds
+from market_data.config.feeds import load_feeds
 from market_data.config.trigger_form import PARAMS, PER_CALL
 from market_data.config.universes import known
 from market_data.core.capabilities import Capabilities, Quota
@@ -18,11 +18,13 @@ from market_data.providers.registry import provider, providers, serving
 from sandbox.stack.environment import Paths, Ports
 from sandbox.stack.settings import local_connections
 from sandbox.vendors import VENDORS
+from tests.docs.pages import DOCS, PROJECT
+from tools.feed_table import written
 
-PROJECT = Path(__file__).parents[2]
-TEXT = (PROJECT / "docs" / "guide" / "providers.md").read_text()
-README = (PROJECT / "README.md").read_text()
-DOCS = {"README.md": README} | {path.name: path.read_text() for path in (PROJECT / "docs" / "guide").glob("*.md")}
+TEXT = DOCS["docs/reference/providers.md"]
+README = DOCS["README.md"]
+PARAMS_PAGE = DOCS["docs/reference/params.md"]
+LOCAL_STACK = DOCS["docs/reference/local-stack.md"]
 FEEDS = {feed.dag_id for feed in load_feeds()}
 OPTIONS = [(name, option) for name, found in providers().items() for option in found.options]
 PLANS = [(name, plan) for name in providers() for plan in provider(name).plans]
@@ -42,13 +44,13 @@ MINUTES = {
 
 
 def section(name):
-    """What the guide says of one provider, from its heading to the next."""
+    """Return the section of one provider, from its heading to the next."""
     (found,) = re.findall(rf"^## [^\n]*\(`{name}`\)\n(.*?)(?=^## )", TEXT, re.MULTILINE | re.DOTALL)
     return found
 
 
 def rows(text, head):
-    """The rows of the table whose header begins with ``head``, as lists of cells; none where there is no such table."""
+    """Return the rows, lists of cells, of the table whose header begins with ``head``, or none."""
     found = re.search(rf"^\| {re.escape(head)} \|[^\n]*\n\|[-|]+\|\n((?:\|[^\n]*\n)+)", text, re.MULTILINE)
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()] if found else []
 
@@ -61,14 +63,14 @@ def hook(name, plan):
     return provider(name)(config=ProviderConfig("a_connection", "", extra={"plan": plan}))
 
 
-# -- what there is ---------------------------------------------------------------------------------------------------------------
+# -- registry ------------------------------------------------------------------------------------------------------------------
 
 
-def test_every_provider_has_a_section_and_no_other_has():
+def test_sections_are_those_of_the_providers():
     assert sorted(re.findall(r"^## .*\(`(\w+)`\)$", TEXT, re.MULTILINE)) == sorted(providers())
 
 
-def test_the_first_table_tells_which_provider_serves_which_dataset():
+def test_first_table_shows_who_serves_which_dataset():
     head, *lines = re.search(r"^\| \| `ohlcv-1d`.*?\n\n", TEXT, re.MULTILINE | re.DOTALL)[0].strip().splitlines()
     assert quoted(head) == list(DATASETS)
     found = {}
@@ -77,7 +79,7 @@ def test_the_first_table_tells_which_provider_serves_which_dataset():
         found[quoted(first)[0]] = dict(zip(DATASETS, cells, strict=True))
     assert found == {
         name: {
-            dataset: "" if dataset not in served.serves else "DAG" if dag_id(name, dataset) in FEEDS else "yes"
+            dataset: "yes" if dataset in served.serves else ""  # a new feed is a stanza: the README lists the DAGs
             for dataset in DATASETS
         }
         for name, served in providers().items()
@@ -85,7 +87,7 @@ def test_the_first_table_tells_which_provider_serves_which_dataset():
 
 
 @pytest.mark.parametrize("name", providers())
-def test_the_connection_is_told(name):
+def test_connection_table_matches_hook(name):
     kind, cells = provider(name), dict(rows(section(name), "connection"))
     assert quoted(cells["type"]) == [kind.conn_type]
     assert kind.default_base_url in quoted(cells.get("host") or cells["host, port"])
@@ -94,7 +96,7 @@ def test_the_connection_is_told(name):
 
 
 @pytest.mark.parametrize(("name", "plan"), PLANS)
-def test_the_limits_of_every_plan_are_told(name, plan):
+def test_plan_table_matches_quotas(name, plan):
     there, asked = {quoted(row[0])[0]: row for row in rows(section(name), "plan")}, hook(name, plan)
     assert set(there) == set(asked.plans)
     first, slot, account, history, moment = there[plan]
@@ -110,19 +112,19 @@ def test_the_limits_of_every_plan_are_told(name, plan):
 
 
 @pytest.mark.parametrize("name", providers())
-def test_every_endpoint_of_every_dataset_is_told(name):
+def test_endpoint_table_matches_registry(name):
     found = {(dataset, quoted(row[1])[0], row[2]) for row in rows(section(name), "dataset") for dataset in quoted(row[0])}
     served = providers()[name].serves
     assert found == {(dataset, e.name, PER_CALL[e.shape]) for dataset, endpoints in served.items() for e in endpoints}
 
 
 @pytest.mark.parametrize("name", providers())
-def test_no_option_is_told_that_there_is_not(name):
+def test_option_table_names_registered_options_only(name):
     assert [quoted(row[0])[0] for row in rows(section(name), "option")] == list(providers()[name].options)
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
-def test_the_values_of_every_option_are_told(name, option):
+def test_option_values_match_registry(name, option):
     of, text = providers()[name].options[option], section(name)
     (row,) = [row for row in rows(text, "option") if quoted(row[0]) == [option]]
     _, values, default, apart = row
@@ -138,7 +140,7 @@ def test_the_values_of_every_option_are_told(name, option):
     assert all(f"`{value}`" in text for value in of.refused)
 
 
-def test_the_extra_keys_of_all_are_told():
+def test_extra_keys_of_all_providers_are_documented():
     names = [quoted(row[0])[0] for row in rows(TEXT, "extra")]
     extra = dict.fromkeys(names, "?") | {"another": 1}
     (problem,) = [p for p in provider("mock")(config=ProviderConfig("c", "", extra=extra))._connection_problems() if "unknown" in p]
@@ -156,14 +158,14 @@ def calls(where, dataset, symbols, sessions):
     return f"{make_plan(dataset, missing, days, capabilities, batch_size=1000).calls:,}"
 
 
-def test_the_calls_are_those_of_the_planner():
+def test_call_counts_match_the_planner():
     daily = {row[0]: row[1:] for row in rows(TEXT, "daily bars of 523 symbols")}
     assert daily == {name: [calls(where, "ohlcv-1d", 523, n) for n in (1, 504, 2516)] for name, where in DAILY.items()}
     minutes = {row[0]: row[1] for row in rows(TEXT, "a year of minutes of 500 symbols, 252 sessions")}
     assert minutes == {name: calls(where, "ohlcv-1m", 500, 252) for name, where in MINUTES.items()}
 
 
-def test_bulk_statements_begin_at_the_number_of_symbols_that_is_told():
+def test_bulk_statements_begin_at_the_documented_number_of_symbols():
     (row,) = [row for row in rows(section("fmp"), "dataset") if quoted(row[1]) == ["statements"]]
     most = int(re.search(r"up to (\d+) symbols", row[3])[1])
     capabilities, used = hook("fmp", "ultimate").capabilities("fundamentals"), {}
@@ -178,31 +180,31 @@ def test_bulk_statements_begin_at_the_number_of_symbols_that_is_told():
 
 
 @pytest.mark.parametrize("name", DOCS)
-def test_no_dag_is_named_that_there_is_not(name):
+def test_named_dags_exist(name):
     endings = "|".join(dataset.replace("-", "_") for dataset in DATASETS)
     named = set(re.findall(rf"\b([a-z]+_(?:{endings}|ohlcv_\w+))\b", DOCS[name])) | set(re.findall(r"\bDAG=([a-z]\w*)", DOCS[name]))
     tables = {found for found in named if found.split("_")[0] in ("landed", "bronze", "silver", "gold", "lake")}
     assert named - tables <= FEEDS
 
 
-@pytest.mark.parametrize("name", sorted(FEEDS))
-def test_every_dag_is_named(name):
-    assert f"`{name}`" in README + TEXT
+def test_table_of_feeds_is_that_of_the_settings():
+    assert written(README) == README, "run tools/feed_table.py"
+    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == [feed.dag_id for feed in load_feeds()]
 
 
 @pytest.mark.parametrize("name", sorted({*PARAMS, *(option for _, option in OPTIONS), *known()}))
-def test_every_param_and_universe_is_named(name):
-    assert f"`{name}`" in README + TEXT
+def test_params_page_names_every_param_and_universe(name):
+    assert f"`{name}`" in PARAMS_PAGE
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_dataset_is_named_in_both_guides(name):
+def test_every_dataset_is_documented(name):
     assert f"`{name}`" in TEXT
-    assert f"`{name}`" in DOCS["lake.md"]
+    assert f"`{name}`" in DOCS["docs/reference/lake.md"]
 
 
-def test_what_stands_in_for_a_provider_is_where_the_local_stack_has_it():
-    found = {quoted(row[0])[0]: quoted(row[2]) for row in rows(TEXT, "provider")}
+def test_sample_servers_are_where_the_page_says():
+    found = {quoted(row[0])[0]: quoted(row[2]) for row in rows(LOCAL_STACK, "provider")}
     connections = local_connections(Paths(Path(), Path()), Ports())
     hosts = {name: connections.get(f"{name}_default") for name in providers()}
     assert found == {
@@ -210,14 +212,14 @@ def test_what_stands_in_for_a_provider_is_where_the_local_stack_has_it():
         for name, at in hosts.items()
     }
     assert set(VENDORS) == set(found) - {"ib", "mock"}
-    assert all(f"`{port}`" in README for port in (Ports().airflow, Ports().s3, Ports().sample_api, Ports().gateway))
+    assert all(f"`{port}`" in LOCAL_STACK for port in (Ports().airflow, Ports().s3, Ports().sample_api, Ports().gateway))
 
 
-def test_links_lead_somewhere():
+def test_links_resolve():
     for name, text in DOCS.items():
-        folder = PROJECT if name == "README.md" else PROJECT / "docs" / "guide"
+        folder = (PROJECT / name).parent
         for path, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", text):
-            target = folder / path if path else folder / name
+            target = folder / path if path else PROJECT / name
             assert target.exists(), f"{name}: {path}"
             if anchor:
                 headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
@@ -226,7 +228,7 @@ def test_links_lead_somewhere():
                 )
 
 
-def test_the_query_takes_the_provider_that_comes_first():
+def test_query_prefers_the_first_provider():
     (sql,) = re.findall(r"^```sql\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     with duckdb.connect() as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""The warehouse's guide does what it says: its code runs, on a warehouse of every table, and finds what is in it."""
+"""The code of the warehouse page runs on a warehouse with every table, and returns its rows."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ from sandbox.stack.warehouse import query
 from tests.services import oracle_server, postgres_server
 
 PROJECT = Path(__file__).parents[2]
-TEXT = (PROJECT / "docs" / "guide" / "warehouse.md").read_text()
+TEXT = (PROJECT / "docs" / "reference" / "warehouse.md").read_text()
 BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 SEEN = datetime(2024, 3, 4, tzinfo=UTC)
 DAYS = [date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)]
@@ -61,8 +61,7 @@ def figure(statement, item, value, filed=date(2024, 2, 2)):
 
 
 def fill(warehouse):
-    """Three bars, one of them corrected a day later, another provider's with a cent too many, a dividend and its correction, two
-    figures."""
+    """Load three bars, a correction, another provider's bars, a dividend, its correction and two figures."""
     action = {"symbol": "AAPL", "session": DAYS[2], "ex_date": DAYS[2], "action": "dividend", "action_id": "1", "amount": 2.0}
     warehouse.migrate()
     for number, load in enumerate(
@@ -89,7 +88,7 @@ def path(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", [postgres_server, oracle_server], ids=["postgres", "oracle"])
-def test_the_same_sql_answers_the_same_on_every_engine(server, path, tmp_path):
+def test_sql_returns_the_same_on_every_engine(server, path, tmp_path):
     asked = [text for _, kind, text in BLOCKS if kind == "sql"]
     asked += [shlex.split(line)[-1].removeprefix("SQL=") for line in re.findall(r"^make query SQL=.*$", TEXT, re.MULTILINE)]
     asked = [sql for sql in asked if not sql.startswith("$")] + [(PROJECT / "include/sql/queries/reconcile.sql").read_text()]
@@ -115,14 +114,14 @@ def test_the_same_sql_answers_the_same_on_every_engine(server, path, tmp_path):
 
 
 def answers(path, heading):
-    """The rows of each SQL statement below a heading."""
+    """Return the rows of each SQL statement below a heading."""
     with duckdb.connect(path, read_only=True) as connection:
         statements = [s for text in code(heading, "sql") for s in connection.extract_statements(text)]
         return [connection.execute(statement).fetchall() for statement in statements]
 
 
 def run(path, heading):
-    """What each Python block below a heading leaves behind."""
+    """Return the namespace of each Python block below a heading."""
     namespaces = []
     for text in code(heading, "python"):
         namespace = {}
@@ -131,14 +130,14 @@ def run(path, heading):
     return namespaces
 
 
-def test_python_asks(path):
-    ours, plain = run(path, "Ask")
+def test_python_queries(path):
+    ours, plain = run(path, "Query")
     assert ours["bars"]["close_px"].astype(float).tolist() == [100.0, 100.0, 102.0]
     assert plain["bars"]["close_px"].tolist() == [400.0]
 
 
-@pytest.mark.parametrize("heading", ["Ask", "Where providers disagree"])
-def test_make_query_asks(path, heading, monkeypatch):
+@pytest.mark.parametrize("heading", ["Query", "Where providers disagree"])
+def test_make_query_prints_rows(path, heading, monkeypatch):
     monkeypatch.chdir(PROJECT)
     (line,) = code(heading, "sh")
     make, target, setting = shlex.split(line)
@@ -152,7 +151,7 @@ def test_make_query_asks(path, heading, monkeypatch):
     assert "AAPL" in console.export_text()
 
 
-def test_versions_are_seen(path):
+def test_versions_are_listed(path):
     changed, by_provider, actions, known, loads = answers(path, "What changed, and what was known when")
     ((symbol, moment, old, new, *volumes, _, dag_id, run_id),) = changed
     assert (symbol, moment.date(), float(old), float(new), *map(float, volumes)) == ("AAPL", DAYS[1], 101.0, 100.0, 100.0, 100.0)
@@ -165,14 +164,14 @@ def test_versions_are_seen(path):
     assert len(loads) == 7
 
 
-def test_features_are_there(path):
+def test_features_are_computed(path):
     (found,) = answers(path, "Features")
     assert [row[0].date() for row in found] == DAYS
     assert [row[2] for row in found] == [None, 0.0, pytest.approx(0.02)]
     assert found[-1][-1] == pytest.approx(102 / (100 * (1 - 2.04 / 100)) - 1)
 
 
-def test_the_columns_of_features_are_those_of_the_view(path):
+def test_columns_of_features_match_the_view(path):
     with duckdb.connect(path, read_only=True) as connection:
         made = [row[0] for row in connection.execute("DESCRIBE gold_price_features").fetchall()]
         bars = "SELECT DATE '2020-01-01' + n::INTEGER AS day, 10 + n % 7 AS close FROM range(300) t(n)"
@@ -216,12 +215,12 @@ def test_providers_are_reconciled(path, monkeypatch):
 def test_all_code_is_run():
     versions = "What changed, and what was known when"
     assert {heading for heading, _, _ in BLOCKS} == {
-        *("Ask", "On a server", versions, "Features", "Adjusted prices", "Fundamentals", "Where providers disagree")
+        *("Query", "On a server", versions, "Features", "Adjusted prices", "Fundamentals", "Where providers disagree")
     }
     assert {language for _, language, _ in BLOCKS} == {"sh", "python", "sql"}
 
 
-def test_the_columns_are_those_of_the_tables():
+def test_columns_match_the_tables():
     lines = [line for line in TEXT.split("## Columns")[1].split("##")[0].splitlines() if line.startswith("| `")]
     named = {
         cells[0].strip(" `"): [re.findall(r"`(\w+)`", cell) for cell in cells[1:3]]
@@ -230,18 +229,18 @@ def test_the_columns_are_those_of_the_tables():
     assert named == {name: [[c.name for c in table.key], [c.name for c in table.values]] for name, table in TABLES.items()}
 
 
-def test_the_engines_are_all_named():
+def test_all_engines_are_named():
     rows = [line.split("|")[1:3] for line in TEXT.split("| engine |")[1].split("\n\n")[0].splitlines()[2:]]
     assert [engine.strip(" `") for _, engine in rows] == list(ENGINES)
 
 
-def test_the_datasets_are_all_named():
+def test_all_datasets_are_named():
     table = TEXT.split("| dataset |")[1].split("\n\n")[0]
     for name in DATASETS:
         (line,) = [line for line in table.splitlines() if f"`{name}`" in line]
         assert (f"`silver_{dataset(name).table}`" in line) == (dataset(name).table is not None)
 
 
-def test_files_named_in_the_guide_exist():
+def test_linked_files_exist():
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT):
-        assert (PROJECT / "docs" / "guide" / path).exists()
+        assert (PROJECT / "docs" / "reference" / path).exists()

@@ -1,4 +1,4 @@
-"""The guide to the Databricks edition says what is there; its questions are asked of the edition, on DuckDB."""
+"""The Databricks page matches the edition; its queries run on the edition in DuckDB."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ from tests.docs.conftest import CORRECTED, bars, weekdays
 from tests.warehouse.databricks_edition import FOLDER, Databricks, source, statements
 
 PROJECT = Path(__file__).parents[2]
-TEXT = (PROJECT / "docs" / "guide" / "databricks.md").read_text()
+TEXT = (PROJECT / "docs" / "reference" / "databricks.md").read_text()
 BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 SET_UP = {  # what an administrator runs once, and sqlglot takes as it is: statement by statement
     r"CREATE EXTERNAL LOCATION IF NOT EXISTS \w+ URL 's3://[\w-]+' WITH \(STORAGE CREDENTIAL \w+\)",
@@ -50,10 +50,10 @@ def edition(tmp_path):
     logging.getLogger("sqlglot").setLevel(logging.NOTSET)
 
 
-def test_its_questions_are_answered(edition):
+def test_queries_return_rows(edition):
     restated, features = (
         [edition.rows(statement.sql("duckdb")) for statement in sqlglot.parse(text, read="databricks") if statement]
-        for text in code("What stands", "sql")
+        for text in code("Versions", "sql")
     )
     (((symbol, _, old, new, _, file),),) = restated
     assert (symbol, float(old), float(new)) == ("AAPL", 101.0, 50.0)
@@ -61,15 +61,15 @@ def test_its_questions_are_answered(edition):
     assert [float(row[1]) for row in features[0]][:3] == [100.0, 50.0, 102.0]
 
 
-def test_all_sql_is_read():
-    assert len(re.findall(r"```sql", TEXT)) == len(code("Set up", "sql")) + len(code("What stands", "sql")) == 3
+def test_all_sql_parses():
+    assert len(re.findall(r"```sql", TEXT)) == len(code("Set up", "sql")) + len(code("Versions", "sql")) == 3
     (text,) = code("Set up", "sql")
     made = [statement for statement in text.split(";") if statement.strip()]
     taken = [s.strip() for s in made if isinstance(sqlglot.parse_one(s, read="databricks"), exp.Command)]
     assert all(any(re.fullmatch(known, statement) for known in SET_UP) for statement in taken), taken
 
 
-def test_the_variables_are_those_of_the_bundle():
+def test_variables_match_the_bundle():
     bundle = yaml.safe_load((FOLDER / "databricks.yml").read_text())
     rows = re.findall(r"^\| `(\w+)` \|", TEXT.split("| variable |")[1].split("\n\n")[0], re.MULTILINE)
     assert rows == list(bundle["variables"])
@@ -83,7 +83,7 @@ def test_the_variables_are_those_of_the_bundle():
     assert f"default `{bundle['variables']['schema']['default']}`" in TEXT
 
 
-def test_what_it_says_of_auto_loader_is_so():
+def test_auto_loader_options_match_the_sql():
     for create in statements("landing"):
         options = source(create)[1]
         assert options["allowOverwrites"] is True
@@ -100,8 +100,8 @@ def test_what_it_says_of_auto_loader_is_so():
         assert f"`{name}" in TEXT
 
 
-def test_the_files_are_all_named():
+def test_all_files_are_named():
     named = re.findall(r"^\| \[`([\w.]+)`\]", TEXT, re.MULTILINE)
     assert sorted(named) == sorted(path.name for path in FOLDER.iterdir())
     for path in re.findall(r"\]\((?!http)([^)#]+)", TEXT):
-        assert (PROJECT / "docs" / "guide" / path).exists()
+        assert (PROJECT / "docs" / "reference" / path).exists()

@@ -1,4 +1,4 @@
-"""The lake's guide does what it says: its code runs, and every reader in it sees the same bars."""
+"""The code of the lake page runs, and every reader in it returns the same bars."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -15,7 +15,7 @@ from market_data.lake.store import Lake
 from tests.docs.conftest import fill_others
 
 PROJECT = Path(__file__).parents[2]
-TEXT = (PROJECT / "docs" / "guide" / "lake.md").read_text()
+TEXT = (PROJECT / "docs" / "reference" / "lake.md").read_text()
 NOT_RUN = {"Spark", "DuckDB on S3"}
 OTHERS = "Other datasets in DuckDB"
 BLOCK = re.compile(
@@ -40,7 +40,7 @@ ON_S3 = [heading for heading in BLOCKS if heading.endswith(" on S3")]
 
 
 def run(heading, root="/data/lake"):
-    """Runs the blocks of a heading in order in one namespace: Python as it is, SQL on its ``connection``.
+    """Run the blocks of a heading in order in one namespace: Python as it is, SQL on its ``connection``.
 
     :return: the namespace, and the rows of each SELECT.
     """
@@ -69,14 +69,14 @@ def closes(bars):
     return dict(zip(sessions, bars["close"], strict=True))
 
 
-def test_only_what_needs_a_download_is_not_run():
+def test_only_blocks_that_need_a_download_are_skipped():
     assert {heading for heading, found in BLOCKS.items() if any(note for _, note, _ in found)} == NOT_RUN
     assert {*LOCAL, *ON_S3, *NOT_RUN, OTHERS} == set(BLOCKS)
     assert {note for found in BLOCKS.values() for _, note, _ in found} == {"", "not-run"}
 
 
 @pytest.mark.parametrize("heading", LOCAL)
-def test_every_reader_sees_the_same_bars(heading, folder_lake, monkeypatch):
+def test_readers_return_the_same_bars(heading, folder_lake, monkeypatch):
     monkeypatch.chdir(PROJECT)
     root, expected = folder_lake
     namespace, _ = run(heading, root)
@@ -84,12 +84,12 @@ def test_every_reader_sees_the_same_bars(heading, folder_lake, monkeypatch):
 
 
 @pytest.mark.parametrize("heading", ON_S3)
-def test_every_reader_sees_the_same_bars_on_s3(heading, s3_lake):
+def test_readers_on_s3_return_the_same_bars(heading, s3_lake):
     namespace, _ = run(heading)
     assert closes(namespace["bars"]) == s3_lake
 
 
-def test_the_sql_answers_for_one_and_all(folder_lake, monkeypatch):
+def test_sql_returns_one_symbol_and_all(folder_lake, monkeypatch):
     monkeypatch.chdir(PROJECT)
     root, expected = folder_lake
     _, (every, one, providers) = run("DuckDB", root)
@@ -106,7 +106,7 @@ def test_one_day_file_is_one_row(folder_lake, monkeypatch):
     assert closes(namespace["day"]) == {date(2024, 1, 31): expected[date(2024, 1, 31)]}
 
 
-def test_what_is_not_run_is_at_least_grammatical():
+def test_skipped_blocks_parse():
     for language, note, code in (block for found in BLOCKS.values() for block in found):
         if note and language == "python":
             compile(code, "guide", "exec")
@@ -114,7 +114,7 @@ def test_what_is_not_run_is_at_least_grammatical():
             assert len(duckdb.extract_statements(code)) == code.count(";")
 
 
-def test_the_sql_of_other_datasets_answers(folder_lake, monkeypatch):
+def test_sql_of_other_datasets_returns_rows(folder_lake, monkeypatch):
     monkeypatch.chdir(PROJECT)
     root, closes_of = folder_lake
     fill_others(Lake.open(f"file://{root}"))
@@ -132,14 +132,14 @@ def test_the_sql_of_other_datasets_answers(folder_lake, monkeypatch):
     assert adjusted == [(day, closes_of[day], closes_of[day] / factor) for day, factor in zip(days, (8, 2, 1), strict=True)]
 
 
-def test_the_keys_are_those_of_the_layout():
+def test_keys_match_the_layout():
     for grain in ("day", "year"):
         assert f"{Layout().object_key(OHLCV_1D, 'polygon', 'AAPL', date(2024, 1, 31), grain)} " in TEXT
     key = Layout().object_key(dataset("fundamentals"), "fmp", "AAPL", date(2024, 9, 28), "day", "income")
     assert f"\n{key}\n" in TEXT
 
 
-def test_the_table_of_layouts_names_every_dataset():
+def test_table_of_layouts_names_every_dataset():
     rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| a (\w+) \| a (\w+)(?:: `([^`]+)`)? \|$", TEXT, re.MULTILINE)
     assert [row[0] for row in rows] == list(DATASETS)
     for name, folder, by_day, by_year, key in rows:
@@ -152,12 +152,12 @@ def test_the_table_of_layouts_names_every_dataset():
         assert year.endswith(f"/symbol=AAPL/{key}") or not key
 
 
-def test_files_named_in_the_guide_exist():
+def test_linked_files_exist():
     for path in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert (PROJECT / "docs" / "guide" / path).exists()
+        assert (PROJECT / "docs" / "reference" / path).exists()
 
 
-def test_an_odd_symbol_is_escaped_twice_in_an_address(s3_lake):
+def test_escaped_symbol_is_escaped_again_in_a_url(s3_lake):
     key = re.search(r"`(symbol=X%25\S+)`", TEXT)[1]
     files = pd.read_parquet(f"s3://market-data/raw/prices/provider=polygon/{key}?region=us-east-1", partitioning=None)
     assert set(files["symbol"]) == {"X:BTC-USD"}
