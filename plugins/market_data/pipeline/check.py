@@ -39,7 +39,7 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
         perhaps a symbol's year: see ``quality.partitions``.
     """
     from market_data.lake.receipts import finished, read
-    from market_data.quality.checkpoint import run_checkpoint
+    from market_data.quality.checkpoint import Scope, run_checkpoint
     from market_data.quality.verdicts import session_of
 
     landed = {receipt.batch_id for receipt in receipts}
@@ -69,18 +69,15 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
     prefix = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}"
     with tempfile.TemporaryDirectory() as folder:
         docs = Path(folder) if job.params.data_docs else None
-        result = run_checkpoint(
-            job.dataset,
+        scope = Scope(
             planned=counts,
-            asked=planned,
-            chunks=chunks,
+            requested=planned,
             previous=previous,
-            run_name=job.run.run_id,
             provider=job.source,
             recent_from=job.run.started.date() - RECENT,
             grain=job.params.file_grain,
-            docs=docs,
         )
+        result = run_checkpoint(job.dataset, scope, chunks, run_name=job.run.run_id, docs=docs)
         if docs:
             _keep_docs(job.lake, f"{prefix}/docs", docs)
     job.lake.update(f"{prefix}.json", lambda _: json.dumps(result.document, default=str).encode(), new=True)

@@ -14,8 +14,8 @@ from market_data.core.errors import LakeError
 from market_data.core.intervals import closed, intersection
 from market_data.core.messages import some
 from market_data.core.outcome import Receipt, State, Verdict
-from market_data.core.run import RunInfo
-from market_data.lake.layout import Grain, files_of
+from market_data.core.run import Grain, RunInfo
+from market_data.lake.layout import files_of
 from market_data.pipeline.run_context import Job
 from market_data.quality.verdicts import parse
 
