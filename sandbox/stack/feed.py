@@ -19,7 +19,7 @@ _SCRIPT = """
 import json, sys
 from datetime import datetime
 from market_data.config.feeds import load_feeds
-from market_data.config.run_params import check_params
+from market_data.config.param_checks import check_params
 from market_data.core.calendar import NEW_YORK
 from market_data.core.errors import MarketDataError
 from market_data.providers.registry import options_of, serving
