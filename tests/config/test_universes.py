@@ -388,13 +388,11 @@ def test_load_tickers_refuses(tmp_path, make, message):
 
 @pytest.fixture(scope="module")
 def s3_server():
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+    from sandbox.s3 import S3Server
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    server = S3Server()
+    yield server.endpoint
     server.stop()
 
 

@@ -12,6 +12,7 @@ from market_data.datasets.registry import dataset
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
+from sandbox.s3 import S3Server
 
 SEEN = datetime(2024, 2, 1, tzinfo=UTC)
 CORRECTED = SEEN + timedelta(days=1)
@@ -129,12 +130,10 @@ def folder_lake(tmp_path):
 def s3_lake(monkeypatch):
     """AAPL's closes of 2024 in the bucket ``market-data`` of an S3 server, configured through the environment."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    server = S3Server()
+    endpoint = server.endpoint
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ALLOW_HTTP": "true",
