@@ -23,7 +23,7 @@ class Option:
 
     :param schema: JSON schema of the value: ``type``, ``enum``, ``pattern``, ``minimum``, ``maximum``.
     :param description: text for the trigger form.
-    :param variant: a value other than the default changes the rows, so they are stored under a source of their own: ``alpaca~iex``.
+    :param variant: a value other than the default changes the rows, so they are stored under a source of their own, see `source_of`.
     :param refused: values that a user may well try -> why they are not allowed.
     :param datasets: the datasets that it applies to; empty means all.
     """
@@ -73,7 +73,7 @@ class ProviderSpec:
 
 
 def source_of(spec: ProviderSpec, options: Mapping[str, Any]) -> str:
-    """Return the name under which rows are stored: the provider's, and the options that change values (``alpaca~iex``)."""
+    """Return the name under which rows are stored: the provider's, and after ``~`` each option that changes values."""
     own = spec.own_source(options)
     if own is not None:
         return own

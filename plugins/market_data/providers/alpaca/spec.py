@@ -1,4 +1,4 @@
-"""What alpaca serves, and its options."""
+"""Describe alpaca: its datasets, endpoints and options."""
 
 from __future__ import annotations
 

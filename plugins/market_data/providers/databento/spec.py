@@ -1,4 +1,4 @@
-"""What databento serves, and its options."""
+"""Describe databento: its datasets, endpoints and options."""
 
 from __future__ import annotations
 

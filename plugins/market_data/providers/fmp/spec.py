@@ -1,4 +1,4 @@
-"""What fmp serves, and its options."""
+"""Describe fmp: its datasets, endpoints and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ib serves, and its options."""
+"""Describe ib: its datasets, endpoints and options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPEC = ProviderSpec(
             *("trades", "midpoint", "bid", "ask"),
             refused={
                 "adjusted_last": "it takes no end date, so no past span can be asked for",
-                "bid_ask": "it is no bar of prices",
+                "bid_ask": "it is not a bar of prices",
             },
         ),
         "hours": one_of("regular, or extended: stocks from 04:00 to 20:00. Futures come whole.", "regular", "extended"),

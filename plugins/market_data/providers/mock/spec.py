@@ -1,4 +1,4 @@
-"""What mock serves, and its options."""
+"""Describe mock: its datasets, endpoints and options."""
 
 from __future__ import annotations
 

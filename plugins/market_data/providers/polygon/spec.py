@@ -1,4 +1,4 @@
-"""What polygon serves, and its options."""
+"""Describe polygon: its datasets, endpoints and options."""
 
 from __future__ import annotations
 
