@@ -1,8 +1,8 @@
 """Loading 1.3 million daily bars into each warehouse, beside what Airflow users reach for first.
 
-``python -m benchmarks.warehouse_load [duckdb] [postgres] [oracle]`` starts the servers of the tests (a real PostgreSQL; of Oracle the wire
-double, whose SQL engine is DuckDB: its figures speak of the client, not of Oracle) and loads the same rows by each way, each in a
-process of its own. Prints a line a way: rows a second, peak memory of the process, and the time a row takes as a ratio to ours.
+``python -m benchmarks.warehouse_load [duckdb] [postgres] [oracle]`` starts the servers of the tests: a real PostgreSQL, and for Oracle the
+wire double. The double's SQL engine is DuckDB, so its figures describe the client, not Oracle. Each way loads the same rows in a process of
+its own. Prints a line per way: rows per second, peak memory of the process, and the time per row as a ratio to ours.
 
 The peers: ``OracleHook.bulk_insert_rows`` and ``pandas.DataFrame.to_sql`` with ``method="multi"``. They append to a plain table: no
 check, no versions, no second run without duplicates.
@@ -29,7 +29,7 @@ PEERS = {"duckdb": [], "postgres": ["to_sql"], "oracle": ["bulk_insert_rows"]}
 
 
 def peak_mb() -> int:
-    """The most memory this process ever held (VmHWM: ``ru_maxrss`` is inherited from the parent)."""
+    """Return the most memory this process ever held (VmHWM: ``ru_maxrss`` is inherited from the parent)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return round(int(line.split()[1]) / 1024)
 
@@ -70,7 +70,7 @@ def symbol_bars(first: int, last: int) -> Any:
 
 
 def ours(connection: Any) -> int:
-    """As the task ``load`` does it: chunks of ``chunk_rows``, a transaction each."""
+    """Load as the task ``load`` does: chunks of ``chunk_rows``, a transaction each."""
     from market_data.airflow.warehouse_connections import open_with_hooks
     from market_data.datasets.registry import dataset
 
@@ -135,7 +135,7 @@ WAYS: dict[str, Callable[[Any], int]] = {way.__name__: way for way in (ours, unc
 
 
 def measure(way: str, connection: Any) -> dict[str, Any]:
-    """One way, in a process of its own."""
+    """Measure one way, in a process of its own."""
     env = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", "AIRFLOW_HOME": tempfile.mkdtemp()}
     given = json.dumps({**asdict(connection), "extra": dict(connection.extra)})
     command = [sys.executable, "-m", "benchmarks.warehouse_load", "--child", way]

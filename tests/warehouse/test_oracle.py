@@ -97,7 +97,7 @@ AT_DSN = WarehouseConnection("oracle", login="lake", password="hunter2", extra={
         (replace(AT_HOST, host=""), "neither host nor extra.dsn"),
         (
             replace(AT_HOST, host="db:1521/FREEPDB1?retry_count=2"),
-            "host is no name or address; a connect string belongs into extra.dsn",
+            "host is not a name or address; put a connect string into extra.dsn",
         ),
         (replace(AT_HOST, extra={}), "extra.service_name or extra.sid is missing"),
         (
@@ -111,7 +111,7 @@ AT_DSN = WarehouseConnection("oracle", login="lake", password="hunter2", extra={
         (replace(AT_DSN, extra={"dsn": "db/x", "service_name": "x"}), "extra.service_name beside extra.dsn"),
         (
             replace(AT_DSN, extra={"dsn": "lake/hunter2@db/x"}),
-            "extra.dsn holds a @; user and password belong into login and password",
+            "extra.dsn holds a @; put user and password into login and password",
         ),
         (replace(AT_HOST, extra={"service_name": "x", "wallet_location": "/w"}), "extra.wallet_location would be ignored"),
         (replace(AT_DSN, extra={"dsn": "db:1521/x", "wallet_location": "/w"}), "extra.wallet_location would be ignored"),
@@ -679,7 +679,7 @@ def test_names_are_said_and_values_are_not(double: OracleDouble, warehouse: Ware
     with pytest.raises(WarehouseError, match=r"ORA-00001 a row with this key is there already \(LAKE\.SILVER_PRICES_PK\)$"):
         warehouse.load(OHLCV_1D, table(bar("SECRETIVE")), "two")
     double.faults.ora("^SELECT", 1722, text="unable to convert string value containing 'SECRETIVE' to a number", times=None)
-    with pytest.raises(WarehouseError, match=r"^oracle: query failed: ORA-01722 a text is no number$") as caught:
+    with pytest.raises(WarehouseError, match=r"^oracle: query failed: ORA-01722 a text is not a number$") as caught:
         warehouse.query("SELECT 1 AS one FROM dual")
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__

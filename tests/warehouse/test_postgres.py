@@ -395,7 +395,7 @@ def test_a_standby_may_be_the_primary_in_a_moment(connection: WarehouseConnectio
         server.stop(keep=False)
 
 
-def test_a_view_of_somebody_elses_is_told_of(connection: WarehouseConnection, admin: psycopg.Connection[Any]) -> None:
+def test_a_dependent_view_is_reported(connection: WarehouseConnection, admin: psycopg.Connection[Any]) -> None:
     with opened_at(connection) as warehouse:
         warehouse.migrate()
         admin.execute("DELETE FROM schema_version WHERE version IN (24, 25, 26, 27)")

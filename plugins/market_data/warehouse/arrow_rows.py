@@ -1,7 +1,7 @@
 """From a dataset's rows to the exact Arrow table that every engine takes.
 
-Prices become decimals here, so that all engines hold the same digits and equal values are equal, and a row that no engine could
-hold is refused here, with the column's name, before a connection is opened.
+Prices become decimals here, so that all engines hold the same digits and equal values are equal. A row that no engine could hold is
+refused here, with the column's name, before a connection is opened.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ TYPES = {
 SLICE_ROWS = 20_000
 """Rows hashed at once: as text they take many times their room."""
 ESCAPED = {"\\": r"\\", "|": r"\|"}
-"""What stands in a text for what would be taken for the end of a value; the escape itself first."""
+"""Escapes in a text for characters that would end a value; the escape itself first."""
 
 
 def schema(columns: tuple[Column, ...]) -> pa.Schema:
-    """The Arrow schema of ``columns``."""
+    """Return the Arrow schema of ``columns``."""
     return pa.schema([pa.field(c.name, TYPES[c.type], nullable=c.nullable) for c in columns])
 
 
 def to_wire(table: Table, rows: pa.Table, *, load_id: str, loaded_at: datetime) -> pa.Table:
-    """``rows`` in the form of ``table``'s columns, in one chunk.
+    """Return ``rows`` in the form of ``table``'s columns, in one chunk.
 
     Prices are rounded to 8 places and amounts to 6 (half to even); moments become naive UTC. An empty string is null, which it is for
     Oracle anyway; where no null may be, it is refused.
 
     :param rows: has the dataset's columns; moments with a time zone.
     :param loaded_at: the moment of the load, with a time zone.
-    :raises DataError: naming the column, for a missing column, a null where none may be, NaN or infinity, a number too large, an
-        empty or too long string, a moment without time zone; or for a key that occurs twice, naming one.
+    :raises DataError: a column is missing; or a key occurs twice; or a value does not fit: null, NaN, infinity, too large, too long, no
+        time zone. Names the column or a key.
     """
     sourced = [column for column in table.columns if column.source]
     if missing := [column.source for column in sourced if column.source not in rows.column_names]:
@@ -61,15 +61,15 @@ def to_wire(table: Table, rows: pa.Table, *, load_id: str, loaded_at: datetime) 
 
 
 def naive_utc(moment: datetime) -> datetime:
-    """The same instant in UTC without a time zone: what is bound everywhere, as drivers drop zones in different ways."""
+    """Return the instant in UTC without a time zone: drivers drop zones in different ways."""
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def row_hashes(values: list[pa.ChunkedArray]) -> pa.Array:
-    """SHA-256 (hex) of each row: its values as integers or text joined by ``|``, a null as nothing.
+    """Return each row's SHA-256 (hex): values as integers or text joined by ``|``, a null as nothing.
 
-    A decimal counts in units of its last place, so 10.0 and 10.00 are equal, a moment in microseconds and a date in days from 1970;
-    integers, because how others are written depends on the library and these hashes are kept for years.
+    A decimal counts in units of its last place, so 10.0 and 10.00 are equal. A moment counts in microseconds and a date in days from
+    1970. These are integers because the text of other types depends on the library, and these hashes are kept for years.
     """
     count, sha256 = len(values[0]), hashlib.sha256
 

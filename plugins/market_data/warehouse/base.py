@@ -1,4 +1,4 @@
-"""What a warehouse does, whatever the engine.
+"""The work of a warehouse that is the same for every engine.
 
 An engine (a subclass) supplies a session, a way to run one statement and a way to stage Arrow rows; the order of statements, their
 text and what makes a load safe are here. A load is one transaction::
@@ -50,7 +50,7 @@ from market_data.warehouse.statements import (
 )
 
 PREVIOUS_DAILY, PREVIOUS_INTRADAY = 20, 5
-"""Sessions that ``previous_bars`` gives, if not told."""
+"""Default numbers of sessions of ``previous_bars``."""
 
 NEW_YORK = timedelta(hours=NEW_YORK_HOURS)
 CHUNK_ROWS = 250_000
@@ -59,7 +59,7 @@ SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*(?:SELECT|WITH)\b", r
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a load did.
+    """The result of a load.
 
     :param rows_in: rows given.
     :param rows_changed: bars of silver that are new or have other values now.
@@ -115,12 +115,12 @@ class Warehouse(ABC):
     def load(self, dataset: Dataset, rows: pa.Table, load_id: str, run: RunInfo | None = None) -> Loaded:
         """Load ``rows`` in one transaction: all of them or nothing.
 
-        Values equal to what stands change nothing but ``confirmed_ts``; other values replace them unless their ``ingest_ts`` is older than
-        what was seen last; bronze keeps every version.
+        Values equal to the current ones change only ``confirmed_ts``. Other values replace them, unless their ``ingest_ts`` is older than
+        the last one seen. Bronze keeps every version.
 
         :param rows: has the columns of ``dataset.schema``; each key once.
         :param load_id: names this load, 1 to 64 characters. A second load of the same id does nothing.
-        :param run: whose load it is, for ``load_audit``; None of a load by hand.
+        :param run: the run that loads, for ``load_audit``; None for a load by hand.
         :raises DataError: the rows do not fit the tables; raised before the database is touched.
         """
         target = table(dataset.table)
@@ -160,7 +160,7 @@ class Warehouse(ABC):
         return self._execute(f"merge into {target.silver}", merge(target)) - int(found["confirmed"])
 
     def query(self, statement: str, params: Sequence[Any] = ()) -> pa.Table:
-        """The result of one SELECT. Reads only.
+        """Return the result of one SELECT. Reads only.
 
         :param statement: begins with SELECT or WITH, and may end in a semicolon; with ``?`` for each of ``params``, on every engine.
         :raises WarehouseError: if it is something else.
@@ -173,15 +173,15 @@ class Warehouse(ABC):
     def previous_bars(
         self, dataset: Dataset, provider: str, before: date, sessions: int | None = None, symbols: Sequence[str] | None = None
     ) -> pa.Table:
-        """The last ``sessions`` sessions before ``before`` that silver has of ``provider``, a bar for each symbol and session.
+        """Return a bar per symbol and session for the last sessions before ``before`` in silver.
 
         Bars within the day are folded: the session's last close, the sum of its volumes. A futures' session is approximated: its
-        evening, from 18:00 New York, counts with the date it falls on, and not at all where that is no session.
+        evening, from 18:00 New York, counts with the date it falls on, and not at all where that is not a session.
 
         :param dataset: of bars.
         :param before: session date, exclusive.
         :param sessions: at least 1; None: 20 of daily bars, 5 within the day. Counted over all symbols: a symbol without a bar in
-            them has no row. Of daily bars sessions that silver has; within the day those of the exchange up to the last it has.
+            them has no row. Daily bars: sessions that silver has; within the day: those of the exchange up to the last it has.
         :param symbols: only these; None for all.
         :returns: symbol (string), session (date32), close, volume (float64; volume nullable), bars (int64: how many bars it is of; 1 of
             daily ones), by symbol and session.
@@ -224,11 +224,11 @@ class Warehouse(ABC):
     def close(self) -> None:  # noqa: B027  an engine without a lasting connection has nothing to do
         """Give up the connection, if there is one. May be called twice."""
 
-    # What an engine supplies. Inside a session, statements run on one connection; every error comes out as WarehouseError.
+    # An engine supplies the rest. Inside a session, statements run on one connection; every error comes out as WarehouseError.
 
     @abstractmethod
     def _session(self, *, write: bool) -> AbstractContextManager[None]:
-        """A connection for the statements inside, opened late; without ``write``, none of them can change anything."""
+        """Open a connection for the statements inside; without ``write``, none of them can change anything."""
 
     @abstractmethod
     def _execute(self, kind: str, statement: str, params: Sequence[Any] = ()) -> int:

@@ -1,4 +1,4 @@
-"""What a dialect of SQL is. Each engine's own is in its module."""
+"""The differences between engines' SQL. Each engine's own dialect is in its module."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def _errors(kind: str) -> Iterator[None]:
 
 
 def _translate(kind: str, error: duckdb.Error) -> WarehouseError:
-    """``error`` in our words. DuckDB's own are given only where they speak of files or of SQL, not of rows."""
+    """Return ``error`` with DuckDB's text only where that speaks of files or of SQL, not of rows."""
     import duckdb
 
     telling = isinstance(error, duckdb.IOException | duckdb.CatalogException | duckdb.BinderException | duckdb.ParserException)

@@ -31,7 +31,7 @@ MIGRATIONS = sql_folder() / "migrations"
 
 
 def create_table(name: str, columns: Iterable[Column], key: Iterable[Column], dialect: Dialect, check: str = "") -> str:
-    """A table with a primary key."""
+    """Return the statement that creates a table with a primary key."""
     lines = [
         *_definitions(columns, dialect),
         f"CONSTRAINT {name}_pk PRIMARY KEY ({_names(key)})",
@@ -41,7 +41,7 @@ def create_table(name: str, columns: Iterable[Column], key: Iterable[Column], di
 
 
 def create_stage(table: Table, dialect: Dialect) -> str:
-    """The staging table: no key and no check, since what is wrong with the rows shows when they are merged."""
+    """Return the statement that creates the staging table: no key, no check. The merge finds invalid rows."""
     before, after = dialect.stage
     return f"{before} {table.stage} (\n  " + ",\n  ".join(_definitions(table.columns, dialect)) + f"\n){after}"
 
@@ -52,12 +52,14 @@ def _definitions(columns: Iterable[Column], dialect: Dialect) -> list[str]:
 
 @dataclass(frozen=True)
 class Migration:
-    """One statement, applied once. One only, because Oracle commits at each: a crash leaves at most one of them unrecorded.
+    """One statement, applied once.
+
+    Oracle commits at each statement, so a crash leaves at most one of them unrecorded.
 
     A migration that was released never changes. A new column is a new entry in ``schema`` *and* a new migration that adds it; the
     tables made by the old ones are pinned by a test.
 
-    :param applies: whether an engine has it; the numbers of those that it lacks stay free.
+    :param applies: tells if an engine has it; the numbers of the others stay unused.
     """
 
     version: int
@@ -130,7 +132,7 @@ _ALL = (
 
 
 def migrations(dialect: Dialect) -> list[Migration]:
-    """The migrations of an engine, in order."""
+    """Return the migrations of an engine, in order."""
     return [migration for migration in _ALL if migration.applies(dialect)]
 
 

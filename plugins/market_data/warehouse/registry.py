@@ -1,4 +1,6 @@
-"""The engines by ``conn_type``. Add an engine: a module, a line in ``ENGINES``, a line in ``tests/warehouse/engines.py``.
+"""The engines by ``conn_type``.
+
+Add an engine: a module, a line in ``ENGINES``, a line in ``tests/warehouse/engines.py``; for a server also a connector in the airflow room.
 
 An engine is imported, and pyarrow and its driver with it, only when a connection names it.
 """

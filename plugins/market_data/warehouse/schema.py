@@ -1,21 +1,22 @@
-"""The warehouse's tables: one list of columns each, from which all SQL and the Arrow form of a load are made.
+"""The warehouse's tables: one list of columns each.
 
-A table ``prices`` stands for three: ``bronze_prices`` (every version of a bar), ``silver_prices`` (the bar as it stands) and
-``stage_prices`` (the rows of one load, private to its session). All three have the same columns, and silver ``confirmed_ts`` besides.
-What is said of bars here holds for the rows of the other tables too.
+All SQL and the Arrow form of a load derive from these lists.
 
-**What a version is.** The lake keeps ``ingest_ts``, the moment a value was first seen, for as long as the value stands. So a
-version of a bar is its values *and* the moment they were first seen, and bronze's key is the bar's key with ``ingest_ts`` and
-``row_hash``: when a vendor goes from A to B and back to A, bronze holds A, B and A, which the values alone would not show.
-``row_hash`` is in the key because two answers may carry one ``ingest_ts``; then both are kept.
+A table ``prices`` is three: ``bronze_prices`` (every version of a bar), ``silver_prices`` (the current bar) and ``stage_prices`` (the
+rows of one load, private to its session). All three have the same columns, and silver ``confirmed_ts`` besides. The rules below speak of
+bars and hold for the rows of the other tables too.
 
-**What stands** is what was seen last, in whatever order loads come: a load that failed may be repeated after later ones. A version
-replaces the bar in silver when its values differ and its ``ingest_ts`` is not older than that of the bar, nor than its
-``confirmed_ts``: the latest moment for which equal values were loaded again. But for that moment, equal values change nothing in silver or
-bronze. An older version that comes late is kept in bronze alone; if it was seen between the bar and its confirmation, the bar went
-away and came back, so the confirmed one is a version of its own from then on. (The confirmation of a bar that has been replaced since is
-forgotten: what was seen between is then in bronze, and that the bar came back is not.) Of statements, which companies file again, the one
-filed last stands, whenever it was seen.
+**Versions.** The lake keeps ``ingest_ts``, the moment a value was first seen, for as long as the value is current. So a version of a bar
+is its values *and* the moment they were first seen. Bronze's key is the bar's key with ``ingest_ts`` and ``row_hash``. When a vendor goes
+from A to B and back to A, bronze holds A, B and A; the values alone would not show it. ``row_hash`` is in the key because two responses
+may carry one ``ingest_ts``; then both are kept.
+
+**The current bar** is the one seen last, in whatever order loads come: a failed load may be repeated after later ones. A version replaces
+the bar in silver when its values differ and it is not older. Older is measured against the bar's ``ingest_ts`` and its ``confirmed_ts``,
+the latest moment for which equal values were loaded again. Equal values change only that moment. An older version that comes late goes
+into bronze alone. If it was seen between the bar and its confirmation, the bar went away and came back, so the confirmed one becomes a
+version of its own. A confirmation is forgotten once the bar is replaced: bronze then has the version in between, not the return.
+Companies file statements again; the current statement is the one filed last, whenever it was seen.
 
 **Rules of the portable subset** (Oracle's are the strictest): moments are naive UTC, prices exact decimals, no empty string (Oracle
 takes it for null), no column named by a reserved word (``session``, ``size``, ``date``).
@@ -64,7 +65,7 @@ PROVIDER = Column("provider", Type.STRING, source="provider", length=64)
 
 INGEST_TS = Column("ingest_ts", Type.TIMESTAMP, source="ingest_ts")
 CONFIRMED_TS = Column("confirmed_ts", Type.TIMESTAMP, nullable=True)
-"""Of silver alone, and null until equal values are seen again later."""
+"""In silver only; null until equal values are seen again later."""
 ROW_HASH = Column("row_hash", Type.STRING, length=64)
 LOAD_ID = Column("load_id", Type.STRING, length=64)
 LOADED_AT = Column("loaded_at", Type.TIMESTAMP)
@@ -217,7 +218,7 @@ SCHEMA_VERSION = (
 
 
 def table(name: str | None) -> Table:
-    """The tables called ``name``: a dataset's ``table``.
+    """Return the tables called ``name``: a dataset's ``table``.
 
     :raises ConfigError: if there are none, as for a dataset that stays in the lake (None); says which there are.
     """

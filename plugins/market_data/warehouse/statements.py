@@ -1,8 +1,8 @@
 """All SQL of the warehouse, as text, the same for every engine.
 
-Only what Oracle 19c+, PostgreSQL 15+ and DuckDB 2 all take: rows without a change are filtered inside a MERGE's USING, no ``AS``
-before a table alias, parentheses around ON, windows spelled out, no trailing semicolon, binds only as ``?`` (which an engine turns
-into its own mark). What differs, a ``Dialect`` holds: words for types, and how to see whether a table exists.
+Only syntax that every engine takes. Rows without a change are filtered inside a MERGE's USING. No ``AS`` before a table alias,
+parentheses around ON, windows spelled out, no trailing semicolon. Binds are ``?``, which an engine turns into its own mark. A ``Dialect``
+holds the differences: names of types, and how to see if a table exists.
 """
 
 # ruff: noqa: S608  only names from ``schema`` and whole numbers enter the text; values are bound
@@ -33,12 +33,15 @@ OVERTAKES = "p.row_hash <> s.row_hash AND p.ingest_ts <= s.ingest_ts AND s.inges
 
 
 def count_stage(table: Table) -> str:
-    """How many rows are staged."""
+    """Count the staged rows."""
     return f"SELECT COUNT(*) AS staged FROM {table.stage}"
 
 
 def compare(table: Table) -> str:
-    """One row: how many staged rows confirm what stands, and how many overtake a confirmation (were seen between the bar and it)."""
+    """Count staged rows that confirm the current bar, and those that overtake a confirmation.
+
+    An overtaking row was seen between the bar and its confirmation. The result has one row.
+    """
     return (
         f"SELECT COUNT(CASE WHEN p.row_hash = s.row_hash AND {LAST_SEEN} < s.ingest_ts THEN 1 END) AS confirmed,\n"
         f"       COUNT(CASE WHEN {OVERTAKES} THEN 1 END) AS overtaking\n"
@@ -48,7 +51,10 @@ def compare(table: Table) -> str:
 
 
 def insert_versions(table: Table) -> str:
-    """From stage into bronze: what differs from what stands, or is older than it, and was not seen before. Runs before the merge."""
+    """Insert new versions into bronze: staged rows that differ from the current bar or are older.
+
+    Runs before the merge.
+    """
     first = table.key[0].name
     return (
         f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
@@ -61,7 +67,10 @@ def insert_versions(table: Table) -> str:
 
 
 def insert_confirmed(table: Table) -> str:
-    """Into bronze: of each bar with an overtaken confirmation, the bar as confirmed. Runs after ``insert_versions``."""
+    """Insert into bronze, as confirmed, each bar with an overtaken confirmation.
+
+    Runs after ``insert_versions``.
+    """
     of_stage = {LOAD_ID.name: "s.load_id", LOADED_AT.name: "s.loaded_at", INGEST_TS.name: "p.confirmed_ts"}
     values = ", ".join(of_stage.get(column.name, f"p.{column.name}") for column in table.columns)
     at_confirmation = _equal("b", "p", [column for column in table.version_key if column != INGEST_TS])
@@ -76,7 +85,7 @@ def insert_confirmed(table: Table) -> str:
 
 
 def begin_again(table: Table) -> str:
-    """In silver: a bar with an overtaken confirmation stands from that on. Runs after ``insert_confirmed``."""
+    """Date silver's bars with an overtaken confirmation from then on. Runs after ``insert_confirmed``."""
     return (
         f"UPDATE {table.silver} p SET ingest_ts = p.confirmed_ts, confirmed_ts = NULL\n"
         f" WHERE p.confirmed_ts IS NOT NULL\n"
@@ -85,8 +94,10 @@ def begin_again(table: Table) -> str:
 
 
 def merge(table: Table) -> str:
-    """From stage into silver: what differs from what stands and is not older, and when what stands was confirmed. Its row count is that
-    of both."""
+    """Upsert staged rows into silver: replace bars whose values differ, else set ``confirmed_ts``.
+
+    Its row count is that of both.
+    """
     kept = {column.name for column in (LOAD_ID, INGEST_TS, LOADED_AT)}
     rows = ", ".join(
         f"CASE WHEN p.row_hash = s.row_hash THEN p.{c.name} ELSE s.{c.name} END AS {c.name}" if c.name in kept else f"s.{c.name}"
@@ -110,7 +121,7 @@ def merge(table: Table) -> str:
 
 
 def _newer(table: Table) -> str:
-    """Whether a staged row takes the place of what stands, or confirms it."""
+    """Return the condition for a staged row to replace or confirm the current bar."""
     seen = f"{LAST_SEEN} < s.ingest_ts OR ({LAST_SEEN} = s.ingest_ts AND p.row_hash <> s.row_hash)"
     if not table.published:
         return seen
@@ -121,12 +132,15 @@ def _newer(table: Table) -> str:
 # --- reading --------------------------------------------------------------------------------------------------------------------
 
 NEW_YORK_HOURS = 5
-"""What is taken off ``bar_time`` to have its date in New York. In winter that is New York's clock; in summer it is an hour behind it,
-which changes the date of nothing between 01:00 and midnight, and shares trade from 04:00 to 20:00."""
+"""Hours to subtract from ``bar_time`` for its date in New York. In winter that is New York's clock. In summer it is an hour behind,
+which changes no date between 01:00 and midnight; shares trade from 04:00 to 20:00."""
 
 
 def first_of_previous(silver: str, sessions: int) -> str:
-    """The earliest bar_time of the last ``sessions`` distinct ones before a moment; binds: timeframe, provider, moment."""
+    """Return the earliest of the last ``sessions`` bar times before a moment.
+
+    Binds: timeframe, provider, moment.
+    """
     return (
         "SELECT MIN(d.bar_time) AS first_bar_time\n"
         f"  FROM (SELECT DISTINCT bar_time FROM {silver}\n"
@@ -136,14 +150,14 @@ def first_of_previous(silver: str, sessions: int) -> str:
 
 
 def last_before(silver: str) -> str:
-    """The latest bar_time before a moment; binds: timeframe, provider, moment."""
+    """Return the latest bar time before a moment. Binds: timeframe, provider, moment."""
     return f"SELECT MAX(bar_time) AS last_bar_time FROM {silver} WHERE timeframe = ? AND provider = ? AND bar_time < ?"
 
 
 def folded_bars(silver: str) -> str:
-    """Of each symbol and New York date the last bar, with the date's volume and how many bars it has; bars between two moments, the
-    second exclusive.
+    """Return the last bar of each symbol and New York date, with the date's volume and number of bars.
 
+    Reads bars between two moments, the second exclusive.
     Binds: timeframe, provider, the moments, timeframe, provider. The date is taken in its parts, because engines differ in how to
     cut a moment to its date.
     """
@@ -161,7 +175,7 @@ def folded_bars(silver: str) -> str:
 
 
 def previous_bars(silver: str) -> str:
-    """Bars between two moments, the second exclusive; binds: timeframe, provider, the moments."""
+    """Return the bars between two moments, the second exclusive. Binds: timeframe, provider, the moments."""
     return (
         "SELECT symbol, bar_time, close_px, volume, 1 AS bars\n"
         f"  FROM {silver}\n"

@@ -3,9 +3,9 @@
 The hook makes the connection and nothing else: its ``insert_rows`` and ``bulk_insert_rows`` commit in between. A load stages its Arrow
 table by one ``executemany`` into a global temporary table, whose rows are the session's own and go at the commit.
 
-Oracle commits at every DDL statement. So a migration holds a lock on ``schema_version`` by one connection, to which its rows there
-belong too, and runs its statements by another: processes migrate one after another, and one that was cut is repeated whole. What
-is there already, or gone already, is then taken as done.
+Oracle commits at every DDL statement. So a migration locks ``schema_version`` and writes its rows there by one connection, and runs its
+statements by another. Processes migrate one after another, and an interrupted migration is repeated whole. Statements whose effect is
+there already then count as done.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MOST_MILLISECONDS = 2**31 - 1
 SESSION = "ALTER SESSION SET TIME_ZONE = '+00:00' DDL_LOCK_TIMEOUT = 300"
 READ_ONLY = "SET TRANSACTION READ ONLY"
 DONE = {r"ALTER TABLE \w+ ADD": "ORA-01430", r"CREATE (GLOBAL TEMPORARY )?TABLE": "ORA-00955"}
-"""What Oracle says of a statement that was run before; others can be repeated."""
+"""Oracle's error for a statement that was run before. Other statements can be repeated."""
 
 
 class OracleWarehouse(Warehouse):
@@ -67,7 +67,7 @@ class OracleWarehouse(Warehouse):
         self._definers = ExitStack()
 
     def migrate(self) -> list[str]:
-        """As on every engine. Tried as often as a load; processes that migrate at once do it one after another."""
+        """Bring tables and views to this version. Retried like a load; processes migrate in turn."""
         return self._tries()(self._migrate)
 
     def _migrate(self) -> list[str]:
@@ -150,7 +150,10 @@ class OracleWarehouse(Warehouse):
         return int(value) if isinstance(value, float) else value  # a count, which has no precision and so comes as a float
 
     def _binds(self, params: Sequence[Any]) -> list[Any]:
-        """``params`` with moments as TIMESTAMP in UTC: the driver would bind a DATE, without microseconds, and drop the zone."""
+        """Return ``params`` with moments as TIMESTAMP in UTC.
+
+        The driver would bind a DATE, without microseconds, and drop the zone.
+        """
         import oracledb
 
         binds = list(params)

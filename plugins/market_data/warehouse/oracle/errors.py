@@ -1,4 +1,4 @@
-"""The driver's errors as ``OracleError``: which may pass, and which words are free of rows and secrets."""
+"""The driver's errors as ``OracleError``: which are retriable, which text is free of secrets."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ WORDS = {
     "ORA-01017": "login or password is wrong",
     "ORA-01031": "the login lacks a privilege for it",
     "ORA-01400": "a value is missing",
-    "ORA-01435": "the schema of the connection is no user of the database",
+    "ORA-01435": "the schema of the connection is not a user of the database",
     "ORA-01438": "a number is too large",
     "ORA-01456": "this transaction only reads",
     "ORA-01536": "the owner's quota of the tablespace is used up",
     "ORA-01652": "the temporary tablespace is full",
     "ORA-01653": "the tablespace is full",
-    "ORA-01722": "a text is no number",
+    "ORA-01722": "a text is not a number",
     "ORA-01950": "the owner has no quota on the tablespace",
     "ORA-02290": "a check of the table refuses a value",
     "ORA-02391": "the login has as many sessions as its profile allows",
     "ORA-12899": "a text is too long",
     "ORA-16000": "the database is open for reading only",
     "ORA-28000": "the account is locked",
-    "ORA-12520": "no process of the kind asked for; is DRCP started?",
+    "ORA-12520": "no process of the requested kind; is DRCP started?",
     "ORA-28001": "the password has expired",
     "ORA-30006": "the lock was not to be had in time",
     "DPY-4011": "the connection was cut",
     "DPY-4024": "the call took longer than extra.call_timeout",
     "DPY-4000": "extra.dsn is an alias that tnsnames.ora lacks",
-    "DPY-4017": "extra.dsn is no connect descriptor",
-    "DPY-4018": "extra.dsn is no connect string",
+    "DPY-4017": "extra.dsn is not a connect descriptor",
+    "DPY-4018": "extra.dsn is not a connect string",
     "DPY-4027": "extra.dsn is an alias, which needs TNS_ADMIN in the worker's environment",
     "DPY-6000": "the listener refused",
     "DPY-6001": "the listener knows no such service, or not yet",
@@ -70,7 +70,7 @@ WORDS = {
 
 
 class OracleError(WarehouseError):
-    """What Oracle or its driver said.
+    """An error of Oracle or its driver.
 
     :param code: e.g. ``ORA-00942``, ``DPY-4011``; of several the first.
     """
@@ -109,7 +109,10 @@ def _said(error: OSError) -> str:
 
 
 def _driver(error: oracledb.Error) -> tuple[str, str, bool]:
-    """Code, words, retriable. Oracle's own words only where they speak of SQL: others show rows, the driver's show the DSN."""
+    """Return code, text, retriable.
+
+    Oracle's own text is kept only where it speaks of SQL: other texts show rows, the driver's show the DSN.
+    """
     said = error.args[0]
     message = said.message or ""
     codes = list(dict.fromkeys(CODE.findall(f"{said.full_code} {message}"))) or [type(error).__name__]

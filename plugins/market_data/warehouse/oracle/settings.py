@@ -37,13 +37,13 @@ def _where(connection: WarehouseConnection) -> Iterator[str]:
     dsn, names = connection.extra.get("dsn"), [n for n in ("service_name", "sid") if connection.extra.get(n)]
     if dsn:
         if "@" in dsn:
-            yield "extra.dsn holds a @; user and password belong into login and password"
+            yield "extra.dsn holds a @; put user and password into login and password"
         if beside := [*(["host"] if connection.host else []), *(f"extra.{name}" for name in names)]:
             yield f"{', '.join(beside)} beside extra.dsn; only one of them can say where the database is"
     elif not connection.host:
         yield "neither host nor extra.dsn says where the database is"
     elif not HOST.fullmatch(connection.host):
-        yield "host is no name or address; a connect string belongs into extra.dsn"
+        yield "host is not a name or address; put a connect string into extra.dsn"
     elif len(names) == 2:
         yield "extra.service_name and extra.sid are both given; one is needed"
     elif not names and connection.schema:

@@ -64,7 +64,7 @@ class PostgresWarehouse(Warehouse):
         self._migrating = False
 
     def migrate(self) -> list[str]:
-        """As on every engine. Tried as often as a load; processes that migrate at once do it one after another."""
+        """Bring tables and views to this version. Retried like a load; processes migrate in turn."""
         self._migrating = True
         try:
             return self._tries()(super().migrate)

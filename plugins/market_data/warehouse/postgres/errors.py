@@ -1,4 +1,4 @@
-"""The driver's errors as ``WarehouseError``: which may pass, and which words are free of rows and secrets."""
+"""The driver's errors as ``WarehouseError``: which are retriable, which text shows no rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ attempt of the same load that committed meanwhile: the next one finds its audit 
 TELLING = ("0A", "25", "3F", "42")
 """Classes whose text speaks of SQL and names, never of rows."""
 HINTS = {
-    "2BP01": "A view of somebody else reads it: drop that view, migrate, and make it again",
+    "2BP01": "Another view reads it: drop that view, migrate, and make it again",
     "42P01": "Has the warehouse been migrated, and may the role use its schema (USAGE)?",
     "3F000": "Does the search_path name a schema that exists, and may the role use it (USAGE)?",
     "55P03": "Another session held the table for longer than extra.lock_timeout",
     "57014": "It took longer than extra.statement_timeout, or somebody cancelled it",
 }
-# A failed connect has no SQLSTATE. What the driver itself says is English; what the server says is in the server's language: when it has
-# been given a password, only what is known to pass makes us give it again.
+# A failed connect has no SQLSTATE. The driver's own texts are English; the server's are in the server's language. A password that was sent
+# once is sent again only after an error that is known to be temporary.
 REFUSED = re.compile(
     r"authentication|no password supplied|pg_hba|does not exist|not permitted|does not support SSL|certificate|invalid \w+ value"
 )
@@ -45,7 +45,7 @@ def errors(kind: str) -> Iterator[None]:
 
 
 def _translate(kind: str, error: psycopg.Error) -> WarehouseError:
-    """``error`` in our words: its code, names, and the server's text only where that speaks of SQL and not of rows."""
+    """Return ``error`` with code and names, and the server's text only where that shows no rows."""
     code, said, words = error.sqlstate, error.diag, type(error).__name__
     if code is None:
         lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)

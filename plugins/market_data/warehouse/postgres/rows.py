@@ -28,7 +28,7 @@ TYPES = {
 }
 NUMERIC = psycopg.adapters.types.get_oid("numeric")
 COMPUTED = pa.large_string()
-"""Stands for a NUMERIC without declared digits until its values are known."""
+"""Type of a NUMERIC without declared digits until its values are known."""
 VALUES = {
     "null_values": [""],
     "strings_can_be_null": True,
@@ -40,7 +40,7 @@ PARSE = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
 
 
 def arrow_type(column: psycopg.Column) -> pa.DataType:
-    """The Arrow type of a column; of what Arrow has no word for, and of computed numbers at first, text."""
+    """Return the Arrow type of a column: text for types Arrow lacks and, at first, computed numbers."""
     if column.type_code == NUMERIC:
         precision, scale = column.precision or 0, column.scale or 0
         return pa.decimal128(precision, scale) if 0 < precision <= 38 and 0 <= scale <= precision else COMPUTED
@@ -48,8 +48,10 @@ def arrow_type(column: psycopg.Column) -> pa.DataType:
 
 
 def _number(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Numbers of a NUMERIC without declared digits: decimals while all have 8 places at most, as the sum or the largest of our own
-    columns, doubles once one has more, as every mean and quotient of theirs."""
+    """Return the numbers of a NUMERIC without declared digits as decimals, or as doubles.
+
+    Decimals while all have at most 8 places, such as sums of our own columns; doubles once one has more, such as means and quotients.
+    """
     if pc.any(pc.match_substring_regex(values, r"\.\d{9}")).as_py():
         return values.cast(pa.float64())
     try:
@@ -59,14 +61,14 @@ def _number(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def to_csv(rows: pa.Table) -> memoryview:
-    """Rows as CSV: every text in quotes, a null as nothing, which is how COPY tells them apart."""
+    """Return rows as CSV: every text in quotes, a null as nothing, so that COPY tells them apart."""
     sink = pa.BufferOutputStream()
     csv.write_csv(rows, sink, csv.WriteOptions(include_header=False))
     return memoryview(sink.getvalue())
 
 
 def to_arrow(rows: Iterable[bytes | bytearray | memoryview], types: list[pa.DataType]) -> list[pa.ChunkedArray]:
-    """The columns of CSV that comes a row at a time, as the server sends it."""
+    """Return the columns of CSV that arrives row by row."""
     schema = pa.schema([pa.field(str(n), kind) for n, kind in enumerate(types)])
     table = pa.concat_tables([schema.empty_table(), *(_parse(block, schema) for block in _blocks(rows))])
     return [_number(column) if column.type == COMPUTED else column for column in table.columns]

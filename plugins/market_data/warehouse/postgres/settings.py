@@ -47,11 +47,11 @@ def check(connection: WarehouseConnection, extras: Set[str]) -> None:
 
 
 def for_driver(connection: WarehouseConnection) -> WarehouseConnection:
-    """Return the connection with the driver's defaults and without the settings that only this engine reads."""
+    """Return the connection with the driver's defaults, without settings that only this engine reads."""
     extra = {name: value for name, value in connection.extra.items() if name not in OURS}
     return replace(connection, extra=DRIVER | extra)
 
 
 def milliseconds(connection: WarehouseConnection, name: str, default: float) -> str:
-    """Return a time-out of ``extra``, given in seconds, in milliseconds as text. 0, which would mean none, is not allowed."""
+    """Return a time-out of ``extra``, given in seconds, in milliseconds as text. 0 (none) is not allowed."""
     return str(min(round(number(connection, name, default, 0.001) * 1000), 2**31 - 1))
