@@ -23,10 +23,11 @@ from bokeh_sampledata import stocks
 from sqlglot import exp
 
 from market_data.config.feeds import load_feeds
+from market_data.core.run import Grain
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.base import Dataset
 from market_data.datasets.corporate_actions import CORPORATE_ACTIONS
-from market_data.lake.layout import Grain, Layout
+from market_data.lake.layout import Layout
 from market_data.lake.reader import read_rows
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
