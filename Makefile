@@ -15,6 +15,7 @@ help: ## List the targets
 	@echo "  make run DAG=mock_ohlcv_1d"
 	@echo "  make run CONF='{\"symbols\": [\"AAPL\"], \"start_date\": \"2012-01-03\", \"end_date\": \"2012-01-31\"}'"
 	@echo "  AIRFLOW_PORT=9080 make up        S3_PORT, SAMPLE_API_PORT, SAMPLE_GATEWAY_PORT and AIRFLOW_CONN_* likewise"
+	@echo "  MARKET_DATA_LAKE=file:///data/lake make up        a folder instead of the S3 server"
 
 install: ## Install everything into .venv, as requirements.lock says
 	@sh sandbox/stack/install.sh
@@ -22,10 +23,10 @@ install: ## Install everything into .venv, as requirements.lock says
 run: install ## Start the local stack and make one run, with a live progress bar (DAG=, CONF=)
 	@$(PYTHON_ENV) -m sandbox.stack run
 
-up: install ## Start the local stack: Airflow, an S3 server, a sample provider API
+up: install ## Start the local stack: Airflow, an S3 server, sample provider servers, a watchdog over them
 	@$(PYTHON_ENV) -m sandbox.stack up
 
-down: ## End every process of the local stack
+down: ## End every process of the local stack; the lake and the warehouse stay in .local
 	@if [ -x $(PYTHON_ENV) ]; then $(PYTHON_ENV) -m sandbox.stack down; else echo "Nothing is installed, so nothing is running."; fi
 
 query: install ## Ask the local warehouse: SQL="select ..."

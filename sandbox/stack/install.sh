@@ -59,7 +59,7 @@ fi
 
 if ! "$python_env" -c "$check" 2>/dev/null; then
     rm -rf .venv
-    # Without a fitting Python uv fetches one.
+    # With no fitting Python on the PATH, uv fetches one.
     shown "$uv" venv --python "${python:->=3.11,<3.14}" .venv || { rm -rf .venv; fail "no virtual environment can be made (full log: $log)"; }
 fi
 
