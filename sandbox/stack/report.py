@@ -30,10 +30,10 @@ def read(key: str, environ: Mapping[str, str], paths: Paths, ports: Ports) -> di
 
 def main(key: str) -> None:
     """Print the report at ``key`` in one line."""
-    from market_data.lake.store import Lake
+    from market_data.airflow.connections import open_lake
 
     _lend_connection("aws_default")
-    found = Lake.open(os.environ["MARKET_DATA_LAKE"]).get(key)
+    found = open_lake().get(key)
     if found is None:
         raise SystemExit(f"nothing at {key} in {os.environ['MARKET_DATA_LAKE']}")
     print(json.dumps(json.loads(found.body)))

@@ -36,11 +36,14 @@ from market_data.providers.registry import options_of, provider, serving
 if TYPE_CHECKING:
     from market_data.providers.base import ProviderHook
 
-from market_data.airflow.connections import lake_url, open_s3, warehouse
+from market_data.airflow.connections import open_lake, open_s3, warehouse
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+UNFINISHED = {"running", "queued"}
+"""States of a run that loads its own rows from staging."""
 
 REASONS = 40
 """Reasons that a red verdict lists; the report has all."""
@@ -98,7 +101,6 @@ def run_of(context: Mapping[str, Any]) -> RunInfo:
 
 def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.Job:
     from market_data.lake.layout import Layout
-    from market_data.lake.store import Lake
 
     source = _hook(feed, params).source
     if source != feed.provider and not feed.provider_level:
@@ -106,7 +108,16 @@ def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.
             [f"options {dict(params.options)} change values; a feed without provider_level holds those of {feed.provider} only"]
         )
     layout = Layout(raw_prefix=os.environ.get("RAW_PREFIX", "raw"), provider_level=feed.provider_level)
-    return pipeline.Job(feed, params, run_of(context), Lake.open(lake_url()), layout, source)
+    ti = context["ti"]
+
+    def is_running(run: RunInfo) -> bool:
+        try:
+            return ti.get_dagrun_state(run.dag_id, run.run_id) in UNFINISHED
+        except Exception as error:  # noqa: BLE001 - a deleted run is an error of the API: it does not run any more
+            log.info("run %s of %s is not known to Airflow any more: %s", run.run_id, run.dag_id, error)
+            return False
+
+    return pipeline.Job(feed, params, run_of(context), open_lake(), layout, source, is_running)
 
 
 # -- task bodies ---------------------------------------------------------------------------------------------------------------------
@@ -179,10 +190,14 @@ def run_check(
 ) -> dict[str, Any]:
     """The checkpoint over what landed."""
     planned, landed = _batches(batches), _receipts(batches, receipts, _summary(context), run_of(context))
-    if not landed:
-        raise AirflowSkipException("nothing landed, so there is nothing to check")
+    params = _params(feed, context)
+    if not landed and params.dry_run:
+        raise AirflowSkipException("dry run: nothing is checked")
+    job = _job(feed, params, context)
+    if not landed and not pipeline.has_leftovers(job, planned):
+        raise AirflowSkipException("nothing was fetched and nothing waits in staging, so there is nothing to check")
     with warehouse() as opened:
-        checked = pipeline.check_run(_job(feed, _params(feed, context), context), planned, landed, opened)
+        checked = pipeline.check_run(job, planned, landed, opened)
     log.info("%s", checked["table"])
     return checked
 
@@ -203,10 +218,12 @@ def run_publish(
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Coverage, report, flag, asset event."""
-    if not batches:
+    ti, params = context["ti"], _params(feed, context)
+    if batches is None or (not batches and params.dry_run):
         raise AirflowSkipException("nothing was planned, so there is nothing to publish")
-    ti = context["ti"]
-    job, summary = _job(feed, _params(feed, context), context), _summary(context)
+    job, summary = _job(feed, params, context), _summary(context)
+    if not batches and checked is None and not pipeline.has_leftovers(job, ()):
+        raise AirflowSkipException("nothing was planned and nothing waits in staging, so there is nothing to publish")
     landed = _receipts(batches, receipts, summary, job.run)
     errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
     published = pipeline.publish_run(job, _batches(batches), landed, errors, checked, loaded, summary, _now())
@@ -237,7 +254,7 @@ def _verdict(
     """What deserves a look although the run is not red."""
     if batches is None:
         raise QualityError("the plan failed; see the log of `plan`")
-    if not batches:
+    if not batches and published is None:
         dry = "Dry run: nothing was fetched" if summary.get("dry_run") else ""
         why = ". ".join(filter(None, [dry, summary.get("note")])) or "Nothing to do: every cell asked for is covered already"
         log.info("%s. See the log of `plan`.", why)
