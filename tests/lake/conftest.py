@@ -9,9 +9,9 @@ from itertools import count
 
 import pytest
 
-from market_data.airflow.connections import s3_access
 from market_data.core.run import RunInfo
 from market_data.lake.store import Lake
+from tests.lake.rows import open_lake
 
 
 class Server:
@@ -106,7 +106,7 @@ class Watch:
 def lake(request, tmp_path):
     if request.param == "file":
         return Lake.open(f"file://{tmp_path}/lake")
-    return Lake.open(f"s3://{request.getfixturevalue('s3').bucket}/some/prefix", s3_access("aws_default"))
+    return open_lake(f"s3://{request.getfixturevalue('s3').bucket}/some/prefix")
 
 
 @pytest.fixture

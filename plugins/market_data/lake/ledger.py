@@ -146,6 +146,10 @@ class Coverage:
         """Return the recorded state of each of ``cells`` (schema ``CELLS``), null where there is no record."""
         return self._recorded(cells, "state").cast(pa.string())
 
+    def reasons(self, cells: pa.Table) -> pa.Array:
+        """Return the recorded reason of each of ``cells``, null where there is no record."""
+        return self._recorded(cells, "reason").cast(pa.string())
+
     def recorded_after(self, cells: pa.Table, moment_us: int) -> pa.Array:
         """Return which of ``cells`` have a record made after a moment.
 
@@ -176,12 +180,16 @@ class Coverage:
 def without(cells: pa.Table, others: Sequence[pa.Table]) -> pa.Table:
     """Return ``cells`` without those that occur in one of ``others``; all of schema ``CELLS``."""
     for other in others:
-        if len(cells) and len(other):
-            names = pc.unique(pa.chunked_array([*cells["symbol"].chunks, *other["symbol"].chunks]))
-            mine = _codes(pa.array(_positions(cells["symbol"], names)), cells["session"])
-            theirs = _codes(pa.array(_positions(other["symbol"], names)), other["session"])
-            cells = cells.filter(pa.array(~np.isin(mine, theirs)))
+        cells = cells.filter(pa.array(~contains(other, cells)))
     return cells
+
+
+def contains(cells: pa.Table, others: pa.Table) -> npt.NDArray[np.bool_]:
+    """Return for each row of ``others`` whether its cell is in ``cells``; both have ``symbol`` and ``session``."""
+    names = pc.unique(cells["symbol"])
+    known = _codes(pa.array(_positions(cells["symbol"], names)), cells["session"])
+    asked = _codes(pa.array(_positions(others["symbol"], names)), others["session"])
+    return np.isin(asked, known)
 
 
 def _single(column: pa.ChunkedArray) -> pa.Array:

@@ -50,12 +50,16 @@ def read_rows(
             return rows
         return rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less(rows["session"], end_exclusive)))
 
-    rows = parquet.gather((inside(key, body) for key, body in bodies), dataset.schema)
+    return newest(parquet.gather((inside(key, body) for key, body in bodies), dataset.schema), dataset)
+
+
+def newest(rows: pa.Table, dataset: Dataset) -> pa.Table:
+    """Return the row of each key with the newest ``ingest_ts``, by key; of equally new ones the first."""
     order = [(name, "ascending") for name in dataset.key] + [(STAMP, "descending")]
     rows = rows.take(pc.sort_indices(rows, sort_keys=order))
-    newest = np.ones(len(rows), dtype=bool)
-    newest[1:] = ~merge.same_as_next(rows, dataset.key)
-    return rows.filter(pa.array(newest))
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = ~merge.same_as_next(rows, dataset.key)
+    return rows.filter(pa.array(first))
 
 
 def _asked(

@@ -15,12 +15,15 @@ from market_data.pipeline.leftovers import has_leftovers
 from market_data.pipeline.load import load_run
 from market_data.pipeline.plan import Planned, check_history, plan_run
 from market_data.pipeline.publish import publish_run
+from market_data.pipeline.rebuild import Rebuilt, Selection, rebuild_warehouse
 from market_data.pipeline.run_context import Job
 from market_data.pipeline.run_symbols import record_index, symbols_of
 
 __all__ = [
     "Job",
     "Planned",
+    "Rebuilt",
+    "Selection",
     "check_history",
     "check_run",
     "fetch_batch",
@@ -28,6 +31,7 @@ __all__ = [
     "load_run",
     "plan_run",
     "publish_run",
+    "rebuild_warehouse",
     "record_index",
     "symbols_of",
 ]

@@ -16,7 +16,8 @@ from market_data.core.calendar import sessions_in
 from market_data.core.errors import QualityError
 from market_data.core.intervals import coalesce
 from market_data.core.outcome import Receipt
-from market_data.pipeline import leftovers, requests
+from market_data.pipeline.leftovers import find_leftovers
+from market_data.pipeline.requests import finished_requests, request_rows, staged_rows, staged_sizes
 from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
         staging ``keys`` judged, or ``error``; ``broken``: staging objects that cannot be read.
     """
     prefixes = [receipt.prefix for receipt in receipts]
-    own = requests.finished(job, prefixes)
-    staged = requests.staged_sizes(job)
+    own = finished_requests(job, prefixes)
+    staged = staged_sizes(job)
     # The chunks are read as the checkpoint takes them, once.
-    checked = _judge(job, warehouse, own, requests.rows(job, prefixes, staged), job.params.file_grain, "")
-    groups, broken = leftovers.find(job, batches, receipts, {receipt.staged for receipt in own})
+    checked = _judge(job, warehouse, own, request_rows(job, prefixes, staged), job.params.file_grain, "")
+    groups, broken = find_leftovers(job, batches, receipts, {receipt.staged for receipt in own})
     earlier = [_judge_leftover(job, warehouse, group, staged, number) for number, group in enumerate(groups)]
     tables = [checked["table"]] if receipts or not earlier else []
     tables += [f"Left in staging by {left['run_id']}:\n{left['table']}" for left in earlier if "table" in left]
@@ -61,7 +62,7 @@ def _judge_leftover(job: Job, warehouse: Warehouse, group: LeftoverGroup, staged
     log.info("loading what %s left in staging: %d requests", group.run.run_id, len(keys))
     left = {"run_id": group.run.run_id, "keys": keys}
     try:
-        rows = requests.staged_rows(job, keys, staged)
+        rows = staged_rows(job, keys, staged)
         return {**left, **_judge(job, warehouse, group.receipts, rows, group.file_grain, f"/leftover-{number}")}
     except QualityError as error:
         log.exception("what %s left in staging cannot be judged", group.run.run_id)

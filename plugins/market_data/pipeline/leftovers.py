@@ -40,7 +40,7 @@ class LeftoverGroup:
         return [info.receipt for info in self.infos.values()]
 
 
-def find(
+def find_leftovers(
     job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], named: Collection[str]
 ) -> tuple[list[LeftoverGroup], list[str]]:
     """Find what this run has to load beside its own requests, oldest attempt first.
@@ -59,12 +59,12 @@ def find(
     infos, broken = staging.describe(job.lake, found)
     for message in broken:
         log.error("staging object cannot be read: %s", message)
-    return group(job, infos), broken
+    return group_leftovers(job, infos), broken
 
 
 def has_leftovers(job: Job, batches: Sequence[Batch]) -> bool:
     """Return whether a run without finished batches has something to load, or to name, in staging."""
-    groups, broken = find(job, batches, (), ())
+    groups, broken = find_leftovers(job, batches, (), ())
     return bool(groups or broken)
 
 
@@ -77,7 +77,7 @@ def is_own(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], name
     return item.run_key == job.run.key and item.spec_hash in failed
 
 
-def group(job: Job, infos: dict[str, StagedInfo]) -> list[LeftoverGroup]:
+def group_leftovers(job: Job, infos: dict[str, StagedInfo]) -> list[LeftoverGroup]:
     """Group staging objects by attempt, oldest first, without those of other runs that are still at work."""
     others = {(info.run.dag_id, info.run.run_id): info.run for info in infos.values()}
     mine = (job.run.dag_id, job.run.run_id)

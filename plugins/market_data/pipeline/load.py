@@ -12,7 +12,7 @@ from market_data.core.errors import DataError, WarehouseError
 from market_data.core.intervals import Interval, union
 from market_data.core.run import RunInfo
 from market_data.lake.cells import only
-from market_data.pipeline import requests
+from market_data.pipeline.requests import request_rows, staged_rows, staged_sizes
 from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
@@ -40,19 +40,19 @@ def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict
         log.info("%s has no table in the warehouse: it stays in the lake", job.dataset.name)
     else:
         warehouse.migrate()
-        staged = requests.staged_sizes(job)
+        staged = staged_sizes(job)
         for number, left in enumerate(checked.get("leftovers", ())):
             if str(number) in errors:
                 continue
             try:
-                _load(job, _passed(requests.staged_rows(job, left["keys"], staged), left), warehouse, done)
+                _load(job, _passed(staged_rows(job, left["keys"], staged), left), warehouse, done)
             except (DataError, WarehouseError) as error:
                 if getattr(error, "retriable", False):
                     raise
                 log.exception("what %s left in staging cannot be loaded", left["run_id"])
                 errors[str(number)] = f"{type(error).__name__}: {error}"
         if checked["passed"]:
-            _load(job, _passed(requests.rows(job, checked["prefixes"], staged), checked), warehouse, done)
+            _load(job, _passed(request_rows(job, checked["prefixes"], staged), checked), warehouse, done)
     return {"of": judged(checked), **done, "leftover_errors": errors}
 
 

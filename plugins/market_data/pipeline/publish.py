@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import Batch
 from market_data.core.outcome import Receipt, State, Verdict
-from market_data.pipeline import leftovers
+from market_data.pipeline.leftovers import group_leftovers, is_own
 from market_data.pipeline.load import judged
-from market_data.pipeline.report import Tally, write, write_flag
 from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.lake.ledger import Coverage
-    from market_data.lake.staging import StagedInfo
+    from market_data.lake.staging import StagedInfo, StagedKey
 
 
 def publish_run(
@@ -42,10 +41,10 @@ def publish_run(
     import pyarrow.compute as pc
 
     from market_data.lake import receipts as lake_receipts
-    from market_data.lake import staging
     from market_data.lake.cells import table_of
     from market_data.lake.failures import Failures
     from market_data.lake.ledger import read_coverage, write_cells
+    from market_data.pipeline.report import Tally, write, write_flag
     from market_data.quality.verdicts import is_refused
 
     prefixes = [receipt.prefix for receipt in receipts]
@@ -80,15 +79,13 @@ def publish_run(
             gone = pc.and_not(coverage.lost(cells), is_refused(cells, refused))
             tally.lost(cells.filter(gone))
             recorded[batch.id] = cells.filter(pc.invert(gone))
-    done = set(named) if loaded is not None else set()
+    done: set[str] = set()
     if loaded is not None and checked is not None:
-        done |= _record_leftovers(job, checked, loaded, coverage, list(recorded.values()), now)
+        done = named | _record_leftovers(job, checked, loaded, coverage, list(recorded.values()), now)
     for batch_id, cells in recorded.items():
         write_cells(job.lake, job.feed.dataset, job.source, job.run, batch_id, coverage.changed(cells), recorded_at=now)
-    waiting = staging.waiting(job.lake, job.feed.dataset, job.source)
-    staging.delete(job.lake, [item.key for item in waiting if item.key in done])
-    rest = [item for item in waiting if item.key not in done]
-    tally.not_loaded(*_not_loaded(job, [item for item in rest if not leftovers.is_own(job, batches, receipts, named, item)]))
+    rest = _empty_staging(job, done)
+    tally.not_loaded(*_not_loaded(job, [item for item in rest if not is_own(job, batches, receipts, named, item)]))
     document = tally.document(job, batches, refused, checked, loaded, summary, now)
     key = write(job.lake, document, job.run)
     if not document["red"]:
@@ -165,6 +162,15 @@ def _record_leftovers(
     return done
 
 
+def _empty_staging(job: Job, done: set[str]) -> list[StagedKey]:
+    """Delete the staging objects in ``done``; return all others of the feed."""
+    from market_data.lake import staging
+
+    waiting = staging.waiting(job.lake, job.feed.dataset, job.source)
+    staging.delete(job.lake, [item.key for item in waiting if item.key in done])
+    return [item for item in waiting if item.key not in done]
+
+
 def _is_have_over_nothing(coverage: Coverage, cells: pa.Table) -> pa.Array:
     """Return which cells are ``have`` and recorded without a row."""
     import pyarrow as pa
@@ -174,12 +180,12 @@ def _is_have_over_nothing(coverage: Coverage, cells: pa.Table) -> pa.Array:
     return pc.and_(pc.equal(cells["state"], str(State.HAVE)), nothing)
 
 
-def _not_loaded(job: Job, rest: Sequence[Any]) -> tuple[dict[str, int], list[str]]:
+def _not_loaded(job: Job, rest: Sequence[StagedKey]) -> tuple[dict[str, int], list[str]]:
     """Return run id -> requests that wait in staging though their run has ended; and messages on objects that cannot be read."""
     from market_data.lake import staging
 
     infos, broken = staging.describe(job.lake, rest)
     counts: dict[str, int] = {}
-    for group in leftovers.group(job, infos):
+    for group in group_leftovers(job, infos):
         counts[group.run.run_id] = counts.get(group.run.run_id, 0) + len(group.infos)
     return counts, broken

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from market_data.lake.receipts import RequestReceipt
 
 
-def finished(job: Job, prefixes: Sequence[str]) -> list[RequestReceipt]:
+def finished_requests(job: Job, prefixes: Sequence[str]) -> list[RequestReceipt]:
     """Return the receipts in the given folders; reads no rows."""
     from market_data.lake import receipts
 
@@ -27,7 +27,7 @@ def staged_sizes(job: Job) -> dict[str, int]:
     return {item.key: item.size for item in staging.waiting(job.lake, job.feed.dataset, job.source)}
 
 
-def rows(job: Job, prefixes: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
+def request_rows(job: Job, prefixes: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
     """Yield the rows of the requests in the given receipt folders.
 
     :param staged: from ``staged_sizes``.
