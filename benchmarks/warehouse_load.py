@@ -71,11 +71,11 @@ def symbol_bars(first: int, last: int) -> Any:
 
 def ours(connection: Any) -> int:
     """As the task ``load`` does it: chunks of ``chunk_rows``, a transaction each."""
+    from market_data.airflow.warehouse_connections import open_with_hooks
     from market_data.datasets.registry import dataset
-    from market_data.warehouse import open_warehouse
 
     done = 0
-    with open_warehouse(connection) as warehouse:
+    with open_with_hooks(connection) as warehouse:
         step = max(1, warehouse.chunk_rows // SESSIONS)
         for first in range(0, SYMBOLS, step):
             loaded = warehouse.load(dataset("ohlcv-1d"), symbol_bars(first, min(first + step, SYMBOLS)), f"{first}{time.time()}")
@@ -103,9 +103,19 @@ def to_sql(connection: Any) -> int:
 
 def bulk_insert_rows(connection: Any) -> int:
     """Into a plain table by Airflow's hook: tuples, a commit every 5,000 rows."""
-    from market_data.warehouse.oracle import _Hook
+    from airflow.providers.oracle.hooks.oracle import OracleHook
 
-    hook, done, step = _Hook(connection), 0, 99
+    os.environ["AIRFLOW_CONN_PEER"] = json.dumps(
+        {
+            "conn_type": "oracle",
+            "host": connection.host,
+            "port": connection.port,
+            "login": connection.login,
+            "password": connection.password,
+            "extra": dict(connection.extra),
+        }
+    )
+    hook, done, step = OracleHook("peer", log_sql=False), 0, 99
     names = ("symbol", "bar_time", "open", "high", "low", "close", "volume", "trade_count")
     with hook.get_conn() as opened, opened.cursor() as cursor:
         cursor.execute(
@@ -149,13 +159,13 @@ def main(engines: list[str]) -> None:
     sys.path[:0] = [str(PROJECT / "tests" / "warehouse"), str(PROJECT / "plugins")]
     from engines import CONNECTIONS  # type: ignore[import-not-found]
 
-    from market_data.warehouse import open_warehouse
+    from market_data.airflow.warehouse_connections import open_with_hooks
 
     print(f"{datetime.now(UTC):%Y-%m-%d}: {SYMBOLS * SESSIONS:,} daily bars, generated as they are loaded")
     print(f"{'engine':<10}{'way':<20}{'rows/s':>10}{'seconds':>9}{'peak MB':>9}{'ratio':>7}")
     for engine in engines:
         with tempfile.TemporaryDirectory() as folder, CONNECTIONS[engine](Path(folder)) as connection:
-            with open_warehouse(connection) as warehouse:
+            with open_with_hooks(connection) as warehouse:
                 warehouse.migrate()
             first = None
             for way in ["ours", "unchanged", *PEERS[engine]]:

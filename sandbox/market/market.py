@@ -10,7 +10,7 @@ import numpy as np
 
 from market_data.core import calendar
 from market_data.datasets import generated
-from market_data.datasets.generated import Cells, Dividend, Minutes, Split, Statement, Statistics, Trades
+from market_data.datasets.generated import Cells, GeneratedDividend, GeneratedSplit, Minutes, Statement, Statistics, Trades
 from sandbox.http.edits import Edits
 from sandbox.market.bars import Bar, Prices
 
@@ -59,7 +59,7 @@ class Market:
         found = generated.statistics(cells)
         return found._replace(cell=places[found.cell])
 
-    def splits(self, start: date, end: date, symbols: Collection[str] | None = None) -> list[Split]:
+    def splits(self, start: date, end: date, symbols: Collection[str] | None = None) -> list[GeneratedSplit]:
         """The splits from ``start`` (inclusive) to ``end`` (exclusive) that are known by now: 30 days ahead.
 
         :param symbols: None for all.
@@ -67,7 +67,7 @@ class Market:
         start, end = max(start, calendar.FIRST), min(end, self._today + timedelta(days=31))
         return generated.splits(self._keys(symbols), start, end) if start < end else []
 
-    def dividends(self, start: date, end: date, symbols: Collection[str] | None = None) -> list[Dividend]:
+    def dividends(self, start: date, end: date, symbols: Collection[str] | None = None) -> list[GeneratedDividend]:
         """The dividends with an ex-date from ``start`` (inclusive) to ``end`` (exclusive) that are declared by now.
 
         :param symbols: None for all.

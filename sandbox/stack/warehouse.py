@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from market_data.airflow.warehouse_connections import from_airflow, open_with_hooks
 from market_data.core.errors import MarketDataError
-from market_data.warehouse import WarehouseConnection, from_airflow, open_warehouse
+from market_data.warehouse import WarehouseConnection
 from sandbox.stack.environment import LocalError, Paths
 
 CONN_ID = "warehouse_default"
@@ -28,7 +29,7 @@ def connection_of(paths: Paths, environ: Mapping[str, str]) -> WarehouseConnecti
     """Where the warehouse is."""
     if not environ.get(VARIABLE):
         return WarehouseConnection("duckdb", extra={"path": str(paths.warehouse), "lock_timeout": PATIENCE})
-    from market_data.providers.base import read_connection  # slow to import
+    from market_data.airflow.connections import read_connection  # slow to import
 
     return from_airflow(read_connection(CONN_ID))
 
@@ -48,7 +49,7 @@ def migrate(paths: Paths, environ: Mapping[str, str], console: Console) -> None:
     """
     try:
         connection = connection_of(paths, environ)
-        with open_warehouse(connection) as warehouse:
+        with open_with_hooks(connection) as warehouse:
             applied = warehouse.migrate()
     except MarketDataError as error:
         raise LocalError(str(error)) from None
@@ -64,7 +65,7 @@ def query(paths: Paths, environ: Mapping[str, str], console: Console) -> None:
     if not environ.get(VARIABLE) and not paths.warehouse.exists():
         raise LocalError(f"there is no warehouse at {paths.warehouse} yet; `make run` makes one")
     try:
-        with open_warehouse(connection_of(paths, environ)) as warehouse:
+        with open_with_hooks(connection_of(paths, environ)) as warehouse:
             found = warehouse.query(environ.get("SQL") or EXAMPLE)
     except MarketDataError as error:
         raise LocalError(str(error)) from None

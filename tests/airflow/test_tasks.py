@@ -11,7 +11,7 @@ from market_data.airflow.retry import MarketDataRetryPolicy
 from market_data.airflow.tasks import run_verdict
 from market_data.airflow.timetable import SessionTimetable
 from market_data.config.feeds import load_feeds
-from market_data.config.run_params import PARAMS
+from market_data.config.trigger_form import PARAMS
 from market_data.core import errors
 
 FEED = next(feed for feed in load_feeds() if feed.provider == "polygon")

@@ -14,13 +14,13 @@ from airflow.exceptions import AirflowTimetableInvalid
 from market_data.airflow.dag import build_dag
 from market_data.airflow.timetable import SessionTimetable
 from market_data.config.feeds import KEYS, _date_problems, load_feeds
-from market_data.config.run_params import PARAMS as FORM
+from market_data.config.trigger_form import PARAMS as FORM
 from market_data.config.universes import known
 from market_data.core import calendar
 from market_data.core.capabilities import Endpoint, Shape
 from market_data.core.errors import ConfigError
 from market_data.datasets.registry import DATASETS, dataset
-from market_data.providers.registry import PROVIDERS, provider
+from market_data.providers.registry import provider, providers
 from market_data.providers.spec import ProviderSpec
 
 PROJECT = Path(__file__).parents[2]
@@ -74,6 +74,19 @@ def test_the_projects_feeds_are_valid_and_have_the_dags_of_the_contract():
     assert {feed.dag_id for feed in load_feeds()} >= set(CONTRACT)
 
 
+SERVED = [(name, served) for name, spec in providers().items() for served in spec.serves]
+
+
+@pytest.mark.parametrize(("name", "served"), SERVED)
+def test_a_feed_is_a_stanza_and_nothing_else(load, name, served):
+    """Every dataset of every provider becomes a DAG by two keys; its connection and pool are in airflow_settings.yaml already."""
+    (feed,) = load(GOOD.replace("provider: polygon, dataset: ohlcv-1d", f"provider: {name}, dataset: {served}"))
+    assert build_dag(feed).dag_id == feed.dag_id
+    settings = yaml.safe_load((PROJECT / "airflow_settings.yaml").read_text())["airflow"]
+    assert feed.conn_id in {item["conn_id"] for item in settings["connections"]}
+    assert feed.pool in {item["pool_name"] for item in settings["pools"]}
+
+
 def test_a_fallback_is_another_enabled_feed_of_the_dataset(load):
     feed, _ = load(TWO.replace("polygon, dataset: ohlcv-1d", "polygon, dataset: ohlcv-1d, fallback: mock"))
     assert feed.fallback_dag_id == "mock_ohlcv_1d"
@@ -113,7 +126,7 @@ def test_a_disabled_feed_has_no_dag_and_an_enabled_one_has(load):
 
 TIME = 'a New York time in quotes, "16:00" to "23:59", or null, is needed'
 BAD = [
-    (("polygon", "yahoo"), f"feed 1 (yahoo, ohlcv-1d): provider is 'yahoo'; known: {', '.join(sorted(PROVIDERS))}"),
+    (("polygon", "yahoo"), f"feed 1 (yahoo, ohlcv-1d): provider is 'yahoo'; known: {', '.join(sorted(providers()))}"),
     (("ohlcv-1d", "ohlcv-1w"), f"feed 1 (polygon, ohlcv-1w): dataset is 'ohlcv-1w'; known: {', '.join(sorted(DATASETS))}"),
     (('"20:30"', '"25:00"'), f"schedule is '25:00'; {TIME}"),
     (('"20:30"', '"09:00"'), f"schedule is '09:00'; {TIME}"),
@@ -142,7 +155,7 @@ BAD = [
     (("ohlcv-1d}", "ohlcv-1d, params: {endpoint: bulk}}"), "params.endpoint is 'bulk'; allowed: auto, grouped, range, flatfile"),
     (
         ("ohlcv-1d}", "ohlcv-1d, params: {endpoint: grouped, file_grain: year}}"),
-        "params.endpoint is 'grouped', a session a call, and file_grain is 'year', which asks for each symbol; allowed: auto, range",
+        "params.endpoint is 'grouped', a session per call, and file_grain is 'year', which requests by symbol; allowed: auto, range",
     ),
     (("ohlcv-1d}", "ohlcv-1d, options: {adjustment: both}}"), "options.adjustment is 'both'; allowed: raw, split"),
     (
@@ -173,7 +186,7 @@ def test_each_problem_names_feed_field_value_and_what_is_allowed(load, change, t
 
 
 def test_a_dataset_that_another_provider_serves_is_refused_with_those_it_serves(load, monkeypatch):
-    monkeypatch.setitem(PROVIDERS, "polygon", ProviderSpec("polygon", "", {"trades": (Endpoint("ticks", Shape.SYMBOL),)}))
+    monkeypatch.setitem(providers(), "polygon", ProviderSpec("polygon", "", {"trades": (Endpoint("ticks", Shape.SYMBOL),)}))
     (problem,) = problems(load, GOOD.replace("ohlcv-1d}", "ohlcv-1d, params: {endpoint: range}}"))
     assert problem == "feed 1 (polygon, ohlcv-1d): dataset is 'ohlcv-1d', which polygon does not serve; it serves: trades"
 
@@ -198,7 +211,7 @@ def test_all_problems_of_all_feeds_come_at_once(load):
     [
         ("feeds: {polygon: 1}", "feeds.yaml: a list under the key 'feeds' is needed"),
         ("- 1", "feeds.yaml: a list under the key 'feeds' is needed"),
-        ("", "there are no feeds; a list under the key 'feeds' is needed"),
+        ("", "no feeds are defined; a list under the key 'feeds' is needed"),
         ("defaults: 7\nfeeds: []", "feeds.yaml: defaults is 7; names with values are needed"),
         ("feeds: [", "feeds.yaml cannot be read: while parsing"),
         ("feeds: \x00", "feeds.yaml cannot be read: "),
@@ -244,7 +257,7 @@ def test_a_schedule_is_good_where_the_timetable_takes_it(schedule):
 def test_a_default_date_in_the_future_is_refused(load):
     ahead = datetime.now(UTC).date() + timedelta(days=3)
     (problem,) = problems(load, GOOD.replace("ohlcv-1d}", f"ohlcv-1d, params: {{start_date: {ahead}}}}}"))
-    assert f"params.start_date is {ahead}; it is in the future, today is" in problem
+    assert f"params.start_date is {ahead}; it must not be after today," in problem
 
 
 # -- overlays ------------------------------------------------------------------------------------------------------------------------

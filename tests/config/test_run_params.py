@@ -16,13 +16,14 @@ from market_data.airflow.dag import build_params
 from market_data.airflow.tasks import run_plan
 from market_data.config import universes
 from market_data.config.feeds import load_feeds
-from market_data.config.run_params import check_params, form, read_params
+from market_data.config.param_checks import check_params, read_params
+from market_data.config.trigger_form import form
 from market_data.core.calendar import NEW_YORK
 from market_data.core.errors import ConfigError, LakeError, ParamError
 from market_data.lake.store import Lake
 from market_data.pipeline.run_sessions import Wanted, resolve_sessions
 from market_data.providers.base import ProviderConfig
-from market_data.providers.registry import PROVIDERS, known_provider, provider, serving
+from market_data.providers.registry import known_provider, provider, providers, serving
 from sandbox.http import SampleApi
 
 FEED = next(feed for feed in load_feeds() if feed.provider == "polygon")
@@ -119,8 +120,8 @@ BAD = [
     ({"start_date": "\u0662\u0660\u0662\u0664-11-04"}, f"start_date is '\\u0662\\u0660\\u0662\\u0664-11-04'; {DATE}"),
     ({"start_date": ""}, f"start_date is ''; {DATE}"),
     ({"start_date": 20241104}, f"start_date is 20241104; {DATE}"),
-    ({"start_date": "{tomorrow}"}, "start_date is {tomorrow}; it is in the future, today is {today}"),
-    ({"start_date": "2024-11-04", "end_date": "{tomorrow}"}, "end_date is {tomorrow}; it is in the future, today is {today}"),
+    ({"start_date": "{tomorrow}"}, "start_date is {tomorrow}; it must not be after today, {today}"),
+    ({"start_date": "2024-11-04", "end_date": "{tomorrow}"}, "end_date is {tomorrow}; it must not be after today, {today}"),
     ({"start_date": "1899-12-29"}, "start_date is 1899-12-29; the first date allowed is 2000-01-01"),
     ({"start_date": "0001-01-01"}, "start_date is 0001-01-01; the first date allowed is 2000-01-01"),
     (
@@ -146,7 +147,7 @@ BAD = [
     # symbols
     ({"symbols": ["../x"]}, f"symbols: item 1: '../x' {SYMBOL}"),
     ({"symbols": ["AAPL", "aapl"]}, f"symbols: item 2: 'aapl' {SYMBOL}; symbols are case sensitive, is 'AAPL' meant?"),
-    ({"symbols": ["AAPL", "IBM", "AAPL"]}, "symbols: item 3: 'AAPL' is there twice, first at symbols: item 1"),
+    ({"symbols": ["AAPL", "IBM", "AAPL"]}, "symbols: item 3: 'AAPL' occurs twice, first at symbols: item 1"),
     ({"symbols": ["AAPL", 7]}, "symbols: item 2: 7 is a int; text is needed"),
     ({"symbols": ["A" * 33]}, f"symbols: item 1: '{'A' * 33}' has 33 characters; at most 32 are allowed"),
     (
@@ -171,7 +172,7 @@ BAD = [
     ({"endpoint": "bulk"}, "endpoint is 'bulk'; allowed: auto, grouped, range, flatfile"),
     (
         {"file_grain": "year", "endpoint": "grouped"},
-        "endpoint is 'grouped', a session a call, and file_grain is 'year', which asks for each symbol; allowed: auto, range",
+        "endpoint is 'grouped', a session per call, and file_grain is 'year', which requests by symbol; allowed: auto, range",
     ),
     ({"adjustment": "dividend"}, "adjustment is 'dividend'; allowed: raw, split"),
     ({"adjustment": None}, "adjustment is null; allowed: raw, split"),
@@ -403,7 +404,7 @@ def test_the_form_proposes_universes_and_lets_choose_endpoints():
     params = build_params(FEED)
     assert params["universe"].schema["examples"] == list(universes.known())
     assert params["endpoint"].schema["enum"] == ["auto", "grouped", "range", "flatfile"]
-    assert params["endpoint"].schema["values_display"]["grouped"] == "grouped: a session a call"
+    assert params["endpoint"].schema["values_display"]["grouped"] == "grouped: a session per call"
     assert set(params["file_grain"].schema["values_display"]) == {"day", "year"}
     assert "examples" not in params["symbols"].schema  # they would make a select of it, which takes nothing else
 
@@ -414,7 +415,7 @@ def test_a_feeds_own_defaults_stand_in_its_form():
     assert build_params(feed)["adjustment"].value == "split"
 
 
-@pytest.mark.parametrize("name", sorted(PROVIDERS))
+@pytest.mark.parametrize("name", sorted(providers()))
 def test_a_hook_has_no_endpoint_that_the_form_does_not_offer(name):
     hook = provider(name)(config=ProviderConfig("c", ""))
     for dataset, served in known_provider(name).serves.items():

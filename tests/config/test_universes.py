@@ -172,7 +172,7 @@ def test_two_symbols_on_a_line_are_refused(line):
     with pytest.raises(ParamError) as caught:
         read(f"IBM\n{line}\n")
     (problem,) = caught.value.problems
-    assert problem.startswith(f"x, line 2: {line!r} is not one symbol; one symbol a line is needed")
+    assert problem.startswith(f"x, line 2: {line!r} is not one symbol; one symbol per line is needed")
 
 
 HOSTILE = [
@@ -211,7 +211,7 @@ def test_lower_case_is_never_changed_but_hinted_at():
 
 
 def test_duplicates_are_reported_with_both_places():
-    assert symbols.check_symbols(["A", "B", "A"], "tickers") == ["tickers: item 3: 'A' is there twice, first at tickers: item 1"]
+    assert symbols.check_symbols(["A", "B", "A"], "tickers") == ["tickers: item 3: 'A' occurs twice, first at tickers: item 1"]
 
 
 def test_one_text_is_no_list_of_symbols():
@@ -245,7 +245,7 @@ def test_read_tickers_lists_problems_by_line():
     assert [problem.split(":")[0] for problem in problems] == [f"my.csv, line {n}" for n in (3, 4, 5, 6)]
     assert "is not a symbol" in problems[0]
     assert "is empty" in problems[1]
-    assert "is there twice, first at my.csv, line 2" in problems[2]
+    assert "occurs twice, first at my.csv, line 2" in problems[2]
 
 
 def test_a_control_character_does_not_split_a_line():
@@ -440,7 +440,7 @@ def test_load_tickers_from_s3(bucket, body):
         ("s3://tickers/big.csv", "tickers_path is 's3://tickers/big.csv'; it has more than 1,000,000 bytes, the most allowed"),
         (
             "s3://tickers/twice.csv",
-            "'s3://tickers/twice.csv', line 4: 'AAPL' is there twice, first at 's3://tickers/twice.csv', line 2",
+            "'s3://tickers/twice.csv', line 4: 'AAPL' occurs twice, first at 's3://tickers/twice.csv', line 2",
         ),
         (
             "s3://tickers/table.csv",

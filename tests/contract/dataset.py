@@ -29,9 +29,10 @@ from market_data.lake.reader import read_rows
 from market_data.lake.receipts import RequestReceipt
 from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
-from market_data.quality.checkpoint import run_checkpoint
+from market_data.quality.checkpoint import Scope, run_checkpoint
 from market_data.quality.gate import gate
 from market_data.quality.great_expectations import Validator
+from market_data.quality.row_counts import RowCounts, row_rules
 from market_data.quality.suites import family, rows_suite
 
 # Both days around each change of the clocks, an early close in summer and one in winter.
@@ -175,7 +176,7 @@ class DatasetContract:
 
     def test_only_what_was_asked_for_passes(self):
         gated = self.judge([self.row("AAPL", DAY), self.row("MSFT", DAY)])
-        assert gated.bad["reasons"].to_pylist() == ["symbol MSFT not asked for"]
+        assert gated.bad["reasons"].to_pylist() == ["symbol MSFT was not requested"]
         holiday = tuple(day for day in EXCHANGE if day != DAY)
         assert self.judge([self.row("AAPL", DAY)], sessions=holiday).bad["reasons"].to_pylist() == [
             f"session {DAY} not a session of the exchange"
@@ -281,19 +282,24 @@ class DatasetContract:
     # -- the checkpoint ----------------------------------------------------------------------------------------------------------
 
     def test_the_suite_passes_good_rows_and_names_what_slipped(self):
-        suite = rows_suite(self.dataset, PROVIDER)
-        assert suite.name == f"{family(self.dataset)}.rows"
-        validator = Validator("test")
-        checkpoint = validator.checkpoint(suite)
         rows = self.rows(size=3)
         odd = [{**self.row(f"F{n}", DAY), **change} for n, change in enumerate(self.fine.values())]
-        assert validator.run(checkpoint, self.landed([*rows, *odd])) == []
-        # Every rule broken by a row of its own, all in one table.
+        assert self._broken_rules(self.landed([*rows, *odd])) == {}
+        # One row per rule breaks it, all in one table; partitions by symbol and year show which row was found.
         wrong = {rule: {**self.row(f"S{n}", DAY), **change} for n, (rule, change) in enumerate(self.slipped.items())}
-        table = self._loose([*rows, *wrong.values()])
-        outcomes = validator.run(checkpoint, table)
-        found = {outcome.rule: table["symbol"].take(pa.array(outcome.places)).to_pylist() for outcome in outcomes}
-        assert found == {rule: [row["symbol"]] for rule, row in wrong.items()}
+        found = self._broken_rules(self._loose([*rows, *wrong.values()]))
+        assert found == {rule: [f"{row['symbol']}/{DAY.year}"] for rule, row in wrong.items()}
+
+    def _broken_rules(self, table):
+        """Return rule -> the partitions that Great Expectations finds it broken in."""
+        counts = RowCounts(self.dataset, row_rules(self.dataset, PROVIDER), "year")
+        counts.add(table)
+        assert counts.rows == len(table)
+        suite = rows_suite(self.dataset, counts)
+        assert suite.name == f"{family(self.dataset)}.rows"
+        validator = Validator("test")
+        broken = validator.run(validator.checkpoint(suite), counts.table())
+        return {one.rule: [counts.partitions[place] for place in one.places] for one in broken}
 
     def _loose(self, rows):
         """As landed, by no gate and in no order: columns may be null, and may say another provider."""
@@ -306,11 +312,9 @@ class DatasetContract:
         table = self.landed(self.rows())
         result = run_checkpoint(
             self.dataset,
-            planned=dict.fromkeys(SESSIONS, len(SYMBOLS)),
-            chunks=[table.slice(0, 5), table.slice(5)],
-            previous=previous,
+            Scope(dict.fromkeys(SESSIONS, len(SYMBOLS)), previous, provider=PROVIDER),
+            [table.slice(0, 5), table.slice(5)],
             run_name="test",
-            provider=PROVIDER,
         )
         assert [(v.partition, v.passed, v.reasons) for v in result.verdicts] == [(str(day), True, ()) for day in SESSIONS]
         assert result.statistics["rows"] == len(table)

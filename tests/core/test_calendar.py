@@ -80,7 +80,7 @@ def test_session_close(day, close):
 
 
 def test_session_close_of_a_holiday_names_the_next_session():
-    with pytest.raises(ParamError, match=r"2026-11-26 is no XNYS session; the next one is 2026-11-27"):
+    with pytest.raises(ParamError, match=r"2026-11-26 is not a session of XNYS; the next one is 2026-11-27"):
         calendar.session_close(date(2026, 11, 26))
 
 

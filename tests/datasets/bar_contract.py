@@ -10,7 +10,7 @@ import pytest
 from market_data.core import calendar
 from market_data.datasets.rules import LIMIT
 from market_data.quality import session_bars
-from market_data.quality.checkpoint import run_checkpoint
+from market_data.quality.checkpoint import Scope, run_checkpoint
 from tests.contract.dataset import DAY, EXCHANGE, PROVIDER, SESSIONS, DatasetContract, new_york
 
 CLEAN = {"open": 10.0, "high": 11.0, "low": 9.5, "close": 10.5, "adj_close": None, "volume": 1000.5, "vwap": 10.2, "trade_count": 7}
@@ -154,12 +154,9 @@ class IntradayContract(BarContract):
                             (pa.string(), pa.date32(), pa.float64(), pa.float64()), strict=True)})  # fmt: skip
         return run_checkpoint(
             self.dataset,
-            planned=dict.fromkeys(self.DAYS, len(self.MANY)),
-            chunks=[table.slice(0, 1111), table.slice(1111)],
-            previous=previous or nothing,
+            Scope(dict.fromkeys(self.DAYS, len(self.MANY)), previous or nothing, provider=PROVIDER, grain=grain),
+            [table.slice(0, 1111), table.slice(1111)],
             run_name="test",
-            provider=PROVIDER,
-            grain=grain,
         )
 
     def test_sessions_are_judged_like_daily_bars(self):

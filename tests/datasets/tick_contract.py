@@ -9,7 +9,7 @@ import pytest
 from market_data.core import calendar
 from market_data.datasets.base import UTC_NANOS
 from market_data.datasets.rules import LIMIT
-from market_data.quality.checkpoint import run_checkpoint
+from market_data.quality.checkpoint import Scope, run_checkpoint
 from tests.contract.dataset import DAY, PROVIDER, SESSIONS, SYMBOLS, DatasetContract, new_york
 
 HANDFUL = len(SYMBOLS)
@@ -72,12 +72,9 @@ class TickContract(DatasetContract):
         """A run over ``SESSIONS`` that brought something for one symbol in ``sessions``; ``others`` plan another number of symbols."""
         return run_checkpoint(
             self.dataset,
-            planned={day: others.get(str(day), planned) for day in SESSIONS},
-            chunks=[self.landed(self.rows(sessions, ["BRK.B"]))],
-            previous=pa.table({}),
+            Scope({day: others.get(str(day), planned) for day in SESSIONS}, pa.table({}), provider=PROVIDER, grain="year"),
+            [self.landed(self.rows(sessions, ["BRK.B"]))],
             run_name="test",
-            provider=PROVIDER,
-            grain="year",
         )
 
 

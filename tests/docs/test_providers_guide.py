@@ -8,13 +8,13 @@ import duckdb
 import pytest
 
 from market_data.config.feeds import dag_id, load_feeds
-from market_data.config.run_params import ASKS, PARAMS
+from market_data.config.trigger_form import PARAMS, PER_CALL
 from market_data.config.universes import known
 from market_data.core.capabilities import Capabilities, Quota
 from market_data.datasets.registry import DATASETS
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
-from market_data.providers.registry import PROVIDERS, provider, serving
+from market_data.providers.registry import provider, providers, serving
 from sandbox.stack.environment import Paths, Ports
 from sandbox.stack.settings import local_connections
 from sandbox.vendors import VENDORS
@@ -24,8 +24,8 @@ TEXT = (PROJECT / "docs" / "guide" / "providers.md").read_text()
 README = (PROJECT / "README.md").read_text()
 DOCS = {"README.md": README} | {path.name: path.read_text() for path in (PROJECT / "docs" / "guide").glob("*.md")}
 FEEDS = {feed.dag_id for feed in load_feeds()}
-OPTIONS = [(name, option) for name, found in PROVIDERS.items() for option in found.options]
-PLANS = [(name, plan) for name in PROVIDERS for plan in provider(name).plans]
+OPTIONS = [(name, option) for name, found in providers().items() for option in found.options]
+PLANS = [(name, plan) for name in providers() for plan in provider(name).plans]
 
 DAILY = {
     "`polygon`": ("polygon", ("flatfile",)),
@@ -65,7 +65,7 @@ def hook(name, plan):
 
 
 def test_every_provider_has_a_section_and_no_other_has():
-    assert sorted(re.findall(r"^## .*\(`(\w+)`\)$", TEXT, re.MULTILINE)) == sorted(PROVIDERS)
+    assert sorted(re.findall(r"^## .*\(`(\w+)`\)$", TEXT, re.MULTILINE)) == sorted(providers())
 
 
 def test_the_first_table_tells_which_provider_serves_which_dataset():
@@ -80,11 +80,11 @@ def test_the_first_table_tells_which_provider_serves_which_dataset():
             dataset: "" if dataset not in served.serves else "DAG" if dag_id(name, dataset) in FEEDS else "yes"
             for dataset in DATASETS
         }
-        for name, served in PROVIDERS.items()
+        for name, served in providers().items()
     }
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", providers())
 def test_the_connection_is_told(name):
     kind, cells = provider(name), dict(rows(section(name), "connection"))
     assert quoted(cells["type"]) == [kind.conn_type]
@@ -98,7 +98,7 @@ def test_the_limits_of_every_plan_are_told(name, plan):
     there, asked = {quoted(row[0])[0]: row for row in rows(section(name), "plan")}, hook(name, plan)
     assert set(there) == set(asked.plans)
     first, slot, account, history, moment = there[plan]
-    quota, start = asked.quota, asked.capabilities(next(iter(PROVIDERS[name].serves))).history_start
+    quota, start = asked.quota, asked.capabilities(next(iter(providers()[name].serves))).history_start
     assert first.endswith("(default)") == (plan == asked.default_plan)
     assert slot == f"{quota.calls_per_minute_per_slot:.0f}"
     assert account == ("; ".join(f"{window.calls} in {window.seconds:,g} s" for window in quota.limits) or "none")
@@ -109,21 +109,21 @@ def test_the_limits_of_every_plan_are_told(name, plan):
     assert moment == (clock if minutes else "when it is over")
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", providers())
 def test_every_endpoint_of_every_dataset_is_told(name):
     found = {(dataset, quoted(row[1])[0], row[2]) for row in rows(section(name), "dataset") for dataset in quoted(row[0])}
-    served = PROVIDERS[name].serves
-    assert found == {(dataset, e.name, ASKS[e.shape]) for dataset, endpoints in served.items() for e in endpoints}
+    served = providers()[name].serves
+    assert found == {(dataset, e.name, PER_CALL[e.shape]) for dataset, endpoints in served.items() for e in endpoints}
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", providers())
 def test_no_option_is_told_that_there_is_not(name):
-    assert [quoted(row[0])[0] for row in rows(section(name), "option")] == list(PROVIDERS[name].options)
+    assert [quoted(row[0])[0] for row in rows(section(name), "option")] == list(providers()[name].options)
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_the_values_of_every_option_are_told(name, option):
-    of, text = PROVIDERS[name].options[option], section(name)
+    of, text = providers()[name].options[option], section(name)
     (row,) = [row for row in rows(text, "option") if quoted(row[0]) == [option]]
     _, values, default, apart = row
     if "enum" in of.schema:
@@ -204,7 +204,7 @@ def test_every_dataset_is_named_in_both_guides(name):
 def test_what_stands_in_for_a_provider_is_where_the_local_stack_has_it():
     found = {quoted(row[0])[0]: quoted(row[2]) for row in rows(TEXT, "provider")}
     connections = local_connections(Paths(Path(), Path()), Ports())
-    hosts = {name: connections.get(f"{name}_default") for name in PROVIDERS}
+    hosts = {name: connections.get(f"{name}_default") for name in providers()}
     assert found == {
         name: [f"{at['conn_host']}:{at['conn_port']}" if "conn_port" in at else at["conn_host"]] if at else []
         for name, at in hosts.items()

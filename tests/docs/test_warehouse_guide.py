@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.core.run import RunInfo
 from market_data.datasets.registry import DATASETS, dataset
-from market_data.warehouse import ENGINES, WarehouseConnection, open_warehouse
+from market_data.warehouse import ENGINES, WarehouseConnection
 from market_data.warehouse.schema import TABLES
 from sandbox.stack.environment import Paths
 from sandbox.stack.warehouse import query
@@ -81,7 +82,7 @@ def fill(warehouse):
 @pytest.fixture
 def path(tmp_path):
     file = tmp_path / "warehouse.duckdb"
-    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(file)})) as warehouse:
+    with open_with_hooks(WarehouseConnection("duckdb", extra={"path": str(file)})) as warehouse:
         fill(warehouse)
     return file
 
@@ -96,8 +97,8 @@ def test_the_same_sql_answers_the_same_on_every_engine(server, path, tmp_path):
     when = {"loaded_at", "restated_at"}  # of the load, which is another here
     with (
         server.empty_database(tmp_path) as connection,
-        open_warehouse(connection) as other,
-        open_warehouse(WarehouseConnection("duckdb", extra={"path": str(path)})) as ours,
+        open_with_hooks(connection) as other,
+        open_with_hooks(WarehouseConnection("duckdb", extra={"path": str(path)})) as ours,
     ):
         fill(other)
         for sql in asked:
@@ -184,7 +185,7 @@ def test_the_columns_of_features_are_those_of_the_view(path):
         first |= dict(zip(names, [int(n) for n in nulls.split(", ")] * (1 if "," in nulls else len(names)), strict=True))
     assert list(first) == made[6:]
     action = {"symbol": "X", "session": DAYS[0], "ex_date": DAYS[0], "action": "dividend", "action_id": "1", "amount": 2.0}
-    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(path)})) as warehouse:
+    with open_with_hooks(WarehouseConnection("duckdb", extra={"path": str(path)})) as warehouse:
         warehouse.load(*rows("ohlcv-1d", *(bar(day, float(close), "X") for day, close in days)), "many")
         warehouse.load(*rows("corporate-actions", action), "one action")
         found = warehouse.query("SELECT * FROM gold_price_features WHERE symbol = 'X'").to_pandas()

@@ -8,9 +8,10 @@ from decimal import Decimal
 
 import pytest
 
+from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.config.feeds import load_feeds
 from market_data.datasets.registry import dataset
-from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.schema import TABLES
 from tests.e2e.conftest import DAG
 from tests.e2e.test_every_dag import unpause
@@ -70,7 +71,7 @@ def plain(value):
 def held(connection):
     """Rows and a checksum of each table, but for what a load makes up."""
     found = {}
-    with open_warehouse(connection) as warehouse:
+    with open_with_hooks(connection) as warehouse:
         for table in TABLES.values():
             names = [column.name for column in table.columns if column.name not in MADE_BY_THE_LOAD]
             for layer in (table.bronze, table.silver):

@@ -31,10 +31,10 @@ def api(running):
     return running
 
 
-def classify(answer, what):
-    if answer.status == 429:
-        return Throttled("too many", retry_after=retry_after(answer.headers), provider="test", request=what)
-    return ServerError(f"status {answer.status}", provider="test", request=what) if answer.status >= 400 else None
+def classify(response, what):
+    if response.status == 429:
+        return Throttled("too many", retry_after=retry_after(response.headers), provider="test", request=what)
+    return ServerError(f"status {response.status}", provider="test", request=what) if response.status >= 400 else None
 
 
 def transport(url, tmp_path, windows=(), **settings):
@@ -46,7 +46,7 @@ def transport(url, tmp_path, windows=(), **settings):
 
 
 def get(found, path=PATH):
-    return found.get(path, {}, "a month", lambda answer: answer.body)
+    return found.get(path, {}, "a month", lambda response: response.body)
 
 
 # waits
@@ -125,7 +125,7 @@ def test_a_call_ends_at_its_deadline_however_it_trickles(api, tmp_path, head):
     api.fault("trickle", times=None, seconds=0.005, head=head)
     before = set(threading.enumerate())
     found, began = transport(api.url, tmp_path, attempts=2, deadline=0.3), time.monotonic()
-    with pytest.raises(NetworkError, match="no whole answer in 0.3 s"):
+    with pytest.raises(NetworkError, match="no whole response in 0.3 s"):
         get(found)
     assert 0.6 <= time.monotonic() - began < 3
     assert found.counters.calls == 2
@@ -140,7 +140,7 @@ def test_a_call_ends_at_its_deadline_however_it_trickles(api, tmp_path, head):
 def test_silence_is_named_by_its_timeout(api, tmp_path):
     api.fault("slow", times=None, seconds=30)
     found = transport(api.url, tmp_path, attempts=1, timeout=(5.0, 0.2))
-    with pytest.raises(NetworkError, match=r"no answer in 5 s \+ 0.2 s"):
+    with pytest.raises(NetworkError, match=r"no response in 5 s \+ 0.2 s"):
         get(found)
 
 

@@ -16,9 +16,10 @@ from market_data.core.intervals import closed
 from market_data.datasets.registry import dataset
 from market_data.http.rate_limit import FileLimiter
 from market_data.pipeline.planner import make_plan
-from market_data.providers.alpaca.hook import MOST_EMPTY, AlpacaHook
+from market_data.providers.alpaca.client import MOST_EMPTY
+from market_data.providers.alpaca.hook import AlpacaHook
 from market_data.providers.base import ProviderConfig
-from market_data.providers.registry import PROVIDERS
+from market_data.providers.registry import providers
 from sandbox.http import SampleApi
 from sandbox.vendors.alpaca import NOT_RECENT, last_date
 from tests.contract.provider import HTTP_FAULTS, KEY, NOW, TURNS, WEEK, YEAR, Fault, NetworkContract, order, quick, rows
@@ -270,7 +271,7 @@ def test_a_400_that_names_none_of_the_asked_symbols_is_an_error(server, hook, me
 
 
 def test_no_more_malformed_symbols_are_set_aside_than_a_list_has_by_mistake(server, hook, monkeypatch):
-    monkeypatch.setattr("market_data.providers.alpaca.hook.MOST_REFUSED", 3)
+    monkeypatch.setattr("market_data.providers.alpaca.client.MOST_REFUSED", 3)
     with pytest.raises(BadRequest, match="invalid symbol: A4"):
         hook.fetch(ask(("A1", "A2", "A3", "A4", "IBM")))
     assert len(server.calls) == 4
@@ -306,7 +307,7 @@ def test_a_feed_without_history_is_refused_with_the_reason(server, feed):
         make_hook(server, options={"feed": feed}).validate_config()
 
 
-@pytest.mark.parametrize("adjustment", PROVIDERS["alpaca"].options["adjustment"].schema["enum"][1:])
+@pytest.mark.parametrize("adjustment", providers()["alpaca"].options["adjustment"].schema["enum"][1:])
 def test_adjusted_prices_differ(server, hook, adjustment):
     request = ask(("AAPL",), date(2005, 1, 3), date(2005, 1, 7))
     with make_hook(server, options={"adjustment": adjustment}) as adjusted:

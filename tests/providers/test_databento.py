@@ -30,7 +30,8 @@ from market_data.core.errors import (
 from market_data.core.intervals import closed
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
-from market_data.providers.databento.hook import DatabentoHook, TooManyRows, WrongAnswer
+from market_data.providers.databento.errors import TooManyRows, WrongResponse
+from market_data.providers.databento.hook import DatabentoHook
 from market_data.providers.databento.parse import read
 from sandbox.http import SampleApi
 from sandbox.vendors.base import basic
@@ -121,8 +122,8 @@ class TestDatabento(NetworkContract):
     }
     # What comes short twice in the same way is charged no third time; what is sound and of another question no second time.
     outcomes: ClassVar = {
-        **dict.fromkeys(("counted_too_high", "counted_too_low", "absent_results"), Fault(WrongAnswer)),
-        **dict.fromkeys(("other_symbol", "out_of_range"), Fault(WrongAnswer, passes=False, calls=2)),
+        **dict.fromkeys(("counted_too_high", "counted_too_low", "absent_results"), Fault(WrongResponse)),
+        **dict.fromkeys(("other_symbol", "out_of_range"), Fault(WrongResponse, passes=False, calls=2)),
     }
 
     @pytest.fixture(scope="class")
@@ -222,7 +223,7 @@ class TestSilentLoss:
     def test_the_hook_does(self, server, hook, share):
         server.fault("truncated", match=STREAM, fraction=share, clean=True, times=None)
         with pytest.raises(
-            WrongAnswer, match=r"\d+ records came, 6\d{4} are counted; the download before brought as many"
+            WrongResponse, match=r"\d+ records came, 6\d{4} are counted; the download before brought as many"
         ) as caught:
             hook.fetch(self.big)
         assert "every try is charged" in str(caught.value)
@@ -252,7 +253,7 @@ def test_a_download_that_brings_another_number_each_time_may_work_later(server, 
 
 def test_records_that_are_counted_and_refused_are_not_taken_for_none(server, hook):
     refuse(server, 422, "symbology_invalid_request", "None of the symbols could be resolved", match=STREAM)
-    with pytest.raises(WrongAnswer, match="5 records are counted, and none come: None of the symbols could be resolved"):
+    with pytest.raises(WrongResponse, match="5 records are counted, and none come: None of the symbols could be resolved"):
         hook.fetch(question("IBM"))
 
 
@@ -272,7 +273,7 @@ def test_a_strange_record_of_a_damaged_stream_is_damage(server, hook, monkeypatc
 
 def test_a_stream_of_another_schema_is_no_answer(server, hook):
     server.fault("other_schema", match=STREAM, times=None)
-    with pytest.raises(WrongAnswer, match="the stream is status of EQUS.SUMMARY"):
+    with pytest.raises(WrongResponse, match="the stream is status of EQUS.SUMMARY"):
         hook.fetch(question("IBM"))
     assert len(server.calls) == 2
 
@@ -288,7 +289,7 @@ def test_a_server_that_says_nothing_is_waited_for_as_long_as_between_two_bytes(s
     server.fault("slow", seconds=30, times=None)
     with DatabentoHook(config=hook_of(server).config) as hook:
         hook._transport.timeout, hook._transport.attempts = (5.0, 0.2), 1
-        with pytest.raises(NetworkError, match=r"no answer in 0\.2 s \(ReadTimeout\)"):
+        with pytest.raises(NetworkError, match=r"no response in 0\.2 s \(ReadTimeout\)"):
             hook.fetch(question("IBM"))
 
 
@@ -603,7 +604,7 @@ def test_what_memory_is_not_meant_for_is_refused_before_it_is_paid(server, hook,
     ("change", "text"),
     [
         ({"password": ""}, "password is empty; the API key is needed there"),
-        ({"password": KEY}, "password is no key of this vendor; these begin with db-"),
+        ({"password": KEY}, "password is not a Databento API key"),
         ({"password": f"db-{KEY}\n"}, "password has white space around it"),
         ({"base_url": "hist.databento.com"}, "host is 'hist.databento.com'; a full base URL is needed, e.g. https://hist"),
     ],

@@ -21,7 +21,8 @@ from market_data.core.intervals import closed
 from market_data.datasets import generated
 from market_data.datasets.registry import dataset
 from market_data.providers.base import ProviderConfig
-from market_data.providers.databento.hook import DatabentoHook, WrongAnswer
+from market_data.providers.databento.errors import WrongResponse
+from market_data.providers.databento.hook import DatabentoHook
 from market_data.providers.databento.parse import Days, Symbols, numbered, ordinals, read
 from market_data.providers.polygon.hook import PolygonHook
 from sandbox.http import SampleApi
@@ -202,7 +203,7 @@ def test_records_of_other_days_are_no_answer(server):
     server.fault("out_of_range", match="get_range", times=None)
     with hook_of(server, stype_in="instrument_id") as hook:
         hook._transport.sleep = lambda seconds: None
-        with pytest.raises(WrongAnswer, match="records of 2023-12-25T00:00:00 UTC came"):
+        with pytest.raises(WrongResponse, match="records of 2023-12-25T00:00:00 UTC came"):
             hook.fetch(Request("ohlcv-1d", "range", (str(number("IBM")),), (closed(*WEEK),)))
 
 
@@ -448,8 +449,8 @@ def test_the_vendors_client_reads_all_that_the_server_says(server):
 CHILD = """
 import json, sys
 from datetime import date
-from market_data.hooks.base import ProviderConfig
-from market_data.hooks.databento import DatabentoHook
+from market_data.providers.base import ProviderConfig
+from market_data.providers.databento.hook import DatabentoHook
 from market_data.interval import closed
 from market_data.types import Request
 

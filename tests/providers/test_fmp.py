@@ -25,10 +25,11 @@ from market_data.core.intervals import closed
 from market_data.datasets.registry import dataset
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
+from market_data.providers.fmp.errors import BULK_PAUSE, DayLimiter
 from market_data.providers.fmp.hook import FEW, FMPHook
-from market_data.providers.fmp.parse import BULK_PAUSE, DayLimiter, read_file, vendors_name
+from market_data.providers.fmp.parse import read_file, vendors_name
 from market_data.providers.polygon.hook import PolygonHook
-from market_data.providers.registry import PROVIDERS
+from market_data.providers.registry import providers
 from market_data.quality.gate import gate
 from sandbox.http import SampleApi
 from sandbox.http.messages import Request as Call
@@ -36,7 +37,7 @@ from sandbox.vendors.fmp import RESTRICTED, SYMBOL, UNKNOWN_KEY
 from sandbox.vendors.fmp_faults import EOD_COLUMNS
 from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, NetworkContract, order, quick, rows
 
-ENDPOINTS = {endpoint.name: endpoint.shape for endpoint in PROVIDERS["fmp"].serves["ohlcv-1d"]}
+ENDPOINTS = {endpoint.name: endpoint.shape for endpoint in providers()["fmp"].serves["ohlcv-1d"]}
 HISTORY = next(name for name, shape in ENDPOINTS.items() if shape is Shape.SYMBOL)
 FAST = {"plan": "sample", "calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 DAY = timedelta(days=1)
@@ -241,7 +242,7 @@ def test_strangers_are_left_aside_and_counted(hook):
 
 def test_a_span_is_cut_into_slices_that_no_answer_fills(server, hook, monkeypatch):
     server.vendor.most_rows = 50
-    monkeypatch.setattr("market_data.providers.fmp.hook.MOST_ROWS", 50)
+    monkeypatch.setattr("market_data.providers.fmp.client.MOST_ROWS", 50)
     monkeypatch.setattr("market_data.providers.fmp.hook.SLICE", 49)
     request = span("IBM", *YEAR)
     assert rows(hook.fetch(request).table) == held(server, request, adj_close=False)
@@ -281,8 +282,8 @@ def test_slices_cover_every_day_once(first, days, size):
 
 def test_an_answer_with_the_most_rows_is_no_whole_one(server, hook, monkeypatch):
     server.vendor.most_rows = 5
-    monkeypatch.setattr("market_data.providers.fmp.hook.MOST_ROWS", 5)
-    with pytest.raises(TruncatedResponse, match="5 rows from 2012-01-03 to 2012-12-31 came, the most an answer holds"):
+    monkeypatch.setattr("market_data.providers.fmp.client.MOST_ROWS", 5)
+    with pytest.raises(TruncatedResponse, match="5 rows from 2012-01-03 to 2012-12-31 came, the most a response holds"):
         hook.fetch(span("IBM", *YEAR))
     assert len(server.calls) == 1  # the same would come again
 
@@ -450,7 +451,7 @@ def test_a_bad_key_with_200_is_a_bad_key(server, hook):
 
 def test_the_legacy_api_is_refused(server):
     with make_hook(server) as hook, pytest.raises(EntitlementError, match="Legacy Endpoint"):
-        hook._opened.get("/api/v3/quote/AAPL", {}, "a quote", lambda answer: answer)
+        hook.transport.get("/api/v3/quote/AAPL", {}, "a quote", lambda response: response)
 
 
 @pytest.mark.parametrize("status", [200, 429])

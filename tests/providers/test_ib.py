@@ -23,9 +23,8 @@ from market_data.core.intervals import DAY, Interval, closed
 from market_data.datasets.registry import dataset
 from market_data.providers.base import ProviderConfig
 from market_data.providers.ib import client, contracts
-from market_data.providers.ib import hook as ib_hook
 from market_data.providers.ib.contracts import MONTHS, Instrument, last_step, lead
-from market_data.providers.ib.hook import InteractiveBrokersHook
+from market_data.providers.ib.hook import IDENTICAL, InteractiveBrokersHook
 from sandbox.ib_gateway import RULES, Rules, SampleGateway
 from sandbox.ib_gateway.contracts import roll
 from tests.contract.provider import KEY, WEEK, YEAR, Fault, NetworkContract, order
@@ -531,7 +530,7 @@ def test_word_of_a_data_farm_ends_nothing(gateway, hook):
     hook.fetch(ask("IBM", *WEEK))
     gateway.fault("refused", code=2105, text="HMDS data farm connection is broken:ushmds", broadcast=True)
     hook._link.deadline, hook.attempts = 0.3, 1
-    with pytest.raises(NetworkError, match="no whole answer in 0.3 s"):
+    with pytest.raises(NetworkError, match="no whole response in 0.3 s"):
         hook.fetch(ask("IBM", *WEEK))
 
 
@@ -634,7 +633,7 @@ def test_a_retry_is_an_equal_request_too(gateway):
 def test_the_plans_are_the_vendors_rules():
     plan = InteractiveBrokersHook.plans["standard"].quota
     assert set(plan.limits) == {*RULES.windows, RULES.per_contract}
-    assert ib_hook.IDENTICAL["standard"] == RULES.identical
+    assert IDENTICAL["standard"] == RULES.identical
     assert plan.calls_per_minute(100) == 6
 
 
@@ -687,7 +686,7 @@ def test_why_a_kind_of_price_is_not_served_is_said(value, text):
 def test_the_connection_test_tells_version_and_client_id(gateway):
     works, text = make(gateway, client_id=77).test_connection()
     assert works
-    assert text == f"{gateway.address} answered: protocol version 178, client id 77; it knows SPY as SPY INC"
+    assert text == f"{gateway.address} responded: protocol version 178, client id 77; it knows SPY as SPY INC"
 
 
 def test_an_older_gateway_is_served_too():
@@ -705,7 +704,7 @@ def test_what_is_no_gateway_is_said_within_the_deadline(gateway):
         began = time.monotonic()
         works, text = hook.test_connection()
     assert not works
-    assert "no gateway answers at 127.0.0.1:" in text
+    assert "no gateway responds at 127.0.0.1:" in text
     assert time.monotonic() - began < 3
 
 

@@ -15,7 +15,7 @@ from market_data.datasets import generated
 from market_data.datasets.registry import DATASETS, dataset
 from market_data.providers.base import ProviderConfig
 from market_data.providers.mock.hook import MockHook
-from market_data.providers.registry import PROVIDERS
+from market_data.providers.registry import providers
 from market_data.quality.gate import gate
 from tests.contract.provider import ProviderContract, order, rows
 
@@ -138,7 +138,7 @@ def fetch(name, symbols=("IBM",), days=WEEK, **config):
 
 
 def test_every_dataset_is_served():
-    assert set(PROVIDERS["mock"].serves) == set(DATASETS)
+    assert set(providers()["mock"].serves) == set(DATASETS)
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -64,7 +64,7 @@ class TestPolygon(NetworkContract):
 
     @pytest.fixture
     def small_pages(self, monkeypatch):
-        monkeypatch.setattr("market_data.providers.polygon.parse.PAGE_ROWS", 50)
+        monkeypatch.setattr("market_data.providers.polygon.client.PAGE_ROWS", 50)
 
     def make_hook(self, server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
         config = ProviderConfig("polygon_default", base_url or server.url, password=key, extra={**FAST, **(extra or {})})
@@ -185,7 +185,7 @@ def last_date_of(call):
 
 
 def test_pages_behind_a_gateway_are_asked_for_through_it(monkeypatch):
-    monkeypatch.setattr("market_data.providers.polygon.parse.PAGE_ROWS", 50)
+    monkeypatch.setattr("market_data.providers.polygon.client.PAGE_ROWS", 50)
     with SampleApi(api_key=KEY, symbols=(), prefix="/vendors/polygon") as api:
         config = ProviderConfig("polygon_default", api.url, password=KEY, extra=FAST)
         with PolygonHook(config=config) as hook:

@@ -16,8 +16,9 @@ from market_data.datasets.registry import dataset
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
 from market_data.providers.polygon import corporate_actions
-from market_data.providers.polygon.corporate_actions import TICKERS, Dividend, Ids, Page, Split
+from market_data.providers.polygon.corporate_actions import TICKERS, Dividend, Ids, Split
 from market_data.providers.polygon.hook import PolygonHook
+from market_data.providers.polygon.parse import PolygonPage
 from market_data.quality.gate import gate
 from sandbox.http import SampleApi
 from sandbox.vendors.polygon import Polygon
@@ -194,7 +195,7 @@ def test_what_the_vendor_is_recorded_to_write_is_read():
         b'{"results":[{"cash_amount":0.8875,"currency":"CAD","declaration_date":"2023-08-01","dividend_type":"CD",'
         b'"ex_dividend_date":"2023-08-14","frequency":4,"pay_date":"2023-09-01","record_date":"2023-08-15","ticker":"ENB"}],"status":"OK"}'
     )
-    (dividend,) = msgspec.json.decode(body, type=Page[Dividend]).results
+    (dividend,) = msgspec.json.decode(body, type=PolygonPage[Dividend]).results
     assert (dividend.cash_amount, dividend.currency, dividend.pay_date, dividend.id) == (0.8875, "CAD", date(2023, 9, 1), None)
     assert (
         msgspec.json.decode(b'{"ticker":"A","execution_date":"2020-08-31","split_from":1,"split_to":4}', type=Split).split_to == 4

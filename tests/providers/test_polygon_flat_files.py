@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pytest
 
+from market_data.airflow.connections import provider_config
 from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.capabilities import Shape
@@ -78,7 +79,8 @@ def servers():
 
 def make_hook(server, *, extra=None, options=None, **_):
     extra = {**FAST, "flat_files_conn_id": CONN_ID, **(extra or {})}
-    return Quick(config=ProviderConfig("polygon_default", server.api.url, password=KEY, extra=extra), options=options)
+    config = ProviderConfig("polygon_default", server.api.url, password=KEY, extra=extra)
+    return Quick(config, options=options, connections=provider_config)
 
 
 class FlatFiles(ProviderContract):
@@ -355,7 +357,7 @@ def test_a_passing_fault_costs_a_call_and_no_row(s3, hook):
 def test_keys_are_checked_by_their_signature(s3, server, hook, monkeypatch):
     with s3.checking_keys() as (key_id, secret):
         monkeypatch.setenv(VARIABLE, s3.connection(key_id=key_id, secret=secret))
-        said = f"{server.api.url} answered with status OK; {s3.endpoint} listed the flat files"
+        said = f"{server.api.url} responded with status OK; {s3.endpoint} listed the flat files"
         assert make_hook(server).test_connection() == (True, said)
         with make_hook(server) as good:
             assert len(good.fetch(ask()).table) == 2

@@ -136,7 +136,7 @@ def ask(dataset, first, last, symbol="SPY"):
 @pytest.mark.parametrize(("dataset", "size"), [("ohlcv-1m", 1), ("ohlcv-5m", 5)])
 @pytest.mark.parametrize("limit", [997, 1000, 1003])
 def test_pages_count_minutes_and_cut_no_bar(server, hook, monkeypatch, dataset, size, limit):
-    monkeypatch.setattr("market_data.providers.polygon.parse.PAGE_ROWS", limit)
+    monkeypatch.setattr("market_data.providers.polygon.client.PAGE_ROWS", limit)
     request = ask(dataset, date(2013, 1, 2), date(2013, 1, 17))
     fetched = hook.fetch(request)
     assert rows(fetched.table) == held(server.market, request.symbols, request.intervals, size)
@@ -160,7 +160,7 @@ def test_pages_count_minutes_and_cut_no_bar(server, hook, monkeypatch, dataset, 
     ],
 )
 def test_a_later_page_that_is_wrong_is_an_error_and_no_row_comes(server, hook, monkeypatch, kind, options, error, calls):
-    monkeypatch.setattr("market_data.providers.polygon.parse.PAGE_ROWS", 500)
+    monkeypatch.setattr("market_data.providers.polygon.client.PAGE_ROWS", 500)
     server.fault(kind, match="cursor=", times=None, **options)
     with pytest.raises(error):
         hook.fetch(ask("ohlcv-1m", *WEEK))
@@ -168,7 +168,7 @@ def test_a_later_page_that_is_wrong_is_an_error_and_no_row_comes(server, hook, m
 
 
 def test_a_page_that_begins_with_the_bar_before_is_an_error(hook, monkeypatch):
-    monkeypatch.setattr("market_data.providers.polygon.parse.PAGE_ROWS", 500)
+    monkeypatch.setattr("market_data.providers.polygon.client.PAGE_ROWS", 500)
     following = Polygon._next_range
     monkeypatch.setattr(
         Polygon,
@@ -204,8 +204,8 @@ def test_bars_fold_to_the_daily_bar(hook, dataset):
 MEASURE = r"""
 import json, re, sys
 from datetime import date, timedelta
-from market_data.hooks.base import ProviderConfig
-from market_data.hooks.polygon import PolygonHook
+from market_data.providers.base import ProviderConfig
+from market_data.providers.polygon.hook import PolygonHook
 from market_data.interval import closed
 from market_data.types import Request
 

@@ -9,7 +9,8 @@ import pytest
 
 from market_data.core.errors import QualityError
 from market_data.quality import checkpoint as module
-from market_data.quality.checkpoint import run_checkpoint
+from market_data.quality import checkpoint_result
+from market_data.quality.checkpoint import Scope, run_checkpoint
 from market_data.quality.suites import Thresholds
 from market_data.quality.verdicts import allowed
 from tests.quality.rows import DATASET, NONE_BEFORE, landed, names, weekdays
@@ -22,10 +23,10 @@ WHOLE = landed(DAYS, SYMBOLS)
 BAD = DAYS[40]  # a session of 2024
 
 
-def check(table=WHOLE, *, grain="year", by="symbol", previous=NONE_BEFORE, **kwargs):
+def check(table=WHOLE, *, grain="year", by="symbol", previous=NONE_BEFORE, requested=None, provider=None, **kwargs):
     chunks = [table.filter(pc.equal(table[by], value)) for value in pc.unique(table[by])]
-    planned = dict.fromkeys(DAYS, len(SYMBOLS))
-    return run_checkpoint(DATASET, planned=planned, chunks=chunks, previous=previous, run_name="manual__1", grain=grain, **kwargs)
+    scope = Scope(dict.fromkeys(DAYS, len(SYMBOLS)), previous, requested=requested, provider=provider, grain=grain)
+    return run_checkpoint(DATASET, scope, chunks, run_name="manual__1", **kwargs)
 
 
 def cell(symbol, session=BAD):
@@ -94,7 +95,7 @@ def test_broken_rows_of_a_symbol_year_are_counted_and_three_sessions_named():
     }
 
 
-@pytest.mark.parametrize("size", [500_000, 950], ids=["seen at once", "seen across validations"])
+@pytest.mark.parametrize("size", [500_000, 950], ids=["in one chunk", "across chunks"])
 def test_a_key_that_landed_twice_refuses_its_symbol_year_and_no_session(size, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_ROWS", size)
     again = WHOLE.filter(cell("S007"))
@@ -108,15 +109,15 @@ def test_a_row_without_a_symbol_refuses_its_session():
     table = changed(cell("S005"), symbol=None)
     chunks = [table.filter(pc.equal(table["session"], day)) for day in DAYS]
     planned = dict.fromkeys(DAYS, len(SYMBOLS))
-    result = run_checkpoint(DATASET, planned=planned, chunks=chunks, previous=NONE_BEFORE, run_name="r", grain="year")
+    result = run_checkpoint(DATASET, Scope(planned, NONE_BEFORE, grain="year"), chunks, run_name="r")
     assert refused(result) == {str(BAD): ("symbol_present: 1 row (None)",)}
     assert allowed(table, refused(result)).num_rows == WHOLE.num_rows - len(SYMBOLS)
 
 
 def test_rows_without_a_session_are_an_error():
     table = changed(cell("S005"), session=None)
-    with pytest.raises(QualityError, match="rule session_present: 1 landed rows have no session"):
-        run_checkpoint(DATASET, planned=dict.fromkeys(DAYS, 30), chunks=[table], previous=NONE_BEFORE, run_name="r", grain="year")
+    with pytest.raises(QualityError, match="rule session_present: 1 stored rows have no session"):
+        run_checkpoint(DATASET, Scope(dict.fromkeys(DAYS, 30), NONE_BEFORE, grain="year"), [table], run_name="r")
 
 
 def test_what_is_wrong_with_a_session_still_refuses_the_session():
@@ -139,8 +140,8 @@ def test_a_symbol_year_with_half_its_sessions_gone_is_refused_and_no_session():
 
 def test_only_the_symbols_that_were_asked_are_expected():
     mine = pc.or_(pc.not_equal(WHOLE["symbol"], "S003"), pc.is_in(WHOLE["session"], pa.array(DAYS[::3], pa.date32())))
-    asked = {day: frozenset(SYMBOLS) - ({"S003"} if n % 3 else set()) for n, day in enumerate(DAYS)}
-    assert check(WHOLE.filter(mine), asked=asked).verdicts == check().verdicts
+    requested = {day: frozenset(SYMBOLS) - ({"S003"} if n % 3 else set()) for n, day in enumerate(DAYS)}
+    assert check(WHOLE.filter(mine), requested=requested).verdicts == check().verdicts
     assert list(refused(check(WHOLE.filter(mine)))) == ["S003/2023", "S003/2024"]
 
 
@@ -180,7 +181,7 @@ def test_what_is_allowed_is_all_but_the_refused():
     assert list(refused(result)) == [str(DAYS[50]), "BRK/B/2024", "S001/2023"]
     kept = allowed(table, refused(result))
     assert kept.num_rows == 1800 - 30 - 30 - 30 + 1
-    assert check(kept, asked=dict.fromkeys(DAYS, SYMBOLS)).statistics["symbol_years_refused"] == 0
+    assert check(kept, requested=dict.fromkeys(DAYS, SYMBOLS)).statistics["symbol_years_refused"] == 0
 
 
 def test_the_verdicts_do_not_depend_on_how_the_rows_are_cut(monkeypatch):
@@ -194,7 +195,7 @@ def test_the_verdicts_do_not_depend_on_how_the_rows_are_cut(monkeypatch):
 
 
 def test_a_run_that_landed_nothing_is_refused_by_its_sessions():
-    result = run_checkpoint(DATASET, planned=dict.fromkeys(DAYS, 30), chunks=[], previous=NONE_BEFORE, run_name="r", grain="year")
+    result = run_checkpoint(DATASET, Scope(dict.fromkeys(DAYS, 30), NONE_BEFORE, grain="year"), [], run_name="r")
     assert len(refused(result)) == 60
     assert result.statistics["symbol_years"] == 0
 
@@ -203,7 +204,7 @@ def test_a_run_that_landed_nothing_is_refused_by_its_sessions():
 
 
 def test_the_table_has_both_kinds_of_partitions_each_within_its_limit(monkeypatch):
-    monkeypatch.setattr(module, "TABLE_LINES", 2)
+    monkeypatch.setattr(checkpoint_result, "TABLE_LINES", 2)
     bad = pc.or_(
         pc.and_(pc.equal(WHOLE["session"], BAD), pc.is_in(WHOLE["symbol"], pa.array(["S003", "S009", "BRK/B"]))),
         cell("S001", DAYS[0]),

@@ -62,8 +62,8 @@ CASES = {
     "low_too_small": ({"low": 9.9e-9}, "low 9.9e-9 below 1e-08"),
     "all_zero": (dict.fromkeys(("open", "high", "low", "close"), 0.0), "open 0 below 1e-08; high 0 below 1e-08; low 0 below 1e-08; "
                  "close 0 below 1e-08"),
-    "stranger": ({"symbol": "TSLA"}, "symbol TSLA not asked for"),
-    "stranger_by_case": ({"symbol": "aapl"}, "symbol aapl not asked for"),
+    "unexpected_symbol": ({"symbol": "TSLA"}, "symbol TSLA was not requested"),
+    "unexpected_symbol_by_case": ({"symbol": "aapl"}, "symbol aapl was not requested"),
     "no_symbol": ({"symbol": None}, "symbol is null"),
     "no_session": ({"session": None}, "session is null"),
     "no_bar_time": ({"bar_time": None}, "bar_time is null"),
@@ -119,7 +119,7 @@ def test_what_is_at_the_edge_can_be_loaded(tmp_path):
 def test_a_row_carries_all_its_reasons_in_the_order_of_the_rules():
     bad = row("TSLA", date(2024, 1, 6), open=None, high=9.0, low=9.5, close=9.25, volume=-1.0)
     assert reasons(bad) == [
-        "symbol TSLA not asked for; session 2024-01-06 not a session of the exchange; open is null; high 9 below low 9.5; "
+        "symbol TSLA was not requested; session 2024-01-06 not a session of the exchange; open is null; high 9 below low 9.5; "
         "close 9.25 above high 9; close 9.25 below low 9.5; volume -1 below 0"
     ]
 
@@ -257,7 +257,7 @@ def test_each_planted_defect_is_found_with_its_reason_and_nothing_else_is(rows, 
     assert found.keys() == planted.keys()
     for place, name in planted.items():
         # Two strangers of one name and session are a pair as well.
-        assert found[place].removesuffix("; conflicting duplicate" if name.startswith("stranger") else "") == said(
+        assert found[place].removesuffix("; conflicting duplicate" if name.startswith("unexpected_symbol") else "") == said(
             name, rows[place]
         )
     assert gated.good.to_pylist() == [r for n, r in enumerate(rows) if n not in planted]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from market_data.quality import checkpoint as module
-from market_data.quality.checkpoint import run_checkpoint
+from market_data.quality.checkpoint import Scope, run_checkpoint
 from market_data.quality.great_expectations import Validator, docs_files
 from tests.quality.rows import DATASET, NONE_BEFORE, landed, names, weekdays
 
@@ -18,12 +18,11 @@ DAYS = weekdays(date(2024, 1, 1), 3)
 PLUGINS = Path(module.__file__).parents[2]
 
 
-def check(**kwargs):
+def check(*, provider=None, grain="day", chunks=None, **kwargs):
     return run_checkpoint(
         DATASET,
-        planned=dict.fromkeys(DAYS, 25),
-        chunks=[landed([day], names(25)) for day in DAYS],
-        previous=NONE_BEFORE,
+        Scope(dict.fromkeys(DAYS, 25), NONE_BEFORE, provider=provider, grain=grain),
+        chunks or [landed([day], names(25)) for day in DAYS],
         run_name="scheduled__2024-01-04T00:00:00+00:00",
         **kwargs,
     )
@@ -96,7 +95,7 @@ def test_the_pages_name_all_suites_and_validations(grain, suites, tmp_path, monk
     assert all(path.read_bytes() and path == tmp_path / "docs" / name for name, path in files.items())
     pages = [name for name in files if name.endswith(".html")]
     assert sorted(p for p in pages if p.startswith("expectations/")) == [f"expectations/bars/{suite}.html" for suite in suites]
-    assert [sum(p.startswith(f"validations/bars/{suite}/") for p in pages) for suite in suites] == [3, 1, 1][: len(suites)]
+    assert [sum(p.startswith(f"validations/bars/{suite}/") for p in pages) for suite in suites] == [1, 1, 1][: len(suites)]
     index = files["index.html"].read_text()
     assert all(f"bars.{suite}" in index for suite in suites)
     assert "scheduled__2024-01-04" in index
@@ -114,7 +113,10 @@ def test_nothing_is_sent_anywhere(tmp_path, monkeypatch):
 def test_the_pages_tell_of_what_is_wrong(tmp_path):
     check(provider="alpaca", docs=tmp_path)
     (page,) = [path for name, path in docs_files(tmp_path).items() if name.startswith("validations/bars/rows/")]
-    assert "polygon" in page.read_text()
+    text = page.read_text()
+    assert "provider: provider, where present, is alpaca. Broken in 2024-01-01: 25 rows (S000, S001, S002, ...);" in text
+    assert "Values: polygon, polygon, polygon, polygon, polygon." in text
+    assert "volume_not_negative: volume, where present, is at least 0 and below 1e+12. No row breaks it." in text
 
 
 def test_pages_that_cannot_be_written_change_no_verdict(tmp_path, caplog):

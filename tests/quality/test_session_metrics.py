@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from market_data.quality.session_metrics import Bars, measure
+from market_data.quality.session_metrics import BarsBySession, measure
 from market_data.quality.suites import Thresholds, session_rules
 from tests.quality.rows import SLIM, landed, names, slim, weekdays
 
@@ -16,7 +16,7 @@ LIMITS = Thresholds()
 
 
 def metrics(tables, planned=None, **kwargs):
-    bars = Bars(pa.concat_tables([slim(table).cast(SLIM) for table in tables]))
+    bars = BarsBySession(pa.concat_tables([slim(table).cast(SLIM) for table in tables]))
     return measure(bars, planned if planned is not None else dict.fromkeys(bars.sessions, 30), LIMITS, **kwargs)
 
 
@@ -54,7 +54,7 @@ def test_a_jump_is_the_factor_up_or_down(factor, jumped):
     one = slim(landed(DAYS[:1], S30)).cast(SLIM)
     two = one.set_column(1, "session", pa.array([DAYS[1]] * 30, pa.date32()))
     two = two.set_column(2, "close", pa.array(np.array(one["close"]) * factor))
-    assert measure(Bars(pa.concat_tables([one, two.cast(SLIM)])), dict.fromkeys(DAYS[:2], 30), LIMITS)[1].jumped == jumped
+    assert measure(BarsBySession(pa.concat_tables([one, two.cast(SLIM)])), dict.fromkeys(DAYS[:2], 30), LIMITS)[1].jumped == jumped
 
 
 @pytest.mark.parametrize("bad", range(4))
@@ -127,7 +127,7 @@ def test_a_session_alone_is_held_against_what_was_asked():
 def test_asked_symbols_narrow_what_is_expected():
     previous, repaired = landed(DAYS[:1], S30), landed(DAYS[1:2], S30[:22])
     asked = {DAYS[1]: frozenset(S30[:24])}
-    (found,) = metrics([previous, repaired], planned={DAYS[1]: 24}, asked=asked)
+    (found,) = metrics([previous, repaired], planned={DAYS[1]: 24}, requested=asked)
     assert (found.present, found.expected) == (22, 24)
     (unknown,) = metrics([previous, repaired], planned={DAYS[1]: 24})
     assert (unknown.present, unknown.expected) == (22, 24)
@@ -136,7 +136,7 @@ def test_asked_symbols_narrow_what_is_expected():
 def test_a_repaired_session_with_few_symbols_is_no_measure_for_the_next():
     previous, repaired = landed(DAYS[:1], S30), landed(DAYS[1:2], S30[:3])
     asked = {DAYS[1]: frozenset(S30[:3]), DAYS[2]: frozenset(S30)}
-    found = metrics([previous, repaired, landed(DAYS[2:3], S30[:18])], planned={DAYS[1]: 3, DAYS[2]: 30}, asked=asked)
+    found = metrics([previous, repaired, landed(DAYS[2:3], S30[:18])], planned={DAYS[1]: 3, DAYS[2]: 30}, requested=asked)
     assert (found[1].reference, found[1].present, found[1].expected) == (str(DAYS[0]), 18, 30)
     assert refused(found) == [str(DAYS[2])]
 
@@ -145,9 +145,9 @@ def test_cells_asked_again_may_stay_empty_in_a_session_had_before():
     previous = landed(DAYS[:1], S30)
     planned = {DAYS[1]: 4, DAYS[2]: 30}
     asked = {DAYS[1]: frozenset([*S30[:2], "DELISTED", "HALTED"]), DAYS[2]: frozenset(S30)}
-    assert refused(metrics([previous, landed(DAYS[2:3], S30)], planned=planned, asked=asked)) == []
+    assert refused(metrics([previous, landed(DAYS[2:3], S30)], planned=planned, requested=asked)) == []
     many, whole = {**planned, DAYS[1]: 20}, {**asked, DAYS[1]: frozenset(S30[:20])}
-    assert refused(metrics([previous, landed(DAYS[2:3], S30)], planned=many, asked=whole)) == [str(DAYS[1])]
+    assert refused(metrics([previous, landed(DAYS[2:3], S30)], planned=many, requested=whole)) == [str(DAYS[1])]
     assert refused(metrics([previous, landed(DAYS[2:3], S30)], planned=many)) == [str(DAYS[1])]
 
 
@@ -224,7 +224,7 @@ def copied(count, symbols=S30, **change):
             table.set_column(place, field, pa.array([value] * count + table[name].to_pylist()[count:], pa.float64()))
             for table in (one, two)
         )
-    return measure(Bars(pa.concat_tables([one, two])), dict.fromkeys(DAYS[:2], len(symbols)), LIMITS)[1]
+    return measure(BarsBySession(pa.concat_tables([one, two])), dict.fromkeys(DAYS[:2], len(symbols)), LIMITS)[1]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_close_or_a_volume_alone_that_comes_again_is_no_copy():
     one, two = (slim(landed([day], S30)).cast(SLIM) for day in DAYS[:2])
     for name in ("close", "volume"):
         half = two.set_column(SLIM.get_field_index(name), SLIM.field(name), one[name])
-        assert measure(Bars(pa.concat_tables([one, half])), dict.fromkeys(DAYS[:2], 30), LIMITS)[1].copied_ratio == 0.0
+        assert measure(BarsBySession(pa.concat_tables([one, half])), dict.fromkeys(DAYS[:2], 30), LIMITS)[1].copied_ratio == 0.0
 
 
 def test_of_two_copies_the_later_is_refused():

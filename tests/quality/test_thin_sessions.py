@@ -9,7 +9,7 @@ import pytest
 from market_data.core import calendar
 from market_data.datasets.base import UTC_MICROS
 from market_data.datasets.registry import dataset
-from market_data.quality.checkpoint import run_checkpoint
+from market_data.quality.checkpoint import Scope, run_checkpoint
 from market_data.warehouse import WarehouseConnection, open_warehouse
 from tests.quality.rows import names
 
@@ -51,12 +51,9 @@ def run(tmp_path):
             previous = warehouse.previous_bars(MINUTES, "mock", day, symbols=S24)
             result = run_checkpoint(
                 MINUTES,
-                planned={day: len(S24)},
-                asked={day: S24},
-                chunks=[rows],
-                previous=previous,
+                Scope({day: len(S24)}, previous, requested={day: S24}, provider="mock"),
+                [rows],
                 run_name="test",
-                provider="mock",
             )
             if result.success:
                 warehouse.load(MINUTES, rows, str(day))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from market_data.quality import session_bars
 from market_data.quality.suites import Thresholds, year_rules
-from market_data.quality.year_metrics import measure_years, words
+from market_data.quality.year_metrics import measure_years, reason
 from tests.quality.rows import weekdays
 
 LIMITS = Thresholds()
@@ -36,9 +36,9 @@ def bars(symbol, sessions, close=None, **prices):
     return session_bars.bars(table)
 
 
-def measured(*tables, planned=DAYS, asked=None, limits=LIMITS):
+def measured(*tables, planned=DAYS, requested=None, limits=LIMITS):
     table = pa.concat_tables([session_bars.BARS.empty_table(), *tables]).combine_chunks()
-    found = measure_years(table, dict.fromkeys(planned, 3), limits, asked=asked).to_pylist()
+    found = measure_years(table, dict.fromkeys(planned, 3), limits, requested=requested).to_pylist()
     return {row["partition"]: row for row in found}
 
 
@@ -52,7 +52,7 @@ def broken(found):
 
 
 def said(found, partition, name):
-    return words(next(rule for rule in year_rules(LIMITS) if rule.name == name), found[partition])
+    return reason(next(rule for rule in year_rules(LIMITS) if rule.name == name), found[partition])
 
 
 def without(sessions, gone):
@@ -149,8 +149,8 @@ def test_of_few_sessions_no_share_is_taken():
 
 
 def test_only_what_was_asked_is_expected():
-    asked = {day: frozenset({"A", "B"} if day in YEAR[2015][::10] else {"B"}) for day in DAYS}
-    found = measured(bars("A", YEAR[2015][::10]), bars("B", YEAR[2015]), asked=asked)
+    requested = {day: frozenset({"A", "B"} if day in YEAR[2015][::10] else {"B"}) for day in DAYS}
+    found = measured(bars("A", YEAR[2015][::10]), bars("B", YEAR[2015]), requested=requested)
     assert [(found[p]["expected"], found[p]["hole"]) for p in ("A/2015", "B/2015")] == [(27, 0), (261, 0)]
     assert broken(found) == {}
 
@@ -295,7 +295,7 @@ AXIS = [*weekdays(date(2014, 12, 25), 8), *weekdays(date(2015, 12, 28), 8)]  # t
 RAGGED = Thresholds(min_year_sessions=2, listing_hole_sessions=2)
 
 
-def plainly(cells, asked):
+def plainly(cells, requested):
     """``measure_years`` the slow way.
 
     :param cells: symbol -> session -> list of closes.
@@ -306,7 +306,7 @@ def plainly(cells, asked):
         landed = [day for day in AXIS if day in mine]
         if not landed:
             continue
-        axis = [day for day in AXIS if day in mine or (symbol in asked[day] and landed[0] < day < landed[-1])]
+        axis = [day for day in AXIS if day in mine or (symbol in requested[day] and landed[0] < day < landed[-1])]
         years = {year: [day for day in axis if day.year == year] for year in sorted({day.year for day in axis})}
         holes = [[day for _, day in run] for bar, run in itertools.groupby([(day in mine, day) for day in axis], _first) if not bar]
         firsts, lasts = {days[0] for days in years.values()}, {days[-1] for days in years.values()}
@@ -338,11 +338,11 @@ def test_the_metrics_are_those_of_plain_python(data):
         symbol: {day: [data.draw(close)] * data.draw(count) for day in AXIS}
         for symbol in data.draw(st.sets(st.sampled_from(symbols)))
     }
-    asked = {day: frozenset(data.draw(st.sets(st.sampled_from(symbols), min_size=1))) for day in AXIS}
+    requested = {day: frozenset(data.draw(st.sets(st.sampled_from(symbols), min_size=1))) for day in AXIS}
     tables = [bars(s, [day] * len(closes), closes[0]) for s, days in cells.items() for day, closes in days.items() if closes]
     order = data.draw(st.permutations(range(len(tables))))
-    found = measured(*(tables[n] for n in order), planned=AXIS, asked=asked, limits=RAGGED)
-    expected = plainly(cells, asked)
+    found = measured(*(tables[n] for n in order), planned=AXIS, requested=requested, limits=RAGGED)
+    expected = plainly(cells, requested)
     assert {p: {name: row[name] for name in expected.get(p, row)} for p, row in found.items()} == expected
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.airflow.warehouse_connections import open_with_hooks
+from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.base import Warehouse
 from tests.warehouse.engines import CONNECTIONS
 
@@ -25,6 +26,6 @@ def connection(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wareh
 @pytest.fixture
 def warehouse(connection: WarehouseConnection) -> Iterator[Warehouse]:
     """A migrated warehouse without rows."""
-    with open_warehouse(connection) as opened:
+    with open_with_hooks(connection) as opened:
         opened.migrate()
         yield opened

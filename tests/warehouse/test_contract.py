@@ -20,13 +20,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.core import calendar
 from market_data.core.errors import ConfigError, DataError, WarehouseError
 from market_data.datasets.bars import OHLCV_1D, OHLCV_1M, OHLCV_5M
 from market_data.datasets.base import Dataset
 from market_data.datasets.fundamentals import FUNDAMENTALS
 from market_data.datasets.ticks import TRADES
-from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.base import NEW_YORK, Loaded, Warehouse
 from market_data.warehouse.schema import PRICES
 from tests.warehouse.rows import FIRST, SEEN, bar, bars, item, later, midnight, naive, table
@@ -55,19 +56,19 @@ def everything(warehouse: Warehouse) -> list[list[dict[str, Any]]]:
 
 
 def test_migrations_are_applied_once(connection: WarehouseConnection) -> None:
-    with open_warehouse(connection) as warehouse:
+    with open_with_hooks(connection) as warehouse:
         first = warehouse.migrate()
         assert {"0002_bronze_prices", "0003_silver_prices", "0005_gold_price_features", "0020_gold_adjusted_prices"} <= set(first)
         assert first == sorted(first)
         assert warehouse.migrate() == []
-    with open_warehouse(connection) as warehouse:
+    with open_with_hooks(connection) as warehouse:
         assert warehouse.migrate() == []
         versions = warehouse.query("SELECT version, name FROM schema_version ORDER BY version").to_pylist()
     assert [f"{int(v['version']):04d}_{v['name']}" for v in versions] == first
 
 
 def test_a_failed_migration_is_repeated(connection: WarehouseConnection, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_warehouse(connection) as warehouse:
+    with open_with_hooks(connection) as warehouse:
         run = type(warehouse)._execute
 
         def fail_at_gold(self: Warehouse, kind: str, *rest: Any) -> int:
@@ -84,7 +85,7 @@ def test_a_failed_migration_is_repeated(connection: WarehouseConnection, monkeyp
 
 
 def test_a_load_before_migrating_says_so(connection: WarehouseConnection) -> None:
-    with open_warehouse(connection) as warehouse, pytest.raises(WarehouseError, match="migrated") as caught:
+    with open_with_hooks(connection) as warehouse, pytest.raises(WarehouseError, match="migrated") as caught:
         warehouse.load(OHLCV_1D, bars("AAPL", 1), "one")
     assert not caught.value.retriable
 
@@ -357,7 +358,7 @@ def test_what_does_not_fit_is_refused_before_the_database_is_touched(warehouse: 
 def write(connection: WarehouseConnection, writer: int, tables: list[pa.Table]) -> int:
     """What one of several processes does: loads overlapping rows, each load repeated once."""
     changed = 0
-    with open_warehouse(connection) as warehouse:
+    with open_with_hooks(connection) as warehouse:
         for number, rows in enumerate(tables):
             for already in (False, True):
                 loaded = warehouse.load(OHLCV_1D, rows, f"writer {writer} load {number}")
@@ -686,4 +687,4 @@ def test_a_warehouse_can_be_closed_twice(warehouse: Warehouse) -> None:
 @pytest.mark.parametrize("value", [0, -1, "many", None, True, float("inf")])
 def test_the_rows_of_a_load_must_be_a_number(connection: WarehouseConnection, value: Any) -> None:
     with pytest.raises(ConfigError, match=r"extra\.chunk_rows is .*; a number from 1 on is needed"):
-        open_warehouse(replace(connection, extra={**connection.extra, "chunk_rows": value}))
+        open_with_hooks(replace(connection, extra={**connection.extra, "chunk_rows": value}))

@@ -30,8 +30,9 @@ from market_data.lake.layout import Grain, Layout
 from market_data.lake.reader import read_rows
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
-from market_data.warehouse import WarehouseConnection, dialects, migrations, open_warehouse
+from market_data.warehouse import WarehouseConnection, migrations, open_warehouse
 from market_data.warehouse.base import Warehouse
+from market_data.warehouse.duckdb import DUCKDB
 from market_data.warehouse.schema import TABLES, Type
 from tests.warehouse.databricks_edition import FILES, FOLDER, ZONE, Databricks, of_kind, source, statements, text
 from tests.warehouse.rows import SEEN, bar, dividend, later, midnight, split, table
@@ -146,7 +147,7 @@ def test_gold_is_the_warehouses_text() -> None:
         assert restatements.count(run) == 1
         restatements = restatements.replace(run, "\n" if run.startswith(",") else "")
     assert views == [portable("0026_gold_adjusted_prices"), portable("0027_gold_price_features"), restatements]
-    last = {m.name: m for m in migrations.migrations(dialects.DUCKDB) if m.name.startswith("gold_")}
+    last = {m.name: m for m in migrations.migrations(DUCKDB) if m.name.startswith("gold_")}
     newest = [str(last[re.search(r"VIEW (\w+)", view)[1]]) for view in views]  # type: ignore[index]
     assert newest == ["0026_gold_adjusted_prices", "0027_gold_price_features", "0028_gold_restatements"]
 

@@ -20,9 +20,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from market_data.airflow.warehouse_connections import from_airflow
 from market_data.core.errors import ConfigError, WarehouseError
 from market_data.datasets.bars import OHLCV_1D
-from market_data.warehouse import WarehouseConnection, from_airflow, open_warehouse
+from market_data.warehouse import WarehouseConnection, open_warehouse
 from market_data.warehouse.base import Loaded, Warehouse
 from tests.warehouse.rows import bars
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.datasets.bars import OHLCV_1D
-from market_data.warehouse import ENGINES, open_warehouse
+from market_data.warehouse import ENGINES
 from market_data.warehouse.base import Loaded
 from tests.warehouse.engines import CONNECTIONS
 from tests.warehouse.rows import bars, later, table
@@ -19,7 +20,7 @@ def test_every_engine_has_a_test_database() -> None:
 
 @pytest.mark.parametrize("engine", CONNECTIONS)
 def test_a_load_a_repeat_a_correction_and_what_is_seen_of_it(engine: str, tmp_path: Path) -> None:
-    with CONNECTIONS[engine](tmp_path) as connection, open_warehouse(connection) as warehouse:
+    with CONNECTIONS[engine](tmp_path) as connection, open_with_hooks(connection) as warehouse:
         assert warehouse.migrate()
         assert warehouse.migrate() == []
         rows = bars("BRK.B", 30)

@@ -19,12 +19,13 @@ import pandas as pd
 import pytest
 from bokeh_sampledata import stocks
 
+from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.core import calendar
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D, OHLCV_1M
 from market_data.datasets.corporate_actions import CORPORATE_ACTIONS
 from market_data.datasets.fundamentals import FUNDAMENTALS
-from market_data.warehouse import WarehouseConnection, migrations, open_warehouse
+from market_data.warehouse import WarehouseConnection, migrations
 from market_data.warehouse.base import Warehouse
 from tests.warehouse.rows import SEEN, bar, bars, dividend, item, later, midnight, naive, split, table
 
@@ -178,7 +179,7 @@ VIEWS = {
 def test_asked_for_one_symbol_a_view_reads_one(view: str, tmp_path: Path) -> None:
     """What DuckDB's plan shows: the filter goes down to the tables, through every window."""
     path = tmp_path / "warehouse.duckdb"
-    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(path)})) as warehouse:
+    with open_with_hooks(WarehouseConnection("duckdb", extra={"path": str(path)})) as warehouse:
         warehouse.migrate()
         rows = [row for n in range(40) for row in series(CLOSES, f"S{n:02d}")]
         load(warehouse, rows, [split(f"S{n:02d}", DAYS[2]) for n in range(40)])
@@ -554,12 +555,12 @@ def test_the_runs_of_loads_are_kept(warehouse: Warehouse) -> None:
 
 def test_a_warehouse_of_an_earlier_version_is_brought_up(connection: WarehouseConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     first = "INSERT INTO load_audit (load_id, table_name, rows_in, rows_changed, loaded_at) VALUES (?, ?, ?, ?, ?)"
-    with open_warehouse(connection) as warehouse, monkeypatch.context() as patch:
+    with open_with_hooks(connection) as warehouse, monkeypatch.context() as patch:
         patch.setattr(migrations, "_ALL", tuple(migration for migration in migrations._ALL if migration.version <= 21))
         assert warehouse.migrate()[-1] == "0021_gold_fundamentals"
         with warehouse._transaction():
             warehouse._execute("insert audit row", first, ["old", "silver_prices", 1, 1, naive(SEEN)])
-    with open_warehouse(connection) as warehouse:
+    with open_with_hooks(connection) as warehouse:
         added = [str(migration) for migration in migrations.migrations(warehouse.dialect) if migration.version > 21]
         assert warehouse.migrate() == added
         assert warehouse.load(OHLCV_1D, bars("AAPL", 2), "new", RUN).rows_changed == 2

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.core.batch import Request
 from market_data.core.intervals import Interval
 from market_data.core.outcome import Evidence
@@ -23,7 +24,7 @@ from market_data.lake.receipts import OBJECTS, RequestReceipt
 from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
 from market_data.pipeline import load as steps
-from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.base import Warehouse
 from tests.warehouse.rows import SEEN, bar, bars, midnight, table, trade
 
@@ -81,7 +82,7 @@ def test_receipts_of_any_size_are_loaded_in_chunks(connection: WarehouseConnecti
     ]:
         put(lake, prefix, OHLCV_1D, symbol, rows)
     word = checked("a", "b", refused=("2024-01-03", "MSFT/2024"))
-    with open_warehouse(replace(connection, extra={**connection.extra, "chunk_rows": 4})) as warehouse:
+    with open_with_hooks(replace(connection, extra={**connection.extra, "chunk_rows": 4})) as warehouse:
         done = steps.load_run(job(lake, OHLCV_1D), word, warehouse)
         wanted = 9 + 10  # without the refused session; MSFT is refused whole
         assert done == {
@@ -105,7 +106,7 @@ def test_receipts_of_any_size_are_loaded_in_chunks(connection: WarehouseConnecti
 
 def test_trades_are_loaded(connection: WarehouseConnection, lake: Lake) -> None:
     put(lake, "a", TRADES, "AAPL", table(*(trade(ordinal=n) for n in range(3)), dataset=TRADES))
-    with open_warehouse(connection) as warehouse:
+    with open_with_hooks(connection) as warehouse:
         assert steps.load_run(job(lake, TRADES), checked("a"), warehouse)["changed"] == 3
 
 
@@ -116,7 +117,7 @@ def test_what_stays_in_the_lake_is_said_to_and_opens_no_warehouse(
     caplog.set_level(logging.INFO)
     file = tmp_path / "warehouse.duckdb"
     word = checked("a")
-    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(file)})) as warehouse:
+    with open_with_hooks(WarehouseConnection("duckdb", extra={"path": str(file)})) as warehouse:
         done = steps.load_run(job(lake, dataset), word, warehouse)
     assert done == {"of": steps.judged(word), "rows": 0, "changed": 0, "loads": 0, "already": 0, "leftover_errors": {}}
     assert f"{dataset.name} has no table in the warehouse: it stays in the lake" in caplog.text

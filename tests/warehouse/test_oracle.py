@@ -21,22 +21,26 @@ from typing import Any
 import oracledb
 import pyarrow as pa
 import pytest
+from airflow.providers.oracle.hooks.oracle import OracleHook
 from airflow.sdk import Connection
 
+from market_data.airflow.warehouse_connections import OracleConnector, from_airflow, open_with_hooks
 from market_data.core.errors import ConfigError, WarehouseError
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.fundamentals import FUNDAMENTALS
-from market_data.warehouse import WarehouseConnection, dialects, from_airflow, migrations, open_warehouse, oracle, statements
+from market_data.warehouse import WarehouseConnection, dialects, migrations, statements
 from market_data.warehouse.base import Loaded, Warehouse
+from market_data.warehouse.oracle import engine, errors, settings
+from market_data.warehouse.oracle.dialect import ORACLE
 from market_data.warehouse.schema import PRICES, TABLES, Column
 from tests.services.oracle_double import OracleDouble, Statement, make_wallet
-from tests.services.oracle_double.lint import problems
 from tests.services.oracle_server import PASSWORD, USER, connection_to, empty_double, until_closed
+from tests.warehouse.oracle_sql import problems
 from tests.warehouse.rows import OF_A_LOAD, SEEN, bar, bars, item, later, naive, table
 
 pytestmark = pytest.mark.slow
 
-NAMES = [str(migration) for migration in migrations.migrations(dialects.ORACLE)]
+NAMES = [str(migration) for migration in migrations.migrations(ORACLE)]
 ORACLE_SQL = migrations.MIGRATIONS.parent / "oracle"
 GUIDE = (migrations.MIGRATIONS.parents[2] / "docs" / "guide" / "oracle.md").read_text("utf-8")
 
@@ -50,7 +54,7 @@ def double() -> Iterator[OracleDouble]:
 @pytest.fixture
 def warehouse(double: OracleDouble) -> Warehouse:
     """A migrated warehouse without rows."""
-    made = open_warehouse(connection_to(double))
+    made = open_with_hooks(connection_to(double))
     made.migrate()
     return made
 
@@ -118,13 +122,13 @@ def test_a_wrong_setting_is_named_before_connecting(connection: WarehouseConnect
     with pytest.raises(
         ConfigError, match=f"^warehouse connection: {re.escape(words)}|; .*{re.escape(words)}|: .*{re.escape(words)}"
     ) as caught:
-        open_warehouse(connection)
+        open_with_hooks(connection)
     assert "hunter2" not in str(caught.value)
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        open_warehouse(WarehouseConnection("oracle", schema="a b", extra={"wallet_location": "/nonesuch"}))
+        open_with_hooks(WarehouseConnection("oracle", schema="a b", extra={"wallet_location": "/nonesuch"}))
     for words in ("login is", "password is", "neither host", "schema is", "would be ignored", "cannot be read"):
         assert words in str(caught.value)
 
@@ -132,19 +136,22 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
 @pytest.mark.parametrize("value", [0, "soon", None, True])
 def test_the_call_timeout_must_be_seconds(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"extra\.call_timeout is .*; a number from 1 on"):
-        open_warehouse(replace(AT_HOST, extra={"service_name": "x", "call_timeout": value}))
+        open_with_hooks(replace(AT_HOST, extra={"service_name": "x", "call_timeout": value}))
 
 
 def test_what_is_right_is_taken() -> None:
     for extra in ({"service_name": "x"}, {"sid": "x"}, {"service_name": "x", "call_timeout": 10**9}):
-        open_warehouse(replace(AT_HOST, extra=extra))
+        open_with_hooks(replace(AT_HOST, extra=extra))
     for extra in ({"dsn": "alias"}, {"dsn": "tcps://db:1522/x"}, {"dsn": DESCRIPTOR, "wallet_location": "/w", "thick_mode": True}):
-        open_warehouse(replace(AT_DSN, extra=extra, schema="OWNER$1"))
+        open_with_hooks(replace(AT_DSN, extra=extra, schema="OWNER$1"))
 
 
-def test_the_hook_gets_its_own_settings_and_no_schema() -> None:
+def test_the_hook_gets_its_own_settings_and_no_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     given = replace(AT_HOST, schema="OWNER", extra={"service_name": "x", "chunk_rows": 5, "call_timeout": 9, "expire_time": 2})
-    made = oracle._Hook(given).get_connection("any")
+    seen: list[Any] = []
+    monkeypatch.setattr(OracleHook, "get_conn", lambda self: seen.append(self.get_connection("any")))
+    OracleConnector()(settings.for_driver(given))
+    (made,) = seen
     assert json.loads(made.extra) == {"service_name": "x", "expire_time": 2}
     assert (made.host, made.port, made.login, made.password, made.schema) == ("db", 1521, "lake", "hunter2", None)
 
@@ -156,7 +163,7 @@ def test_the_connections_of_the_guide_are_right(block: str, tmp_path: Path) -> N
         wallet = make_wallet(tmp_path / "wallet", "...")
         fields["extra"]["wallet_location"] = str(wallet.location)
     given = from_airflow(Connection(conn_id="warehouse_default", **fields | {"extra": json.dumps(fields["extra"])}))
-    assert isinstance(open_warehouse(given), oracle.OracleWarehouse)
+    assert isinstance(open_with_hooks(given), engine.OracleWarehouse)
     dsn = given.extra.get("dsn", "")
     if "(" in dsn:
         oracledb.ConnectParams().parse_connect_string(dsn)
@@ -174,7 +181,7 @@ def test_the_guide_names_what_is_there() -> None:
 
 
 def test_nothing_is_opened_before_it_is_used(double: OracleDouble) -> None:
-    with open_warehouse(connection_to(double)) as warehouse:
+    with open_with_hooks(connection_to(double)) as warehouse:
         assert double.seen.connects == []
         with pytest.raises(WarehouseError, match="migrated"):
             warehouse.query("SELECT close_px FROM silver_prices")
@@ -189,7 +196,7 @@ def test_nothing_is_opened_before_it_is_used(double: OracleDouble) -> None:
     ],
 )
 def test_a_dsn_says_where(double: OracleDouble, dsn: str) -> None:
-    warehouse = open_warehouse(connection_to(double, dsn=dsn.format(host=double.host, port=double.port)))
+    warehouse = open_with_hooks(connection_to(double, dsn=dsn.format(host=double.host, port=double.port)))
     assert warehouse.migrate() == NAMES
 
 
@@ -206,15 +213,15 @@ def test_a_session_is_set_up(double: OracleDouble, warehouse: Warehouse) -> None
 def test_a_schema_is_the_owner_of_the_tables(double: OracleDouble) -> None:
     for given in (connection_to(double), connection_to(double, dsn=double.dsn)):
         double.seen.schemas.clear()
-        open_warehouse(replace(given, schema=USER)).query("SELECT 1 AS one FROM dual")
+        open_with_hooks(replace(given, schema=USER)).query("SELECT 1 AS one FROM dual")
         assert set(double.seen.schemas) == {USER.upper()}
     assert len(double.seen.connects) == 2
 
 
 def test_a_login_that_owns_nothing_loads_what_the_owner_has_migrated() -> None:
     with empty_double(guests={"loader": "w0rd"}) as double:
-        owner = open_warehouse(connection_to(double))
-        loader = open_warehouse(replace(connection_to(double), login="loader", password="w0rd", schema=USER))
+        owner = open_with_hooks(connection_to(double))
+        loader = open_with_hooks(replace(connection_to(double), login="loader", password="w0rd", schema=USER))
         with pytest.raises(
             WarehouseError, match="create schema_version failed: ORA-01031 the login lacks a privilege for it"
         ) as caught:
@@ -230,7 +237,7 @@ def test_a_login_that_owns_nothing_loads_what_the_owner_has_migrated() -> None:
 
 def test_the_copy_of_a_duckdb_file_is_the_same(double: OracleDouble, warehouse: Warehouse, tmp_path: Path) -> None:
     file = tmp_path / "warehouse.duckdb"
-    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(file)})) as old:
+    with open_with_hooks(WarehouseConnection("duckdb", extra={"path": str(file)})) as old:
         old.migrate()
         old.load(OHLCV_1D, table(*(bar(day=SEEN.replace(day=n), adj_close=None) for n in (1, 2, 3))), "one")
         old.load(OHLCV_1D, table(bar(close=1 / 3, ingest_ts=later(1))), "two")
@@ -269,8 +276,6 @@ def test_whatever_happens_the_connection_is_closed(double: OracleDouble, warehou
 
 
 def test_the_hook_of_airflow_tests_the_connection(double: OracleDouble, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow.providers.oracle.hooks.oracle import OracleHook
-
     given = connection_to(double)
     fields = {"conn_type": "oracle", "host": given.host, "port": given.port, "login": USER, "password": PASSWORD}
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_DEFAULT", json.dumps(fields | {"extra": dict(given.extra)}))
@@ -383,7 +388,7 @@ def test_a_server_that_is_away_may_come_back(double: OracleDouble, warehouse: Wa
 
 def test_a_name_that_is_not_found_may_be_later() -> None:
     with pytest.raises(WarehouseError, match="^oracle: connect failed: gaierror: ") as caught:
-        open_warehouse(replace(AT_HOST, host="nonesuch.invalid")).query("SELECT 1 FROM dual")
+        open_with_hooks(replace(AT_HOST, host="nonesuch.invalid")).query("SELECT 1 FROM dual")
     assert caught.value.retriable
 
 
@@ -413,13 +418,13 @@ def test_a_session_that_is_not_free_may_be_later(double: OracleDouble, warehouse
 
 def test_a_network_that_is_not_there_may_be_later() -> None:
     for number, again in [(errno.EHOSTUNREACH, True), (errno.ENETUNREACH, True), (errno.EACCES, False)]:
-        assert oracle._network(OSError(number, "no route"))[2] is again
+        assert errors.network(OSError(number, "no route"))[2] is again
 
 
 def test_in_thick_mode_rows_go_a_few_at_a_time(double: OracleDouble, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the driver reserves 16,000 bytes for each text, and takes no more than two gigabytes at once."""
-    monkeypatch.setattr(oracle.OracleWarehouse, "_is_thick", True)
-    monkeypatch.setattr(oracle, "THICK_ROWS", 2)
+    monkeypatch.setattr(engine.OracleWarehouse, "_is_thick", True)
+    monkeypatch.setattr(engine, "THICK_ROWS", 2)
     asked = statements_of(double, lambda: warehouse.load(OHLCV_1D, bars("AAPL", 5), "one"))
     assert len([s for s in asked if s.sql.startswith("INSERT INTO stage_prices")]) == 3
     assert closes(warehouse) == [100.0, 101.0, 102.0, 103.0, 104.0]
@@ -433,7 +438,7 @@ def test_a_wrong_password_is_asked_once(double: OracleDouble, warehouse: Warehou
         lambda w: w.query("SELECT 1 FROM dual"),
     ):
         with pytest.raises(WarehouseError, match="^oracle: connect failed: ORA-01017 login or password is wrong$") as caught:
-            work(open_warehouse(replace(connection_to(double), password="hunter2")))
+            work(open_with_hooks(replace(connection_to(double), password="hunter2")))
         assert not caught.value.retriable
     assert len(double.seen.connects) == before + 3
     assert double.seen.failed_logins == [USER.upper()] * 3
@@ -442,7 +447,7 @@ def test_a_wrong_password_is_asked_once(double: OracleDouble, warehouse: Warehou
 @pytest.mark.parametrize("step", ["^MERGE", "<commit>"])
 def test_a_server_that_does_not_answer_is_left_and_asked_again(double: OracleDouble, warehouse: Warehouse, step: str) -> None:
     fault = double.faults.hang(step)
-    hurried = open_warehouse(connection_to(double, call_timeout=1))
+    hurried = open_with_hooks(connection_to(double, call_timeout=1))
     assert hurried.load(OHLCV_1D, bars("AAPL", 5), "one") == Loaded(5, 5)
     assert fault.struck == 1
     double.faults.hang("FROM silver_prices")
@@ -468,7 +473,7 @@ def at_once(double: OracleDouble, locked: str, works: list[Callable[[], Any]]) -
 def test_the_newest_of_four_writers_stands(double: OracleDouble, warehouse: Warehouse, order: list[int]) -> None:
     def load(version: int) -> Loaded:
         rows = bars("AAPL", 5, adj_close=1.0 + version, ingest_ts=later(version))
-        return open_warehouse(connection_to(double)).load(OHLCV_1D, rows, f"version {version}")
+        return open_with_hooks(connection_to(double)).load(OHLCV_1D, rows, f"version {version}")
 
     done = at_once(double, "silver_prices", [lambda version=version: load(version) for version in order])
     assert [loaded.rows_in for loaded in done] == [5] * 4
@@ -477,7 +482,7 @@ def test_the_newest_of_four_writers_stands(double: OracleDouble, warehouse: Ware
 
 
 def test_one_load_by_two_at_once_is_one_load(double: OracleDouble, warehouse: Warehouse) -> None:
-    work = lambda: open_warehouse(connection_to(double)).load(OHLCV_1D, bars("AAPL", 5), "one")  # noqa: E731
+    work = lambda: open_with_hooks(connection_to(double)).load(OHLCV_1D, bars("AAPL", 5), "one")  # noqa: E731
     done = at_once(double, "silver_prices", [work, work])
     assert sorted(done, key=lambda loaded: loaded.already) == [Loaded(5, 5), Loaded(5, 5, already=True)]
     assert [count(warehouse, name) for name in ("silver_prices", "bronze_prices", "load_audit")] == [5, 5, 1]
@@ -500,14 +505,14 @@ def first_migration() -> list[tuple[str, int]]:
     """Each statement of it, and its end, with how many times it was run before; of the rows of ``schema_version`` the first only, as
     the others are between the same statements."""
     with empty_double() as double:
-        asked = [s.sql for s in statements_of(double, open_warehouse(connection_to(double)).migrate)]
+        asked = [s.sql for s in statements_of(double, open_with_hooks(connection_to(double)).migrate)]
     steps = [(step, asked[:n].count(step)) for n, step in enumerate(asked)]
     return [(step, before) for step, before in steps if not (before and step.startswith("INSERT"))] + [("<commit>", 0)]
 
 
 def cut_migrations(double: OracleDouble, action: str, steps: list[tuple[str, int]]) -> None:
     """Migrate, cut at each of ``steps`` in turn, and migrate again."""
-    warehouse = open_warehouse(connection_to(double))
+    warehouse = open_with_hooks(connection_to(double))
     for step, before in steps:
         double.reset()
         fault = getattr(double.faults, action)(exactly(step), after=before)
@@ -522,8 +527,8 @@ def cut_migrations(double: OracleDouble, action: str, steps: list[tuple[str, int
 
 @pytest.mark.parametrize("action", ["drop", "drop_after"])
 def test_a_cut_migration_is_made_whole(double: OracleDouble, action: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oracle.OracleWarehouse, "attempts", 1)
-    made = [migration.statement(dialects.ORACLE) for migration in migrations.migrations(dialects.ORACLE)]
+    monkeypatch.setattr(engine.OracleWarehouse, "attempts", 1)
+    made = [migration.statement(ORACLE) for migration in migrations.migrations(ORACLE)]
     steps = [next(s for s in made if s.startswith(words)) for words in ("CREATE OR REPLACE VIEW", "ALTER TABLE load_audit ADD")]
     cut_migrations(double, action, [(step, 0) for step in [*steps, "<commit>"]])
 
@@ -532,14 +537,14 @@ def test_a_cut_migration_is_made_whole(double: OracleDouble, action: str, monkey
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("action", ["drop", "drop_after"])
 def test_a_migration_cut_anywhere_is_made_whole(double: OracleDouble, action: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oracle.OracleWarehouse, "attempts", 1)
+    monkeypatch.setattr(engine.OracleWarehouse, "attempts", 1)
     steps = first_migration()
     assert len(steps) > len(NAMES) + 5
     cut_migrations(double, action, steps)
 
 
 def test_a_migration_is_tried_again_by_itself(double: OracleDouble) -> None:
-    warehouse = open_warehouse(connection_to(double))
+    warehouse = open_with_hooks(connection_to(double))
     faults = [double.faults.drop("^CREATE TABLE silver_prices"), double.faults.ora("^ALTER TABLE silver_prices", 54, times=2)]
     assert warehouse.migrate() == NAMES
     assert [fault.struck for fault in faults] == [1, 2]
@@ -571,33 +576,33 @@ def test_a_table_in_use_is_changed_later(double: OracleDouble, warehouse: Wareho
 def test_nothing_else_is_taken_for_done(double: OracleDouble, statement: str, number: int) -> None:
     double.faults.ora(statement, number)
     with pytest.raises(WarehouseError, match=f"ORA-{number:05d}") as caught:
-        open_warehouse(connection_to(double)).migrate()
+        open_with_hooks(connection_to(double)).migrate()
     assert not caught.value.retriable
 
 
 def test_tables_that_a_dba_has_made_are_taken(double: OracleDouble) -> None:
     with session(double) as dba:
-        made = migrations.create_table("silver_prices", PRICES.columns, PRICES.key, dialects.ORACLE)
+        made = migrations.create_table("silver_prices", PRICES.columns, PRICES.key, ORACLE)
         dba.execute(made)
-    warehouse = open_warehouse(connection_to(double))
+    warehouse = open_with_hooks(connection_to(double))
     assert warehouse.migrate() == NAMES
     whole(warehouse)
 
 
 def test_who_migrates_at_once_does_it_one_after_another(double: OracleDouble) -> None:
     with session(double) as other:
-        other.execute(migrations.CREATE_SCHEMA_VERSION.statement(dialects.ORACLE))
-    works = [open_warehouse(connection_to(double)).migrate for _ in range(3)]
+        other.execute(migrations.CREATE_SCHEMA_VERSION.statement(ORACLE))
+    works = [open_with_hooks(connection_to(double)).migrate for _ in range(3)]
     done: list[list[str]] = []
     asked = statements_of(double, lambda: done.extend(at_once(double, "schema_version", works)))
     assert sorted(done) == [[], [], NAMES]
     # who comes late defines nothing: it would drop a view that stands, and might end before it makes it anew
     assert len([s for s in asked if s.sql.startswith(("CREATE", "DROP", "ALTER TABLE"))]) == len(NAMES)
-    whole(open_warehouse(connection_to(double)))
+    whole(open_with_hooks(connection_to(double)))
 
 
 def migrate(connection: WarehouseConnection) -> list[str]:
-    with open_warehouse(connection) as warehouse:
+    with open_with_hooks(connection) as warehouse:
         return warehouse.migrate()
 
 
@@ -605,7 +610,7 @@ def test_processes_migrate_at_once(double: OracleDouble) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         done = pool.map(migrate, [connection_to(double)] * 2)
     assert sorted(done) == [[], NAMES]
-    whole(open_warehouse(connection_to(double)))
+    whole(open_with_hooks(connection_to(double)))
 
 
 # --- wallets --------------------------------------------------------------------------------------------------------------------
@@ -622,7 +627,7 @@ def handshakes(double: OracleDouble) -> int:
 
 
 def with_wallet(double: OracleDouble, folder: Path, password: str = WALLET) -> Warehouse:
-    return open_warehouse(connection_to(double, dsn=double.dsn, wallet_location=str(folder), wallet_password=password))
+    return open_with_hooks(connection_to(double, dsn=double.dsn, wallet_location=str(folder), wallet_password=password))
 
 
 def test_a_wallet_opens_the_way(tmp_path: Path) -> None:
@@ -660,7 +665,7 @@ def test_a_client_certificate_that_the_server_does_not_trust(tmp_path: Path) -> 
 
 
 def test_errors_pickle() -> None:
-    error = oracle.OracleError("oracle: query failed: ORA-00060 deadlock", retriable=True, code="ORA-00060")
+    error = errors.OracleError("oracle: query failed: ORA-00060 deadlock", retriable=True, code="ORA-00060")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.retriable, again.code) == (str(error), True, "ORA-00060")
 
@@ -686,7 +691,7 @@ def test_secrets_are_never_said(double: OracleDouble, caplog: pytest.LogCaptureF
     secret = "hunter2"
     for dsn in ("(DESCRIPTION=(hunter2)", "a/b/c/hunter2:x", "hunter2_alias", double.dsn):
         for password in (PASSWORD, secret):
-            warehouse = open_warehouse(replace(connection_to(double, dsn=dsn), password=password))
+            warehouse = open_with_hooks(replace(connection_to(double, dsn=dsn), password=password))
             said.append(repr(warehouse) + repr(warehouse.__dict__))
             try:
                 warehouse.migrate()
@@ -706,21 +711,21 @@ def test_secrets_are_never_said(double: OracleDouble, caplog: pytest.LogCaptureF
 # --- SQL ------------------------------------------------------------------------------------------------------------------------
 
 SHIPPED = {
-    "create schema_version": migrations.CREATE_SCHEMA_VERSION.statement(dialects.ORACLE),
-    **{str(migration): migration.statement(dialects.ORACLE) for migration in migrations.migrations(dialects.ORACLE)},
+    "create schema_version": migrations.CREATE_SCHEMA_VERSION.statement(ORACLE),
+    **{str(migration): migration.statement(ORACLE) for migration in migrations.migrations(ORACLE)},
     **{f"{name} {n}": made for name, each in TABLES.items() for n, made in enumerate(make(each) for make in OF_A_LOAD)},
     "versions": migrations.SELECT_VERSIONS,
     "insert version": migrations.INSERT_VERSION,
     "audit": statements.SELECT_AUDIT,
     "insert audit": statements.INSERT_AUDIT,
-    "table exists": dialects.ORACLE.table_exists,
-    "lock": dialects.ORACLE.lock.format(table="silver_prices"),
+    "table exists": ORACLE.table_exists,
+    "lock": ORACLE.lock.format(table="silver_prices"),
     "first of previous": statements.first_of_previous(PRICES.silver, 20),
     "last before": statements.last_before(PRICES.silver),
     "folded": statements.folded_bars(PRICES.silver),
     "previous": statements.previous_bars(PRICES.silver),
-    "session": oracle.SESSION,
-    "read only": oracle.READ_ONLY,
+    "session": engine.SESSION,
+    "read only": engine.READ_ONLY,
     **{path.name: path.read_text("utf-8") for path in sorted((migrations.MIGRATIONS.parent / "queries").glob("*.sql"))},
 }
 
@@ -734,20 +739,52 @@ def script(name: str) -> list[str]:
 SHIPPED |= {f"{path.name} {n}": made for path in sorted(ORACLE_SQL.glob("*.sql")) for n, made in enumerate(script(path.name))}
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_every_statement_is_oracles(name: str) -> None:
-    assert problems(dialects.bound(SHIPPED[name], dialects.ORACLE)) == []
+UNREAD = {
+    "lock",
+    "session",
+    *(name for name in NAMES if name.endswith("_prices_provider")),
+    *(f"exchange.sql {n}" for n in (0, 3, 5)),
+    "partitioned.sql 0",
+    "partitioned.sql 1",
+}
+"""Statements of Oracle alone that sqlglot does not read: locks, sessions, ALTER TABLE MODIFY, partitions, compressed indexes."""
 
 
-def test_the_lint_sees_what_is_not() -> None:
-    assert problems("SELECT close_px FROM silver_prices LIMIT 5")
-    assert problems("SELECT close_px FROM silver_prices AS p")
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in UNREAD])
+def test_shipped_sql_is_oracles(name: str) -> None:
+    assert problems(dialects.bound(SHIPPED[name], ORACLE)) == []
+
+
+def test_sqlglot_does_not_read_the_rest() -> None:
+    assert [name for name in UNREAD if not problems(dialects.bound(SHIPPED[name], ORACLE))] == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT close_px FROM silver_prices LIMIT 5",
+        "SELECT close_px FROM silver_prices AS p",
+        "SELECT close_px FROM silver_prices OFFSET 5",
+        "SELECT close_px::int FROM silver_prices",
+        "SELECT CAST(close_px AS BIGINT) AS n FROM silver_prices",
+        "SELECT TRUE AS yes FROM dual",
+        "SELECT 1 AS one",
+        "SELECT string_agg(symbol, ',') AS all_of_them FROM silver_prices",
+        "SELECT symbol FROM silver_prices QUALIFY ROW_NUMBER() OVER (ORDER BY bar_time) = 1",
+        "SELECT 1 AS a_name_of_more_than_thirty_bytes FROM dual",
+        "INSERT INTO t (k) VALUES (1), (2)",
+        "CREATE TABLE t (k TEXT)",
+        "MERGE INTO t USING (SELECT s.k FROM s) s ON (t.k = s.k) WHEN MATCHED THEN UPDATE SET k = s.k",
+    ],
+)
+def test_other_sql_is_refused(sql: str) -> None:
+    assert problems(sql)
 
 
 @pytest.mark.parametrize(("number", "name", "key"), [(0, PRICES.bronze, PRICES.version_key), (1, PRICES.silver, PRICES.key)])
 def test_the_partitioned_tables_have_our_columns_keys_and_checks(number: int, name: str, key: tuple[Column, ...]) -> None:
     made = script("partitioned.sql")[number].replace(" USING INDEX LOCAL COMPRESS 3", "")
-    plain = migrations.create_table(name, PRICES.columns, key, dialects.ORACLE, PRICES.check)
+    plain = migrations.create_table(name, PRICES.columns, key, ORACLE, PRICES.check)
     assert made.startswith(plain + "\nPARTITION BY RANGE (bar_time) INTERVAL")
 
 

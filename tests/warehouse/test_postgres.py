@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -26,13 +26,15 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.core.errors import ConfigError, WarehouseError
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.ticks import TRADES
-from market_data.warehouse import WarehouseConnection, open_warehouse, postgres
+from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.arrow_rows import schema, to_wire
 from market_data.warehouse.base import CHUNK_ROWS, Loaded
-from market_data.warehouse.postgres import PostgresWarehouse
+from market_data.warehouse.postgres import engine, errors, settings
+from market_data.warehouse.postgres.engine import PostgresWarehouse
 from market_data.warehouse.schema import PRICES
 from tests.services import postgres_server
 from tests.services.postgres_proxy import proxy
@@ -47,7 +49,7 @@ PASSWORD = postgres_server.PASSWORD
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a migrated database, to be copied."""
     with postgres_server.empty_database(tmp_path_factory.mktemp("migrated")) as made:
-        PostgresWarehouse(made).migrate()
+        opened_at(made).migrate()
         yield made.schema
 
 
@@ -62,7 +64,7 @@ def connection(request: pytest.FixtureRequest, tmp_path: Path, migrated: str) ->
 @pytest.fixture
 def warehouse(connection: WarehouseConnection) -> Iterator[PostgresWarehouse]:
     """A migrated warehouse without rows."""
-    with PostgresWarehouse(connection) as opened:
+    with opened_at(connection) as opened:
         yield opened
 
 
@@ -79,8 +81,14 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PostgresWarehouse, "attempts", 1)
 
 
+def opened_at(connection: WarehouseConnection) -> PostgresWarehouse:
+    made = open_with_hooks(connection)
+    assert isinstance(made, PostgresWarehouse)
+    return made
+
+
 def with_extra(connection: WarehouseConnection, **extra: Any) -> PostgresWarehouse:
-    return PostgresWarehouse(replace(connection, extra=extra))
+    return opened_at(replace(connection, extra=extra))
 
 
 def closes(warehouse: PostgresWarehouse) -> list[float]:
@@ -92,23 +100,29 @@ def audits(warehouse: PostgresWarehouse, load_id: str) -> list[int]:
     return found["rows_changed"].to_pylist()
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.05)
     return found
 
 
-def blocked(admin: psycopg.Connection[Any], count: int = 1) -> list[int]:
-    """Backends of this database that wait for a lock, once there are ``count``."""
+def blocked(admin: psycopg.Connection[Any], running: Future[Any]) -> list[int]:
+    """Return the backends of this database that wait for a lock, as soon as there are any.
+
+    Fail at once if ``running``, which should wait, ends instead; while it runs, a starved machine may take its time. Polling is slow on
+    purpose: each poll takes the interpreter and a core away from ``running``.
+    """
     statement = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
     def found() -> list[int]:
-        pids = [pid for (pid,) in admin.execute(statement)]
-        return pids if len(pids) >= count else []
+        over = running.done()
+        if not (pids := [pid for (pid,) in admin.execute(statement)]) and over:
+            pytest.fail(f"ended without waiting for a lock: {running.exception() or running.result()!r}")
+        return pids
 
-    return wait_for(found)
+    return wait_for(found, 240)
 
 
 # --- faults ---------------------------------------------------------------------------------------------------------------------
@@ -159,7 +173,7 @@ def test_what_a_killed_backend_says_may_work_later(warehouse: PostgresWarehouse,
         other.autocommit = False
         other.execute("LOCK TABLE silver_prices")
         load = pool.submit(warehouse.load, OHLCV_1D, bars("AAPL", 1), "one")
-        (pid,) = blocked(admin)
+        (pid,) = blocked(admin, load)
         admin.execute("SELECT pg_terminate_backend(%s)", [pid])
         error = load.exception()
     assert isinstance(error, WarehouseError)
@@ -170,7 +184,7 @@ def test_what_a_killed_backend_says_may_work_later(warehouse: PostgresWarehouse,
 @pytest.mark.parametrize("word", [b"FROM load_audit", b"COPY stage_prices", b"MERGE INTO", b"COMMIT\0"], ids=bytes.decode)
 def test_a_connection_may_be_cut(connection: WarehouseConnection, word: bytes, when: Any) -> None:
     """After COMMIT: the acknowledgement is lost, and the load is not done twice."""
-    with proxy(connection.port or 0) as way, PostgresWarehouse(replace(connection, port=way.port)) as warehouse:
+    with proxy(connection.port or 0) as way, opened_at(replace(connection, port=way.port)) as warehouse:
         warehouse.migrate()
         way.connections = 0
         way.cut_at(word, when)
@@ -187,29 +201,29 @@ def test_an_attempt_that_still_commits_is_found(warehouse: PostgresWarehouse, ad
     def hold(_: PostgresWarehouse) -> None:
         if threading.current_thread() is not threading.main_thread() and not reached.is_set():
             reached.set()
-            assert go_on.wait(60)
+            assert go_on.wait(240)
 
     with before_step(9, hold), ThreadPoolExecutor() as pool:
         first = pool.submit(warehouse.load, OHLCV_1D, bars("AAPL", 3), "one")
         assert reached.wait(60)
-        with PostgresWarehouse(warehouse._given) as other:
+        with opened_at(warehouse._given) as other:
             second = pool.submit(other.load, OHLCV_1D, bars("AAPL", 3), "one")
-            blocked(admin)
+            blocked(admin, second)
             go_on.set()
             assert (first.result(), second.result()) == (Loaded(3, 3), Loaded(3, 3, already=True))
     assert audits(warehouse, "one") == [3]
 
 
 def test_a_server_may_restart_and_be_away_for_a_while(warehouse: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    server, connect, tries = postgres_server.server(), postgres._connect, []
+    server, connect, tries = postgres_server.server(), engine._connect, []
 
-    def counted(given: WarehouseConnection) -> Any:
+    def counted(*given: Any) -> Any:
         tries.append(len(tries))
         if len(tries) == 3:
             server.start()
-        return connect(given)
+        return connect(*given)
 
-    monkeypatch.setattr(postgres, "_connect", counted)
+    monkeypatch.setattr(engine, "_connect", counted)
     with before_step(8, lambda _: server.stop()) as steps:
         assert warehouse.load(OHLCV_1D, bars("AAPL", 3), "one") == Loaded(3, 3)
     assert (steps[8], len(tries)) == ("merge into silver_prices", 3)
@@ -241,17 +255,29 @@ def test_a_statement_takes_no_longer_than_it_may(connection: WarehouseConnection
         assert caught.value.retriable
 
 
-def test_a_deadlock_is_solved(warehouse: PostgresWarehouse, admin: psycopg.Connection[Any]) -> None:
-    """Of two that wait for each other the load is the one that gives up, since the other looks for deadlocks much later."""
+def test_a_load_in_a_deadlock_is_repeated(warehouse: PostgresWarehouse, admin: psycopg.Connection[Any]) -> None:
+    """The load waits last: PostgreSQL looks for a deadlock once, ``deadlock_timeout`` after a wait began."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(_: PostgresWarehouse) -> None:
+        reached.set()
+        assert go_on.wait(240)
+
     with closing(postgres_server.server().admin(admin.info.dbname)) as other, ThreadPoolExecutor() as pool:
         other.autocommit = False
         other.execute("SET deadlock_timeout = '10min'")
         other.execute("LOCK TABLE bronze_prices")
-        load = pool.submit(warehouse.load, OHLCV_1D, bars("AAPL", 2), "one")
-        blocked(admin)
-        other.execute("LOCK TABLE silver_prices")  # goes on once the load has given up
-        other.commit()
-        assert load.result() == Loaded(2, 2)
+        with before_step(7, hold) as steps:
+            load = pool.submit(warehouse.load, OHLCV_1D, bars("AAPL", 2), "one")
+            assert reached.wait(60)
+            assert steps[7] == "insert into bronze_prices"
+            lock = pool.submit(other.execute, "LOCK TABLE silver_prices")
+            blocked(admin, lock)
+            go_on.set()
+            lock.result()  # has the lock once the load has given up
+            other.commit()
+            assert load.result() == Loaded(2, 2)
+        assert steps.count("set up the session") == 2
 
 
 CODES = ["08006", "40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "57P01", "57P03", "57P05", "25P04", "23505"]
@@ -313,7 +339,7 @@ NO_CONNECTION: dict[str, tuple[dict[str, Any], str, bool]] = {
 def test_a_connection_that_cannot_be_had(connection: WarehouseConnection, case: str, caplog: pytest.LogCaptureFixture) -> None:
     fields, words, retriable = NO_CONNECTION[case]
     caplog.set_level(logging.DEBUG)
-    with proxy(connection.port or 0) as way, PostgresWarehouse(replace(connection, port=way.port, **fields)) as warehouse:
+    with proxy(connection.port or 0) as way, opened_at(replace(connection, port=way.port, **fields)) as warehouse:
         with pytest.raises(WarehouseError, match=words) as caught:
             warehouse.query("SELECT 1 AS one")
         assert caught.value.retriable is retriable
@@ -332,7 +358,7 @@ def test_a_connection_that_cannot_be_had(connection: WarehouseConnection, case: 
 def test_a_port_where_nobody_listens(connection: WarehouseConnection) -> None:
     with proxy(0) as gone:
         port = gone.port
-    with PostgresWarehouse(replace(connection, port=port)) as warehouse, pytest.raises(WarehouseError, match="refused") as caught:
+    with opened_at(replace(connection, port=port)) as warehouse, pytest.raises(WarehouseError, match="refused") as caught:
         warehouse.migrate()
     assert caught.value.retriable
 
@@ -341,7 +367,7 @@ def test_a_database_that_is_full_of_others_may_be_free_later(
     connection: WarehouseConnection, admin: psycopg.Connection[Any]
 ) -> None:
     admin.execute(f"ALTER DATABASE {connection.schema} CONNECTION LIMIT 0")
-    with PostgresWarehouse(connection) as warehouse, pytest.raises(WarehouseError, match="too many connections") as caught:
+    with opened_at(connection) as warehouse, pytest.raises(WarehouseError, match="too many connections") as caught:
         warehouse.migrate()
     assert caught.value.retriable
 
@@ -350,9 +376,7 @@ def test_a_standby_may_be_the_primary_in_a_moment(connection: WarehouseConnectio
     """As behind one address while another server takes over."""
     server = postgres_server.Server()
     try:
-        with PostgresWarehouse(
-            replace(connection, port=server.port, login="postgres", password=server.password, schema="postgres")
-        ) as one:
+        with opened_at(replace(connection, port=server.port, login="postgres", password=server.password, schema="postgres")) as one:
             one.migrate()
             server.stop()
             (server.data / "standby.signal").touch()
@@ -372,7 +396,7 @@ def test_a_standby_may_be_the_primary_in_a_moment(connection: WarehouseConnectio
 
 
 def test_a_view_of_somebody_elses_is_told_of(connection: WarehouseConnection, admin: psycopg.Connection[Any]) -> None:
-    with PostgresWarehouse(connection) as warehouse:
+    with opened_at(connection) as warehouse:
         warehouse.migrate()
         admin.execute("DELETE FROM schema_version WHERE version IN (24, 25, 26, 27)")
         admin.execute("CREATE VIEW mine AS SELECT * FROM gold_price_features")
@@ -387,8 +411,8 @@ def test_a_server_that_refuses_in_another_language_is_not_asked_again(connection
     with pytest.raises(psycopg.OperationalError) as caught:
         psycopg.connect(host="127.0.0.1", port=connection.port, user=connection.login, password="x", dbname=connection.schema)
     text = 'connection failed: ВАЖНО: пользователь "x" не прошёл проверку подлинности (по паролю)'
-    assert not postgres._may_connect_later(caught.value, text)
-    assert postgres._may_connect_later(psycopg.OperationalError(text), text)
+    assert not errors.may_connect_later(caught.value, text)
+    assert errors.may_connect_later(psycopg.OperationalError(text), text)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -415,9 +439,9 @@ def test_a_wrong_setting_is_named_before_connecting(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(psycopg.Connection, "connect", lambda *_, **__: pytest.fail("connected"))
     fields, words = WRONG[case]
     right = WarehouseConnection("postgres", "db", None, "warehouse", "me", "hidden", {"sslmode": "require", "iam": True})
-    open_warehouse(right)
+    open_with_hooks(right)
     with pytest.raises(ConfigError, match=f"warehouse connection: {words}") as caught:
-        open_warehouse(replace(right, **fields))
+        open_with_hooks(replace(right, **fields))
     assert "hidden" not in str(caught.value)
 
 
@@ -454,8 +478,8 @@ def test_a_server_that_is_too_old_is_refused(warehouse: PostgresWarehouse, monke
 
 
 def test_every_connection_is_closed(warehouse: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect, made = postgres._connect, []
-    monkeypatch.setattr(postgres, "_connect", lambda given: made.append(connect(given)) or made[-1])
+    connect, made = engine._connect, []
+    monkeypatch.setattr(engine, "_connect", lambda *given: made.append(connect(*given)) or made[-1])
     warehouse.load(OHLCV_1D, bars("AAPL", 2), "one")
     with pytest.raises(WarehouseError, match="CheckViolation"):
         warehouse.load(OHLCV_1D, table(bar(low=-1.0)), "two")
@@ -500,14 +524,14 @@ def test_a_writer_sees_what_the_one_before_it_committed(warehouse: PostgresWareh
 
     def hold(_: PostgresWarehouse) -> None:
         merged.set()
-        assert go_on.wait(60)
+        assert go_on.wait(240)
 
     with before_step(9, hold), ThreadPoolExecutor() as pool:
         newer = pool.submit(warehouse.load, OHLCV_1D, table(bar(close=102.0, ingest_ts=later(2))), "newer")
         assert merged.wait(60)
-        with PostgresWarehouse(warehouse._given) as other:
+        with opened_at(warehouse._given) as other:
             older = pool.submit(other.load, OHLCV_1D, table(bar(close=101.0, ingest_ts=later(1))), "older")
-            blocked(admin)
+            blocked(admin, older)
             go_on.set()
             assert (newer.result(), older.result()) == (Loaded(1, 1), Loaded(1, 0))
     assert closes(warehouse) == [102.0]
@@ -522,7 +546,7 @@ def test_four_writers_in_any_order(warehouse: PostgresWarehouse) -> None:
     def write(writer: int) -> None:
         """Of each bar another version; the bar's number says which writer has its newest."""
         versions = [bar(f"P{n:02d}", close=100.0 + order[writer], ingest_ts=later(order[writer])) for n, order in enumerate(orders)]
-        with PostgresWarehouse(warehouse._given) as own:
+        with opened_at(warehouse._given) as own:
             start.wait(60)
             for number in range(3):
                 own.load(OHLCV_1D, table(*versions), f"writer {writer} load {number}")
@@ -536,20 +560,20 @@ def test_four_writers_in_any_order(warehouse: PostgresWarehouse) -> None:
 def test_two_that_migrate_at_once_both_end_right(connection: WarehouseConnection, admin: psycopg.Connection[Any]) -> None:
     """The first has made a table, unseen by the second, when that one begins."""
     made, go_on = threading.Event(), threading.Event()
-    first, second = PostgresWarehouse(connection), PostgresWarehouse(connection)
+    first, second = opened_at(connection), opened_at(connection)
     define = first._define
 
     def hold(kind: str, statement: str) -> None:
         define(kind, statement)
         made.set()
-        assert go_on.wait(60)
+        assert go_on.wait(240)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
         patch.setattr(first, "_define", hold)
         one = pool.submit(first.migrate)
         assert made.wait(60)
         two = pool.submit(second.migrate)
-        blocked(admin)
+        blocked(admin, two)
         go_on.set()
         assert "0003_silver_prices" in one.result()
         assert two.result() == []
@@ -734,14 +758,14 @@ def shown(language: str) -> list[str]:
 def test_the_extras_that_the_guide_shows_are_known() -> None:
     found: dict[str, Any] = {}
     for text in shown("json"):
-        PostgresWarehouse(WarehouseConnection("postgres", "db", 5432, "warehouse", "me", "", json.loads(text)))
+        opened_at(WarehouseConnection("postgres", "db", 5432, "warehouse", "me", "", json.loads(text)))
         found |= json.loads(text)
-    assert {name: found[name] for name in postgres.OURS} == {
+    assert {name: found[name] for name in settings.OURS} == {
         "chunk_rows": CHUNK_ROWS,
-        "lock_timeout": postgres.LOCK_TIMEOUT,
-        "statement_timeout": postgres.STATEMENT_TIMEOUT,
+        "lock_timeout": settings.LOCK_TIMEOUT,
+        "statement_timeout": settings.STATEMENT_TIMEOUT,
     }
-    assert f"a connect may take {postgres.DRIVER['connect_timeout']} seconds" in GUIDE
+    assert f"a connect may take {settings.DRIVER['connect_timeout']} seconds" in GUIDE
 
 
 @pytest.mark.parametrize("schema", ["public", "market_data"])
@@ -777,12 +801,12 @@ def test_the_privileges_that_the_guide_grants_are_enough(
                 text.replace("analyst", reader.login).replace("loader", loader.login).replace("SCHEMA public", f"SCHEMA {schema}")
             )
             there.execute(text.encode())
-        with PostgresWarehouse(owner) as warehouse:
+        with opened_at(owner) as warehouse:
             warehouse.migrate()
-        with PostgresWarehouse(loader) as warehouse:
+        with opened_at(loader) as warehouse:
             assert warehouse.migrate() == []
             assert warehouse.load(OHLCV_1D, bars("AAPL", 3), "one") == Loaded(3, 3)
-        with PostgresWarehouse(reader) as warehouse:
+        with opened_at(reader) as warehouse:
             assert warehouse.query("SELECT close_px FROM gold_price_features").num_rows == 3
             with pytest.raises(
                 WarehouseError, match="42501 InsufficientPrivilege: permission denied for table silver_prices"
@@ -790,7 +814,7 @@ def test_the_privileges_that_the_guide_grants_are_enough(
                 warehouse.load(OHLCV_1D, bars("AAPL", 3), "two")
             assert not caught.value.retriable
         there.execute(f"REVOKE USAGE ON SCHEMA {schema} FROM public, {reader.login}".encode())
-        with PostgresWarehouse(reader) as warehouse, pytest.raises(WarehouseError, match=r"42P01.*may the role use its schema"):
+        with opened_at(reader) as warehouse, pytest.raises(WarehouseError, match=r"42P01.*may the role use its schema"):
             warehouse.query("SELECT close_px FROM gold_price_features")
     admin.execute(f"DROP DATABASE {owner.schema} WITH (FORCE)".encode())
     for name in names.values():
@@ -800,7 +824,7 @@ def test_the_privileges_that_the_guide_grants_are_enough(
 
 def test_the_copy_of_a_duckdb_file_is_the_same(warehouse: PostgresWarehouse, tmp_path: Path) -> None:
     file = tmp_path / "warehouse.duckdb"
-    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(file)})) as old:
+    with open_with_hooks(WarehouseConnection("duckdb", extra={"path": str(file)})) as old:
         old.migrate()
         old.load(OHLCV_1D, table(*(bar(day=FIRST + timedelta(days=n), adj_close=None) for n in range(3))), "one")
         old.load(OHLCV_1D, table(bar(close=1 / 3, ingest_ts=later(1))), "two")
@@ -823,9 +847,11 @@ def test_the_copy_of_a_duckdb_file_is_the_same(warehouse: PostgresWarehouse, tmp
 
 
 def test_the_server_ends_with_the_process_that_started_it() -> None:
-    here = Path(__file__).parent
-    script = "import time, postgres_server as p; s = p.server(); print(s.port, s.folder, flush=True); time.sleep(600)"
-    path = os.pathsep.join([str(here), str(here.parents[1] / "plugins")])
+    project = Path(__file__).parents[2]
+    script = (
+        "import time, tests.services.postgres_server as p; s = p.server(); print(s.port, s.folder, flush=True); time.sleep(600)"
+    )
+    path = os.pathsep.join([str(project), str(project / "plugins")])
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}
     ) as run:

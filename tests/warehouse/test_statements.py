@@ -11,12 +11,17 @@ import pytest
 from market_data.core.errors import ConfigError
 from market_data.datasets.registry import DATASETS, dataset
 from market_data.warehouse import dialects, migrations, statements
+from market_data.warehouse.duckdb import DUCKDB
+from market_data.warehouse.oracle.dialect import ORACLE
+from market_data.warehouse.postgres.dialect import POSTGRES
+from market_data.warehouse.registry import ENGINES, engine
 from market_data.warehouse.schema import PRICES, TABLES, Table, table
 from tests.warehouse.rows import OF_A_LOAD
 
+DIALECTS = {name: engine(name).dialect for name in ENGINES}
 CREATED = [
     (name, str(m), m.statement(d))
-    for name, d in dialects.DIALECTS.items()
+    for name, d in DIALECTS.items()
     for m in (migrations.CREATE_SCHEMA_VERSION, *migrations.migrations(d))
 ]
 USED = [
@@ -81,11 +86,11 @@ def test_the_rules_see_what_they_are_for(rule: str, statement: str) -> None:
 
 def test_marks_are_put_in_order_and_not_into_text() -> None:
     statement = "SELECT '?', \"a?\", 'it''s ?' FROM t WHERE a = ? AND b = ?"
-    assert dialects.bound(statement, dialects.DUCKDB) == statement
-    assert dialects.bound(statement, dialects.ORACLE) == "SELECT '?', \"a?\", 'it''s ?' FROM t WHERE a = :1 AND b = :2"
-    assert dialects.bound(statement, dialects.POSTGRES) == "SELECT '?', \"a?\", 'it''s ?' FROM t WHERE a = %s AND b = %s"
+    assert dialects.bound(statement, DUCKDB) == statement
+    assert dialects.bound(statement, ORACLE) == "SELECT '?', \"a?\", 'it''s ?' FROM t WHERE a = :1 AND b = :2"
+    assert dialects.bound(statement, POSTGRES) == "SELECT '?', \"a?\", 'it''s ?' FROM t WHERE a = %s AND b = %s"
     remarks = "SELECT a -- don't?\nFROM t /* it's\n? */ WHERE a = ? -- it's"
-    assert dialects.bound(remarks, dialects.ORACLE) == remarks.replace("= ?", "= :1")
+    assert dialects.bound(remarks, ORACLE) == remarks.replace("= ?", "= :1")
 
 
 # reserved in Oracle 23ai (V$RESERVED_WORDS), PostgreSQL 15 or DuckDB 2, so far as a column might be called so
@@ -147,7 +152,7 @@ def test_names_in_views_are_free_and_short_enough_everywhere(path: Path) -> None
 
 
 def test_versions_count_up() -> None:
-    of_engines = [[m.version for m in migrations.migrations(dialect)] for dialect in dialects.DIALECTS.values()]
+    of_engines = [[m.version for m in migrations.migrations(dialect)] for dialect in DIALECTS.values()]
     assert all(versions == sorted(versions) for versions in of_engines)
     versions = sorted(set().union(*of_engines))
     assert versions == list(range(1, len(versions) + 1))
@@ -241,7 +246,7 @@ def test_released_migrations_stay_as_they_are(engine: str, name: str, statement:
     assert statement == RELEASED[name].format(**words, ts=ts, d=d, px=px, am=am, n=n, i=i)
 
 
-@pytest.mark.parametrize("engine", dialects.DIALECTS)
+@pytest.mark.parametrize("engine", DIALECTS)
 def test_every_migration_is_pinned(engine: str) -> None:
     made = {name: statement for of, name, statement in CREATED if of == engine}
     create = "CREATE OR REPLACE VIEW gold" if engine == "oracle" else "CREATE VIEW gold"  # there rights on a view go with it

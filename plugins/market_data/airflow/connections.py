@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
+from airflow.sdk import BaseHook, Connection
+
 from market_data.config.ticker_files import MAX_FILE_BYTES
 from market_data.core.errors import (
+    ConfigError,
     LakeError,
     ParamError,
 )
@@ -14,14 +18,47 @@ from market_data.core.messages import shown
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake, S3Access
+    from market_data.providers.base import ProviderConfig
     from market_data.warehouse.base import Warehouse
 
 
-def warehouse() -> Warehouse:
-    from market_data.providers.base import read_connection
-    from market_data.warehouse import from_airflow, open_warehouse
+def read_connection(conn_id: str) -> Connection:
+    """Return an Airflow connection.
 
-    return open_warehouse(from_airflow(read_connection("warehouse_default")))
+    :raises ConfigError: if the connection does not exist or its extra is not a JSON object.
+    """
+    try:
+        conn = BaseHook.get_connection(conn_id)
+    except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
+        raise ConfigError(f"connection {conn_id!r} cannot be read ({type(error).__name__}); create it, see README") from None
+    try:
+        found = json.loads(conn.extra or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):  # Airflow would read it as empty
+        raise ConfigError(f"connection {conn_id!r}: extra is not a JSON object")
+    return conn
+
+
+def provider_config(conn_id: str) -> ProviderConfig:
+    """Return the config that a provider's hook takes, from an Airflow connection.
+
+    :raises ConfigError: if the connection does not exist or its extra is not a JSON object.
+    """
+    from market_data.providers.base import ProviderConfig
+
+    conn = read_connection(conn_id)
+    host = conn.host or ""
+    if host and conn.port:
+        host = f"{host}:{conn.port}"
+    return ProviderConfig(conn_id, host, conn.login or "", conn.password or "", conn.extra_dejson)
+
+
+def warehouse() -> Warehouse:
+    """Return the warehouse of the connection ``warehouse_default``."""
+    from market_data.airflow.warehouse_connections import from_airflow, open_with_hooks
+
+    return open_with_hooks(from_airflow(read_connection("warehouse_default")))
 
 
 def lake_url() -> str:

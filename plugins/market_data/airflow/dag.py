@@ -14,7 +14,7 @@ from market_data.airflow.retry import RETRIES, MarketDataRetryPolicy
 from market_data.airflow.tasks import run_check, run_fetch, run_load, run_plan, run_publish, run_verdict
 from market_data.airflow.timetable import SessionTimetable
 from market_data.config.feeds import Feed
-from market_data.config.run_params import PARAMS, form
+from market_data.config.trigger_form import PARAMS, form
 from market_data.providers.registry import options_of, serving
 
 

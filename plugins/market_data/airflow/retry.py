@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
-from market_data.config.run_params import PARAMS
+from market_data.config.trigger_form import PARAMS
 from market_data.core.errors import (
     ConfigError,
     DataError,

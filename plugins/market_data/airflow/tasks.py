@@ -17,7 +17,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from market_data import pipeline
 from market_data.airflow import task_notes
 from market_data.config.feeds import Feed
-from market_data.config.run_params import RunParams, check_params, read_params
+from market_data.config.param_checks import check_params, read_params
+from market_data.config.run_params import RunParams
 from market_data.core.batch import Batch
 from market_data.core.calendar import NEW_YORK
 from market_data.core.errors import (
@@ -31,12 +32,13 @@ from market_data.core.outcome import Receipt
 from market_data.core.run import RunInfo
 from market_data.datasets.registry import dataset
 from market_data.pipeline.run_sessions import resolve_sessions
-from market_data.providers.registry import options_of, provider, serving
+from market_data.providers.registry import known_provider, options_of, provider, serving
+from market_data.providers.spec import source_of
 
 if TYPE_CHECKING:
     from market_data.providers.base import ProviderHook
 
-from market_data.airflow.connections import open_lake, open_s3, warehouse
+from market_data.airflow.connections import open_lake, open_s3, provider_config, warehouse
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,8 @@ def _all_of(errors: Sequence[MarketDataError]) -> MarketDataError:
 
 
 def _hook(feed: Feed, params: RunParams) -> ProviderHook:
-    return provider(feed.provider)(feed.conn_id, options={**feed.options, **params.options})
+    options = {**feed.options, **params.options}
+    return provider(feed.provider)(provider_config(feed.conn_id), options=options, connections=provider_config)
 
 
 def run_of(context: Mapping[str, Any]) -> RunInfo:
@@ -102,7 +105,7 @@ def run_of(context: Mapping[str, Any]) -> RunInfo:
 def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.Job:
     from market_data.lake.layout import Layout
 
-    source = _hook(feed, params).source
+    source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
     if source != feed.provider and not feed.provider_level:
         raise ParamError(
             [f"options {dict(params.options)} change values; a feed without provider_level holds those of {feed.provider} only"]
@@ -139,24 +142,26 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     params, problems = check_params(context["params"], **_allowed(feed))
     errors: list[MarketDataError] = [ParamError(problems)] if problems else []
-    hook, now, today = _hook(feed, params), _now(), _today()
+    now, today = _now(), _today()
+    hook = _attempt(lambda: _hook(feed, params), errors)
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
     interval = (start, end) if start and end else None
     scheduled = run_of(context).run_type == "scheduled"
     wanted = _attempt(lambda: resolve_sessions(params, interval, scheduled=scheduled, now=now), errors)
 
-    def check_provider() -> None:
+    def check_provider(hook: ProviderHook) -> None:
         hook.validate_config()
         if wanted:
             pipeline.check_history(feed.dataset, params, hook, wanted)
 
-    _attempt(check_provider, errors)
+    if hook is not None:
+        _attempt(lambda: check_provider(hook), errors)
     if dataset(feed.dataset).table:
         _attempt(warehouse, errors)  # its settings only: a server that is away now is no reason not to fetch
     job = _attempt(lambda: _job(feed, params, context), errors)
     as_of = wanted.own[-1] if wanted and wanted.own else today
     symbols = _attempt(lambda: pipeline.symbols_of(params, feed, as_of, today, open_s3), errors)
-    if errors or job is None or wanted is None or symbols is None:
+    if errors or hook is None or job is None or wanted is None or symbols is None:
         raise _all_of(errors)
     planned = pipeline.plan_run(job, hook, wanted, symbols, now)
     log.info("%s", planned.explain())

@@ -1,8 +1,8 @@
-"""The feeds of ``include/feeds.yaml``, validated. Light: every parse of the DAG file loads them.
+"""Read and validate the feeds of ``include/feeds.yaml``. Every parse of the DAG file does this, so nothing heavy is imported.
 
-Where ``MARKET_DATA_ENV`` names an environment, say ``prod``, ``feeds.prod.yaml`` beside it lies over it: its ``defaults`` override
-single keys of the defaults, its feeds single keys of the feed of the same provider and dataset, ``params`` and ``options`` likewise
-key by key; a feed that matches none is added, ``enabled: false`` drops one.
+If ``MARKET_DATA_ENV`` names an environment, say ``prod``, the file ``feeds.prod.yaml`` beside it is an overlay. Its ``defaults``
+override single keys of the defaults; its feeds override single keys of the feed of the same provider and dataset, ``params`` and
+``options`` key by key too. A feed without a match is added; ``enabled: false`` removes one.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any
 
 import yaml
 
-from market_data.config.run_params import check_params
+from market_data.config.param_checks import check_params
 from market_data.config.universes import known
 from market_data.core import calendar
 from market_data.core.errors import ConfigError
 from market_data.core.messages import shown
 from market_data.core.paths import INCLUDE
 from market_data.datasets.registry import DATASETS
-from market_data.providers.registry import PROVIDERS, option_problem, options_of
-from market_data.providers.spec import Option, ProviderSpec
+from market_data.providers.registry import options_of, providers
+from market_data.providers.spec import Option, ProviderSpec, option_problem
 
 ENVIRONMENT = "MARKET_DATA_ENV"
 
@@ -35,12 +35,12 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Feed:
-    """A provider and a dataset, and the defaults of its runs.
+    """A provider and a dataset, with the defaults of its runs.
 
-    :param schedule: New York time ``HH:MM`` after which a session is fetched, 16:00 to 23:59, or None.
-    :param params: run param -> default, where it is not the project's; of JSON types.
+    :param schedule: New York time ``HH:MM`` after which a session is fetched, 16:00 to 23:59; None: no schedule.
+    :param params: run param -> default where it differs from the project's; of JSON types.
     :param options: the provider's own settings.
-    :param fallback: another provider of the dataset, whose feed is run for what this one failed to bring; see the guide.
+    :param fallback: another provider of the dataset, whose feed runs for the cells that this one failed to fetch.
     """
 
     provider: str
@@ -61,12 +61,12 @@ class Feed:
 
     @property
     def fallback_dag_id(self) -> str | None:
-        """The DAG of the fallback's feed."""
+        """The id of the DAG of the fallback's feed; None without one."""
         return dag_id(self.fallback, self.dataset) if self.fallback else None
 
 
 def dag_id(provider: str, dataset: str) -> str:
-    """The id of the DAG of a feed, e.g. ``polygon_ohlcv_1d``."""
+    """Return the id of the DAG of a feed, e.g. ``polygon_ohlcv_1d``."""
     return f"{provider}_{dataset.replace('-', '_')}"
 
 
@@ -77,14 +77,14 @@ _KINDS = {
     **dict.fromkeys(("provider_level", "enabled"), bool),
     **dict.fromkeys(("params", "options"), dict),
 }
-_SCHEDULE = re.compile(r"(1[6-9]|2[0-3]):[0-5][0-9]")  # what SessionTimetable takes, which is too heavy to import here
+_SCHEDULE = re.compile(r"(1[6-9]|2[0-3]):[0-5][0-9]")  # as SessionTimetable requires; that module is too heavy to import here
 _NEEDED = {str: "text is needed", bool: "true or false is needed", dict: "names with values are needed"}
 
 
 def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
-    """All feeds that are enabled, in the order of the file, those that only the overlay has last.
+    """Return all enabled feeds, in the order of the file, then those that only the overlay has.
 
-    :param path: by default ``include/feeds.yaml``; the overlay stands beside it.
+    :param path: by default ``include/feeds.yaml``; the overlay is beside it.
     :raises ConfigError: listing every problem of the files.
     """
     path = path or INCLUDE / "feeds.yaml"
@@ -95,7 +95,7 @@ def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
         over_defaults, over_entries = _read(overlay, problems)
         defaults, entries = _merged(defaults, over_defaults), reduce(_laid_over, over_entries, entries)
     if not entries:
-        problems.append("there are no feeds; a list under the key 'feeds' is needed")
+        problems.append("no feeds are defined; a list under the key 'feeds' is needed")
     feeds = []
     today = datetime.now(calendar.NEW_YORK).date()
     for number, entry in enumerate((_merged(defaults, entry) for entry in entries), 1):
@@ -115,7 +115,7 @@ def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
 
 
 def _overlay(path: Path) -> Path | None:
-    """The file of the environment, if one is named."""
+    """Return the overlay of the environment, if one is named."""
     name = os.environ.get(ENVIRONMENT)
     if not name:
         return None
@@ -128,9 +128,9 @@ def _overlay(path: Path) -> Path | None:
 
 
 def _read(path: Path, problems: list[str]) -> tuple[Entry, list[Entry]]:
-    """Defaults and feeds of a file as they stand there, without what nobody knows.
+    """Return defaults and feeds of a file as written, without unknown keys.
 
-    :raises ConfigError: if it is no such file.
+    :raises ConfigError: if it cannot be read, or has another structure.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -165,7 +165,7 @@ def _name(number: int, entry: Entry) -> str:
 
 
 def _merged(under: Entry, over: Entry) -> Entry:
-    """``over`` over ``under``, key by key, inside params and options too."""
+    """Return ``under`` with the keys of ``over``, inside params and options too."""
     inner = {
         key: {**under[key], **over[key]}
         for key in ("params", "options")
@@ -175,7 +175,7 @@ def _merged(under: Entry, over: Entry) -> Entry:
 
 
 def _laid_over(entries: list[Entry], over: Entry) -> list[Entry]:
-    """``entries`` with the one of the same provider and dataset overridden, or with one more."""
+    """Return ``entries`` with the one of the same provider and dataset overridden, or with one more."""
     names = [(entry.get("provider"), entry.get("dataset")) for entry in entries]
     name = over.get("provider"), over.get("dataset")
     if name not in names:
@@ -199,9 +199,9 @@ def _problems(entry: Entry, today: date) -> list[str]:
     problems += [f"{key} is {shown(entry[key])}; {_NEEDED[_KINDS[key]]}" for key in wrong]
     right = {key: value for key, value in entry.items() if key not in wrong and value is not None}
     provider, dataset = right.get("provider"), right.get("dataset")
-    found = PROVIDERS.get(str(provider), ProviderSpec("", "", {}))
+    found = providers().get(str(provider), ProviderSpec("", "", {}))
     served = found.serves
-    problems += _among("provider", provider, sorted(PROVIDERS))
+    problems += _among("provider", provider, sorted(providers()))
     problems += _among("dataset", dataset, sorted(DATASETS))
     if served and dataset in DATASETS and dataset not in served:
         problems.append(f"dataset is {dataset!r}, which {provider} does not serve; it serves: {', '.join(served)}")
@@ -210,7 +210,7 @@ def _problems(entry: Entry, today: date) -> list[str]:
     params = {name: value for name, value in _json(right.get("params", {})).items() if name != "endpoint" or dataset in served}
     _, wrong_params = check_params(params, options={}, endpoints=served.get(str(dataset), ()), today=today)
     problems += [f"params.{problem}" for problem in wrong_params]
-    if provider in PROVIDERS:
+    if provider in providers():
         known_options = options_of(str(provider), str(dataset))
         problems += _option_problems(
             str(provider), known_options, right.get("options", {}), apart=right.get("provider_level", True)
@@ -231,7 +231,7 @@ def _date_problems(entry: Entry) -> list[str]:
 
 
 def _option_problems(name: str, known_options: Mapping[str, Option], options: Mapping[str, Any], *, apart: bool) -> list[str]:
-    """:param apart: whether values that an option changes have a place of their own (``provider_level``)."""
+    """Return the problems with ``options``; ``apart``: values that an option changes are stored separately (``provider_level``)."""
     problems = []
     for key, value in options.items():
         option = known_options.get(key)
@@ -265,7 +265,7 @@ def _clashes(feeds: Sequence[Feed]) -> list[str]:
 
 
 def _json(params: Mapping[str, Any]) -> Entry:
-    """``params`` of JSON types, as a triggered run gives them: YAML reads 2026-11-02 as a date."""
+    """Return ``params`` with JSON types, as in a triggered run: YAML reads 2026-11-02 as a date."""
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in params.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a symbol may look like."""
+"""The spellings of symbols that are accepted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from market_data.core.messages import shortened, shown
 
 MAX_SYMBOLS = 25_000
-"""Of a list or a file: more than all stocks and ETFs that trade in the US, and few enough to check and plan in a second."""
+"""Symbols per list or file: more than all stocks and ETFs that trade in the US, and few enough to check and plan in a second."""
 MAX_SYMBOL_LENGTH = 32
 
 # The vendors' own spellings: BRK.B, BRK-B, BRK/B and "BRK B"; ^GSPC; X:BTCUSD; ES.c.0; "AAPL  240119C00150000".
@@ -21,7 +21,7 @@ _SPACED_LIKE = "'BRK B' (class A, B or C) and 'AAPL  240119C00150000'"
 
 
 def symbol_problem(symbol: object) -> str | None:
-    """What is wrong with a symbol, in words that follow its name, or None."""
+    """Return the problem with a symbol, in words that follow its name, or None."""
     if not isinstance(symbol, str):
         return f"is a {type(symbol).__name__}; text is needed"
     if not symbol.strip():
@@ -35,7 +35,7 @@ def symbol_problem(symbol: object) -> str | None:
 
 def _spelling_problem(symbol: str) -> str | None:
     if re.search(r"[ \t,;]", symbol):
-        return f"is not one symbol; one symbol a line is needed, and spaces only as in {_SPACED_LIKE}"
+        return f"is not one symbol; one symbol per line is needed, and spaces only as in {_SPACED_LIKE}"
     if ".." in symbol or not _SYMBOL.fullmatch(symbol):
         hint = f"; symbols are case sensitive, is {symbol.upper()!r} meant?" if _SYMBOL.fullmatch(symbol.upper()) else ""
         return f"is not a symbol; allowed: {_ALLOWED}{hint}"
@@ -43,26 +43,25 @@ def _spelling_problem(symbol: str) -> str | None:
 
 
 def check_symbols(symbols: Sequence[object], field: str = "symbols") -> list[str]:
-    """One sentence for every symbol that is not legal or stands there twice, of the first :data:`MAX_PROBLEMS`; nothing where all
-    are well.
+    """Return a sentence per symbol that is not allowed or occurs twice, at most :data:`market_data.core.messages.MAX_PROBLEMS`.
 
     :param field: the name of the list in the sentences.
     """
     if isinstance(symbols, str):
         return [f"{field} is the text {shown(symbols)}; a list of symbols is needed"]
     if len(symbols) > MAX_SYMBOLS:
-        return [_too_many(field, len(symbols))]
-    return shortened(_problems((f"{field}: item {n}", symbol) for n, symbol in enumerate(symbols, 1)))
+        return [too_many(field, len(symbols))]
+    return shortened(symbol_problems((f"{field}: item {n}", symbol) for n, symbol in enumerate(symbols, 1)))
 
 
-def _problems(found: Iterable[tuple[str, object]]) -> list[str]:
-    """Sentences about symbols that are not legal or not the first of their kind, from (place, symbol)."""
+def symbol_problems(found: Iterable[tuple[str, object]]) -> list[str]:
+    """Return a sentence per symbol that is not allowed or occurs a second time, from (place, symbol)."""
     problems: list[str] = []
     first: dict[object, str] = {}
     for place, symbol in found:
         problem = symbol_problem(symbol)
         if problem is None and symbol in first:
-            problem = f"is there twice, first at {first[symbol]}"
+            problem = f"occurs twice, first at {first[symbol]}"
         if problem is None:
             first[symbol] = place
         else:
@@ -70,5 +69,5 @@ def _problems(found: Iterable[tuple[str, object]]) -> list[str]:
     return problems
 
 
-def _too_many(field: str, count: int) -> str:
+def too_many(field: str, count: int) -> str:
     return f"{field} has {count:,} symbols; at most {MAX_SYMBOLS:,} are allowed"

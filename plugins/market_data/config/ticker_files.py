@@ -1,4 +1,4 @@
-"""Files of symbols that a user brings: CSV with a column `symbol` or `ticker`, or text."""
+"""Read a user's file of symbols: CSV with a column `symbol` or `ticker`, or text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import io
 from collections.abc import Callable, Iterator
 from datetime import date
 
-from market_data.config.symbols import MAX_SYMBOLS, _problems, _too_many
-from market_data.config.universes import Member, _date
+from market_data.config.symbols import MAX_SYMBOLS, symbol_problems, too_many
+from market_data.config.universes import Member, parse_date
 from market_data.core.errors import ParamError
 from market_data.core.messages import shortened, shown
 from market_data.core.paths import ROOT
@@ -20,15 +20,14 @@ FILE_ENDINGS = (".csv", ".txt")
 
 
 def read_tickers(text: str, *, source: str, today: date) -> tuple[str, ...]:
-    """The symbols in a file, in its order.
+    """Return the symbols in a file, in its order.
 
-    :param text: a CSV table (commas, semicolons or tabs) with a column ``symbol`` or ``ticker``; or one symbol a line. Blank lines,
-        white space around a symbol and, in the second form, ``#`` and what follows it are left aside. So are rows
-        of a table that has a column ``added_date`` with a date after ``today`` (not yet a member) or ``removed_date`` with one up to
-        ``today`` (whoever has left).
+    :param text: a CSV table (commas, semicolons or tabs) with a column ``symbol`` or ``ticker``; or one symbol per line. Blank lines,
+        white space around a symbol and, in the second form, comments from ``#`` on are ignored. So are table rows with an
+        ``added_date`` after ``today`` (not a member yet) or a ``removed_date`` up to ``today`` (no longer a member).
     :param source: the file's name, for the messages.
     :param today: the New York date.
-    :raises ParamError: listing every problem with its line; also where no symbol is left.
+    :raises ParamError: listing every problem with its line; also if no symbol is left.
     """
     try:
         rows = list(_rows(text.removeprefix("\ufeff")))
@@ -43,27 +42,27 @@ def read_tickers(text: str, *, source: str, today: date) -> tuple[str, ...]:
         read: dict[str, date | None] = {}
         for name, cell in dates.items():
             try:
-                read[name] = _date(cell)
+                read[name] = parse_date(cell)
             except ValueError as error:
                 problems.append(f"{place}: {name} {error}")
         if len(read) == len(dates) and Member(symbol, read.get("added_date"), read.get("removed_date")).on(today):
             found.append((place, symbol))
     if len(found) > MAX_SYMBOLS:
-        raise ParamError([_too_many(source, len(found))])
-    problems += _problems(found)
+        raise ParamError([too_many(source, len(found))])
+    problems += symbol_problems(found)
     if not found and not problems:
-        problems = [f"{source} holds no symbols; a CSV column named symbol or ticker is needed, or one symbol a line"]
+        problems = [f"{source} holds no symbols; a CSV column named symbol or ticker is needed, or one symbol per line"]
     if problems:
         raise ParamError(shortened(problems))
     return tuple(symbol for _, symbol in found)
 
 
 def load_tickers(path: str, open_s3: Callable[[str], bytes] | None = None, *, today: date) -> tuple[str, ...]:
-    """The symbols in the file at ``path``.
+    """Return the symbols in the file at ``path``.
 
-    :param path: an ``s3://`` URL or a local path, relative to the project's folder; it ends in ``.csv`` or ``.txt`` and is no hidden
-        file, so that no message can ever show a line of a file that is something else (a configuration with secrets, say).
-    :param open_s3: gives the bytes behind an ``s3://`` URL, at least the first :data:`MAX_FILE_BYTES` + 1.
+    :param path: an ``s3://`` URL or a local path, relative to the project's folder. It must end in ``.csv`` or ``.txt`` and not be
+        hidden, so that no message can show a line of another kind of file (a configuration with secrets, say).
+    :param open_s3: returns the bytes behind an ``s3://`` URL, at least the first :data:`MAX_FILE_BYTES` + 1.
     :param today: the New York date, as :func:`read_tickers` takes it.
     :raises ParamError: if it cannot be read, or as :func:`read_tickers` does.
     """
@@ -102,8 +101,7 @@ def _read_local(path: str) -> bytes:
 
 
 def _rows(text: str) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """Line number, symbol, and the text of those columns ``added_date`` and ``removed_date`` there are, for every line that holds a
-    symbol.
+    """Yield line number, symbol, and the texts of ``added_date`` and ``removed_date`` if present, for every line with a symbol.
 
     :raises ValueError: if it is a table without a column of symbols.
     """

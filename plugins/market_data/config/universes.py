@@ -1,18 +1,18 @@
-"""Universes (named, point-in-time sets of symbols) and what a symbol may look like.
+"""Universes: named, point-in-time sets of symbols.
 
-A universe is a CSV file in ``include/universes``, its name that of the file; a member is a row::
+A universe is a CSV file in ``include/universes``, named by the file; each row is a member::
 
     symbol,added_date,removed_date,source
 
 ``added_date`` is the first date the symbol belongs to it, ``removed_date`` the first on which it no longer does; empty means
 unknown. A symbol that left and came back has two rows. More columns may follow and are ignored.
 
-**Survivorship bias**: the files that come with this project hold the members on the day they were written, without dates. Who was
-a member in 2012 and has since been acquired, gone bankrupt or been replaced is missing, so a study of the past over ``sp500_etf``
-sees survivors only. :func:`update` dates every change from now on; a file with the history, from whatever source, takes its place
-without a change of code.
+**Survivorship bias**: the files that come with this project hold the members on the day they were written, without dates. Companies
+that were members in 2012 and have since been acquired, gone bankrupt or been replaced are missing, so a study of the past over
+``sp500_etf`` sees survivors only. :func:`update` dates every change from now on; a file with the full history can replace it without
+a code change.
 
-Symbols are case sensitive (Polygon's preferred shares are written ``KIMpL``) and never changed: what is not legal is refused.
+Symbols are case sensitive (Polygon's preferred shares are written ``KIMpL``) and never changed: others are rejected.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ class Member:
     source: str = ""
 
     def on(self, day: date) -> bool:
-        """Whether it is a member on ``day``; an unknown date counts as always."""
+        """Return True if it is a member on ``day``; an unknown date does not exclude it."""
         return (self.added is None or self.added <= day) and (self.removed is None or day < self.removed)
 
 
 def known(folder: Path = FOLDER) -> tuple[str, ...]:
-    """The names of all universes, sorted."""
+    """Return the names of all universes, sorted."""
     return tuple(sorted(path.stem for path in folder.glob("*.csv")))
 
 
 def members(name: str, as_of: date | None = None, folder: Path = FOLDER) -> tuple[str, ...]:
-    """The symbols of a universe, sorted, each once.
+    """Return the symbols of a universe, sorted, each once.
 
     :param name: one of :func:`known`.
-    :param as_of: the date of interest; None: everyone who has not been removed.
-    :raises ParamError: if there is no such universe.
-    :raises ConfigError: if its file is wrong; lists every problem with its line.
+    :param as_of: members on this date; None: all that have not been removed.
+    :raises ParamError: if the universe does not exist.
+    :raises ConfigError: if its file is invalid; lists every problem with its line.
     """
     if name not in known(folder):
         raise ParamError([f"universe is {shown(name)}; known universes: {', '.join(known(folder)) or f'none in {folder}'}"])
@@ -77,7 +77,7 @@ def members(name: str, as_of: date | None = None, folder: Path = FOLDER) -> tupl
 
 
 def read_members(text: str, *, source: str) -> tuple[Member, ...]:
-    """The rows of a universe file.
+    """Return the rows of a universe file.
 
     :param source: the file's name, for the messages.
     :raises ConfigError: listing every problem with its line.
@@ -92,7 +92,9 @@ def read_members(text: str, *, source: str) -> tuple[Member, ...]:
     problems: list[str] = []
     for record in table:
         try:
-            row = Member(record["symbol"], _date(record["added_date"]), _date(record["removed_date"]), record.get("source") or "")
+            row = Member(
+                record["symbol"], parse_date(record["added_date"]), parse_date(record["removed_date"]), record.get("source") or ""
+            )
         except ValueError as error:
             problems.append(f"line {table.line_num}: {error}")
             continue
@@ -111,9 +113,9 @@ def read_members(text: str, *, source: str) -> tuple[Member, ...]:
 
 
 def write_members(rows: Iterable[Member], *, sources: bool = True) -> str:
-    """``rows`` as the text of a universe file, sorted; :func:`read_members` reads it back.
+    """Return ``rows`` as the text of a universe file, sorted; :func:`read_members` reads it back.
 
-    :param sources: whether there is a column ``source``.
+    :param sources: write the column ``source``.
     """
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
@@ -125,12 +127,12 @@ def write_members(rows: Iterable[Member], *, sources: bool = True) -> str:
 
 
 def update(rows: Iterable[Member], wanted: Mapping[str, str], day: date, *, begins: date | None = None) -> tuple[Member, ...]:
-    """``rows`` brought up to date: on ``day``, exactly the symbols in ``wanted`` are members.
+    """Return ``rows`` brought up to date: on ``day``, exactly the symbols in ``wanted`` are members.
 
-    Who is new is added on ``day`` and who is gone removed on it; what was before stays.
+    New members are added on ``day`` and missing ones removed on it; earlier memberships are kept.
 
     :param wanted: symbol -> source.
-    :param begins: where there are no rows yet, since when the first ones are members; None: nothing is known of the past.
+    :param begins: if there are no rows yet, the date from which the first ones are members; None: the past is unknown.
     """
     rows = list(rows)
     since = day if rows else begins
@@ -142,10 +144,10 @@ def update(rows: Iterable[Member], wanted: Mapping[str, str], day: date, *, begi
 
 @dataclass(frozen=True, slots=True)
 class IndexChange:
-    """What became of an index file.
+    """A change of an index file.
 
-    :param text: what is to be written, or None where its members are those it has.
-    :param added: who is new. ``removed``: who is gone. Both sorted.
+    :param text: the new content, or None where the members are unchanged.
+    :param added: new members. ``removed``: former members. Both sorted.
     """
 
     text: str | None
@@ -154,29 +156,29 @@ class IndexChange:
 
 
 def update_index(text: str | None, symbols: Iterable[str], day: date, *, source: str) -> IndexChange:
-    """An index file (columns ``symbol``, ``added_date``, ``removed_date``) brought up to date.
+    """Bring an index file (columns ``symbol``, ``added_date``, ``removed_date``) up to date.
 
-    Who is new on ``day`` is added on it, in the first file everyone; who is gone is removed on it; standing ones keep their dates.
+    New members are added on ``day``, in a new file all of them; missing ones are removed on it; the others keep their dates.
 
-    :param text: the file as it stands, or None.
+    :param text: the current file, or None.
     :param source: its name, for the messages.
-    :raises ConfigError: if the standing file is wrong; lists every problem with its line.
+    :raises ConfigError: if the current file is invalid; lists every problem with its line.
     """
     rows = read_members(text.removeprefix("\ufeff"), source=source) if text is not None else ()
-    wanted, standing = set(symbols), {row.symbol for row in rows if row.removed is None}
-    if wanted == standing:
+    wanted, current = set(symbols), {row.symbol for row in rows if row.removed is None}
+    if wanted == current:
         return IndexChange(None)
     revised = write_members(update(rows, dict.fromkeys(wanted, ""), day, begins=day), sources=False)
-    return IndexChange(revised, tuple(sorted(wanted - standing)), tuple(sorted(standing - wanted)))
+    return IndexChange(revised, tuple(sorted(wanted - current)), tuple(sorted(current - wanted)))
 
 
 def sp500_etf_symbols() -> tuple[str, ...]:
-    """Today's S&P 500 as ``pytickersymbols`` has it, without network, and :data:`ETFS`; sorted."""
+    """Return today's S&P 500 from ``pytickersymbols`` (no network) and :data:`ETFS`, sorted."""
     return tuple(sorted({*_index("S&P 500"), *ETFS}))
 
 
 def dow30_symbols() -> tuple[str, ...]:
-    """Today's Dow Jones Industrial Average as ``pytickersymbols`` has it, without network; sorted."""
+    """Return today's Dow Jones Industrial Average from ``pytickersymbols`` (no network), sorted."""
     return tuple(sorted(_index("DOW JONES")))
 
 
@@ -192,7 +194,7 @@ def refresh(day: date, folder: Path = FOLDER) -> None:
 
     ::
 
-        PYTHONPATH=plugins python -c "from datetime import date; from market_data import universe; universe.refresh(date.today())"
+        PYTHONPATH=plugins python -c "from datetime import date; from market_data.config import universes as u; u.refresh(date.today())"
     """
     for name, symbols in LISTS.items():
         path = folder / f"{name}.csv"
@@ -216,7 +218,11 @@ def _overlaps(rows: Sequence[Member]) -> list[str]:
     ]
 
 
-def _date(text: str | None) -> date | None:
+def parse_date(text: str | None) -> date | None:
+    """Return the date that an ISO text names; None for an empty one.
+
+    :raises ValueError: if it is not an ISO date.
+    """
     if not text:
         return None
     try:

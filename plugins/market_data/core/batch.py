@@ -1,4 +1,7 @@
-"""What is asked of a provider: requests, blocks of cells, and batches, one for each mapped task."""
+"""The units of a plan: requests to a provider, blocks of cells, and batches, one per mapped task.
+
+``to_json`` and ``from_json`` convert to and from the content of an XCom: plain dicts, small, without secrets.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from market_data.core.intervals import Interval, IntervalSet, closed, union
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call chain: what is asked of a provider in one go.
+    """One call chain to a provider.
 
-    It covers the cells ``symbols`` x the sessions inside ``intervals``; where ``intervals`` has holes, the provider is asked for
-    the whole span in one go and rows in the holes are left aside.
+    It covers the cells ``symbols`` x the sessions inside ``intervals``; where ``intervals`` has holes, the whole span is requested at
+    once and rows in the holes are ignored.
     """
 
     dataset: str
@@ -38,7 +41,7 @@ class Request:
 
     @property
     def id(self) -> str:
-        """A hash of what is asked: equal requests have equal ids."""
+        """A hash of the content: equal requests have equal ids."""
         spec = [self.dataset, self.endpoint, self.symbols, [i.to_json() for i in self.intervals]]
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
@@ -65,16 +68,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one mapped task does: requests of one endpoint for the cells of ``blocks``.
+    """The work of one mapped task: requests of one endpoint for the cells of ``blocks``.
 
-    :param id: ``b``, its number in the plan, and a hash of what it asks: unique across runs that ask for different things, equal
-        where the same is asked again.
+    :param id: ``b``, the number in the plan, and a hash of the requested cells: unique across runs that request different cells, equal
+        where the same cells are requested again.
     :param dataset: e.g. ``ohlcv-1d``.
-    :param cells: cells it asks for.
-    :param calls: calls it will take.
-    :param rows: rows it may bring at most.
-    :param refetch: the cells are asked again (``force`` or a clear), so objects may stand already.
-    :param of: how many batches the plan has.
+    :param cells: number of requested cells.
+    :param calls: number of calls planned.
+    :param rows: maximum number of rows expected.
+    :param refetch: the cells are requested again (``force`` or a clear), so their objects may exist already.
+    :param of: number of batches in the plan.
     """
 
     id: str
@@ -90,22 +93,22 @@ class Batch:
 
     @property
     def number(self) -> int:
-        """Its place in the plan, from 1."""
+        """The place in the plan, from 1."""
         return int(self.id[1:].split("-")[0]) + 1
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """All its symbols, each once, in the order of the blocks."""
+        """All symbols, each once, in the order of the blocks."""
         return tuple(dict.fromkeys(symbol for block in self.blocks for symbol in block.symbols))
 
     @property
     def intervals(self) -> IntervalSet:
-        """All its dates."""
+        """All dates."""
         return union(interval for block in self.blocks for interval in block.intervals)
 
     @property
     def label(self) -> str:
-        """What the grid shows: the number, and sessions or symbols."""
+        """The text in Airflow's grid: the number, and sessions or symbols."""
         number = self.id.split("-")[0]
         if self.shape is Shape.MARKET:
             first, last = self.intervals[0].start, self.intervals[-1].last
@@ -116,11 +119,11 @@ class Batch:
 
     @property
     def spec_hash(self) -> str:
-        """A hash of what is asked, whatever the batch's place in the plan."""
+        """A hash of the requested cells, independent of the batch's place in the plan."""
         return spec_hash(self.dataset, self.endpoint, self.blocks)
 
     def requests(self, sessions: Sequence[date]) -> Iterator[Request]:
-        """The requests of this batch, in order.
+        """Yield the requests of this batch, in order.
 
         :param sessions: the exchange's sessions, at least those inside ``intervals``, ascending.
         """
@@ -152,6 +155,6 @@ class Batch:
 
 
 def spec_hash(dataset: str, endpoint: str, blocks: Sequence[Block]) -> str:
-    """A hash of what is asked for."""
+    """Return a hash of the requested cells."""
     spec = [dataset, endpoint, [block.to_json() for block in blocks]]
     return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]

@@ -3,13 +3,12 @@
 A session is the exchange date of a trading day, 2000-01-01 to 2040-12-31. A session opens at 09:30 and closes at 16:00 New York
 time, on early closes at 13:00. Ranges are half-open: the start is inside, the end is not.
 
-The rules are those of NYSE Rule 7.2 (holidays) and of https://www.nyse.com/markets/hours-calendars (early closes); days on which
-the exchange closed for a reason of its own are listed below, each with that reason. The tests hold all of it against
-``exchange_calendars``. The exchange announces its holidays about three years ahead: later years follow from the rules as they
-stand.
+The rules are those of NYSE Rule 7.2 (holidays) and of https://www.nyse.com/markets/hours-calendars (early closes). Extraordinary
+closings are listed below, each with its reason. The tests compare all of it with ``exchange_calendars``. The exchange announces its
+holidays about three years ahead: later years follow from the current rules.
 
-**A closing that no rule foresees** (a day of mourning, a storm) goes into the environment of every Airflow component, at once and
-without a new version: ``MARKET_DATA_EXTRA_CLOSURES=2027-03-01,2027-03-02``. Where it cannot be read, every function here raises
+**To add a closing that no rule foresees** (a day of mourning, a storm), set it in the environment of every Airflow component; no new
+version is needed: ``MARKET_DATA_EXTRA_CLOSURES=2027-03-01,2027-03-02``. If it cannot be read, every function here raises
 :class:`~market_data.core.errors.ConfigError`; a date outside the years above raises :class:`~market_data.core.errors.ParamError`.
 """
 
@@ -58,7 +57,7 @@ FULL_DAYS = frozenset({date(2002, 7, 3)})  # the other half of 2002-07-05
 
 
 def sessions(start: date, end: date) -> tuple[date, ...]:
-    """The sessions from ``start`` (inclusive) to ``end`` (exclusive), ascending; none where ``end`` is not after ``start``."""
+    """Return the sessions from ``start`` (inclusive) to ``end`` (exclusive), ascending; none if ``end`` is not after ``start``."""
     if _checked(start) >= _checked(end, exclusive=True):
         return ()
     closures = extra_closures()
@@ -70,19 +69,19 @@ def sessions(start: date, end: date) -> tuple[date, ...]:
 
 
 def sessions_count(start: date, end: date) -> int:
-    """How many sessions there are from ``start`` (inclusive) to ``end`` (exclusive)."""
+    """Return the number of sessions from ``start`` (inclusive) to ``end`` (exclusive)."""
     return len(sessions(start, end))
 
 
 def is_session(day: date) -> bool:
-    """Whether the exchange trades on ``day``."""
+    """Return True if the exchange trades on ``day``."""
     year = _year(_checked(day).year, extra_closures())
     place = bisect_left(year, day)
     return place < len(year) and year[place] == day
 
 
 def next_session(day: date) -> date:
-    """The first session strictly after ``day``, which need not be a session."""
+    """Return the first session strictly after ``day``, which need not be a session."""
     day = _checked(day) + DAY
     while not is_session(day):
         day += DAY
@@ -90,7 +89,7 @@ def next_session(day: date) -> date:
 
 
 def previous_session(day: date) -> date:
-    """The last session strictly before ``day``, which need not be a session."""
+    """Return the last session strictly before ``day``, which need not be a session."""
     day = _checked(day, exclusive=True) - DAY
     while not is_session(day):
         day -= DAY
@@ -98,7 +97,7 @@ def previous_session(day: date) -> date:
 
 
 def why_closed(day: date) -> str | None:
-    """Why the exchange does not trade on ``day``, in words, or None where it does."""
+    """Return the reason why the exchange does not trade on ``day``, or None if it does."""
     if is_session(day):
         return None
     if day.weekday() in (SATURDAY, SUNDAY):
@@ -107,27 +106,27 @@ def why_closed(day: date) -> str | None:
 
 
 def is_early_close(day: date) -> bool:
-    """Whether ``day`` is a session that closes at 13:00 New York time."""
+    """Return True if ``day`` is a session that closes at 13:00 New York time."""
     return is_session(day) and day not in FULL_DAYS and (day in EARLY_CLOSES or day in _early_closes_by_rule(day.year))
 
 
 def session_close(day: date) -> datetime:
-    """The moment the session of ``day`` closes, UTC.
+    """Return the moment the session of ``day`` closes, UTC.
 
-    :raises ParamError: if ``day`` is no session.
+    :raises ParamError: if ``day`` is not a session.
     """
     if not is_session(day):
-        raise ParamError([f"{day} is no {EXCHANGE} session; the next one is {next_session(day)}"])
+        raise ParamError([f"{day} is not a session of {EXCHANGE}; the next one is {next_session(day)}"])
     return at(day, EARLY_CLOSE if is_early_close(day) else CLOSE)
 
 
 def at(day: date, clock: time) -> datetime:
-    """The moment at which clocks in New York show ``clock`` on ``day``, UTC."""
+    """Return the moment at which clocks in New York show ``clock`` on ``day``, UTC."""
     return datetime.combine(day, clock, tzinfo=NEW_YORK).astimezone(UTC)
 
 
 def last_completed_session(now: datetime, run_at: time | None = None) -> date:
-    """The last session that is over at ``now``.
+    """Return the last session that is over at ``now``.
 
     :param now: a moment, with its time zone.
     :param run_at: New York time of the session's own date from which it counts as over; None: from its close.
@@ -142,9 +141,9 @@ def last_completed_session(now: datetime, run_at: time | None = None) -> date:
 
 
 def extra_closures() -> frozenset[date]:
-    """The closings that ``MARKET_DATA_EXTRA_CLOSURES`` adds to the rules.
+    """Return the closings that ``MARKET_DATA_EXTRA_CLOSURES`` adds to the rules.
 
-    :raises ConfigError: if it is not a list of ISO dates, separated by commas, each on a weekday of the years this calendar holds.
+    :raises ConfigError: if it is not a list of ISO dates, separated by commas, each on a weekday of the years covered here.
     """
     return _parse_closures(os.environ.get(EXTRA_CLOSURES, ""))
 
@@ -166,7 +165,7 @@ def _parse_closures(text: str) -> frozenset[date]:
 
 
 def _checked(day: date, *, exclusive: bool = False) -> date:
-    """``day``, if this calendar holds it; ``exclusive`` allows the day after the last one as well."""
+    """Return ``day`` if the calendar covers it; ``exclusive`` allows the day after the last one as well."""
     if isinstance(day, datetime):
         raise TypeError(f"{day!r} is a datetime; a session is a date")
     if not FIRST <= day <= (LAST + DAY if exclusive else LAST):
@@ -182,7 +181,7 @@ def _year(year: int, closures: frozenset[date]) -> tuple[date, ...]:
 
 
 def _holidays(year: int) -> dict[date, str]:
-    """The days off by rule. A fixed date on a Sunday moves to Monday, on a Saturday to Friday."""
+    """Return the holidays by rule. A fixed date on a Sunday moves to Monday, on a Saturday to Friday."""
     holidays = {
         _nth(year, 1, MONDAY, 3): "Martin Luther King Jr. Day",
         _nth(year, 2, MONDAY, 3): "Washington's Birthday",
@@ -203,7 +202,7 @@ def _holidays(year: int) -> dict[date, str]:
 
 @lru_cache(maxsize=64)
 def _early_closes_by_rule(year: int) -> frozenset[date]:
-    """Early closes, where these days are sessions: before 4 July, after Thanksgiving, before Christmas."""
+    """Return the early closes, where these days are sessions: before 4 July, after Thanksgiving, before Christmas."""
     return frozenset({date(year, 7, 3), _thanksgiving(year) + DAY, date(year, 12, 24)})
 
 
@@ -221,7 +220,7 @@ def _thanksgiving(year: int) -> date:
 
 
 def _easter(year: int) -> date:
-    """Easter Sunday of the Gregorian calendar (the anonymous algorithm in Meeus, Astronomical Algorithms, chapter 8)."""
+    """Return Easter Sunday of the Gregorian calendar (the anonymous algorithm in Meeus, Astronomical Algorithms, chapter 8)."""
     a = year % 19
     b, c = divmod(year, 100)
     d, e = divmod(b, 4)
@@ -235,5 +234,5 @@ def _easter(year: int) -> date:
 
 
 def sessions_in(intervals: IntervalSet) -> tuple[date, ...]:
-    """The exchange's sessions inside ``intervals``, ascending."""
+    """Return the exchange's sessions inside ``intervals``, ascending."""
     return tuple(session for interval in intervals for session in sessions(interval.start, interval.end))

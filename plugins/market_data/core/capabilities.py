@@ -1,4 +1,4 @@
-"""What a provider can do: endpoints, quota, and both together for one dataset and plan."""
+"""Describe a provider's abilities: endpoints, quota, and both together for one dataset and plan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Shape(StrEnum):
-    """What one call of an endpoint can answer."""
+    """The cells that one call of an endpoint can return."""
 
     SYMBOL = "symbol"  # one symbol, a range of sessions
     MULTI = "multi"  # many symbols, a range of sessions
@@ -20,21 +20,21 @@ class Shape(StrEnum):
 class Endpoint:
     """A provider's way to serve a dataset.
 
-    :param name: the provider's word for it, what the run param ``endpoint`` takes, e.g. ``grouped``.
-    :param shape: what one call can answer.
-    :param page_rows: most rows one page holds; a request takes ``ceil(rows / page_rows)`` calls.
-    :param rows_per_session: rows that a symbol has in a session at most, as pages count them (1 for daily bars).
-    :param chains: call chains that one request takes: three statements in two periods are six.
-    :param request_rows: most rows one request should bring, for memory's sake; the plan cuts symbols and dates so.
-    :param max_symbols: most symbols a request may name.
-    :param market_rows: rows of all symbols together that one chain has in a session, where an answer has every symbol, whichever are
-        asked: then requests are not cut by symbols. 0: an answer has the asked ones only.
-    :param weight: what a call is counted as when kinds of endpoints are compared: one that brings a file of the whole market is no
-        match for a small one.
-    :param chunk_days: calendar days of a request where it would bring more than ``request_rows`` otherwise.
-    :param max_days: calendar days that a request may span in any case.
-    :param available_after: seconds from midnight UTC after a session's date until this endpoint has it, where that is later than the
-        plan's others.
+    :param name: the provider's name for it, a value of the run param ``endpoint``, e.g. ``grouped``.
+    :param shape: the cells that one call can return.
+    :param page_rows: maximum rows per page; a request takes ``ceil(rows / page_rows)`` calls.
+    :param rows_per_session: maximum rows per symbol and session, as pages count them (1 for daily bars).
+    :param chains: call chains per request: three statements in two periods are six.
+    :param request_rows: maximum rows per request, to limit memory; the plan splits symbols and dates accordingly.
+    :param max_symbols: maximum symbols per request.
+    :param market_rows: rows of all symbols together per chain and session, where a response has every symbol, whichever are requested:
+        requests are then not split by symbols. 0: a response has the requested symbols only.
+    :param weight: the cost of a call when endpoints of different shapes are compared: a file of the whole market costs more than a
+        small response.
+    :param chunk_days: calendar days per request where it would return more than ``request_rows`` otherwise.
+    :param max_days: maximum calendar days per request.
+    :param available_after: seconds from midnight UTC after a session's date until this endpoint has it, where that is later than for
+        the plan's other endpoints.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Endpoint:
     available_after: float = 0.0
 
     def calls(self, sessions: int, symbols: int = 1) -> int:
-        """Calls that one request for ``symbols`` over ``sessions`` sessions takes."""
+        """Return the number of calls of one request for ``symbols`` symbols over ``sessions`` sessions."""
         if self.shape is Shape.MARKET:
             return sessions * self.chains
         if self.market_rows:
@@ -69,32 +69,32 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What an account may do: the rate of one pool slot and, over all slots, the vendor's own windows.
+    """The call limits of an account: the rate of one pool slot and, over all slots, the vendor's own windows.
 
     :param calls_per_minute_per_slot: rate of a task that holds one slot of the provider's pool.
-    :param limits: windows that hold for the whole account, all at once; empty where the vendor sets none.
+    :param limits: windows that apply to the whole account, all of them at once; empty where the vendor sets none.
     """
 
     calls_per_minute_per_slot: float
     limits: tuple[Window, ...] = ()
 
     def calls_per_minute(self, calls: int) -> float:
-        """The rate at which so many calls go with one slot. A window that holds all of them, as a day's may, slows none."""
+        """Return the rate of ``calls`` calls with one slot. A window that holds all of them, as a daily one may, slows none."""
         return min([self.calls_per_minute_per_slot, *(60 * w.calls / w.seconds for w in self.limits if w.calls < calls)])
 
     @property
     def window_calls(self) -> int:
-        """Calls of the narrowest window: how many make up one quota window."""
+        """The calls of the narrowest window; without windows, those of one slot in a minute."""
         return min((w.calls for w in self.limits), default=max(1, round(self.calls_per_minute_per_slot)))
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a provider can do for one dataset on one plan.
+    """A provider's abilities for one dataset on one plan.
 
     :param endpoints: best first.
     :param quota: the account's.
-    :param history_start: first session the plan has, or None where it has all.
+    :param history_start: first session the plan includes; None: all.
     :param available_after: seconds from midnight UTC after a session's date until the plan has it.
     """
 

@@ -1,33 +1,33 @@
-"""One error tree, grouped by what to do about an error.
+"""The tree of errors, grouped by the required reaction.
 
 ::
 
     MarketDataError
       ConfigError                  a connection, feed or environment setting is wrong        fail now
       ParamError                   run parameters are wrong; lists every problem             fail now
-      ProviderError                what a provider said or failed to say
+      ProviderError                a provider reported an error, or failed to respond
         RetriableError             the same request may work later                          retry
-          NetworkError             no answer: refused, reset, timed out
+          NetworkError             no response: refused, reset, timed out
           ServerError              5xx, or a body that is not the API's (HTML, empty)
-          TruncatedResponse        an answer, but provably not all of it
-          Throttled                429; ``retry_after`` seconds where the provider said so  wait
-          CircuitOpen              too many failures in a row: not asked until ``until``  wait
+          TruncatedResponse        a response, but provably incomplete
+          Throttled                429; ``retry_after`` seconds if the provider sent them    wait
+          CircuitOpen              too many failures in a row: no calls before ``until``     wait
         TerminalError              no retry will help                                       fail now
           AuthError                the key is missing, unknown or revoked
           EntitlementError         the plan does not include this data
           BadRequest               the provider refused the request as malformed
           QuotaExhausted           a long quota is used up until ``resets_at``
-        PerCellError               true of some cells only                                  record, go on
+        PerCellError               affects some cells only                                 record, continue
           UnknownSymbol            the provider does not know ``symbols``
-          NotYetAvailable          the session can be had from ``until`` on
+          NotYetAvailable          the session is available from ``until`` on
       DataError                    the data is wrong                                        quarantine
-        SchemaDrift                fields or types are not those of the contract
-        QualityError               the checkpoint refused it
-      LakeError                    the object store failed; what was there stays            retry
-      WarehouseError               the warehouse failed; what was there stays               retry
+        SchemaDrift                fields or types differ from the contract
+        QualityError               the checkpoint could not judge it
+      LakeError                    the object store failed; stored objects are unchanged   retry
+      WarehouseError               the warehouse failed; stored rows are unchanged         retry
 
-``operators.MarketDataRetryPolicy`` maps the tree to Airflow, in one table. Every error pickles (it crosses process borders) and its message
-says what, where and which values are allowed; a secret never enters one.
+``market_data.airflow.retry`` maps the tree to Airflow, in one table. Every error can be pickled (it crosses process boundaries). Its
+message names the field, the value and what is allowed, and never contains a secret.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _rebuild(cls: type[MarketDataError], state: dict[str, Any]) -> MarketDataErr
 
 
 class MarketDataError(Exception):
-    """Base of all errors of this package. ``message`` is what a user reads."""
+    """Base of all errors of this package. ``message`` is the text for the user."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -63,7 +63,7 @@ class ConfigError(MarketDataError):
 
 
 class ParamError(MarketDataError):
-    """Run parameters are wrong. ``problems`` holds one sentence for each, all found at once."""
+    """Run parameters are wrong. ``problems`` holds a sentence per problem, all of them."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -74,13 +74,13 @@ class ParamError(MarketDataError):
 
 
 class ProviderError(MarketDataError):
-    """What a provider said, or failed to say.
+    """A provider reported an error, or failed to respond.
 
     :param provider: registry name, e.g. ``polygon``.
     :param request: the request in words, without secrets, e.g. ``grouped 2012-01-03``.
-    :param request_id: the provider's own id of the answer, for a support ticket.
+    :param request_id: the provider's own id of the response, for a support ticket.
 
-    ``said`` keeps the bare message; the full one names where, what, and what to do (``to_do``, of the class).
+    ``said`` keeps the bare message; ``message`` adds provider, request and the class's advice, ``to_do``.
     """
 
     to_do: ClassVar[str] = ""
@@ -90,7 +90,7 @@ class ProviderError(MarketDataError):
         super().__init__(self._words())
 
     def at(self, *, provider: str, request: str) -> Self:
-        """This error, now that it is known where it happened."""
+        """Add where the error happened, and return it."""
         self.provider, self.request = provider, request
         self.message = self._words()
         return self
@@ -107,27 +107,27 @@ class RetriableError(ProviderError):
 
 
 class NetworkError(RetriableError):
-    """No answer: connection refused or reset, name not found, timed out."""
+    """No response: connection refused or reset, name not found, timed out."""
 
-    to_do = "it is retried by itself; if it lasts, check the host of the connection and the network"
+    to_do = "retried automatically; if it persists, check the connection's host and your network"
 
 
 class ServerError(RetriableError):
     """The provider failed: status 5xx, or a body that is not its API's."""
 
-    to_do = "it is retried by itself; if it lasts, see the provider's status page"
+    to_do = "retried automatically; if it persists, see the provider's status page"
 
 
 class TruncatedResponse(RetriableError):
-    """An answer came, but provably not all of it."""
+    """A response arrived, but is provably incomplete."""
 
-    to_do = "it is retried by itself; nothing of the part that came was kept"
+    to_do = "retried automatically; none of the partial response was kept"
 
 
 class Throttled(RetriableError):
-    """Too many requests. ``retry_after``: seconds the provider asked for, or None."""
+    """Too many requests. ``retry_after``: the seconds to wait that the provider sent, or None."""
 
-    to_do = "it is retried when the provider allows; if it comes often, give the pool fewer slots or the connection lower limits"
+    to_do = "retried when the provider allows; if it happens often, give the pool fewer slots or the connection lower limits"
 
     def __init__(self, message: str, *, retry_after: float | None = None, **where: str) -> None:
         super().__init__(message, **where)
@@ -135,9 +135,9 @@ class Throttled(RetriableError):
 
 
 class CircuitOpen(RetriableError):
-    """The provider failed too often in a row. It is not asked before ``until`` (UTC); ``retry_after`` seconds from now."""
+    """The provider failed too often in a row. No calls before ``until`` (UTC), which is in ``retry_after`` seconds."""
 
-    to_do = "it is retried after that; if it lasts, see the provider's status page, then clear the failed tasks"
+    to_do = "retried after that; if it persists, see the provider's status page, then clear the failed tasks"
 
     def __init__(self, message: str, *, until: datetime, retry_after: float, **where: str) -> None:
         super().__init__(message, **where)
@@ -157,13 +157,13 @@ class AuthError(TerminalError):
 class EntitlementError(TerminalError):
     """The plan does not include this data."""
 
-    to_do = "ask for what the plan includes (extra.plan of the connection names it), or upgrade it"
+    to_do = "request what the plan includes (the connection's extra.plan names it), or upgrade it"
 
 
 class BadRequest(TerminalError):
     """The provider refused the request as malformed."""
 
-    to_do = "correct the symbol or the params; the same request will be refused again"
+    to_do = "correct the symbol or the params; the same request will fail again"
 
 
 class QuotaExhausted(TerminalError):
@@ -177,7 +177,7 @@ class QuotaExhausted(TerminalError):
 
 
 class PerCellError(ProviderError):
-    """True of some cells only: record their state and go on."""
+    """An error that affects some cells only: record their state and continue."""
 
 
 class UnknownSymbol(PerCellError):
@@ -189,7 +189,7 @@ class UnknownSymbol(PerCellError):
 
 
 class NotYetAvailable(PerCellError):
-    """The plan does not have the session yet; ``until``: UTC moment from which to ask again."""
+    """The plan does not have the session yet; ``until``: UTC moment from which to request it again."""
 
     def __init__(self, message: str, *, until: datetime, **where: str) -> None:
         super().__init__(message, **where)
@@ -201,21 +201,21 @@ class DataError(MarketDataError):
 
 
 class SchemaDrift(DataError):
-    """Fields or types are not those of the contract."""
+    """Fields or types differ from the contract."""
 
 
 class QualityError(DataError):
-    """The checkpoint refused a partition, or planned cells are missing."""
+    """The checkpoint could not judge the rows, or planned cells are missing."""
 
 
 class LakeError(MarketDataError):
-    """The object store failed; what was there stays whole."""
+    """The object store failed; stored objects are unchanged."""
 
 
 class WarehouseError(MarketDataError):
     """The warehouse failed; the transaction was rolled back.
 
-    :param retriable: whether the same load may work later.
+    :param retriable: the same load may work later.
     """
 
     def __init__(self, message: str, *, retriable: bool = True) -> None:

@@ -1,7 +1,7 @@
-"""Half-open date intervals and the algebra of sets of them.
+"""Half-open date intervals and operations on sets of them.
 
-An interval set is a tuple of disjoint, non-empty intervals in ascending order, none touching the next: the canonical form,
-so that equal sets compare equal. Every function here takes any iterable of intervals and returns the canonical form.
+An interval set is a tuple of disjoint, non-empty intervals in ascending order, none adjacent to the next: the canonical form, so that
+equal sets compare equal. Every function here takes any iterable of intervals and returns the canonical form.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ IntervalSet = tuple[Interval, ...]
 
 
 def closed(first: date, last: date) -> Interval:
-    """The interval of all dates from ``first`` to ``last``, both inclusive."""
+    """Return the interval of all dates from ``first`` to ``last``, both inclusive."""
     return Interval(first, last + DAY)
 
 
 def union(intervals: Iterable[Interval]) -> IntervalSet:
-    """Everything in at least one of ``intervals``; touching ones are joined."""
+    """Return the dates in at least one of ``intervals``; adjacent ones are joined."""
     result: list[Interval] = []
     for interval in sorted(interval for interval in intervals if interval.start < interval.end):
         if result and interval.start <= result[-1].end:
@@ -55,7 +55,7 @@ def union(intervals: Iterable[Interval]) -> IntervalSet:
 
 
 def difference(intervals: Iterable[Interval], minus: Iterable[Interval]) -> IntervalSet:
-    """Everything in ``intervals`` that is in none of ``minus``."""
+    """Return the dates in ``intervals`` that are in none of ``minus``."""
     result: list[Interval] = []
     holes = union(minus)
     for interval in union(intervals):
@@ -74,17 +74,17 @@ def difference(intervals: Iterable[Interval], minus: Iterable[Interval]) -> Inte
 
 
 def intersection(left: Iterable[Interval], right: Iterable[Interval]) -> IntervalSet:
-    """Everything in both."""
+    """Return the dates in both."""
     left = union(left)
     return difference(left, difference(left, right))
 
 
 def coalesce(days: Iterable[date], axis: Sequence[date]) -> IntervalSet:
-    """The intervals that hold exactly ``days`` of ``axis``.
+    """Return the fewest intervals that contain ``days`` and no other date of ``axis``.
 
     :param days: some of the dates in ``axis``.
-    :param axis: all dates that matter (sessions), ascending. Dates between two neighbours of the axis do not matter, so a run of
-        neighbours becomes one interval across weekends and holidays.
+    :param axis: all relevant dates (sessions), ascending. Dates between two neighbours are irrelevant, so consecutive sessions become
+        one interval across weekends and holidays.
     """
     wanted = set(days)
     result: list[Interval] = []
@@ -103,7 +103,7 @@ def coalesce(days: Iterable[date], axis: Sequence[date]) -> IntervalSet:
 
 
 def split(interval: Interval, days: int) -> Iterator[Interval]:
-    """``interval`` cut into pieces of at most ``days`` calendar days, in order.
+    """Yield pieces of ``interval`` of at most ``days`` calendar days, in order.
 
     :raises ValueError: if ``days`` is below 1.
     """

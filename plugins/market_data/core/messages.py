@@ -1,4 +1,4 @@
-"""Words that messages share: values shown safely, long lists shortened."""
+"""Format parts of messages: show values safely, shorten long lists."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ MAX_PROBLEMS = 20
 
 
 def shortened(problems: Sequence[str]) -> list[str]:
-    """The first :data:`MAX_PROBLEMS`, and how many more there are."""
+    """Return the first :data:`MAX_PROBLEMS`, and the number of further ones."""
     more = len(problems) - MAX_PROBLEMS
     return [*problems[:MAX_PROBLEMS], *([f"and {more:,} more"] if more > 0 else [])]
 
 
 def shown(value: object, width: int = 60) -> str:
-    """A value for a message: printable, of ``width`` characters at most."""
+    """Return a value as printable text of at most ``width`` characters."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     text = value.isoformat() if isinstance(value, date) else ascii(value)
@@ -24,7 +24,7 @@ def shown(value: object, width: int = 60) -> str:
 
 
 def some(names: Iterable[str], most: int = 10) -> str:
-    """The first of ``names``, each once, and how many more there are."""
+    """Return the first ``most`` of ``names``, each once, and the number of further ones."""
     unique = list(dict.fromkeys(names))
     more = f" and {len(unique) - most:,} more" if len(unique) > most else ""
     return ", ".join(unique[:most]) + more

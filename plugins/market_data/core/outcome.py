@@ -1,4 +1,7 @@
-"""What came of it: the states of cells, the evidence of a response, the receipt of a batch, the verdict on a partition."""
+"""The results of a run: states of cells, the evidence of a response, the receipt of a batch, the verdict on a partition.
+
+``to_json`` and ``from_json`` convert to and from the content of an XCom: plain dicts, small, without secrets.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 
 class State(StrEnum):
-    """What is known of a cell. A cell without any state is missing; only a missing cell is planned."""
+    """The known state of a cell. A cell without any state is missing; only missing cells are planned."""
 
     HAVE = "have"
     EMPTY = "empty"
@@ -27,17 +30,17 @@ MAY_BE_MORE = "there may be more"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why an answer is believed to be whole.
+    """Why a response is considered complete.
 
     :param calls: HTTP calls made, retries included.
-    :param retries: of these, repeated ones.
-    :param pages: pages that make up the answer.
+    :param retries: repeated calls among them.
+    :param pages: pages of the response.
     :param bytes: body bytes, decompressed.
-    :param rows_received: rows in all pages, before anything was left aside.
-    :param rows_declared: rows the provider said there are, or None where it does not say.
-    :param last_page_seen: the provider said that no page follows.
+    :param rows_received: rows in all pages, before any were ignored.
+    :param rows_declared: number of rows that the provider reported; None where it reports none.
+    :param last_page_seen: the provider reported that no page follows.
     :param request_ids: the provider's ids, for a support ticket.
-    :param source: the provider's word on where the values come from, where it gives one.
+    :param source: the origin of the values, where the provider reports it.
     """
 
     calls: int
@@ -60,7 +63,7 @@ class Receipt:
         an earlier attempt put them, so each receipt says where its own are.
     :param cells: how many cells of the batch ended in each state.
     :param failed: symbol -> reason, for symbols that ended without a state.
-    :param warnings: what the provider said beside the data.
+    :param warnings: messages that the provider sent with the data.
     """
 
     batch_id: str
@@ -91,11 +94,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The checkpoint's word on one partition.
+    """The checkpoint's decision on one partition.
 
-    :param partition: a session's ISO date, or a symbol and a year: see ``quality.partitions``.
-    :param passed: whether it may be loaded.
-    :param reasons: the rules it broke, with the observed values; warnings too, when it passed.
+    :param partition: a session's ISO date, or a symbol and a year: see ``quality.verdicts``.
+    :param passed: it may be loaded.
+    :param reasons: the rules it broke, with the observed values; warnings too, if it passed.
     """
 
     partition: str

@@ -1,22 +1,22 @@
-"""The value types that pass between the parts, frozen and serialisable.
-
-Dates are exchange dates; intervals are half-open; moments are UTC. ``to_json``/``from_json`` give what an XCom carries: plain
-dicts, small, without secrets. Nothing heavy is imported here.
-"""
+"""Identify a run: `RunInfo`, from which deterministic keys and ids are made, and its `Grain`."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
+
+Grain = Literal["day", "year"]
+"""``file_grain`` of a run: its lake files and verdicts are by session, or by symbol and year."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """Which run this is: what deterministic keys and ids are made of.
+    """A run of a DAG.
 
     :param clear_number: how often the run was cleared; part of every resume key and load id.
-    :param started: when the run was queued first, UTC.
+    :param started: when the run was first queued, UTC.
     """
 
     dag_id: str
@@ -27,6 +27,6 @@ class RunInfo:
 
     @property
     def key(self) -> str:
-        """A short hash of dag and run, safe in object keys, and the clear number."""
+        """Return a short hash of DAG and run, safe in object keys, and the clear number."""
         digest = hashlib.sha256(f"{self.dag_id}/{self.run_id}".encode()).hexdigest()[:16]
         return f"{digest}-{self.clear_number}"

@@ -2,9 +2,9 @@
 
 Prices are in the currency of the listing, raw as the vendor gave them. ``bar_time`` is the bar's open, UTC; a daily bar has
 00:00 UTC of its session's date whatever moment the vendor stamps (Polygon range: midnight New York; grouped: 16:00 New York).
-An intraday bar's session is the New York date of its open; of futures, the trading day, which begins at 18:00 the evening before; what
-they trade on a holiday of the stock exchange belongs to the next session.
-``volume`` is in shares (futures: contracts), may be fractional and may be absent; so may ``vwap``, ``trade_count`` and ``adj_close``.
+An intraday bar's session is the New York date of its open. For futures, it is the trading day, which begins at 18:00 the evening
+before; their trades on a holiday of the stock exchange belong to the next session.
+``volume`` is in shares (futures: contracts), may be fractional and may be null; so may ``vwap``, ``trade_count`` and ``adj_close``.
 An interval without a trade has no bar.
 """
 
@@ -15,11 +15,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.datasets.base import UTC_MICROS, Dataset, Files, required, stored
+from market_data.datasets.base import UTC_MICROS, Dataset, Files, Mask, Received, Rule, required, stored
 from market_data.datasets.rules import (
-    Mask,
-    Received,
-    Rule,
     finite,
     in_trading_day,
     not_above,
@@ -77,7 +74,7 @@ AT_MIDNIGHT = Rule(
 
 
 def on_grid(minutes: int) -> Rule:
-    """A bar begins at a whole multiple of its timeframe; New York is whole hours from UTC, in summer and in winter."""
+    """Require that a bar begins at a multiple of its timeframe; New York is whole hours from UTC, in summer and in winter."""
     step = minutes * 60_000_000
 
     def broken(received: Received) -> Mask:
@@ -89,9 +86,9 @@ def on_grid(minutes: int) -> Rule:
 
 
 def bars(timeframe: str, folder: str, minutes: int | None = None, year_grain: Literal["month", "year"] = "month") -> Dataset:
-    """The dataset of bars of one timeframe. All share the warehouse's tables, whose key has the timeframe.
+    """Return the dataset of bars of one timeframe. All share the warehouse's tables, whose key has the timeframe.
 
-    :param minutes: of a bar within the day; None: daily.
+    :param minutes: length of an intraday bar; None: daily bars.
     """
     when = (on_grid(minutes), in_trading_day("bar_time")) if minutes else (AT_MIDNIGHT,)
     return Dataset(

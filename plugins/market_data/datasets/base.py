@@ -1,28 +1,37 @@
-"""What a dataset is: its columns, key, rules, lake files, table."""
+"""The terms that datasets are described in: `Dataset`, how the lake stores it (`Files`), and its rules (`Rule`, `Check`, `Received`)."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from datetime import date
+from functools import cached_property
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from market_data.datasets.rules import Rule
+from market_data.core.batch import Request
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 UTC_NANOS = pa.timestamp("ns", tz="UTC")
 
+Mask = Any
+"""pa.ChunkedArray or pa.Array of bool, one per row; null counts as false."""
+
 
 @dataclass(frozen=True)
 class Files:
-    """Which rows share a lake file. Rows of one file lie together when sorted by the dataset's key.
+    """Which rows share a lake file. Rows of one file are adjacent when sorted by the dataset's key.
 
-    :param year_grain: what a file of a symbol holds with ``file_grain=year``; with ``day`` it is always a session.
-    :param date: column of the date that a file is named by: ``session``, or another that no session is earlier than. A file is then
-        one of that date, whatever the grain, in a folder ``docdate=``.
-    :param kinds: values of the column ``kind``, each a folder ``type=`` above the symbols; none: no such folder.
-    :param kind: see ``kinds``.
+    :param year_grain: the span of one symbol's file with ``file_grain=year``; with ``day`` it is always a session.
+    :param date: column of the date that names a file: ``session``, or another column that is never later than ``session``. In that
+        case each date has a file of its own, whatever the grain, in a folder ``docdate=``.
+    :param kind: column whose values are folders ``type=`` above the symbols; None: no such folder.
+    :param kinds: the values of the column ``kind``.
     """
 
     year_grain: Literal["day", "month", "year"] = "day"
@@ -33,23 +42,23 @@ class Files:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A kind of market data. Its cells are symbol x session; each may hold no row, one or many.
+    """A kind of market data. Its cells are symbol x session; a cell may hold no row, one or many.
 
     :param name: the field's schema name, e.g. ``ohlcv-1d``.
     :param folder: the lake's folder below the raw prefix.
-    :param received: columns of what a hook returns: what the provider said, normalised; ``symbol`` and ``session`` among them.
-    :param schema: columns of a lake file: ``received`` plus provider and ingest_ts, and timeframe where there is one.
-    :param key: columns that identify a row within a provider; in the order that files are sorted by.
+    :param received: columns that a provider's hook returns, normalised; ``symbol`` and ``session`` among them.
+    :param schema: columns of a lake file: ``received`` plus provider and ingest_ts, and timeframe for bars.
+    :param key: columns that identify a row within a provider, in the sort order of files.
     :param values: columns that a restatement can change; equal values mean no change.
-    :param table: the warehouse tables are ``bronze_{table}`` and ``silver_{table}``; None: it stays in the lake.
-    :param rules: what a received row must be, in the order that reasons are given.
-    :param timeframe: of bars: ``1d``, ``5m``, ``1m``; else empty.
-    :param files: how the lake lays it out.
-    :param settle_sessions: sessions after its own until which vendors still add rows to a session; scheduled runs ask again until then.
-    :param grows: a cell that has rows may get more until it is settled.
-    :param published: a column of ``values``: the date on which a row was published. Of two rows of a key the one published later stands,
-        whenever they were seen.
-    :param busy: something of it happens in every session, if only for one symbol: none at all of many symbols is no whole answer.
+    :param table: the warehouse tables are ``bronze_{table}`` and ``silver_{table}``; None: the dataset stays in the lake.
+    :param rules: what a received row must satisfy, in the order that reasons are given.
+    :param timeframe: ``1d``, ``5m`` or ``1m`` for bars; else empty.
+    :param files: how the lake stores it.
+    :param settle_sessions: sessions after its own during which vendors still add rows; scheduled runs fetch it again until then.
+    :param grows: a cell that has rows may get more until it is final.
+    :param published: a column of ``values``: the date on which a row was published. Of two rows of a key, the one published later is
+        current, whenever each was first seen.
+    :param busy: at least one symbol has rows in every session. An empty response for many symbols is treated as truncated.
     """
 
     name: str
@@ -69,27 +78,27 @@ class Dataset:
 
     @property
     def is_bars(self) -> bool:
-        """Whether its rows are bars: a symbol that trades has some in every session."""
+        """True if its rows are bars: a symbol that trades has some in every session."""
         return bool(self.timeframe)
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """Values of bars that not every endpoint of a provider has. A row that lacks one says nothing of it."""
+        """Values of bars that not every endpoint of a provider returns. A null there does not replace a stored value."""
         return tuple(name for name in self.values if self.is_bars and self.schema.field(name).nullable)
 
     @property
     def follows_trading(self) -> bool:
-        """Whether it comes of trades: there is more of a session as long as it is traded, in the evening too."""
+        """True if its rows come from trades: a session has more of them as long as it is traded, in the evening too."""
         return self.is_bars or self.busy
 
     @property
     def is_intraday(self) -> bool:
-        """Whether its rows are bars within the day."""
+        """True if its rows are bars within the day."""
         return self.is_bars and self.timeframe != "1d"
 
 
 def stored(received: pa.Schema, timeframe: str = "") -> pa.Schema:
-    """The columns of a lake file: what was received, of which timeframe, from whom, and since when known."""
+    """Return the columns of a lake file: the received ones, ``timeframe`` for bars, ``provider`` and ``ingest_ts``."""
     fields = list(received)
     if timeframe:
         fields.insert(1, pa.field("timeframe", pa.string(), nullable=False))
@@ -99,5 +108,131 @@ def stored(received: pa.Schema, timeframe: str = "") -> pa.Schema:
 
 
 def required(name: str, kind: pa.DataType) -> pa.Field:
-    """A column that is never null."""
+    """Return a column that is never null."""
     return pa.field(name, kind, nullable=False)
+
+
+# -- checks: the part of a rule that stored rows satisfy too ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NotNull:
+    """``column`` has a value: neither null nor NaN."""
+
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class InRange:
+    """Where there is a value, ``low <= column < high``; None: no bound."""
+
+    column: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Where there is a value, it is one of ``values``."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """Where both have a value, ``above`` is at least ``below``."""
+
+    above: str
+    below: str
+
+
+Check = NotNull | InRange | OneOf | AtLeast
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A requirement on received rows.
+
+    :param name: name in documents, the same as in the checkpoint where both have the rule.
+    :param demand: the requirement in words.
+    :param broken: returns the rows that break it.
+    :param reason: the message for such a row; ``{field}`` is replaced by the row's value.
+    :param check: the requirement on stored rows, which the checkpoint verifies on its own; None: only the gate can see it.
+    """
+
+    name: str
+    demand: str
+    broken: Callable[[Received], Mask]
+    reason: str
+    check: Check | None = None
+
+
+@dataclass(frozen=True)
+class Received:
+    """The rows of one response, with what they are judged against.
+
+    :param rows: columns of ``dataset.received``.
+    :param sessions: the exchange's sessions, at least those inside the request.
+    """
+
+    dataset: Dataset
+    rows: pa.Table
+    request: Request
+    sessions: Sequence[date]
+
+    def __getitem__(self, field: str) -> pa.ChunkedArray:
+        return self.rows[field]
+
+    def requested(self, session: date) -> bool:
+        """Return True if ``session`` is inside the request's intervals."""
+        intervals = self.request.intervals
+        place = bisect_right(intervals, session, key=lambda interval: interval.start) - 1
+        return place >= 0 and session in intervals[place]
+
+    @cached_property
+    def unexpected_sessions(self) -> tuple[list[date], list[date]]:
+        """Sessions of the rows that are outside the request, and dates inside it on which the exchange was closed."""
+        known = set(self.sessions)
+        days = pc.unique(self["session"].drop_null()).to_pylist()
+        unexpected = [day for day in days if day not in known or not self.requested(day)]
+        return [day for day in unexpected if not self.requested(day)], [day for day in unexpected if self.requested(day)]
+
+    @cached_property
+    def copies(self) -> tuple[Mask, Mask]:
+        """Rows that repeat an earlier row in every value, and rows whose key has other values elsewhere."""
+        key = [name for name in self.dataset.key if name in self.rows.column_names]
+        places = _repeated([self[name] for name in key])
+        again, conflicting = np.zeros(len(self.rows), dtype=bool), np.zeros(len(self.rows), dtype=bool)
+        if len(places):  # rare; grouping all rows would take more memory than the rows themselves
+            rows = self.rows.take(pa.array(places)).append_column("row", pa.array(places))
+            distinct = rows.group_by(self.rows.column_names).aggregate([("row", "min")])
+            variants = distinct.group_by(key).aggregate([("row_min", "count")])
+            disputed = variants.filter(pc.greater(variants["row_min_count"], 1)).select(key)
+            again[places], again[distinct["row_min"].to_numpy()] = True, False
+            conflicting[rows.select([*key, "row"]).join(disputed, key, join_type="left semi")["row"].to_numpy()] = True
+            again &= ~conflicting
+        return pa.array(again), pa.array(conflicting)
+
+
+def _repeated(columns: Sequence[pa.ChunkedArray]) -> NDArray[np.int64]:
+    """Return the places of the rows that have an equal in all ``columns``, ascending. Null is equal to null."""
+    codes = [_codes(column) for column in columns]
+    order = np.lexsort(codes[::-1])
+    shared = np.zeros(len(order), dtype=bool)
+    if len(order):
+        equal = np.logical_and.reduce([np.diff(code[order]) == 0 for code in codes])
+        shared[1:] |= equal
+        shared[:-1] |= equal
+    return np.sort(order[shared])
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return integers that are equal where the values are."""
+    if pa.types.is_string(column.type):
+        return pc.index_in(column, pc.unique(column)).to_numpy()
+    whole = column.cast(pa.int32()) if pa.types.is_date(column.type) else column
+    return pc.fill_null(whole.cast(pa.int64()), np.iinfo(np.int64).min).to_numpy()

@@ -1,12 +1,12 @@
-"""Corporate actions: splits and cash dividends, from which adjusted prices follow.
+"""Corporate actions: splits and cash dividends, from which adjusted prices are computed.
 
-``ex_date`` is the first day that a share trades without the dividend, or at the new count; ``session`` the first session on or after
+``ex_date`` is the first day that a share trades without the dividend, or at the new count; ``session`` is the first session on or after
 it. A split turns ``split_from`` shares into ``split_to``. ``amount`` is cash per share, in ``currency``, as declared (not adjusted for
-later splits). ``action_id`` is the vendor's own id: two dividends can share an ex-date. ``frequency``: dividends a year, 0 for a
-special one. ``kind``: the vendor's word (Polygon: CD, SC, LT, ST).
+later splits). ``action_id`` is the vendor's own id: two dividends can share an ex-date. ``frequency``: dividends per year, 0 for a
+special one. ``kind``: the vendor's term (Polygon: CD, SC, LT, ST).
 
-Of the dates only two orders are certain: what is paid was declared and its holders were recorded before. The ex-date may come after
-the payment (large specials, which trade with due bills) and a day before the record date or on it.
+Only two orders of dates are certain: declaration and record date are not after the payment. The ex-date may come after the payment
+(large specials, which trade with due bills), and a day before the record date or on it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.datasets.base import Dataset, Files, required, stored
+from market_data.datasets.base import Dataset, Files, Mask, Received, Rule, required, stored
 from market_data.datasets.rules import (
-    Mask,
-    Received,
-    Rule,
     finite,
     first_session_from,
     not_after,

@@ -1,9 +1,9 @@
-"""Fundamentals: the statements that companies file, a row an item.
+"""Fundamentals: the statements that companies file, one row per item.
 
-A row is one number of one statement: ``item`` is the vendor's name of it, ``value`` in whole units of ``currency`` (per share where
-the item is). Long, because vendors and industries have different items, and a new one must be no new schema.
-``session`` is the first session on or after ``filing_date``: when the market could know it. ``period_end`` is the last day that the
-statement covers, ``fiscal_year`` and ``period`` (``FY``, ``Q1`` to ``Q4``) the company's own words for it.
+A row is one number of one statement: ``item`` is the vendor's name for it, ``value`` is in whole units of ``currency`` (per share for
+items per share). The format is long because items differ between vendors and industries: a new item needs no new schema.
+``session`` is the first session on or after ``filing_date``: when the market could know the statement. ``period_end`` is the last day
+that the statement covers; ``fiscal_year`` and ``period`` (``FY``, ``Q1`` to ``Q4``) are the company's own names for it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.datasets.base import UTC_MICROS, Dataset, Files, required, stored
+from market_data.datasets.base import UTC_MICROS, Dataset, Files, Mask, Received, Rule, required, stored
 from market_data.datasets.rules import (
-    Mask,
-    Received,
-    Rule,
     finite,
     first_session_from,
     not_after,
@@ -78,10 +75,10 @@ FUNDAMENTALS = Dataset(
     key=("symbol", "statement", "period_end", "period", "item"),
     values=("fiscal_year", "filing_date", "accepted_at", "currency", "value"),
     table="fundamentals",
-    # Vendors show the statements of a filing days or weeks after it, and not all three together.
+    # Vendors publish the statements of a filing days or weeks after it, and not all three together.
     settle_sessions=30,
     grows=True,
-    published="filing_date",  # asking for an earlier span again brings a statement as it was filed first
+    published="filing_date",  # fetching an earlier span again returns a statement as it was first filed
     rules=RULES,
     files=Files(date="period_end", kind="statement", kinds=STATEMENTS),
 )

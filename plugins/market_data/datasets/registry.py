@@ -1,4 +1,4 @@
-"""The datasets, by name. Adding one: a file here, a line below, a test file."""
+"""The datasets, by name. To add one: a module in this folder, a line below, a test module."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DATASETS = {
 
 
 def dataset(name: str) -> Dataset:
-    """The dataset called ``name``.
+    """Return the dataset ``name``.
 
-    :raises ConfigError: if there is none; says which there are.
+    :raises ConfigError: if it is unknown; lists the known ones.
     """
     from market_data.core.errors import ConfigError
 

@@ -1,13 +1,13 @@
-"""Ticks: trades, trades with the quote that stood before them (tbbo), and the venue's statistics.
+"""Ticks: trades, trades with the quote right before them (tbbo), and the venue's statistics.
 
-``ts_event`` is the moment the venue stamped, UTC, in nanoseconds. ``price`` is in the currency of the listing, ``size`` in shares or
-contracts. Venues give several rows one stamp and one ``sequence`` (a sweep through the book): ``ordinal`` counts rows of equal
-symbol, ``ts_event`` (whole microseconds, which is what every warehouse can hold) and sequence, from 0, in the order received, so that
-together they are a key. ``side`` is that of the aggressor: ``A`` a seller, ``B`` a buyer, ``N`` not known.
+``ts_event`` is the venue's time stamp, UTC, in nanoseconds. ``price`` is in the currency of the listing, ``size`` in shares or
+contracts. Several rows may share a time stamp and a ``sequence`` (a sweep through the book): ``ordinal`` counts rows of equal symbol,
+``ts_event`` (in whole microseconds, the precision of every warehouse) and sequence, from 0, in the order received, so that together
+they are a key. ``side`` is that of the aggressor: ``A`` a seller, ``B`` a buyer, ``N`` unknown.
 
-A price may be zero or negative: spreads of futures trade so, and crude oil did on 2020-04-20. A bid above the ask, or equal to it, is
-no mistake: venues are crossed and locked for moments. So neither is a rule. A statistic withdrawn (``update_action`` ``delete``) need
-not say what it was.
+A price may be zero or negative: spreads of futures trade so, and crude oil did on 2020-04-20. A bid may equal or exceed the ask: venues
+are locked and crossed for moments. So there is no rule for either. A withdrawn statistic (``update_action`` ``delete``) may lack its
+price and quantity.
 
 Names and meanings are those of https://databento.com/docs/schemas-and-data-formats (trades, tbbo, statistics).
 """
@@ -17,11 +17,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.datasets.base import UTC_NANOS, Dataset, required, stored
+from market_data.datasets.base import UTC_NANOS, Dataset, Mask, Received, Rule, required, stored
 from market_data.datasets.rules import (
-    Mask,
-    Received,
-    Rule,
     finite,
     in_trading_day,
     not_negative,
@@ -87,7 +84,7 @@ QUOTED = (
 )
 
 
-def _says_nothing(received: Received) -> Mask:
+def _without_value(received: Received) -> Mask:
     nothing = pc.and_(pc.is_null(received["price"]), pc.is_null(received["quantity"]))
     return pc.and_not(nothing, pc.fill_null(pc.equal(received["update_action"], "delete"), False))
 
@@ -97,7 +94,7 @@ SAID = (
     Rule(
         "price_or_quantity_present",
         "price or quantity is there, unless the statistic is withdrawn",
-        _says_nothing,
+        _without_value,
         "neither price nor quantity is there",
     ),
     *(finite(field) for field in ("price", "quantity")),
@@ -107,7 +104,7 @@ SAID = (
 
 
 def ticks(name: str, columns: list[pa.Field], rules: tuple[Rule, ...], table: str | None = None, *, busy: bool = False) -> Dataset:
-    """A dataset of events."""
+    """Return a dataset of events."""
     received = pa.schema(columns)
     key = ("symbol", "ts_event", "sequence", "ordinal")
     return Dataset(

@@ -43,8 +43,8 @@ _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|</?[a-z!][^<>]*>?", re.IGNOR
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One HTTP answer, its body whole and decompressed."""
+class Response:
+    """One HTTP response, its body whole and decompressed."""
 
     status: int
     headers: Mapping[str, str]
@@ -67,11 +67,11 @@ class Transport:
     :param base_url: scheme, host and perhaps a path; every call goes there, whatever host a ``next_url`` names, so that the key
         never leaves for another one.
     :param headers: sent with every call; this is where the key is.
-    :param classify: the typed error of an answer that is not a success, or None.
+    :param classify: the typed error of a response that is not a success, or None.
     :param secrets: what :meth:`plain` takes out of a provider's words.
     :param attempts: tries of one call, the first included.
     :param patience: longest wait in seconds inside the task; a longer one is left to the task's retry, which frees the slot.
-    :param timeout: seconds until connected, and seconds between two bytes of an answer.
+    :param timeout: seconds until connected, and seconds between two bytes of a response.
     :param deadline: seconds for one whole call, from looking the name up to the last byte.
     """
 
@@ -79,7 +79,7 @@ class Transport:
     base_url: str
     headers: Mapping[str, str] = field(repr=False)
     pacer: Pacer
-    classify: Callable[[Answer, str], ProviderError | None]
+    classify: Callable[[Response, str], ProviderError | None]
     secrets: Sequence[str] = field(default=(), repr=False)
     attempts: int = 5
     patience: float = 60.0
@@ -96,12 +96,12 @@ class Transport:
     def close(self) -> None:
         self._session.close()
 
-    def get(self, path: str, params: Mapping[str, str | int], what: str, parse: Callable[[Answer], T]) -> T:
-        """Ask, and read the answer with ``parse``; both are repeated while the error is one that may pass.
+    def get(self, path: str, params: Mapping[str, str | int], what: str, parse: Callable[[Response], T]) -> T:
+        """Ask, and read the response with ``parse``; both are repeated while the error is one that may pass.
 
         :param path: path below the base URL, or a whole URL of which path and query are used.
         :param what: the request in words, for messages.
-        :param parse: turns the answer into what is wanted; raises a ProviderError where the body is not whole or not the API's.
+        :param parse: turns the response into what is wanted; raises a ProviderError where the body is not whole or not the API's.
         :raises ProviderError: the last one, when retrying is over or useless.
         """
         return tried(
@@ -116,7 +116,7 @@ class Transport:
         """A provider's words, fit for a message: on one line, short, without markup and secrets."""
         return plain(text, self.secrets)
 
-    def _call(self, path: str, params: Mapping[str, str | int], what: str) -> Answer:
+    def _call(self, path: str, params: Mapping[str, str | int], what: str) -> Response:
         where = {"provider": self.provider, "request": what}
         try:
             url = self._url(path)
@@ -127,34 +127,34 @@ class Transport:
         except ProviderError as error:
             raise error.at(**where) from None  # a limiter knows neither provider nor request
         self.counters.calls += 1
-        answer = self._answer(url, params, where)
-        self.counters.bytes += len(answer.body)
-        failure = self.classify(answer, what)
+        response = self._response(url, params, where)
+        self.counters.bytes += len(response.body)
+        failure = self.classify(response, what)
         if isinstance(failure, Throttled):
             self.pacer.penalise(failure.retry_after or 1.0)
         if failure is not None:
             raise failure
-        if 300 <= answer.status < 400:
-            raise ServerError(f"the answer is a redirect (status {answer.status}); redirects are not followed", **where)
-        return answer
+        if 300 <= response.status < 400:
+            raise ServerError(f"the response is a redirect (status {response.status}); redirects are not followed", **where)
+        return response
 
-    def _answer(self, url: str, params: Mapping[str, str | int], where: Mapping[str, str]) -> Answer:
-        """One call: the whole answer, or the error that says why there is none.
+    def _response(self, url: str, params: Mapping[str, str | int], where: Mapping[str, str]) -> Response:
+        """One call: the whole response, or the error that says why there is none.
 
         ``from None``: what the libraries say holds the URL and adds nothing that a user can act on.
         """
         connecting, reading = self.timeout
         try:
             status, headers, body = within(self.deadline, lambda: self._read(url, params))
-            return Answer(status, headers, _decompressed(headers.get("Content-Encoding", ""), body))
+            return Response(status, headers, _decompressed(headers.get("Content-Encoding", ""), body))
         except TimeoutError:
-            raise NetworkError(f"no whole answer in {self.deadline:g} s", **where) from None
+            raise NetworkError(f"no whole response in {self.deadline:g} s", **where) from None
         except requests.exceptions.Timeout as error:
-            raise NetworkError(f"no answer in {connecting:g} s + {reading:g} s ({type(error).__name__})", **where) from None
+            raise NetworkError(f"no response in {connecting:g} s + {reading:g} s ({type(error).__name__})", **where) from None
         except requests.exceptions.RequestException as error:
-            raise NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({cause(error)})", **where) from None
+            raise NetworkError(f"no response from {urlsplit(self.base_url).netloc} ({cause(error)})", **where) from None
         except urllib3.exceptions.ReadTimeoutError:
-            raise NetworkError(f"the answer stopped for {reading:g} s in its middle", **where) from None
+            raise NetworkError(f"the response stopped for {reading:g} s in its middle", **where) from None
         except (urllib3.exceptions.HTTPError, EOFError) as error:
             raise TruncatedResponse(f"the body ended early ({type(error).__name__})", **where) from None
         except (gzip.BadGzipFile, zlib.error) as error:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import unquote
 
 from market_data.core.errors import ConfigError, ParamError
+from market_data.core.run import Grain
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.datasets.base import Dataset
-
-Grain = Literal["day", "year"]
 
 MAX_SYMBOL = 64
 MAX_ESCAPED = 3 * MAX_SYMBOL  # a key holds it twice: S3 ends at 1,024 bytes a key, file systems at 255 a name

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.errors import LakeError
+from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
 from market_data.lake import merge, parquet
 from market_data.lake.cells import row_filter
-from market_data.lake.layout import Grain, Layout, ParsedKey
+from market_data.lake.layout import Layout, ParsedKey
 from market_data.lake.receipts import StoredReceipt
 from market_data.lake.store import Lake
 

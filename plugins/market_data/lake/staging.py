@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 
 from market_data.core.errors import LakeError
-from market_data.core.run import RunInfo
+from market_data.core.run import Grain, RunInfo
 from market_data.lake import parquet
-from market_data.lake.layout import Grain, staging_prefix
+from market_data.lake.layout import staging_prefix
 from market_data.lake.receipts import RequestReceipt, footer_of, read_footer
 from market_data.lake.store import CONCURRENCY, Lake
 

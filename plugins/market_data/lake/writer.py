@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.errors import QualityError, SchemaDrift
+from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
 from market_data.lake import merge, parquet
-from market_data.lake.layout import Grain, Layout, file_period
+from market_data.lake.layout import Layout, file_period
 from market_data.lake.receipts import OBJECTS
 from market_data.lake.store import Lake
 

@@ -76,7 +76,7 @@ def _judge(
 
     :param name: is appended to the key of the result in the lake.
     """
-    from market_data.quality.checkpoint import run_checkpoint
+    from market_data.quality.checkpoint import Scope, run_checkpoint
     from market_data.quality.verdicts import session_of
 
     planned = planned_symbols(judged)
@@ -87,18 +87,15 @@ def _judge(
     prefix = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}{name}"
     with tempfile.TemporaryDirectory() as folder:
         docs = Path(folder) if job.params.data_docs else None
-        result = run_checkpoint(
-            job.dataset,
+        scope = Scope(
             planned={session: len(members) for session, members in planned.items()},
-            asked=planned,
-            chunks=chunks,
+            requested=planned,
             previous=previous,
-            run_name=job.run.run_id,
             provider=job.source,
             recent_from=job.run.started.date() - RECENT,
             grain="year" if grain == "year" else "day",
-            docs=docs,
         )
+        result = run_checkpoint(job.dataset, scope, chunks, run_name=job.run.run_id, docs=docs)
         if docs:
             _keep_docs(job.lake, f"{prefix}/docs", docs)
     job.lake.update(f"{prefix}.json", lambda _: json.dumps(result.document, default=str).encode(), new=True)

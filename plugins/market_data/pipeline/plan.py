@@ -237,4 +237,4 @@ def check_history(dataset: str, params: RunParams, hook: ProviderHook, wanted: W
     else:
         said = f"the run's session is {wanted.own[0]}"
     plan = hook.config.extra.get("plan", hook.default_plan)
-    raise ParamError([f"{said}; the plan {plan!r} of connection {hook.conn_id!r} has sessions from {start} on"])
+    raise ParamError([f"{said}; the plan {plan!r} of connection {hook.config.conn_id!r} has sessions from {start} on"])

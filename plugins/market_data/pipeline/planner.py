@@ -1,16 +1,16 @@
-"""From the cells that are missing to the requests and batches that fetch them, at the fewest calls.
+"""Plan the requests and batches that fetch the missing cells with the fewest calls.
 
-Everything here is pure: the same cells, endpoints and quota give the same plan, and what it costs is known before any call.
+Everything here is pure: the same cells, endpoints and quota give the same plan, and its cost is known before any call.
 
-**Fewest calls.** A call of a market-wide endpoint answers one session for every symbol; a call of a per-symbol endpoint answers
-every session of one symbol. So a plan must cover each missing cell by its session or by its symbol: a vertex cover of the bipartite
-graph of symbols and sessions whose edges are the missing cells. The cheapest one is a minimum cut (König's theorem, weighted form),
-found on classes of symbols with equal holes and of sessions with equal symbols, so that the graph stays small.
+**Fewest calls.** A call of a market-wide endpoint returns one session of every symbol; a call of a per-symbol endpoint returns every
+session of one symbol. So a plan must cover each missing cell by its session or by its symbol: a vertex cover of the bipartite graph of
+symbols and sessions whose edges are the missing cells. The cheapest one is a minimum cut (König's theorem, weighted form), computed on
+classes of symbols with equal holes and of sessions with equal symbols, so that the graph stays small.
 
-A call of a multi-symbol endpoint answers a page of many symbols over many sessions. What is missing is cut into rectangles that one
-task can hold in memory, of the size that leaves the fewest pages half full. Where a provider has both kinds, the cheaper plan wins.
+A call of a multi-symbol endpoint returns a page of many symbols over many sessions. The missing cells are split into rectangles that one
+task can hold in memory, of the size that leaves the fewest pages half full. If a provider has both kinds, the cheaper plan is used.
 
-Missing cells come as bit masks: for each symbol an int whose bit ``i`` is set when its cell of ``sessions[i]`` is missing.
+Missing cells are passed as bit masks: for each symbol an int whose bit ``i`` is set if its cell of ``sessions[i]`` is missing.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ MAX_BATCHES = 1024
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will ask for.
+    """The batches of a run, with their cost.
 
-    :param batches: one for each mapped task.
+    :param batches: one per mapped task.
     :param calls_per_minute: the account's rate for all these calls with one pool slot.
     """
 
@@ -57,16 +57,16 @@ class Plan:
 
     @property
     def rows(self) -> int:
-        """Rows it may bring at most."""
+        """Maximum number of rows expected."""
         return sum(batch.rows for batch in self.batches)
 
     @property
     def minutes(self) -> float:
-        """How long the calls take at the sustained rate of one slot."""
+        """Minutes that the calls take at the sustained rate of one slot."""
         return self.calls / self.calls_per_minute
 
     def estimate(self) -> dict[str, Any]:
-        """Totals, as a dry run shows them."""
+        """Return the totals that a dry run shows."""
         return {
             "batches": len(self.batches),
             "cells": self.cells,
@@ -76,7 +76,7 @@ class Plan:
         }
 
     def explain(self) -> str:
-        """A table of the batches with calls, minutes and rows of each, and the totals."""
+        """Return a table of the batches with calls, minutes and rows of each, and the totals."""
         header = f"{'batch':<34} {'endpoint':<10} {'symbols':>8} {'cells':>9} {'calls':>7} {'minutes':>8} {'rows':>9}"
         lines = [header, "-" * len(header)]
         for batch in self.batches:
@@ -102,17 +102,17 @@ def make_plan(
     refetch: bool = False,
     now: datetime | None = None,
 ) -> Plan:
-    """The plan that fetches every missing cell, and no other, with the fewest calls.
+    """Return the plan that fetches every missing cell, and no other, with the fewest calls.
 
-    :param dataset: dataset name, carried into the batches.
+    :param dataset: dataset name, copied into the batches.
     :param missing: symbol -> bit mask of missing cells over ``sessions``.
-    :param sessions: all sessions that matter, ascending: holes are bridged across what lies between neighbours.
-    :param batch_size: most symbols a batch of per-symbol or multi-symbol requests holds.
+    :param sessions: all relevant sessions, ascending; intervals extend over the dates between two neighbours.
+    :param batch_size: maximum symbols per batch of per-symbol or multi-symbol requests.
     :param endpoint: ``auto``, or the name of the only endpoint to use.
-    :param file_grain: with ``year`` symbols are asked over all their sessions, so that one request writes all of an object.
-    :param refetch: carried into the batches.
-    :param now: UTC; sessions that an endpoint does not have yet are not asked of it. None: it has all.
-    :raises ParamError: if ``endpoint`` is none the provider has for that grain, or the work does not fit into 1,024 batches.
+    :param file_grain: with ``year``, each symbol is requested over all its sessions, so that one request writes a whole object.
+    :param refetch: copied into the batches.
+    :param now: UTC; sessions that an endpoint does not have yet are not requested from it. None: it has all.
+    :raises ParamError: if the provider has no such ``endpoint`` for that grain, or the plan exceeds 1,024 batches.
     """
     usable = choose_endpoints(capabilities.endpoints, endpoint, file_grain)
     missing = {symbol: mask for symbol, mask in missing.items() if mask}
@@ -121,7 +121,7 @@ def make_plan(
     covering = {shape: next((e for e in usable if e.shape is shape), None) for shape in (Shape.MARKET, Shape.SYMBOL)}
     if any(covering.values()):
         market, symbol = covering[Shape.MARKET], covering[Shape.SYMBOL]
-        by_symbol, by_session = _cover(missing, market, symbol, _young(market, sessions, now))
+        by_symbol, by_session = _cover(missing, market, symbol, _unavailable(market, sessions, now))
         drafts = [
             *_market_drafts(by_session, sessions, market, window),
             *_symbol_drafts(by_symbol, sessions, symbol, batch_size),
@@ -141,7 +141,7 @@ def make_plan(
         raise ParamError(
             [
                 f"the run needs {len(drafts):,} batches; at most {MAX_BATCHES:,} fit into one run: "
-                "ask for fewer dates or symbols, or raise batch_size"
+                "request fewer dates or symbols, or raise batch_size"
             ]
         )
     batches = []
@@ -166,10 +166,10 @@ def make_plan(
 
 
 def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str = "day") -> list[Endpoint]:
-    """The endpoints that may be used, best first.
+    """Return the endpoints that may be used, best first.
 
-    :raises ParamError: if ``wanted`` is neither ``auto`` nor the name of one, or none serves symbols by themselves where
-        ``file_grain`` is ``year``.
+    :raises ParamError: if ``wanted`` is neither ``auto`` nor the name of one, or if ``file_grain`` is ``year`` and no endpoint serves
+        single symbols.
     """
     usable = [e for e in endpoints if file_grain == "day" or e.shape is not Shape.MARKET]
     names = [endpoint.name for endpoint in usable]
@@ -183,8 +183,8 @@ def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str
     return [endpoint for endpoint in usable if wanted in ("auto", endpoint.name)]
 
 
-def _young(endpoint: Endpoint | None, sessions: Sequence[date], now: datetime | None) -> int:
-    """The sessions, as a bit mask, that ``endpoint`` does not have yet."""
+def _unavailable(endpoint: Endpoint | None, sessions: Sequence[date], now: datetime | None) -> int:
+    """Return the sessions, as a bit mask, that ``endpoint`` does not have yet."""
     if endpoint is None or now is None or not endpoint.available_after:
         return 0
     latest = (now - timedelta(seconds=endpoint.available_after)).date()
@@ -192,18 +192,18 @@ def _young(endpoint: Endpoint | None, sessions: Sequence[date], now: datetime | 
 
 
 def _cover(
-    missing: Mapping[str, int], market: Endpoint | None, symbol: Endpoint | None, young: int
+    missing: Mapping[str, int], market: Endpoint | None, symbol: Endpoint | None, unavailable: int
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Which missing cells to ask for by symbol and which by session, each as masks; disjoint, and together all of them.
+    """Return the missing cells to request by symbol and those by session, each as masks; disjoint, and together all of them.
 
-    :param young: sessions that the market-wide endpoint does not have yet.
+    :param unavailable: sessions that the market-wide endpoint does not have yet.
     """
     if not missing or market is None:
         return dict(missing), {}
     if symbol is None:
         return {}, dict(missing)
-    by_symbol, by_session = _cheapest_cover({name: mask & ~young for name, mask in missing.items()}, market, symbol)
-    late = {name: by_symbol.get(name, 0) | mask & young for name, mask in missing.items()}
+    by_symbol, by_session = _cheapest_cover({name: mask & ~unavailable for name, mask in missing.items()}, market, symbol)
+    late = {name: by_symbol.get(name, 0) | mask & unavailable for name, mask in missing.items()}
     return {name: mask for name, mask in late.items() if mask}, by_session
 
 
@@ -227,11 +227,11 @@ def _cheapest_cover(missing: Mapping[str, int], market: Endpoint, symbol: Endpoi
 
 
 def _minimum_cover(left: Sequence[int], right: Sequence[int], edges: Sequence[tuple[int, ...]]) -> set[int]:
-    """The left vertices of a cheapest vertex cover of a bipartite graph; ties prefer the left.
+    """Return the left vertices of a cheapest vertex cover of a bipartite graph; ties prefer the left.
 
     :param left: cost of each left vertex.
     :param right: cost of each right vertex.
-    :param edges: for each right vertex the left vertices it touches.
+    :param edges: for each right vertex, the left vertices connected to it.
     """
     import numpy as np
     from scipy.sparse import coo_array
@@ -253,7 +253,7 @@ def _minimum_cover(left: Sequence[int], right: Sequence[int], edges: Sequence[tu
 def _market_drafts(
     masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, window: int
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
-    """Consecutive sessions, about one quota window a batch; more where 1,024 batches would not hold them."""
+    """Yield batches of consecutive sessions, about one quota window each; more where 1,024 batches would not hold them."""
     if endpoint is None or not masks:
         return
     classes = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
@@ -274,7 +274,7 @@ def _market_drafts(
 def _symbol_drafts(
     masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, batch_size: int
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
-    """At most ``batch_size`` symbols a batch, symbols with equal holes side by side."""
+    """Yield batches of at most ``batch_size`` symbols, symbols with equal holes next to each other."""
     if endpoint is None or not masks:
         return
     masks_of = {mask: _pieces(mask, _whole_pages(endpoint)) for mask in set(masks.values())}
@@ -294,9 +294,9 @@ def _symbol_drafts(
 def _multi_drafts(
     masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint, batch_size: int, file_grain: str
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
-    """Rectangles of symbols with equal holes, each one request; small ones share a batch."""
+    """Yield batches of rectangles of symbols with equal holes, each one request; small ones share a batch."""
     if endpoint.market_rows and masks:
-        # An answer has every symbol: asking for one group after another would bring the same again.
+        # A response has every symbol: requesting one group after another would return the same rows again.
         batch_size, masks = len(masks), dict.fromkeys(masks, reduce(or_, masks.values()))
     classes: dict[int, list[str]] = defaultdict(list)
     for symbol, mask in masks.items():
@@ -321,9 +321,9 @@ def _multi_drafts(
 
 
 def _rectangle(symbols: int, sessions: int, endpoint: Endpoint, batch_size: int, *, whole: bool) -> tuple[int, int]:
-    """How many symbols and sessions one request should ask for, so that all of them take the fewest calls in the fewest requests.
+    """Return the symbols and sessions per request for which all requests take the fewest calls, in the fewest requests.
 
-    :param whole: symbols are not to be cut by dates, as far as memory allows.
+    :param whole: do not split symbols by dates, as far as memory allows.
     """
     import numpy as np
 
@@ -356,12 +356,12 @@ def _rectangle(symbols: int, sessions: int, endpoint: Endpoint, batch_size: int,
 
 
 def _sessions_of(days: int | None) -> int | None:
-    """Sessions that so many calendar days always hold room for: five of seven."""
+    """Return the number of sessions that fit into ``days`` calendar days: five of seven."""
     return None if days is None else max(1, days * 5 // 7)
 
 
 def _whole_pages(endpoint: Endpoint) -> int:
-    """Sessions that a per-symbol request may span: as many as memory allows, in whole pages."""
+    """Return the number of sessions per per-symbol request: as many as memory allows, in whole pages."""
     fits = max(1, endpoint.request_rows // endpoint.rows_per_session)
     page = max(1, endpoint.page_rows // endpoint.rows_per_session)
     fits = fits // page * page or fits
@@ -369,7 +369,7 @@ def _whole_pages(endpoint: Endpoint) -> int:
 
 
 def _pieces(mask: int, long: int) -> list[int]:
-    """``mask`` cut from its first bit on into spans of ``long`` sessions; those without a missing one are left out."""
+    """Split ``mask`` from its first bit on into spans of ``long`` sessions, without those that have no missing cell."""
     first = (mask & -mask).bit_length() - 1
     cuts = (mask & (((1 << long) - 1) << start) for start in range(first, mask.bit_length(), long))
     return [piece for piece in cuts if piece]
@@ -380,7 +380,7 @@ def _intervals(mask: int, sessions: Sequence[date]) -> IntervalSet:
 
 
 def _hull(block: Block) -> IntervalSet:
-    """The whole span of a block, holes included: what one request asks for."""
+    """Return the whole span of a block, holes included, which one request covers."""
     return (closed(block.intervals[0].start, block.intervals[-1].last),)
 
 
@@ -390,8 +390,8 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _holders(masks: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Every bit that is set in some mask, ascending, and the places of the masks that have it set."""
-    # Neighbours mostly have the same holders: only where a mask begins or ends a run of bits are they gathered anew.
+    """Yield every bit that is set in any mask, ascending, and the places of the masks in which it is set."""
+    # Neighbouring bits mostly have the same holders: they are collected again only where a run of bits begins or ends.
     every = reduce(or_, masks, 0)
     turns = reduce(or_, (mask ^ mask << 1 for mask in masks), 0)
     members: tuple[int, ...] = ()
@@ -403,7 +403,7 @@ def _holders(masks: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
 
 
 def _span(mask: int) -> int:
-    """Sessions from the first to the last missing one: what one request over the holes asks for."""
+    """Return the number of sessions from the first to the last missing one, which one request covers."""
     return mask.bit_length() - ((mask & -mask).bit_length() - 1)
 
 

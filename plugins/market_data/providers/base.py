@@ -1,17 +1,16 @@
-"""What a provider must say and do.
+"""Define what every provider hook supplies, and what all hooks share.
 
-A provider says which connection it takes, which plans it sells, and which endpoints serve which dataset; it does one thing, answer a
-:class:`~market_data.types.Request` with Arrow and with evidence that the answer is whole. Pacing, retries, time-outs and redaction
-come from here and from :mod:`market_data.http.client`.
+A hook fetches: it turns a :class:`~market_data.core.batch.Request` into Arrow, with evidence that the response is complete. Which
+datasets, endpoints and options there are is in the provider's ``spec.py``. Pacing, retries, time-outs and redaction are in
+:mod:`market_data.http`. A hook gets its connection handed in and reads no Airflow connection itself.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from airflow.sdk import BaseHook, Connection
 
 from market_data.core.batch import Request
 from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
@@ -28,13 +26,12 @@ from market_data.core.errors import ConfigError, MarketDataError
 from market_data.core.outcome import Evidence
 from market_data.http.client import Counters
 from market_data.http.rate_limit import FileLimiter, Pacer
-from market_data.providers.registry import known_provider, option_problems, serving
-from market_data.providers.spec import Option
+from market_data.providers.spec import Option, ProviderSpec, option_problems, source_of
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a provider's price list says of a plan.
+class SubscriptionPlan:
+    """What a subscription includes, by the provider's price list.
 
     :param quota: rate of a slot, and the account's windows.
     :param history_years: years of history from today backwards, or None for all of it.
@@ -46,27 +43,9 @@ class Plan:
     available_after: float = 0.0
 
 
-def read_connection(conn_id: str) -> Connection:
-    """An Airflow connection.
-
-    :raises ConfigError: if the connection does not exist or its extra is no JSON object.
-    """
-    try:
-        conn = BaseHook.get_connection(conn_id)
-    except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
-        raise ConfigError(f"connection {conn_id!r} cannot be read ({type(error).__name__}); create it, see README") from None
-    try:
-        found = json.loads(conn.extra or "{}")
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):  # Airflow would take it for empty
-        raise ConfigError(f"connection {conn_id!r}: extra is not a JSON object")
-    return conn
-
-
 @dataclass(frozen=True)
 class ProviderConfig:
-    """A connection, as a hook sees it. The secrets stay out of ``repr``."""
+    """The fields of a connection that a hook uses. The secrets stay out of ``repr``."""
 
     conn_id: str
     base_url: str
@@ -74,22 +53,18 @@ class ProviderConfig:
     password: str = field(default="", repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def from_airflow(cls, conn_id: str) -> ProviderConfig:
-        """The config of an Airflow connection.
 
-        :raises ConfigError: if the connection does not exist or its extra is no JSON object.
-        """
-        conn = read_connection(conn_id)
-        host = conn.host or ""
-        if host and conn.port:
-            host = f"{host}:{conn.port}"
-        return cls(conn_id, host, conn.login or "", conn.password or "", conn.extra_dejson)
+def no_other_connection(conn_id: str) -> ProviderConfig:
+    """Refuse to read a further connection.
+
+    :raises ConfigError: always.
+    """
+    raise ConfigError(f"connection {conn_id!r} cannot be read here: only one connection was handed in")
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A provider's whole answer to a request.
+    """A provider's whole response to a request.
 
     :param table: rows as the provider gave them, normalised to ``dataset.received``; for a market-wide endpoint of the asked symbols only.
     :param evidence: why it is believed to be all.
@@ -108,46 +83,48 @@ class Fetched:
     warnings: tuple[str, ...] = ()
 
 
-class ProviderHook(BaseHook, ABC):
+class ProviderHook(ABC):
     """Base of all provider hooks.
 
-    :param conn_id: the Airflow connection.
+    :param config: the connection.
     :param options: the feed's own settings (``adjustment``, ...); checked by :meth:`validate_config`.
-    :param config: instead of an Airflow connection: for tests and scripts.
+    :param connections: reads further connections that the first one names, by id; raises ConfigError.
     """
 
-    provider: ClassVar[str]
+    spec: ClassVar[ProviderSpec]
+    """The provider's, from the ``spec.py`` beside the hook."""
     conn_type: ClassVar[str] = "http"
-    conn_name_attr: ClassVar[str] = "conn_id"
     hook_name: ClassVar[str]
     default_base_url: ClassVar[str] = ""
-    plans: ClassVar[Mapping[str, Plan]]
+    plans: ClassVar[Mapping[str, SubscriptionPlan]]
     default_plan: ClassVar[str]
     known_extra: ClassVar[tuple[str, ...]] = ()
     """Keys of the connection's extra beyond plan and quota."""
 
     def __init__(
-        self, conn_id: str | None = None, *, options: Mapping[str, Any] | None = None, config: ProviderConfig | None = None
+        self,
+        config: ProviderConfig,
+        *,
+        options: Mapping[str, Any] | None = None,
+        connections: Callable[[str], ProviderConfig] = no_other_connection,
     ) -> None:
-        super().__init__()
-        self.conn_id = conn_id or f"{self.provider}_default"
+        self.config = config
         self.options = {name: value for name, value in (options or {}).items() if value is not None}
-        self._config = config
+        self.connections = connections
         self.counters = Counters()
-        """What it cost so far, failed requests included; :meth:`fetch` counts here."""
+        """Calls, retries and bytes so far, failed requests included; :meth:`fetch` counts here."""
 
     # -- connection ------------------------------------------------------------------------------------------------------------
 
     @property
-    def config(self) -> ProviderConfig:
-        if self._config is None:
-            self._config = ProviderConfig.from_airflow(self.conn_id)
-        return self._config
+    def provider(self) -> str:
+        """The provider's name."""
+        return self.spec.name
 
     @property
     def known_options(self) -> Mapping[str, Option]:
         """The provider's own settings, by name."""
-        return known_provider(self.provider).options
+        return self.spec.options
 
     @property
     def base_url(self) -> str:
@@ -194,20 +171,16 @@ class ProviderHook(BaseHook, ABC):
 
     def option(self, name: str) -> Any:
         """The value of an option, or its default."""
-        return self.options.get(name, self.known_options[name].default)
+        return self.spec.option(self.options, name)
 
     @property
     def source(self) -> str:
-        """What stands wherever ``provider`` does: the name, and the options that change values (``alpaca~iex``)."""
-        changed = [
-            str(self.option(name))
-            for name, option in self.known_options.items()
-            if option.variant and self.option(name) != option.default
-        ]
-        return "~".join([self.provider, *changed])
+        """The name under which the rows are stored, see `source_of`."""
+        return source_of(self.spec, self.options)
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> SubscriptionPlan:
+        """The subscription plan that the connection names."""
         return self.plans[self.config.extra.get("plan", self.default_plan)]
 
     @property
@@ -226,7 +199,7 @@ class ProviderHook(BaseHook, ABC):
 
     def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
         """The endpoints that this account has for ``dataset``, best first; by default all that the provider has."""
-        return serving(self.provider, dataset)
+        return self.spec.serving(dataset)
 
     def expand(self, symbols: Sequence[str], first: date, last: date) -> tuple[str, ...]:  # noqa: ARG002  for those that have such symbols
         """The symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive): these, but where one stands for
@@ -245,7 +218,7 @@ class ProviderHook(BaseHook, ABC):
 
     @abstractmethod
     def fetch(self, request: Request) -> Fetched:
-        """The whole answer to ``request``.
+        """The whole response to ``request``.
 
         Rows are of ``dataset.received``; times UTC; only rows of the asked symbols, inside the asked span (holes included).
 
@@ -262,6 +235,25 @@ class ProviderHook(BaseHook, ABC):
     def pacer(self) -> Pacer:
         """What to wait for before each call: this attempt's slot, and the account's limiter."""
         return Pacer(self.quota, FileLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits))
+
+    def _evidence(
+        self, before: Counters, rows: int, pages: int, request_ids: Iterable[str] = (), source: str | None = None, **more: Any
+    ) -> Evidence:
+        """Return the evidence for a response, with what it cost since ``before`` (a copy of ``counters``).
+
+        :param rows: rows that came, those that were left out too.
+        :param more: ``rows_declared`` (by default None) and ``last_page_seen`` (by default True).
+        """
+        return Evidence(
+            calls=self.counters.calls - before.calls,
+            retries=self.counters.retries - before.retries,
+            pages=pages,
+            bytes=self.counters.bytes - before.bytes,
+            rows_received=rows,
+            request_ids=tuple(filter(None, request_ids)),
+            source=source,
+            **{"rows_declared": None, "last_page_seen": True, **more},
+        )
 
     def _history_start(self) -> date | None:
         years = self.plan.history_years
@@ -296,7 +288,7 @@ class ProviderHook(BaseHook, ABC):
         return problems
 
     def _option_problems(self) -> list[str]:
-        return list(option_problems(self.known_options, self.options, self.provider))
+        return list(option_problems(self.spec, self.options))
 
 
 def limits_folder() -> Path:

@@ -1,42 +1,96 @@
-"""The providers, by name. Adding one: a file here, an entry below, a test file that inherits the contract suite."""
+"""List the providers: the built-in ones, one line each, and those of installed packages (entry points)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
-from market_data.core import json_schema
 from market_data.core.capabilities import Endpoint
 from market_data.core.errors import ConfigError
-from market_data.providers.alpaca.spec import SPEC as ALPACA
-from market_data.providers.databento.spec import SPEC as DATABENTO
-from market_data.providers.fmp.spec import SPEC as FMP
-from market_data.providers.ib.spec import SPEC as IB
-from market_data.providers.mock.spec import SPEC as MOCK
-from market_data.providers.polygon.spec import SPEC as POLYGON
 from market_data.providers.spec import Option, ProviderSpec
 
 if TYPE_CHECKING:
     from market_data.providers.base import ProviderHook
 
-PROVIDERS: dict[str, ProviderSpec] = {spec.name: spec for spec in (MOCK, POLYGON, ALPACA, FMP, DATABENTO, IB)}
+BUILT_IN = ("mock", "polygon", "alpaca", "fmp", "databento", "ib")
+"""Names of the packages beside this file; each has a ``spec.py`` with its ``SPEC``."""
+
+GROUP = "market_data.providers"
+"""Entry point group of further providers. Each entry loads a `ProviderSpec`: ``acme = "acme_market_data.spec:SPEC"``."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@cache
+def providers() -> dict[str, ProviderSpec]:
+    """Return all providers by name, the built-in ones first.
+
+    :raises ConfigError: naming every entry point that cannot be used.
+    """
+    found = {name: import_module(f"market_data.providers.{name}.spec").SPEC for name in BUILT_IN}
+    return {**found, **installed(entry_points(group=GROUP))}
+
+
+def installed(entries: Iterable[EntryPoint]) -> dict[str, ProviderSpec]:
+    """Return the providers that entry points name.
+
+    :raises ConfigError: naming every entry point that cannot be used.
+    """
+    found: dict[str, ProviderSpec] = {}
+    values: dict[str, str] = {}
+    problems = []
+    for entry in entries:
+        if values.get(entry.name) == entry.value:
+            continue  # one distribution can be on the path twice
+        try:
+            if entry.name in found:
+                raise ConfigError(f"the name {entry.name!r} is already taken by {values[entry.name]}")  # noqa: TRY301
+            found[entry.name] = _loaded(entry)
+            values[entry.name] = entry.value
+        except ConfigError as error:
+            package = entry.dist.name if entry.dist else "an unknown package"
+            problems.append(f"entry point {entry.name!r} ({entry.value}) of {package} in group {GROUP}: {error}")
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return found
+
+
+def _loaded(entry: EntryPoint) -> ProviderSpec:
+    """:raises ConfigError: if the entry does not load, or loads something other than a spec of that name."""
+    if entry.name in BUILT_IN:
+        raise ConfigError(f"{entry.name!r} is a built-in provider; choose another name")
+    if not _NAME.fullmatch(entry.name):
+        raise ConfigError("the name may have a-z, 0-9 and _, the first a letter")
+    try:
+        spec = entry.load()
+    except Exception as error:  # noqa: BLE001 - a package can fail in any way when it is imported
+        raise ConfigError(f"it cannot be loaded: {type(error).__name__}: {error}") from None
+    if not isinstance(spec, ProviderSpec):
+        raise ConfigError(f"it is of type {type(spec).__name__}; a market_data.providers.spec.ProviderSpec is expected")
+    if spec.name != entry.name:
+        raise ConfigError(f"its spec is named {spec.name!r}; both names must be equal")
+    return spec
 
 
 def known_provider(name: str) -> ProviderSpec:
-    """The provider called ``name``.
+    """Return the spec of the provider called ``name``.
 
-    :raises ConfigError: if there is none; says which there are.
+    :raises ConfigError: if there is none; names the known ones.
     """
-    if name not in PROVIDERS:
-        raise ConfigError(f"provider is {name!r}; known providers: {', '.join(sorted(PROVIDERS))}")
-    return PROVIDERS[name]
+    found = providers().get(name)
+    if found is None:
+        raise ConfigError(f"provider is {name!r}; known providers: {', '.join(sorted(providers()))}")
+    return found
 
 
 def provider(name: str) -> type[ProviderHook]:
-    """The hook class of the provider called ``name``.
+    """Return the hook class of the provider called ``name``. Importing it imports the vendor's client.
 
-    :raises ConfigError: if there is none; says which there are.
+    :raises ConfigError: if there is none; names the known ones.
     """
     module, attribute = known_provider(name).hook.split(":")
     found: type[ProviderHook] = getattr(import_module(module), attribute)
@@ -44,37 +98,13 @@ def provider(name: str) -> type[ProviderHook]:
 
 
 def serving(name: str, dataset: str) -> tuple[Endpoint, ...]:
-    """The endpoints of a provider that serve ``dataset``, best first.
+    """Return the endpoints of a provider that serve ``dataset``, best first.
 
-    :raises ConfigError: if there are none; says which datasets the provider serves.
+    :raises ConfigError: if there are none; names the datasets that the provider serves.
     """
-    served = known_provider(name).serves
-    if dataset not in served:
-        raise ConfigError(f"{name} does not serve the dataset {dataset!r}; it serves: {', '.join(sorted(served))}")
-    return served[dataset]
+    return known_provider(name).serving(dataset)
 
 
 def options_of(name: str, dataset: str) -> Mapping[str, Option]:
-    """The settings of a provider that are for ``dataset``."""
-    options = known_provider(name).options
-    return {key: option for key, option in options.items() if not option.datasets or dataset in option.datasets}
-
-
-def option_problems(options: Mapping[str, Option], given: Mapping[str, Any], owner: str) -> Iterable[str]:
-    """A sentence for each of the ``given`` options that is unknown or has a wrong value.
-
-    :param owner: the provider's name, for the message.
-    """
-    for name, value in given.items():
-        if name not in options:
-            yield f"{name} is unknown; options of {owner}: {', '.join(options) or 'none'}"
-        elif (problem := option_problem(options[name], value)) is not None:
-            yield f"{name} is {value!r}; {problem}"
-
-
-def option_problem(option: Option, value: Any) -> str | None:
-    """What is wrong with a value, and what is allowed; None where nothing is."""
-    if json_schema.fits(value, option.schema):
-        return None
-    why = f" ({option.refused[value]})" if isinstance(value, str) and value in option.refused else ""
-    return f"{json_schema.needed(option.schema)}{why}"
+    """Return a provider's options that apply to ``dataset``."""
+    return known_provider(name).options_of(dataset)

@@ -16,7 +16,7 @@ from market_data.core.batch import Request
 from market_data.core.capabilities import Quota
 from market_data.core.errors import EntitlementError, NotYetAvailable, SchemaDrift, ServerError, TruncatedResponse
 from market_data.core.intervals import Interval, intersection
-from market_data.http.client import Answer, retry_after
+from market_data.http.client import Response, retry_after
 from market_data.http.rate_limit import LONG_WINDOW
 
 T = TypeVar("T")
@@ -25,8 +25,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
-def decode(answer: Answer, kind: type[T], where: Mapping[str, str], plain: Callable[[str], str]) -> T:
-    """The JSON body of an answer.
+def decode(response: Response, kind: type[T], where: Mapping[str, str], plain: Callable[[str], str]) -> T:
+    """The JSON body of a response.
 
     :param where: ``provider`` and ``request``, for messages.
     :param plain: `Transport.plain`.
@@ -35,18 +35,18 @@ def decode(answer: Answer, kind: type[T], where: Mapping[str, str], plain: Calla
     :raises ServerError: if it is no JSON at all.
     """
     try:
-        return msgspec.json.decode(answer.body, type=kind)
+        return msgspec.json.decode(response.body, type=kind)
     except msgspec.ValidationError as error:
         raise SchemaDrift(
-            f"{where['provider']}: {where['request']}: the answer is not of the known form: {error}. "
+            f"{where['provider']}: {where['request']}: the response is not of the known form: {error}. "
             "To do: see the provider's changelog; the hook has to learn the new form"
         ) from None
     except msgspec.DecodeError:
-        size = len(answer.body)
-        if answer.body.lstrip().startswith((b"{", b"[")):
+        size = len(response.body)
+        if response.body.lstrip().startswith((b"{", b"[")):
             raise TruncatedResponse(f"the JSON ends early or is damaged; {size} bytes came", **where) from None
-        named = plain(answer.headers.get("Content-Type", "an unnamed type"))
-        raise ServerError(f"the answer is no JSON but {size} bytes of {named}", **where) from None
+        named = plain(response.headers.get("Content-Type", "an unnamed type"))
+        raise ServerError(f"the response is no JSON but {size} bytes of {named}", **where) from None
 
 
 def pause(headers: Mapping[str, str], quota: Quota) -> float | None:

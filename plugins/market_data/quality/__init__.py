@@ -1,7 +1,7 @@
-"""What may land and what may be loaded.
+"""Decide which rows may be written to the lake, and which partitions may be loaded into the warehouse.
 
-``gate`` runs inside every fetch task: each row as received either is good or goes to quarantine with all its reasons.
-``checkpoint`` runs once a run, over what landed: each planned session, and where whole years are asked for each symbol's year, may be
-loaded or is refused, with the observed values. ``partitions`` tells which rows and cells that concerns.
-The rules of rows are each dataset's own (``datasets``); those of sessions and symbol-years, and the thresholds, stand in ``suites``.
+``gate`` runs inside every fetch task: each received row is either good or goes to quarantine with all its reasons.
+``checkpoint`` runs once per run over the stored rows: each planned session, and each symbol's year where a run is by year, may be loaded
+or is refused, with the observed values. ``verdicts`` finds the rows and cells that a verdict concerns.
+Each dataset declares the rules of its rows (``datasets``); ``suites`` holds those of sessions and symbol-years, and the thresholds.
 """

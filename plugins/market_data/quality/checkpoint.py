@@ -1,11 +1,11 @@
-"""The checkpoint: which of the partitions that landed may be loaded. Great Expectations decides.
+"""The checkpoint: decide which of the stored partitions may be loaded. Great Expectations judges, over tables of counts and metrics.
 
-Every dataset's rows are judged one by one. Bars are judged as sessions too, by what is there and by how it compares with the sessions
-before; bars within the day folded to one a session first. Of other datasets no more can be expected of a session than that something
-came, and of some not even that.
+Rows of every dataset are judged by the rows that break a rule, counted per partition. Bars are also judged as sessions: by what is
+present, and compared with earlier sessions; intraday bars are folded to one bar per session first. Other datasets are judged by whether
+a session has any rows, if they are busy.
 
-A partition is a planned session; where a run asks symbol by symbol for whole years, also a symbol's year, and what is wrong with one
-symbol alone is then laid to that. Names and look-up of partitions: ``partitions.py``.
+A partition is a planned session. In a run by symbol and year it is also a symbol's year; a fault of one symbol then refuses that
+symbol-year alone. `verdicts` names and looks up partitions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,13 @@ import pyarrow.compute as pc
 
 from market_data.core.errors import QualityError
 from market_data.core.outcome import Verdict
+from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
 from market_data.quality import session_bars, session_metrics, year_metrics
-from market_data.quality.great_expectations import EXAMPLES, Outcome, Validator, plain
-from market_data.quality.session_metrics import Bars, SessionMetrics
+from market_data.quality.checkpoint_result import CheckpointResult, result_of
+from market_data.quality.great_expectations import BrokenExpectation, Validator, plain
+from market_data.quality.row_counts import BrokenRows, RowCounts, row_rules
+from market_data.quality.session_metrics import BarsBySession, SessionMetrics
 from market_data.quality.suites import (
     CRITICAL,
     NOTHING_CAME,
@@ -38,156 +41,113 @@ from market_data.quality.suites import (
     session_rules,
     year_rules,
 )
-from market_data.quality.verdicts import Grain, session_of, year_partitions
+from market_data.quality.verdicts import session_of
 
 log = logging.getLogger(__name__)
 
-CHUNK_ROWS = 500_000  # one validation of the rows suite: its fixed cost is 0.1 s, its memory grows with the rows
-NAMED = 3  # symbols or sessions named in a reason
-TABLE_LINES = 40  # of each kind of partition
+CHUNK_ROWS = 250_000
+"""Rows that are checked at once: what memory holds of them."""
 
-Said = dict[str, list[tuple[str, str]]]  # partition -> (severity, reason) of each rule that it breaks
+Reasons = dict[str, list[tuple[str, str]]]
+"""Partition -> (severity, reason) of each rule over metrics that it breaks."""
 
 
 @dataclass(frozen=True)
-class CheckpointResult:
-    """The checkpoint's word on a run.
+class Scope:
+    """What a run planned, which the stored rows are judged against.
 
-    :param verdicts: one for each planned session, in order; with grain ``year`` then one for each symbol-year that was refused or
-        warned of, in order: one that is not there passed.
-    :param success: no partition was refused.
-    :param statistics: a few counts.
-    :param failed: each rule that was broken: ``{rule, severity, kwargs, observed, unexpected_count}``.
-    :param table: for people: the counts, and each partition that was refused or warned of, as far as there is room.
-    :param document: all of it for the lake; plain JSON. It has the metrics of all sessions, and of the symbol-years with a verdict.
+    :param planned: session -> number of symbols planned; a session with 0 is not judged. A dataset that is neither bars nor busy may
+        have no rows.
+    :param previous: for bars: one bar per symbol and session (symbol, session, close, volume; and, if known, ``bars``: the number of
+        intraday bars in it) of up to 20 sessions before the first planned one, to compare with; may be empty. Ignored for others.
+    :param requested: session -> the symbols planned. Needed where sessions request different symbols (repaired holes). Without it, a
+        session that plans fewer symbols than the previous one had is only compared with its own number, and a symbol-year with all
+        planned sessions.
+    :param provider: the provider that every row must have; None: that of the first row.
+    :param recent_from: from this session on, the universe must be complete; in older sessions many symbols were not listed yet.
+    :param grain: ``day``: a broken row refuses its session. ``year``, for bars only: it refuses its symbol's year, and symbol-years have
+        rules of their own; rules over all symbols of a session still refuse the session.
     """
 
-    verdicts: tuple[Verdict, ...]
-    success: bool
-    statistics: dict[str, int]
-    failed: list[dict[str, Any]]
-    table: str
-    document: dict[str, Any]
+    planned: Mapping[date, int]
+    previous: pa.Table
+    requested: Mapping[date, Collection[str]] | None = None
+    provider: str | None = None
+    recent_from: date = date.min
+    grain: Grain = "day"
 
 
-@dataclass(slots=True)
-class _Broken:
-    """Rows of one partition that break one rule.
+class Findings:
+    """The broken rules: per rule for the document, per partition for the verdicts."""
 
-    :param examples: symbols of a session, sessions of a symbol-year.
-    """
+    def __init__(self) -> None:
+        self.failed: list[dict[str, Any]] = []
+        self.rows: dict[str, dict[str, BrokenRows]] = defaultdict(dict)
+        self.reasons: Reasons = defaultdict(list)
 
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, examples: list[str | None]) -> None:
-        self.count += len(examples)
-        self.examples = list(dict.fromkeys([*self.examples, *(str(example) for example in examples)]))[: NAMED + 1]
-
-    def __str__(self) -> str:
-        named = ", ".join(self.examples[:NAMED]) + (", ..." if len(self.examples) > NAMED else "")
-        return f"{self.count} {'row' if self.count == 1 else 'rows'} ({named})"
-
-
-class _Findings:
-    """What was found, summed up over the tables validated."""
-
-    def __init__(self, grain: Grain) -> None:
-        self._grain = grain
-        self.rows: dict[str, dict[str, _Broken]] = defaultdict(lambda: defaultdict(_Broken))
-        self.failed: dict[str, dict[str, Any]] = {}
-
-    def add(self, outcome: Outcome) -> None:
-        entry = self.failed.setdefault(
-            outcome.rule,
-            {"rule": outcome.rule, "severity": outcome.severity, "kwargs": outcome.kwargs, "observed": [], "unexpected_count": 0},
-        )
-        entry["observed"] = [*entry["observed"], *outcome.observed][:EXAMPLES]
-        entry["unexpected_count"] += len(outcome.places)
-
-    def add_rows(self, outcome: Outcome, table: pa.Table) -> None:
-        """Lay the broken rows to their partitions; one without a symbol to its session, whatever the grain.
-
-        :raises QualityError: if a row has no session: nobody can say what it spoils.
-        """
-        self.add(outcome)
-        rows = table.select(["session", "symbol"]).take(pa.array(outcome.places))
-        if rows["session"].null_count:
-            raise QualityError(f"rule {outcome.rule}: {rows['session'].null_count} landed rows have no session")
-        session = rows["session"].cast(pa.string())
-        partition, example = session, rows["symbol"]
-        if self._grain == "year":
-            partition = pc.coalesce(year_partitions(rows), session)
-            example = pc.if_else(pc.is_valid(rows["symbol"]), session, None)
-        groups = pa.table({"partition": partition, "example": example}).group_by("partition").aggregate([("example", "list")])
-        for group in groups.to_pylist():
-            self.rows[group["partition"]][outcome.rule].add(group["example_list"])
+    def add(self, broken: BrokenExpectation, **values: Any) -> None:
+        entry = {
+            "rule": broken.rule,
+            "severity": broken.severity,
+            "kwargs": broken.kwargs,
+            "observed": broken.observed,
+            "unexpected_count": len(broken.places),
+        }
+        self.failed.append(entry | values)
 
 
 def run_checkpoint(
     dataset: Dataset,
-    *,
-    planned: Mapping[date, int],
+    scope: Scope,
     chunks: Iterable[pa.Table],
-    previous: pa.Table,
+    *,
     run_name: str,
     thresholds: Thresholds = Thresholds(),  # noqa: B008  frozen
-    asked: Mapping[date, Collection[str]] | None = None,
-    provider: str | None = None,
-    recent_from: date = date.min,
-    grain: Grain = "day",
     docs: Path | None = None,
 ) -> CheckpointResult:
-    """Judge what landed, session by session and, with grain ``year``, symbol-year by symbol-year too.
+    """Judge the stored rows of a run, session by session and, with grain ``year``, symbol-year by symbol-year too.
 
-    :param planned: session -> number of symbols planned; a session with 0 is not judged. Of a dataset that is neither bars nor busy it
-        may bring none.
-    :param chunks: landed rows, columns of ``dataset.schema``, in any order and any cut; rows of other sessions are left aside.
-    :param previous: of a dataset of bars: a bar a session (symbol, session, close, volume; and, if known, ``bars``: how many bars within
-        the day it is folded of) of up to 20 sessions before the first planned one, to compare with; may be empty. Else left aside.
+    :param chunks: stored rows, columns of ``dataset.schema``, in any order and split anyhow; rows of other sessions are ignored. They
+        are read once, about ``CHUNK_ROWS`` at a time.
     :param run_name: name of the run in the documents.
-    :param asked: session -> the symbols planned. Needed where sessions ask for different symbols (holes repaired): without it, a
-        session that plans fewer symbols than the one before had is only held against its own number, and a symbol-year against all
-        planned sessions.
-    :param recent_from: from this session on the universe should be there in full; of older ones, many symbols were not listed.
-    :param provider: what every row must carry; by default, what the first one does.
-    :param grain: ``day``: a broken row refuses its session. ``year``, of bars only: it refuses its symbol's year, and symbol-years have
-        rules of their own; rules over all symbols of a session refuse the session as ever.
-    :param docs: folder for Great Expectations' Data Docs of this run, see ``Validator.write_docs``. None: none. Where they cannot be
-        written, the log says why, and the verdicts stand.
-    :raises QualityError: if a rule could not be evaluated, or columns are missing: there is no verdict then.
+    :param docs: folder for Great Expectations' Data Docs of this run, see ``Validator.write_docs``; None: no Data Docs. If they cannot
+        be written, the log says why and the verdicts are unaffected.
+    :raises QualityError: if a rule could not be evaluated, or columns are missing: then there is no verdict.
     """
-    grain = grain if dataset.is_bars else "day"
-    validator, findings = Validator(run_name), _Findings(grain)
-    landed = _judge_rows(validator, findings, dataset, _cut(chunks, planned), provider)
-    name, judged = f"{family(dataset)}.sessions", None
+    grain = scope.grain if dataset.is_bars else "day"
+    validator, findings = Validator(run_name), Findings()
+    cells = _judge_rows(validator, findings, dataset, scope, _cut(chunks, scope.planned))
+    suite, years = f"{family(dataset)}.sessions", None
     if dataset.is_bars:
-        everything = _with_previous(landed, previous, planned)
-        bad = {session for partition in findings.rows if (session := session_of(partition))}
+        bars = _with_previous(cells, scope)
+        refused = {session for partition in findings.rows if (session := session_of(partition))}
         metrics = session_metrics.measure(
-            Bars(everything), planned, thresholds, asked=asked, refused=bad, recent_from=recent_from, grain=grain
+            BarsBySession(bars),
+            scope.planned,
+            thresholds,
+            requested=scope.requested,
+            refused=refused,
+            recent_from=scope.recent_from,
+            grain=grain,
         )
-        said = _judge_sessions(validator, findings, name, metrics, session_rules(thresholds, grain))
+        _judge_sessions(validator, findings, suite, metrics, session_rules(thresholds, grain))
         if grain == "year":
-            judged = year_metrics.measure_years(everything, planned, thresholds, asked=asked)
-            said |= _judge_years(validator, findings, judged, year_rules(thresholds))
+            years = year_metrics.measure_years(bars, scope.planned, thresholds, requested=scope.requested)
+            _judge_years(validator, findings, years, year_rules(thresholds))
     else:
-        metrics = session_metrics.count(landed, planned, thresholds)
-        said = _judge_sessions(validator, findings, name, metrics, NOTHING_CAME if dataset.busy else ())
-    by_symbol = (p for p in {*findings.rows, *said} if session_of(p) is None)
-    partitions = [*(session.isoformat() for session in sorted(planned)), *sorted(by_symbol, key=lambda p: p.rpartition("/"))]
-    verdicts = tuple(_verdict(p, findings.rows.get(p, {}), said.get(p, ())) for p in partitions)
+        metrics = session_metrics.count(cells, scope.planned, thresholds)
+        _judge_sessions(validator, findings, suite, metrics, NOTHING_CAME if dataset.busy else ())
+    verdicts = _verdicts(scope, findings)
     if docs is not None:
         _write_docs(validator, docs)
-    return _result(
+    return result_of(
         verdicts,
-        dataset=dataset,
-        run_name=run_name,
-        limits=thresholds,
-        validator=validator,
-        findings=findings,
         metrics=metrics,
-        judged=judged,
+        years=years,
+        failed=findings.failed,
+        validations=validator.validations,
+        about={"run_name": run_name, "dataset": dataset.name},
+        thresholds=thresholds,
     )
 
 
@@ -195,14 +155,14 @@ def run_checkpoint(
 
 
 def _cut(chunks: Iterable[pa.Table], planned: Collection[date]) -> Iterator[pa.Table]:
-    """The rows of planned sessions, in tables of about ``CHUNK_ROWS`` rows."""
+    """Yield the rows of planned sessions, in tables of about ``CHUNK_ROWS`` rows."""
     wanted_sessions = pa.array(sorted(planned), pa.date32())
     pending: list[pa.Table] = []
     rows = 0
     for chunk in chunks:
         if "session" not in chunk.column_names:
             raise QualityError("rule columns is broken: column session is missing")
-        # A row without a session stays in: the suite has to see it.
+        # A row without a session is kept: it must be reported, not dropped.
         wanted = chunk.filter(pc.or_(pc.is_in(chunk["session"], wanted_sessions), pc.is_null(chunk["session"])))
         for start in range(0, wanted.num_rows, CHUNK_ROWS):
             piece = wanted.slice(start, CHUNK_ROWS)
@@ -215,31 +175,42 @@ def _cut(chunks: Iterable[pa.Table], planned: Collection[date]) -> Iterator[pa.T
         yield pa.concat_tables(pending)
 
 
-def _judge_rows(
-    validator: Validator, findings: _Findings, dataset: Dataset, tables: Iterable[pa.Table], provider: str | None
-) -> pa.Table:
-    """Validate the rows, and give back what the metrics take of them: ``fold.BARS`` or, where they are not bars, ``fold.COUNTS``."""
-    fold_rows = session_bars.folded if dataset.is_intraday else session_bars.bars if dataset.is_bars else session_bars.counts
-    checkpoint = None
-    landed = [
-        (
-            session_bars.FOLDED if dataset.is_intraday else session_bars.BARS if dataset.is_bars else session_bars.COUNTS
-        ).empty_table()
-    ]
+def _judge_rows(validator: Validator, findings: Findings, dataset: Dataset, scope: Scope, tables: Iterable[pa.Table]) -> pa.Table:
+    """Judge the rows by their counts, and return them as cells: ``session_bars.BARS``, or ``COUNTS`` where they are not bars."""
+    if dataset.is_intraday:
+        to_cells, schema = session_bars.folded, session_bars.FOLDED
+    elif dataset.is_bars:
+        to_cells, schema = session_bars.bars, session_bars.BARS
+    else:
+        to_cells, schema = session_bars.counts, session_bars.COUNTS
+    counts: RowCounts | None = None
+    cells = [schema.empty_table()]
     for table in tables:
-        if checkpoint is None:
-            checkpoint = validator.checkpoint(rows_suite(dataset, provider or _first_provider(table)))
-        for outcome in validator.run(checkpoint, table):
-            findings.add_rows(outcome, table)
-        landed.append(fold_rows(table))
-    whole = fold_rows(pa.concat_tables(landed))
+        if counts is None:
+            provider = scope.provider or _first_provider(table)
+            counts = RowCounts(dataset, row_rules(dataset, provider), scope.grain if dataset.is_bars else "day")
+        counts.add(table)
+        cells.append(to_cells(table))
+    if counts is not None and counts.rows:
+        _judge_counts(validator, findings, dataset, counts)
+    whole = to_cells(pa.concat_tables(cells))
     return whole.select(session_bars.BARS.names) if dataset.is_bars else whole
 
 
-def _with_previous(landed: pa.Table, previous: pa.Table, planned: Collection[date]) -> pa.Table:
-    tables = [landed]
-    if planned:
-        tables.append(session_bars.bars(previous.filter(pc.less(previous["session"], pa.scalar(min(planned), pa.date32())))))
+def _judge_counts(validator: Validator, findings: Findings, dataset: Dataset, counts: RowCounts) -> None:
+    partitions = counts.partitions
+    for broken in validator.run(validator.checkpoint(rows_suite(dataset, counts)), counts.table()):
+        for place in broken.places.tolist():
+            findings.rows[partitions[place]][broken.rule] = counts.broken(broken.rule, partitions[place])
+        rows = sum(counts.broken(broken.rule, partitions[place]).count for place in broken.places.tolist())
+        findings.add(broken, unexpected_count=rows, observed=plain(counts.values[broken.rule]))
+
+
+def _with_previous(cells: pa.Table, scope: Scope) -> pa.Table:
+    tables = [cells]
+    if scope.planned:
+        earlier = pc.less(scope.previous["session"], pa.scalar(min(scope.planned), pa.date32()))
+        tables.append(session_bars.bars(scope.previous.filter(earlier)))
     return pa.concat_tables(tables).combine_chunks()
 
 
@@ -252,136 +223,66 @@ def _first_provider(table: pa.Table) -> str:
 
 
 def _judge_sessions(
-    validator: Validator, findings: _Findings, suite: str, metrics: Sequence[SessionMetrics], rules: Sequence[MetricRule]
-) -> Said:
-    table = pa.table({rule.metric: pa.array([getattr(m, rule.metric) for m in metrics], pa.float64()) for rule in rules})
-    names = [m.session for m in metrics]
-    return _judge(validator, findings, suite, rules, table, names, lambda rule, n: session_metrics.words(rule, metrics[n]))
+    validator: Validator, findings: Findings, suite: str, metrics: Sequence[SessionMetrics], rules: Sequence[MetricRule]
+) -> None:
+    columns = {rule.metric: pa.array([getattr(m, rule.metric) for m in metrics], pa.float64()) for rule in rules}
+    table = pa.table({"partition": pa.array([m.session for m in metrics], pa.string()), **columns})
+    _judge(validator, findings, suite, rules, table, lambda rule, place: session_metrics.reason(rule, metrics[place]))
 
 
-def _judge_years(validator: Validator, findings: _Findings, judged: pa.Table, rules: Sequence[MetricRule]) -> Said:
-    table = pa.table({rule.metric: judged[rule.metric].cast(pa.float64()) for rule in rules})
-    names = judged["partition"].to_pylist()
-    return _judge(validator, findings, "bars.years", rules, table, names, lambda rule, n: year_metrics.words(rule, _row(judged, n)))
-
-
-def _row(table: pa.Table, place: int) -> dict[str, Any]:
-    row: dict[str, Any] = table.slice(place, 1).to_pylist()[0]
-    return row
+def _judge_years(validator: Validator, findings: Findings, years: pa.Table, rules: Sequence[MetricRule]) -> None:
+    columns = {rule.metric: years[rule.metric].cast(pa.float64()) for rule in rules}
+    table = pa.table({"partition": years["partition"], **columns})
+    _judge(
+        validator, findings, "bars.years", rules, table,
+        lambda rule, place: year_metrics.reason(rule, years.slice(place, 1).to_pylist()[0]),
+    )  # fmt: skip
 
 
 def _judge(
     validator: Validator,
-    findings: _Findings,
+    findings: Findings,
     suite: str,
     rules: Sequence[MetricRule],
     table: pa.Table,
-    partitions: Sequence[str],
-    words: Callable[[MetricRule, int], str],
-) -> Said:
-    """What is to be said of each partition; a metric that refuses one is not warned of as well."""
-    said: Said = defaultdict(list)
-    if not partitions or not rules:
-        return said
-    by_name = {rule.name: rule for rule in rules}
+    reason: Callable[[MetricRule, int], str],
+) -> None:
+    """Add the reasons per partition; a metric that refuses a partition is not warned about as well."""
+    if not len(table) or not rules:
+        return
+    by_name, partitions = {rule.name: rule for rule in rules}, table["partition"].to_pylist()
     refused: set[tuple[str, int]] = set()
-    for outcome in validator.run(validator.checkpoint(metrics_suite(suite, rules)), table):
-        findings.add(outcome)
-        rule = by_name[outcome.rule]
-        for place in outcome.places.tolist():
+    for broken in validator.run(validator.checkpoint(metrics_suite(suite, rules)), table):
+        findings.add(broken)
+        rule = by_name[broken.rule]
+        for place in broken.places.tolist():
             if (rule.metric, place) not in refused:
-                said[partitions[place]].append((outcome.severity, words(rule, place)))
-            if outcome.severity == CRITICAL:
+                findings.reasons[partitions[place]].append((broken.severity, reason(rule, place)))
+            if broken.severity == CRITICAL:
                 refused.add((rule.metric, place))
-    return said
 
 
-# -- the word on it --------------------------------------------------------------------------------------------------------------
+# -- verdicts --------------------------------------------------------------------------------------------------------------------
 
 
-def _verdict(partition: str, rows: Mapping[str, _Broken], said: Sequence[tuple[str, str]]) -> Verdict:
+def _verdicts(scope: Scope, findings: Findings) -> tuple[Verdict, ...]:
+    """Return a verdict per planned session, in order, then one per symbol-year with a reason, in order of symbol and year."""
+    by_symbol = (p for p in {*findings.rows, *findings.reasons} if session_of(p) is None)
+    partitions = [*(session.isoformat() for session in sorted(scope.planned)), *sorted(by_symbol, key=lambda p: p.rpartition("/"))]
+    return tuple(_verdict(p, findings.rows.get(p, {}), findings.reasons.get(p, ())) for p in partitions)
+
+
+def _verdict(partition: str, rows: Mapping[str, BrokenRows], reasons: Sequence[tuple[str, str]]) -> Verdict:
     critical = [
         *(f"{rule}: {broken}" for rule, broken in rows.items()),
-        *(reason for severity, reason in said if severity == CRITICAL),
+        *(reason for severity, reason in reasons if severity == CRITICAL),
     ]
-    warnings = [f"warning: {reason}" for severity, reason in said if severity != CRITICAL]
+    warnings = [f"warning: {reason}" for severity, reason in reasons if severity != CRITICAL]
     return Verdict(partition, passed=not critical, reasons=(*critical, *warnings))
 
 
 def _write_docs(validator: Validator, folder: Path) -> None:
     try:
         validator.write_docs(folder)
-    except Exception:  # whatever the library makes of it: pages to look at decide nothing
+    except Exception:  # whatever the library raises: pages to look at decide nothing
         log.exception("the Data Docs could not be written to %s", folder)
-
-
-def _result(
-    verdicts: tuple[Verdict, ...],
-    *,
-    dataset: Dataset,
-    run_name: str,
-    limits: Thresholds,
-    validator: Validator,
-    findings: _Findings,
-    metrics: list[SessionMetrics],
-    judged: pa.Table | None,
-) -> CheckpointResult:
-    of_sessions, of_years = verdicts[: len(metrics)], verdicts[len(metrics) :]
-    statistics = {
-        "sessions": len(metrics),
-        **_counts(len(metrics), of_sessions),
-        "rows": sum(m.rows for m in metrics),
-        "rules_evaluated": sum(v["statistics"]["evaluated_expectations"] for v in validator.validations),
-        "rules_broken": len(findings.failed),
-    }
-    lines = ["checkpoint: {sessions} sessions, {rows} rows: ".format(**statistics) + COUNTS.format(**statistics)]
-    told = _table("session", "symbols", of_sessions, {m.session: (m.present, m.expected) for m in metrics})
-    symbol_years: list[dict[str, Any]] = []
-    if judged is not None:
-        counts = _counts(len(judged), of_years)
-        statistics |= {"symbol_years": len(judged)} | {f"symbol_years_{name}": count for name, count in counts.items()}
-        lines.append(f"checkpoint: {len(judged)} symbol-years: " + COUNTS.format(**counts))
-        with_verdict = pc.is_in(judged["partition"], pa.array([verdict.partition for verdict in of_years], pa.string()))
-        symbol_years = judged.filter(with_verdict).to_pylist()
-        told += _table("symbol/year", "sessions", of_years, {y["partition"]: (y["present"], y["expected"]) for y in symbol_years})
-    failed = list(findings.failed.values())
-    success = all(verdict.passed for verdict in verdicts)
-    document = {
-        "run_name": run_name,
-        "dataset": dataset.name,
-        "success": success,
-        "statistics": statistics,
-        "thresholds": asdict(limits),
-        "verdicts": [verdict.to_json() for verdict in verdicts],
-        "failed": failed,
-        "sessions": [asdict(m) for m in metrics],
-        "symbol_years": symbol_years,
-        "validations": validator.validations,
-    }
-    return CheckpointResult(verdicts, success, statistics, failed, "\n".join([*lines, *told]), plain(document))
-
-
-COUNTS = "{passed} passed ({warned} with a warning), {refused} refused"
-
-
-def _counts(judged: int, verdicts: Sequence[Verdict]) -> dict[str, int]:
-    refused = sum(not verdict.passed for verdict in verdicts)
-    warned = sum(verdict.passed and bool(verdict.reasons) for verdict in verdicts)
-    return {"passed": judged - refused, "refused": refused, "warned": warned}
-
-
-def _table(partition: str, counted: str, verdicts: Sequence[Verdict], counts: Mapping[str, tuple[int, int]]) -> list[str]:
-    """A line for each verdict with something to say, refused ones first, and no more than ``TABLE_LINES``.
-
-    :param counts: partition -> how many of what is ``counted`` are there, and how many were expected.
-    """
-    told = sorted((verdict for verdict in verdicts if verdict.reasons), key=lambda verdict: verdict.passed)
-    shown = told[:TABLE_LINES]
-    width = max(10, len(partition), *(len(verdict.partition) for verdict in shown))
-    lines = [f"  {partition:<{width}}  {'verdict':<7}  {counted:>11}  reasons"] if told else []
-    for verdict in shown:
-        state, count = "passed" if verdict.passed else "refused", "/".join(map(str, counts[verdict.partition]))
-        lines.append(f"  {verdict.partition:<{width}}  {state:<7}  {count:>11}  {'; '.join(verdict.reasons)}")
-    if len(told) > TABLE_LINES:
-        lines.append(f"  ... and {len(told) - TABLE_LINES} more; all are in the checkpoint's document")
-    return lines

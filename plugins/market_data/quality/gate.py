@@ -1,4 +1,4 @@
-"""The gate: which of the received rows may land, and what is wrong with the others. The rules are the dataset's own."""
+"""The gate: separate received rows that may be written to the lake from bad ones, with reasons. The rules are the dataset's own."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ import pyarrow.compute as pc
 
 from market_data.core.batch import Request
 from market_data.core.errors import SchemaDrift
-from market_data.datasets.base import Dataset
-from market_data.datasets.rules import Mask, Received, Rule
+from market_data.datasets.base import Dataset, Mask, Received, Rule
 
 
 @dataclass(frozen=True)
 class Gated:
-    """The rows of one answer, told apart. Each received row is in exactly one of the two, in the order received.
+    """The rows of one response, separated. Each received row is in exactly one of the two tables, in the order received.
 
     :param good: columns of ``dataset.received``.
     :param bad: the same columns as received, and ``reasons``: every rule the row breaks, joined by ``; ``.
@@ -31,12 +30,12 @@ class Gated:
 
 
 def gate(dataset: Dataset, rows: pa.Table, request: Request, sessions: Sequence[date]) -> Gated:
-    """Tell good rows from bad ones.
+    """Separate good rows from bad ones.
 
-    :param rows: what the hook returned: the columns of ``dataset.received``; others are left aside.
-    :param request: what was asked: its symbols and half-open intervals are the only ones allowed.
+    :param rows: the rows that the hook returned, with the columns of ``dataset.received``; others are ignored.
+    :param request: only its symbols and half-open intervals are allowed.
     :param sessions: the exchange's sessions, at least those inside the request.
-    :raises SchemaDrift: if a column is missing or of another type; names all of them.
+    :raises SchemaDrift: if a column is missing or of another type; names all such columns.
     """
     received = Received(dataset, conform(rows, dataset), request, sessions)
     rows = received.rows
@@ -49,15 +48,15 @@ def gate(dataset: Dataset, rows: pa.Table, request: Request, sessions: Sequence[
         return Gated(_declared(rows, dataset), rows.slice(0, 0).append_column("reasons", pa.array([], pa.string())))
     bad = reduce(pc.or_, broken.values())
     bad_rows = rows.filter(bad)
-    said = [pc.if_else(pc.filter(mask, bad), render(rule.reason, bad_rows), None) for rule, mask in broken.items()]
-    reasons = pc.binary_join_element_wise(*said, "; ", null_handling="skip")
+    texts = [pc.if_else(pc.filter(mask, bad), render(rule.reason, bad_rows), None) for rule, mask in broken.items()]
+    reasons = pc.binary_join_element_wise(*texts, "; ", null_handling="skip")
     return Gated(_declared(rows.filter(pc.invert(bad)), dataset), bad_rows.append_column("reasons", reasons))
 
 
 def conform(rows: pa.Table, dataset: Dataset) -> pa.Table:
-    """The columns of ``dataset.received``, in order, nullable: what is null in them is for the rules to say.
+    """Return the columns of ``dataset.received``, in order, nullable: the rules report null values.
 
-    :raises SchemaDrift: if a column is missing, there twice, or of another type; names all of them.
+    :raises SchemaDrift: if a column is missing, duplicated, or of another type; names all such columns.
     """
     problems = []
     for field in dataset.received:
@@ -73,7 +72,7 @@ def conform(rows: pa.Table, dataset: Dataset) -> pa.Table:
 
 
 def render(template: str, rows: pa.Table) -> pa.Array:
-    """``template`` filled in for each row: ``{field}`` becomes the row's value."""
+    """Fill in ``template`` for each row: ``{field}`` becomes the row's value."""
     parts: list[Any] = [pa.repeat("", rows.num_rows)]
     for literal, field, _, _ in Formatter().parse(template):
         parts.append(literal)

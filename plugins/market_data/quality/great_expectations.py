@@ -1,6 +1,6 @@
-"""Great Expectations, as far as the checkpoint needs it: suites over tables in, broken rules out.
+"""Run Great Expectations for the checkpoint: suites over small tables in, broken expectations out.
 
-The library is imported when the first validator is made, by the process that checks and by no other.
+The library is imported when the first validator is created, so only the process that checks pays for it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from numpy.typing import NDArray
 
 from market_data.core.errors import QualityError
 
-EXAMPLES = 20  # unexpected values kept of each rule
+EXAMPLES = 20
+"""Unexpected values that are kept per expectation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """A broken rule.
+class BrokenExpectation:
+    """An expectation that its table does not meet.
 
-    :param places: positions of the unexpected rows.
+    :param rule: the expectation's name, from its ``meta``.
+    :param places: positions of the unexpected rows in the table.
     :param observed: some of the unexpected values.
     """
 
@@ -42,7 +44,7 @@ class Validator:
 
     def __init__(self, run_name: str) -> None:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-        # At INFO it tells of every function it registers; what the verdicts are is in our table.
+        # At INFO it logs every function that it registers; the checkpoint's own table reports the verdicts.
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
         import great_expectations as gx
 
@@ -52,12 +54,12 @@ class Validator:
         self._context.variables.progress_bars = {"globally": False, "metric_calculations": False}
         for site in list(self._context.get_site_names()):
             self._context.delete_data_docs_site(site)
-        asset = self._context.data_sources.add_pandas("lake").add_dataframe_asset("landed")
+        asset = self._context.data_sources.add_pandas("lake").add_dataframe_asset("checked")
         self._batch = asset.add_batch_definition_whole_dataframe("run")
         self.validations: list[dict[str, Any]] = []
 
     def checkpoint(self, suite: Any) -> Any:
-        """A checkpoint of ``suite``, good for any number of tables."""
+        """Return a checkpoint of ``suite``, which can validate any number of tables."""
         gx, context = self._gx, self._context
         definition = gx.ValidationDefinition(name=suite.name, data=self._batch, suite=context.suites.add(suite))
         definition = context.validation_definitions.add(definition)
@@ -66,30 +68,31 @@ class Validator:
             gx.Checkpoint(name=suite.name, validation_definitions=[definition], actions=[], result_format=result_format)
         )
 
-    def run(self, checkpoint: Any, table: pa.Table) -> list[Outcome]:
-        """The rules that ``table`` breaks, in the order of the suite.
+    def run(self, checkpoint: Any, table: pa.Table) -> list[BrokenExpectation]:
+        """Validate ``table`` and return the expectations that it breaks, in the order of the suite.
 
-        :raises QualityError: if a rule could not be evaluated, or a rule about the table as a whole is broken; names it.
+        :param table: one row per partition, named by its column ``partition``.
+        :raises QualityError: if an expectation could not be evaluated, or one about the table as a whole is broken; names it.
         """
         frame = {"dataframe": table.to_pandas(date_as_object=False)}
-        # One of its own for each table, as validations of one suite with one moment would be one.
+        # A run identifier per table: validations of one suite with one identifier would replace each other.
         run = self._gx.RunIdentifier(run_name=self._run_name)
         report = checkpoint.run(batch_parameters=frame, run_id=run)
         (validation,) = report.run_results.values()
         self.validations.append(plain(validation.to_json_dict()))
         if validation.success:
             return []
-        # A checkpoint keeps its results several times over as JSON, so the positions of the unexpected rows are asked for outside
-        # it. They need no index columns, which would take an order of magnitude longer.
+        # A checkpoint keeps several copies of its results as JSON, so the positions of the unexpected rows are computed outside it.
+        # They need no index columns, which would take an order of magnitude longer.
         suite = checkpoint.validation_definitions[0].suite
         result_format = {"result_format": "COMPLETE", "return_unexpected_index_query": False, "partial_unexpected_count": EXAMPLES}
         found = self._batch.get_batch(batch_parameters=frame).validate(suite, result_format=result_format)
         results = {result.expectation_config.meta["rule"]: result for result in found.results}
-        outcomes = [_outcome(expectation.meta["rule"], results[expectation.meta["rule"]]) for expectation in suite.expectations]
-        return [outcome for outcome in outcomes if outcome is not None]
+        broken = [_broken(expectation.meta["rule"], results[expectation.meta["rule"]]) for expectation in suite.expectations]
+        return [one for one in broken if one is not None]
 
     def write_docs(self, folder: Path) -> None:
-        """Great Expectations' Data Docs of all validations so far: ``index.html`` and what it links to, in ``folder``."""
+        """Write the Data Docs of all validations so far to ``folder``: ``index.html`` and the pages that it links to."""
         backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
         site = {
             "class_name": "SiteBuilder",
@@ -101,14 +104,14 @@ class Validator:
 
 
 def docs_files(folder: Path) -> dict[str, Path]:
-    """What ``Validator.write_docs`` wrote: path below ``folder``, with slashes -> file; nothing where there is no folder.
+    """Return the files that ``Validator.write_docs`` wrote: path below ``folder``, with slashes -> file; empty without a folder.
 
     The pages link to each other by these paths, so they have to stay side by side.
     """
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def _outcome(rule: str, result: Any) -> Outcome | None:
+def _broken(rule: str, result: Any) -> BrokenExpectation | None:
     error = _exception(result.exception_info)
     if error:
         raise QualityError(f"rule {rule} could not be evaluated: {error}")
@@ -117,7 +120,7 @@ def _outcome(rule: str, result: Any) -> Outcome | None:
     found, config = result.result, result.expectation_config
     if "unexpected_index_list" not in found:
         raise QualityError(f"rule {rule} is broken: {plain(found.get('details') or found.get('observed_value'))}")
-    return Outcome(
+    return BrokenExpectation(
         rule=rule,
         severity=str(config.severity.value),
         kwargs=plain({key: value for key, value in config.kwargs.items() if key != "batch_id"}),
@@ -127,7 +130,7 @@ def _outcome(rule: str, result: Any) -> Outcome | None:
 
 
 def _exception(info: Mapping[str, Any] | None) -> str | None:
-    """The first line of what was raised: the information stands alone, or under the id of each metric that failed."""
+    """Return the first line of the exception; ``info`` describes it directly, or under the id of each metric that failed."""
     for entry in [info, *info.values()] if info else []:
         if isinstance(entry, Mapping) and entry.get("raised_exception"):
             return str(entry.get("exception_message") or "unknown exception").strip().splitlines()[0]
@@ -135,7 +138,7 @@ def _exception(info: Mapping[str, Any] | None) -> str | None:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON can say it: no NaN, keys and unknown things as text."""
+    """Return ``value`` as JSON can hold it: NaN and infinity as null, keys and other types as text."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):

@@ -1,7 +1,7 @@
-"""What the metrics take of landed rows: a row for each symbol and session, whatever the dataset.
+"""Reduce stored rows to the input of the metrics: one row per symbol and session, whatever the dataset.
 
-Rows come table by table, in any cut. Each table is brought to one row a symbol and session, and so are at the end all that was kept:
-``folded`` of what it returned is right again, so memory holds cells, not rows.
+Rows arrive table by table, split anyhow. Each table is reduced to one row per symbol and session, and so is the concatenation of the
+results: the functions here accept their own output, so memory holds cells, not rows.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from market_data.datasets.bars import PRICES
 
 CELL = [("symbol", pa.string()), ("session", pa.date32())]
 BARS = pa.schema([*CELL, *((name, pa.float64()) for name in (*PRICES, "volume", "bars"))])
-"""Bars of a session each. ``bars``: how many it is folded of; null where it came whole, or that is not known."""
+"""One bar per session. ``bars``: the number of intraday bars it was folded from; null for daily bars, or where unknown."""
 
 FOLDED = pa.schema([*BARS, ("start", pa.int64()), ("end", pa.int64())])
-"""And the bar_time of the first and the last of them, microseconds UTC."""
+"""``BARS`` with the bar_time of the first and the last intraday bar, microseconds UTC."""
 
 COUNTS = pa.schema([*CELL, ("rows", pa.int64())])
 
 
 def bars(table: pa.Table) -> pa.Table:
-    """Daily bars as they are: columns of ``BARS``, null where one is not there.
+    """Return daily bars with the columns of ``BARS``, null where a column is missing.
 
-    A row without a symbol says nothing of any, and the rows suite has told of it.
+    Rows without a symbol are dropped: the rows suite reports them.
     """
     return _conform(table, BARS)
 
 
 def folded(table: pa.Table) -> pa.Table:
-    """Bars within the day, or what this returned of them, as ``FOLDED``: one row a symbol and session.
+    """Fold intraday bars, or earlier results of this function, to one row of ``FOLDED`` per symbol and session.
 
-    Open of the first, highest high, lowest low, close of the last, sum of the volumes that are known.
+    Open of the first, highest high, lowest low, close of the last, sum of the known volumes.
     """
     if "start" not in table.column_names:
         moment = table["bar_time"].cast(pa.int64())
@@ -77,7 +77,7 @@ def folded(table: pa.Table) -> pa.Table:
 
 
 def counts(table: pa.Table) -> pa.Table:
-    """Rows of any dataset, or what this returned of them, as ``COUNTS``: how many each symbol has in each session."""
+    """Count the rows of any dataset, or earlier results of this function, as ``COUNTS``: rows per symbol and session."""
     rows = table["rows"] if "rows" in table.column_names else pa.repeat(1, len(table))
     cells = pa.table({"symbol": table["symbol"], "session": table["session"], "n": rows})
     found = cells.filter(pc.is_valid(cells["symbol"])).group_by(["symbol", "session"]).aggregate([("n", "sum")])

@@ -1,7 +1,7 @@
-"""One row of metrics per planned session: what the gate cannot see, computed for the suite ``bars.sessions``.
+"""Compute one row of metrics per planned session for the suite ``bars.sessions``: what the gate cannot see in one response.
 
-The sessions are walked in order, and each is compared with sessions *accepted* before it, so that one bad session condemns only
-itself. Where none is known (the first session ever, the first after a hole) the landed sessions after it are looked at instead.
+Sessions are processed in order, and each is compared with *accepted* sessions before it, so that one bad session affects only itself.
+Where none is known (the first session ever, the first after a hole), the stored sessions after it are used instead.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from market_data.core import calendar
+from market_data.core.run import Grain
 from market_data.quality.suites import CRITICAL, MetricRule, Thresholds, session_rules
-from market_data.quality.verdicts import Grain
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -29,11 +29,11 @@ NAMED = 3  # symbols named in a reason
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
-    """A session's bars, laid out over all symbols of the run; NaN where there is none or none that can be compared.
+class SessionBars:
+    """A session's bars, one place per symbol of the run; NaN where there is none or none that can be compared.
 
-    :param bars: bars within the day that each of them is folded of; NaN where not known.
-    :param most_volume: place of the symbol with the largest volume; any, where none has one.
+    :param bars: intraday bars that each was folded from; NaN where unknown.
+    :param most_volume: place of the symbol with the largest volume; any place where no volume is known.
     """
 
     session: date
@@ -47,26 +47,26 @@ class Day:
 
 @dataclass(slots=True)
 class SessionMetrics:
-    """What is measured of one planned session. None: does not apply.
+    """The metrics of one planned session. None: does not apply.
 
     :param session: ISO date.
     :param planned: symbols planned.
-    :param rows: rows landed; bars within the day each count.
-    :param present: of the expected symbols, those with a bar. ``expected``: the asked ones that had a bar in the session compared
-        with, or all asked ones where there is no other session.
+    :param rows: rows stored; each intraday bar counts.
+    :param present: of the expected symbols, those with a bar. ``expected``: the requested ones that had a bar in the session compared
+        with, or all requested ones where there is no other session.
     :param rows_if_planned: ``rows``, where there should be some; ``rows_if_newest``: the same for the newest planned session;
-        ``rows_if_few``: where so few symbols are planned that there may be none, but that deserves a word.
-    :param repeated_rows: rows more than there are symbols.
-    :param newest_landed: newest planned session with rows, ISO date, or ``none``.
+        ``rows_if_few``: where so few symbols are planned that none may have rows, which deserves a warning.
+    :param repeated_rows: rows beyond one per symbol.
+    :param newest_stored: newest planned session with rows, ISO date, or ``none``.
     :param reference: session that prices are compared with, ISO date.
     :param compared: symbols with a close here and there; ``jumped`` of them moved by more than the jump factor.
     :param median_ratio: median of close here / close there.
     :param copied_ratio: share of the symbols with a close and a volume here and there that have the same ones.
     :param volume_ratio: volume here / volume there over the symbols in both, the median over the sessions compared with.
     :param jumps: the symbols that jumped, with both closes, where few are compared.
-    :param bars_compared: symbols with bars within the day here and, enough of them, on ``bars_reference``; ``thin_symbols`` of them have
-        less than their usual share here, ``thin_ratio``, where many are compared.
-    :param thinned: symbols with far fewer bars within the day than on ``bars_reference``; ``thin``: some of them.
+    :param bars_compared: symbols with intraday bars here and enough of them on ``bars_reference``; ``thin_symbols`` of them have less
+        than their usual share here, as a ratio in ``thin_ratio`` where many are compared.
+    :param thinned: symbols with far fewer intraday bars than on ``bars_reference``; ``thin``: some of them.
     """
 
     session: str
@@ -76,7 +76,7 @@ class SessionMetrics:
     rows_if_newest: int | None = None
     rows_if_few: int | None = None
     repeated_rows: int = 0
-    newest_landed: str = "none"
+    newest_stored: str = "none"
     present: int = 0
     expected: int = 0
     present_ratio: float | None = None
@@ -99,10 +99,11 @@ class SessionMetrics:
     thin: str = ""
 
 
-class Bars:
-    """Bars by session.
+class BarsBySession:
+    """The bars of a run, by session.
 
-    :param table: one bar a symbol and session: ``symbol``, ``session``, ``close``, ``volume``, ``bars`` (see ``fold.BARS``), any order.
+    :param table: one bar per symbol and session: ``symbol``, ``session``, ``close``, ``volume``, ``bars`` (see ``session_bars.BARS``), in
+        any order.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -125,8 +126,8 @@ class Bars:
     def sessions(self) -> list[date]:
         return sorted(self._slices)
 
-    def day(self, session: date) -> Day:
-        """The bars of ``session``; none where it has none."""
+    def day(self, session: date) -> SessionBars:
+        """Return the bars of ``session``; none where it has none."""
         place = self._slices.get(session, slice(0, 0))
         codes = self._codes[place]
         present = np.zeros(len(self.symbols), dtype=bool)
@@ -135,38 +136,38 @@ class Bars:
         close[~(np.isfinite(close) & (close > 0))] = np.nan
         volume[~(np.isfinite(volume) & (volume >= 0))] = np.nan
         most_volume = int(np.argmax(np.nan_to_num(volume, nan=-1.0))) if self.symbols else 0
-        return Day(session, len(codes), present, close, volume, bars, most_volume)
+        return SessionBars(session, len(codes), present, close, volume, bars, most_volume)
 
     def mask(self, symbols: Collection[str]) -> Bools:
-        """Which of the symbols are among ``symbols``."""
+        """Return a mask of the run's symbols that are among ``symbols``."""
         return np.array([symbol in symbols for symbol in self.symbols], dtype=bool)
 
 
 @dataclass(frozen=True, slots=True)
 class _Neighbours:
-    """Sessions to compare with, nearest first: accepted ones before, or landed ones after, any of which may itself be bad.
+    """Sessions to compare with, nearest first: accepted ones before, or stored ones after, any of which may itself be bad.
 
-    :param wanted: the symbols asked for; None where not known, then any may be one of them.
+    :param wanted: the requested symbols; None where unknown: then any symbol may be one of them.
     """
 
-    days: Sequence[Day]
+    days: Sequence[SessionBars]
     before: bool
     wanted: Bools | None
 
     def fullest(self) -> int:
         return max((_overlap(day, self.wanted) for day in self.days), default=0)
 
-    def reference(self) -> Day | None:
-        """The nearest with at least half as many of the wanted symbols as the fullest: not one where a few were repaired."""
+    def reference(self) -> SessionBars | None:
+        """Return the nearest with at least half as many of the wanted symbols as the fullest, so not one where a few were repaired."""
         counts = [_overlap(day, self.wanted) for day in self.days]
         return next((day for day, count in zip(self.days, counts, strict=True) if count and 2 * count >= max(counts)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Moves:
-    """Closes of a session over those of ``there``, for ``compared`` symbols; ``jumped``: places of those that moved too far."""
+    """Ratios of a session's closes to those of ``there``, for ``compared`` symbols; ``jumped``: places of those that moved too far."""
 
-    there: Day
+    there: SessionBars
     compared: int
     jumped: NDArray[np.intp]
     median: float | None
@@ -177,27 +178,27 @@ class _Moves:
 
 
 def measure(
-    bars: Bars,
+    bars: BarsBySession,
     planned: Mapping[date, int],
     limits: Thresholds,
     *,
-    asked: Mapping[date, Collection[str]] | None = None,
+    requested: Mapping[date, Collection[str]] | None = None,
     refused: Collection[date] = (),
     recent_from: date = date.min,
     grain: Grain = "day",
 ) -> list[SessionMetrics]:
-    """The metrics of the planned sessions, in order.
+    """Return the metrics of the planned sessions, in order.
 
-    :param bars: of the planned sessions and, taken as accepted, of sessions before the first of them.
+    :param bars: bars of the planned sessions and of sessions before the first of them, which count as accepted.
     :param planned: session -> number of symbols planned.
-    :param asked: session -> the symbols planned, where known.
-    :param refused: sessions refused for other reasons: none is compared with them.
-    :param recent_from: from this session on the universe should be there in full, whatever is known of other sessions.
-    :param grain: whose rules refuse a session, see ``session_rules``.
+    :param requested: session -> the symbols planned, where known.
+    :param refused: sessions refused for other reasons: no session is compared with them.
+    :param recent_from: from this session on, the universe must be complete, whatever is known of other sessions.
+    :param grain: selects the rules that refuse a session, see ``session_rules``.
     """
     if not planned:
         return []
-    walk = _Walk(bars, planned, limits, asked or {}, refused, recent_from, grain)
+    walk = _Walk(bars, planned, limits, requested or {}, refused, recent_from, grain)
     first = min(planned)
     for session in (day for day in bars.sessions if day < first):
         walk.accept(bars.day(session))
@@ -205,12 +206,12 @@ def measure(
 
 
 def count(cells: pa.Table, planned: Mapping[date, int], limits: Thresholds) -> list[SessionMetrics]:
-    """The metrics of the planned sessions of a dataset that is not bars, in order: what came, which may be nothing.
+    """Return the metrics of the planned sessions of a dataset that is not bars, in order: their numbers of rows.
 
-    Nothing at all is in order of a handful of symbols, and of what is asked again because it did not come before: where a session plans
-    less than half of what the widest one does.
+    No rows at all are acceptable for a handful of symbols, and for cells that are requested again because they had none: where a session
+    plans less than half as many symbols as the largest one.
 
-    :param cells: see ``fold.COUNTS``.
+    :param cells: see ``session_bars.COUNTS``.
     """
     by_session = cells.group_by("session").aggregate([("rows", "sum"), ("symbol", "count")]).to_pylist()
     found = {row["session"]: (row["rows_sum"], row["symbol_count"]) for row in by_session}
@@ -224,41 +225,41 @@ def count(cells: pa.Table, planned: Mapping[date, int], limits: Thresholds) -> l
             one.rows_if_planned = rows
         elif planned[session]:
             one.rows_if_few = rows
-        one.newest_landed = newest.isoformat() if newest else "none"
+        one.newest_stored = newest.isoformat() if newest else "none"
         counted.append(one)
     return counted
 
 
 @dataclass(slots=True)
 class _Walk:
-    """Goes through the sessions in order and remembers which were accepted."""
+    """Process the sessions in order and remember the accepted ones."""
 
-    bars: Bars
+    bars: BarsBySession
     planned: Mapping[date, int]
     limits: Thresholds
-    asked: Mapping[date, Collection[str]]
+    requested: Mapping[date, Collection[str]]
     refused: Collection[date]
     recent_from: date
     grain: Grain
-    landed: list[date] = field(init=False)
-    accepted: deque[Day] = field(init=False)  # nearest first
+    stored: list[date] = field(init=False)
+    accepted: deque[SessionBars] = field(init=False)  # nearest first
     last_seen: date = date.min
     masks: dict[frozenset[str], Bools] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.landed = [day for day in self.bars.sessions if day in self.planned]
+        self.stored = [day for day in self.bars.sessions if day in self.planned]
         self.accepted = deque(maxlen=self.limits.history_sessions)
 
-    def accept(self, day: Day) -> None:
+    def accept(self, day: SessionBars) -> None:
         self._see(day)
         self.accepted.appendleft(day)
 
     def step(self, session: date) -> SessionMetrics:
-        """Measure ``session``, and accept it if it keeps the critical rules."""
+        """Measure ``session``, and accept it if it satisfies the critical rules."""
         here = self.bars.day(session)
-        metrics = _counts(here, self.planned[session], self.landed, newest=max(self.planned))
+        metrics = _counts(here, self.planned[session], self.stored, newest=max(self.planned))
         if not here.rows:
-            if self._few_asked(session):
+            if self._few_requested(session):
                 metrics.rows_if_planned = metrics.rows_if_newest = None
             return metrics
         self._see(here)
@@ -275,32 +276,32 @@ class _Walk:
             self.accept(here)
         return metrics
 
-    def _see(self, day: Day) -> None:
+    def _see(self, day: SessionBars) -> None:
         if self.last_seen > date.min and (day.session - self.last_seen).days > self.limits.max_hole_days:
             self.accepted.clear()
         self.last_seen = day.session
 
     def _wanted(self, session: date) -> Bools | None:
-        if session not in self.asked:
+        if session not in self.requested:
             return None
-        symbols = frozenset(self.asked[session])
+        symbols = frozenset(self.requested[session])
         if symbols not in self.masks:
             self.masks[symbols] = self.bars.mask(symbols)
         return self.masks[symbols]
 
-    def _few_asked(self, session: date) -> bool:
-        """Whether so few cells of a session are asked for that it is in order when none comes.
+    def _few_requested(self, session: date) -> bool:
+        """Return True if a session requests so few cells that an empty response is acceptable.
 
-        That is so for a handful of symbols, which may not be listed yet or be halted together; and where other runs have brought the
-        session in the main: each day asks again for what had no bar on the days before.
+        That holds for a handful of symbols, which may not be listed yet or be halted together; and where other runs have stored most of
+        the session: each day requests again the cells that had no bar on the days before.
         """
         if self.planned[session] < self.limits.min_compared:
             return True
         wanted, whole = self._wanted(session), _Neighbours(self.accepted, before=True, wanted=None).reference()
         return whole is not None and 2 * _overlap(whole, wanted) < _overlap(whole, None)
 
-    def _neighbours(self, here: Day) -> _Neighbours:
-        """Accepted sessions before where they have symbols enough, else landed ones after."""
+    def _neighbours(self, here: SessionBars) -> _Neighbours:
+        """Return the accepted sessions before if they have enough symbols, else the stored ones after."""
         wanted = self._wanted(here.session)
         before = _Neighbours(self.accepted, before=True, wanted=wanted)
         if before.fullest() >= self.limits.min_compared:
@@ -309,17 +310,17 @@ class _Walk:
         return before if self.accepted and after.fullest() < self.limits.min_compared else after
 
     def _ahead(self, session: date) -> Iterator[date]:
-        """The next landed sessions, up to the next hole."""
-        start = bisect_right(self.landed, session)
-        for later in self.landed[start : start + self.limits.ahead_sessions]:
+        """Yield the next stored sessions, up to the next hole."""
+        start = bisect_right(self.stored, session)
+        for later in self.stored[start : start + self.limits.ahead_sessions]:
             if (later - session).days > self.limits.max_hole_days:
                 return
             yield later
             session = later
 
 
-def words(rule: MetricRule, metrics: SessionMetrics) -> str:
-    """What to say of a session that breaks ``rule``: the observed value and what is allowed."""
+def reason(rule: MetricRule, metrics: SessionMetrics) -> str:
+    """Return the reason for a session that breaks ``rule``: the observed value and what is allowed."""
     percents = {
         "present_percent": f"{100 * (metrics.present_ratio or 0):.3g} %",
         "jumped_percent": f"{100 * (metrics.jumped_ratio or 0):.3g} %",
@@ -329,11 +330,11 @@ def words(rule: MetricRule, metrics: SessionMetrics) -> str:
     return rule.says.format(**{**asdict(metrics), **percents})
 
 
-def _overlap(day: Day, wanted: Bools | None) -> int:
+def _overlap(day: SessionBars, wanted: Bools | None) -> int:
     return int(np.count_nonzero(day.present if wanted is None else day.present & wanted))
 
 
-def _counts(here: Day, planned: int, landed: Sequence[date], newest: date) -> SessionMetrics:
+def _counts(here: SessionBars, planned: int, stored: Sequence[date], newest: date) -> SessionMetrics:
     present = int(np.count_nonzero(here.present))
     rows = here.rows if np.isnan(here.bars).all() else int(np.nansum(here.bars))
     return SessionMetrics(
@@ -343,25 +344,25 @@ def _counts(here: Day, planned: int, landed: Sequence[date], newest: date) -> Se
         rows_if_planned=rows if planned else None,
         rows_if_newest=rows if planned and here.session == newest else None,
         repeated_rows=here.rows - present,
-        newest_landed=landed[-1].isoformat() if landed else "none",
+        newest_stored=stored[-1].isoformat() if stored else "none",
         present=present,
         expected=planned,
     )
 
 
-def _presence(metrics: SessionMetrics, here: Day, others: _Neighbours, limits: Thresholds) -> None:
+def _presence(metrics: SessionMetrics, here: SessionBars, others: _Neighbours, limits: Thresholds) -> None:
     reference = others.reference()
     if reference is not None:
         expected = reference.present if others.wanted is None else reference.present & others.wanted
         count = int(np.count_nonzero(expected))
-        # Fewer planned than there were, and not known which: then all that came are held against all that were planned.
+        # Fewer were planned than had bars, and it is unknown which: then all present are compared with all planned.
         if others.wanted is not None or count <= metrics.planned:
             metrics.expected, metrics.present = count, int(np.count_nonzero(expected & here.present))
     if metrics.expected >= limits.min_compared:
         metrics.present_ratio = metrics.present / metrics.expected
 
 
-def _prices(metrics: SessionMetrics, here: Day, others: _Neighbours, symbols: Sequence[str], limits: Thresholds) -> None:
+def _prices(metrics: SessionMetrics, here: SessionBars, others: _Neighbours, symbols: Sequence[str], limits: Thresholds) -> None:
     moves = _moves_since(here, others, limits) if others.before else _moves_ahead(here, others, limits)
     if moves is None or not moves.compared:
         return
@@ -374,19 +375,19 @@ def _prices(metrics: SessionMetrics, here: Day, others: _Neighbours, symbols: Se
         metrics.jumps = ", ".join(f"{symbols[i]} {here.close[i]:g} after {moves.there.close[i]:g}" for i in moves.jumped)
 
 
-def _moves_since(here: Day, others: _Neighbours, limits: Thresholds) -> _Moves | None:
+def _moves_since(here: SessionBars, others: _Neighbours, limits: Thresholds) -> _Moves | None:
     reference = others.reference()
     return None if reference is None else _moves(here, reference, limits)
 
 
-def _moves_ahead(here: Day, others: _Neighbours, limits: Thresholds) -> _Moves | None:
-    """The moves to the sessions after, by the middle one: one of two may be the bad one, so one alone proves nothing."""
+def _moves_ahead(here: SessionBars, others: _Neighbours, limits: Thresholds) -> _Moves | None:
+    """Return the moves to the median one of the later sessions: one of two may be the bad one, so one alone proves nothing."""
     tries = [moves for there in others.days if (moves := _moves(here, there, limits)).compared >= limits.min_compared]
     tries.sort(key=lambda moves: moves.share)
     return tries[(len(tries) - 1) // 2] if len(tries) > 1 else None
 
 
-def _moves(here: Day, there: Day, limits: Thresholds) -> _Moves:
+def _moves(here: SessionBars, there: SessionBars, limits: Thresholds) -> _Moves:
     ratio = here.close / there.close
     both = np.isfinite(ratio)
     jumped = np.flatnonzero(both & ((ratio > limits.jump_factor) | (ratio < 1 / limits.jump_factor)))
@@ -394,11 +395,11 @@ def _moves(here: Day, there: Day, limits: Thresholds) -> _Moves:
     return _Moves(there, compared, jumped, float(np.median(ratio[both])) if compared else None)
 
 
-def _copied_ratio(here: Day, others: _Neighbours, limits: Thresholds) -> float | None:
+def _copied_ratio(here: SessionBars, others: _Neighbours, limits: Thresholds) -> float | None:
     there = others.reference() if others.before else None
     if there is None:
         return None
-    # What did not trade has its close again, and no volume again, for a good reason.
+    # A symbol that did not trade repeats its close, and has no volume again, for a good reason.
     both = np.isfinite(here.close) & np.isfinite(there.close) & (here.volume > 0) & (there.volume > 0)
     compared = int(np.count_nonzero(both))
     if compared < limits.min_compared:
@@ -408,15 +409,15 @@ def _copied_ratio(here: Day, others: _Neighbours, limits: Thresholds) -> float |
 
 
 def _equal(here: Floats, there: Floats) -> Bools:
-    """Equal but for the last digit: bars of earlier runs come back from decimals."""
+    """Return where values are equal but for the last digit: bars of earlier runs were stored as decimals."""
     equal: Bools = np.abs(here - there) <= 1e-12 * there
     return equal
 
 
-def _volume_ratio(here: Day, others: _Neighbours, limits: Thresholds) -> float | None:
-    """Volume here over volume there, of the symbols in both: the middle one of the sessions compared with.
+def _volume_ratio(here: SessionBars, others: _Neighbours, limits: Thresholds) -> float | None:
+    """Return the volume here over the volume there, for the symbols in both: the median over the sessions compared with.
 
-    The symbol with most volume is left out on either side: one wrong number says nothing of a session.
+    The symbol with most volume is left out on either side: one wrong number proves nothing about a session.
     """
     ratios = []
     for there in others.days:
@@ -433,7 +434,7 @@ def _volume_ratio(here: Day, others: _Neighbours, limits: Thresholds) -> float |
     return ratios[(len(ratios) - 1) // 2] if len(ratios) > 1 else None
 
 
-def _thinned(metrics: SessionMetrics, here: Day, others: _Neighbours, symbols: Sequence[str], limits: Thresholds) -> None:
+def _thinned(metrics: SessionMetrics, here: SessionBars, others: _Neighbours, symbols: Sequence[str], limits: Thresholds) -> None:
     there = others.reference() if others.before else None
     if there is None:
         return
@@ -451,9 +452,9 @@ def _thinned(metrics: SessionMetrics, here: Day, others: _Neighbours, symbols: S
 
 
 def _shorter(here: date, there: date) -> float:
-    """How much shorter the session ``here`` is than ``there`` because it closes early, as a share; 1 where it is not.
+    """Return the opening hours of ``here`` as a share of those of ``there``, where ``here`` closes early; else 1.
 
-    Never above 1: what futures trade on a holiday counts with the session after it, which may be the early close itself.
+    Never above 1: trades of futures on a holiday belong to the session after it, which may be the early close itself.
     """
     return _open_hours(here) / _open_hours(there) if calendar.is_early_close(here) else 1.0
 

@@ -1,12 +1,12 @@
-"""The Great Expectations suites and their thresholds, in one place.
+"""The Great Expectations suites and their thresholds.
 
-``bars.rows`` judges landed rows, one by one: what the gate promised must hold in the lake too. ``bars.sessions`` judges one row of
-metrics per planned session (``sessions.py`` makes them): what no single answer can show. ``bars.years`` judges one per symbol and year
-(``years.py``): what no single session can show. Bars within the day have the same suites, the last two over sessions folded to a bar
-each. Other datasets have a suite of rows of their own (``trades.rows``) and one of sessions, which can only say that nothing came at all,
-and says so of those of which something happens in every session (``Dataset.busy``).
-A metric that does not apply is null, and null passes. Each expectation's ``meta`` names its rule; severity ``critical`` refuses the
-partition, ``warning`` is only said.
+``bars.rows`` judges the numbers of stored rows that break each row rule, per partition (``row_counts.py`` counts them).
+``bars.sessions`` judges one row of metrics per planned session (``session_metrics.py``): what no single response can show.
+``bars.years`` judges one row per symbol and year (``year_metrics.py``): what no single session can show. Intraday bars have the same
+suites, the last two over sessions folded to one bar. Other datasets have a suite of rows of their own (``trades.rows``); busy ones
+(``Dataset.busy``) also have one of sessions, which only judges whether there are any rows.
+A metric that does not apply is null, and null passes. Each expectation's ``meta`` names its rule. Severity ``critical`` refuses the
+partition; ``warning`` is only reported.
 """
 
 from __future__ import annotations
@@ -16,55 +16,57 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
-from market_data.datasets.rules import Among, Bounds, Lasting, Ordered, There
-from market_data.quality.verdicts import Grain
+from market_data.quality.row_counts import RowCounts, RowRule
 
 CRITICAL, WARNING = "critical", "warning"
+DOCS_PARTITIONS, DOCS_VALUES = 10, 5
+"""Partitions, and values of broken rows, that the Data Docs name per row rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Where a session, or a symbol's year, stops being believable.
+    """The limits beyond which a session, or a symbol's year, is refused or reported.
 
     :param min_compared: symbols that must be comparable before a share of them means anything: with 20, one symbol is 5 %.
-    :param min_present_ratio: share of the expected symbols that must be there. Halts and listings move far below 1 % of a broad
-        universe in a day; an answer cut short loses much more than 10 %.
-    :param min_alone_ratio: the same for an old session that nothing near is known of: of today's universe, many were not listed then.
+    :param min_present_ratio: share of the expected symbols that must be present. Halts and listings move far below 1 % of a broad
+        universe in a day; a truncated response loses much more than 10 %.
+    :param min_alone_ratio: the same for an old session without a known session nearby: many symbols of today were not listed then.
     :param jump_factor: a close this many times up or down counts as jumped: hardly any plain day does that, every split beyond 3:2
         does. Prices are raw, so one symbol's jump proves nothing.
     :param max_jumped_ratio: share of the compared symbols that may jump: splits come alone, a wrong unit or currency comes to all.
         The worst session of the last century moved the average share by less than a quarter.
-    :param median_factor: a median move beyond this is only said: a crash that deserves a look, or a wrong scale below
+    :param median_factor: a median move beyond this is only reported: a crash that deserves a look, or a wrong scale below
         ``jump_factor``.
     :param usual_copied_ratio: share of the compared symbols that may have close and volume of the session before again; hardly any
         does by chance.
-    :param max_copied_ratio: with more, a session is the one before under another date.
+    :param max_copied_ratio: with more, a session is the previous one under another date.
     :param volume_factor: total volume this many times above or below that of the sessions before. Half days trade 0.3 to 0.4 of
         it, the busiest days around three times; a wrong unit (lots of 100, thousands) is far outside.
     :param history_sessions: accepted sessions that the volume level is taken from: about a month.
-    :param ahead_sessions: where no session before is known, landed sessions after that are looked at instead.
-    :param max_hole_days: after more calendar days without a landed session nothing is compared across the hole. The longest closing
+    :param ahead_sessions: where no earlier session is known, so many stored sessions after it are used instead.
+    :param max_hole_days: after more calendar days without a stored session nothing is compared across the hole. The longest closing
         of modern times left seven days between two sessions (September 2001); over weeks, prices move for good reasons.
     :param min_usual_bars: bars that a symbol must have had in a session before a share of them means anything.
-    :param min_bars_ratio: share of that session's bars which the next one should have, within the day. A half day has 54 % of them; one
-        with less than a quarter was cut, or the symbol was halted.
-    :param usual_bars_ratio: a symbol with less than this share of the bars within the day of the session before is thin; fewer are usual
-        where the session closes early, in proportion. Shares that hardly trade come below it now and then.
-    :param max_thin_ratio: share of the compared symbols that may be thin: they are halted or forgotten one by one, a cut is of all.
+    :param min_bars_ratio: share of that session's intraday bars which the next one should have. A half day has 54 % of them; with less
+        than a quarter, the response was truncated or the symbol was halted.
+    :param usual_bars_ratio: a symbol with less than this share of the previous session's intraday bars is thin; in proportion fewer
+        where the session closes early. Illiquid shares fall below it now and then.
+    :param max_thin_ratio: share of the compared symbols that may be thin: halts affect single symbols, a truncation affects all.
     :param min_year_sessions: sessions that a symbol's year must span before a share of them means anything.
     :param usual_year_ratio: share of the sessions in a symbol's life that should have a bar. A listed share trades in nearly all, and
         halts take days: of 505 large ones over five years, the worst year lacked 4 %. A tenth is a month of sessions: worth a look.
     :param min_year_ratio: with less than half, a moving average or a volatility over n bars spans more than twice its n sessions, and is
-        not the symbol's year whatever the reason. What hardly ever trades is refused as well: for such universes, lower this.
+        not the symbol's year whatever the reason. Symbols that hardly ever trade are refused as well: for such universes, lower this.
     :param max_hole_sessions: sessions in a row without a bar that are still a halt: about a month.
-    :param listing_hole_sessions: a hole longer than this that neither begins nor ends with what was asked of a year is no loss: the
-        symbol was delisted, and listed again, perhaps by another company (GM 2009 to 2010, DOW 2017 to 2019). An answer that was lost
-        or cut leaves a hole that goes up to the edge of what was asked.
-    :param level_factor: a close this many times up or down on the bar before: no day does that, and hardly any split.
+    :param listing_hole_sessions: a longer hole that neither begins nor ends with the requested part of a year is not a loss: the symbol
+        was delisted, and listed again, perhaps by another company (GM 2009 to 2010, DOW 2017 to 2019). A lost or truncated response
+        leaves a hole that reaches the edge of the request.
+    :param level_factor: a close this many times up or down on the previous bar: no day does that, and hardly any split.
     :param spike_factor: a close this many times above or below both its neighbours, or a high above its low: a misplaced point, a
         wrong unit, a stray print. In 600,000 bars of large shares no close came near it, and one range went beyond: a stray print.
-    :param max_flat_sessions: bars in a row with the same open, high, low and close: beyond it, the feed has stopped.
+    :param max_flat_sessions: consecutive bars with the same open, high, low and close: with more, the feed has stopped.
     """
 
     min_compared: int = 20
@@ -100,7 +102,7 @@ class MetricRule:
     :param metric: column of the metrics; null where the rule does not apply.
     :param low: smallest value allowed, or None.
     :param high: largest value allowed, or None.
-    :param says: the reason; ``{metric}`` of any metric is filled in, see ``sessions.words`` and ``years.words``.
+    :param says: the reason; ``{metric}`` of any metric is filled in, see ``session_metrics.reason`` and ``year_metrics.reason``.
     """
 
     name: str
@@ -111,13 +113,13 @@ class MetricRule:
     severity: str = CRITICAL
 
     def holds(self, value: float | None) -> bool:
-        """Whether this value keeps the rule; what Great Expectations will say of it, known beforehand."""
+        """Return True if ``value`` satisfies the rule: what Great Expectations will decide, known in advance."""
         return value is None or ((self.low is None or value >= self.low) and (self.high is None or value <= self.high))
 
 
 @cache
 def session_rules(limits: Thresholds, grain: Grain = "day") -> tuple[MetricRule, ...]:
-    """The rules of ``bars.sessions``. With grain ``year``, what is one symbol's fault alone is left to ``year_rules``."""
+    """Return the rules of ``bars.sessions``. With grain ``year``, faults of one symbol alone are left to ``year_rules``."""
     jump, least = f"{limits.jump_factor:g}", f"{100 * limits.min_present_ratio:g} %"
     volume_low, median_low = 1 / limits.volume_factor, 1 / limits.median_factor
     rules = (
@@ -145,7 +147,7 @@ def session_rules(limits: Thresholds, grain: Grain = "day") -> tuple[MetricRule,
         MetricRule(
             "freshness",
             "rows_if_newest",
-            "freshness: the newest planned session has no rows, the newest with rows is {newest_landed}",
+            "freshness: the newest planned session has no rows, the newest with rows is {newest_stored}",
             low=1,
         ),
         MetricRule("unique_symbols", "repeated_rows", "unique key: {repeated_rows} rows more than symbols", high=0),
@@ -213,7 +215,7 @@ def session_rules(limits: Thresholds, grain: Grain = "day") -> tuple[MetricRule,
 
 @cache
 def year_rules(limits: Thresholds) -> tuple[MetricRule, ...]:
-    """The rules of ``bars.years``."""
+    """Return the rules of ``bars.years``."""
 
     def warn(name: str, metric: str, says: str, **bounds: float) -> MetricRule:
         return MetricRule(name, metric, says, **bounds, severity=WARNING)
@@ -268,7 +270,7 @@ def year_rules(limits: Thresholds) -> tuple[MetricRule, ...]:
 
 
 def metrics_suite(name: str, rules: Sequence[MetricRule]) -> Any:
-    """The Great Expectations suite ``name`` over a table of metrics, an expectation a rule."""
+    """Return the Great Expectations suite ``name`` over a table of metrics, one expectation per rule."""
     import great_expectations as gx
 
     between = gx.expectations.ExpectColumnValuesToBeBetween
@@ -286,7 +288,7 @@ NOTHING_CAME = (
     MetricRule(
         "row_count_few",
         "rows_if_few",
-        "row count: no rows, {planned} symbols planned; the newest session with rows is {newest_landed}",
+        "row count: no rows, {planned} symbols planned; the newest session with rows is {newest_stored}",
         low=1,
         severity=WARNING,
     ),
@@ -295,70 +297,45 @@ NOTHING_CAME = (
 
 
 def family(dataset: Dataset) -> str:
-    """What the names of the suites of ``dataset`` begin with."""
+    """Return the first part of the names of the suites of ``dataset``."""
     return "bars" if dataset.is_bars else dataset.name
 
 
-def rows_suite(dataset: Dataset, provider: str) -> Any:
-    """The Great Expectations suite ``bars.rows``, ``trades.rows`` ... over landed rows (columns of ``dataset.schema``).
+def rows_suite(dataset: Dataset, counts: RowCounts) -> Any:
+    """Return the Great Expectations suite ``bars.rows``, ``trades.rows`` ... over the table of ``counts``.
 
-    It is made of what the dataset declares: its columns and key, and what lasts of its rules.
-
-    :param provider: the one provider that every row must carry.
+    It expects 0 broken rows per partition and rule, and that the counts cover every row.
     """
     import great_expectations as gx
 
-    demands = _demands(dataset, provider)
     e = gx.expectations
-    columns = e.ExpectTableColumnsToMatchSet(column_set=list(dataset.schema.names), exact_match=True, **_named("columns"))
-    key = e.ExpectCompoundColumnsToBeUnique(column_list=list(dataset.key), **_named("unique_key"))
-    return gx.ExpectationSuite(
-        f"{family(dataset)}.rows", expectations=[columns, key, *(_expectation(e, name, demand) for name, demand in demands.items())]
+    covered = e.ExpectColumnSumToBeBetween(
+        column="rows_checked",
+        min_value=counts.rows,
+        max_value=counts.rows,
+        description=f"rows_checked: every stored row is counted in one partition, {counts.rows} in all.",
+        severity=CRITICAL,
+        meta={"rule": "rows_checked"},
     )
+    none_broken = [
+        e.ExpectColumnValuesToBeInSet(
+            column=rule.name,
+            value_set=[0],
+            description=f"{rule.name}: {rule.demand}. {_found(counts, rule)}",
+            severity=CRITICAL,
+            meta={"rule": rule.name, "columns": list(rule.columns)},
+        )
+        for rule in counts.rules
+    ]
+    return gx.ExpectationSuite(f"{family(dataset)}.rows", expectations=[covered, *none_broken])
 
 
-def _demands(dataset: Dataset, provider: str) -> dict[str, Lasting]:
-    """What is demanded of each row, by the rule's name, nulls first."""
-    lasting = {rule.name: rule.lasting for rule in dataset.rules if rule.lasting is not None}
-    there = {demand.column for demand in lasting.values() if isinstance(demand, There)}
-    needed = [field.name for field in dataset.schema if not field.nullable or field.name in there]
-    one_value = {"provider": provider} | ({"timeframe": dataset.timeframe} if dataset.timeframe else {})
-    return {
-        **{f"{column}_present": There(column) for column in needed},
-        **{name: demand for name, demand in lasting.items() if isinstance(demand, Ordered)},
-        **_bounds([(name, demand) for name, demand in lasting.items() if isinstance(demand, Bounds)]),
-        **{name: demand for name, demand in lasting.items() if isinstance(demand, Among)},
-        **{column: Among(column, (value,)) for column, value in one_value.items()},
-    }
-
-
-def _bounds(demands: Sequence[tuple[str, Bounds]]) -> dict[str, Bounds]:
-    """One for each column, as an expectation has a cost of its own; under the name of the last."""
-    narrowest: dict[str, tuple[str, Bounds]] = {}
-    for name, one in demands:
-        _, other = narrowest.get(one.column, ("", Bounds(one.column)))
-        low = max((low for low in (one.low, other.low) if low is not None), default=None)
-        high = min((high for high in (one.high, other.high) if high is not None), default=None)
-        narrowest[one.column] = (name, Bounds(one.column, low, high))
-    return dict(narrowest.values())
-
-
-def _named(rule: str) -> dict[str, Any]:
-    return {"severity": CRITICAL, "meta": {"rule": rule}}
-
-
-def _expectation(e: Any, rule: str, demand: Lasting) -> Any:
-    match demand:
-        case There(column):
-            return e.ExpectColumnValuesToNotBeNull(column=column, **_named(rule))
-        case Among(column, values):
-            return e.ExpectColumnValuesToBeInSet(column=column, value_set=list(values), **_named(rule))
-        case Bounds(column, low, high):
-            return e.ExpectColumnValuesToBeBetween(
-                column=column, min_value=low, max_value=high, strict_max=high is not None, **_named(rule)
-            )
-        case Ordered(above, below):
-            # The default ignores a pair only when both are null, and a null then counts as out of order too.
-            return e.ExpectColumnPairValuesAToBeGreaterThanB(
-                column_A=above, column_B=below, or_equal=True, ignore_row_if="either_value_is_missing", **_named(rule)
-            )
+def _found(counts: RowCounts, rule: RowRule) -> str:
+    """Return the partitions with rows that break ``rule``, as far as there is room, with some of the rows' values."""
+    partitions = counts.broken_partitions(rule.name)
+    if not partitions:
+        return "No row breaks it."
+    named = [f"{partition}: {counts.broken(rule.name, partition)}" for partition in partitions[:DOCS_PARTITIONS]]
+    more = f"; {len(partitions) - DOCS_PARTITIONS} more partitions" if len(partitions) > DOCS_PARTITIONS else ""
+    values = ", ".join(map(str, counts.values[rule.name][:DOCS_VALUES]))
+    return f"Broken in {'; '.join(named)}{more}. Values: {values}."

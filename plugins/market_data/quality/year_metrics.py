@@ -1,8 +1,8 @@
-"""One row of metrics per symbol and year: what no single session can show, computed for the suite ``bars.years``.
+"""Compute one row of metrics per symbol and year for the suite ``bars.years``: what no single session can show.
 
-All bars lie on one axis of cells, symbol by symbol and in each session by session; every metric is a few passes of numpy over it. The
-axis holds each bar, and each planned session between a symbol's first and last landed bar (its life in the run). Holes and runs of equal
-bars that go on over the end of a year count whole in every year that they touch.
+All bars lie on one axis of cells, by symbol and then by session; every metric is a few passes of numpy over it. The axis holds each
+bar, and each planned session between a symbol's first and last stored bar (its life in the run). Holes and runs of equal bars that
+cross the end of a year count in full in every year that they touch.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BEFORE = 0  # stands for the year of the bars before the run
+BEFORE = 0
+"""The year given to bars before the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """The axis, an item a cell.
+    """The axis: one item per cell.
 
     :param symbols: sorted; ``symbol``: places in them.
     :param session: ``datetime64[D]``.
     :param rows: rows of the cell, 0 where it has no bar.
     :param prices: NaN where there is no bar, or no price above 0; of repeated rows, those of one.
-    :param before: place of the symbol's bar before, or the cell's own where there is none; ``after``: likewise.
-    :param starts: places where a symbol-year begins; ``years``: of each of them.
+    :param before: place of the symbol's previous bar, or the cell's own where there is none; ``after``: likewise for the next bar.
+    :param starts: places where a symbol-year begins; ``years``: their years.
     """
 
     symbols: list[str]
@@ -50,7 +51,7 @@ class _Cells:
     years: Ints
 
     def worst(self, scores: Ints | Floats) -> Ints:
-        """Of each symbol-year the place of the greatest score, the first of equal ones."""
+        """Return the place of the greatest score per symbol-year, the first of equal ones."""
         sizes = np.diff(self.starts, append=len(scores))
         greatest = np.flatnonzero(scores == np.repeat(np.maximum.reduceat(scores, self.starts), sizes))
         return greatest[np.searchsorted(greatest, self.starts)]
@@ -58,7 +59,7 @@ class _Cells:
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """Of each cell the run it is in: its length, 0 outside of any, and the places of its first and last cell."""
+    """Per cell, the run it is in: its length, 0 outside of any run, and the places of its first and last cell."""
 
     length: Ints
     first: Ints
@@ -66,29 +67,29 @@ class _Runs:
 
 
 def measure_years(
-    bars: pa.Table, planned: Mapping[date, int], limits: Thresholds, *, asked: Mapping[date, Collection[str]] | None = None
+    bars: pa.Table, planned: Mapping[date, int], limits: Thresholds, *, requested: Mapping[date, Collection[str]] | None = None
 ) -> pa.Table:
-    """The metrics of each symbol-year of the planned sessions that is in the symbol's life, by symbol and year.
+    """Return the metrics of each symbol-year of the planned sessions within the symbol's life, by symbol and year.
 
     Columns, beside ``partition``, ``symbol`` and ``year``: ``expected`` sessions and those ``present``, ``present_ratio`` (null where
-    few are expected), ``rows``, ``repeated_rows``; ``hole``: sessions in a row without a bar; ``level``: a close over the one before, or
-    the reverse, at least 1; ``spike``: the same of a close and both its neighbours, where these agree; ``range``: a high over its low;
-    ``flat``: bars in a row with equal prices. Of each of the last five the greatest counts, and other columns say where it is and what
-    it is made of.
+    few are expected), ``rows``, ``repeated_rows``; ``hole``: consecutive sessions without a bar; ``level``: a close over the previous
+    one, or the reverse, at least 1; ``spike``: the same for a close and both its neighbours, where these agree; ``range``: a high over
+    its low; ``flat``: consecutive bars with equal prices. The last five are the greatest of the year; further columns hold their dates
+    and values.
 
     :param bars: ``symbol``, ``session`` (date32), ``open``, ``high``, ``low``, ``close``, in any order: of planned sessions; and of
         sessions before the first of them, which are compared with and not judged.
     :param planned: session -> number of symbols planned.
-    :param asked: session -> the symbols planned, where known; else all that landed anything.
+    :param requested: session -> the symbols planned, where known; else all symbols with a stored bar.
     """
-    cells = _cells(bars, planned, asked or {})
+    cells = _cells(bars, planned, requested or {})
     table = pa.table({**_counts(cells, limits), **_moves(cells, limits), **_ranges(cells), **_flats(cells)})
     table = table.filter(pc.not_equal(table["year"], BEFORE))
     return table.add_column(0, "partition", pc.binary_join_element_wise(table["symbol"], table["year"].cast(pa.string()), "/"))
 
 
-def words(rule: MetricRule, row: Mapping[str, Any]) -> str:
-    """What to say of a symbol-year that breaks ``rule``.
+def reason(rule: MetricRule, row: Mapping[str, Any]) -> str:
+    """Return the reason for a symbol-year that breaks ``rule``.
 
     :param row: its metrics by name.
     """
@@ -98,19 +99,19 @@ def words(rule: MetricRule, row: Mapping[str, Any]) -> str:
 # -- the axis --------------------------------------------------------------------------------------------------------------------
 
 
-def _cells(bars: pa.Table, planned: Mapping[date, int], asked: Mapping[date, Collection[str]]) -> _Cells:
+def _cells(bars: pa.Table, planned: Mapping[date, int], requested: Mapping[date, Collection[str]]) -> _Cells:
     names = pc.unique(bars["symbol"]).sort()
     symbols: list[str] = names.to_pylist()
     sessions = np.array(sorted(planned), dtype="datetime64[D]")
-    landed = bars["session"].to_numpy()
-    axis = np.union1d(sessions, landed)
-    # Of each row its cell, were there all cells of all symbols.
-    cell = pc.index_in(bars["symbol"], names).to_numpy().astype(np.int64) * len(axis) + np.searchsorted(axis, landed)
+    stored = bars["session"].to_numpy()
+    axis = np.union1d(sessions, stored)
+    # The cell of each row in a grid of all symbols and dates.
+    cell = pc.index_in(bars["symbol"], names).to_numpy().astype(np.int64) * len(axis) + np.searchsorted(axis, stored)
     cells_with_bar, row, rows = np.unique(cell, return_index=True, return_counts=True)
     there = np.zeros((len(symbols), len(axis)), dtype=bool)
     there.flat[cells_with_bar] = True
     judged = np.searchsorted(axis, sessions)
-    there[:, judged] |= _life(there[:, judged]) & _planned(symbols, planned, asked)
+    there[:, judged] |= _life(there[:, judged]) & _planned(symbols, planned, requested)
 
     places = np.flatnonzero(there)
     symbol, when = np.divmod(places, max(1, len(axis)))
@@ -125,24 +126,24 @@ def _cells(bars: pa.Table, planned: Mapping[date, int], asked: Mapping[date, Col
     return _Cells(symbols, symbol, axis[when], count, prices, before, after, starts, year[starts])
 
 
-def _planned(symbols: Sequence[str], planned: Mapping[date, int], asked: Mapping[date, Collection[str]]) -> Bools:
-    """Which cells were asked for: symbols x sessions in order."""
+def _planned(symbols: Sequence[str], planned: Mapping[date, int], requested: Mapping[date, Collection[str]]) -> Bools:
+    """Return a mask of the requested cells: symbols x sessions in order."""
     masks: dict[frozenset[str], Bools] = {}
     cells = np.zeros((len(symbols), len(planned)), dtype=bool)
     for place, session in enumerate(sorted(planned)):
-        if session not in asked:
+        if session not in requested:
             cells[:, place] = planned[session] > 0
             continue
-        wanted = frozenset(asked[session])
+        wanted = frozenset(requested[session])
         if wanted not in masks:
             masks[wanted] = np.array([symbol in wanted for symbol in symbols], dtype=bool)
         cells[:, place] = masks[wanted]
     return cells
 
 
-def _life(landed: Bools) -> Bools:
-    """From the first to the last landed bar of each symbol: symbols x sessions."""
-    return np.logical_or.accumulate(landed, axis=1) & np.logical_or.accumulate(landed[:, ::-1], axis=1)[:, ::-1]
+def _life(stored: Bools) -> Bools:
+    """Return a mask from the first to the last stored bar of each symbol: symbols x sessions."""
+    return np.logical_or.accumulate(stored, axis=1) & np.logical_or.accumulate(stored[:, ::-1], axis=1)[:, ::-1]
 
 
 def _price(values: Floats, places: Ints, cells: int) -> Floats:
@@ -152,7 +153,7 @@ def _price(values: Floats, places: Ints, cells: int) -> Floats:
 
 
 def _neighbours(symbol: Ints, has_bar: Bools) -> tuple[Ints, Ints]:
-    """Of each cell the places of its symbol's bars before and after; its own where there is none."""
+    """Return, per cell, the places of its symbol's previous and next bars; its own place where there is none."""
     own, none = np.arange(len(symbol)), len(symbol)
     before = np.concatenate([[-1], np.maximum.accumulate(np.where(has_bar, own, -1))])[:-1]
     after = np.concatenate([np.minimum.accumulate(np.where(has_bar, own, none)[::-1])[::-1], [none]])[1:]
@@ -162,12 +163,12 @@ def _neighbours(symbol: Ints, has_bar: Bools) -> tuple[Ints, Ints]:
 
 
 def _new(values: NDArray[Any]) -> Bools:
-    """Where a value is another than the one before."""
+    """Return a mask of the values that differ from the previous one."""
     return np.concatenate([[True] * bool(len(values)), values[1:] != values[:-1]]).astype(bool)
 
 
 def _runs(inside: Bools) -> _Runs:
-    """Runs of cells; a symbol's first cell must be outside of any, so that no run goes over to another symbol."""
+    """Return the runs of cells; a symbol's first cell must be outside of any, so that no run extends to another symbol."""
     first = np.flatnonzero(_new(inside))
     sizes = np.diff(first, append=len(inside))
     length = np.where(inside[first], sizes, 0)
@@ -199,7 +200,7 @@ def _counts(cells: _Cells, limits: Thresholds) -> dict[str, pa.Array]:
 
 
 def _not_listed(holes: _Runs, cells: _Cells, limits: Thresholds) -> Bools:
-    """The cells of long holes that neither begin nor end where a symbol-year does; see ``Thresholds.listing_hole_sessions``."""
+    """Return the cells of long holes that neither begin nor end where a symbol-year does; see ``Thresholds.listing_hole_sessions``."""
     begins, ends = np.zeros(len(cells.rows), dtype=bool), np.zeros(len(cells.rows), dtype=bool)
     begins[cells.starts] = True
     ends[cells.starts - 1] = True
@@ -249,12 +250,12 @@ def _flats(cells: _Cells) -> dict[str, pa.Array]:
     worst = cells.worst(runs.length)
     flat = runs.length[worst] > 0
     return {
-        "flat": pa.array(runs.length[worst] + 1),  # the bar that the first of the run repeats is one of them
+        "flat": pa.array(runs.length[worst] + 1),  # the bar before the run, which it repeats, counts as well
         "flat_from": _where(flat, cells.session[cells.before[runs.first[worst]]]),
         "flat_to": _where(flat, cells.session[runs.last[worst]]),
     }
 
 
 def _where(known: Bools, values: NDArray[Any]) -> pa.Array:
-    """``values``, null where not known."""
+    """Return ``values``, null where unknown."""
     return pa.array(values, mask=~known)

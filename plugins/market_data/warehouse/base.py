@@ -28,14 +28,31 @@ from market_data.core import calendar
 from market_data.core.errors import ConfigError, WarehouseError
 from market_data.core.run import RunInfo
 from market_data.datasets.base import Dataset
-from market_data.warehouse import WarehouseConnection, dialects, migrations, statements
 from market_data.warehouse.arrow_rows import naive_utc, to_wire
+from market_data.warehouse.connection import Connector, WarehouseConnection, number
+from market_data.warehouse.dialects import Dialect
+from market_data.warehouse.migrations import CREATE_SCHEMA_VERSION, INSERT_VERSION, SELECT_VERSIONS, migrations
 from market_data.warehouse.schema import LOAD_ID, Table, table
+from market_data.warehouse.statements import (
+    INSERT_AUDIT,
+    NEW_YORK_HOURS,
+    SELECT_AUDIT,
+    begin_again,
+    compare,
+    count_stage,
+    first_of_previous,
+    folded_bars,
+    insert_confirmed,
+    insert_versions,
+    last_before,
+    merge,
+    previous_bars,
+)
 
 PREVIOUS_DAILY, PREVIOUS_INTRADAY = 20, 5
 """Sessions that ``previous_bars`` gives, if not told."""
 
-NEW_YORK = timedelta(hours=statements.NEW_YORK_HOURS)
+NEW_YORK = timedelta(hours=NEW_YORK_HOURS)
 CHUNK_ROWS = 250_000
 SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
 
@@ -64,11 +81,11 @@ class Warehouse(ABC):
     message names the kind of statement, never the data.
     """
 
-    dialect: ClassVar[dialects.Dialect]
+    dialect: ClassVar[Dialect]
     attempts: ClassVar[int] = 1
     """How often a load is tried."""
 
-    def __init__(self, connection: WarehouseConnection) -> None:
+    def __init__(self, connection: WarehouseConnection, connect: Connector | None = None) -> None:  # noqa: ARG002  for servers
         self.chunk_rows = int(number(connection, "chunk_rows", CHUNK_ROWS, 1))
 
     def __enter__(self) -> Self:
@@ -85,13 +102,13 @@ class Warehouse(ABC):
         applied: list[str] = []
         with self._transaction():
             if not self._scalar("look for schema_version", self.dialect.table_exists, ["schema_version"]):
-                self._define("create schema_version", migrations.CREATE_SCHEMA_VERSION.statement(self.dialect))
-            known = set(self._fetch("read schema_version", migrations.SELECT_VERSIONS)["version"].to_pylist())
-            for migration in migrations.migrations(self.dialect):
+                self._define("create schema_version", CREATE_SCHEMA_VERSION.statement(self.dialect))
+            known = set(self._fetch("read schema_version", SELECT_VERSIONS)["version"].to_pylist())
+            for migration in migrations(self.dialect):
                 if migration.version not in known:
                     self._define(f"migration {migration}", migration.statement(self.dialect))
                     now = naive_utc(datetime.now(UTC))
-                    self._execute("insert schema_version", migrations.INSERT_VERSION, [migration.version, migration.name, now])
+                    self._execute("insert schema_version", INSERT_VERSION, [migration.version, migration.name, now])
                     applied.append(str(migration))
         return applied
 
@@ -120,27 +137,27 @@ class Warehouse(ABC):
     def _load(self, target: Table, wire: pa.Table, load_id: str, now: datetime, run: RunInfo | None) -> Loaded:
         of_run = [run.dag_id, run.run_id] if run else [None, None]
         with self._transaction():
-            audit = self._fetch("read audit row", statements.SELECT_AUDIT, [load_id]).to_pylist()
+            audit = self._fetch("read audit row", SELECT_AUDIT, [load_id]).to_pylist()
             if audit:
                 return Loaded(int(audit[0]["rows_in"]), int(audit[0]["rows_changed"]), already=True)
             changed = self._merge(target, wire)
             audit_row = [load_id, target.silver, wire.num_rows, changed, naive_utc(now), *of_run]
-            self._execute("insert audit row", statements.INSERT_AUDIT, audit_row)
+            self._execute("insert audit row", INSERT_AUDIT, audit_row)
         return Loaded(wire.num_rows, changed)
 
     def _merge(self, target: Table, wire: pa.Table) -> int:
         self._stage(target, wire)
-        staged = self._scalar("count staged rows", statements.count_stage(target))
+        staged = self._scalar("count staged rows", count_stage(target))
         if staged != wire.num_rows:
             raise WarehouseError(f"staged {staged} of {wire.num_rows} rows; the load was rolled back", retriable=True)
         if self.dialect.lock:
             self._execute(f"lock {target.silver}", self.dialect.lock.format(table=target.silver))
-        (found,) = self._fetch("compare", statements.compare(target)).to_pylist()
-        self._execute(f"insert into {target.bronze}", statements.insert_versions(target))
+        (found,) = self._fetch("compare", compare(target)).to_pylist()
+        self._execute(f"insert into {target.bronze}", insert_versions(target))
         if found["overtaking"]:
-            self._execute(f"insert into {target.bronze}", statements.insert_confirmed(target))
-            self._execute(f"update {target.silver}", statements.begin_again(target))
-        return self._execute(f"merge into {target.silver}", statements.merge(target)) - int(found["confirmed"])
+            self._execute(f"insert into {target.bronze}", insert_confirmed(target))
+            self._execute(f"update {target.silver}", begin_again(target))
+        return self._execute(f"merge into {target.silver}", merge(target)) - int(found["confirmed"])
 
     def query(self, statement: str, params: Sequence[Any] = ()) -> pa.Table:
         """The result of one SELECT. Reads only.
@@ -189,17 +206,17 @@ class Warehouse(ABC):
 
     def _daily(self, dataset: Dataset, provider: str, before: date, sessions: int) -> pa.Table:
         name, of, end = table(dataset.table).silver, [dataset.timeframe, provider], datetime.combine(before, time())
-        start = self._scalar("find previous sessions", statements.first_of_previous(name, sessions), [*of, end])
-        return self._fetch("read previous bars", statements.previous_bars(name), [*of, start or end, end])
+        start = self._scalar("find previous sessions", first_of_previous(name, sessions), [*of, end])
+        return self._fetch("read previous bars", previous_bars(name), [*of, start or end, end])
 
     def _folded(self, dataset: Dataset, provider: str, before: date, sessions: int) -> pa.Table:
         name, of, end = table(dataset.table).silver, [dataset.timeframe, provider], datetime.combine(before, time()) + NEW_YORK
-        last = self._scalar("find previous sessions", statements.last_before(name), [*of, end]) or end
+        last = self._scalar("find previous sessions", last_before(name), [*of, end]) or end
         first = (last - NEW_YORK).date() + timedelta(days=1)
         for _ in range(sessions):
             first = calendar.previous_session(first)
         start = datetime.combine(first, time()) + NEW_YORK
-        bars = self._fetch("fold previous bars", statements.folded_bars(name), [*of, start, end, *of])
+        bars = self._fetch("fold previous bars", folded_bars(name), [*of, start, end, *of])
         days = pc.subtract(bars["bar_time"].cast(pa.timestamp("us")), pa.scalar(NEW_YORK)).cast(pa.date32(), safe=False)
         bars = bars.set_column(bars.column_names.index("bar_time"), "bar_time", days)
         return bars.filter(pc.is_in(days, pa.array(calendar.sessions(first, before), pa.date32())))
@@ -253,14 +270,3 @@ class Warehouse(ABC):
                 with suppress(WarehouseError):  # the first error is the one to tell; a dead session has rolled back by itself
                     self._rollback()
                 raise
-
-
-def number(connection: WarehouseConnection, name: str, default: float, least: float) -> float:
-    """A setting of a connection's ``extra``.
-
-    :raises ConfigError: if it is no number from ``least`` on.
-    """
-    value = connection.extra.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
-        raise ConfigError(f"warehouse connection: extra.{name} is {value!r}; a number from {least:g} on is needed")
-    return float(value)

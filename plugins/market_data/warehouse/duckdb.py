@@ -17,12 +17,29 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from market_data.core.errors import ConfigError, WarehouseError
-from market_data.warehouse import WarehouseConnection, dialects, migrations
-from market_data.warehouse.base import Warehouse, number
-from market_data.warehouse.schema import Table
+from market_data.warehouse.base import Warehouse
+from market_data.warehouse.connection import Connector, WarehouseConnection, number
+from market_data.warehouse.dialects import INFORMATION_SCHEMA, Dialect
+from market_data.warehouse.migrations import create_stage
+from market_data.warehouse.schema import Table, Type
 
 if TYPE_CHECKING:
     import duckdb
+
+DUCKDB = Dialect(
+    types={
+        Type.STRING: "VARCHAR({})",
+        Type.TIMESTAMP: "TIMESTAMP",
+        Type.DATE: "DATE",
+        Type.DECIMAL: "DECIMAL(20,8)",
+        Type.AMOUNT: "DECIMAL(28,6)",
+        Type.INTEGER: "BIGINT",
+        Type.SMALL: "INTEGER",
+    },
+    table_exists=INFORMATION_SCHEMA,
+    mark=lambda _: "?",
+    stage=("CREATE TEMPORARY TABLE", ""),
+)
 
 LOCK_TIMEOUT = 300.0
 POLL_SECONDS = 0.05
@@ -37,10 +54,10 @@ class DuckDBWarehouse(Warehouse):
     :raises ConfigError: if one of these is missing or wrong.
     """
 
-    dialect = dialects.DUCKDB
+    dialect = DUCKDB
 
-    def __init__(self, connection: WarehouseConnection) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: WarehouseConnection, connect: Connector | None = None) -> None:
+        super().__init__(connection, connect)
         self.path = _path(connection)
         self.lock_timeout = number(connection, "lock_timeout", LOCK_TIMEOUT, 0)
         self._open: duckdb.DuckDBPyConnection | None = None
@@ -79,7 +96,7 @@ class DuckDBWarehouse(Warehouse):
             return relation.to_arrow_table()
 
     def _stage(self, target: Table, wire: pa.Table) -> None:
-        self._execute(f"create {target.stage}", migrations.create_stage(target, self.dialect))
+        self._execute(f"create {target.stage}", create_stage(target, self.dialect))
         with _errors(f"stage into {target.stage}"):
             self._connection.register("wire", wire)
         self._execute(f"stage into {target.stage}", f"INSERT INTO {target.stage} SELECT * FROM wire")  # noqa: S608  our own name

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from market_data.warehouse.dialects import POSTGRES, Dialect
+from market_data.warehouse.dialects import Dialect
 from market_data.warehouse.schema import (
     CONFIRMED_TS,
     CORPORATE_ACTIONS,
@@ -108,12 +108,11 @@ _ALL = (
     Migration(1, "load_audit", lambda d: create_table("load_audit", LOAD_AUDIT, LOAD_AUDIT[:1], d)),
     *_tables(2, _PRICES_AT_FIRST),
     Migration(5, "gold_price_features", _file("0005_gold_price_features")),
-    # PostgreSQL changes no column that a view reads, so the view goes and comes back
-    Migration(6, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features", lambda d: d == POSTGRES),
+    Migration(6, "drop_gold_price_features", lambda _: "DROP VIEW gold_price_features", lambda d: d.view_pins_columns),
     _widened(7, PRICES.bronze, PROVIDER),
     _widened(8, PRICES.silver, PROVIDER),
     _widened(9, PRICES.stage, PROVIDER, lambda d: d.stage_is_migrated),
-    Migration(10, "gold_price_features", _file("0005_gold_price_features"), lambda d: d == POSTGRES),
+    Migration(10, "gold_price_features", _file("0005_gold_price_features"), lambda d: d.view_pins_columns),
     *_tables(11, TRADES),
     *_tables(14, FUNDAMENTALS),
     *_tables(17, CORPORATE_ACTIONS),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from tests.services.oracle_double.errors import OraError, not_done
@@ -76,16 +75,6 @@ class TableDefinition:
         rest = [token.upper for token in found[end + 1 :]]
         on_commit = ("PRESERVE" if "PRESERVE" in rest else "DELETE") if before else ""
         return cls(found[opening - 1].text.strip('"').lower(), columns, constraints, on_commit)
-
-    @classmethod
-    def load(cls, stored: str) -> Self:
-        """What ``dump`` made."""
-        values = json.loads(stored)
-        columns = tuple(ColumnDefinition(**column) for column in values.pop("columns"))
-        return cls(columns=columns, constraints=tuple(values.pop("constraints")), **values)
-
-    def dump(self) -> str:
-        return json.dumps(asdict(self))
 
     def duckdb(self) -> str:
         """DuckDB's CREATE TABLE; a temporary table of the session for a global temporary one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from functools import cache
-from pathlib import Path
 
 import duckdb
 
@@ -14,13 +13,12 @@ from tests.services.oracle_double.errors import OraError, from_duckdb
 from tests.services.oracle_double.locks import Locks
 from tests.services.oracle_double.tokens import tokens
 
-FILE = "oracle_double.duckdb"
 SYSTEM = "oracle_sys"
 _SYSTEM_OBJECTS = f"""
 CREATE TABLE IF NOT EXISTS {SYSTEM}.dual AS SELECT 'X' AS dummy;
-CREATE TABLE IF NOT EXISTS {SYSTEM}.definitions (name VARCHAR PRIMARY KEY, definition VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS {SYSTEM}.definitions (name VARCHAR PRIMARY KEY, temporary VARCHAR NOT NULL);
 CREATE OR REPLACE VIEW {SYSTEM}.all_tables AS
-  SELECT '%OWNER%' AS owner, upper(name) AS table_name, CASE WHEN definition LIKE '%"on_commit": ""%' THEN 'N' ELSE 'Y' END AS temporary
+  SELECT '%OWNER%' AS owner, upper(name) AS table_name, temporary
     FROM {SYSTEM}.definitions;
 CREATE OR REPLACE VIEW {SYSTEM}.user_tables AS
   SELECT table_name, temporary FROM {SYSTEM}.all_tables WHERE owner = getvariable('session_user');
@@ -47,10 +45,9 @@ class Database:
     """Tables, views and their definitions, empty at first.
 
     :param owner: who owns what there is, in capitals.
-    :param folder: where its file is; None for memory. What was committed in a folder is there for the next double on it.
     """
 
-    def __init__(self, folder: Path | None, owner: str) -> None:
+    def __init__(self, owner: str) -> None:
         self.owner = owner
         self.name = f"double{next(_NUMBERS)}"
         self.locks = Locks()
@@ -61,16 +58,10 @@ class Database:
         """The query of each view, for DuckDB."""
         self._changed: dict[str, int] = {}
         self._ddl = threading.RLock()
-        path = ":memory:" if folder is None else str(folder / FILE)
-        _instance().cursor().execute(f"ATTACH '{path.replace(chr(39), chr(39) * 2)}' AS {self.name}")
-        _instance().cursor().execute(f"CREATE SCHEMA IF NOT EXISTS {self.name}.{SYSTEM}")
+        _instance().cursor().execute(f"ATTACH ':memory:' AS {self.name}")
+        _instance().cursor().execute(f"CREATE SCHEMA {self.name}.{SYSTEM}")
         with self.cursor() as cursor:
             cursor.execute(_SYSTEM_OBJECTS.replace("%OWNER%", owner.replace("'", "''")))
-            for (stored,) in cursor.execute(f"SELECT definition FROM {SYSTEM}.definitions").fetchall():
-                definition = TableDefinition.load(stored)
-                self.definitions[definition.name] = definition
-            for (stored,) in cursor.execute(f"SELECT text FROM {SYSTEM}.user_views").fetchall():
-                self.views |= _view(stored)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own, with its own transaction and temporary tables."""
@@ -158,8 +149,7 @@ class Database:
         _instance().cursor().execute(f"DETACH {self.name}")
 
     def _change(self, cursor: duckdb.DuckDBPyConnection, definition: TableDefinition, statements: list[str]) -> None:
-        stored = definition.dump().replace("'", "''")
-        keep = f"INSERT OR REPLACE INTO {SYSTEM}.definitions VALUES ('{definition.name}', '{stored}')"
+        keep = f"INSERT OR REPLACE INTO {SYSTEM}.definitions VALUES ('{definition.name}', '{'Y' if definition.on_commit else 'N'}')"
         _together(cursor, [*statements, keep], definition)
         self.definitions[definition.name] = definition
 

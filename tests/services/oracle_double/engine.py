@@ -27,12 +27,6 @@ from tests.services.oracle_double.translate import translate, written_table
 QUERIES = {"SELECT", "WITH", "("}
 CHANGES = {"INSERT", "UPDATE", "DELETE", "MERGE"}
 SETTING = re.compile(r"(\w+)\s*=\s*('[^']*'|\"[^\"]*\"|\w+)")
-LEVELS = {
-    "READ ONLY": "READ ONLY",
-    "READ WRITE": "",
-    "ISOLATION LEVEL SERIALIZABLE": "SERIALIZABLE",
-    "ISOLATION LEVEL READ COMMITTED": "",
-}
 
 
 @dataclass
@@ -41,13 +35,11 @@ class Result:
 
     :param columns: of a query; None for another statement.
     :param counts: rows changed for each row of binds.
-    :param errors: of those rows that failed, by their place, where the client asked to go on.
     """
 
     columns: list[ResultColumn] | None = None
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
-    errors: list[tuple[int, OraError]] = field(default_factory=list)
 
 
 class Engine:
@@ -73,10 +65,9 @@ class Engine:
     def in_transaction(self) -> bool:
         return self._transaction.is_open or bool(self._filled) or bool(self._database.locks.held(self._owner))
 
-    def run(self, sql: str, rows: list[Row], *, go_on: bool = False) -> Result:
+    def run(self, sql: str, rows: list[Row]) -> Result:
         """Run a statement, once for each row of binds.
 
-        :param go_on: keep the rows that succeed where others fail.
         :raises OraError: it failed; what it did is undone, the transaction is as it was.
         """
         found = [token.upper for token in tokens(sql)[:2]]
@@ -84,7 +75,7 @@ class Engine:
         if kind in QUERIES:
             return self._query(sql, rows[0])
         if kind in CHANGES:
-            return self._change(sql, rows, go_on=go_on)
+            return self._change(sql, rows)
         if found == ["COMMIT"]:
             self.commit()
         elif found == ["ROLLBACK"]:
@@ -151,8 +142,8 @@ class Engine:
             self._transaction.recover()
             raise from_duckdb(error, owner=self._database.owner) from error
 
-    def _change(self, sql: str, rows: list[Row], *, go_on: bool) -> Result:
-        if self._transaction.isolation == "READ ONLY":
+    def _change(self, sql: str, rows: list[Row]) -> Result:
+        if self._transaction.read_only:
             raise OraError(1456, "may not perform insert/delete/update operation inside a READ ONLY transaction")
         target = self._database.definitions.get(written_table(sql) or "")
         held = self._database.locks.held(self._owner)
@@ -161,20 +152,10 @@ class Engine:
                 self._database.locks.take(self._owner, target.name, "ROW EXCLUSIVE")
                 if not target.on_commit:
                     self._database.locks.take(self._owner, target.name, ROWS)
-            return self._each(sql, rows, target) if go_on else Result(counts=self._do(sql, rows, target))
+            return Result(counts=self._do(sql, rows, target))
         except BaseException:
             self._database.locks.keep(self._owner, held)
             raise
-
-    def _each(self, sql: str, rows: list[Row], target: TableDefinition | None) -> Result:
-        result = Result()
-        for n, row in enumerate(rows):
-            try:
-                result.counts += self._do(sql, [row], target)
-            except OraError as error:
-                result.errors.append((n, error))
-                result.counts.append(0)
-        return result
 
     def _do(self, sql: str, rows: list[Row], target: TableDefinition | None) -> list[int]:
         """A change as one: all rows of binds, or none."""
@@ -224,13 +205,11 @@ class Engine:
         self._database.locks.take(self._owner, table, mode, wait)
 
     def _set(self, sql: str) -> None:
-        level = " ".join(token.upper for token in tokens(sql)[2:])
-        if tokens(sql)[1].upper != "TRANSACTION" or level not in LEVELS:
+        if [token.upper for token in tokens(sql)[1:]] != ["TRANSACTION", "READ", "ONLY"]:
             raise not_done(sql)
         if self.in_transaction:
             raise OraError(1453, "SET TRANSACTION must be first statement of transaction")
-        if LEVELS[level]:
-            self._transaction.start(LEVELS[level])
+        self._transaction.start_reading()
 
     def _alter_session(self, sql: str) -> None:
         for name, value in SETTING.findall(sql.upper()):
@@ -260,7 +239,7 @@ class Engine:
 
 
 def _parse_lock(sql: str) -> tuple[str, str, float | None]:
-    """Table in lower case, mode, seconds to wait (None: for ever). The lint has seen that they are there."""
+    """Table in lower case, mode, seconds to wait (None: for ever)."""
     found = [token.upper for token in tokens(sql)]
     begin, end = found.index("IN"), found.index("MODE")
     rest = found[end + 1 :]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass, field
-from typing import Any
 
 from tests.services.oracle_double.errors import DropConnection, OraError
 from tests.services.oracle_double.packets import Link
 
-CONNECT, COMMIT, ROLLBACK, FETCH, PING = "<connect>", "<commit>", "<rollback>", "<fetch>", "<ping>"
+CONNECT, COMMIT = "<connect>", "<commit>"
 POLL_SECONDS = 0.2
 
 
@@ -18,8 +17,7 @@ POLL_SECONDS = 0.2
 class Fault:
     """One order.
 
-    :param match: a regular expression that is looked for in a statement, or one of ``<connect>``, ``<commit>``, ``<rollback>``,
-        ``<fetch>``, ``<ping>``. Upper and lower case are the same.
+    :param match: a regular expression that is looked for in a statement, upper and lower case alike; or ``<connect>``, ``<commit>``.
     :param action: ``ora``, ``drop``, ``drop_after``, ``hang`` or ``refuse``.
     :param number: of the error or refusal.
     :param times: how often it strikes; None for always.
@@ -116,21 +114,13 @@ def drop_after(fault: Fault | None) -> None:
 class Statement:
     """An execution that the client asked for, whatever became of it.
 
-    :param session: number of the session, from 1.
     :param types: Oracle's types of the binds, e.g. ``("VARCHAR", "NUMBER")``.
-    :param sizes: bytes that the client reserved for each.
     :param rows: how many rows were bound; 1 without binds.
-    :param first: the values of the first row.
-    :param parsed: the text was sent; False where a cursor of the statement cache was used again.
     """
 
-    session: int
     sql: str
     types: tuple[str, ...]
-    sizes: tuple[int, ...]
     rows: int
-    first: tuple[Any, ...]
-    parsed: bool
 
 
 @dataclass(slots=True)
@@ -139,8 +129,6 @@ class Record:
 
     :param connects: connect descriptors.
     :param schemas: each SET SCHEMA that came along with a call.
-    :param attributes: module, action and the like that came along.
-    :param clients: what each client said of itself at login.
     :param failed_logins: user names.
     :param failed_handshakes: reasons for which TLS came to nothing.
     """
@@ -148,9 +136,5 @@ class Record:
     connects: list[str] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     schemas: list[str] = field(default_factory=list)
-    attributes: list[str] = field(default_factory=list)
-    clients: list[dict[str, str]] = field(default_factory=list)
     failed_logins: list[str] = field(default_factory=list)
     failed_handshakes: list[str] = field(default_factory=list)
-    commits: int = 0
-    rollbacks: int = 0

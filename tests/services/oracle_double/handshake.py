@@ -36,7 +36,6 @@ class Handshake:
         self._reader = reader
         self._let_in = welcome
         self._user = ""
-        self._said: dict[str, str] = {}
         self._login: Login | None = None
         self._refused: OraError | None = None
         """What the login is to end in: a listener knows no errors but its own."""
@@ -98,7 +97,7 @@ class Handshake:
     def _challenge(self, user: str, said: dict[str, str]) -> bytes:
         if self._refused:
             raise self._refused
-        self._user, self._said = user.upper(), said
+        self._user = user.upper()
         self._login = Login(self._double.passwords.get(self._user))
         return bytes(messages.parameters(self._login.challenge()) + messages.status(in_transaction=False))
 
@@ -110,9 +109,6 @@ class Handshake:
         except OraError:
             self._double.seen.failed_logins.append(self._user)
             raise
-        secret = {"AUTH_SESSKEY", "AUTH_PASSWORD", "AUTH_NEWPASSWORD"}
-        said = self._said | said
-        self._double.seen.clients.append({name: value for name, value in said.items() if name not in secret})
         self._let_in(self._user)
         values = {
             "AUTH_VERSION_NO": str(ORACLE_VERSION),

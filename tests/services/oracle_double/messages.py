@@ -16,9 +16,8 @@ FIELD_VERSION = 13
 UTF8 = 873
 LONGEST_STRING = 4000
 IN_TRANSACTION = 2
-NO_DATA, BATCH_ERRORS = 1403, 24381
-PARSE, EXECUTE, FETCH, COMMIT, GO_ON = 0x1, 0x20, 0x40, 0x100, 0x80000
-ROW_COUNTS = 0x4000
+NO_DATA = 1403
+PARSE, EXECUTE, FETCH, COMMIT = 0x1, 0x20, 0x40, 0x100
 LONGS = {codec.LONG, codec.LONG_RAW}
 
 
@@ -44,7 +43,6 @@ class Execute:
     prefetch: int
     executions: int
     query: bool
-    flags: int
     binds: list[BindType] | None
     values: list[list[bytes | None]]
 
@@ -66,14 +64,13 @@ def read_execute(reader: Reader) -> Execute:
     reader.skip("nnnnn")
     query = bool(reader.number())
     reader.number()
-    flags = reader.number()
-    reader.skip("nnn")
+    reader.skip("nnnn")
     if defined:
         read_bind_types(reader, defined)
-        return Execute(options, cursor, sql, prefetch, executions, query, flags, None, [[]])
+        return Execute(options, cursor, sql, prefetch, executions, query, None, [[]])
     binds = read_bind_types(reader, bound) if bound else None
     rows = read_values(reader, binds, 1 if query else max(executions, 1)) if binds else [[]]
-    return Execute(options, cursor, sql, prefetch, executions, query, flags, binds, rows)
+    return Execute(options, cursor, sql, prefetch, executions, query, binds, rows)
 
 
 def read_bind_types(reader: Reader, count: int) -> list[BindType]:
@@ -138,36 +135,18 @@ def end(
     cursor: int = 0,
     rows: int = 0,
     error: OraError | None = None,
-    batch: Sequence[tuple[int, OraError]] = (),
 ) -> Writer:
-    """The end of an execution or fetch: rows so far and an error, if there is one; ``batch`` has those of an array DML's rows."""
+    """Return the end of an execution or fetch: rows so far and an error, if there is one."""
     number = error.number if error else 0
     out = Writer().bytes1(ERROR).numbers(IN_TRANSACTION if in_transaction else 0, 0, 0, min(number, 65535), 0, 0, cursor, 0)
     out.bytes1(0, 0, 0, 0, 0, 0)
     out.numbers(0, 0).bytes1(0).numbers(0, 0)  # the row's address
     out.numbers(0).bytes1(0, 0).numbers(0, 0, 0)
-    if batch:
-        _batch(out, batch)
-    else:
-        out.numbers(0, 0, 0)
+    out.numbers(0, 0, 0)
     out.numbers(number, rows)
     if error:
         out.bytes_(f"{error}\n".encode())
     return out
-
-
-def _batch(out: Writer, batch: Sequence[tuple[int, OraError]]) -> None:
-    out.numbers(len(batch)).bytes1(1).numbers(*(error.number for _, error in batch))
-    out.numbers(len(batch)).bytes1(1).numbers(*(place for place, _ in batch))
-    out.numbers(len(batch)).bytes1(1)
-    for _, error in batch:
-        text = str(error).encode()
-        out.numbers(len(text)).bytes_(text).bytes1(0, 0)
-
-
-def row_counts(counts: list[int]) -> Writer:
-    """Rows changed for each row of binds."""
-    return Writer().bytes1(PARAMETERS).numbers(0, 0, 0, 0, len(counts), *counts)
 
 
 def description(columns: list[ResultColumn]) -> Writer:

@@ -8,10 +8,9 @@ import ssl
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 
-from tests.services.oracle_double.database import FILE, Database
+from tests.services.oracle_double.database import Database
 from tests.services.oracle_double.faults import Faults, Record
 from tests.services.oracle_double.packets import Link
 from tests.services.oracle_double.session import Session
@@ -26,7 +25,6 @@ class OracleDouble:
 
     :param user, password: the account that owns what there is; its name is that of its schema.
     :param service_name: the only service.
-    :param folder: where the database is kept; None for memory.
     :param guests: accounts besides, name -> password: they read and change the rows of ``user``, whose schema they must make theirs for
         it, and own and create nothing.
     :param tls: serve TCPS with these certificates, and let in only who has the client's; None for TCP.
@@ -39,7 +37,6 @@ class OracleDouble:
         user: str = "market",
         password: str = "s3cret",
         service_name: str = "FREEPDB1",
-        folder: Path | None = None,
         tls: Wallet | None = None,
         guests: Mapping[str, str] | None = None,
     ) -> None:
@@ -49,8 +46,7 @@ class OracleDouble:
         self.port = 0
         self.faults = Faults()
         self.seen = Record()
-        self.database = Database(folder, user.upper())
-        self._folder = folder
+        self.database = Database(user.upper())
         self._context = tls.server_context() if tls else None
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
@@ -116,9 +112,7 @@ class OracleDouble:
         """End all sessions; then an empty database, no faults, nothing seen. The port stays."""
         self.end_sessions()
         self.database.close()
-        if self._folder:
-            (self._folder / FILE).unlink()
-        self.database = Database(self._folder, self.user.upper())
+        self.database = Database(self.user.upper())
         self.faults.clear()
         self.seen = Record()
 

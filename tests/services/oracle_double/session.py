@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.services.oracle_double import codec, faults, lint, messages
+from tests.services.oracle_double import codec, faults, messages
 from tests.services.oracle_double.describe import ResultColumn
 from tests.services.oracle_double.engine import Engine, Result
 from tests.services.oracle_double.errors import Break, DropConnection, OraError
 from tests.services.oracle_double.faults import Fault, drop_after, suffer
 from tests.services.oracle_double.handshake import Answer, Handshake
-from tests.services.oracle_double.packets import Link, Reader, Writer
+from tests.services.oracle_double.packets import Link, Reader
 from tests.services.oracle_double.tokens import tokens, words
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Session:
         self._functions: dict[int, Callable[[], Answer]] = {
             4: lambda: self._execute_again(fetch=False),
             5: self._fetch,
-            9: self._log_off,
+            9: self._roll_back,  # at log-off
             14: self._commit,
             15: self._roll_back,
             78: lambda: self._execute_again(fetch=True),
@@ -144,7 +144,8 @@ class Session:
         for _ in range(2):
             self._reader.skip("bnbnb")
             sizes.append(self._reader.number())
-        self._double.seen.attributes += [(self._reader.bytes_() or b"").decode() for size in sizes if size]
+        for _ in filter(None, sizes):
+            self._reader.bytes_()
 
     def _end(self, **values: Any) -> bytes:
         return bytes(messages.end(in_transaction=self._in_transaction, **values))
@@ -170,12 +171,9 @@ class Session:
             cursor.query = call.query
             cursor.binds = call.binds or cursor.binds
         prefetch = call.prefetch if call.options & messages.FETCH else 0
-        commit, go_on = bool(call.options & messages.COMMIT), bool(call.options & messages.GO_ON)
-        counted, run = bool(call.flags & messages.ROW_COUNTS), bool(call.options & messages.EXECUTE)
+        commit, run = bool(call.options & messages.COMMIT), bool(call.options & messages.EXECUTE)
         rows = call.values * max(call.executions, 1) if not cursor or not cursor.binds else call.values
-        return lambda: self._run(
-            call.cursor, rows, prefetch, commit=commit, go_on=go_on, counted=counted, parsed=call.sql is not None, run=run
-        )
+        return lambda: self._run(call.cursor, rows, prefetch, commit=commit, run=run)
 
     def _execute_again(self, *, fetch: bool) -> Answer:
         number, iterations = self._reader.number(), self._reader.number()
@@ -193,31 +191,23 @@ class Session:
         prefetch: int,
         *,
         commit: bool = False,
-        go_on: bool = False,
-        counted: bool = False,
-        parsed: bool = False,
         run: bool = True,
     ) -> bytes:
         cursor = self._cursor(number)
         values = [[codec.decode(bind.kind, value) for bind, value in zip(cursor.binds, row, strict=True)] for row in rows]
-        self._record(cursor, values, parsed=parsed)
+        self._record(cursor, len(values))
         fault = self._suffer(cursor.sql)
         self._check(cursor)
         if self._engine is None:
             raise OraError(1012, "not logged on")
-        result = self._engine.run(cursor.sql, values, go_on=go_on) if run else Result()
-        if commit and not result.errors:
+        result = self._engine.run(cursor.sql, values) if run else Result()
+        if commit:
             self._commit_now()
         drop_after(fault)
         if result.columns is not None:
             cursor.columns, cursor.pending, cursor.sent = result.columns, result.rows, 0
             return bytes(messages.description(cursor.columns) + self._rows(number, cursor, prefetch))
-        return self._changed(number, result, counted=counted)
-
-    def _changed(self, number: int, result: Result, *, counted: bool) -> bytes:
-        out = messages.row_counts(result.counts) if counted else Writer()
-        error = OraError(messages.BATCH_ERRORS, "error(s) in array DML") if result.errors else None
-        return bytes(out + self._end(cursor=number, rows=sum(result.counts), error=error, batch=result.errors))
+        return self._end(cursor=number, rows=sum(result.counts))
 
     def _rows(self, number: int, cursor: Cursor, count: int) -> bytes:
         rows, cursor.pending = cursor.pending[:count], cursor.pending[count:]
@@ -229,10 +219,7 @@ class Session:
         number, count = self._reader.number(), self._reader.number()
 
         def answer() -> bytes:
-            fault = self._suffer(faults.FETCH)
-            message = self._rows(number, self._cursor(number), count)
-            drop_after(fault)
-            return message
+            return self._rows(number, self._cursor(number), count)
 
         return answer
 
@@ -247,51 +234,30 @@ class Session:
         fault = self._suffer(faults.COMMIT)
         if self._engine:
             self._engine.commit()
-        self._double.seen.commits += 1
         drop_after(fault)
 
     def _roll_back(self) -> Answer:
         def answer() -> bytes:
-            fault = self._suffer(faults.ROLLBACK)
             if self._engine:
                 self._engine.rollback()
-            self._double.seen.rollbacks += 1
-            drop_after(fault)
             return self._status()
 
         return answer
 
     def _ping(self) -> Answer:
-        def answer() -> bytes:
-            drop_after(self._suffer(faults.PING))
-            return self._status()
-
-        return answer
-
-    def _log_off(self) -> Answer:
-        def answer() -> bytes:
-            if self._engine:
-                self._engine.rollback()
-            return self._status()
-
-        return answer
+        return self._status
 
     # --- what tests order and see -------------------------------------------------------------------------------------------------
 
     def _suffer(self, what: str) -> Fault | None:
         return suffer(self._double.faults.strike(what), self.link)
 
-    def _record(self, cursor: Cursor, rows: list[list[Any]], *, parsed: bool) -> None:
+    def _record(self, cursor: Cursor, rows: int) -> None:
         types = tuple(codec.NAMES.get(bind.kind, str(bind.kind)) for bind in cursor.binds)
-        sizes = tuple(bind.size for bind in cursor.binds)
-        first = tuple(rows[0]) if rows else ()
-        self._double.seen.statements.append(faults.Statement(self._number, cursor.sql, types, sizes, len(rows), first, parsed))
+        self._double.seen.statements.append(faults.Statement(cursor.sql, types, rows))
 
     def _check(self, cursor: Cursor) -> None:
-        """Refuse what Oracle would refuse and DuckDB takes."""
-        if found := lint.problems(cursor.sql):
-            number, text = found[0].removeprefix("ORA-").split(": ", 1)
-            raise OraError(int(number), text)
+        """Refuse a LONG bind elsewhere than in a plain INSERT."""
         plain = tokens(cursor.sql)[0].upper == "INSERT" and "SELECT" not in words(cursor.sql)
         if not plain and any(bind.kind in messages.LONGS for bind in cursor.binds):
             raise OraError(1461, "can bind a LONG value only for insert into a LONG column")

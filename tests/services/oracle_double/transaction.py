@@ -45,21 +45,20 @@ class Transaction:
         self._journal: list[Done] | None = None
         """None while no DuckDB transaction is open."""
         self._seen = 0
-        self.isolation = ""
-        """``READ ONLY`` or ``SERIALIZABLE``; empty for read committed."""
+        self.read_only = False
 
     @property
     def is_open(self) -> bool:
         return self._journal is not None
 
-    def start(self, isolation: str) -> None:
-        """Begin one that sees what is there now, and nothing newer."""
-        self.isolation = isolation
+    def start_reading(self) -> None:
+        """Begin one that changes nothing and sees what is there now, and nothing newer."""
+        self.read_only = True
         self._begin()
 
     def refresh(self, names: set[str]) -> None:
         """See the newest commits to these tables and views."""
-        if self._journal is not None and not self.isolation and self._database.changed_since(names, self._seen):
+        if self._journal is not None and not self.read_only and self._database.changed_since(names, self._seen):
             self._do_again(self._journal)
 
     def change(self, table: str, work: Work) -> list[int]:
@@ -73,7 +72,7 @@ class Transaction:
         try:
             counts = work()
         except (duckdb.Error, OraError):
-            if begun and not self.isolation:
+            if begun:
                 self._undo()
             else:
                 self.recover()
@@ -106,11 +105,8 @@ class Transaction:
             self._do_again(self._journal)
 
     def commit(self) -> None:
-        """Keep what was done.
-
-        :raises OraError: 8177, another has changed the same (if serializable).
-        """
-        journal, self._journal, self.isolation = self._journal, None, ""
+        """Keep what was done."""
+        journal, self._journal, self.read_only = self._journal, None, False
         if journal is None:
             return
         try:
@@ -122,7 +118,7 @@ class Transaction:
 
     def rollback(self) -> None:
         """Undo what was done."""
-        self.isolation = ""
+        self.read_only = False
         if self._journal is not None:
             self._undo()
 

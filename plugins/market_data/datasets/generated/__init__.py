@@ -1,10 +1,10 @@
-"""Seeded market data: everything is a pure function of seed, symbol and date, the same whatever is asked, in whatever order.
+"""Generate market data: a pure function of seed, symbol and date, the same for every request and order of requests.
 
-`daily` makes daily bars, `intraday` what is inside them (minute bars, trades with quotes, statistics), `actions` splits and dividends,
-`statements` the figures of companies. The numbers are hashes of counters (`numbers`), never draws in a row.
+`daily` generates daily bars; `intraday` the data inside them (minute bars, trades with quotes, statistics); `actions` splits and
+dividends; `statements` the figures of companies. The numbers are hashes of counters (`numbers`), not successive random draws.
 """
 
-from market_data.datasets.generated.actions import Dividend, Split, dividends, splits
+from market_data.datasets.generated.actions import GeneratedDividend, GeneratedSplit, dividends, splits
 from market_data.datasets.generated.daily import HIGHEST, LOWEST, columns
 from market_data.datasets.generated.intraday import (
     STATISTICS,
@@ -22,6 +22,25 @@ from market_data.datasets.generated.numbers import key
 from market_data.datasets.generated.statements import STATEMENTS, Statement, statements
 
 __all__ = [
-    "HIGHEST", "LOWEST", "STATEMENTS", "STATISTICS", "Cells", "Dividend", "Minutes", "Split", "Statement", "Statistics", "Trades",
-    "cells", "columns", "dividends", "fold", "key", "minutes", "splits", "statements", "statistics", "trades",
+    "HIGHEST",
+    "LOWEST",
+    "STATEMENTS",
+    "STATISTICS",
+    "Cells",
+    "GeneratedDividend",
+    "GeneratedSplit",
+    "Minutes",
+    "Statement",
+    "Statistics",
+    "Trades",
+    "cells",
+    "columns",
+    "dividends",
+    "fold",
+    "key",
+    "minutes",
+    "splits",
+    "statements",
+    "statistics",
+    "trades",
 ]  # fmt: skip

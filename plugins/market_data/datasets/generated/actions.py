@@ -1,4 +1,4 @@
-"""Splits and cash dividends. Generated prices do not know of them: they neither jump at a split nor fall at a dividend."""
+"""Generate splits and cash dividends. Generated prices ignore them: they neither jump at a split nor fall at a dividend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from market_data.core import calendar
-from market_data.datasets.generated import daily
+from market_data.datasets.generated.daily import closes
 from market_data.datasets.generated.numbers import Ints, Keys, uniform
 
 PAYERS = 0.75  # share of the symbols that pay a dividend each quarter
@@ -23,7 +23,7 @@ SETTLED_NEXT_DAY = date(2024, 5, 28)  # from then on the record date is the ex-d
 _SPLIT, _SPLIT_DAY, _RATIO, _PAYER, _YIELD, _DAY, _SPECIAL = range(32, 39)
 
 
-class Split(NamedTuple):
+class GeneratedSplit(NamedTuple):
     """``split_from`` shares became ``split_to`` on the exchange date ``ex_date``."""
 
     symbol: str
@@ -33,8 +33,8 @@ class Split(NamedTuple):
     action_id: str
 
 
-class Dividend(NamedTuple):
-    """Cash: ``amount`` US dollars a share. ``kind``: CD regular, SC special. ``frequency``: payments a year, 0 for a special one."""
+class GeneratedDividend(NamedTuple):
+    """A cash dividend: ``amount`` in US dollars. ``kind``: CD regular, SC special. ``frequency``: per year, 0 for a special one."""
 
     symbol: str
     ex_date: date
@@ -47,8 +47,8 @@ class Dividend(NamedTuple):
     action_id: str
 
 
-def splits(keys: Mapping[str, int], start: date, end: date) -> list[Split]:
-    """The splits from ``start`` (inclusive) to ``end`` (exclusive), by symbol and date.
+def splits(keys: Mapping[str, int], start: date, end: date) -> list[GeneratedSplit]:
+    """Return the splits from ``start`` (inclusive) to ``end`` (exclusive), by symbol and date.
 
     :param keys: symbol -> `numbers.key`.
     """
@@ -61,19 +61,19 @@ def splits(keys: Mapping[str, int], start: date, end: date) -> list[Split]:
         ex_date = _session(date(int(years[column]), 1, 1), int(days[row, column]))
         if start <= ex_date < end:
             before, after = RATIOS[ratios[row, column]]
-            found.append(Split(symbols[row], ex_date, before, after, _id(symbols[row], ex_date, "split")))
+            found.append(GeneratedSplit(symbols[row], ex_date, before, after, _id(symbols[row], ex_date, "split")))
     return found
 
 
-def dividends(keys: Mapping[str, int], start: date, end: date) -> list[Dividend]:
-    """The dividends with an ex-date from ``start`` (inclusive) to ``end`` (exclusive), by symbol and date.
+def dividends(keys: Mapping[str, int], start: date, end: date) -> list[GeneratedDividend]:
+    """Return the dividends with an ex-date from ``start`` (inclusive) to ``end`` (exclusive), by symbol and date.
 
     :param keys: symbol -> `numbers.key`.
     """
     rows, years = _rows(keys), _years(start, end)
     pays = uniform(rows, np.zeros(1, np.int64), _PAYER)[:, 0] < PAYERS
     rate = 0.001 + 0.008 * uniform(rows, np.zeros(1, np.int64), _YIELD)
-    amounts = np.maximum(np.round(daily.closes(rows, _january(years)) * rate, 2), 0.01)
+    amounts = np.maximum(np.round(closes(rows, _january(years)) * rate, 2), 0.01)
     days = 20 + (uniform(rows, np.arange(4), _DAY) * 50).astype(int)
     specials = uniform(rows, years, _SPECIAL) < SPECIALS
     found = []
@@ -88,13 +88,13 @@ def dividends(keys: Mapping[str, int], start: date, end: date) -> list[Dividend]
     return [dividend for dividend in found if start <= dividend.ex_date < end]
 
 
-def _dividend(symbol: str, ex_date: date, amount: float, kind: str, frequency: int) -> Dividend:
-    return Dividend(symbol, ex_date, amount, *_dates(ex_date), kind, frequency, _id(symbol, ex_date, kind))
+def _dividend(symbol: str, ex_date: date, amount: float, kind: str, frequency: int) -> GeneratedDividend:
+    return GeneratedDividend(symbol, ex_date, amount, *_dates(ex_date), kind, frequency, _id(symbol, ex_date, kind))
 
 
 @lru_cache(maxsize=16_384)
 def _dates(ex_date: date) -> tuple[date, date, date]:
-    """When a dividend is declared, the holders are recorded, and they are paid."""
+    """Return declaration date, record date and pay date."""
     record = ex_date if ex_date >= SETTLED_NEXT_DAY else calendar.next_session(ex_date)
     return calendar.previous_session(ex_date - timedelta(days=15)), record, calendar.next_session(record + timedelta(days=13))
 
@@ -113,7 +113,7 @@ def _january(years: Ints) -> Ints:
 
 @lru_cache(maxsize=16_384)
 def _session(day: date, later: int) -> date:
-    """The first session so many days later, or after."""
+    """Return the first session on or after the date ``later`` days after ``day``."""
     return calendar.next_session(day + timedelta(days=later - 1))
 
 

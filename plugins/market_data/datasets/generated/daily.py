@@ -1,7 +1,6 @@
-"""Daily bars.
+"""Generate daily bars.
 
-The level of a symbol is a sum of smooth noises of different periods, each interpolated between hashed values; a daily noise comes on
-top.
+The level of a symbol is a sum of smooth noises of different periods, each interpolated between hashed values, plus a daily noise.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ _LEVEL, _DAILY, _OPEN, _HIGH, _LOW, _SIZE, _VOLUME, _WAVE = range(8)  # streams;
 
 
 def columns(keys: Keys, days: Ints, price: Floats | float = 1.0, size: Floats | float = 1.0) -> tuple[Floats, ...]:
-    """open, high, low, close, volume and vwap: one row a symbol and one column a day each.
+    """Return open, high, low, close, volume and vwap, each with a row per symbol and a column per day.
 
-    :param keys: of `numbers.key`, one row a symbol.
+    :param keys: values of `numbers.key`, one row per symbol.
     :param days: proleptic ordinals of dates.
-    :param price: factor of all prices. ``size``: factor of the volume. Each for all symbols, or one row a symbol.
+    :param price: factor of all prices. ``size``: factor of the volume. Each a number, or one row per symbol.
     """
     close = closes(keys, days) * price
     open_ = closes(keys, days - 1) * price * np.exp(0.003 * normal(keys, days, _OPEN))
@@ -38,7 +37,7 @@ def columns(keys: Keys, days: Ints, price: Floats | float = 1.0, size: Floats | 
 
 
 def closes(keys: Keys, days: Ints) -> Floats:
-    """Closing prices, unrounded, defined on every calendar day, so that an open can follow the evening before."""
+    """Return closing prices, unrounded, for every calendar day, so that an open can follow the previous evening's close."""
     level = math.log(LOWEST) + math.log(HIGHEST / LOWEST) * uniform(keys, np.zeros_like(days), _LEVEL)
     for number, (period, amplitude) in enumerate(WAVES):
         knot, step = np.divmod(days, period)

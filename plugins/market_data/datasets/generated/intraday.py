@@ -1,7 +1,7 @@
-"""What is inside a daily bar: minute bars that fold to it, trades that fold to it, quotes at these trades, statistics.
+"""Generate the data inside daily bars: minute bars and trades that fold to them, quotes at these trades, statistics.
 
-All of it is flat: one entry a minute bar or trade, ordered by cell and then by time; ``cell`` is the number of the daily bar that the
-entry belongs to. A session has its regular hours only: 390 minutes from 09:30 New York, 210 on early closes.
+The columns are flat: one entry per minute bar or trade, ordered by cell and then by time; ``cell`` is the number of the daily bar that
+the entry belongs to. A session has regular hours only: 390 minutes from 09:30 New York, 210 on early closes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_data.core import calendar
-from market_data.datasets.generated import daily
+from market_data.datasets.generated.daily import columns
 from market_data.datasets.generated.numbers import Floats, Ints, Keys, uniform
 
 MINUTE = 60_000_000_000  # in nanoseconds
@@ -28,7 +28,7 @@ _GAP, _WEIGHT, _STEP, _HIGH, _LOW, _TIME, _FILLS, _SIDE, _SPREAD, _SIZES, _COUNT
 
 
 class Cells(NamedTuple):
-    """Daily bars, one entry each: `numbers.key` of the symbol, the session, prices, and volume in shares (above 0)."""
+    """Daily bars, one entry each: `numbers.key` of the symbol, session, prices, and volume in shares (above 0)."""
 
     keys: Keys
     sessions: Sequence[date]
@@ -40,7 +40,7 @@ class Cells(NamedTuple):
 
 
 class Minutes(NamedTuple):
-    """Bars of one minute (`minutes`), or of several (`fold`); none where nothing was traded.
+    """Bars of one minute (`minutes`), or of several (`fold`); minutes without a trade have none.
 
     :param time: the bar's open, nanoseconds UTC.
     :param volume: in shares. ``trades``: number of trades.
@@ -95,15 +95,15 @@ class Statistics(NamedTuple):
 
 
 def cells(keys: Sequence[int], sessions: Sequence[date]) -> Cells:
-    """The generated daily bars of each key in each session: all sessions of the first key, then the next."""
+    """Return the generated daily bars of each key in each session: all sessions of the first key, then the next."""
     rows = np.array(keys, np.uint64).reshape(-1, 1)
-    bars = daily.columns(rows, np.array([session.toordinal() for session in sessions], np.int64))
+    bars = columns(rows, np.array([session.toordinal() for session in sessions], np.int64))
     repeated = np.repeat(rows.ravel(), len(sessions))
     return Cells(repeated, list(sessions) * len(keys), *(column.ravel() for column in bars[:5]))
 
 
 def minutes(cells: Cells) -> Minutes:
-    """One-minute bars: the first open, the highest high, the lowest low and the last close are the daily bar's, volumes sum to its."""
+    """Return one-minute bars that fold to the daily bars: open, high, low and close match, volumes add up."""
     begins, lengths = np.hsplit(_spans(cells), 2)
     times = begins + np.arange(WIDTH) * MINUTE
     keys, counters = cells.keys[:, None], times // MINUTE
@@ -129,7 +129,7 @@ def minutes(cells: Cells) -> Minutes:
 
 
 def _volumes(keys: Keys, counters: Ints, lengths: Ints, daily_volume: Floats) -> Floats:
-    """Shares of each minute, more at both ends of the session; 0 where nothing was traded. What is not whole comes last."""
+    """Return the shares of each minute, more at both ends of the session; 0 without trades. A fraction goes to the last minute."""
     minute = np.arange(WIDTH)
     inside, edge = minute < lengths, (minute == 0) | (minute == lengths - 1)
     quiet = (daily_volume < THIN) & (uniform(keys, counters, _GAP) < 1 / 40) & ~edge
@@ -142,7 +142,7 @@ def _volumes(keys: Keys, counters: Ints, lengths: Ints, daily_volume: Floats) ->
 
 
 def _path(keys: Keys, counters: Ints, lengths: Ints, open_: Floats, high: Floats, low: Floats, close: Floats) -> Floats:
-    """Prices at the ends of the minutes: a bridge from open to close between low and high."""
+    """Return prices at the ends of the minutes: a bridge from open to close between low and high."""
     point = np.minimum(np.arange(WIDTH + 1), lengths)
     steps = np.where(np.arange(WIDTH) < lengths, uniform(keys, counters, _STEP) - 0.5, 0.0)
     walk = np.concatenate([np.zeros((len(steps), 1)), np.cumsum(steps, axis=1)], axis=1)
@@ -153,7 +153,7 @@ def _path(keys: Keys, counters: Ints, lengths: Ints, open_: Floats, high: Floats
 
 
 def fold(minutes: Minutes, size: int) -> Minutes:
-    """Bars of ``size`` minutes, on the clock's multiples of it, out of minute bars."""
+    """Fold minute bars to bars of ``size`` minutes, aligned to multiples of ``size``."""
     if not len(minutes.cell):
         return minutes
     bucket = minutes.time // (size * MINUTE)
@@ -174,9 +174,9 @@ def fold(minutes: Minutes, size: int) -> Minutes:
 
 
 def trades(cells: Cells) -> Trades:
-    """A trade at each minute's close, and those that make the daily open, high and low; a few closes come as two fills.
+    """Return a trade at each minute's close, and trades at the daily open, high and low; a few closes are two fills.
 
-    They fold to the daily bar, and each lies within its minute bar, which they sum to.
+    They fold to the daily bars, and those of a minute to its bar.
     """
     bars = minutes(cells)
     keys, counters = cells.keys[bars.cell][:, None], (bars.time // MINUTE)[:, None]
@@ -213,7 +213,7 @@ def _quoted(keys: Keys, entries: Ints, cell: Ints, time: Ints, price: Floats, si
 
 
 def _first(cell: Ints, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The first entry of each cell that was found."""
+    """Return a mask of the first entry of each cell among those in ``found``."""
     places = np.flatnonzero(found)
     _, first = np.unique(cell[places], return_index=True)
     result = np.zeros(len(cell), bool)
@@ -222,7 +222,7 @@ def _first(cell: Ints, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def statistics(cells: Cells) -> Statistics:
-    """Six rows a session, as in ``STATISTICS``: the open right after it, the others in the minutes after the close."""
+    """Return six rows per session, as in ``STATISTICS``: the open right after the opening, the others in the minutes after the close."""
     n, kinds = len(cells.sessions), len(STATISTICS)
     kind = np.tile(np.arange(kinds), n)
     begins, lengths = np.repeat(_spans(cells), kinds, axis=0).T
@@ -239,6 +239,6 @@ def _spans(cells: Cells) -> Ints:
 
 @lru_cache(maxsize=65_536)
 def hours(session: date) -> tuple[int, int]:
-    """09:30 New York in nanoseconds UTC, and the number of minutes to the close."""
+    """Return 09:30 New York in nanoseconds UTC, and the number of minutes to the close."""
     begin = int(calendar.at(session, time(9, 30)).timestamp()) * 1_000_000_000
     return begin, 210 if calendar.is_early_close(session) else WIDTH

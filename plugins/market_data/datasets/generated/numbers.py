@@ -1,4 +1,4 @@
-"""Hashed numbers: each is a function of a symbol's key, a counter and a stream; splitmix64 at a counter instead of in a row."""
+"""Hash numbers from a symbol's key, a counter and a stream: splitmix64, evaluated at a counter instead of successively."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
 
-_ROOM = 1 << 40  # counters between two streams
+_ROOM = 1 << 40  # counters per stream
 
 
 def uniform(keys: Keys, counters: Ints, stream: int) -> Floats:
-    """Numbers in [0, 1), one for each pair of key and counter.
+    """Return numbers in [0, 1), one per pair of key and counter.
 
-    :param stream: what the numbers are for. 0 to 15 are the daily bars', 16 to 31 the minutes' and trades', 32 to 47 the actions',
-        from 48 on the statements'.
+    :param stream: 0 to 15 for daily bars, 16 to 31 for minutes and trades, 32 to 47 for actions, from 48 on for statements.
     """
     bits = keys + (counters + stream * _ROOM).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -30,11 +29,11 @@ def uniform(keys: Keys, counters: Ints, stream: int) -> Floats:
 
 
 def normal(keys: Keys, counters: Ints, stream: int) -> Floats:
-    """About standard normal numbers, within -3..3."""
+    """Return approximately standard normal numbers, within -3..3."""
     first, second, third = (uniform(keys, counters * 3 + draw, stream) for draw in range(3))
     return 2 * (first + second + third) - 3
 
 
 def key(seed: int, symbol: str) -> int:
-    """What makes a symbol's values its own."""
+    """Return the key that a symbol's numbers are hashed from."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{symbol}".encode(), digest_size=8).digest())

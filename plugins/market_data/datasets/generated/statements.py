@@ -1,7 +1,7 @@
-"""Income statement, balance sheet and cash flow of each quarter and year, with the field names of Financial Modeling Prep.
+"""Generate income statement, balance sheet and cash flow per quarter and year, with the field names of Financial Modeling Prep.
 
-Dollars are whole numbers, and they add up: gross profit is revenue less its cost, assets are liabilities and equity, the cash at the
-end is that at the beginning and the change, a year is the sum of its quarters. Seven of ten symbols end their year in December.
+Dollars are whole numbers, and they add up: gross profit is revenue less its cost, assets equal liabilities and equity, the cash at the
+end is that at the beginning plus the change, a year is the sum of its quarters. Seven of ten symbols end their year in December.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STATEMENTS = ("income", "balance_sheet", "cash_flow")
 QUARTERS, ANNUAL = ("Q1", "Q2", "Q3", "Q4"), "FY"
 
 _SIZE, _GROWTH, _SEASON, _LUCK, _SHIFT, _FILED, _HOUR, _MIX, _NOISE = range(48, 57)
-_ONCE = np.zeros(1, np.int64)  # the counter of what a symbol has only one of
+_ONCE = np.zeros(1, np.int64)  # counter of numbers that a symbol has only one of
 
 
 class Statement(NamedTuple):
@@ -42,7 +42,7 @@ class Statement(NamedTuple):
 
 
 def statements(symbol: str, key: int, start: date, end: date) -> list[Statement]:
-    """The statements filed from ``start`` (inclusive) to ``end`` (exclusive), ascending, Q4 before FY.
+    """Return the statements filed from ``start`` (inclusive) to ``end`` (exclusive), ascending, Q4 before FY.
 
     :param key: `numbers.key` of the symbol.
     """
@@ -67,7 +67,7 @@ def statements(symbol: str, key: int, start: date, end: date) -> list[Statement]
 
 
 class _Company:
-    """A symbol's figures, one a quarter, each about the same share of its revenue."""
+    """A symbol's figures, one per quarter, each about the same share of its revenue."""
 
     def __init__(self, keys: Keys, quarters: Ints) -> None:
         self.keys, self.quarters, self.items = keys, quarters, 0
@@ -78,7 +78,7 @@ class _Company:
         self.revenue = _whole(self.level * season * (1 + 0.06 * (uniform(keys, quarters, _LUCK) - 0.5)))
 
     def part(self, low: float, high: float, of: Floats | Ints | None = None) -> Ints:
-        """A share between ``low`` and ``high`` of ``of`` (default: the level), in whole dollars."""
+        """Return a share between ``low`` and ``high`` of ``of`` (default: the level), in whole dollars."""
         self.items += 1
         usual = low + (high - low) * uniform(self.keys, _ONCE + self.items, _MIX)
         noise = 1 + 0.05 * (uniform(self.keys, self.quarters * 64 + self.items, _NOISE) - 0.5)
@@ -86,7 +86,7 @@ class _Company:
 
 
 def _sheets(keys: Keys, quarters: Ints) -> dict[str, dict[str, Ints]]:
-    """The items of the three statements, one value a quarter."""
+    """Return the items of the three statements, one value per quarter."""
     company = _Company(keys, np.append(quarters[:1] - 1, quarters))  # one more: what the first begins with
     income = _income(company)
     balance = _balance(company)
@@ -191,7 +191,7 @@ def _cash_flow(company: _Company, income: Mapping[str, Ints], cash: Ints) -> dic
 
 
 def _income_of(quarters: Mapping[str, Ints]) -> dict[str, float]:
-    """The income statement of a quarter, or of the year that four make up."""
+    """Return the income statement of a quarter, or of the year that four quarters make up."""
     totals = {item: float(column.sum()) for item, column in quarters.items()}
     totals["weightedAverageShsOut"] = float(quarters["weightedAverageShsOut"][-1])
     eps = round(totals["netIncome"] / totals["weightedAverageShsOut"], 2)
@@ -209,7 +209,7 @@ def _cash_flow_of(quarters: Mapping[str, Ints]) -> dict[str, float]:
 
 
 def _accepted(keys: Keys, quarter: Ints, ended: date) -> datetime:
-    """A session 30 to 40 days later, or right after, between 16:00 and 17:30 New York time."""
+    """Return a moment 30 to 40 days later, on the next session, between 16:00 and 17:30 New York time."""
     filed = calendar.next_session(ended + timedelta(days=29 + int(11 * uniform(keys, quarter, _FILED)[0])))
     seconds = int(5400 * uniform(keys, quarter, _HOUR)[0])
     return calendar.at(filed, time(16)).astimezone(UTC) + timedelta(seconds=seconds)

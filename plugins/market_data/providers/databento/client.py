@@ -1,6 +1,6 @@
 """Databento's own client, with what it lacks: pacing, retries, a deadline, errors by what to do about them.
 
-It builds the questions, sends them and decodes DBN. Alone it would retry nothing, wait for ever on an answer that trickles, and take a
+It builds the questions, sends them and decodes DBN. Alone it would retry nothing, wait for ever on a response that trickles, and take a
 body that was cut and ended in good order for a whole one: that last one the caller of :meth:`Client.download` has to find out.
 """
 
@@ -31,7 +31,7 @@ from market_data.core.errors import (
     Throttled,
     TruncatedResponse,
 )
-from market_data.http.client import Answer, Transport, cause, tried, within
+from market_data.http.client import Response, Transport, cause, tried, within
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -105,12 +105,12 @@ class Client(Transport):
     ) -> Mapping[str, list[dict[str, str]]]:
         """symbol -> what it stands for from when to when: ``d0`` (inclusive), ``d1`` (exclusive), ``s``. Free.
 
-        :param stypes: the symbology of ``symbols``, and that of the answer.
+        :param stypes: the symbology of ``symbols``, and that of the response.
         """
-        answer = self._metadata(
+        response = self._metadata(
             what, lambda: self._official.symbology.resolve(dataset, symbols, stypes[0], stypes[1], first, end), dict
         )
-        result: Mapping[str, list[dict[str, str]]] = answer.get("result", {})
+        result: Mapping[str, list[dict[str, str]]] = response.get("result", {})
         return result
 
     def download(self, question: Question, what: str, read: Callable[[DBNStore, tuple[str, ...]], T]) -> T:
@@ -123,7 +123,7 @@ class Client(Transport):
         def attempt() -> T:
             # A call that was given up may still be writing.
             with tempfile.TemporaryDirectory(prefix="market-data-", ignore_cleanup_errors=True) as folder:
-                path = Path(folder) / "answer.dbn.zst"
+                path = Path(folder) / "response.dbn.zst"
                 arguments = {**question.arguments, "path": path}
                 store, words = self._once(what, lambda: self._official.timeseries.get_range(**arguments), self.deadline)
                 self.counters.bytes += path.stat().st_size
@@ -135,13 +135,17 @@ class Client(Transport):
 
     def _metadata(self, what: str, call: Callable[[], R], kind: type | tuple[type, ...]) -> R:
         def attempt() -> R:
-            answer, _ = self._once(what, call, min(self.deadline, METADATA_DEADLINE))
-            self.counters.bytes += len(str(answer))
-            if isinstance(answer, kind) and not isinstance(answer, bool) and not (isinstance(answer, dict) and "detail" in answer):
-                return answer
-            if isinstance(answer, dict) and "detail" in answer:
-                raise ServerError(self.plain(f"an error with HTTP 200: {answer['detail']}"), **self._where(what))
-            raise self._drift(what, f"{type(answer).__name__} came")
+            response, _ = self._once(what, call, min(self.deadline, METADATA_DEADLINE))
+            self.counters.bytes += len(str(response))
+            if (
+                isinstance(response, kind)
+                and not isinstance(response, bool)
+                and not (isinstance(response, dict) and "detail" in response)
+            ):
+                return response
+            if isinstance(response, dict) and "detail" in response:
+                raise ServerError(self.plain(f"an error with HTTP 200: {response['detail']}"), **self._where(what))
+            raise self._drift(what, f"{type(response).__name__} came")
 
         return self._tried(attempt)
 
@@ -161,15 +165,15 @@ class Client(Transport):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                answer = within(deadline, call)
+                response = within(deadline, call)
             except TimeoutError:
-                raise NetworkError(f"no whole answer in {deadline:g} s", **where) from None
+                raise NetworkError(f"no whole response in {deadline:g} s", **where) from None
             except BentoHttpError as error:
                 raise self._refusal(error, what) from None
             except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
                 raise self._failure(error, what) from None
         said = [self.plain(str(one.message)) for one in caught if issubclass(one.category, BentoWarning)]
-        return answer, tuple(dict.fromkeys(said))
+        return response, tuple(dict.fromkeys(said))
 
     def _decoded(self, what: str, read: Callable[[], T]) -> T:
         try:
@@ -186,15 +190,15 @@ class Client(Transport):
 
     def _drift(self, what: str, said: str) -> SchemaDrift:
         return SchemaDrift(
-            f"{self.provider}: {what}: the answer is not of the known form: {said}. "
+            f"{self.provider}: {what}: the response is not of the known form: {said}. "
             "To do: see the provider's changelog; the hook or the databento package has to learn the new form"
         )
 
     def _refusal(self, error: BentoHttpError, what: str) -> Exception:
-        """The typed error of an answer with a status from 400 on."""
+        """The typed error of a response with a status from 400 on."""
         body = error.http_body or b""
-        answer = Answer(error.http_status, error.headers, body.encode() if isinstance(body, str) else body)
-        failure = self.classify(answer, what) or ServerError(f"HTTP status {error.http_status}", **self._where(what))
+        response = Response(error.http_status, error.headers, body.encode() if isinstance(body, str) else body)
+        failure = self.classify(response, what) or ServerError(f"HTTP status {error.http_status}", **self._where(what))
         if isinstance(failure, Throttled):
             self.pacer.penalise(failure.retry_after or 1.0)
         return failure
@@ -207,23 +211,23 @@ class Client(Transport):
         if isinstance(error, requests.exceptions.RequestException):
             return self._transfer(error, where)
         if isinstance(error, OSError):
-            return RetriableError(f"the answer could not be kept in a file: {error.strerror}", **where)
+            return RetriableError(f"the response could not be kept in a file: {error.strerror}", **where)
         if isinstance(error, DBNError) and "newer version" in str(error):
             return self._drift(what, self.plain(str(error)))
         if isinstance(error, DBNError | ZstdError):
             return TruncatedResponse(f"the DBN ends early or is damaged ({size})", **where)
-        return ServerError(f"the answer is not what it should be ({size})", **where)
+        return ServerError(f"the response is not what it should be ({size})", **where)
 
     def _transfer(self, error: requests.exceptions.RequestException, where: Mapping[str, str]) -> ProviderError:
         waited = f"{self.timeout[1]:g} s"
         if isinstance(error, requests.exceptions.Timeout):
-            return NetworkError(f"no answer in {waited} ({type(error).__name__})", **where)
+            return NetworkError(f"no response in {waited} ({type(error).__name__})", **where)
         if any(isinstance(argument, urllib3.exceptions.ReadTimeoutError) for argument in error.args):
-            return NetworkError(f"the answer stopped for {waited} in its middle", **where)
+            return NetworkError(f"the response stopped for {waited} in its middle", **where)
         if isinstance(error, requests.exceptions.ChunkedEncodingError):
             return TruncatedResponse(f"the body ended early ({cause(error)})", **where)
         if isinstance(error, requests.exceptions.ContentDecodingError):
             return ServerError("the body cannot be decompressed", **where)
         if isinstance(error, requests.exceptions.JSONDecodeError):
-            return ServerError("the answer is no JSON", **where)
-        return NetworkError(f"no answer from {urlsplit(self.base_url).netloc} ({cause(error)})", **where)
+            return ServerError("the response is no JSON", **where)
+        return NetworkError(f"no response from {urlsplit(self.base_url).netloc} ({cause(error)})", **where)

@@ -1,12 +1,12 @@
 """Databento Historical: bars, trades, quotes and statistics of many symbols, one stream for all of them.
 
-Sources: https://databento.com/docs/api-reference-historical (HTTP), the vendor's own client (``databento``), and recorded answers. What
+Sources: https://databento.com/docs/api-reference-historical (HTTP), the vendor's own client (``databento``), and recorded responses. What
 these show beside:
 
 * A stream that is cut and ended in good order decodes without an error to fewer records. Hence every stream is held against
   ``metadata.get_record_count`` of the same question, which is free. It is asked first: what is refused is refused before it costs money.
 * Requests are charged for what they bring, retries too. So what another try would not mend fails for good.
-* Symbols that stand for nothing are named in the stream's metadata (HTTP 206); where none stands for anything, the answer is 422.
+* Symbols that stand for nothing are named in the stream's metadata (HTTP 206); where none stands for anything, the response is 422.
 * A question that ends after what there is, or after what may be had without a live licence (mostly the last 24 hours), is refused as a
   whole; the refusal says until when it may go.
 """
@@ -17,9 +17,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-import msgspec
 import pyarrow as pa
 from databento import DBNStore
 from databento.common.parsing import symbols_list_to_list
@@ -28,36 +27,28 @@ from databento_dbn import SType
 from market_data.core.batch import Request
 from market_data.core.capabilities import Endpoint, Quota, Window
 from market_data.core.errors import (
-    AuthError,
     BadRequest,
-    EntitlementError,
     NotYetAvailable,
     ProviderError,
-    QuotaExhausted,
-    ServerError,
-    TerminalError,
-    Throttled,
     TruncatedResponse,
 )
 from market_data.core.intervals import Interval, intersection
-from market_data.core.outcome import Evidence
 from market_data.datasets.registry import dataset as find_dataset
-from market_data.http.client import Answer
-from market_data.providers.base import Fetched, Plan, ProviderHook
+from market_data.http.client import Response
+from market_data.providers.base import Fetched, SubscriptionPlan
 from market_data.providers.databento.client import Client, Question
+from market_data.providers.databento.errors import Later, TooManyRows, Unresolved, WrongResponse, classify, plain_refusal, where_of
 from market_data.providers.databento.parse import DAY, Days, NotOfTheQuestionError, Symbols, every_day, numbered, of_sessions, read
-from market_data.providers.responses import pause
+from market_data.providers.databento.spec import FUTURES, SPEC, vendors_dataset
+from market_data.providers.http_hook import TransportHook
 
 T = TypeVar("T")
 
-FUTURES = "GLBX.MDP3"
 MOST_REFUSED = 100
 """Malformed symbols of one request that are set aside. Each costs a call, a free one."""
 MOST_SYMBOLS = 2000
 MOST_ROWS = 5_000_000
 """Rows of one request, which are in memory at once."""
-LICENCE = timedelta(hours=24)
-"""What is younger needs a live licence, where the refusal does not say until when it does."""
 ENDED = timedelta(days=30)
 """A dataset that has nothing of so many days is one that has ended, not one that is late."""
 SHOWN = 5
@@ -71,55 +62,13 @@ FORMS = {
 }
 PARENT = re.compile(r"[A-Za-z0-9]+\.(FUT|OPT|SPOT)", re.IGNORECASE)
 _QUOTED = re.compile(r"'([^']+)'")
-_UNTIL = re.compile(r"(?:after|before|up to) '?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)")
-
-
-class Later(EntitlementError):
-    """A question that ends too late.
-
-    :param until: where it may end, UTC.
-    """
-
-    def __init__(self, message: str, *, until: datetime, **where: str) -> None:
-        super().__init__(message, **where)
-        self.until = until
-
-
-class Unresolved(BadRequest):
-    """None of the symbols stands for anything in the time asked."""
-
-
-class TooManyRows(BadRequest):
-    """A request of more rows than memory is meant for; known before it costs money."""
-
-    to_do = "ask for fewer symbols, or for fewer days (chunk_days); a symbol's day of more rows cannot be had"
-
-
-class WrongAnswer(TerminalError):
-    """A stream that is sound and does not answer the question: another download would be charged and bring the same."""
-
-    to_do = "give the vendor's support these words and numbers; clear the failed tasks when it is mended, for every try is charged"
-
-
-class Detail(msgspec.Struct):
-    """What the vendor says of a refusal."""
-
-    case: str = ""
-    message: str = ""
-    payload: dict[str, Any] | None = None
-
-
-class Refusal(msgspec.Struct):
-    """The body of a refusal."""
-
-    detail: Detail | str = ""
 
 
 @dataclass
-class Asked(Generic[T]):
+class Outcome(Generic[T]):
     """What became of a request.
 
-    :param value: the answer to what was asked in the end; None where no symbol stands for anything, or all were refused.
+    :param value: the response to what was asked in the end; None where no symbol stands for anything, or all were refused.
     :param pending_from, pending_reason, refused: as in `Fetched`.
     :param words: what the vendor said where there is no value.
     """
@@ -132,7 +81,7 @@ class Asked(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class StreamTable:
     """A stream as columns.
 
     :param missing: symbols that stand for nothing in its time, as the caller has them.
@@ -144,7 +93,7 @@ class Stream:
     missing: tuple[str, ...]
 
 
-class DatabentoHook(ProviderHook):
+class DatabentoHook(TransportHook[Client]):
     """Daily and one-minute bars, trades, trades with quotes, statistics; prices as traded.
 
     The password of the connection is the key. Option ``stype_in`` says what symbols are; rows carry the symbol that was asked for, so
@@ -159,49 +108,35 @@ class DatabentoHook(ProviderHook):
     its count. What is more than the endpoint's ``request_rows`` comes in several streams.
     """
 
-    provider = "databento"
+    spec = SPEC
     hook_name = "Databento Historical"
     default_base_url = "https://hist.databento.com"
     default_plan = "standard"
     # https://databento.com/docs/api-reference-historical/basics/rate-limits: 100 calls a second for streams and symbology, 20 for metadata.
     # Half of ours are metadata, so the narrower one is kept for all. ``sample`` is the local sample API.
-    plans: ClassVar[Mapping[str, Plan]] = {
-        "standard": Plan(Quota(600, (Window(20, 1),)), available_after=26 * 3600),
-        "sample": Plan(Quota(600, (Window(1, 0.01),))),
+    plans: ClassVar[Mapping[str, SubscriptionPlan]] = {
+        "standard": SubscriptionPlan(Quota(600, (Window(20, 1),)), available_after=26 * 3600),
+        "sample": SubscriptionPlan(Quota(600, (Window(1, 0.01),))),
     }
-    _transport: Client | None = None
 
-    def connect(self) -> None:
-        if self._transport is None:
-            key = self.config.password
-            secrets = (key, key.removeprefix("db-"))
-            self._transport = Client(
-                self.provider, self.base_url, {}, self.pacer(), self._classify, secrets, counters=self.counters, key=key
-            )
+    def _make_transport(self) -> Client:
+        key = self.config.password
+        secrets = (key, key.removeprefix("db-"))
+        return Client(self.provider, self.base_url, {}, self.pacer(), self._classify, secrets, counters=self.counters, key=key)
 
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+    def _classify(self, response: Response, what: str) -> ProviderError | None:
+        return classify(response, what, self.transport, self.config.conn_id, self.quota, self.now())
 
     def _probe(self) -> str:
         dataset = self._dataset("ohlcv-1d")
-        found = self._opened.dataset_range(dataset, f"the range of {dataset}")
+        found = self.transport.dataset_range(dataset, f"the range of {dataset}")
         return f"{self.base_url} has {dataset} from {str(found.get('start'))[:10]} to {str(found.get('end'))[:10]}"
 
     def _connection_problems(self) -> list[str]:
         problems, name = super()._connection_problems(), f"connection {self.config.conn_id!r}"
-        if not self.config.password:
-            problems.append(f"{name}: password is empty; the API key is needed there")
-        elif not KEY.fullmatch(self.config.password.strip()):
-            problems.append(f"{name}: password is no key of this vendor; these begin with db- and have 32 characters")
+        if self.config.password and not KEY.fullmatch(self.config.password.strip()):
+            problems.append(f'{name}: password is not a Databento API key (expected "db-" and 29 more characters)')
         return problems
-
-    @property
-    def source(self) -> str:
-        if self.option("dataset") == "auto" and self._dataset("") == FUTURES:
-            return f"{self.provider}~{FUTURES}"
-        return super().source
 
     def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
         days, found = self.option("chunk_days"), super()._endpoints(dataset)
@@ -214,33 +149,27 @@ class DatabentoHook(ProviderHook):
     def fetch(self, request: Request) -> Fetched:
         self.connect()
         before = replace(self.counters)
-        asked = self._asked(request, lambda question, days: self._streams(question, days, request))
-        streams = asked.value or []
+        outcome = self._attempted(request, lambda question, days: self._streams(question, days, request))
+        streams = outcome.value or []
         table = pa.concat_tables([find_dataset(request.dataset).received.empty_table(), *(stream.table for stream in streams)])
         records = sum(stream.records for stream in streams)
-        evidence = Evidence(
-            calls=self.counters.calls - before.calls,
-            retries=self.counters.retries - before.retries,
-            pages=len(streams),
-            bytes=self.counters.bytes - before.bytes,
-            rows_received=records,
-            rows_declared=records,  # a stream that differs from its count does not get here
-            last_page_seen=True,
-            source=self._dataset(request.dataset) if streams else None,
-        )
-        words = self._words(streams, request) if streams else asked.words
-        return Fetched(numbered(table), evidence, asked.pending_from, asked.pending_reason, asked.refused, words)
+        source = self._dataset(request.dataset) if streams else None
+        # A stream that differs from its count raises before this line.
+        evidence = self._evidence(before, records, len(streams), source=source, rows_declared=records)
+        words = self._words(streams, request) if streams else outcome.words
+        return Fetched(numbered(table), evidence, outcome.pending_from, outcome.pending_reason, outcome.refused, words)
 
     def cost(self, requests: Sequence[Request]) -> float:
-        """What the vendor will charge for the streams, US dollars, discounts included; one free call a request."""
+        """Return what the vendor will charge for the streams, US dollars, discounts included; one free call per request."""
         self.connect()
-        total = 0.0
-        for request in requests:
-            try:
-                total += self._asked(request, lambda question, _: self._opened.cost(question, f"cost of {request}")).value or 0.0  # noqa: B023
-            except NotYetAvailable:
-                continue
-        return total
+        return sum(self._cost(request) for request in requests)
+
+    def _cost(self, request: Request) -> float:
+        try:
+            found = self._attempted(request, lambda question, _: self.transport.cost(question, f"cost of {request}"))
+        except NotYetAvailable:
+            return 0.0
+        return found.value or 0.0
 
     def expand(self, symbols: Sequence[str], first: date, last: date) -> tuple[str, ...]:
         """The symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive).
@@ -258,8 +187,8 @@ class DatabentoHook(ProviderHook):
             found: dict[str, list[str]] = {}
             for start in range(0, len(some), MOST_SYMBOLS):
                 part = list(some[start : start + MOST_SYMBOLS])
-                answer = self._opened.resolve(dataset, part, (stypes[0], stypes[1]), first, last + DAY, what)
-                found |= {symbol: [span["s"] for span in spans if span.get("s")] for symbol, spans in answer.items()}
+                response = self.transport.resolve(dataset, part, (stypes[0], stypes[1]), first, last + DAY, what)
+                found |= {symbol: [span["s"] for span in spans if span.get("s")] for symbol, spans in response.items()}
             return found
 
         members = resolve([parent.upper() for parent in parents], "parent", "instrument_id")
@@ -271,32 +200,32 @@ class DatabentoHook(ProviderHook):
         ]
         return tuple(dict.fromkeys(expanded))
 
-    def _asked(self, request: Request, ask: Callable[[Question, Days], T]) -> Asked[T]:
-        """``ask``, with what may be asked: without malformed symbols, and until where the vendor allows.
+    def _attempted(self, request: Request, ask: Callable[[Question, Days], T]) -> Outcome[T]:
+        """``ask``, with what may be outcome: without malformed symbols, and until where the vendor allows.
 
         :raises NotYetAvailable: if all of it is too young.
         """
         symbols, refused = self._sent(request)
-        asked: Asked[T] = Asked(refused=refused)
+        outcome: Outcome[T] = Outcome(refused=refused)
         until: datetime | None = None
         while symbols:
             days = self._days(request)
             start, end = days.span
             if start == end:
-                asked.words = ("no session on these dates",)
-                return asked
+                outcome.words = ("no session on these dates",)
+                return outcome
             question = Question(
                 self._dataset(request.dataset), request.dataset, self._stype, symbols, start, min(end, until or end)
             )
             try:
-                asked.value = ask(question, days)
+                outcome.value = ask(question, days)
             except Unresolved as error:
-                asked.words = (error.said,)
+                outcome.words = (error.said,)
             except Later as error:
                 if until is not None:
-                    raise _plain(error) from None
-                request, asked.pending_from = self._without_young(request, days, question, error)
-                asked.pending_reason = error.said if asked.pending_from else ""
+                    raise plain_refusal(error) from None
+                request, outcome.pending_from = self._without_young(request, days, question, error)
+                outcome.pending_reason = error.said if outcome.pending_from else ""
                 until = error.until
                 continue
             except BadRequest as error:
@@ -306,9 +235,9 @@ class DatabentoHook(ProviderHook):
                 refused |= {symbols[sent]: error.said for sent in named}
                 symbols = {sent: symbol for sent, symbol in symbols.items() if sent not in named}
                 continue
-            return asked
-        asked.words = ("all symbols were refused",)
-        return asked
+            return outcome
+        outcome.words = ("all symbols were refused",)
+        return outcome
 
     def _without_young(self, request: Request, days: Days, question: Question, error: Later) -> tuple[Request, date | None]:
         """The request without the sessions that are not over at ``error.until``, and the first date of these.
@@ -318,22 +247,16 @@ class DatabentoHook(ProviderHook):
         """
         young = days.first_open(error.until)
         if question.end <= error.until or self.now() - error.until > ENDED:
-            raise _plain(error) from None
+            raise plain_refusal(error) from None
         if young is None:
             return request, None
         older = intersection(request.intervals, (Interval(date.min, young),))
         if older:
             return replace(request, intervals=older), young
         until = datetime.combine(request.last + 2 * DAY, time(), UTC)
-        raise NotYetAvailable(error.said, until=until, **_where(error)) from None
+        raise NotYetAvailable(error.said, until=until, **where_of(error)) from None
 
     # -- a question --------------------------------------------------------------------------------------------------------------
-
-    @property
-    def _opened(self) -> Client:
-        if self._transport is None:
-            raise RuntimeError("connect() comes first")
-        return self._transport
 
     @property
     def _stype(self) -> str:
@@ -342,12 +265,7 @@ class DatabentoHook(ProviderHook):
         return "raw_symbol" if stype == "parent" else stype
 
     def _dataset(self, dataset: str) -> str:
-        chosen: str = self.option("dataset")
-        if chosen != "auto":
-            return chosen
-        if self.option("stype_in") in ("continuous", "parent"):
-            return FUTURES
-        return "EQUS.SUMMARY" if dataset in ("ohlcv-1d", "statistics") else "EQUS.MINI"
+        return vendors_dataset(self.options, dataset)
 
     def _days(self, request: Request) -> Days:
         if request.dataset == "ohlcv-1d":
@@ -374,13 +292,13 @@ class DatabentoHook(ProviderHook):
 
     # -- streams -----------------------------------------------------------------------------------------------------------------
 
-    def _streams(self, question: Question, days: Days, request: Request) -> list[Stream]:
+    def _streams(self, question: Question, days: Days, request: Request) -> list[StreamTable]:
         """All records, in streams of as many as the endpoint allows at a time.
 
         :raises TooManyRows: before anything is charged.
         """
         (endpoint,), what = self._endpoints(request.dataset), str(request)
-        counted = self._opened.record_count(question, what)
+        counted = self.transport.record_count(question, what)
         if counted > MOST_ROWS:
             raise TooManyRows(f"it has {counted:,} rows; a request may bring {MOST_ROWS:,}", provider=self.provider, request=what)
         parts = list(self._parts(question, counted, days, endpoint.request_rows, what))
@@ -398,7 +316,7 @@ class DatabentoHook(ProviderHook):
         halves = []
         for half in (replace(question, end=cut), replace(question, start=cut)):
             try:
-                halves.append((half, self._opened.record_count(half, what)))
+                halves.append((half, self.transport.record_count(half, what)))
             except Unresolved:  # no symbol stands for anything in this half
                 halves.append((half, 0))
         if (found := sum(number for _, number in halves)) != counted:
@@ -407,51 +325,53 @@ class DatabentoHook(ProviderHook):
         for half, number in halves:
             yield from self._parts(half, number, days, most, what)
 
-    def _stream(self, question: Question, counted: int, days: Days, what: str) -> Stream:
+    def _stream(self, question: Question, counted: int, days: Days, what: str) -> StreamTable:
         """The records, as many as are counted. A count that differs is asked for again first: that is free.
 
-        :raises WrongAnswer: if two downloads agree with each other and not with the count.
+        :raises WrongResponse: if two downloads agree with each other and not with the count.
         """
         where = {"provider": self.provider, "request": what}
         before: int | None = None
 
-        def parse(store: DBNStore, words: tuple[str, ...]) -> Stream:
+        def parse(store: DBNStore, words: tuple[str, ...]) -> StreamTable:
             nonlocal counted, before
             stream = self._read(store, words, question, days, where)
             if stream.records != counted:
                 self.counters.retries += 1
-                counted = self._opened.record_count(question, what)
+                counted = self.transport.record_count(question, what)
             if stream.records != counted:
                 said = f"{stream.records} records came, {counted} are counted"
                 if stream.records == before:
-                    raise WrongAnswer(f"{said}; the download before brought as many", **where)
+                    raise WrongResponse(f"{said}; the download before brought as many", **where)
                 before = stream.records
                 raise TruncatedResponse(said, **where)
             return stream
 
         try:
-            return self._opened.download(question, what, parse)
+            return self.transport.download(question, what, parse)
         except Unresolved as error:  # in this part of the time, if nothing is counted
             if counted:
-                raise WrongAnswer(f"{counted} records are counted, and none come: {error.said}", **where) from None
-            return Stream(find_dataset(question.schema).received.empty_table(), 0, (), tuple(question.symbols.values()))
+                raise WrongResponse(f"{counted} records are counted, and none come: {error.said}", **where) from None
+            return StreamTable(find_dataset(question.schema).received.empty_table(), 0, (), tuple(question.symbols.values()))
 
-    def _read(self, store: DBNStore, words: tuple[str, ...], question: Question, days: Days, where: Mapping[str, str]) -> Stream:
-        """:raises WrongAnswer: if the stream is sound and not of the question."""
+    def _read(
+        self, store: DBNStore, words: tuple[str, ...], question: Question, days: Days, where: Mapping[str, str]
+    ) -> StreamTable:
+        """:raises WrongResponse: if the stream is sound and not of the question."""
         said, metadata = f"{store.schema} of {store.dataset}", store.metadata
         if said != f"{question.schema} of {question.dataset}":
-            raise WrongAnswer(f"the stream is {self._opened.plain(said)}", **where)
+            raise WrongResponse(f"the stream is {self.transport.plain(said)}", **where)
         mappings = every_day(list(question.symbols)) if question.stype_in == "instrument_id" else metadata.mappings
         try:
             symbols = Symbols(mappings, question.symbols)
             table, records = read(store, question.schema, symbols, days, (question.start, question.end))
         except NotOfTheQuestionError as error:
-            raise WrongAnswer(str(error), **where) from None
+            raise WrongResponse(str(error), **where) from None
         if question.schema == "ohlcv-1d" and question.dataset == FUTURES:
             table = of_sessions(table, days)
-        return Stream(table, records, words, tuple(question.symbols.get(sent, sent) for sent in metadata.not_found))
+        return StreamTable(table, records, words, tuple(question.symbols.get(sent, sent) for sent in metadata.not_found))
 
-    def _words(self, streams: Sequence[Stream], request: Request) -> tuple[str, ...]:
+    def _words(self, streams: Sequence[StreamTable], request: Request) -> tuple[str, ...]:
         """What the vendor said beside the streams, and which symbols stand for nothing in any of them."""
         words = [said for stream in streams for said in stream.words]
         missing = [symbol for symbol in streams[0].missing if all(symbol in stream.missing for stream in streams)]
@@ -460,56 +380,3 @@ class DatabentoHook(ProviderHook):
             dataset = self._dataset(request.dataset)
             words.append(f"{', '.join(missing[:SHOWN])}{more}: no instrument in {dataset} on these dates")
         return tuple(dict.fromkeys(words))
-
-    # -- refusals ----------------------------------------------------------------------------------------------------------------
-
-    def _classify(self, answer: Answer, what: str) -> ProviderError | None:
-        """The typed error of an answer with a status from 400 on."""
-        detail = _detail(answer)
-        text = self._opened.plain(detail.message or answer.body.decode(errors="replace")) or f"HTTP status {answer.status}"
-        where = {"provider": self.provider, "request": what, "request_id": answer.headers.get("request-id", "")}
-        if answer.status == 401 or detail.case == "auth_account_locked":
-            return AuthError(f"{text} (the key is the password of connection {self.config.conn_id!r})", **where)
-        if answer.status == 402:
-            return QuotaExhausted(f"{text} (the account has no money left)", resets_at=None, **where)
-        if answer.status == 429:
-            return Throttled(text, retry_after=pause(answer.headers, self.quota), **where)
-        if answer.status in (403, 422):
-            return self._not_to_be_had(answer.status, detail, text, where)
-        if answer.status >= 500 or answer.status == 408:
-            return ServerError(text, **where)
-        return BadRequest(f"{text} (HTTP {answer.status})", **where)
-
-    def _not_to_be_had(self, status: int, detail: Detail, text: str, where: dict[str, str]) -> ProviderError:
-        """What 403 and 422 mean depends on the case."""
-        if "after_available_end" in detail.case or detail.case.startswith(("license_not_found", "dataset_unavailable_range")):
-            until = _until(detail) or (self.now() - LICENCE if detail.case.startswith("license") else None)
-            return EntitlementError(text, **where) if until is None else Later(text, until=until, **where)
-        if detail.case == "data_start_before_available_start":
-            return EntitlementError(text, **where)
-        if detail.case == "symbology_invalid_request" and "could be resolved" in text:
-            return Unresolved(text, **where)
-        return EntitlementError(text, **where) if status == 403 else BadRequest(f"{text} (HTTP {status})", **where)
-
-
-def _detail(answer: Answer) -> Detail:
-    try:
-        found = msgspec.json.decode(answer.body, type=Refusal).detail
-    except msgspec.MsgspecError:
-        return Detail()
-    return Detail(message=found) if isinstance(found, str) else found
-
-
-def _until(detail: Detail) -> datetime | None:
-    """Until when the vendor says that one may ask, UTC: in the payload, or in its words."""
-    named = (detail.payload or {}).get("available_end")
-    found = _UNTIL.search(f"up to {named}" if isinstance(named, str) else detail.message)
-    return datetime.fromisoformat(found[1]).replace(tzinfo=UTC) if found else None
-
-
-def _where(error: ProviderError) -> dict[str, str]:
-    return {"provider": error.provider, "request": error.request, "request_id": error.request_id}
-
-
-def _plain(error: Later) -> EntitlementError:
-    return EntitlementError(error.said, **_where(error))

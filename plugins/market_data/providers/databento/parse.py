@@ -42,7 +42,7 @@ ACTIONS = {int(action): action.name.lower() for action in StatUpdateAction.varia
 
 
 class NotOfTheQuestionError(Exception):
-    """Records that cannot be the answer; says which."""
+    """Records that cannot be the response; says which."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from market_data.core.capabilities import Endpoint, Shape
 from market_data.providers.spec import MINUTES, Option, ProviderSpec
 
+FUTURES = "GLBX.MDP3"
+
 
 def databento_range(rows_per_session: int, chunk_days: int, **more: int) -> Endpoint:
-    """One answer, however long; it is streamed, so a request may bring more than elsewhere."""
+    """One response, however long; it is streamed, so a request may bring more than elsewhere."""
     return Endpoint(
         "range",
         Shape.MULTI,
@@ -15,6 +20,22 @@ def databento_range(rows_per_session: int, chunk_days: int, **more: int) -> Endp
         rows_per_session=rows_per_session,
         **{"request_rows": 2_000_000, "max_symbols": 2000, "chunk_days": chunk_days, **more},
     )
+
+
+def vendors_dataset(options: Mapping[str, Any], dataset: str) -> str:
+    """Return the vendor's dataset that serves ``dataset`` with these options."""
+    chosen = options.get("dataset") or "auto"
+    if chosen != "auto":
+        return str(chosen)
+    if options.get("stype_in") in ("continuous", "parent"):
+        return FUTURES
+    return "EQUS.SUMMARY" if dataset in ("ohlcv-1d", "statistics") else "EQUS.MINI"
+
+
+def own_source(options: Mapping[str, Any]) -> str | None:
+    """Return ``databento~GLBX.MDP3`` where ``auto`` means futures: ESH4 may be a share elsewhere."""
+    chosen = options.get("dataset") or "auto"
+    return f"databento~{FUTURES}" if chosen == "auto" and vendors_dataset(options, "") == FUTURES else None
 
 
 SPEC = ProviderSpec(
@@ -52,4 +73,5 @@ SPEC = ProviderSpec(
             variant=False,
         ),
     },
+    own_source=own_source,
 )

@@ -1,139 +1,42 @@
-"""How Financial Modeling Prep writes: the names of symbols, refusals in words, JSON arrays, CSV files.
-
-A refusal is any body that is neither a JSON array nor a CSV file, whatever its status: ``{"Error Message": "..."}`` comes with 200 too,
-and 402 is plain text. See https://site.financialmodelingprep.com/developer/docs/stable; the words are those of recorded answers.
-"""
+"""Read FMP's symbols, CSV files and bars: from bytes to columns. No I/O."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 
-from market_data.core.capabilities import Quota
-from market_data.core.errors import (
-    AuthError,
-    BadRequest,
-    EntitlementError,
-    ProviderError,
-    QuotaExhausted,
-    SchemaDrift,
-    ServerError,
-    Throttled,
-    TruncatedResponse,
-)
-from market_data.http.client import Answer, retry_after
-from market_data.http.rate_limit import LONG_WINDOW, FileLimiter
-from market_data.providers.responses import pause
+from market_data.core.errors import SchemaDrift, TruncatedResponse
+from market_data.datasets.registry import dataset as find_dataset
 
 DAY = timedelta(days=1)
-BULK_PAUSE = 30.0
-"""Seconds to wait after a bulk file that came too soon after another; how long the vendor wants is not known."""
+FILE_COLUMNS = {"open": "open", "high": "high", "low": "low", "close": "close", "adj_close": "adjClose", "volume": "volume"}
+"""Our columns -> those of the bulk file."""
 
 _CLASS = re.compile(r"(?<=[A-Z])\.(?=[A-E]$)")
-_FILE = re.compile(rb'\s*"?(symbol|date)"?,')
-_GATE = re.compile(r"(premium query parameter|(special|restricted|exclusive|legacy) endpoint)", re.IGNORECASE)
-_PART = re.compile("values? (set )?for '(period|limit)'")
 
 
-class NotInPlan(EntitlementError):
-    """The plan does not include this symbol; others it does."""
+class FmpBar(msgspec.Struct, gc=False, rename="camel"):
+    """A bar as traded; what its fields are called notwithstanding."""
 
-
-class PartNotInPlan(EntitlementError):
-    """The plan does not include a period of this symbol's statements, or so many of them; others it does."""
+    symbol: str
+    date: date
+    adj_open: float | None
+    adj_high: float | None
+    adj_low: float | None
+    adj_close: float | None
+    volume: float | None = None
 
 
 def vendors_name(symbol: str) -> str:
     """``BRK-B`` for ``BRK.B``: a class of shares, A to E, stands behind a dash. Other dots are exchanges (``VOD.L``) and stay."""
     return _CLASS.sub("-", symbol)
-
-
-def words(answer: Answer) -> str | None:
-    """What an answer says instead of data, or None where it is data, as far as its beginning tells."""
-    body = answer.body.strip()
-    if body.startswith(b"[") or _FILE.match(body):
-        return None
-    try:
-        said = msgspec.json.decode(body)
-    except msgspec.MsgspecError:
-        return body.decode(errors="replace")
-    if isinstance(said, dict):
-        said = next((said[name] for name in ("Error Message", "message", "error") if said.get(name)), "")
-    return str(said or "")
-
-
-def classify(
-    answer: Answer, where: Mapping[str, str], plain: Callable[[str], str], conn_id: str, quota: Quota, now: datetime
-) -> ProviderError | None:
-    """The typed error of an answer that is no data, or None. Status and words count alike, as any words come with status 200 too.
-
-    :param where: ``provider`` and ``request``, for messages.
-    :param plain: `Transport.plain`.
-    :param conn_id: the connection whose password the key is.
-    :param quota: the account's.
-    """
-    said, status = words(answer), answer.status
-    if status < 400 and said is None:
-        return None
-    spoken = said or ""
-    text = plain(spoken) or f"nothing but HTTP status {status}"
-    error: ProviderError
-    if status == 429 or "limit reach" in spoken.lower():
-        error = _used_up(answer, spoken.lower(), text, quota, now)
-    elif status == 401 or "invalid api key" in spoken.lower():
-        error = AuthError(f"{text} (the key is the password of connection {conn_id!r})")
-    elif "value set for 'symbol'" in spoken:
-        error = NotInPlan(text)
-    elif _PART.search(spoken):
-        error = PartNotInPlan(text)
-    elif status in (402, 403) or _GATE.search(spoken):
-        error = EntitlementError(text)
-    elif status < 400:
-        error = ServerError(f"the answer is neither a list nor a file but HTTP {status} with: {text}")
-    elif status >= 500:
-        error = ServerError(text)
-    else:
-        error = BadRequest(f"{text} (HTTP {status})")
-    return error.at(provider=where["provider"], request=where["request"])
-
-
-def _used_up(answer: Answer, spoken: str, text: str, quota: Quota, now: datetime) -> ProviderError:
-    """``Limit Reach`` is the day's quota on a plan that has one, else the minute's. Bulk files have a throttle of their own."""
-    if "bandwidth" in spoken:
-        return QuotaExhausted(f"{text}; it counts the bytes of the last 30 days")
-    if "bulk endpoint" in spoken:
-        return Throttled(text, retry_after=retry_after(answer.headers) or BULK_PAUSE)
-    if "limit reach" in spoken and any(window.seconds >= LONG_WINDOW for window in quota.limits):
-        resets = _renewed(now)
-        return QuotaExhausted(f"{text}; the day's quota is renewed at {resets:%Y-%m-%d %H:%M} UTC", resets_at=resets)
-    return Throttled(text, retry_after=pause(answer.headers, quota))
-
-
-def _renewed(now: datetime) -> datetime:
-    """When the day's quota is. Not documented; users report midnight UTC."""
-    return datetime.combine(now.astimezone(UTC).date() + DAY, time(), UTC)
-
-
-class DayLimiter(FileLimiter):
-    """Counts a day's calls as the vendor does, not those of the last 24 hours: so both say the same of when it is renewed."""
-
-    def _within_quota(self, log: list[float], now: float) -> list[float]:
-        if any(window.seconds > DAY.total_seconds() for window in self.windows):
-            return super()._within_quota(log, now)
-        renewed = _renewed(datetime.fromtimestamp(now, UTC))
-        today = [call for call in log if call >= (renewed - DAY).timestamp()]
-        try:
-            return super()._within_quota(today, now)
-        except QuotaExhausted as error:
-            resets = min(renewed, error.resets_at or renewed)
-            raise QuotaExhausted(
-                f"all calls are used; the quota is renewed at {resets:%Y-%m-%d %H:%M} UTC", resets_at=resets
-            ) from None
 
 
 def read_file(body: bytes, needed: Collection[str], where: Mapping[str, str]) -> pa.Table:
@@ -168,14 +71,45 @@ def read_file(body: bytes, needed: Collection[str], where: Mapping[str, str]) ->
     return rows if body.endswith(b"\n") else rows.slice(0, len(rows) - 1)
 
 
-def asked_rows(rows: pa.Table, symbols: Sequence[str]) -> pa.Table:
-    """The rows of ``symbols``, with these in a column ``asked``; ``symbol`` is the vendor's name."""
+def requested_rows(rows: pa.Table, symbols: Sequence[str]) -> pa.Table:
+    """The rows of ``symbols``, with these in a column ``requested``; ``symbol`` is the vendor's name."""
     names = [pa.array([vendors_name(symbol) for symbol in symbols], pa.string()), pa.array(symbols, pa.string())]
-    return rows.join(pa.table(names, names=["symbol", "asked"]), "symbol", join_type="inner", use_threads=False)
+    return rows.join(pa.table(names, names=["symbol", "requested"]), "symbol", join_type="inner", use_threads=False)
 
 
 def drift(where: Mapping[str, str], found: str) -> SchemaDrift:
-    """The error of an answer of another form."""
+    """The error of a response of another form."""
     return SchemaDrift(
         f"{where['provider']}: {where['request']}: {found}. To do: see the provider's changelog; the hook has to learn the new form"
     )
+
+
+def bars_table(bars: Sequence[tuple[str, FmpBar]]) -> pa.Table:
+    """Bars of the symbol endpoint, with whose they are."""
+    values = {
+        "open": [bar.adj_open for _, bar in bars],
+        "high": [bar.adj_high for _, bar in bars],
+        "low": [bar.adj_low for _, bar in bars],
+        "close": [bar.adj_close for _, bar in bars],
+        "volume": [bar.volume for _, bar in bars],
+    }
+    columns = {name: pa.array(column, pa.float64()) for name, column in values.items()}
+    symbols = pa.array([symbol for symbol, _ in bars], pa.string())
+    return _columns(symbols, pa.array([bar.date for _, bar in bars], pa.date32()), columns)
+
+
+def file_table(rows: pa.Table, day: date, where: Mapping[str, str]) -> pa.Table:
+    """Rows of the bulk file, all of ``day``."""
+    columns = {}
+    for name, theirs in FILE_COLUMNS.items():
+        try:
+            columns[name] = pc.cast(rows[theirs], pa.float64())
+        except pa.ArrowInvalid:
+            raise drift(where, f"the file's {theirs} is not a number everywhere") from None
+    return _columns(rows["requested"], pa.array([day] * len(rows), pa.date32()), columns)
+
+
+def _columns(symbols: Any, days: pa.Array, values: Mapping[str, Any]) -> pa.Table:
+    schema = find_dataset("ohlcv-1d").received
+    columns = {"symbol": symbols, "session": days, "bar_time": days.cast(pa.timestamp("us", tz="UTC")), **values}
+    return pa.table([columns.get(name, pa.nulls(len(days), schema.field(name).type)) for name in schema.names], schema=schema)

@@ -28,11 +28,11 @@ WARNED = frozenset({321, 329, 434, 10167})
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One answer.
+class HistoryPage:
+    """One response.
 
     :param bars: as they came.
-    :param begins: the date from which the answer says it is whole, or None where it does not say.
+    :param begins: the date from which the response says it is whole, or None where it does not say.
     :param bytes: of its message.
     """
 
@@ -47,7 +47,7 @@ class Link:
     code.
 
     :param client_id: the first to try.
-    :param connecting: seconds until connected. ``deadline``: seconds for an answer.
+    :param connecting: seconds until connected. ``deadline``: seconds for a response.
     """
 
     def __init__(self, host: str, port: int, client_id: int) -> None:
@@ -67,28 +67,28 @@ class Link:
         self._run(self._drop())
         self._runner.close()
 
-    def history(self, contract: Contract, end: datetime, duration: str, size: str, what: str, *, regular: bool) -> Page:
+    def history(self, contract: Contract, end: datetime, duration: str, size: str, what: str, *, regular: bool) -> HistoryPage:
         """The bars that one request brings.
 
-        :raises RequestError: what the gateway says in place of bars; "no data" is an answer with none.
-        :raises ProviderError, SchemaDrift: where there is no answer, or one that is not whole or not legible.
+        :raises RequestError: what the gateway says in place of bars; "no data" is a response with none.
+        :raises ProviderError, SchemaDrift: where there is no response, or one that is not whole or not legible.
         """
 
         def ask(ib: IB) -> Awaitable[Any]:
             return ib.reqHistoricalDataAsync(contract, end, duration, size, what, regular, formatDate=2, timeout=0)
 
         try:
-            bars, number = self._run(self._answer(ask))
+            bars, number = self._run(self._response(ask))
         except RequestError as error:
             if error.code == NO_DATA and "no data" in error.message.lower():
-                return Page((), None, len(error.message), f"{self.client_id}/{error.reqId}")
+                return HistoryPage((), None, len(error.message), f"{self.client_id}/{error.reqId}")
             raise
         begins, length = self._heads.pop(number, (None, 0))
-        return Page(bars, begins, length, f"{self.client_id}/{number}")
+        return HistoryPage(bars, begins, length, f"{self.client_id}/{number}")
 
     def describe(self, contract: Contract) -> str:
         """What the gateway calls a contract, and which version of the protocol it speaks."""
-        details, _ = self._run(self._answer(lambda ib: ib.reqContractDetailsAsync(contract)))
+        details, _ = self._run(self._response(lambda ib: ib.reqContractDetailsAsync(contract)))
         version = self._ib.client.serverVersion() if self._ib else 0
         return f"protocol version {version}, client id {self.client_id}; it knows {contract.symbol} as {details[0].longName}"
 
@@ -103,8 +103,8 @@ class Link:
         self._runner.run(keep())
         return brought[0]
 
-    async def _answer(self, ask: Callable[[IB], Awaitable[T]]) -> tuple[T, int]:
-        """What a request brings, and its number. Without an answer the connection is given up."""
+    async def _response(self, ask: Callable[[IB], Awaitable[T]]) -> tuple[T, int]:
+        """What a request brings, and its number. Without a response the connection is given up."""
         await _breathe()  # a connection that ended meanwhile is learnt of
         ib = await self._connected()
         number = ib.client.getReqId() + 1  # of the next request
@@ -115,22 +115,22 @@ class Link:
 
         self._broken = asyncio.get_running_loop().create_future()
         ib.errorEvent += told
-        answer = asyncio.ensure_future(ask(ib))
+        response = asyncio.ensure_future(ask(ib))
         try:
-            either: list[asyncio.Future[Any]] = [answer, self._broken]
+            either: list[asyncio.Future[Any]] = [response, self._broken]
             await asyncio.wait(either, timeout=self.deadline, return_when=asyncio.FIRST_COMPLETED)
             if self._broken.done():
                 self._broken.result()
-            if answer.done():
-                return answer.result(), number
-            lost = f"no whole answer in {self.deadline:g} s"
+            if response.done():
+                return response.result(), number
+            lost = f"no whole response in {self.deadline:g} s"
         except OSError:
             lost = f"the link to {self.address} was lost"
         finally:
             ib.errorEvent -= told
-            answer.cancel()
+            response.cancel()
             self._broken.cancel()
-            await asyncio.gather(answer, self._broken, return_exceptions=True)
+            await asyncio.gather(response, self._broken, return_exceptions=True)
         await self._drop()
         raise NetworkError(lost)
 
@@ -189,7 +189,7 @@ class Link:
                 return ib
         except OSError as error:
             await self._drop()
-            raise NetworkError(f"no gateway answers at {self.address} ({type(error).__name__})") from None
+            raise NetworkError(f"no gateway responds at {self.address} ({type(error).__name__})") from None
         finally:
             closed = ended.cancelled()
             for task in (opening, ended):
@@ -199,7 +199,7 @@ class Link:
         if IN_USE in codes:
             return None
         why = "it ended the connection; is API access enabled, and this host trusted?" if closed else "it does not speak as one"
-        raise NetworkError(f"no gateway answers at {self.address}: {why}")
+        raise NetworkError(f"no gateway responds at {self.address}: {why}")
 
     async def _drop(self) -> None:
         if self._ib is not None:

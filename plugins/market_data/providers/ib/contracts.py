@@ -30,7 +30,7 @@ _DATED = re.compile(r"([A-Z0-9]{1,3})([FGHJKMNQUVXZ])(20\d\d)")
 EVENING = clock(18)  # New York: the trading day of a future begins
 
 
-class Part(NamedTuple):
+class ContractSpan(NamedTuple):
     """A contract, and the dates for which it is asked."""
 
     contract: Contract
@@ -70,19 +70,19 @@ class Instrument:
             return cls("FUT", root, FUTURES[root], f"{year}{MONTHS[code]:02}")
         return cls("STK", _spaced(symbol), "SMART")
 
-    def parts(self, dates: Interval) -> Iterator[Part]:
+    def parts(self, dates: Interval) -> Iterator[ContractSpan]:
         """The contracts to ask for, the latest first; together they cover ``dates``, none of which two of them share."""
         if self.kind == "STK":
-            yield Part(Stock(self.name, self.exchange, "USD"), dates)
+            yield ContractSpan(Stock(self.name, self.exchange, "USD"), dates)
         elif self.kind == "IND":
-            yield Part(Index(self.name, self.exchange, "USD"), dates)
+            yield ContractSpan(Index(self.name, self.exchange, "USD"), dates)
         elif self.month:
-            yield Part(self._future(self.month), dates)
+            yield ContractSpan(self._future(self.month), dates)
         else:
             end = dates.end
             while end > dates.start:
                 month, since = lead(end - DAY)
-                yield Part(self._future(month), Interval(max(since, dates.start), end))
+                yield ContractSpan(self._future(month), Interval(max(since, dates.start), end))
                 end = max(since, dates.start)
 
     def _future(self, month: str) -> Contract:
@@ -110,7 +110,7 @@ class Instrument:
         """The date from which on sessions are whole in bars within the day.
 
         :param start: the first date that was asked for.
-        :param begins: the date from which the answer is whole, or None where it does not say; of a future, from its evening on.
+        :param begins: the date from which the response is whole, or None where it does not say; of a future, from its evening on.
         """
         if self.kind != "FUT":
             return start
@@ -159,7 +159,7 @@ def _spaced(symbol: str) -> str:
 class Step(NamedTuple):
     """What one request asks for.
 
-    :param dates: those it is for; the answer may begin earlier.
+    :param dates: those it is for; the response may begin earlier.
     :param duration: in the vendor's words, counted back from the end of ``dates``.
     """
 

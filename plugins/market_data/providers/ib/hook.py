@@ -6,7 +6,7 @@ read and run. What the documents do not say, or the library does:
 * Error 162 is "no data", "too many requests", "no permission" and more: the text tells.
 * Error 321 (a request that is not legal) counts as a warning in ``ib_async``, whose request then never ends.
 * A message that cannot be read is logged by ``ib_async`` and dropped, so its request never ends either.
-* Nothing pages: a request names its end and a duration, and the answer says from when on it is whole. Long spans are asked for in
+* Nothing pages: a request names its end and a duration, and the response says from when on it is whole. Long spans are asked for in
   steps, the latest first.
 * A continuous future takes no end date (10339) and changes with the day on which it is asked for. So the front of a future is put
   together from the dated contracts, by a rule: see `ib_contracts.lead`. Expired ones are kept for two years.
@@ -18,27 +18,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from ib_async import BarData, Contract, RequestError, Stock
+from ib_async import Contract, RequestError, Stock
 
-from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.capabilities import Quota, Window
 from market_data.core.errors import (
     BadRequest,
     EntitlementError,
-    NetworkError,
     ProviderError,
     SchemaDrift,
     ServerError,
@@ -46,13 +40,15 @@ from market_data.core.errors import (
     UnknownSymbol,
 )
 from market_data.core.intervals import DAY, Interval
-from market_data.core.outcome import Evidence
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import plain, tried
 from market_data.http.rate_limit import MARGIN, FileLimiter, Pacer
-from market_data.providers.base import Fetched, Plan, ProviderHook, limits_folder
-from market_data.providers.ib.client import CLIENT_IDS, LOST, NO_DATA, Link, Page
-from market_data.providers.ib.contracts import Instrument, Part, Step, last_step
+from market_data.providers.base import Fetched, ProviderHook, SubscriptionPlan, limits_folder
+from market_data.providers.ib.client import CLIENT_IDS, HistoryPage, Link
+from market_data.providers.ib.contracts import ContractSpan, Instrument, Step, last_step
+from market_data.providers.ib.errors import classify
+from market_data.providers.ib.parse import mismatch, table
+from market_data.providers.ib.spec import SPEC
 
 T = TypeVar("T")
 
@@ -64,10 +60,6 @@ BUCKETS = 256
 """Equal requests of all processes meet in one of so many files."""
 PORTS = "4001 (Gateway), 4002 (Gateway, paper account), 7496 (TWS) or 7497 (TWS, paper account)"
 
-UNKNOWN = 200
-NOT_INCLUDED = frozenset({203, 354, 420, 10089, 10090, 10168, 10186, 10189})
-MALFORMED = frozenset({320, 321, 329, 366, 434, 10314, 10339})
-_NO_PERMISSION = re.compile(r"permission|subscri", re.IGNORECASE)
 DRIFTED = "see the vendor's release notes; the hook has to learn the new form"
 
 
@@ -86,7 +78,7 @@ class InteractiveBrokersHook(ProviderHook):
     may be used, and ``identical_seconds``.
     """
 
-    provider = "ib"
+    spec = SPEC
     conn_type = "generic"
     hook_name = "Interactive Brokers"
     default_base_url = "127.0.0.1:4001"
@@ -94,9 +86,9 @@ class InteractiveBrokersHook(ProviderHook):
     known_extra = ("client_id", "identical_seconds")
     # https://interactivebrokers.github.io/tws-api/historical_limitations.html; hard for bars of up to 30 seconds, a soft throttle for
     # longer ones. ``sample`` is the local sample gateway.
-    plans: ClassVar[Mapping[str, Plan]] = {
-        "standard": Plan(Quota(6, (Window(60, 600), Window(5, 2))), available_after=22 * 3600),
-        "sample": Plan(Quota(6000, (Window(60, 0.6),))),
+    plans: ClassVar[Mapping[str, SubscriptionPlan]] = {
+        "standard": SubscriptionPlan(Quota(6, (Window(60, 600), Window(5, 2))), available_after=22 * 3600),
+        "sample": SubscriptionPlan(Quota(6000, (Window(60, 0.6),))),
     }
     attempts = 5
     patience = 60.0
@@ -121,7 +113,7 @@ class InteractiveBrokersHook(ProviderHook):
         what = "details of SPY"
         link = self._ready()
         found = self._tried(lambda: self._called(what, lambda: link.describe(Stock("SPY", "SMART", "USD"))))
-        return f"{link.address} answered: {self._plain(found)}"
+        return f"{link.address} responded: {self._plain(found)}"
 
     # -- connection ------------------------------------------------------------------------------------------------------------
 
@@ -173,7 +165,7 @@ class InteractiveBrokersHook(ProviderHook):
         for part in instrument.parts(Interval(request.start, request.last + DAY)):
             try:
                 for page, dates in self._pages(request, instrument, part):
-                    tables.append(_table(request, instrument, page.bars, dates))
+                    tables.append(table(request, instrument, page.bars, dates))
                     ids.append(page.id)
                     rows += len(page.bars)
             except UnknownSymbol as error:
@@ -185,19 +177,11 @@ class InteractiveBrokersHook(ProviderHook):
                 break
         if unknown and not tables and not refused:
             raise unknown[0]
-        evidence = Evidence(
-            calls=self.counters.calls - before.calls,
-            retries=self.counters.retries - before.retries,
-            pages=len(ids),
-            bytes=self.counters.bytes - before.bytes,
-            rows_received=rows,
-            rows_declared=rows,  # each message was checked to hold as many as it says
-            last_page_seen=True,
-            request_ids=tuple(ids),
-        )
+        # Each message was checked to hold as many rows as it declares.
+        evidence = self._evidence(before, rows, len(ids), ids, rows_declared=rows)
         nothing = find_dataset(request.dataset).received.empty_table()
-        table, warnings = pa.concat_tables([nothing, *reversed(tables)]), tuple(self._warnings(request, unknown))
-        return Fetched(table, evidence, refused=refused, warnings=() if refused else warnings)
+        whole, warnings = pa.concat_tables([nothing, *reversed(tables)]), tuple(self._warnings(request, unknown))
+        return Fetched(whole, evidence, refused=refused, warnings=() if refused else warnings)
 
     def _instrument(self, request: Request) -> Instrument:
         try:
@@ -210,8 +194,8 @@ class InteractiveBrokersHook(ProviderHook):
         if unknown:
             yield f"{request.symbols[0]}: {len(unknown)} of the contracts that led are not known any more: {unknown[-1].said}"
 
-    def _pages(self, request: Request, instrument: Instrument, part: Part) -> Iterator[tuple[Page, Interval]]:
-        """The answers that make up the bars of a contract, the latest first, each with the dates for which it is whole."""
+    def _pages(self, request: Request, instrument: Instrument, part: ContractSpan) -> Iterator[tuple[HistoryPage, Interval]]:
+        """The responses that make up the bars of a contract, the latest first, each with the dates for which it is whole."""
         daily = SIZES[request.dataset] == "1 day"
         left = part.dates if daily else instrument.reach(part.dates)
         while left.start < left.end:
@@ -224,12 +208,12 @@ class InteractiveBrokersHook(ProviderHook):
                 start = instrument.whole_from(start, page.begins)
             if start >= left.end:
                 raise ServerError(
-                    f"an answer up to {left.end} begins on {page.begins}: the paging loops", **self._where(str(request))
+                    f"a response up to {left.end} begins on {page.begins}: the paging loops", **self._where(str(request))
                 )
             yield page, Interval(start, left.end)
             left = Interval(left.start, start)
 
-    def _page(self, request: Request, instrument: Instrument, contract: Contract, step: Step) -> Page:
+    def _page(self, request: Request, instrument: Instrument, contract: Contract, step: Step) -> HistoryPage:
         link, what, size = self._ready(), str(request), SIZES[request.dataset]
         shown, end = str(self.option("what_to_show")).upper(), instrument.end(step.dates)
         regular = instrument.kind != "FUT" and self.option("hours") == "regular"
@@ -240,7 +224,7 @@ class InteractiveBrokersHook(ProviderHook):
             question=question,
             symbols=request.symbols,
         )
-        if wrong := _wrong(instrument, page.bars, step):
+        if wrong := mismatch(instrument, page.bars, step):
             raise ServerError(wrong, **self._where(what))
         self.counters.bytes += page.bytes
         return page
@@ -270,7 +254,9 @@ class InteractiveBrokersHook(ProviderHook):
         try:
             return call()
         except RequestError as error:
-            failure = self._typed(error, what, symbols)
+            text = f"{self._plain(error.message)} (error {error.code})"
+            widest = max((window.seconds for window in self.quota.limits), default=1.0)
+            failure = classify(error, text, symbols, min(widest, self.patience), self._where(what))
             if isinstance(failure, Throttled):
                 pacer.penalise(failure.retry_after or 1.0)
             raise failure from None
@@ -289,23 +275,6 @@ class InteractiveBrokersHook(ProviderHook):
         bucket = int.from_bytes(hashlib.sha256(question.encode()).digest()[:2]) % BUCKETS
         return FileLimiter(limits_folder() / f"{self.config.conn_id}.requests" / f"{bucket:03}.json", ())
 
-    def _typed(self, error: RequestError, what: str, symbols: tuple[str, ...]) -> ProviderError:
-        """The typed error of what the gateway says."""
-        code, text, where = error.code, f"{self._plain(error.message)} (error {error.code})", self._where(what)
-        lower = error.message.lower()
-        if code == 100 or (code == NO_DATA and "pacing" in lower):
-            widest = max((window.seconds for window in self.quota.limits), default=1.0)
-            return Throttled(text, retry_after=min(widest, self.patience), **where)
-        if code == UNKNOWN and "ambiguous" not in lower:
-            return UnknownSymbol(text, symbols=symbols, **where)
-        if code in NOT_INCLUDED or (code == NO_DATA and _NO_PERMISSION.search(lower)):
-            return EntitlementError(text, **where)
-        if code in MALFORMED or code == UNKNOWN:
-            return BadRequest(text, **where)
-        if code in LOST:
-            return NetworkError(text, **where)
-        return ServerError(text, **where)
-
     def _where(self, what: str) -> dict[str, str]:
         return {"provider": self.provider, "request": what}
 
@@ -317,52 +286,3 @@ class InteractiveBrokersHook(ProviderHook):
         if self._link is None:
             raise RuntimeError("connect() comes first")
         return self._link
-
-
-# -- columns -----------------------------------------------------------------------------------------------------------------------
-
-
-def _wrong(instrument: Instrument, bars: Sequence[BarData], step: Step) -> str:
-    """Why bars cannot be the answer to a request, or nothing. Some may well lie before its dates: durations are counted generously."""
-    dates = step.dates
-    earliest = dates.start - (dates.end - dates.start) - timedelta(days=10)
-    sessions = (_session(instrument, bar) for bar in bars)
-    strange = sorted({day for day in sessions if not earliest <= day < dates.end})
-    return f"rows of {', '.join(map(str, strange[:3]))} came" if strange else ""
-
-
-def _session(instrument: Instrument, bar: BarData) -> date:
-    return instrument.session(bar.date) if isinstance(bar.date, datetime) else bar.date
-
-
-def _table(request: Request, instrument: Instrument, bars: Sequence[BarData], dates: Interval) -> pa.Table:
-    """The bars of sessions in ``dates`` as columns."""
-    sessions = set(calendar.sessions(dates.start, dates.end))
-    kept = [(day, bar) for day, bar in ((_session(instrument, bar), bar) for bar in bars) if day in sessions]
-    opened = [
-        bar.date if isinstance(bar.date, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC) for day, bar in kept
-    ]
-    schema = find_dataset(request.dataset).received
-    counted = instrument.kind != "IND"
-    columns: dict[str, Any] = {
-        "symbol": [request.symbols[0]] * len(kept),
-        "session": [day for day, _ in kept],
-        "bar_time": opened,
-        "adj_close": [None] * len(kept),
-        **{name: [_number(getattr(bar, name)) for _, bar in kept] for name in ("open", "high", "low", "close")},
-        "volume": [_amount(bar.volume) if counted else None for _, bar in kept],
-        "vwap": [_amount(bar.average) or None if counted else None for _, bar in kept],
-        "trade_count": [bar.barCount if counted and bar.barCount >= 0 else None for _, bar in kept],
-    }
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
-
-
-def _number(value: float) -> float | None:
-    """None for what is not there: no number, or the largest there is, which is the protocol's word for nothing."""
-    return float(value) if math.isfinite(value) and abs(value) < sys.float_info.max else None
-
-
-def _amount(value: float) -> float | None:
-    """The same, and -1 where there can be none."""
-    number = _number(value)
-    return None if number is None or number < 0 else number

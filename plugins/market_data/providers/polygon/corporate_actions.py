@@ -1,8 +1,8 @@
 """Polygon's reference data: splits, dividends, tickers.
 
 Sources: https://massive.com/docs/rest/stocks/corporate-actions (``/v3/reference/splits``, ``/v3/reference/dividends``) and
-``/v3/reference/tickers``. A page has ``results`` even where it is empty, and does not say how many there are: the answer is whole when its
-last page names no next one. Chains of pages that come back to an earlier one have been reported
+``/v3/reference/tickers``. A page has ``results`` even where it is empty, and does not say how many there are: the response is
+complete when its last page names no next one. Chains of pages that come back to an earlier one have been reported
 (https://github.com/polygon-io/issues/issues/289).
 
 On 2026-02-18 the vendor called both deprecated, in favour of ``/stocks/v1/splits`` and ``/stocks/v1/dividends``
@@ -26,8 +26,9 @@ from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.errors import ServerError, TruncatedResponse
 from market_data.datasets.registry import dataset as find_dataset
-from market_data.http.client import Answer
-from market_data.providers.polygon.client import Page, Part, Rest
+from market_data.http.client import Response
+from market_data.providers.polygon.client import Rest
+from market_data.providers.polygon.parse import PageTable, PolygonPage
 from market_data.providers.responses import DAY
 
 PAGE_ROWS = 1000
@@ -91,19 +92,19 @@ TICKERS = pa.schema(
 R = TypeVar("R", Split, Dividend, Ticker)
 
 
-def actions(rest: Rest, request: Request) -> Iterator[Part]:
+def actions(rest: Rest, request: Request) -> Iterator[PageTable]:
     """The splits and dividends of the asked symbols, page by page.
 
     A few symbols are asked for one by one; else all the market's are fetched and those of others left aside, whichever takes fewer calls.
 
-    :raises ServerError: if the pages do not lead on, or an answer is not of what was asked.
+    :raises ServerError: if the pages do not lead on, or a response is not of what was asked.
     """
     sessions = calendar.sessions(request.start, request.last + DAY)
     pages = len(sessions) * ACTIONS_A_SESSION / PAGE_ROWS
     chosen: Sequence[str | None] = request.symbols if len(request.symbols) <= 1 + pages / 2 else [None]
     for symbol in chosen:
-        yield from _chain(rest, request, "/v3/reference/splits", Page[Split], "execution_date", _of_split, symbol)
-        yield from _chain(rest, request, "/v3/reference/dividends", Page[Dividend], "ex_dividend_date", _of_dividend, symbol)
+        yield from _chain(rest, request, "/v3/reference/splits", PolygonPage[Split], "execution_date", _of_split, symbol)
+        yield from _chain(rest, request, "/v3/reference/dividends", PolygonPage[Dividend], "ex_dividend_date", _of_dividend, symbol)
 
 
 def tickers(rest: Rest, day: date, *, active: bool) -> pa.Table:
@@ -114,7 +115,7 @@ def tickers(rest: Rest, day: date, *, active: bool) -> pa.Table:
     what = f"tickers {day}"
     params = {"market": "stocks", "date": f"{day}", "active": str(active).lower(), "sort": "ticker", "order": "asc"}
     parts = [TICKERS.empty_table()]
-    for page, _ in _pages(rest, "/v3/reference/tickers", params, what, Page[Ticker], lambda row: row.ticker):
+    for page, _ in _pages(rest, "/v3/reference/tickers", params, what, PolygonPage[Ticker], lambda row: row.ticker):
         found = [
             {**msgspec.structs.asdict(row), "delisted": row.delisted_utc and row.delisted_utc.date()} for row in page.results or ()
         ]
@@ -123,8 +124,8 @@ def tickers(rest: Rest, day: date, *, active: bool) -> pa.Table:
 
 
 def _chain(
-    rest: Rest, request: Request, path: str, form: type[Page[R]], field: str, of: Callable[[R], Row], symbol: str | None
-) -> Iterator[Part]:
+    rest: Rest, request: Request, path: str, form: type[PolygonPage[R]], field: str, of: Callable[[R], Row], symbol: str | None
+) -> Iterator[PageTable]:
     """The pages of one kind of action, of ``symbol`` or of all."""
     first = _from(request.start)
     params = {f"{field}.gte": f"{first}", f"{field}.lte": f"{request.last}", "sort": field, "order": "asc"}
@@ -132,7 +133,7 @@ def _chain(
     sessions = calendar.sessions(request.start, request.last + DAY)
     schema, wanted = find_dataset(request.dataset).received, set(request.symbols)
     ids = Ids()
-    for page, answer in _pages(rest, path, params, str(request), form, lambda row: of(row)["action_id"] or repr(row)):
+    for page, response in _pages(rest, path, params, str(request), form, lambda row: of(row)["action_id"] or repr(row)):
         rows = [of(row) for row in page.results or ()]
         strange = {f"{row['ex_date']}" for row in rows if not first <= row["ex_date"] <= request.last}
         strange |= {row["symbol"] for row in rows if symbol not in (None, row["symbol"])}
@@ -146,29 +147,29 @@ def _chain(
             if row["symbol"] in wanted and (place := bisect_left(sessions, row["ex_date"])) < len(sessions)
         ]
         table = pa.Table.from_pylist(kept, schema=schema)
-        yield Part(table, len(rows), None, page.request_id, page.next_url, answer.headers.get("X-Sample-Source"))
+        yield PageTable(table, len(rows), None, page.request_id, page.next_url, response.headers.get("X-Sample-Source"))
 
 
 def _pages(
-    rest: Rest, path: str, params: Mapping[str, str], what: str, form: type[Page[R]], key: Callable[[R], str]
-) -> Iterator[tuple[Page[R], Answer]]:
+    rest: Rest, path: str, params: Mapping[str, str], what: str, form: type[PolygonPage[R]], key: Callable[[R], str]
+) -> Iterator[tuple[PolygonPage[R], Response]]:
     """The pages of one question, in order; a row that was there before means that they go round in a circle."""
 
-    def read(page: Page[R], answer: Answer) -> tuple[Page[R], Answer]:
+    def read(page: PolygonPage[R], response: Response) -> tuple[PolygonPage[R], Response]:
         if page.results is None:
-            raise TruncatedResponse("the answer has no results, not even an empty list", **rest.where(what, page.request_id))
-        return page, answer
+            raise TruncatedResponse("the response has no results, not even an empty list", **rest.where(what, page.request_id))
+        return page, response
 
     asked: Mapping[str, str | int] = {**params, "limit": PAGE_ROWS}
     seen: set[str] = set()
     while True:
-        page, answer = rest.get(path, asked, what, form, read)
+        page, response = rest.get(path, asked, what, form, read)
         keys = {key(row) for row in page.results or ()}
         if keys & seen:
             raise ServerError("a page repeats what came before: the paging loops", **rest.where(what, page.request_id))
         if page.next_url and not keys:
             raise ServerError("a page brings nothing and names a next one: the paging loops", **rest.where(what, page.request_id))
-        yield page, answer
+        yield page, response
         if not page.next_url:
             return
         seen |= keys

@@ -42,10 +42,10 @@ from market_data.core.errors import (
     TruncatedResponse,
 )
 from market_data.datasets.registry import dataset as find_dataset
-from market_data.http.client import Answer, Counters, Transport, retry_after
+from market_data.http.client import Counters, Response, Transport, retry_after
 from market_data.http.rate_limit import Pacer
 from market_data.providers.base import ProviderConfig
-from market_data.providers.polygon.client import Part
+from market_data.providers.polygon.parse import PageTable
 from market_data.providers.responses import DAY
 
 ENDPOINT = "https://files.massive.com"
@@ -101,10 +101,10 @@ class FlatFiles:
         :raises ProviderError: if it did not.
         """
         params: dict[str, str | int] = {"list-type": "2", "max-keys": 1, "prefix": f"{FOLDERS['ohlcv-1d']}/"}
-        self.transport.get(f"/{self.bucket}", params, "a listing of the flat files", lambda answer: answer.status)
+        self.transport.get(f"/{self.bucket}", params, "a listing of the flat files", lambda response: response.status)
         return f"{endpoint(self.config)} listed the flat files"
 
-    def session(self, request: Request, now: datetime) -> Part:
+    def session(self, request: Request, now: datetime) -> PageTable:
         """The asked symbols' bars of one session; none on a day on which the exchange is closed.
 
         :raises NotYetAvailable: if the file may still come.
@@ -112,11 +112,11 @@ class FlatFiles:
             for again.
         """
         try:
-            return self.transport.get(self._path(request), {}, str(request), lambda answer: self._part(answer, request))
+            return self.transport.get(self._path(request), {}, str(request), lambda response: self._part(response, request))
         except _NoSuchKeyError as error:
             day, where = request.start, {"provider": self.provider, "request": str(request), "request_id": error.request_id}
             if not calendar.is_session(day):
-                return Part(find_dataset(request.dataset).received.empty_table(), 0, None, error.request_id)
+                return PageTable(find_dataset(request.dataset).received.empty_table(), 0, None, error.request_id)
             due = datetime.combine(day + DAY, DUE, UTC)
             if now < due + LATE:
                 until = max(due, datetime.combine(now.date() + DAY, DUE, UTC))
@@ -127,21 +127,21 @@ class FlatFiles:
     def _path(self, request: Request) -> str:
         return quote(f"/{self.bucket}/{FOLDERS[request.dataset]}/{request.start:%Y/%m/%Y-%m-%d}.csv.gz")
 
-    def _part(self, answer: Answer, request: Request) -> Part:
-        where = {"provider": self.provider, "request": str(request), "request_id": _request_id(answer)}
+    def _part(self, response: Response, request: Request) -> PageTable:
+        where = {"provider": self.provider, "request": str(request), "request_id": _request_id(response)}
         lines, parts = 0, [find_dataset(request.dataset).received.empty_table()]
         wanted = pa.array(request.symbols, pa.string())
         try:
-            for block in _blocks(answer):
+            for block in _blocks(response):
                 rows = _parsed(block)
                 lines += len(rows)
                 if strange := _outside(rows["window_start"], request.start):
                     raise ServerError(f"rows of {strange:%Y-%m-%d %H:%M} UTC came", **where)
                 parts.append(_table(request, rows.filter(pc.is_in(rows["ticker"], value_set=wanted))))
         except EOFError:
-            raise TruncatedResponse(f"the file ends early; {len(answer.body)} bytes came", **where) from None
+            raise TruncatedResponse(f"the file ends early; {len(response.body)} bytes came", **where) from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            text = f"{len(answer.body)} bytes came that are no whole gzip file ({type(error).__name__})"
+            text = f"{len(response.body)} bytes came that are no whole gzip file ({type(error).__name__})"
             raise ServerError(text, **where) from None
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             said = self.transport.plain(str(error))
@@ -151,19 +151,19 @@ class FlatFiles:
             ) from None
         if not lines and calendar.is_session(request.start):
             raise ServerError("the file of a session has no row", **where)
-        source = answer.headers.get("x-amz-meta-sample-source")
-        return Part(pa.concat_tables(parts), lines, None, where["request_id"], source=source)
+        source = response.headers.get("x-amz-meta-sample-source")
+        return PageTable(pa.concat_tables(parts), lines, None, where["request_id"], source=source)
 
-    def _classify(self, answer: Answer, what: str) -> ProviderError | None:
-        """The typed error of an answer that is no success: S3 names it in XML (``Code``, ``Message``)."""
-        if answer.status < 400:
+    def _classify(self, response: Response, what: str) -> ProviderError | None:
+        """The typed error of a response that is no success: S3 names it in XML (``Code``, ``Message``)."""
+        if response.status < 400:
             return None
-        code, said = (self.transport.plain(_element(answer.body, name)) for name in ("Code", "Message"))
-        text = " ".join(filter(None, (code, said and f"({said})"))) or f"HTTP status {answer.status}"
-        where = {"provider": self.provider, "request": what, "request_id": _request_id(answer)}
-        kind = _kind(answer.status, code)
+        code, said = (self.transport.plain(_element(response.body, name)) for name in ("Code", "Message"))
+        text = " ".join(filter(None, (code, said and f"({said})"))) or f"HTTP status {response.status}"
+        where = {"provider": self.provider, "request": what, "request_id": _request_id(response)}
+        kind = _kind(response.status, code)
         if kind is Throttled:
-            return Throttled(text, retry_after=retry_after(answer.headers), **where)
+            return Throttled(text, retry_after=retry_after(response.headers), **where)
         if kind is AuthError:
             text += f": login and password of connection {self.config.conn_id!r} are the S3 key"
         if code == "NoSuchBucket":
@@ -172,7 +172,7 @@ class FlatFiles:
 
 
 def _kind(status: int, code: str) -> type[ProviderError]:
-    """The error that an answer of S3 means."""
+    """The error that a response of S3 means."""
     if code in _WRONG_KEYS:
         return AuthError
     if code == "NoSuchBucket":
@@ -232,14 +232,14 @@ def _signer(key_id: str, secret: str, region: str) -> Sign:
 # -- reading ---------------------------------------------------------------------------------------------------------------------
 
 
-def _blocks(answer: Answer) -> Iterator[tuple[list[str], bytes]]:
+def _blocks(response: Response) -> Iterator[tuple[list[str], bytes]]:
     """The lines of a file, many at once, each time with the column names.
 
     :raises EOFError: if the gzip stream or the last line ends early.
     :raises gzip.BadGzipFile, zlib.error: if it is damaged, or none.
     """
-    body, packed = io.BytesIO(answer.body), answer.body.startswith(b"\x1f\x8b")
-    if not packed and answer.headers.get("Content-Encoding", "").lower() not in UNPACKED:
+    body, packed = io.BytesIO(response.body), response.body.startswith(b"\x1f\x8b")
+    if not packed and response.headers.get("Content-Encoding", "").lower() not in UNPACKED:
         raise gzip.BadGzipFile
     names: list[str] | None = None
     rest = b""
@@ -304,6 +304,6 @@ def _element(body: bytes, name: str) -> str:
     return found[1].decode(errors="replace") if found else ""
 
 
-def _request_id(answer: Answer) -> str:
-    headers: Mapping[str, str] = answer.headers
+def _request_id(response: Response) -> str:
+    headers: Mapping[str, str] = response.headers
     return headers.get("x-amz-request-id", "")

@@ -1,7 +1,7 @@
 """Polygon.io, now Massive: US stocks and ETFs.
 
-Here is the account: connection, plans, endpoints. The API's pages are in `polygon_rest`, bars in `polygon_bars`, splits, dividends and
-tickers in `polygon_reference`, files on S3 in `polygon_flat_files`.
+This is the account: connection, plans, endpoints. ``client`` has the API, ``parse`` its bars, ``corporate_actions`` splits, dividends and
+tickers, ``flat_files`` the files on S3.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ import pyarrow as pa
 from market_data.core.batch import Request
 from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
 from market_data.core.errors import ConfigError, EntitlementError, ProviderError
-from market_data.core.outcome import Evidence
 from market_data.datasets.registry import dataset as find_dataset
-from market_data.http.client import Answer, Transport
+from market_data.http.client import Response
 from market_data.http.rate_limit import FileLimiter, Pacer
-from market_data.providers.base import Fetched, Plan, ProviderConfig, ProviderHook, limits_folder
-from market_data.providers.polygon import client, corporate_actions, flat_files, parse
-from market_data.providers.polygon.client import Part, Rest
+from market_data.providers.base import Fetched, ProviderConfig, SubscriptionPlan, limits_folder
+from market_data.providers.http_hook import HttpProviderHook
+from market_data.providers.polygon import client, corporate_actions, flat_files
+from market_data.providers.polygon.client import Rest
 from market_data.providers.polygon.flat_files import BUCKET, FlatFiles
+from market_data.providers.polygon.parse import BarPage, BarQuery, PageTable
+from market_data.providers.polygon.spec import SPEC
 from market_data.providers.responses import DAY, without_young
 
 FLAT_FILE = "flatfile"
 
 
-class PolygonHook(ProviderHook):
+class PolygonHook(HttpProviderHook):
     """Daily, five-minute and one-minute bars, splits and dividends of US stocks and ETFs.
 
     Option ``adjustment``: ``raw`` (as traded) or ``split`` (the vendor's split adjustment, changing with every later split).
@@ -38,7 +40,7 @@ class PolygonHook(ProviderHook):
     the vendor's files on S3 (``flat_files_bucket``, where it is another than ``flatfiles``). They are not adjusted.
     """
 
-    provider = "polygon"
+    spec = SPEC
     hook_name = "Polygon / Massive"
     default_base_url = "https://api.massive.com"
     default_plan = "basic"
@@ -46,30 +48,22 @@ class PolygonHook(ProviderHook):
     # https://massive.com/pricing: Basic 5 calls a minute, 2 years; the paid plans have no call limit and 5, 10 and 20 years.
     # 600 calls a minute and slot is our own courtesy there. ``sample`` is the local sample API: small windows, so that its
     # runs show pacing and several batches.
-    plans: ClassVar[Mapping[str, Plan]] = {
-        "basic": Plan(Quota(5, (Window(5, 60),)), history_years=2, available_after=24 * 3600),
-        "starter": Plan(Quota(600), history_years=5, available_after=22 * 3600),
-        "developer": Plan(Quota(600), history_years=10, available_after=22 * 3600),
-        "advanced": Plan(Quota(600), history_years=20, available_after=22 * 3600),
-        "sample": Plan(Quota(600, (Window(1, 0.01),))),
+    plans: ClassVar[Mapping[str, SubscriptionPlan]] = {
+        "basic": SubscriptionPlan(Quota(5, (Window(5, 60),)), history_years=2, available_after=24 * 3600),
+        "starter": SubscriptionPlan(Quota(600), history_years=5, available_after=22 * 3600),
+        "developer": SubscriptionPlan(Quota(600), history_years=10, available_after=22 * 3600),
+        "advanced": SubscriptionPlan(Quota(600), history_years=20, available_after=22 * 3600),
+        "sample": SubscriptionPlan(Quota(600, (Window(1, 0.01),))),
     }
-    _transport: Transport | None = None
     _flat_files: FlatFiles | None = None
 
     # -- connection --------------------------------------------------------------------------------------------------------------
 
-    def connect(self) -> None:
-        if self._transport is None:
-            key = self.config.password
-            headers = {"Authorization": f"Bearer {key}"}
-            self._transport = Transport(
-                self.provider, self.base_url, headers, self.pacer(), self._classify, (key,), counters=self.counters
-            )
+    def _headers(self) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer {self.config.password}"}
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        super().close()
         if self._flat_files is not None:
             self._flat_files.close()
             self._flat_files = None
@@ -78,9 +72,7 @@ class PolygonHook(ProviderHook):
     def rest(self) -> Rest:
         """The API, opened where it was not."""
         self.connect()
-        if self._transport is None:
-            raise RuntimeError("connect() opens the transport")
-        return Rest(self._transport)
+        return Rest(self.transport)
 
     @property
     def flat_files(self) -> FlatFiles:
@@ -104,22 +96,20 @@ class PolygonHook(ProviderHook):
 
     def _flat_files_config(self) -> ProviderConfig | None:
         conn_id = self.config.extra.get("flat_files_conn_id")
-        return ProviderConfig.from_airflow(conn_id) if conn_id else None
+        return self.connections(conn_id) if conn_id else None
 
     def _probe(self) -> str:
         # A week that every plan has by now.
         end = self.now().date() - timedelta(days=7)
         path = f"/v2/aggs/ticker/AAPL/range/1/day/{end - timedelta(days=7)}/{end}"
-        status = self.rest.get(path, {"limit": 10}, "a week of AAPL", parse.BarPage, lambda page, _: page.status)
-        said = [f"{self.base_url} answered with status {status}"]
+        status = self.rest.get(path, {"limit": 10}, "a week of AAPL", BarPage, lambda page, _: page.status)
+        said = [f"{self.base_url} responded with status {status}"]
         if self.config.extra.get("flat_files_conn_id"):
             said.append(self.flat_files.probe())
         return "; ".join(said)
 
     def _connection_problems(self) -> list[str]:
         problems, extra, name = super()._connection_problems(), self.config.extra, f"connection {self.config.conn_id!r}"
-        if not self.config.password:
-            problems.append(f"{name}: password is empty; the API key is needed there")
         texts = {"flat_files_conn_id": "the name of an Airflow connection", "flat_files_bucket": "the name of an S3 bucket"}
         wrong = [key for key in texts if key in extra and not (isinstance(extra[key], str) and extra[key].strip())]
         problems += [f"{name}: extra.{key} is {extra[key]!r}; {texts[key]} is needed" for key in wrong]
@@ -134,9 +124,9 @@ class PolygonHook(ProviderHook):
                 problems += flat_files.problems(flat) if flat else []
         return problems
 
-    def _classify(self, answer: Answer, what: str) -> ProviderError | None:
+    def _classify(self, response: Response, what: str) -> ProviderError | None:
         where = {"provider": self.provider, "request": what}
-        return client.classify(answer, where, self.rest.transport.plain, self.config.conn_id, self.quota)
+        return client.classify(response, where, self.transport.plain, self.config.conn_id, self.quota)
 
     # -- what it has -------------------------------------------------------------------------------------------------------------
 
@@ -161,36 +151,34 @@ class PolygonHook(ProviderHook):
         before = replace(self.counters)
         pending_from, reason = None, ""
         try:
-            parts = list(self._parts(request))
+            parts = list(self._pages(request))
         except EntitlementError as error:
             # A 403 also comes for a session that the plan does not have yet, in the same words as for one that it never has, and it is
-            # the answer to the whole request.
+            # the response to the whole request.
             young = self.now().date() - DAY
             until = datetime.combine(request.last + 2 * DAY, time(), UTC)
             request, pending_from, reason = without_young(request, error, young, until), young, error.said
-            parts = list(self._parts(request))
+            parts = list(self._pages(request))
         declared = [part.declared for part in parts if part.declared is not None]
-        evidence = Evidence(
-            calls=self.counters.calls - before.calls,
-            retries=self.counters.retries - before.retries,
+        evidence = self._evidence(
+            before,
+            rows=sum(part.received for part in parts),
             pages=len(parts),
-            bytes=self.counters.bytes - before.bytes,
-            rows_received=sum(part.received for part in parts),
+            request_ids=[part.request_id for part in parts],
+            source=next((part.source for part in parts if part.source), None),
             rows_declared=sum(declared) if len(declared) == len(parts) else None,
             last_page_seen=not parts[-1].next_url,
-            request_ids=tuple(part.request_id for part in parts),
-            source=next((part.source for part in parts if part.source), None),
         )
         nothing = find_dataset(request.dataset).received.empty_table()
         return Fetched(pa.concat_tables([nothing, *(part.table for part in parts)]), evidence, pending_from, reason)
 
-    def _parts(self, request: Request) -> Iterator[Part]:
-        """The answers that make up the whole, in order."""
+    def _pages(self, request: Request) -> Iterator[PageTable]:
+        """The responses that make up the whole, in order."""
         match request.endpoint:
             case "grouped":
-                return parse.grouped(self.rest, request, adjusted=self._adjusted)
+                return self.rest.grouped(BarQuery(self.provider, request, self._adjusted))
             case "range":
-                return parse.ranged(self.rest, request, adjusted=self._adjusted)
+                return self.rest.ranged(BarQuery(self.provider, request, self._adjusted))
             case "reference":
                 return corporate_actions.actions(self.rest, request)
             case _:

@@ -1,0 +1,1 @@
+"""Oracle Database 19c to 26ai."""

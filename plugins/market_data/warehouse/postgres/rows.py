@@ -1,0 +1,89 @@
+"""Rows as the CSV of COPY, both ways."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+BLOCK_BYTES = 8_000_000
+
+TYPES = {
+    psycopg.adapters.types.get_oid(name): kind
+    for name, kind in {
+        "bool": pa.bool_(),
+        "int2": pa.int16(),
+        "int4": pa.int32(),
+        "int8": pa.int64(),
+        "float4": pa.float32(),
+        "float8": pa.float64(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp("us"),
+        "timestamptz": pa.timestamp("us", "UTC"),
+    }.items()
+}
+NUMERIC = psycopg.adapters.types.get_oid("numeric")
+COMPUTED = pa.large_string()
+"""Stands for a NUMERIC without declared digits until its values are known."""
+VALUES = {
+    "null_values": [""],
+    "strings_can_be_null": True,
+    "quoted_strings_can_be_null": False,
+    "true_values": ["t"],
+    "false_values": ["f"],
+}
+PARSE = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+
+
+def arrow_type(column: psycopg.Column) -> pa.DataType:
+    """The Arrow type of a column; of what Arrow has no word for, and of computed numbers at first, text."""
+    if column.type_code == NUMERIC:
+        precision, scale = column.precision or 0, column.scale or 0
+        return pa.decimal128(precision, scale) if 0 < precision <= 38 and 0 <= scale <= precision else COMPUTED
+    return TYPES.get(column.type_code, pa.string())
+
+
+def _number(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers of a NUMERIC without declared digits: decimals while all have 8 places at most, as the sum or the largest of our own
+    columns, doubles once one has more, as every mean and quotient of theirs."""
+    if pc.any(pc.match_substring_regex(values, r"\.\d{9}")).as_py():
+        return values.cast(pa.float64())
+    try:
+        return values.cast(pa.decimal128(38, 8))
+    except pa.ArrowInvalid:  # too large, or NaN
+        return values.cast(pa.float64())
+
+
+def to_csv(rows: pa.Table) -> memoryview:
+    """Rows as CSV: every text in quotes, a null as nothing, which is how COPY tells them apart."""
+    sink = pa.BufferOutputStream()
+    csv.write_csv(rows, sink, csv.WriteOptions(include_header=False))
+    return memoryview(sink.getvalue())
+
+
+def to_arrow(rows: Iterable[bytes | bytearray | memoryview], types: list[pa.DataType]) -> list[pa.ChunkedArray]:
+    """The columns of CSV that comes a row at a time, as the server sends it."""
+    schema = pa.schema([pa.field(str(n), kind) for n, kind in enumerate(types)])
+    table = pa.concat_tables([schema.empty_table(), *(_parse(block, schema) for block in _blocks(rows))])
+    return [_number(column) if column.type == COMPUTED else column for column in table.columns]
+
+
+def _blocks(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[memoryview]:
+    block = io.BytesIO()
+    for row in rows:
+        block.write(row)
+        if block.tell() >= BLOCK_BYTES:
+            yield block.getbuffer()
+            block = io.BytesIO()
+    if block.tell():
+        yield block.getbuffer()
+
+
+def _parse(block: memoryview, schema: pa.Schema) -> pa.Table:
+    read = csv.ReadOptions(column_names=schema.names, block_size=len(block) + 1)
+    convert = csv.ConvertOptions(column_types=schema, **VALUES)
+    return csv.read_csv(pa.py_buffer(block), read_options=read, parse_options=PARSE, convert_options=convert)
