@@ -52,12 +52,15 @@ def table_of(runs: Iterable[CellRun]) -> pa.Table:
 
     symbols, states, reasons = _Codes(), _Codes(), _Codes()
     codes: list[Any] = []
+    known: dict[tuple[str, ...], Any] = {}  # requests of one universe share their symbols
     days: list[Any] = []
     kinds: list[tuple[int, int]] = []
     lengths: list[int] = []
     for run in runs:
         sessions = _days(run.intervals)
-        codes.append(np.repeat([symbols.code(symbol) for symbol in run.symbols], len(sessions)))
+        if run.symbols not in known:
+            known[run.symbols] = np.array([symbols.code(symbol) for symbol in run.symbols], dtype=np.int32)
+        codes.append(np.repeat(known[run.symbols], len(sessions)))
         days.append(np.tile(sessions, len(run.symbols)))
         kinds.append((states.code(run.state), reasons.code(run.reason)))
         lengths.append(len(run.symbols) * len(sessions))

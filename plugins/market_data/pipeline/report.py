@@ -187,9 +187,13 @@ class Tally:
         if not self._objects:
             return {}
         objects = pa.concat_tables(self._objects)
-        written = objects.filter(pc.greater(objects["new_rows"], 0)).group_by(["symbol", "key"]).aggregate([("new_rows", "sum")])
-        found = written.group_by("symbol").aggregate([([], "count_all"), ("new_rows_sum", "sum")])
-        columns = (found[name].to_pylist() for name in ("symbol", "count_all", "new_rows_sum_sum"))
+        written = objects.filter(pc.greater(objects["new_rows"], 0)).select(["symbol", "key", "new_rows"])
+        if pc.count_distinct(written["key"]).as_py() < len(written):  # several requests wrote one object, which counts once
+            written = (
+                written.group_by(["symbol", "key"]).aggregate([("new_rows", "sum")]).rename_columns(["symbol", "key", "new_rows"])
+            )
+        found = written.group_by("symbol").aggregate([([], "count_all"), ("new_rows", "sum")])
+        columns = (found[name].to_pylist() for name in ("symbol", "count_all", "new_rows_sum"))
         return {symbol: (files, rows) for symbol, files, rows in zip(*columns, strict=True)}
 
     def _warnings(
