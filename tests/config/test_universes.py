@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from market_data import pipeline
 from market_data.airflow import connections
+from market_data.airflow.connections import s3_access
 from market_data.config import symbols, ticker_files, universes
 from market_data.config.universes import Member
 from market_data.core import messages
@@ -516,7 +517,7 @@ def test_an_index_file_tells_every_past_day(lists):
 
 
 def test_an_index_is_kept_in_the_lake_and_equal_members_write_nothing(bucket):
-    lake = Lake.open("s3://tickers/lake")
+    lake = Lake.open("s3://tickers/lake", s3_access("aws_default"))
     key = "metadata/indices/mine.csv"
     assert (
         pipeline.record_index(lake, "mine", ["IBM", "AAPL"], date(2026, 11, 19)) == f"{key}: 2 members; new: AAPL, IBM; gone: none"
@@ -529,14 +530,16 @@ def test_an_index_is_kept_in_the_lake_and_equal_members_write_nothing(bucket):
 
 
 def test_two_runs_at_once_lose_no_change_of_an_index(bucket):
-    lake = Lake.open("s3://tickers/lake")
+    lake = Lake.open("s3://tickers/lake", s3_access("aws_default"))
     get, seen = lake.get, []
 
     def get_late(key):
         found = get(key)
         if not seen:
             seen.append(key)
-            pipeline.record_index(Lake.open("s3://tickers/lake"), "both", ["AAPL", "IBM"], date(2026, 11, 19))
+            pipeline.record_index(
+                Lake.open("s3://tickers/lake", s3_access("aws_default")), "both", ["AAPL", "IBM"], date(2026, 11, 19)
+            )
         return found
 
     lake.get = get_late  # between reading and writing, another run writes
@@ -545,6 +548,8 @@ def test_two_runs_at_once_lose_no_change_of_an_index(bucket):
 
 
 def test_many_changes_of_an_index_are_reported_in_one_short_line(bucket):
-    said = pipeline.record_index(Lake.open("s3://tickers/lake"), "big", [f"S{n:03d}" for n in range(500)], TODAY)
+    said = pipeline.record_index(
+        Lake.open("s3://tickers/lake", s3_access("aws_default")), "big", [f"S{n:03d}" for n in range(500)], TODAY
+    )
     assert said.startswith("metadata/indices/big.csv: 500 members; new: S000, S001, ")
     assert said.endswith("S009 and 490 more; gone: none")

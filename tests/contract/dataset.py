@@ -23,9 +23,11 @@ from market_data.core.outcome import Evidence
 from market_data.core.run import RunInfo
 from market_data.datasets.base import UTC_MICROS, UTC_NANOS
 from market_data.datasets.registry import dataset as find
-from market_data.lake import parquet, quarantine, receipts, writer
+from market_data.lake import parquet, quarantine, staging, writer
 from market_data.lake.layout import Layout
 from market_data.lake.reader import read_rows
+from market_data.lake.receipts import RequestReceipt
+from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
 from market_data.quality.checkpoint import Scope, run_checkpoint
 from market_data.quality.gate import gate
@@ -262,12 +264,15 @@ class DatasetContract:
         assert found(f"{macro}()").equals(self.read(lake))
         assert found(f"{macro}(symbol_key := 'X%3ABTC-USD')").equals(self.read(lake, symbols=SYMBOLS[2:]))
 
-    def test_receipts_and_quarantine_keep_every_column(self, lake):
+    def test_staging_and_quarantine_keep_every_column(self, lake):
         good, wrong = self.landed(self.rows()), next(iter(self.bad.values()))[0]
         request = Request(self.name, "any", SYMBOLS, (closed(SESSIONS[0], SESSIONS[-1]),))
-        receipts.write(lake, "receipts/one", receipts.Detail(request, Evidence(1, 0, 1, 9, 9, None, True), {}), good)
-        (stored,) = receipts.read(lake, "receipts/one")
-        assert stored.rows.equals(good)
+        receipt = RequestReceipt(request, Evidence(1, 0, 1, 9, 9, None, True), {"ingest_us": 0})
+        rows = parquet.Encoder()
+        rows.add(good)
+        key = staging.write(lake, self.name, PROVIDER, 16 * "a", StagedInfo(RUN, "b000", "day", receipt), rows)
+        (stored,) = staging.read_rows(lake, [(key, len(lake.get(key).body))], lambda _: ())
+        assert stored.equals(good)
         bad = self.judge([{**self.row("AAPL", DAY), **wrong}, {**self.row("AAPL", DAY), "session": None}]).bad
         assert quarantine.write(lake, self.name, PROVIDER, RUN, "b000", bad) == 2
         kept = [parquet.decode(lake.get(key).body, key) for key, _ in lake.list(f"quarantine/{self.name}")]

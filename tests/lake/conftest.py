@@ -12,6 +12,7 @@ import pytest
 from market_data.core.run import RunInfo
 from market_data.lake.store import Lake
 from sandbox.s3 import S3Server
+from tests.lake.rows import open_lake
 
 
 class Server:
@@ -97,7 +98,7 @@ class Watch:
 def lake(request, tmp_path):
     if request.param == "file":
         return Lake.open(f"file://{tmp_path}/lake")
-    return Lake.open(f"s3://{request.getfixturevalue('s3').bucket}/some/prefix")
+    return open_lake(f"s3://{request.getfixturevalue('s3').bucket}/some/prefix")
 
 
 @pytest.fixture

@@ -5,12 +5,18 @@ from itertools import count
 
 import pyarrow as pa
 
+from market_data.airflow.connections import s3_access
 from market_data.datasets.bars import OHLCV_1D
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
 
 T0 = datetime(2024, 9, 17, tzinfo=UTC)
+
+
+def open_lake(url):
+    """Open a lake; S3 by the Airflow connection, as tasks do."""
+    return Lake.open(url, s3_access("aws_default") if url.startswith("s3:") else None)
 
 
 def bars(cells, *, close=10.0, at=T0, provider="polygon", volume=100.5, **others):
@@ -36,13 +42,13 @@ D0 = date(2024, 9, 16)
 
 def add_bytes(url, first, size):
     """Adds ``size`` bytes, ``first`` and those after it, to the object ``counter``, one update each; for a process of its own."""
-    lake = Lake.open(url)
+    lake = open_lake(url)
     for n in range(first, first + size):
         lake.update("counter", lambda body, n=n: (body or b"") + bytes([n]))
 
 
 def land_singly(url, days):
     """Lands a year of ``AAPL`` session by session; for a process of its own."""
-    lake = Lake.open(url)
+    lake = open_lake(url)
     for day in days:
         land(lake, Layout(), OHLCV_1D, "polygon", bars([("AAPL", day)]), "year", refetch=True)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from market_data.core.outcome import State
 from market_data.datasets.bars import UTC_MICROS
 from market_data.lake.ledger import _FOLDED, CELLS, SCHEMA, Coverage, read_coverage, write_cells
-from market_data.lake.store import Lake
-from tests.lake.rows import D0, T0
+from tests.lake.rows import D0, T0, open_lake
 
 WHERE = ("ohlcv-1d", "polygon")
 
@@ -80,7 +79,7 @@ def test_what_a_second_try_adds_joins_what_stands(lake, run):
 
 
 def test_a_lost_reply_is_one_record(s3, run):
-    lake = Lake.open(f"s3://{s3.bucket}")
+    lake = open_lake(f"s3://{s3.bucket}")
     s3.lose = 1
     assert write_cells(lake, *WHERE, run, "b001", cells(("A", 0, "have")))
     assert len(s3.client.list_object_versions(Bucket=s3.bucket)["Versions"]) == 1

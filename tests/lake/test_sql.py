@@ -10,9 +10,8 @@ from market_data.datasets.bars import OHLCV_1D
 from market_data.lake import parquet
 from market_data.lake.layout import Layout
 from market_data.lake.reader import read_rows
-from market_data.lake.store import Lake
 from market_data.lake.writer import land
-from tests.lake.rows import T0, bars, weekdays
+from tests.lake.rows import T0, bars, open_lake, weekdays
 
 PRICES = Path(__file__).parents[2] / "include" / "sql" / "lake" / "prices.sql"
 DAYS = weekdays(date(2023, 12, 11), 30)
@@ -22,7 +21,7 @@ LATER, LATEST = T0 + timedelta(1), T0 + timedelta(2)
 
 def filled(url, layout):
     """A lake of both grains: sessions in one of them, in both with either newer, in both equally new."""
-    lake = Lake.open(url)
+    lake = open_lake(url)
 
     def put(rows, grain):
         land(lake, layout, OHLCV_1D, "polygon", rows, grain, refetch=False)

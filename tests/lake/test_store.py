@@ -7,8 +7,8 @@ from multiprocessing import get_context
 import pytest
 
 from market_data.core.errors import ConfigError, LakeError
-from market_data.lake.store import Lake
-from tests.lake.rows import add_bytes
+from market_data.lake.store import Lake, S3Access
+from tests.lake.rows import add_bytes, open_lake
 
 
 def test_objects_are_created_once(lake):
@@ -56,7 +56,7 @@ def test_updates_of_many_processes_all_arrive_in_a_folder(tmp_path):
     url = f"file://{tmp_path}/lake"
     with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
         list(pool.map(add_bytes, [url] * 3, [0, 50, 100], [50] * 3))
-    assert sorted(Lake.open(url).get("counter").body) == list(range(150))
+    assert sorted(open_lake(url).get("counter").body) == list(range(150))
 
 
 def test_an_update_that_leaves_things_writes_nothing(lake, watch):
@@ -121,7 +121,7 @@ def test_each_stops_at_the_first_failure(lake):
 
 
 def test_a_lost_reply_is_no_conflict(s3):
-    lake = Lake.open(f"s3://{s3.bucket}")
+    lake = open_lake(f"s3://{s3.bucket}")
     s3.lose = 1
     assert lake.update("k", lambda body: b"one", new=True) == 3
     s3.lose = 1
@@ -132,7 +132,7 @@ def test_a_lost_reply_is_no_conflict(s3):
 
 
 def test_a_missing_bucket_is_named(s3):
-    lake = Lake.open("s3://no-such-bucket")
+    lake = open_lake("s3://no-such-bucket")
     for operation in (
         lambda: lake.get("k"),
         lambda: lake.put_new("k", b""),
@@ -150,15 +150,56 @@ def test_a_dead_server_is_an_error_without_secrets(monkeypatch):
         "AIRFLOW_CONN_AWS_DEFAULT",
         '{"conn_type": "aws", "login": "AKIDTEST", "password": "hush", "extra": {"endpoint_url": "http://127.0.0.1:9"}}',
     )
-    lake = Lake.open("s3://bucket")
+    lake = open_lake("s3://bucket")
     with pytest.raises(LakeError, match=r"lake create a/b in s3://bucket: GenericError: .*sending request") as caught:
         lake.put_new("a/b", b"")
     assert "hush" not in str(caught.value)
     assert "AKIDTEST" not in str(caught.value)
 
 
-def test_a_refusal_quotes_the_code_only(s3, monkeypatch):
+def test_without_airflow_the_aws_environment_is_used(s3, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "not read")
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3.endpoint, "AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "hush", "AWS_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
     lake = Lake.open(f"s3://{s3.bucket}")
+    assert lake.put_new("a/b", b"x")
+    assert s3.client.get_object(Bucket=s3.bucket, Key="a/b")["Body"].read() == b"x"
+
+
+def test_the_endpoint_for_s3_alone_goes_first(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:8")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert S3Access.from_environment() == S3Access("http://127.0.0.1:9", "eu-west-1")
+
+
+def test_a_connection_without_credentials_is_named(s3_credentials_gone):
+    with pytest.raises(ConfigError, match="connection 'aws_default' has no AWS credentials"):
+        open_lake("s3://bucket")
+
+
+@pytest.fixture
+def s3_credentials_gone(monkeypatch, tmp_path):
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", '{"conn_type": "aws", "extra": {"endpoint_url": "http://127.0.0.1:9"}}')
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+
+
+def test_deleting_twice_is_fine(lake, watch):
+    lake.put_new("a/b", b"x")
+    lake.delete("a/b")
+    lake.delete("a/b")
+    assert lake.get("a/b") is None
+
+
+def test_a_refusal_quotes_the_code_only(s3, monkeypatch):
+    lake = open_lake(f"s3://{s3.bucket}")
     body = "403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code><AWSAccessKeyId>AKIDTEST</AWSAccessKeyId></Error>"
 
     def refuse(*args, **kwargs):
@@ -171,7 +212,7 @@ def test_a_refusal_quotes_the_code_only(s3, monkeypatch):
 
 
 def test_objects_lie_below_the_prefix(s3):
-    Lake.open(f"s3://{s3.bucket}/pre/fix/").put_new("a/b", b"x")
+    open_lake(f"s3://{s3.bucket}/pre/fix/").put_new("a/b", b"x")
     assert s3.client.get_object(Bucket=s3.bucket, Key="pre/fix/a/b")["Body"].read() == b"x"
 
 

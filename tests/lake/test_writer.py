@@ -16,9 +16,8 @@ from market_data.datasets.bars import OHLCV_1D, OHLCV_1M
 from market_data.lake import merge, parquet
 from market_data.lake.layout import Layout
 from market_data.lake.reader import read_rows
-from market_data.lake.store import Lake
 from market_data.lake.writer import land
-from tests.lake.rows import D0, T0, bars, land_singly, weekdays
+from tests.lake.rows import D0, T0, bars, land_singly, open_lake, weekdays
 
 LATER = T0 + timedelta(days=1)
 LAYOUT = Layout()
@@ -281,7 +280,7 @@ def test_concurrent_processes_extend_one_year_of_a_folder(tmp_path):
     url, days = f"file://{tmp_path}/lake", weekdays(D0, 30)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         list(pool.map(land_singly, [url] * 2, [days[0::2], days[1::2]]))
-    assert stored(Lake.open(url), "AAPL", D0, "year")["session"].to_pylist() == days
+    assert stored(open_lake(url), "AAPL", D0, "year")["session"].to_pylist() == days
 
 
 @pytest.mark.parametrize(
@@ -314,7 +313,7 @@ def test_a_writer_that_creates_the_year_first_is_taken_in(lake, monkeypatch):
 @pytest.mark.parametrize("refetch", [False, True])
 @pytest.mark.parametrize("standing", [False, True])
 def test_a_lost_reply_counts_as_written_once(s3, grain, refetch, standing):
-    lake = Lake.open(f"s3://{s3.bucket}")
+    lake = open_lake(f"s3://{s3.bucket}")
     if standing:
         put(lake, bars([("AAPL", D0)], close=9.5), grain)
     s3.lose = 2
@@ -326,10 +325,10 @@ def test_a_lost_reply_counts_as_written_once(s3, grain, refetch, standing):
 
 
 def test_a_write_whose_reply_was_lost_stands_under_the_next_one(s3, monkeypatch):
-    days, lake = weekdays(D0, 3), Lake.open(f"s3://{s3.bucket}")
+    days, lake = weekdays(D0, 3), open_lake(f"s3://{s3.bucket}")
     put(lake, bars([("AAPL", days[0])]), "year")
     s3.lose = 1  # our write is done and seems refused; another writer extends it before we look again
-    other = partial(put, Lake.open(f"s3://{s3.bucket}"), bars([("AAPL", days[1])], at=LATER), "year")
+    other = partial(put, open_lake(f"s3://{s3.bucket}"), bars([("AAPL", days[1])], at=LATER), "year")
     calls = before(lake, monkeypatch, "get", other, call=2)
     landed = put(lake, bars([("AAPL", days[2])], at=LATER), "year", refetch=True)
     assert len(calls) == 2

@@ -48,7 +48,7 @@ class World:
         return pipeline.Job(self.feed, params, run, self.lake, Layout(), self.make_hook().source)
 
     def run(self, sessions, symbols, job=None, lookback=()):
-        """plan, fetch, check, load, publish; a batch that fails is left out, as Airflow does. The plan, and what came of it."""
+        """Plan, fetch, check, load and publish as the tasks do; return the plan and the report. A batch that fails is left out."""
         job = job or self.job()
         self.now += timedelta(hours=1)
         with self.hook() as hook:
@@ -59,10 +59,12 @@ class World:
                     receipts.append(pipeline.fetch_batch(job, hook, batch, lambda: self.now))
                 except (ServerError, CircuitOpen, AuthError, BadRequest) as error:
                     errors[batch.id] = str(error)
-        if not batches:
+        self.batches, self.receipts = batches, receipts
+        left = pipeline.has_leftovers(job, batches)
+        if not batches and not left:
             return planned, None
         checked = loaded = None
-        if receipts:
+        if receipts or left:
             with self.warehouse() as warehouse:
                 checked = json.loads(json.dumps(pipeline.check_run(job, batches, receipts, warehouse)))
                 loaded = pipeline.load_run(job, checked, warehouse)

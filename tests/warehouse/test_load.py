@@ -19,8 +19,9 @@ from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.base import Dataset
 from market_data.datasets.ticks import STATISTICS, TBBO, TRADES
-from market_data.lake import receipts
-from market_data.lake.receipts import Detail
+from market_data.lake import parquet, receipts, staging
+from market_data.lake.receipts import OBJECTS, RequestReceipt
+from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
 from market_data.pipeline import load as steps
 from market_data.warehouse import WarehouseConnection
@@ -31,9 +32,13 @@ EVIDENCE = Evidence(calls=1, retries=0, pages=1, bytes=1, rows_received=1, rows_
 WEEK = Interval(date(2024, 1, 1), date(2024, 1, 13))
 
 
+RUN = RunInfo("dag", "run", "manual", 0, SEEN)
+
+
 def job(lake: Lake, dataset: Dataset, clear_number: int = 0) -> Any:
-    """As much of a ``Job`` as a load looks at."""
-    return SimpleNamespace(dataset=dataset, lake=lake, run=RunInfo("dag", "run", "manual", clear_number, SEEN))
+    """Return as much of a ``Job`` as a load reads."""
+    run = replace(RUN, clear_number=clear_number)
+    return SimpleNamespace(dataset=dataset, lake=lake, feed=SimpleNamespace(dataset=dataset.name), source="polygon", run=run)
 
 
 def checked(*prefixes: str, refused: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -42,7 +47,10 @@ def checked(*prefixes: str, refused: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def put(lake: Lake, prefix: str, dataset: Dataset, symbol: str, rows: Any) -> None:
     request = Request(dataset.name, "range", (symbol,), (WEEK,))
-    assert receipts.write(lake, prefix, Detail(request, EVIDENCE, {}), rows)
+    receipt, encoder = RequestReceipt(request, EVIDENCE, {"ingest_us": 0}), parquet.Encoder()
+    encoder.add(rows)
+    key = staging.write(lake, dataset.name, "polygon", 16 * prefix, StagedInfo(RUN, "b000", "day", receipt), encoder)
+    assert receipts.write(lake, prefix, receipt.with_staged(key), OBJECTS.empty_table())
 
 
 @pytest.fixture
@@ -77,7 +85,14 @@ def test_receipts_of_any_size_are_loaded_in_chunks(connection: WarehouseConnecti
     with open_with_hooks(replace(connection, extra={**connection.extra, "chunk_rows": 4})) as warehouse:
         done = steps.load_run(job(lake, OHLCV_1D), word, warehouse)
         wanted = 9 + 10  # without the refused session; MSFT is refused whole
-        assert done == {"of": steps.judged(word), "rows": wanted, "changed": wanted, "loads": 5, "already": 0}
+        assert done == {
+            "of": steps.judged(word),
+            "rows": wanted,
+            "changed": wanted,
+            "loads": 5,
+            "already": 0,
+            "leftover_errors": {},
+        }
         assert chunks == [4, 4, 4, 4, 3]
         found = warehouse.query("SELECT symbol, COUNT(*) AS n FROM silver_prices GROUP BY symbol ORDER BY symbol").to_pylist()
         assert [(row["symbol"], row["n"]) for row in found] == [("AAPL", 9), ("IBM", 10)]
@@ -104,6 +119,6 @@ def test_what_stays_in_the_lake_is_said_to_and_opens_no_warehouse(
     word = checked("a")
     with open_with_hooks(WarehouseConnection("duckdb", extra={"path": str(file)})) as warehouse:
         done = steps.load_run(job(lake, dataset), word, warehouse)
-    assert done == {"of": steps.judged(word), "rows": 0, "changed": 0, "loads": 0, "already": 0}
+    assert done == {"of": steps.judged(word), "rows": 0, "changed": 0, "loads": 0, "already": 0, "leftover_errors": {}}
     assert f"{dataset.name} has no table in the warehouse: it stays in the lake" in caplog.text
     assert not file.exists()

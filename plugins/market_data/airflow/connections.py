@@ -19,6 +19,7 @@ from market_data.core.errors import (
 from market_data.core.messages import shown
 
 if TYPE_CHECKING:
+    from market_data.lake.store import Lake, S3Access
     from market_data.providers.base import ProviderConfig
     from market_data.warehouse.base import Warehouse
 
@@ -71,6 +72,26 @@ def warehouse(conn_id: str = "warehouse_default") -> Warehouse:
 def lake_url() -> str:
     """Where the lake is: ``MARKET_DATA_LAKE``, by default ``s3://market-data``."""
     return settings.value("MARKET_DATA_LAKE")
+
+
+def open_lake() -> Lake:
+    """Return the lake at ``lake_url``; S3 with credentials, region and endpoint of the connection ``aws_default``."""
+    from market_data.lake.store import Lake
+
+    url = lake_url()
+    return Lake.open(url, s3_access("aws_default") if url.startswith("s3:") else None)
+
+
+def s3_access(conn_id: str) -> S3Access:
+    """Return how to reach S3 by an Airflow connection."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from market_data.lake.store import S3Access
+
+    hook = S3Hook(aws_conn_id=conn_id)
+    endpoint = hook.conn_config.get_service_endpoint_url("s3")
+    region = hook.region_name or "us-east-1"
+    return S3Access(endpoint, region, hook.get_session(), verify=hook.verify is not False, name=f"connection {conn_id!r}")
 
 
 def open_s3(address: str) -> bytes:

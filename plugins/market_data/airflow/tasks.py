@@ -38,11 +38,14 @@ from market_data.providers.spec import source_of
 if TYPE_CHECKING:
     from market_data.providers.base import ProviderHook
 
-from market_data.airflow.connections import lake_url, open_s3, provider_config, warehouse
+from market_data.airflow.connections import open_lake, open_s3, provider_config, warehouse
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+UNFINISHED = {"running", "queued"}
+"""States of a run that loads its own rows from staging."""
 
 REASONS = 40
 """Maximum reasons in a red verdict; the report has all."""
@@ -101,7 +104,6 @@ def run_of(context: Mapping[str, Any]) -> RunInfo:
 
 def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.Job:
     from market_data.lake.layout import Layout
-    from market_data.lake.store import Lake
 
     source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
     if source != feed.provider and not feed.provider_level:
@@ -109,7 +111,16 @@ def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.
             [f"options {dict(params.options)} change values; a feed without provider_level stores those of {feed.provider} only"]
         )
     layout = Layout(raw_prefix=settings.value("RAW_PREFIX"), provider_level=feed.provider_level)
-    return pipeline.Job(feed, params, run_of(context), Lake.open(lake_url()), layout, source)
+    ti = context["ti"]
+
+    def is_running(run: RunInfo) -> bool:
+        try:
+            return ti.get_dagrun_state(run.dag_id, run.run_id) in UNFINISHED
+        except Exception as error:  # noqa: BLE001 - a deleted run is an error of the API: it does not run any more
+            log.info("run %s of %s is not known to Airflow any more: %s", run.run_id, run.dag_id, error)
+            return False
+
+    return pipeline.Job(feed, params, run_of(context), open_lake(), layout, source, is_running)
 
 
 # -- task bodies ---------------------------------------------------------------------------------------------------------------------
@@ -184,10 +195,14 @@ def run_check(
 ) -> dict[str, Any]:
     """Run the checkpoint over the fetched rows."""
     planned, landed = _batches(batches), _receipts(batches, receipts, _summary(context), run_of(context))
-    if not landed:
-        raise AirflowSkipException("nothing landed, so there is nothing to check")
+    params = _params(feed, context)
+    if not landed and params.dry_run:
+        raise AirflowSkipException("dry run: nothing is checked")
+    job = _job(feed, params, context)
+    if not landed and not pipeline.has_leftovers(job, planned):
+        raise AirflowSkipException("nothing was fetched and nothing waits in staging, so there is nothing to check")
     with warehouse() as opened:
-        checked = pipeline.check_run(_job(feed, _params(feed, context), context), planned, landed, opened)
+        checked = pipeline.check_run(job, planned, landed, opened)
     log.info("%s", checked["table"])
     return checked
 
@@ -208,10 +223,12 @@ def run_publish(
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Coverage, report, flag, asset event."""
-    if not batches:
+    ti, params = context["ti"], _params(feed, context)
+    if batches is None or (not batches and params.dry_run):
         raise AirflowSkipException("nothing was planned, so there is nothing to publish")
-    ti = context["ti"]
-    job, summary = _job(feed, _params(feed, context), context), _summary(context)
+    job, summary = _job(feed, params, context), _summary(context)
+    if not batches and checked is None and not pipeline.has_leftovers(job, ()):
+        raise AirflowSkipException("nothing was planned and nothing waits in staging, so there is nothing to publish")
     landed = _receipts(batches, receipts, summary, job.run)
     errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
     published = pipeline.publish_run(job, _batches(batches), landed, errors, checked, loaded, summary, _now())
@@ -242,7 +259,7 @@ def _verdict(
     """Return the warnings of a run that is not red."""
     if batches is None:
         raise QualityError("the plan failed; see the log of `plan`")
-    if not batches:
+    if not batches and published is None:
         dry = "Dry run: nothing was fetched" if summary.get("dry_run") else ""
         why = ". ".join(filter(None, [dry, summary.get("note")])) or "Nothing to do: every requested cell is covered already"
         log.info("%s. See the log of `plan`.", why)

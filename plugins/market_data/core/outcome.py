@@ -21,6 +21,13 @@ class State(StrEnum):
     PENDING = "pending"
 
 
+SOME_QUARANTINED = "the gate turned some of its rows away"
+"""Reason of a ``quarantined`` cell that has other rows in the lake."""
+
+MAY_BE_MORE = "there may be more"
+"""How the reason of a ``pending`` cell begins that has rows in the lake already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Why a response is considered complete.

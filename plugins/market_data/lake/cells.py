@@ -1,19 +1,24 @@
-"""Cells (symbol x session) of Arrow tables."""
+"""Cells (symbol x session) as Arrow tables: their states from receipts, and filters of rows by cell."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from market_data.core.calendar import sessions_in
 from market_data.core.intervals import IntervalSet
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from market_data.lake.receipts import CellRun
+
 
 def cells_of(rows: pa.Table) -> dict[str, set[date]]:
-    """Symbol -> the sessions that ``rows`` has of it."""
+    """Return symbol -> the sessions for which ``rows`` holds at least one row."""
     cells: dict[str, set[date]] = defaultdict(set)
     unique = rows.group_by(["symbol", "session"]).aggregate([])
     for symbol, session in zip(unique["symbol"].to_pylist(), unique["session"].to_pylist(), strict=True):
@@ -22,12 +27,12 @@ def cells_of(rows: pa.Table) -> dict[str, set[date]]:
 
 
 def only(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
-    """``rows`` of sessions inside ``intervals``."""
+    """Return the rows with sessions inside ``intervals``."""
     return rows.filter(rows_inside(rows, intervals))
 
 
 def rows_inside(rows: pa.Table, intervals: IntervalSet) -> Any:
-    """Which rows' sessions are inside; false where there is none."""
+    """Return a mask of the rows with sessions inside ``intervals``; false where the session is null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -36,3 +41,75 @@ def rows_inside(rows: pa.Table, intervals: IntervalSet) -> Any:
         here = pc.and_(pc.greater_equal(rows["session"], interval.start), pc.less(rows["session"], interval.end))
         found = pc.or_(found, pc.fill_null(here, False))
     return found
+
+
+def table_of(runs: Iterable[CellRun]) -> pa.Table:
+    """Return one row per cell of ``runs``, of schema ``ledger.CELLS``."""
+    import numpy as np
+    import pyarrow as pa
+
+    from market_data.lake.ledger import CELLS
+
+    symbols, states, reasons = _Codes(), _Codes(), _Codes()
+    codes: list[Any] = []
+    known: dict[tuple[str, ...], Any] = {}  # requests of one universe share their symbols
+    days: list[Any] = []
+    kinds: list[tuple[int, int]] = []
+    lengths: list[int] = []
+    for run in runs:
+        sessions = _days(run.intervals)
+        if run.symbols not in known:
+            known[run.symbols] = np.array([symbols.code(symbol) for symbol in run.symbols], dtype=np.int32)
+        codes.append(np.repeat(known[run.symbols], len(sessions)))
+        days.append(np.tile(sessions, len(run.symbols)))
+        kinds.append((states.code(run.state), reasons.code(run.reason)))
+        lengths.append(len(run.symbols) * len(sessions))
+    if not codes:
+        return CELLS.empty_table()
+    per_run = np.array(kinds, dtype=np.int32)
+    columns = [
+        symbols.decode(np.concatenate(codes)),
+        pa.array(np.concatenate(days).astype("datetime64[D]"), pa.date32()),
+        states.decode(np.repeat(per_run[:, 0], lengths)),
+        reasons.decode(np.repeat(per_run[:, 1], lengths)),
+    ]
+    return pa.table([column.cast(field.type) for column, field in zip(columns, CELLS, strict=True)], schema=CELLS)
+
+
+def row_filter(runs: Sequence[CellRun]) -> Callable[[pa.Table], pa.Table]:
+    """Return a function that keeps the rows of cells for which a request has rows in the lake."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    with_rows = [run for run in runs if run.with_rows]
+
+    def keep(rows: pa.Table) -> pa.Table:
+        found = pa.repeat(False, len(rows))
+        for run in with_rows:
+            of_symbols = pc.is_in(rows["symbol"], pa.array(run.symbols, pa.string()))
+            found = pc.or_(found, pc.and_(of_symbols, rows_inside(rows, run.intervals)))
+        return rows.filter(found)
+
+    return keep
+
+
+class _Codes:
+    """Distinct strings by number, for a dictionary-encoded column."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+
+    def code(self, value: str) -> int:
+        return self._codes.setdefault(str(value), len(self._codes))
+
+    def decode(self, codes: Any) -> pa.Array:
+        import pyarrow as pa
+
+        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(list(self._codes), pa.string()))
+
+
+@lru_cache(maxsize=1024)
+def _days(intervals: IntervalSet) -> Any:
+    import numpy as np
+
+    return np.array(sessions_in(intervals), dtype="datetime64[D]")

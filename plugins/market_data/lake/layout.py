@@ -176,6 +176,11 @@ def receipts_prefix(dataset: str, provider: str, run_key: str, spec_hash: str) -
     return f"receipts/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}/{spec_hash}"
 
 
+def staging_prefix(dataset: str, provider: str) -> str:
+    """Return the folder of rows that are not loaded yet, of a dataset and a provider."""
+    return f"staging/{_named('dataset', dataset)}/provider={_named('provider', provider)}"
+
+
 def failures_key(dataset: str, provider: str, run_key: str) -> str:
     """The key of the failures of one attempt of a run."""
     return f"failures/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}.json"

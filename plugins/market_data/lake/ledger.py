@@ -1,4 +1,4 @@
-"""The coverage ledger: what is known of every cell (symbol x session) of a dataset and provider.
+"""The coverage ledger: the recorded state of every cell (symbol x session) of a dataset and provider.
 
 One object per run and batch, each cell with the moment it was recorded; the latest record of a cell counts.
 """
@@ -51,14 +51,14 @@ Codes = npt.NDArray[np.int64]
 def write_cells(
     lake: Lake, dataset: str, provider: str, run: RunInfo, batch_id: str, cells: pa.Table, *, recorded_at: datetime | None = None
 ) -> bool:
-    """Records ``cells`` of a batch; to be called when their objects are in the lake.
+    """Record ``cells`` of a batch. Call it when their objects are in the lake.
 
-    Cells that the batch's object has already with the same state and reason keep their record; others are replaced or added,
-    none is lost.
+    Cells that the batch's object holds already with the same state and reason keep their record; others are replaced or added.
+    No record is dropped.
 
     :param cells: of schema ``CELLS``, no cell twice; none is fine.
     :param recorded_at: UTC; None: now.
-    :return: whether anything was written.
+    :return: True if anything was written.
     """
     if not len(cells):
         return False
@@ -77,7 +77,7 @@ def write_cells(
 
 
 def read_coverage(lake: Lake, dataset: str, provider: str) -> Coverage:
-    """All that is known of the cells of a dataset and provider; empty where nothing was ever recorded."""
+    """Return the records of a dataset and provider; empty where nothing was ever recorded."""
     keys = [key for key, _ in lake.list(manifest_prefix(dataset, provider))]
     records = [
         parquet.decode(stored.body, key, dictionary=_REPEATING).cast(_FOLDED)
@@ -88,7 +88,7 @@ def read_coverage(lake: Lake, dataset: str, provider: str) -> Coverage:
 
 
 class Coverage:
-    """The standing record of every cell.
+    """The current record of every cell.
 
     :param records: of schema ``SCHEMA``, its strings dictionary-encoded, in the order of the objects' keys; a cell may
         occur in several. The latest ``recorded_at`` counts, the later record where they tie.
@@ -109,14 +109,14 @@ class Coverage:
         return len(self.table)
 
     def state(self, symbol: str, session: date) -> State | None:
-        """The state of a cell, or None where nothing is known of it."""
+        """Return the state of a cell, or None if it has no record."""
         row = self._rows(pa.array([symbol]), pa.array([session], pa.date32()))[0]
         return None if row < 0 else State(self.table["state"][int(row)].as_py())
 
     def covered(
         self, symbols: Sequence[str], sessions: Sequence[date], *, states: Collection[State] = frozenset(State)
     ) -> dict[str, int]:
-        """For each of ``symbols`` a bit mask: bit i is set where (symbol, ``sessions[i]``) is in one of ``states``.
+        """Return for each of ``symbols`` a bit mask: bit i is set where (symbol, ``sessions[i]``) is in one of ``states``.
 
         :param sessions: distinct dates, any order.
         """
@@ -133,7 +133,7 @@ class Coverage:
         return {name: int.from_bytes(packed[i].tobytes(), "little") for i, name in enumerate(names)}
 
     def changed(self, cells: pa.Table) -> pa.Table:
-        """Of ``cells`` (schema ``CELLS``), those that are not known, or whose state or reason differs from what stands."""
+        """Return those of ``cells`` (schema ``CELLS``) without a record, or with another state or reason than the recorded one."""
         cells = cells.cast(CELLS)
         rows = self._rows(cells["symbol"], cells["session"])
         known = rows >= 0
@@ -142,19 +142,33 @@ class Coverage:
         standing = self.table.select(CELLS.names).take(pa.array(np.where(known, rows, 0))).cast(CELLS)
         return cells.filter(pa.array(~known | ~merge.same(standing, cells, VALUES)))
 
-    def lost(self, cells: pa.Table) -> pa.Array:
-        """Which of ``cells`` (schema ``CELLS``) are ``empty`` or ``pending`` now and were ``have`` before."""
+    def states(self, cells: pa.Table) -> pa.Array:
+        """Return the recorded state of each of ``cells`` (schema ``CELLS``), null where there is no record."""
+        return self._recorded(cells, "state").cast(pa.string())
+
+    def reasons(self, cells: pa.Table) -> pa.Array:
+        """Return the recorded reason of each of ``cells``, null where there is no record."""
+        return self._recorded(cells, "reason").cast(pa.string())
+
+    def recorded_after(self, cells: pa.Table, moment_us: int) -> pa.Array:
+        """Return which of ``cells`` have a record made after a moment.
+
+        :param moment_us: microseconds since 1970, UTC.
+        """
+        return pc.fill_null(pc.greater(self._recorded(cells, STAMP).cast(pa.int64()), moment_us), False)
+
+    def _recorded(self, cells: pa.Table, column: str) -> pa.Array:
+        """Return a column of the record of each of ``cells``, null where there is none."""
         rows = self._rows(cells["symbol"], cells["session"])
-        had = (
-            self.table["state"].cast(pa.string()).take(pa.array(np.maximum(rows, 0)))
-            if len(self)
-            else pa.nulls(len(rows), pa.string())
-        )
+        return _single(self.table[column]).take(pa.array(rows, mask=rows < 0))
+
+    def lost(self, cells: pa.Table) -> pa.Array:
+        """Return which of ``cells`` (schema ``CELLS``) are ``empty`` or ``pending`` now and recorded as ``have``."""
         no_bar = pc.is_in(cells["state"], pa.array([str(State.EMPTY), str(State.PENDING)]))
-        return pc.and_(no_bar, pc.and_(pa.array(rows >= 0), pc.fill_null(pc.equal(had, str(State.HAVE)), False)))
+        return pc.and_(no_bar, pc.fill_null(pc.equal(self.states(cells), str(State.HAVE)), False))
 
     def _rows(self, symbols: pa.Array, sessions: pa.Array) -> Codes:
-        """For each cell its row in ``table``, or -1."""
+        """Return for each cell its row in ``table``, or -1."""
         positions = _positions(symbols, self._symbols)
         codes = _codes(pa.array(positions), sessions)
         rows = np.searchsorted(self._codes, codes)
@@ -163,16 +177,31 @@ class Coverage:
         return np.where(found, rows, -1)
 
 
+def without(cells: pa.Table, others: Sequence[pa.Table]) -> pa.Table:
+    """Return ``cells`` without those that occur in one of ``others``; all of schema ``CELLS``."""
+    for other in others:
+        cells = cells.filter(pa.array(~contains(other, cells)))
+    return cells
+
+
+def contains(cells: pa.Table, others: pa.Table) -> npt.NDArray[np.bool_]:
+    """Return for each row of ``others`` whether its cell is in ``cells``; both have ``symbol`` and ``session``."""
+    names = pc.unique(cells["symbol"])
+    known = _codes(pa.array(_positions(cells["symbol"], names)), cells["session"])
+    asked = _codes(pa.array(_positions(others["symbol"], names)), others["session"])
+    return np.isin(asked, known)
+
+
 def _single(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
 def _codes(symbols: pa.Array, sessions: pa.Array) -> Codes:
-    """One number a cell: by symbol's position, then by session."""
+    """Return one number per cell: ordered by the symbol's position, then by session."""
     days = pc.cast(sessions, pa.int32()).to_numpy().astype(np.int64)
     return (symbols.to_numpy().astype(np.int64) << 32) + days
 
 
 def _positions(values: pa.Array, among: pa.Array) -> Codes:
-    """For each value its position in ``among``, or -1."""
+    """Return for each value its position in ``among``, or -1."""
     return pc.fill_null(pc.index_in(values, value_set=among), -1).to_numpy().astype(np.int64)

@@ -1,4 +1,4 @@
-"""Rows out of the lake, whatever the grain of the files that hold them."""
+"""Read rows out of the lake, whatever the grain of the files that hold them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from market_data.core.errors import LakeError
 from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
 from market_data.lake import merge, parquet
+from market_data.lake.cells import row_filter
 from market_data.lake.layout import Layout, ParsedKey
+from market_data.lake.receipts import StoredReceipt
 from market_data.lake.store import Lake
 
 STAMP = "ingest_ts"
@@ -49,12 +51,16 @@ def read_rows(
             return rows
         return rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less(rows["session"], end_exclusive)))
 
-    rows = parquet.gather((inside(key, body) for key, body in bodies), dataset.schema)
+    return newest(parquet.gather((inside(key, body) for key, body in bodies), dataset.schema), dataset)
+
+
+def newest(rows: pa.Table, dataset: Dataset) -> pa.Table:
+    """Return the row of each key with the newest ``ingest_ts``, by key; of equally new ones the first."""
     order = [(name, "ascending") for name in dataset.key] + [(STAMP, "descending")]
     rows = rows.take(pc.sort_indices(rows, sort_keys=order))
-    newest = np.ones(len(rows), dtype=bool)
-    newest[1:] = ~merge.same_as_next(rows, dataset.key)
-    return rows.filter(pa.array(newest))
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = ~merge.same_as_next(rows, dataset.key)
+    return rows.filter(pa.array(first))
 
 
 def _asked(
@@ -119,3 +125,23 @@ def _overlapping(days: Sequence[date]) -> Callable[[ParsedKey], bool]:
         return (found.year, found.month) in months if found.month else found.year in years
 
     return overlaps
+
+
+def read_request(lake: Lake, layout: Layout, dataset: Dataset, provider: str, stored: StoredReceipt) -> Iterator[pa.Table]:
+    """Yield the rows of a request out of the lake objects that its receipt names, of ``dataset.schema``.
+
+    Values are the current ones: newer than those of the request where the objects have changed since. Where an object no longer exists
+    (it was folded into another), all rows of the request's cells are read from wherever they are.
+
+    :raises LakeError: if the store fails or an object cannot be read.
+    """
+    keep, request = row_filter(stored.receipt.cells), stored.receipt.request
+    keys = stored.objects["key"].to_pylist()
+    tables = []
+    for key, found in zip(keys, lake.get_many(keys), strict=True):
+        if found is None:
+            span = (request.intervals[0].start, request.intervals[-1].end)
+            tables = [keep(read_rows(lake, layout, dataset, provider, request.symbols, *span))]
+            break
+        tables.append(keep(parquet.decode(found.body, key, dataset.schema)))
+    yield parquet.by_key(parquet.gather(tables, dataset.schema), dataset.key)

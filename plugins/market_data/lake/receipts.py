@@ -1,13 +1,14 @@
-"""Receipts: one immutable object per finished request, with the rows as they landed.
+"""Receipts: one immutable object per finished request, with its evidence, its counts and the state of each cell. No rows.
 
-They are what a later try of the same attempt resumes from, and what check, load and publish read.
+A receipt is a Parquet object: a row for each lake object that holds the request's rows (``OBJECTS``), everything else as JSON in the
+footer, so that a retry reads footers only.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,136 +16,203 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_data.core.batch import Batch, Request
+from market_data.core.calendar import sessions_in
+from market_data.core.errors import LakeError
 from market_data.core.intervals import Interval, IntervalSet
 from market_data.core.outcome import Evidence, State
 from market_data.core.run import RunInfo
 from market_data.lake import parquet
 from market_data.lake.layout import receipts_prefix
-from market_data.lake.store import CONCURRENCY, Lake
+from market_data.lake.store import Lake
 
 FIELD = "receipt"
 TAIL = 64 * 1024
-READ_AHEAD = 64 * 1024 * 1024
+
+OBJECTS = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("new_rows", pa.int64(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+    ]
+)
+"""Lake objects of a request: ``rows`` of the request in the object, ``new_rows`` of them first seen by it; ``sha256``: the first 16
+hexadecimal digits of the hash of the object's bytes after the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class CellRun:
-    """Cells of one symbol that ended in one state other than ``have``: the sessions inside ``intervals``."""
+    """Cells in one state: each of ``symbols`` in every session inside ``intervals``.
 
-    symbol: str
+    :param with_rows: the lake holds rows of these cells from this request. Always so for ``have``; a ``pending`` or ``quarantined``
+        cell may have some of its rows.
+    """
+
+    symbols: tuple[str, ...]
     state: State
     reason: str
     intervals: IntervalSet
+    with_rows: bool = False
+
+    @property
+    def size(self) -> int:
+        """The number of cells."""
+        return len(self.symbols) * len(sessions_in(self.intervals))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"symbols": list(self.symbols), "intervals": dates_to_json(self.intervals)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> CellRun:
+        intervals = dates_from_json(value["intervals"])
+        return cls(tuple(value["symbols"]), State(value["state"]), value["reason"], intervals, value["with_rows"])
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
-    """What became of a request, apart from its rows.
+class RequestReceipt:
+    """Result of one request, apart from its rows.
 
-    :param counts: whole numbers by name, e.g. ``rows_quarantined``, ``files_written``: what a resumed try adds up.
-    :param absent: the cells that no landed row stands for.
-    :param unanswered: the dates that the provider said it has nothing of, yet or at all: there is nothing to judge.
-    :param refused: symbol -> why, where the provider did not take a symbol; nothing is known of its cells.
-    :param warnings: what the provider said beside the data.
+    :param counts: whole numbers by name, e.g. ``rows_quarantined``, ``files_written``; a resumed try adds them up. ``ingest_us`` is the
+        ``ingest_ts`` of the request's new rows, in microseconds since 1970.
+    :param cells: the state of every cell of the request, apart from those of ``refused`` symbols. No cell occurs twice.
+    :param unanswered: dates for which the provider reported that it has nothing, yet or at all. There is nothing to judge.
+    :param refused: symbol -> reason, for symbols that the provider rejected; nothing is known of their cells.
+    :param warnings: what the provider reported beside the data.
+    :param staged: key of the staging object with the request's rows, until they are loaded.
     """
 
     request: Request
     evidence: Evidence
     counts: Mapping[str, int]
-    absent: tuple[CellRun, ...] = ()
+    cells: tuple[CellRun, ...] = ()
     unanswered: IntervalSet = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    staged: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        request, absent = self.request, [asdict(run) | {"intervals": _dates(run.intervals)} for run in self.absent]
+        request = self.request
         return {
             "request": {
                 "dataset": request.dataset,
                 "endpoint": request.endpoint,
                 "symbols": list(request.symbols),
-                "intervals": _dates(request.intervals),
+                "intervals": dates_to_json(request.intervals),
             },
             "evidence": asdict(self.evidence),
             "counts": dict(self.counts),
-            "absent": absent,
-            "unanswered": _dates(self.unanswered),
+            "cells": [run.to_json() for run in self.cells],
+            "unanswered": dates_to_json(self.unanswered),
             "refused": dict(self.refused),
             "warnings": list(self.warnings),
+            "staged": self.staged,
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Detail:
+    def from_json(cls, value: Mapping[str, Any]) -> RequestReceipt:
         request, evidence = value["request"], value["evidence"]
         return cls(
-            Request(request["dataset"], request["endpoint"], tuple(request["symbols"]), _intervals(request["intervals"])),
+            Request(request["dataset"], request["endpoint"], tuple(request["symbols"]), dates_from_json(request["intervals"])),
             Evidence(**{**evidence, "request_ids": tuple(evidence["request_ids"])}),
             value["counts"],
-            tuple(CellRun(r["symbol"], State(r["state"]), r["reason"], _intervals(r["intervals"])) for r in value["absent"]),
-            _intervals(value["unanswered"]),
+            tuple(CellRun.from_json(run) for run in value["cells"]),
+            dates_from_json(value["unanswered"]),
             value["refused"],
             tuple(value["warnings"]),
+            value["staged"],
         )
+
+    def with_staged(self, key: str) -> RequestReceipt:
+        """Return the receipt with the key of its staging object."""
+        return replace(self, staged=key)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredReceipt:
-    """A receipt as it was read; ``rows``: of the dataset's schema, by key."""
+    """A receipt and the lake objects that it names (schema ``OBJECTS``)."""
 
-    detail: Detail
-    rows: pa.Table
+    receipt: RequestReceipt
+    objects: pa.Table
 
 
 def prefix(dataset: str, provider: str, run: RunInfo, batch: Batch) -> str:
-    """The folder of the receipts of ``batch`` in this attempt of ``run``; what ``Receipt.prefix`` carries."""
+    """Return the folder of the receipts of ``batch`` in this attempt of ``run``; ``Receipt.prefix`` carries it."""
     return receipts_prefix(dataset, provider, run.key, batch.spec_hash)
 
 
-def write(lake: Lake, folder: str, detail: Detail, rows: pa.Table | parquet.Encoder) -> bool:
-    """Records that a request is finished; to be called when its rows and its quarantined rows are in the lake.
+def write(lake: Lake, folder: str, receipt: RequestReceipt, objects: pa.Table) -> bool:
+    """Record that a request is finished. Call it last: after its rows, quarantined rows and staging object are written.
 
     :param folder: from ``prefix``.
-    :param rows: ``Landed.rows``, or an encoder that was given them table by table, each by key.
-    :return: False where the receipt stands already; it is left as it is.
+    :param objects: schema ``OBJECTS``.
+    :return: False where a receipt of the request exists already; that one is kept.
     """
-    encoder = rows
-    if isinstance(rows, pa.Table):
-        encoder = parquet.Encoder()
-        encoder.add(rows)
-    body = encoder.finish({FIELD: json.dumps(detail.to_json(), sort_keys=True)})
-    return lake.put_new(f"{folder}/{detail.request.id}.parquet", body)
+    body = parquet.encode(objects.cast(OBJECTS), {FIELD: json.dumps(receipt.to_json(), sort_keys=True)})
+    return lake.put_new(f"{folder}/{receipt.request.id}.parquet", body)
 
 
-def finished(lake: Lake, folder: str) -> dict[str, Detail]:
-    """The requests that have a receipt, by request id. Reads the objects' footers only."""
+def finished(lake: Lake, folder: str) -> dict[str, RequestReceipt]:
+    """Return the receipts of a folder by request id. Reads the objects' footers only."""
     objects = lake.list(folder)
-    details = lake.each(lambda item: _detail(lake, *item), objects)
-    return {PurePosixPath(key).stem: detail for (key, _), detail in zip(objects, details, strict=True)}
+    found = lake.each(lambda item: from_footer(read_footer(lake, *item, FIELD)), objects)
+    return {PurePosixPath(key).stem: receipt for (key, _), receipt in zip(objects, found, strict=True)}
 
 
 def read(lake: Lake, folder: str) -> Iterator[StoredReceipt]:
-    """The receipts in the order of their keys, streaming: at most about 64 MiB (or two objects) are read ahead."""
-    objects = lake.list(folder)
-    ahead = READ_AHEAD // (2 * max((size for _, size in objects), default=1))
-    keys = [key for key, _ in objects]
-    for key, stored in zip(keys, lake.get_many(keys, concurrency=min(CONCURRENCY, max(1, ahead))), strict=True):
+    """Yield the receipts of a folder in the order of their keys."""
+    keys = [key for key, _ in lake.list(folder)]
+    for key, stored in zip(keys, lake.get_many(keys), strict=True):
         if stored is not None:
-            yield StoredReceipt(_footer(stored.body), parquet.decode(stored.body, key).replace_schema_metadata())
+            yield _decoded(stored.body, key)
 
 
-def _detail(lake: Lake, key: str, size: int) -> Detail:
+def read_one(lake: Lake, key: str) -> StoredReceipt:
+    """Return the receipt at ``key``.
+
+    :raises LakeError: if it does not exist or cannot be read.
+    """
+    stored = lake.get(key)
+    if stored is None:
+        raise LakeError(f"receipt {key} does not exist any more")
+    return _decoded(stored.body, key)
+
+
+def _decoded(body: bytes, key: str) -> StoredReceipt:
+    objects = parquet.decode(body, key, OBJECTS).replace_schema_metadata()
+    return StoredReceipt(from_footer(footer_of(body, key, FIELD)), objects)
+
+
+def from_footer(text: str) -> RequestReceipt:
+    """Return the receipt that a footer holds."""
+    return RequestReceipt.from_json(json.loads(text))
+
+
+def read_footer(lake: Lake, key: str, size: int, name: str) -> str:
+    """Return the metadata field ``name`` of a Parquet object of ``size`` bytes, without reading its rows."""
     tail = lake.get_range(key, max(0, size - TAIL), size)
     footer = int.from_bytes(tail[-8:-4], "little") + 8
-    return _footer(tail if footer <= len(tail) else lake.get_range(key, size - footer, size))
+    if footer > len(tail) and footer <= size:
+        tail = lake.get_range(key, size - footer, size)
+    return footer_of(tail, key, name)
 
 
-def _footer(tail: bytes) -> Detail:
-    return Detail.from_json(json.loads(pq.read_metadata(pa.BufferReader(tail)).metadata[FIELD.encode()]))
+def footer_of(tail: bytes, key: str, name: str) -> str:
+    """Return the metadata field ``name`` of a Parquet object, given its last bytes.
+
+    :raises LakeError: if it is not Parquet or lacks the field.
+    """
+    try:
+        return str(pq.read_metadata(pa.BufferReader(tail)).metadata[name.encode()].decode())
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+        raise LakeError(f"lake object {key} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}") from error
 
 
-def _dates(intervals: IntervalSet) -> list[list[str]]:
+def dates_to_json(intervals: IntervalSet) -> list[list[str]]:
+    """Return intervals as pairs of ISO dates."""
     return [interval.to_json() for interval in intervals]
 
 
-def _intervals(value: list[list[str]]) -> IntervalSet:
+def dates_from_json(value: list[list[str]]) -> IntervalSet:
+    """Return the intervals that ``dates_to_json`` wrote."""
     return tuple(Interval.from_json(item) for item in value)

@@ -1,6 +1,6 @@
 """Object operations under one root, in S3 or in a folder of this machine.
 
-Every write is conditional: an object is created where none stands, or replaces exactly the version that was read. A ``Lake`` is
+Every write is conditional: it creates an object that does not exist, or replaces exactly the version that was read. A ``Lake`` is
 opened in the process that uses it (its client does not survive a fork) and may be shared by threads.
 """
 
@@ -14,7 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -39,11 +40,35 @@ class Stored(NamedTuple):
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """How to reach S3.
+
+    :param endpoint: URL of an S3 server other than AWS, which is then addressed by path; None: AWS.
+    :param session: boto3 session that has the credentials; None: AWS environment variables, or the role of the machine.
+    :param verify: check TLS certificates.
+    :param name: where the settings come from, for messages.
+    """
+
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    session: Any = field(default=None, repr=False)
+    verify: bool = True
+    name: str = "the environment"
+
+    @classmethod
+    def from_environment(cls) -> S3Access:
+        """Return the access that the AWS environment variables describe."""
+        env = os.environ
+        endpoint = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
+        return cls(endpoint, env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1")
+
+
 class Lake:
     """Objects by key. Keys are relative to the root, parts divided by ``/``.
 
-    Every method raises ``LakeError`` when the store fails, naming operation and key; the object is then as it was, or as it was to
-    become, never in between.
+    Every method raises ``LakeError`` when the store fails, naming operation and key; the object then has its old or its new bytes, never
+    a mixture.
     """
 
     def __init__(self, url: str, store: ObjectStore, root: Path | None = None) -> None:
@@ -53,18 +78,18 @@ class Lake:
         return f"Lake({self.url!r})"
 
     @classmethod
-    def open(cls, url: str, conn_id: str = "aws_default") -> Lake:
-        """The lake at ``url``.
+    def open(cls, url: str, s3: S3Access | None = None) -> Lake:
+        """Return the lake at ``url``.
 
         :param url: ``s3://bucket[/prefix]``, or ``file:///path``, which is created if missing.
-        :param conn_id: Airflow connection with credentials, region and endpoint; S3 only.
-        :raises ConfigError: if ``url`` is neither, or the connection has no credentials.
+        :param s3: how to reach S3; None: by the AWS environment variables (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL`` ...).
+        :raises ConfigError: if ``url`` is neither, or there are no credentials.
         """
         parts = urlsplit(url)
         if parts.query or parts.fragment or parts.username:
             parts = parts._replace(scheme="")
         if parts.scheme == "s3" and parts.netloc:
-            return cls(url, _s3(parts.netloc, parts.path.strip("/"), conn_id))
+            return cls(url, _s3(parts.netloc, parts.path.strip("/"), s3))
         if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.strip("/"):
             root = Path(unquote(parts.path))
             return cls(url, _local(root), root)
@@ -73,7 +98,7 @@ class Lake:
         )
 
     def get(self, key: str) -> Stored | None:
-        """The object, or None where none stands."""
+        """Return the object, or None if it does not exist."""
         import obstore
 
         with self._errors("get", key):
@@ -85,14 +110,14 @@ class Lake:
                 return None
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
-        """Bytes ``start`` (inclusive) to ``end`` (exclusive) of an object that stands."""
+        """Return bytes ``start`` (inclusive) to ``end`` (exclusive) of an existing object."""
         import obstore
 
         with self._errors("get", key):
             return bytes(obstore.get_range(self._store, key, start=start, end=end))
 
     def put_new(self, key: str, body: bytes) -> bool:
-        """Creates the object; False, and nothing changed, where one stands already."""
+        """Create the object; return False, and change nothing, if it exists already."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
@@ -104,7 +129,7 @@ class Lake:
         return True
 
     def put_if(self, key: str, body: bytes, etag: str) -> bool:
-        """Replaces the version ``etag``; False, and nothing changed, where another or none stands."""
+        """Replace the version ``etag``; return False, and change nothing, if the stored version is another or none."""
         import obstore
         from obstore.exceptions import PreconditionError
 
@@ -121,13 +146,20 @@ class Lake:
                 return False
         return True
 
-    def update(self, key: str, revise: Callable[[bytes | None], bytes | None], *, new: bool = False) -> int:
-        """Reads, revises, writes back; begins again when another writer came between.
+    def delete(self, key: str) -> None:
+        """Delete the object; nothing happens if it does not exist."""
+        import obstore
 
-        :param revise: from what stands (None: nothing) to what shall stand, or None to leave it. May be called several times; the
-            last call is the one that counts.
-        :param new: an object is not expected to stand, so that the first try creates without reading.
-        :return: bytes written; 0 if nothing was.
+        with self._errors("delete", key), suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
+
+    def update(self, key: str, revise: Callable[[bytes | None], bytes | None], *, new: bool = False) -> int:
+        """Read, revise and write back; begin again when another writer came between.
+
+        :param revise: from the stored bytes (None: nothing is stored) to the new ones, or None to leave them. May be called several
+            times; the last call is the one that counts.
+        :param new: no object is expected to exist, so that the first try creates without reading.
+        :return: bytes written; 0 if nothing was written.
         """
         sent: bytes | None = None
         for attempt in range(TRIES):
@@ -144,18 +176,18 @@ class Lake:
         raise LakeError(f"lake replace {key}: other writers came between {TRIES} times; try again later")
 
     def list(self, prefix: str) -> Sequence[tuple[str, int]]:
-        """Key and size in bytes of every object below the folder ``prefix``, by key."""
+        """Return key and size in bytes of every object below the folder ``prefix``, by key."""
         import obstore
 
         with self._errors("list", prefix):
             return sorted((meta["path"], meta["size"]) for chunk in obstore.list(self._store, prefix) for meta in chunk)
 
     def get_many(self, keys: Iterable[str], *, concurrency: int = CONCURRENCY) -> Iterator[Stored | None]:
-        """The objects, in the order of ``keys``, read ahead by at most twice ``concurrency``."""
+        """Yield the objects in the order of ``keys``, read ahead by at most twice ``concurrency``."""
         return self.each(self.get, keys, concurrency=concurrency)
 
     def each(self, operation: Callable[[T], R], items: Iterable[T], *, concurrency: int = CONCURRENCY) -> Iterator[R]:
-        """``operation`` of every item, in order, ``concurrency`` at a time; items are taken only as results are.
+        """Yield ``operation`` of every item, in order, ``concurrency`` at a time; items are taken only as results are.
 
         After a failure the operations not yet begun are dropped and the failure is raised.
         """
@@ -198,7 +230,7 @@ class Lake:
 
 
 def _check_bucket(error: Exception) -> None:
-    """Lets pass what means "no such object"; raises again what means that the bucket is missing."""
+    """Raise the error again if it means that the bucket is missing, not the object."""
     if "NoSuchBucket" in str(error):
         raise error
 
@@ -223,21 +255,22 @@ def _local(root: Path) -> ObjectStore:
         raise LakeError(f"lake folder {root} cannot be made: {error.strerror}") from None
 
 
-def _s3(bucket: str, prefix: str, conn_id: str) -> ObjectStore:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-    from obstore.auth.boto3 import Boto3CredentialProvider
+def _s3(bucket: str, prefix: str, access: S3Access | None) -> ObjectStore:
     from obstore.store import S3Store
 
-    hook = S3Hook(aws_conn_id=conn_id)
-    endpoint = hook.conn_config.get_service_endpoint_url("s3")
-    client: dict[str, Any] = {"allow_invalid_certificates": hook.verify is False}
-    where: dict[str, Any] = {"region": hook.region_name or "us-east-1"}
-    if endpoint:
-        where |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
-        client["allow_http"] = endpoint.startswith("http://")
-    try:
-        credentials = Boto3CredentialProvider(hook.get_session())
-    except ValueError:
-        raise ConfigError(f"connection {conn_id!r} has no AWS credentials: login (key id), password (secret), or a role") from None
+    if access is None:
+        access = S3Access.from_environment()
+    where: dict[str, Any] = {"region": access.region}
+    client: dict[str, Any] = {"allow_invalid_certificates": not access.verify}
+    if access.endpoint:
+        where |= {"endpoint": access.endpoint, "virtual_hosted_style_request": False}
+        client["allow_http"] = access.endpoint.startswith("http://")
+    if access.session is not None:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        try:
+            where["credential_provider"] = Boto3CredentialProvider(access.session)
+        except ValueError:
+            raise ConfigError(f"{access.name} has no AWS credentials: login (key id), password (secret), or a role") from None
     where |= {"client_options": client, "retry_config": {"max_retries": 5}}
-    return S3Store(bucket, prefix=prefix or None, credential_provider=credentials, **where)
+    return S3Store(bucket, prefix=prefix or None, **where)

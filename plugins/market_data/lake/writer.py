@@ -1,7 +1,8 @@
-"""Rows into lake objects: create, or read and merge; equal values cause no write."""
+"""Write rows into lake objects: create, or read and merge. Equal values cause no write."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
 from market_data.lake import merge, parquet
 from market_data.lake.layout import Layout, file_period
+from market_data.lake.receipts import OBJECTS
 from market_data.lake.store import Lake
 
 STAMP = "ingest_ts"
@@ -24,13 +26,14 @@ AHEAD = 8  # reads at a time for one object, of which many are at work
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What ``land`` did.
+    """Result of ``land``.
 
-    :param rows: the given rows by key as they now stand in the lake: where a standing row was kept, that one.
+    :param rows: the given rows by key as they are now in the lake: the stored row where that one was kept.
     :param written: objects created or replaced.
     :param unchanged: objects that held the same values already.
     :param bytes: size of the written objects.
-    :param vanished: standing rows of the given rows' symbols and sessions that the given ones have no counterpart of; they stay.
+    :param vanished: stored rows of the given rows' symbols and sessions that have no counterpart among the given ones; they are kept.
+    :param objects: the objects that hold ``rows``, schema ``receipts.OBJECTS``.
     """
 
     rows: pa.Table
@@ -38,20 +41,21 @@ class Landed:
     unchanged: int
     bytes: int
     vanished: int = 0
+    objects: pa.Table = field(default_factory=OBJECTS.empty_table)
 
 
 def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain: Grain, *, refetch: bool) -> Landed:
-    """Brings ``rows`` into their objects, each of which is either written whole or left as it was.
+    """Write ``rows`` into their objects, each of which is either written whole or left as it was.
 
-    A row whose values equal the standing row's, but for optional ones of bars that it lacks, keeps that row and its ``ingest_ts``; a
-    differing one replaces it unless the standing one has the newer ``ingest_ts``. Standing rows of other keys stay. Doing it again
-    changes nothing.
+    Where the values equal those of the stored row, but for optional values of bars that the new row lacks, the stored row and its
+    ``ingest_ts`` are kept. A row that differs replaces the stored one unless that has the newer ``ingest_ts``. Stored rows of other keys
+    are kept. The operation is idempotent.
 
     :param rows: of ``dataset.schema``, no key twice; any order.
-    :param refetch: the rows are to count from now on. Objects are expected to stand and read first; and where the standing row is
-        equal, but the other grain's object holds other values of newer ``ingest_ts``, which ``read_rows`` would return, the given row
-        is written with its own ``ingest_ts`` after all, unless the other's is no older than that. Otherwise creating is tried first
-        and the other grain is not looked at.
+    :param refetch: the cells are requested again, and the rows count from now on. Objects are expected to exist and are read first.
+        Where the stored row is equal, but the other grain's object holds other values with a newer ``ingest_ts``, which ``read_rows``
+        would return, the given row is written with its own ``ingest_ts`` after all, unless the other's is as new. Without ``refetch``,
+        creating is tried first and the other grain is not read.
     :raises SchemaDrift: if ``rows`` is of another schema.
     :raises QualityError: if a key occurs twice.
     :raises ParamError: if a symbol cannot be a key.
@@ -80,19 +84,26 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
     given = (encoded(key, rows.slice(start, stop - start)) for key, start, stop in parts)
     outcomes = lake.each(put, given, concurrency=WRITERS)
     standing = parquet.gather(_standing(rows, parts, tally.count(outcomes)), dataset.schema)
-    return Landed(standing, tally.written, len(parts) - tally.written, tally.bytes, tally.vanished)
+    symbols = rows["symbol"].take(pa.array([start for _, start, _ in parts], pa.int64())) if parts else pa.array([], pa.string())
+    columns = [pa.array([key for key, _, _ in parts], pa.string()), symbols, tally.rows, tally.new_rows, tally.hashes]
+    objects = pa.table(columns, schema=OBJECTS)
+    return Landed(standing, tally.written, len(parts) - tally.written, tally.bytes, tally.vanished, objects)
 
 
 @dataclass(slots=True)
 class _Put:
     """:param replaced: ``rows`` are not the given ones.
     :param vanished: see ``Landed``.
+    :param new_rows: of ``rows``, those with the ``ingest_ts`` of the given ones.
+    :param hash: see ``receipts.OBJECTS``.
     """
 
     rows: pa.Table
     bytes: int = 0
     replaced: bool = False
     vanished: int = 0
+    new_rows: int = 0
+    hash: str = ""
 
 
 @dataclass(slots=True)
@@ -100,12 +111,18 @@ class _Tally:
     written: int = field(default=0)
     bytes: int = field(default=0)
     vanished: int = field(default=0)
+    rows: list[int] = field(default_factory=list)
+    new_rows: list[int] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
 
     def count(self, outcomes: Iterator[_Put]) -> Iterator[_Put]:
         for outcome in outcomes:
             self.written += outcome.bytes > 0
             self.bytes += outcome.bytes
             self.vanished += outcome.vanished
+            self.rows.append(len(outcome.rows))
+            self.new_rows.append(outcome.new_rows)
+            self.hashes.append(outcome.hash)
             yield outcome
 
 
@@ -147,7 +164,9 @@ def _put(
     def revise(body: bytes | None) -> bytes | None:
         outcome.rows = rows
         if body is None:
-            return fresh or parquet.encode(rows)
+            created = fresh or parquet.encode(rows)
+            outcome.hash = _short_hash(created)
+            return created
         standing = parquet.decode(body, key, dataset.schema)
         merged, outcome.rows, changed = merge.merge(
             standing,
@@ -166,11 +185,20 @@ def _put(
         if dataset.published:  # what was published later is of another session, and no answer for this one
             outcome.rows = outcome.rows.filter(pc.is_in(outcome.rows["session"], pc.unique(rows["session"])))
         outcome.vanished = _of_sessions(merged, rows) - _of_sessions(outcome.rows, rows)
-        return parquet.encode(merged) if changed else None
+        revised = parquet.encode(merged) if changed else None
+        outcome.hash = _short_hash(revised or body)
+        return revised
 
     outcome.bytes = lake.update(key, revise, new=rivals is None)
     outcome.replaced = outcome.rows is not rows
+    outcome.new_rows = len(rows)
+    if outcome.replaced:
+        outcome.new_rows = pc.sum(pc.is_in(outcome.rows[STAMP], pc.unique(rows[STAMP])), min_count=0).as_py()
     return outcome
+
+
+def _short_hash(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:16]
 
 
 def _of_sessions(found: pa.Table, rows: pa.Table) -> int:

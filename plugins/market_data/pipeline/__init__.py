@@ -1,31 +1,37 @@
-"""What the tasks of a run do, without Airflow: plan, fetch, check, load, publish.
+"""The steps of a run, without Airflow: plan, fetch, check, load, publish.
 
 A run's data takes this path::
 
     plan     universe x sessions = cells, minus coverage -> requests -> batches
-    fetch    each batch: hook -> gate -> lake and quarantine -> receipt objects        (many tasks)
-    check    one Great Expectations checkpoint over what landed -> a verdict for each session
-    load     passed sessions -> warehouse, in chunks, a transaction each
-    publish  coverage, report, completion flag, and whether the run is red
+    fetch    each batch: hook -> gate -> lake and quarantine -> staging -> receipt     (many tasks)
+    check    one Great Expectations checkpoint over what staging holds -> a verdict for each session
+    load     passed sessions -> warehouse, in chunks, a transaction each; leftovers of earlier runs first
+    publish  coverage, staging emptied, report, completion flag, and whether the run is red
 """
 
 from market_data.pipeline.check import check_run
 from market_data.pipeline.fetch import fetch_batch
+from market_data.pipeline.leftovers import has_leftovers
 from market_data.pipeline.load import load_run
 from market_data.pipeline.plan import Planned, check_history, plan_run
 from market_data.pipeline.publish import publish_run
+from market_data.pipeline.rebuild import Rebuilt, Selection, rebuild_warehouse
 from market_data.pipeline.run_context import Job
 from market_data.pipeline.run_symbols import record_index, symbols_of
 
 __all__ = [
     "Job",
     "Planned",
+    "Rebuilt",
+    "Selection",
     "check_history",
     "check_run",
     "fetch_batch",
+    "has_leftovers",
     "load_run",
     "plan_run",
     "publish_run",
+    "rebuild_warehouse",
     "record_index",
     "symbols_of",
 ]

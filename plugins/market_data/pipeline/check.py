@@ -1,4 +1,4 @@
-"""Check: one Great Expectations checkpoint over what landed."""
+"""Check: Great Expectations judges the rows that this run and earlier ones wrote, before they are loaded."""
 
 from __future__ import annotations
 
@@ -6,76 +6,94 @@ import json
 import logging
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import Batch
 from market_data.core.calendar import sessions_in
+from market_data.core.errors import QualityError
 from market_data.core.intervals import coalesce
 from market_data.core.outcome import Receipt
+from market_data.pipeline.leftovers import find_leftovers
+from market_data.pipeline.requests import finished_requests, request_rows, staged_rows, staged_sizes
 from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from market_data.lake.receipts import RequestReceipt
     from market_data.lake.store import Lake
+    from market_data.pipeline.leftovers import LeftoverGroup
     from market_data.warehouse.base import Warehouse
 
 log = logging.getLogger(__name__)
 
 RECENT = timedelta(days=365)
-"""A session this young must have the universe in full, even where no other session is known to compare with."""
+"""A session this recent must have the universe in full, even where no other session is known to compare with."""
 
 NOTHING = "The provider has none of the sessions yet; there is nothing to check."
 
 
 def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], warehouse: Warehouse) -> dict[str, Any]:
-    """The checkpoint over what the given receipts landed.
+    """Judge the rows of the given receipts, and apart from them what earlier runs left in staging.
 
     :returns: for an XCom: ``prefixes`` of the receipts, ``passed`` as date intervals, ``refused`` and ``warned`` verdicts, ``statistics``,
-        ``table`` for the log, ``document``: the lake key of the whole result. What is refused is a session, or with ``file_grain=year``
-        perhaps a symbol's year: see ``quality.partitions``.
+        ``table`` for the log, ``document``: the lake key of the whole result. A refused partition is a session, or with
+        ``file_grain=year`` perhaps a symbol's year: see ``quality.verdicts``. ``leftovers``: the same for each earlier attempt, with the
+        staging ``keys`` judged, or ``error``; ``broken``: staging objects that cannot be read.
     """
-    from market_data.lake.receipts import finished, read
+    prefixes = [receipt.prefix for receipt in receipts]
+    own = finished_requests(job, prefixes)
+    staged = staged_sizes(job)
+    # The chunks are read as the checkpoint takes them, once.
+    checked = _judge(job, warehouse, own, request_rows(job, prefixes, staged), job.params.file_grain, "")
+    groups, broken = find_leftovers(job, batches, receipts, {receipt.staged for receipt in own})
+    earlier = [_judge_leftover(job, warehouse, group, staged, number) for number, group in enumerate(groups)]
+    tables = [checked["table"]] if receipts or not earlier else []
+    tables += [f"Left in staging by {left['run_id']}:\n{left['table']}" for left in earlier if "table" in left]
+    return {"prefixes": prefixes, **checked, "table": "\n".join(tables), "leftovers": earlier, "broken": broken}
+
+
+def _judge_leftover(job: Job, warehouse: Warehouse, group: LeftoverGroup, staged: dict[str, int], number: int) -> dict[str, Any]:
+    """Judge what one earlier attempt left. An error is kept: it must not stop this run's own rows."""
+    keys = list(group.infos)
+    log.info("loading what %s left in staging: %d requests", group.run.run_id, len(keys))
+    left = {"run_id": group.run.run_id, "keys": keys}
+    try:
+        rows = staged_rows(job, keys, staged)
+        return {**left, **_judge(job, warehouse, group.receipts, rows, group.file_grain, f"/leftover-{number}")}
+    except QualityError as error:
+        log.exception("what %s left in staging cannot be judged", group.run.run_id)
+        return {**left, "passed": [], "refused": [], "warned": [], "error": f"{type(error).__name__}: {error}"}
+
+
+def _judge(
+    job: Job, warehouse: Warehouse, judged: Sequence[RequestReceipt], chunks: Iterable[pa.Table], grain: str, name: str
+) -> dict[str, Any]:
+    """Run the checkpoint over the rows of some requests.
+
+    :param name: is appended to the key of the result in the lake.
+    """
     from market_data.quality.checkpoint import Scope, run_checkpoint
     from market_data.quality.verdicts import session_of
 
-    landed = {receipt.batch_id for receipt in receipts}
-    details = [detail for receipt in receipts for detail in finished(job.lake, receipt.prefix).values()]
-    planned = planned_symbols([batch for batch in batches if batch.id in landed])
-    for detail in details:
-        for session in sessions_in(detail.unanswered):
-            planned[session] -= frozenset(detail.request.symbols)
-    for session, symbol in _unanswered(job, batches, receipts):  # missing, as the report says; what came is not judged by it
-        planned[session] -= {symbol}
-    planned = {session: asked for session, asked in planned.items() if asked}
-    prefixes = [receipt.prefix for receipt in receipts]
+    planned = planned_symbols(judged)
     if not planned:
-        return {
-            "prefixes": prefixes,
-            "passed": [],
-            "refused": [],
-            "warned": [],
-            "statistics": {},
-            "table": NOTHING,
-            "document": None,
-        }
+        return {"passed": [], "refused": [], "warned": [], "statistics": {}, "table": NOTHING, "document": None}
     symbols = sorted(set().union(*planned.values()))
     previous = _previous(job, warehouse, min(planned), symbols)
-    chunks = (stored.rows for receipt in receipts for stored in read(job.lake, receipt.prefix))
-    counts = {session: len(asked) for session, asked in planned.items()}
-    prefix = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}"
+    prefix = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}{name}"
     with tempfile.TemporaryDirectory() as folder:
         docs = Path(folder) if job.params.data_docs else None
         scope = Scope(
-            planned=counts,
+            planned={session: len(members) for session, members in planned.items()},
             requested=planned,
             previous=previous,
             provider=job.source,
             recent_from=job.run.started.date() - RECENT,
-            grain=job.params.file_grain,
+            grain="year" if grain == "year" else "day",
         )
         result = run_checkpoint(job.dataset, scope, chunks, run_name=job.run.run_id, docs=docs)
         if docs:
@@ -85,7 +103,6 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
     refused_sessions = {session_of(v.partition) for v in refused}
     axis = sorted(planned)
     return {
-        "prefixes": prefixes,
         "passed": [interval.to_json() for interval in coalesce([s for s in axis if s not in refused_sessions], axis)],
         "refused": [v.to_json() for v in refused],
         "warned": [v.to_json() for v in result.verdicts if v.passed and v.reasons],
@@ -96,7 +113,7 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
 
 
 def _previous(job: Job, warehouse: Warehouse, before: date, symbols: Sequence[str]) -> pa.Table:
-    """What the sessions are compared with: bars are, nothing else is."""
+    """Return the sessions to compare with; none for datasets other than bars."""
     import pyarrow as pa
 
     if not job.dataset.is_bars:
@@ -105,22 +122,8 @@ def _previous(job: Job, warehouse: Warehouse, before: date, symbols: Sequence[st
     return warehouse.previous_bars(job.dataset, job.source, before, symbols=symbols)
 
 
-def _unanswered(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt]) -> Iterator[tuple[date, str]]:
-    """The cells of finished batches that the provider refused to answer for."""
-    from market_data.lake.receipts import finished
-
-    by_id = {batch.id: batch for batch in batches}
-    for receipt in receipts:
-        if not receipt.failed:
-            continue
-        batch, done = by_id[receipt.batch_id], finished(job.lake, receipt.prefix)
-        for request in batch.requests(sessions_in(batch.intervals)):
-            refused = done[request.id].refused if request.id in done else request.symbols
-            yield from ((session, symbol) for session in sessions_in(request.intervals) for symbol in refused)
-
-
 def _keep_docs(lake: Lake, prefix: str, folder: Path) -> None:
-    """Great Expectations' pages, from a folder into the lake. Whoever opens ``index.html`` needs the folder as it stands."""
+    """Copy Great Expectations' pages from a folder into the lake. ``index.html`` needs the whole folder."""
     from market_data.quality.great_expectations import docs_files
 
     def put(file: tuple[str, Path]) -> None:
@@ -132,15 +135,22 @@ def _keep_docs(lake: Lake, prefix: str, folder: Path) -> None:
     log.info("Great Expectations' pages: %s/%s/index.html", lake.url, prefix)
 
 
-def planned_symbols(batches: Sequence[Batch]) -> dict[date, frozenset[str]]:
-    """For each session the symbols that the batches ask for. Sessions asked for the same symbols share one set."""
-    blocks = [block for batch in batches for block in batch.blocks]
+def planned_symbols(judged: Iterable[RequestReceipt]) -> dict[date, frozenset[str]]:
+    """Return for each session the symbols to expect. Sessions with the same symbols share one set.
+
+    Symbols that the provider rejected, and dates for which it reported that it has nothing, are not expected.
+    """
     members: dict[date, list[int]] = defaultdict(list)
-    for number, block in enumerate(blocks):
-        for session in sessions_in(block.intervals):
-            members[session].append(number)
+    symbols: list[tuple[str, ...]] = []
+    for number, receipt in enumerate(judged):
+        symbols.append(tuple(symbol for symbol in receipt.request.symbols if symbol not in receipt.refused))
+        unanswered = set(sessions_in(receipt.unanswered))
+        for session in sessions_in(receipt.request.intervals):
+            if session not in unanswered:
+                members[session].append(number)
     shared: dict[tuple[int, ...], frozenset[str]] = {}
     for numbers in map(tuple, members.values()):
         if numbers not in shared:
-            shared[numbers] = frozenset(symbol for number in numbers for symbol in blocks[number].symbols)
-    return {session: shared[tuple(numbers)] for session, numbers in sorted(members.items())}
+            shared[numbers] = frozenset(symbol for number in numbers for symbol in symbols[number])
+    expected = {session: shared[tuple(numbers)] for session, numbers in sorted(members.items())}
+    return {session: found for session, found in expected.items() if found}

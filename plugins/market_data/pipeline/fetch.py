@@ -1,12 +1,12 @@
-"""Fetch: a batch, request by request: hook -> gate -> lake and quarantine -> receipt objects."""
+"""Fetch a batch, request by request: hook -> gate -> lake and quarantine -> staging -> receipt."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from market_data.core.errors import (
     TruncatedResponse,
 )
 from market_data.core.intervals import Interval, IntervalSet, coalesce, difference
-from market_data.core.outcome import Evidence, Receipt, State
+from market_data.core.outcome import MAY_BE_MORE, SOME_QUARANTINED, Evidence, Receipt, State
 from market_data.lake.cells import cells_of, rows_inside
 from market_data.pipeline.batch_log import Progress
 from market_data.pipeline.run_context import Job
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from market_data.http.client import Counters
     from market_data.lake.failures import Failures
     from market_data.lake.parquet import Encoder
-    from market_data.lake.receipts import CellRun, Detail
+    from market_data.lake.receipts import CellRun, RequestReceipt
     from market_data.providers.base import Fetched, ProviderHook
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
             continue
         in_a_row = 0
         finished[request.id] = detail
-        progress.done(request, detail.counts, sum(len(sessions_in(run.intervals)) for run in detail.absent))
+        progress.done(request, detail.counts, sum(run.size for run in detail.cells if run.state is not State.HAVE))
         for words in (*detail.warnings, *(f"{symbol} was refused: {why}" for symbol, why in detail.refused.items())):
             log.warning("%s: %s: %s", job.source, request, words)
         failures.recovered(batch.id, now())
@@ -168,10 +168,11 @@ def _record(
 
 def _fetch_request(
     job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, before: Counters, now: datetime
-) -> Detail:
+) -> RequestReceipt:
     """:param before: what the hook had cost before this request."""
-    from market_data.lake import receipts
-    from market_data.lake.receipts import Detail
+    from market_data.lake import receipts, staging
+    from market_data.lake.receipts import RequestReceipt
+    from market_data.lake.staging import StagedInfo
 
     dataset, sessions = job.dataset, sessions_in(request.intervals)
     told: dict[date, tuple[State, str]] = {}
@@ -189,15 +190,19 @@ def _fetch_request(
     parts = _parts(fetched.table)
     counts = Counter(rows_received=len(fetched.table))
     del fetched  # its rows are let go of part by part
-    landed, have, quarantined = _land(job, batch, request, parts, counts, now)
+    landed = _land(job, batch, request, parts, counts, now)
     counts["calls"] = hook.counters.calls - before.calls
     counts["retries"] = hook.counters.retries - before.retries
     counts["bytes"] = hook.counters.bytes - before.bytes
     answered = [symbol for symbol in request.symbols if symbol not in refused]
-    absent = tuple(_absent(dataset, answered, sessions, have, quarantined, job.settled(now), told))
-    detail = Detail(request, evidence, counts, absent, coalesce(sorted(told), sessions), refused, warnings)
-    receipts.write(job.lake, folder, detail, landed)
-    return detail
+    cells = _cells(dataset, answered, sessions, landed, job.settled(now), told)
+    receipt = RequestReceipt(request, evidence, counts, cells, coalesce(sorted(told), sessions), refused, warnings)
+    # The receipt comes last: until it exists, a retry repeats the request, and what is in staging is loaded in any case.
+    info = StagedInfo(job.run, batch.id, job.params.file_grain, receipt)
+    key = staging.write(job.lake, dataset.name, job.source, batch.spec_hash, info, landed.rows)
+    receipt = receipt.with_staged(key)
+    receipts.write(job.lake, folder, receipt, landed.objects)
+    return receipt
 
 
 def _parts(rows: pa.Table) -> list[pa.Table]:
@@ -222,15 +227,23 @@ def _parts(rows: pa.Table) -> list[pa.Table]:
     return [rows.slice(start, end - start) for start, end in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
 
 
-def _land(
-    job: Job, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime
-) -> tuple[Encoder, dict[str, set[date]], dict[str, set[date]]]:
-    """Gate and land what came, part by part; ``parts`` is emptied, so that what has landed is let go of.
+@dataclass(frozen=True)
+class _Written:
+    """What a request has in the lake.
 
-    :param counts: is added to.
-    :return: the rows as they stand in the lake, for the receipt; the cells with such rows and with quarantined ones: symbol ->
-        sessions.
+    :param rows: the rows as they are in the lake, encoded for staging.
+    :param objects: schema ``receipts.OBJECTS``.
+    :param have: symbol -> sessions with rows; ``quarantined``: symbol -> sessions with quarantined rows.
     """
+
+    rows: Encoder
+    objects: pa.Table
+    have: dict[str, set[date]]
+    quarantined: dict[str, set[date]]
+
+
+def _land(job: Job, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime) -> _Written:
+    """Gate the rows and write them to the lake, part by part. Empties ``parts`` to release memory; adds to ``counts``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -243,6 +256,7 @@ def _land(
     extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
     standing = Encoder()
     bad: list[pa.Table] = []
+    objects: list[pa.Table] = []
     have: dict[str, set[date]] = {}
     counts["ingest_us"] = (now - EPOCH) // timedelta(microseconds=1)  # whole numbers: the report compares for equality
     parts.reverse()
@@ -256,6 +270,7 @@ def _land(
             refetch=batch.refetch or job.run.clear_number > 0,
         )  # fmt: skip
         standing.add(landed.rows)
+        objects.append(landed.objects)
         bad.append(gated.bad)
         have |= cells_of(landed.rows)
         counts.update(
@@ -269,7 +284,7 @@ def _land(
     quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, turned_away, received_at=now)
     # Of a row that came twice, one copy has landed.
     lacking = turned_away.filter(pc.not_equal(turned_away["reasons"], "duplicate row"))
-    return standing, have, cells_of(lacking)
+    return _Written(standing, pa.concat_tables(objects), have, cells_of(lacking))
 
 
 def _nothing(dataset: Dataset, calls: int) -> Fetched:
@@ -292,53 +307,54 @@ def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
     return rows.filter(pc.invert(rows_inside(rows, holes))) if holes else rows
 
 
-def _absent(
+def _cells(
     dataset: Dataset,
     symbols: Sequence[str],
     sessions: Sequence[date],
-    have: Mapping[str, Collection[date]],
-    quarantined: Mapping[str, Collection[date]],
+    written: _Written,
     settled: date,
     told: Mapping[date, tuple[State, str]],
-) -> Iterator[CellRun]:
-    """The cells that are not simply there, with what is known of them: no row has landed, or not all that there are.
+) -> tuple[CellRun, ...]:
+    """Return the state of every cell of a request.
 
-    :param symbols: those that were answered for.
-    :param have: symbol -> the sessions that landed rows are of; ``quarantined`` likewise.
+    :param symbols: those that the provider did not reject.
     :param settled: the last session that the vendor adds nothing to any more.
-    :param told: session -> what the provider itself said of it.
+    :param told: session -> what the provider itself reported about it.
     """
     from market_data.lake.receipts import CellRun
 
     later = f"asked again until {dataset.settle_sessions} sessions later"
+    alike: dict[tuple[State, str, bool, IntervalSet], list[str]] = defaultdict(list)
     for symbol in symbols:
-        states: dict[tuple[State, str], list[date]] = defaultdict(list)
-        known = symbol in have or symbol in quarantined
+        states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
+        have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
         for session in sessions:
-            young, there = session > settled, session in have.get(symbol, ())
-            if session in quarantined.get(symbol, ()):
-                part = "some of its rows" if there else "the row"
-                states[State.QUARANTINED, f"the gate turned {part} away"].append(session)
+            young, there = session > settled, session in have
+            if session in quarantined:
+                state, reason = State.QUARANTINED, SOME_QUARANTINED if there else "the gate turned the row away"
+            elif there and young and dataset.grows:
+                state, reason = State.PENDING, f"{MAY_BE_MORE}; {later}"
             elif there:
-                if young and dataset.grows:
-                    states[State.PENDING, f"there may be more; {later}"].append(session)
+                state, reason = State.HAVE, ""
             elif session in told:
-                states[told[session]].append(session)
+                state, reason = told[session]
             elif young:
-                states[State.PENDING, f"nothing yet; {later}"].append(session)
-            elif known:
-                states[State.EMPTY, "the provider has nothing"].append(session)
+                state, reason = State.PENDING, f"nothing yet; {later}"
+            elif have or quarantined:
+                state, reason = State.EMPTY, "the provider has nothing"
             else:
-                states[State.EMPTY, "the provider has nothing in the whole span: not listed, or unknown to it"].append(session)
-        for (state, reason), days in states.items():
-            yield CellRun(symbol, state, reason, coalesce(days, sessions))
+                state, reason = State.EMPTY, "the provider has nothing in the whole span: not listed, or unknown to it"
+            states[state, reason, there].append(session)
+        for (state, reason, there), days in states.items():
+            alike[state, reason, there, coalesce(days, sessions)].append(symbol)
+    return tuple(CellRun(tuple(names), *kind[:2], kind[3], kind[2]) for kind, names in alike.items())
 
 
 def _receipt(
     batch: Batch,
     folder: str,
     requests: Sequence[Request],
-    finished: Mapping[str, Detail],
+    finished: Mapping[str, RequestReceipt],
     failed: Mapping[str, str],
     resumed: int,
     seconds: float,
@@ -346,13 +362,11 @@ def _receipt(
     counts: Counter[str] = Counter()
     cells: Counter[str] = Counter()
     details = [finished[request.id] for request in requests if request.id in finished]
-    asked = sum((len(d.request.symbols) - len(d.refused)) * len(sessions_in(d.request.intervals)) for d in details)
     for detail in details:
         counts.update(detail.counts)
         failed = {**failed, **detail.refused}
-        for run in detail.absent:
-            cells[str(run.state)] += len(sessions_in(run.intervals))
-    cells[str(State.HAVE)] = asked - sum(cells.values())
+        for run in detail.cells:
+            cells[str(run.state)] += run.size
     return Receipt(
         batch_id=batch.id,
         prefix=folder,

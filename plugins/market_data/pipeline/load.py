@@ -1,15 +1,18 @@
-"""Load: what passed, into the warehouse, in chunks, a transaction each. A dataset without a table stays in the lake."""
+"""Load passed partitions into the warehouse, in chunks, a transaction each. A dataset without a table stays in the lake."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from market_data.core.errors import DataError, WarehouseError
 from market_data.core.intervals import Interval, union
 from market_data.core.run import RunInfo
 from market_data.lake.cells import only
+from market_data.pipeline.requests import request_rows, staged_rows, staged_sizes
 from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
@@ -23,66 +26,80 @@ HASH_ROWS = 50_000
 
 
 def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict[str, Any]:
-    """Load what passed, in chunks of at most ``warehouse.chunk_rows`` rows. It is not opened for a dataset that stays in the lake.
+    """Load what earlier runs left in staging, then this run's rows, in chunks of at most ``warehouse.chunk_rows`` rows.
 
-    :returns: for an XCom: ``of``: what of the checkpoint's word was loaded, ``rows`` given, ``changed`` of them, ``loads`` made,
-        ``already``: loads that an earlier try had committed.
+    Leftovers that the warehouse rejects for good are named in ``leftover_errors`` and stay in staging; they do not stop this run's rows.
+    The warehouse is not opened for a dataset that stays in the lake.
+
+    :returns: for an XCom: ``of``: the verdicts that were followed, ``rows`` given, ``changed`` of them, ``loads`` made, ``already``: loads
+        that an earlier try had committed, ``leftover_errors``: number of the leftover in ``checked`` -> error.
     """
-    rows = changed = loads = already = 0
+    done: Counter[str] = Counter(rows=0, changed=0, loads=0, already=0)
+    errors = {str(n): left["error"] for n, left in enumerate(checked.get("leftovers", ())) if "error" in left}
     if job.dataset.table is None:
         log.info("%s has no table in the warehouse: it stays in the lake", job.dataset.name)
     else:
         warehouse.migrate()
-        for chunk in _chunks(job, checked, warehouse.chunk_rows):
-            loaded = warehouse.load(job.dataset, chunk, _load_id(job.run, chunk), job.run)
-            rows, changed, loads, already = (
-                rows + loaded.rows_in,
-                changed + loaded.rows_changed,
-                loads + 1,
-                already + loaded.already,
-            )
-            log.info(
-                "load %d: %d rows, %d new or changed%s",
-                loads,
-                loaded.rows_in,
-                loaded.rows_changed,
-                " (by an earlier try)" * loaded.already,
-            )
-    return {"of": judged(checked), "rows": rows, "changed": changed, "loads": loads, "already": already}
+        staged = staged_sizes(job)
+        for number, left in enumerate(checked.get("leftovers", ())):
+            if str(number) in errors:
+                continue
+            try:
+                _load(job, _passed(staged_rows(job, left["keys"], staged), left), warehouse, done)
+            except (DataError, WarehouseError) as error:
+                if getattr(error, "retriable", False):
+                    raise
+                log.exception("what %s left in staging cannot be loaded", left["run_id"])
+                errors[str(number)] = f"{type(error).__name__}: {error}"
+        if checked["passed"]:
+            _load(job, _passed(request_rows(job, checked["prefixes"], staged), checked), warehouse, done)
+    return {"of": judged(checked), **done, "leftover_errors": errors}
+
+
+def _load(job: Job, rows: Iterable[pa.Table], warehouse: Warehouse, done: Counter[str]) -> None:
+    for chunk in in_chunks(rows, warehouse.chunk_rows):
+        loaded = warehouse.load(job.dataset, chunk, load_id(job.run, chunk), job.run)
+        done.update(rows=loaded.rows_in, changed=loaded.rows_changed, loads=1, already=int(loaded.already))
+        earlier = " (by an earlier try)" * loaded.already
+        log.info("load %d: %d rows, %d new or changed%s", done["loads"], loaded.rows_in, loaded.rows_changed, earlier)
 
 
 def refused_partitions(checked: Mapping[str, Any]) -> list[str]:
+    """Return the partitions that must not be loaded."""
     return [verdict["partition"] for verdict in checked["refused"]]
 
 
 def judged(checked: Mapping[str, Any]) -> list[Any]:
-    """What the checkpoint said of what: equal for equal words."""
-    return [checked["prefixes"], checked["passed"], refused_partitions(checked)]
+    """Return which rows were judged and how; equal where a load would load the same."""
+    leftovers = [[left["keys"], left["passed"], refused_partitions(left)] for left in checked.get("leftovers", ())]
+    return [checked["prefixes"], checked["passed"], refused_partitions(checked), leftovers]
 
 
-def _chunks(job: Job, checked: Mapping[str, Any], most: int) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
-    from market_data.lake.receipts import read
+def _passed(tables: Iterable[pa.Table], checked: Mapping[str, Any]) -> Iterator[pa.Table]:
     from market_data.quality.verdicts import allowed
 
     passed = union(Interval.from_json(interval) for interval in checked["passed"])
-    if not passed:
-        return
-    refused, held = refused_partitions(checked), []
-    for prefix in checked["prefixes"]:
-        for stored in read(job.lake, prefix):
-            held.append(allowed(only(stored.rows, passed), refused))
-            while sum(map(len, held)) >= most:
-                rows = pa.concat_tables(held)
-                yield rows.slice(0, most).combine_chunks()
-                held = [rows.slice(most)]
+    refused = refused_partitions(checked)
+    return (allowed(only(table, passed), refused) for table in tables)
+
+
+def in_chunks(tables: Iterable[pa.Table], most: int) -> Iterator[pa.Table]:
+    """Yield the rows in tables of ``most`` rows, the last one shorter; no empty table."""
+    import pyarrow as pa
+
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        while sum(map(len, held)) >= most:
+            rows = pa.concat_tables(held)
+            yield rows.slice(0, most).combine_chunks()
+            held = [rows.slice(most)]
     if sum(map(len, held)):
         yield pa.concat_tables(held).combine_chunks()
 
 
-def _load_id(run: RunInfo, rows: pa.Table) -> str:
-    """A hash of run, clear number and content: a retry of the same load has the same one, a cleared run's correction another."""
+def load_id(run: RunInfo, rows: pa.Table) -> str:
+    """Return a hash of run, clear number and content: equal for a retry of the same load, another for a cleared run's correction."""
     digest = hashlib.sha256(f"{run.key} {rows.schema}".encode())
     for batch in rows.to_batches(max_chunksize=HASH_ROWS):
         digest.update(batch.serialize())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -40,6 +41,7 @@ class Planned:
     :param dates: first and last date that the run is about, inclusive, sessions or not.
     :param day_grain_calls: calls that the same would take with ``file_grain=day``.
     :param cost: what the provider will charge, US dollars; None where it charges nothing for requests.
+    :param staged: of the covered cells, those that an earlier run fetched and did not load; this run loads them.
     """
 
     plan: Plan
@@ -51,6 +53,7 @@ class Planned:
     dates: tuple[date, date] | None
     day_grain_calls: int
     cost: float | None = None
+    staged: int = 0
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -77,7 +80,8 @@ class Planned:
         if self.doubtful:
             states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
             nothing = f"{nothing or 'Covered, and not asked again'}: {states} among them; force (Fetch again) asks for them"
-        return ". ".join(filter(None, [nothing, pending]))
+        staged = f"Left in staging by an earlier run, and loaded by this one: {self.staged:,} cells" if self.staged else ""
+        return ". ".join(filter(None, [nothing, staged, pending]))
 
     def explain(self) -> str:
         """The plan in words, for the log."""
@@ -126,6 +130,9 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
         symbols = hook.expand(symbols, sessions[0], sessions[-1])
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
     covered = _covered(coverage, symbols, sessions, scheduled=job.run.run_type == "scheduled", settled=job.settled(now))
+    staged = _staged(job, sessions)
+    left_over = sum((mask & ~covered[symbol]).bit_count() for symbol, mask in staged.items() if symbol in covered)
+    covered = {symbol: mask | staged.get(symbol, 0) for symbol, mask in covered.items()}
     refetch = job.params.force or job.run.clear_number > 0
     again = sum(1 << bit for bit, session in enumerate(sessions) if session in set(wanted.own)) if refetch else 0
     everything = (1 << len(sessions)) - 1
@@ -148,7 +155,7 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     doubtful = {str(state): _count(coverage, left, sessions, state) for state in (State.PENDING, State.QUARANTINED, State.REFUSED)}
     doubtful = {state: count for state, count in doubtful.items() if count}
     cost = _cost(hook, [request for batch in plan.batches for request in batch.requests(sessions)])
-    return Planned(plan, sessions, len(symbols), covered_cells, pending, doubtful, wanted.dates, cheaper, cost)
+    return Planned(plan, sessions, len(symbols), covered_cells, pending, doubtful, wanted.dates, cheaper, cost, left_over)
 
 
 def _cost(hook: ProviderHook, requests: Sequence[Request]) -> float | None:
@@ -186,6 +193,24 @@ def _covered(
     young = sum(1 << bit for bit, session in enumerate(sessions) if session > settled)
     pending = coverage.covered(symbols, sessions, states={State.PENDING})
     return {symbol: mask | pending[symbol] & young for symbol, mask in covered.items()}
+
+
+def _staged(job: Job, sessions: Sequence[date]) -> dict[str, int]:
+    """Return symbol -> mask of the sessions that wait in staging: fetched, not loaded, and not to be requested again."""
+    from market_data.lake import staging
+
+    waiting = staging.waiting(job.lake, job.feed.dataset, job.source)
+    if not waiting or not sessions:
+        return {}
+    bits = {session: 1 << bit for bit, session in enumerate(sessions)}
+    masks: dict[str, int] = defaultdict(int)
+    for info in staging.describe(job.lake, waiting)[0].values():
+        for run in info.receipt.cells:
+            if run.state in (State.HAVE, State.EMPTY):
+                mask = sum(bits.get(session, 0) for session in calendar.sessions_in(run.intervals))
+                for symbol in run.symbols:
+                    masks[symbol] |= mask
+    return masks
 
 
 def _over(session: date, dataset: Dataset) -> datetime:

@@ -1,4 +1,4 @@
-"""Publish: coverage, report, completion flag, and whether the run is red."""
+"""Publish: record coverage, delete loaded rows from staging, write the report and the completion flag. Reads no rows."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import Batch
-from market_data.core.calendar import sessions_in
 from market_data.core.outcome import Receipt, State, Verdict
-from market_data.lake.cells import cells_of
+from market_data.pipeline.leftovers import group_leftovers, is_own
 from market_data.pipeline.load import judged
 from market_data.pipeline.run_context import Job
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from market_data.lake.receipts import Detail
+    from market_data.lake.ledger import Coverage
+    from market_data.lake.staging import StagedInfo, StagedKey
 
 
 def publish_run(
@@ -31,23 +31,24 @@ def publish_run(
 ) -> dict[str, Any]:
     """Record coverage, write the report and, when all is well, the completion flag.
 
-    Coverage is recorded of what has been loaded or refused only: a cell that landed and never got into the warehouse stays missing.
+    Coverage is recorded for requests that have been loaded or refused only. Their staging objects are deleted afterwards, so that a
+    publish that dies in between leaves them to the next run. Everything else stays in staging, and the run is red.
 
-    :param errors: batch id -> what the failed batch said.
+    :param errors: batch id -> error of the failed batch.
     :returns: for an XCom: ``report`` (lake key), ``sessions`` loaded (ISO dates), ``rows`` loaded, ``red`` (why, or empty), ``warnings``,
         ``unserved`` (what another provider might serve, see ``Tally.unserved``).
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
+    from market_data.lake import receipts as lake_receipts
+    from market_data.lake.cells import table_of
     from market_data.lake.failures import Failures
     from market_data.lake.ledger import read_coverage, write_cells
-    from market_data.lake.receipts import finished, prefix, read
-    from market_data.pipeline import report
+    from market_data.pipeline.report import Tally, write, write_flag
     from market_data.quality.verdicts import is_refused
 
     prefixes = [receipt.prefix for receipt in receipts]
-    # A cleared task that does not run again leaves what it returned before: only what belongs together counts.
+    # A cleared task that does not run again leaves its old result: only results that belong together count.
     if checked is not None and checked["prefixes"] != prefixes:
         checked = None
     if loaded is not None and (checked is None or loaded["of"] != judged(checked)):
@@ -55,57 +56,136 @@ def publish_run(
     refused = {v["partition"]: Verdict.from_json(v) for v in (checked or {}).get("refused", ())}
     by_batch = {receipt.batch_id: receipt for receipt in receipts}
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
-    tally = report.Tally(job.dataset, job.params.file_grain)
+    settled = job.settled(now)
+    tally = Tally(job.dataset)
     tally.troubles(Failures.of(job.lake, job.feed.dataset, job.source, job.run).read())
+    recorded: dict[str, pa.Table] = {}
+    named: set[str] = set()
     for batch in batches:
         stored = by_batch.get(batch.id)
         if stored is None:
-            details = finished(job.lake, prefix(job.feed.dataset, job.source, job.run, batch)).values()
+            folder = lake_receipts.prefix(job.feed.dataset, job.source, job.run, batch)
+            details = lake_receipts.finished(job.lake, folder).values()
             tally.failed(batch, errors.get(batch.id, "the task was killed or never ran"), list(details))
             continue
-        states: list[pa.Table] = []
-        for receipt in read(job.lake, stored.prefix):
-            tally.add(receipt.detail, receipt.rows)
-            if loaded is not None:
-                states.append(_states(receipt.detail, receipt.rows, refused, job.settled(now)))
+        found = list(lake_receipts.read(job.lake, stored.prefix))
+        for each in found:
+            tally.add(each.receipt, each.objects)
+            named.add(each.receipt.staged)
         tally.done(batch, stored)
-        if states:
-            cells = pa.concat_tables(states)
-            # What is absent from a refused partition is not lost: nobody believes that answer.
-            lost = pc.and_not(coverage.lost(cells), is_refused(cells, refused))
-            tally.lost(cells.filter(lost))
-            changed = coverage.changed(cells.filter(pc.invert(lost)))
-            write_cells(job.lake, job.feed.dataset, job.source, job.run, batch.id, changed, recorded_at=now)
+        if loaded is not None and found:
+            cells = _judged_states(table_of(run for each in found for run in each.receipt.cells), refused, settled)
+            # Cells missing from a refused partition are not reported as gone: that response is not trusted.
+            gone = pc.and_not(coverage.lost(cells), is_refused(cells, refused))
+            tally.lost(cells.filter(gone))
+            recorded[batch.id] = cells.filter(pc.invert(gone))
+    done: set[str] = set()
+    if loaded is not None and checked is not None:
+        done = named | _record_leftovers(job, checked, loaded, coverage, list(recorded.values()), now)
+    for batch_id, cells in recorded.items():
+        write_cells(job.lake, job.feed.dataset, job.source, job.run, batch_id, coverage.changed(cells), recorded_at=now)
+    rest = _empty_staging(job, done)
+    tally.not_loaded(*_not_loaded(job, [item for item in rest if not is_own(job, batches, receipts, named, item)]))
     document = tally.document(job, batches, refused, checked, loaded, summary, now)
-    key = report.write(job.lake, document, job.run)
+    key = write(job.lake, document, job.run)
     if not document["red"]:
-        report.write_flag(job.lake, key, document)
-    found = {"report": key, "sessions": document["sessions_loaded"], "rows": document["rows_loaded"]}
+        write_flag(job.lake, key, document)
+    result = {"report": key, "sessions": document["sessions_loaded"], "rows": document["rows_loaded"]}
     unserved = tally.unserved(job, batches, refused) if job.feed.fallback else []
-    return {**found, "red": document["red"], "warnings": document["warnings"], "unserved": unserved}
+    return {**result, "red": document["red"], "warnings": document["warnings"], "unserved": unserved}
 
 
-def _states(detail: Detail, landed: pa.Table, refused: Mapping[str, Verdict], settled: date) -> pa.Table:
-    """The state of every cell of a request."""
+def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], settled: date) -> pa.Table:
+    """Return the cells with the state of refused partitions changed: to ``refused``, or to ``pending`` where they are recent.
+
+    Cells without rows in a refused partition are as doubtful as the others. The next scheduled runs ask for recent ones again.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     from market_data.lake.ledger import CELLS
-    from market_data.quality.verdicts import verdict_of
+    from market_data.quality.verdicts import year_partitions
 
-    cells: dict[tuple[str, date], tuple[str, str]] = {}
+    if not refused or not len(cells):
+        return cells
+    names = pa.array(list(refused), pa.string())
+    by_session = pc.index_in(cells["session"].cast(pa.string()), value_set=names)
+    verdict = pc.coalesce(by_session, pc.index_in(year_partitions(cells), value_set=names))
+    why = pa.array(["; ".join(v.reasons) for v in refused.values()], pa.string()).take(verdict.combine_chunks())
+    hit = pc.is_valid(verdict)
+    state = pc.if_else(pc.greater(cells["session"], pa.scalar(settled)), str(State.PENDING), str(State.REFUSED))
+    columns = {
+        "symbol": cells["symbol"],
+        "session": cells["session"],
+        "state": pc.if_else(hit, state, cells["state"]),
+        "reason": pc.if_else(hit, why, cells["reason"]),
+    }
+    return pa.table(columns, schema=CELLS)
 
-    def add(symbol: str, session: date, state: State, reason: str) -> None:
-        verdict = verdict_of(refused, symbol, session)
-        if verdict is not None:
-            # What is absent from a refused partition is as doubtful as what is there. A young one is asked again by the next days' runs.
-            state, reason = State.PENDING if session > settled else State.REFUSED, "; ".join(verdict.reasons)
-        cells[symbol, session] = state, reason
 
-    for symbol, sessions in cells_of(landed).items():
-        for session in sessions:
-            add(symbol, session, State.HAVE, "")
-    for run in detail.absent:  # some of them have rows, and are not whole
-        for session in sessions_in(run.intervals):
-            add(run.symbol, session, run.state, run.reason)
-    columns = list(zip(*((*cell, *what) for cell, what in cells.items()), strict=True)) or [(), (), (), ()]
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, CELLS, strict=True)], schema=CELLS)
+def _record_leftovers(
+    job: Job, checked: Mapping[str, Any], loaded: Mapping[str, Any], coverage: Coverage, own: Sequence[pa.Table], now: datetime
+) -> set[str]:
+    """Record the cells of leftovers that were loaded or refused, under the run and batch that fetched them.
+
+    This run's own cells are newer and not overwritten, nor are records made since the leftovers were fetched; but a cell that is now in
+    lake and warehouse is ``have``, whatever a later response without the bar made of it.
+
+    :param own: the cells that this run records itself.
+    :return: staging keys that need not be kept.
+    """
+    import pyarrow.compute as pc
+
+    from market_data.lake import staging
+    from market_data.lake.cells import table_of
+    from market_data.lake.ledger import without, write_cells
+
+    taken = [left for n, left in enumerate(checked.get("leftovers", ())) if str(n) not in loaded["leftover_errors"]]
+    sizes = {item.key: item for item in staging.waiting(job.lake, job.feed.dataset, job.source)} if taken else {}
+    newer, settled, done = list(own), job.settled(now), set()
+    for left in reversed(taken):  # newest first
+        infos, _ = staging.describe(job.lake, [sizes[key] for key in left["keys"] if key in sizes])
+        refused = {v["partition"]: Verdict.from_json(v) for v in left["refused"]}
+        by_batch: dict[tuple[str, str], list[StagedInfo]] = {}
+        for info in infos.values():
+            by_batch.setdefault((info.run.key, info.batch_id), []).append(info)
+        for (_, batch_id), found in by_batch.items():
+            cells = _judged_states(table_of(run for info in found for run in info.receipt.cells), refused, settled)
+            cells = without(cells, newer)
+            newer.append(cells)
+            fetched = min(info.staged_us for info in found)
+            later = coverage.recorded_after(cells, fetched)
+            overruled = pc.and_(later, pc.invert(_is_have_over_nothing(coverage, cells)))
+            kept = cells.filter(pc.invert(pc.or_(overruled, coverage.lost(cells))))
+            write_cells(job.lake, job.feed.dataset, job.source, found[0].run, batch_id, coverage.changed(kept), recorded_at=now)
+        done |= set(infos)
+    return done
+
+
+def _empty_staging(job: Job, done: set[str]) -> list[StagedKey]:
+    """Delete the staging objects in ``done``; return all others of the feed."""
+    from market_data.lake import staging
+
+    waiting = staging.waiting(job.lake, job.feed.dataset, job.source)
+    staging.delete(job.lake, [item.key for item in waiting if item.key in done])
+    return [item for item in waiting if item.key not in done]
+
+
+def _is_have_over_nothing(coverage: Coverage, cells: pa.Table) -> pa.Array:
+    """Return which cells are ``have`` and recorded without a row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    nothing = pc.is_in(coverage.states(cells), pa.array([str(State.EMPTY), str(State.PENDING)]))
+    return pc.and_(pc.equal(cells["state"], str(State.HAVE)), nothing)
+
+
+def _not_loaded(job: Job, rest: Sequence[StagedKey]) -> tuple[dict[str, int], list[str]]:
+    """Return run id -> requests that wait in staging though their run has ended; and messages on objects that cannot be read."""
+    from market_data.lake import staging
+
+    infos, broken = staging.describe(job.lake, rest)
+    counts: dict[str, int] = {}
+    for group in group_leftovers(job, infos):
+        counts[group.run.run_id] = counts.get(group.run.run_id, 0) + len(group.infos)
+    return counts, broken

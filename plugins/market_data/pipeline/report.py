@@ -1,4 +1,4 @@
-"""The run report: what a run asked for, what came, where it is, what is missing and why."""
+"""The run report: requested and received data, where it is, what is missing and why."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import Batch, Block
+from market_data.core.calendar import sessions_in
 from market_data.core.capabilities import Shape
 from market_data.core.errors import LakeError
 from market_data.core.intervals import closed, intersection
 from market_data.core.messages import some
 from market_data.core.outcome import Receipt, State, Verdict
-from market_data.core.run import Grain, RunInfo
-from market_data.lake.layout import files_of
+from market_data.core.run import RunInfo
 from market_data.pipeline.run_context import Job
 from market_data.quality.verdicts import parse
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from market_data.datasets.base import Dataset
     from market_data.lake.failures import Event
-    from market_data.lake.receipts import Detail
+    from market_data.lake.receipts import RequestReceipt
     from market_data.lake.store import Lake
 
 
@@ -36,16 +36,14 @@ WARNED = 10
 
 
 class Tally:
-    """Adds up a run, batch by batch.
+    """Adds up a run, batch by batch."""
 
-    :param grain: ``day`` or ``year``: how many files a symbol's rows make.
-    """
-
-    def __init__(self, dataset: Dataset, grain: Grain) -> None:
-        self._dataset, self._grain = dataset, grain
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
         self._batches: list[dict[str, Any]] = []
-        self._rows: Counter[str] = Counter()
-        self._files: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
+        self._objects: list[pa.Table] = []
+        self._left: dict[str, int] = {}
+        self._broken: list[str] = []
         self._landed: set[date] = set()
         self._with_rows: set[str] = set()
         self._lost: list[str] = []
@@ -57,6 +55,7 @@ class Tally:
         self._said: dict[str, None] = {}
         self._unserved: list[Block] = []
         self._waiting: set[str] = set()
+        self._written: dict[str, tuple[int, int]] = {}
 
     def troubles(self, events: Sequence[Event]) -> None:
         """What went wrong on the way, and what it cost: failed requests are in no receipt."""
@@ -64,21 +63,24 @@ class Tally:
         for event in events:
             self._totals.update({"calls": event.calls, "retries": event.retries, "bytes": event.bytes})
 
-    def add(self, detail: Detail, rows: pa.Table) -> None:
-        """A finished request and its rows as they stand in the lake; those with its own ``ingest_ts`` were written by it."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
+    def add(self, receipt: RequestReceipt, objects: pa.Table) -> None:
+        """Add a finished request.
 
-        self._totals["quarantined"] += detail.counts["rows_quarantined"]
-        self._totals["vanished"] += detail.counts.get("rows_vanished", 0)
-        self._waiting.update(run.symbol for run in detail.absent if run.state is State.PENDING)
-        self._landed.update(rows["session"].unique().to_pylist())
-        self._with_rows.update(rows["symbol"].unique().to_pylist())
-        written = rows.filter(pc.equal(rows["ingest_ts"].cast(pa.int64()), detail.counts["ingest_us"]))
-        counted = written.group_by("symbol").aggregate([([], "count_all")])
-        self._rows.update(dict(zip(counted["symbol"].to_pylist(), counted["count_all"].to_pylist(), strict=True)))
-        for symbol, *file in files_of(self._dataset, written, self._grain):
-            self._files[symbol].add(tuple(file))
+        :param objects: schema ``receipts.OBJECTS``.
+        """
+        self._totals["quarantined"] += receipt.counts["rows_quarantined"]
+        self._totals["vanished"] += receipt.counts.get("rows_vanished", 0)
+        for run in receipt.cells:
+            if run.state is State.PENDING:
+                self._waiting.update(run.symbols)
+            if run.with_rows:
+                self._with_rows.update(run.symbols)
+                self._landed.update(sessions_in(run.intervals))
+        self._objects.append(objects)
+
+    def not_loaded(self, left: Mapping[str, int], broken: Sequence[str]) -> None:
+        """Add what still waits in staging: requests by run id, and objects that cannot be read."""
+        self._left, self._broken = dict(left), list(broken)
 
     def done(self, batch: Batch, receipt: Receipt) -> None:
         """A batch that succeeded, but for the symbols that the provider refused to answer for."""
@@ -103,7 +105,7 @@ class Tally:
             f"{symbol} {session}" for symbol, session in zip(cells["symbol"].to_pylist(), cells["session"].to_pylist(), strict=True)
         ]
 
-    def failed(self, batch: Batch, reason: str, finished: Sequence[Detail]) -> None:
+    def failed(self, batch: Batch, reason: str, finished: Sequence[RequestReceipt]) -> None:
         """A batch that did not. What of it is ``finished`` stands in the lake, and is neither checked nor loaded."""
         answered = {symbol for detail in finished for symbol in detail.request.symbols} if batch.shape is Shape.SYMBOL else set()
         for detail in finished:
@@ -130,6 +132,7 @@ class Tally:
         """The report. Times are UTC; ``duration_seconds`` runs from the start of the run to now."""
         symbols = list(dict.fromkeys(symbol for batch in batches for symbol in batch.symbols))
         failures = [{"symbol": symbol, "reason": reason} for symbol, reason in self._failures.items()]
+        self._written = self._written_by_symbol()
         seconds = (now - job.run.started).total_seconds()
         planned = sum(batch.cells for batch in batches)
         return {
@@ -152,13 +155,13 @@ class Tally:
             "files_written": self._totals["files_written"],
             "files_unchanged": self._totals["files_unchanged"],
             "rows_landed": self._totals["rows_landed"],
-            "rows_written": sum(self._rows.values()),
+            "rows_written": sum(rows for _, rows in self._written.values()),
             "rows_quarantined": self._totals["quarantined"],
             "rows_loaded": (loaded or {}).get("rows", 0),
             "rows_changed": (loaded or {}).get("changed", 0),
             "refused": [verdict.to_json() for verdict in refused.values()],
             "warned": list((checked or {}).get("warned", ())),
-            "warnings": self._warnings(job, batches, planned, checked),
+            "warnings": self._warnings(job, batches, planned, checked, loaded),
             "sessions_loaded": sorted(
                 s.isoformat() for s in self._landed if (loaded or {}).get("changed") and s.isoformat() not in refused
             ),
@@ -176,8 +179,32 @@ class Tally:
             "results": [self._result(symbol) for symbol in symbols],
         }
 
-    def _warnings(self, job: Job, batches: Sequence[Batch], planned: int, checked: Mapping[str, Any] | None) -> list[str]:
-        """What is in order by the rules, and deserves a look."""
+    def _written_by_symbol(self) -> dict[str, tuple[int, int]]:
+        """Return symbol -> files with rows first seen by this run, and how many such rows."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not self._objects:
+            return {}
+        objects = pa.concat_tables(self._objects)
+        written = objects.filter(pc.greater(objects["new_rows"], 0)).select(["symbol", "key", "new_rows"])
+        if pc.count_distinct(written["key"]).as_py() < len(written):  # several requests wrote one object, which counts once
+            written = (
+                written.group_by(["symbol", "key"]).aggregate([("new_rows", "sum")]).rename_columns(["symbol", "key", "new_rows"])
+            )
+        found = written.group_by("symbol").aggregate([([], "count_all"), ("new_rows", "sum")])
+        columns = (found[name].to_pylist() for name in ("symbol", "count_all", "new_rows_sum"))
+        return {symbol: (files, rows) for symbol, files, rows in zip(*columns, strict=True)}
+
+    def _warnings(
+        self,
+        job: Job,
+        batches: Sequence[Batch],
+        planned: int,
+        checked: Mapping[str, Any] | None,
+        loaded: Mapping[str, Any] | None,
+    ) -> list[str]:
+        """Return findings that do not make the run red and deserve a look."""
         nowhere = self._nowhere(job, batches)
         warnings = []
         if nowhere:
@@ -194,6 +221,10 @@ class Tally:
         if not self._too_much_missing(job, planned):
             warnings += self._refusals()
         warned = (checked or {}).get("warned", ())
+        warnings += [
+            f"loaded what {left['run_id']} had left in staging: {len(left['keys'])} requests"
+            for left in loaded_leftovers(checked, loaded)
+        ]
         warnings += [f"{job.source} said: {words}" for words in self._said]
         warnings += [f"{_named(v['partition'])}: {'; '.join(v['reasons'])}" for v in warned[:WARNED]]
         if len(warned) > WARNED:
@@ -238,11 +269,12 @@ class Tally:
         ]
 
     def _too_much_missing(self, job: Job, planned: int) -> bool:
-        return self._totals["failed_cells"] / planned > job.params.max_missing_ratio
+        return planned > 0 and self._totals["failed_cells"] / planned > job.params.max_missing_ratio
 
     def _result(self, symbol: str) -> dict[str, Any]:
         errors = [self._failures[symbol]] if symbol in self._failures else []
-        return {"symbol": symbol, "files_written": len(self._files[symbol]), "rows_written": self._rows[symbol], "errors": errors}
+        files, rows = self._written.get(symbol, (0, 0))
+        return {"symbol": symbol, "files_written": files, "rows_written": rows, "errors": errors}
 
     def _red(
         self,
@@ -262,7 +294,35 @@ class Tally:
             ]
         if any(batch["state"] == "success" for batch in self._batches) and (checked is None or loaded is None):
             red.append("what landed was not loaded: see the logs of `check` and `load`")
+        red += self._leftovers_red(checked, loaded)
         return [*red, *(f"{_named(v.partition)} was refused: {'; '.join(v.reasons)}" for v in refused.values())]
+
+    def _leftovers_red(self, checked: Mapping[str, Any] | None, loaded: Mapping[str, Any] | None) -> list[str]:
+        """Return a sentence for everything that earlier runs left and that is not in the warehouse now."""
+        left = (checked or {}).get("leftovers", ())
+        failed = (loaded or {}).get("leftover_errors", {})
+        red = [f"what {left[int(n)]['run_id']} left in staging was not loaded: {error}" for n, error in failed.items()]
+        named = {left[int(n)]["run_id"] for n in failed}
+        red += [
+            f"{count} requests of {run} wait in staging and were not loaded; the feed's next run loads them"
+            for run, count in self._left.items()
+            if run not in named
+        ]
+        red += [
+            f"staging object cannot be read: {message}; fetch its cells again (force), then delete it" for message in self._broken
+        ]
+        return red + [
+            f"{_named(v['partition'])}, left in staging by {group['run_id']}, was refused: {'; '.join(v['reasons'])}"
+            for group in left
+            for v in group["refused"]
+        ]
+
+
+def loaded_leftovers(checked: Mapping[str, Any] | None, loaded: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """Return the leftovers of earlier runs that this run loaded."""
+    if checked is None or loaded is None:
+        return []
+    return [left for n, left in enumerate(checked.get("leftovers", ())) if str(n) not in loaded["leftover_errors"]]
 
 
 def _refused_part(partition: date | tuple[str, int], block: Block) -> Block:

@@ -1,7 +1,8 @@
-"""What the steps of a run share: the job, and small words about cells."""
+"""What the steps of a run share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share.
+    """Feed, params, run, lake and layout: what every step of a run needs.
 
-    :param source: what stands in the lake and the warehouse as provider, e.g. ``polygon`` or ``alpaca~iex``.
+    :param source: the provider's name in lake and warehouse, e.g. ``polygon`` or ``alpaca~iex``.
+    :param is_running: tells whether another run is still at work; then its objects in staging are left to it.
     """
 
     feed: Feed
@@ -31,13 +33,14 @@ class Job:
     lake: Lake
     layout: Layout
     source: str
+    is_running: Callable[[RunInfo], bool] = lambda _: False
 
     @property
     def dataset(self) -> Dataset:
         return find_dataset(self.feed.dataset)
 
     def settled(self, now: datetime) -> date:
-        """The last session that vendors add nothing to any more. Of a later one, a cell without a row stays ``pending``."""
+        """Return the last session that vendors add nothing to any more; a cell of a later one without a row is ``pending``."""
         session = calendar.last_completed_session(now)
         for _ in range(self.dataset.settle_sessions):
             session = calendar.previous_session(session)

@@ -1,0 +1,87 @@
+"""Seconds that ``publish`` takes for a run of 523 symbols x 2,500 sessions, 1.3 million cells: ``python -m benchmarks.publish [year|day]``.
+
+The receipts are made here, as a backfill writes them: one request per symbol (``year``) or one per session (``day``).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+
+from market_data import pipeline
+from market_data.config.feeds import load_feeds
+from market_data.config.run_params import RunParams
+from market_data.core import calendar
+from market_data.core.batch import Batch, Block
+from market_data.core.capabilities import Shape
+from market_data.core.intervals import closed
+from market_data.core.outcome import Evidence, Receipt, State
+from market_data.core.run import RunInfo
+from market_data.lake import receipts
+from market_data.lake.layout import Layout
+from market_data.lake.receipts import OBJECTS, CellRun, RequestReceipt
+from market_data.lake.store import Lake
+from market_data.pipeline.load import judged
+
+SYMBOLS = [f"S{n:03d}" for n in range(523)]
+SESSIONS = calendar.sessions(date(2010, 1, 4), date(2019, 12, 10))[:2500]
+EVIDENCE = Evidence(1, 0, 1, 1, 1, None, last_page_seen=True)
+
+
+def measure(grain: str) -> dict[str, object]:
+    """Return cells and seconds of one publish."""
+    feed = next(feed for feed in load_feeds() if feed.dag_id == "polygon_ohlcv_1d")
+    now = datetime.now(UTC)
+    span = (closed(SESSIONS[0], SESSIONS[-1]),)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunInfo(feed.dag_id, "r", "manual", 0, now)
+        params = replace(RunParams("sp500_etf"), file_grain=grain)
+        job = pipeline.Job(feed, params, run, Lake.open(f"file://{folder}"), Layout(), "polygon")
+        if grain == "year":
+            blocks = [Block(tuple(SYMBOLS[n : n + 25]), span) for n in range(0, len(SYMBOLS), 25)]
+            shape, years = Shape.SYMBOL, sorted({session.year for session in SESSIONS})
+        else:
+            parts = [SESSIONS[n : n + 25] for n in range(0, len(SESSIONS), 25)]
+            blocks = [Block(tuple(SYMBOLS), (closed(part[0], part[-1]),)) for part in parts]
+            shape = Shape.MARKET
+        batches, done = [], []
+        for number, block in enumerate(blocks):
+            cells = len(block.symbols) * len(calendar.sessions_in(block.intervals))
+            batch = Batch(f"b{number:03d}-x", feed.dataset, "range", shape, (block,), cells, 1, cells, of=len(blocks))
+            prefix = receipts.prefix(feed.dataset, "polygon", run, batch)
+            for request in batch.requests(SESSIONS):
+                runs = (CellRun(request.symbols, State.HAVE, "", request.intervals, with_rows=True),)
+                counts = {"rows_quarantined": 0, "ingest_us": 1}
+                times = [str(year) for year in years] if grain == "year" else [str(request.start)]
+                objects = [
+                    (f"raw/{s}/{t}", s, 1, 1, f"{hash((s, t)) & 0xFFFFFFFFFFFFFFFF:016x}") for s in request.symbols for t in times
+                ]
+                columns = [pa.array(column, field.type) for column, field in zip(zip(*objects, strict=True), OBJECTS, strict=True)]
+                receipt = RequestReceipt(request, EVIDENCE, counts, runs, staged=f"staging/{request.id}")
+                receipts.write(job.lake, prefix, receipt, pa.table(columns, schema=OBJECTS))
+            batches.append(batch)
+            done.append(Receipt(batch.id, prefix, cells={"have": cells}))
+        checked = {"prefixes": [r.prefix for r in done], "passed": [], "refused": [], "warned": [], "leftovers": []}
+        loaded = {"of": judged(checked), "rows": 1, "changed": 1, "leftover_errors": {}}
+        began = time.monotonic()
+        published = pipeline.publish_run(job, batches, done, {}, checked, loaded, {}, now)
+        seconds = time.monotonic() - began
+        size = sum(size for _, size in job.lake.list("receipts"))
+        return {
+            "grain": grain,
+            "cells": sum(b.cells for b in batches),
+            "seconds": round(seconds, 2),
+            "red": published["red"],
+            "receipt_bytes": size,
+        }
+
+
+if __name__ == "__main__":
+    for grain_name in sys.argv[1:] or ["year", "day"]:
+        print(json.dumps(measure(grain_name)))

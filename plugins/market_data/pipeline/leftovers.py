@@ -1,0 +1,94 @@
+"""Leftovers: what earlier runs of a feed left in staging, and this run loads."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from market_data.core.batch import Batch
+from market_data.core.outcome import Receipt
+from market_data.core.run import RunInfo
+from market_data.pipeline.run_context import Job
+
+if TYPE_CHECKING:
+    from market_data.lake.receipts import RequestReceipt
+    from market_data.lake.staging import StagedInfo, StagedKey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LeftoverGroup:
+    """Staging objects of one attempt of a run, no cell twice: they are judged together."""
+
+    infos: dict[str, StagedInfo]
+
+    @property
+    def run(self) -> RunInfo:
+        """The attempt that wrote them."""
+        return next(iter(self.infos.values())).run
+
+    @property
+    def file_grain(self) -> str:
+        return next(iter(self.infos.values())).file_grain
+
+    @property
+    def receipts(self) -> list[RequestReceipt]:
+        return [info.receipt for info in self.infos.values()]
+
+
+def find_leftovers(
+    job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], named: Collection[str]
+) -> tuple[list[LeftoverGroup], list[str]]:
+    """Find what this run has to load beside its own requests, oldest attempt first.
+
+    Left out: objects that this run's receipts name; those of this attempt's failed batches, which a retry or the next run completes;
+    and those of other runs that are still at work.
+
+    :param named: the staging keys that this run's receipts name.
+    :return: the groups; a message for each object that cannot be read.
+    """
+    from market_data.lake import staging
+
+    found = [
+        item for item in staging.waiting(job.lake, job.feed.dataset, job.source) if not is_own(job, batches, receipts, named, item)
+    ]
+    infos, broken = staging.describe(job.lake, found)
+    for message in broken:
+        log.error("staging object cannot be read: %s", message)
+    return group_leftovers(job, infos), broken
+
+
+def has_leftovers(job: Job, batches: Sequence[Batch]) -> bool:
+    """Return whether a run without finished batches has something to load, or to name, in staging."""
+    groups, broken = find_leftovers(job, batches, (), ())
+    return bool(groups or broken)
+
+
+def is_own(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], named: Collection[str], item: StagedKey) -> bool:
+    """Return whether a staging object belongs to this attempt: it is named by a receipt, or its batch failed."""
+    if item.key in named:
+        return True
+    finished = {receipt.batch_id for receipt in receipts}
+    failed = {batch.spec_hash for batch in batches if batch.id not in finished}
+    return item.run_key == job.run.key and item.spec_hash in failed
+
+
+def group_leftovers(job: Job, infos: dict[str, StagedInfo]) -> list[LeftoverGroup]:
+    """Group staging objects by attempt, oldest first, without those of other runs that are still at work."""
+    others = {(info.run.dag_id, info.run.run_id): info.run for info in infos.values()}
+    mine = (job.run.dag_id, job.run.run_id)
+    running = {name for name, run in others.items() if name != mine and job.is_running(run)}
+    groups: dict[tuple[str, str, int], dict[str, StagedInfo]] = defaultdict(dict)
+    versions: Counter[tuple[str, str]] = Counter()
+    for key, info in sorted(infos.items(), key=lambda item: item[1].staged_us):
+        if (info.run.dag_id, info.run.run_id) in running:
+            continue
+        # A request that was repeated after a crash is there twice: two groups, the older first.
+        version = versions[info.run.key, info.receipt.request.id]
+        versions[info.run.key, info.receipt.request.id] += 1
+        groups[info.run.key, info.file_grain, version][key] = info
+    return sorted((LeftoverGroup(found) for found in groups.values()), key=lambda g: min(i.staged_us for i in g.infos.values()))

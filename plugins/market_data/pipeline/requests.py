@@ -1,0 +1,54 @@
+"""Finished requests of a run: their receipts, and their rows from staging or, where staging is gone, from the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from market_data.pipeline.run_context import Job
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from market_data.lake.receipts import RequestReceipt
+
+
+def finished_requests(job: Job, prefixes: Sequence[str]) -> list[RequestReceipt]:
+    """Return the receipts in the given folders; reads no rows."""
+    from market_data.lake import receipts
+
+    return [receipt for prefix in prefixes for receipt in receipts.finished(job.lake, prefix).values()]
+
+
+def staged_sizes(job: Job) -> dict[str, int]:
+    """Return key -> size in bytes of everything in staging for the run's dataset and source."""
+    from market_data.lake import staging
+
+    return {item.key: item.size for item in staging.waiting(job.lake, job.feed.dataset, job.source)}
+
+
+def request_rows(job: Job, prefixes: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
+    """Yield the rows of the requests in the given receipt folders.
+
+    :param staged: from ``staged_sizes``.
+    """
+    from market_data.lake import receipts, staging
+    from market_data.lake.reader import read_request
+
+    for prefix in prefixes:
+        found = receipts.finished(job.lake, prefix)
+        names = {receipt.staged: request_id for request_id, receipt in found.items()}
+
+        def from_lake(key: str, prefix: str = prefix, names: Mapping[str, str] = names) -> Iterator[pa.Table]:
+            stored = receipts.read_one(job.lake, f"{prefix}/{names[key]}.parquet")
+            yield from read_request(job.lake, job.layout, job.dataset, job.source, stored)
+
+        keys = [(receipt.staged, staged.get(receipt.staged, 0)) for receipt in found.values()]
+        yield from staging.read_rows(job.lake, keys, from_lake)
+
+
+def staged_rows(job: Job, keys: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
+    """Yield the rows of staging objects; those that another run has published and deleted meanwhile are left out."""
+    from market_data.lake import staging
+
+    yield from staging.read_rows(job.lake, [(key, staged.get(key, 0)) for key in keys], lambda _: ())

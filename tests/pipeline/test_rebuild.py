@@ -1,0 +1,120 @@
+"""A new warehouse from the lake alone: the same rows as the runs loaded, without a provider."""
+
+from datetime import date, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from market_data import pipeline
+from market_data.core.errors import ConfigError
+from market_data.core.outcome import State
+from market_data.core.run import RunInfo
+from market_data.datasets.bars import OHLCV_1D
+from market_data.datasets.ticks import TBBO
+from market_data.lake import parquet, staging
+from market_data.lake.cells import table_of
+from market_data.lake.layout import Layout
+from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.staging import StagedInfo
+from market_data.lake.store import Lake
+from market_data.lake.writer import land
+from market_data.pipeline import rebuild
+from market_data.warehouse import WarehouseConnection, open_warehouse
+from tests.lake.rows import D0, T0, bars, weekdays
+from tests.lake.test_receipts import receipt_of
+
+DAYS = weekdays(D0, 5)
+RUN = RunInfo("dag", "r1", "manual", 0, T0)
+SELECT = "SELECT symbol, bar_time, open_px, high_px, low_px, close_px, volume, provider, ingest_ts FROM {} ORDER BY 1, 2, 9"
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake.open(f"file://{tmp_path}/lake")
+
+
+@pytest.fixture
+def warehouse(tmp_path):
+    with open_warehouse(WarehouseConnection("duckdb", extra={"path": f"{tmp_path}/warehouse.duckdb", "chunk_rows": 7})) as opened:
+        yield opened
+
+
+def put(lake, cells, grain="day", **values):
+    return land(lake, Layout(), OHLCV_1D, "polygon", bars(cells, **values), grain, refetch=True).rows
+
+
+def record(lake, cells, state=State.HAVE, reason=""):
+    table = pa.concat_tables([cell_table(symbol, day, state, reason) for symbol, day in cells])
+    write_cells(lake, "ohlcv-1d", "polygon", RUN, f"b{len(cells)}-{state}-{len(reason)}", table)
+
+
+def cell_table(symbol, day, state, reason):
+    return pa.table([[symbol], pa.array([day], pa.date32()), [str(state)], [reason]], schema=CELLS)
+
+
+def selection(**others):
+    return pipeline.Selection(**({"dataset": OHLCV_1D, "source": "polygon", "layout": Layout()} | others))
+
+
+def test_the_newest_row_of_both_grains_is_loaded(lake, warehouse, monkeypatch):
+    monkeypatch.setattr(rebuild, "AT_A_TIME", 2)
+    cells = [(symbol, day) for symbol in ("AAPL", "BRK.B", "IBM") for day in DAYS]
+    put(lake, cells, "year")
+    put(lake, [("AAPL", DAYS[1])], "day", close=10.5, at=T0 + timedelta(hours=1))
+    record(lake, cells)
+    done = pipeline.rebuild_warehouse(lake, warehouse, selection())
+    assert done == pipeline.Rebuilt(symbols=3, objects=4, rows=15, changed=15)
+    silver = warehouse.query(SELECT.format("silver_prices"))
+    assert silver.equals(warehouse.query(SELECT.format("bronze_prices")))
+    closes = {(r["symbol"], r["bar_time"].date()): float(r["close_px"]) for r in silver.to_pylist()}
+    assert closes == {cell: 10.5 if cell == ("AAPL", DAYS[1]) else 10.0 for cell in cells}
+    again = pipeline.rebuild_warehouse(lake, warehouse, selection(), now=datetime.now(T0.tzinfo))
+    assert (again.rows, again.changed) == (15, 0)
+
+
+def test_only_cells_that_runs_have_loaded_are_loaded(lake, warehouse):
+    put(lake, [("AAPL", day) for day in DAYS])
+    record(lake, [("AAPL", DAYS[0])])
+    record(lake, [("AAPL", DAYS[1])], State.REFUSED, "row count")
+    record(lake, [("AAPL", DAYS[2])], State.QUARANTINED, "the gate turned the row away")
+    record(lake, [("AAPL", DAYS[3])], State.PENDING, "row count")  # recent and refused
+    done = pipeline.rebuild_warehouse(lake, warehouse, selection())  # nothing is recorded for the fifth
+    assert (done.rows, done.left_out) == (1, 4)
+    record(lake, [("AAPL", DAYS[3])], State.PENDING, "there may be more; asked again until 3 sessions later")
+    record(lake, [("AAPL", DAYS[2])], State.QUARANTINED, "the gate turned some of its rows away")
+    assert pipeline.rebuild_warehouse(lake, warehouse, selection()).rows == 3
+
+
+def test_what_waits_in_staging_is_left_to_the_feeds_next_run(lake, warehouse):
+    put(lake, [("AAPL", day) for day in DAYS])
+    record(lake, [("AAPL", day) for day in DAYS])
+    encoder = parquet.Encoder()
+    encoder.add(bars([("AAPL", DAYS[0])]))
+    receipt = receipt_of("AAPL")
+    staging.write(lake, "ohlcv-1d", "polygon", 16 * "a", StagedInfo(RUN, "b000", "day", receipt), encoder)
+    staged = table_of(receipt.cells)
+    done = pipeline.rebuild_warehouse(lake, warehouse, selection())
+    assert (done.rows, done.left_out) == (len(DAYS) - len(staged), len(staged))
+
+
+@pytest.mark.parametrize("grain", ["day", "year"])
+def test_dates_and_symbols_select(lake, warehouse, grain):
+    cells = [(symbol, day) for symbol in ("AAPL", "IBM") for day in [*DAYS, date(2023, 9, 18)]]
+    put(lake, cells, grain)
+    record(lake, cells)
+    chosen = selection(symbols=("IBM", "NOSUCH"), start=DAYS[1], end=DAYS[2])
+    dry = pipeline.rebuild_warehouse(lake, warehouse, chosen, dry_run=True)
+    assert (dry.symbols, dry.objects, dry.rows) == (1, 2 if grain == "day" else 1, 0)
+    assert pipeline.rebuild_warehouse(lake, warehouse, chosen).rows == 2
+    found = warehouse.query("SELECT DISTINCT symbol FROM silver_prices").to_pylist()
+    assert found == [{"symbol": "IBM"}]
+
+
+def test_a_dry_run_opens_no_warehouse(lake):
+    put(lake, [("AAPL", D0)])
+    assert pipeline.rebuild_warehouse(lake, None, selection(), dry_run=True) == pipeline.Rebuilt(1, 1)
+
+
+def test_a_dataset_without_a_table_is_an_error(lake, warehouse):
+    with pytest.raises(ConfigError, match="tbbo has no table in the warehouse"):
+        pipeline.rebuild_warehouse(lake, warehouse, selection(dataset=TBBO))
