@@ -1,17 +1,28 @@
-# The project on an Airflow image. On Astro, name the Astro Runtime 3.3 image instead:
-#   docker build --build-arg AIRFLOW_IMAGE=<Astro Runtime, its `-base` variant> .   (or write it into FROM for the Astro CLI)
-# Both run as their own unprivileged user, and set AIRFLOW_HOME.
-ARG AIRFLOW_IMAGE=apache/airflow:3.3.2
-FROM ${AIRFLOW_IMAGE}
+# The base image: one line. Astro Runtime (its `-base` variant, which leaves the installation to this file) or the Airflow image:
+#   FROM apache/airflow:3.3.2
+# The line is literal, because the Astro CLI reads the tag from it. The Airflow version stands in pyproject.toml too.
+FROM astrocrpublic.azurecr.io/runtime:3.3-8-base
 
 WORKDIR ${AIRFLOW_HOME}
-COPY requirements.txt ./
-# The image's Airflow stays as it is: a newer one among the requirements of a package must not replace it.
-RUN pip freeze | grep -E '^apache-airflow(-core)?==' > /tmp/airflow.txt \
-    && pip install --no-cache-dir --constraint /tmp/airflow.txt --requirement requirements.txt
+
+# Operating system packages, where packages.txt names any.
+USER root
+COPY packages.txt ./
+RUN if [ -s packages.txt ]; then apt-get update && xargs apt-get install -y --no-install-recommends <packages.txt \
+    && rm -rf /var/lib/apt/lists/*; fi
+# Both images run as an unprivileged user with the id 50000.
+USER 50000
+
+# Locked versions with hashes, so that two builds have the same. The image's Airflow and what it brings stay as they are: the lock has
+# none of it, and `pip check` fails the build where the image has a package that is too old.
+COPY requirements-image.lock ./
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements-image.lock && pip check
 
 # The code belongs to root: what runs may read it, not change it.
+COPY pyproject.toml README.md LICENSE airflow_settings.yaml ./
 COPY include ./include
 COPY plugins ./plugins
 COPY dags ./dags
+# Editable: there is one copy of the code, the one in plugins. This registers the connection types and the command `market-data`.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable .
 ENV PYTHONPATH=${AIRFLOW_HOME}:${AIRFLOW_HOME}/plugins

@@ -37,8 +37,9 @@ migrate: install ## Make the warehouse's tables and views that are missing
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
 
-lint: install ## Check style, format and types
+lint: install ## Check style, spelling, wording, format and types
 	@$(PYTHON_ENV) -m ruff check .
 	@$(PYTHON_ENV) -m ruff format --check .
 	@$(PYTHON_ENV) -m mypy
-
+	@git ls-files -z | xargs -0 $(PYTHON_ENV) -m codespell_lib
+	@$(PYTHON_ENV) tools/check_style.py

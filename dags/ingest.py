@@ -1,15 +1,16 @@
 """One Airflow DAG for each feed of include/feeds.yaml.
 
 ### What it does
-`plan` works out which bars are missing and how to ask for them with the fewest calls. `fetch`, a task for each batch, asks the provider
-under its pool and lands Parquet. `check` runs the Great Expectations checkpoint. `load` brings what passed into the warehouse. `publish`
-writes coverage and the run report. `verdict` is red when anything planned is missing or refused, and says what.
+`plan` finds the missing bars and the fewest calls that fetch them. `fetch` runs once per batch in the provider's pool and writes Parquet.
+`check` runs the Great Expectations checkpoint. `load` loads what passed into the warehouse. `publish` writes coverage and the run report.
+`verdict` is red if anything planned is missing or refused, and lists it.
 
 ### How to use it
-* **Every day**: unpause it. Each session is fetched after its close, and so is what is missing in the week before.
-* **Some dates**: *Trigger*, with first and last session. What is covered already is not asked again, unless *Fetch again* is ticked.
-* **What would it cost?** *Trigger* with *Dry run*: the log of `plan` shows batches, calls, minutes, rows and cost.
-* **Fetch dates again**: clear their runs; exactly their sessions are asked again, corrected values replace, equal ones change nothing.
+* **Every day**: unpause it. Each session is fetched after its close, with what is missing in the week before.
+* **Some dates**: *Trigger*, with first and last session. Covered cells are not fetched again, unless *Fetch again* is ticked.
+* **The cost first**: *Trigger* with *Dry run*: the log of `plan` shows batches, calls, minutes, rows and cost.
+* **Fetch dates again**: clear their runs. Exactly their sessions are fetched again: corrected values replace, equal values change
+  nothing.
 * **A batch failed**: clear that one task of `fetch`, with *downstream*. The others stay as they are.
 """
 

@@ -21,8 +21,9 @@ BELOW = {
     **{room: {"core", "http", "datasets"} for room in ("providers", "lake", "quality", "warehouse")},
     "config": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse"},
     "pipeline": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config"},
-    "cli": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline"},
-    "airflow": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "cli"},
+    "api": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline"},
+    "cli": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "api"},
+    "airflow": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "api", "cli"},
 }
 """Room -> the rooms that it may import, itself apart. There are no exceptions."""
 SANDBOX_MAY_IMPORT = {"core", "datasets"}

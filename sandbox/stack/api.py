@@ -59,8 +59,17 @@ class Airflow:
         """Make a run; ``body`` names it, so that doing it again changes nothing."""
         return self._call("POST", f"/dags/{dag_id}/dagRuns", body, tolerated=409) or self.run(dag_id, body["dag_run_id"])
 
+    def pause(self, dag_id: str) -> None:
+        """Pause a DAG. Repeating it changes nothing."""
+        self._some("PATCH", f"/dags/{dag_id}", {"is_paused": True})
+
     def unpause(self, dag_id: str) -> None:
+        """Unpause a DAG. Repeating it changes nothing."""
         self._some("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+
+    def active_runs(self, dag_id: str = "~") -> list[dict[str, Any]]:
+        """Return the queued and running runs of a DAG, or of all DAGs."""
+        return self._all(f"/dags/{dag_id}/dagRuns?state=queued&state=running", "dag_runs")
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         return self._some("GET", f"/dags/{dag_id}/dagRuns/{run_id}")

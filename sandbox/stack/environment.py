@@ -61,6 +61,16 @@ class Paths:
         return self.local / "run"
 
     @property
+    def holds(self) -> Path:
+        """DAGs that are unpaused for one run."""
+        return self.run / "holds"
+
+    @property
+    def s3(self) -> Path:
+        """The objects of the local S3 server."""
+        return self.local / "s3"
+
+    @property
     def warehouse(self) -> Path:
         return self.local / "warehouse.duckdb"
 
@@ -116,9 +126,14 @@ def lake_of(environ: Mapping[str, str]) -> str:
     return environ.get("MARKET_DATA_LAKE") or f"s3://{BUCKET}"
 
 
-def lake_is_in_memory(environ: Mapping[str, str]) -> bool:
-    """Whether the lake is in the stack's own S3 server, which forgets it when it ends."""
+def lake_is_local_s3(environ: Mapping[str, str]) -> bool:
+    """Return True where the lake is in the stack's own S3 server, False where it is a folder or an S3 elsewhere."""
     return lake_of(environ).startswith("s3://") and not environ.get("AIRFLOW_CONN_AWS_DEFAULT")
+
+
+def bucket_of(environ: Mapping[str, str]) -> str:
+    """Return the bucket of a lake on S3."""
+    return lake_of(environ).removeprefix("s3://").partition("/")[0]
 
 
 PORT_VARIABLES = {"airflow": "AIRFLOW_PORT", "s3": "S3_PORT", "sample_api": "SAMPLE_API_PORT", "gateway": "SAMPLE_GATEWAY_PORT"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group
@@ -16,12 +16,13 @@ from rich.text import Text
 
 from sandbox.stack.api import Airflow, UnreachableError
 from sandbox.stack.environment import LocalError
+from sandbox.stack.holds import Holds
 from sandbox.stack.progress import Snapshot, figures, line, observe, times
 
 POLL = 1.0  # seconds
 SETTLE_SECONDS = 15.0
 PARSE_SECONDS = 90.0
-GONE_SECONDS = 20.0  # so long Airflow may be silent: a busy machine is, for some seconds
+GONE_SECONDS = 60.0  # so long Airflow may be silent: a busy machine is, and the watchdog may be starting its api-server again
 
 
 @dataclass
@@ -82,25 +83,25 @@ def wait_for_dag(airflow: Airflow, dag_id: str) -> dict[str, Any]:
     return dag
 
 
-def start(airflow: Airflow, dag: Mapping[str, Any], conf: Mapping[str, Any]) -> str:
-    """Trigger a run, unpause the DAG, return the run's id.
+def start(airflow: Airflow, holds: Holds, dag: Mapping[str, Any], conf: Mapping[str, Any]) -> str:
+    """Trigger a run and return its id. A paused DAG is held and unpaused: a paused one starts no run.
 
-    Unpausing makes Airflow create the run of the last completed session as well. Runs start in the order of ``run_after``, so ours
-    gets a moment before that one: it is the run that the user waits for.
+    End it with ``holds.release``, which pauses the DAG again.
     """
-    now = datetime.now(UTC)
-    body: dict[str, Any] = {"dag_run_id": f"make_run__{now:%Y-%m-%dT%H:%M:%S.%f}", "logical_date": None, "conf": dict(conf)}
-    scheduled = dag.get("next_dagrun_run_after")
-    if dag["is_paused"] and scheduled and datetime.fromisoformat(scheduled) <= now:
-        body["run_after"] = (datetime.fromisoformat(scheduled) - timedelta(seconds=1)).isoformat()
-    run_id = airflow.trigger(dag["dag_id"], body)["dag_run_id"]
+    dag_id, run_id = dag["dag_id"], f"make_run__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    if dag["is_paused"] or dag_id in holds.dag_ids():  # another command may hold it: the last one pauses it
+        holds.add(dag_id)
+    airflow.trigger(dag_id, {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)})
     if dag["is_paused"]:
-        airflow.unpause(dag["dag_id"])
-    return str(run_id)
+        airflow.unpause(dag_id)
+    return run_id
 
 
-def follow(watch: Watch, console: Console) -> Snapshot:
-    """Watch a run to its end: a live bar on a terminal, else a line whenever something changed."""
+def follow(watch: Watch, console: Console, notices: Callable[[], list[str]] = list) -> Snapshot:
+    """Watch a run to its end: a live bar on a terminal, else a line whenever something changed.
+
+    :param notices: returns what else to print, since its last call.
+    """
     if not console.is_terminal:
         shown = ""
 
@@ -111,9 +112,14 @@ def follow(watch: Watch, console: Console) -> Snapshot:
                 shown = _without_times(words, snapshot)
                 console.print(words, soft_wrap=True)
 
-        return _poll(watch, show)
+        return _poll(watch, show, lambda: _print_all(console, notices()))
     with Live(console=console, refresh_per_second=4, transient=False) as live:
-        return _poll(watch, lambda snapshot: live.update(bar(snapshot)))
+        return _poll(watch, lambda snapshot: live.update(bar(snapshot)), lambda: _print_all(console, notices()))
+
+
+def _print_all(console: Console, lines: list[str]) -> None:
+    for words in lines:
+        console.print(words, style="yellow", soft_wrap=True, markup=False, highlight=False)
 
 
 def bar(snapshot: Snapshot) -> Group:
@@ -130,9 +136,10 @@ def bar(snapshot: Snapshot) -> Group:
     return Group(grid, Text(" · ".join(figures(snapshot)), style="dim"))
 
 
-def _poll(watch: Watch, show: Callable[[Snapshot], None]) -> Snapshot:
+def _poll(watch: Watch, show: Callable[[Snapshot], None], report: Callable[[], None]) -> Snapshot:
     answered = time.monotonic()
     while True:
+        report()
         try:
             snapshot = watch.look()
         except UnreachableError:

@@ -1,4 +1,4 @@
-"""Start and end the local stack: S3 server, sample API, Airflow's api-server, scheduler and dag-processor.
+"""Start and end the local stack: S3 server, sample servers, Airflow's components, and a watchdog over all of them.
 
 Not `airflow standalone`: ending that leaves its children behind, it listens on all interfaces, and it knows nothing of the rest.
 """
@@ -15,7 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,16 +24,27 @@ from pathlib import Path
 import requests
 
 from sandbox.stack.api import Airflow
-from sandbox.stack.environment import ADMIN, BUCKET, HOST, PORT_VARIABLES, LocalError, Paths, Ports, lake_is_in_memory, process_env
+from sandbox.stack.environment import (
+    ADMIN,
+    HOST,
+    PORT_VARIABLES,
+    LocalError,
+    Paths,
+    Ports,
+    bucket_of,
+    lake_is_local_s3,
+    process_env,
+)
+from sandbox.stack.holds import Holds
 from sandbox.stack.processes import Registry, check_port, held_signals
 from sandbox.stack.settings import SAMPLE_API_KEY, load
 
 Say = Callable[[str], None]
 
-AIRFLOW_SERVICES = ("scheduler", "dag-processor", "api-server")
-SERVERS = ("sample-api", "sample-gateway", "s3")
-STOP_ORDER = ("prepare", *AIRFLOW_SERVICES, *SERVERS)
-HEALTHY = ("metadatabase", "scheduler", "dag_processor")
+AIRFLOW_SERVICES = ("scheduler", "dag-processor", "api-server", "triggerer")
+SERVER_PORTS = {"s3": "s3", "sample-api": "sample_api", "sample-gateway": "gateway"}
+PATIENCE = {"triggerer": 1.0}  # seconds from SIGTERM to the second one; by itself it takes 12, and here nothing is deferred
+HEALTHY = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 START_SECONDS = 180.0  # a cold disk and a busy machine; a stack that can be had is there within 20
 
 
@@ -47,31 +59,47 @@ class Stack:
         self.paths, self.environ, self.say = paths, environ, say
         self.registry = Registry(paths.run, paths.logs)
         self.ports = self._running_ports() or Ports.of(environ)
+        self._started: list[str] = []
 
     @property
     def airflow(self) -> Airflow:
         return Airflow(self.ports.airflow_url, self.paths.passwords)
 
+    @property
+    def holds(self) -> Holds:
+        return Holds(self.paths.holds)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The servers beside Airflow; S3 only where the lake is in it."""
+        return tuple(name for name in SERVER_PORTS if name != "s3" or lake_is_local_s3(self.environ))
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        return (*self.servers, *AIRFLOW_SERVICES)
+
     def is_up(self) -> bool:
-        """Whether every process lives and Airflow calls itself healthy."""
-        return self._alive() >= set(STOP_ORDER) - {"prepare"} and self._airflow_is_healthy()
+        """Return True where every process lives and Airflow reports every component healthy."""
+        return self._alive() >= {*self.components, "watchdog"} and self._airflow_is_healthy()
 
-    def up(self) -> None:
-        """Bring up what is not up, and wait until it is healthy. On any failure, an interrupt included, nothing is left running.
+    def up(self) -> bool:
+        """Start what is not running, and wait until all is healthy. Return True where nothing was running before.
 
-        What runs is used as it is; when the environment or the plugins changed since, Airflow alone is started again (the lake of
-        the local S3 server lives in its memory).
+        A running stack is used as it is. When the environment or the plugins have changed since, Airflow is restarted, unless runs
+        are active. On any failure, an interrupt included, the processes that this call started end; those of before stay.
         """
         self._refuse_other_ports()
         os.umask(0o077)  # passwords, keys and data are this user's alone
         self.paths.local.mkdir(parents=True, exist_ok=True)
         with self._lock():
+            was_down = not self._alive()
             try:
                 self._up()
             except BaseException:
                 with held_signals():
-                    self._down()
+                    self._down() if was_down else self._stop(("watchdog", *self._started))
                 raise
+        return was_down
 
     def down(self) -> None:
         """End every process of the stack. Doing so twice is harmless."""
@@ -79,63 +107,91 @@ class Stack:
             with self._lock():
                 self._down()
 
+    def dead(self) -> list[str]:
+        """Return the components of a started stack that do not run; none while a command starts or ends the stack."""
+        return sorted(set(self.components) - self._alive()) if self._state().get("made_of") else []
+
+    def restart(self, name: str) -> str:
+        """Start a dead component again, after what is left of its session has ended. Return its last line of output."""
+        last = self._last_line(name)
+        self._stop((name,))
+        self._start(name)
+        return last
+
     # -- up --------------------------------------------------------------------------------------------------------------------
 
     def _up(self) -> None:
-        state = self._state()
-        if self.is_up() and state.get("made_of") == self._made_of():
+        is_up, made_of = self.is_up(), self._state().get("made_of")
+        if is_up and made_of == self._made_of():
             return
-        if self._alive() >= set(SERVERS):
-            self.say("Airflow's environment or the plugins changed, or a part of it ended: starting Airflow again.")
-            self._stop(("prepare", *AIRFLOW_SERVICES))
-            self._check_ports("airflow")
-            self._start_airflow()
-        else:
-            self._down()
-            self._check_ports(*PORT_VARIABLES)
-            self._start_servers()
-            self._start_airflow("--new-lake" if lake_is_in_memory(self.environ) else "--old-lake")
-
-    def _check_ports(self, *fields: str) -> None:
-        for field in fields:
-            check_port(getattr(self.ports, field), PORT_VARIABLES[field])
-
-    def _start_servers(self) -> None:
+        if is_up and (active := self.airflow.active_runs()):
+            dags = ", ".join(sorted({run["dag_id"] for run in active}))
+            self.say(f"The environment or the plugins changed; Airflow is not restarted while runs of {dags} are active.")
+            return
+        if made_of:
+            self.say("The environment or the plugins changed, or a component ended: restarting Airflow.")
         self._remember(made_of=None)
-        self._start("s3", "-m", "moto.server", "-H", HOST, "-p", str(self.ports.s3))
-        calls = self.paths.logs / "sample-api-calls.jsonl"
-        options = ("--port", str(self.ports.sample_api), "--api-key", SAMPLE_API_KEY, "--call-log", str(calls))
-        data = self.environ.get("SAMPLE_API_DATA")
-        self._start("sample-api", "-m", "sandbox.http", *options, *(("--data", data) if data else ()))
-        calls = self.paths.logs / "sample-gateway-calls.jsonl"
-        port = str(self.ports.gateway)
-        self._start("sample-gateway", "-m", "sandbox.ib_gateway", "--port", port, "--call-log", str(calls))
+        self._stop(("watchdog",))
+        self._stop(("prepare", *AIRFLOW_SERVICES))
+        missing = [name for name in self.servers if name not in self._alive()]
+        for field in ("airflow", *(SERVER_PORTS[name] for name in missing)):
+            check_port(getattr(self.ports, field), PORT_VARIABLES[field])
+        lake = "--new-lake" if "s3" in missing and not self.paths.s3.exists() else "--old-lake"
+        for name in missing:
+            self._stop((name,))
+            self._start(name)
+        self._start_airflow(lake)
 
-    def _start_airflow(self, lake: str = "--old-lake") -> None:
+    def _start_airflow(self, lake: str) -> None:
         began = time.monotonic()
         load(self.paths.settings)  # a broken file is found before anything waits for it
         self._write_secrets()
         prepare = self._start("prepare", "-m", "sandbox.stack.settings", lake)
-        processes = {"api-server": self._start("api-server", "-m", "airflow", "api-server")}
+        processes = {"api-server": self._start("api-server")}
         self._until("Airflow's database", lambda: prepare.poll() is not None, processes)
         if prepare.returncode:
             raise LocalError(self._why("prepare", "Airflow's database cannot be made ready"))
         self.registry.forget("prepare")
-        processes["scheduler"] = self._start("scheduler", "-m", "sandbox.stack.scheduler")
-        processes["dag-processor"] = self._start("dag-processor", "-m", "airflow", "dag-processor")
-        self._until("the S3 server", self._make_bucket, processes)
-        self._until("the sample API", lambda: _answers(f"{self.ports.sample_api_url}/_control/health"), processes)
+        processes |= {name: self._start(name) for name in ("scheduler", "dag-processor", "triggerer")}
+        if "s3" in self.servers:
+            self._until("the S3 server", self._make_bucket, processes)
+        self._until("the sample API", lambda: _responds(f"{self.ports.sample_api_url}/_control/health"), processes)
         self._until("the sample gateway", lambda: _listens(self.ports.gateway), processes)
-        # What tasks talk to is built at the first call, for seconds: better now, while the scheduler starts, than in the first task.
-        self._until("Airflow's task API", lambda: _answers(f"{self.ports.airflow_url}/execution/health"), processes)
+        # Airflow builds its task API at the first call, for seconds: better while the scheduler starts than in the first task.
+        self._until("Airflow's task API", lambda: _responds(f"{self.ports.airflow_url}/execution/health"), processes)
         self._until("Airflow", self._airflow_is_healthy, processes)
+        self._start("watchdog")
         self._remember(made_of=self._made_of())
         self.say(f"Airflow is up at {self.ports.airflow_url} after {time.monotonic() - began:.0f} s.")
+
+    def _command(self, name: str) -> tuple[str, ...]:
+        """Return the arguments of a component, for Python."""
+        logs, data = self.paths.logs, self.environ.get("SAMPLE_API_DATA")
+        api = (
+            "--port",
+            str(self.ports.sample_api),
+            "--api-key",
+            SAMPLE_API_KEY,
+            "--call-log",
+            str(logs / "sample-api-calls.jsonl"),
+        )
+        gateway = ("--port", str(self.ports.gateway), "--call-log", str(logs / "sample-gateway-calls.jsonl"))
+        return {
+            "s3": ("-m", "sandbox.s3", "--port", str(self.ports.s3), "--folder", str(self.paths.s3)),
+            "sample-api": ("-m", "sandbox.http", *api, *(("--data", data) if data else ())),
+            "sample-gateway": ("-m", "sandbox.ib_gateway", *gateway),
+            "scheduler": ("-m", "sandbox.stack.scheduler"),
+            "dag-processor": ("-m", "airflow", "dag-processor"),
+            "api-server": ("-m", "airflow", "api-server"),
+            "triggerer": ("-m", "airflow", "triggerer", "--skip-serve-logs"),
+            "watchdog": ("-m", "sandbox.stack.watchdog"),
+        }[name]
 
     def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         env = process_env(self.environ, self.paths, self.ports)
         env |= {variable: str(getattr(self.ports, field)) for field, variable in PORT_VARIABLES.items()}
-        return self.registry.start(name, [sys.executable, *arguments], env, self.paths.project)
+        self._started.append(name)
+        return self.registry.start(name, [sys.executable, *(arguments or self._command(name))], env, self.paths.project)
 
     def _until(self, what: str, ready: Callable[[], bool], processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
         """Wait for ``ready``; no longer than a process that it needs lives."""
@@ -144,18 +200,22 @@ class Stack:
             for name, process in processes.items():
                 if process.poll() is not None:
                     raise LocalError(self._why(name, f"{name} ended with code {process.returncode}"))
-            for name in set(SERVERS) - self._alive():
+            for name in set(self.servers) - self._alive():
                 raise LocalError(self._why(name, f"{name} ended"))
             if time.monotonic() > until:
                 raise LocalError(f"{what} is not ready after {START_SECONDS:.0f} s; see the logs in {self.paths.logs}")
             time.sleep(0.1)
 
     def _why(self, name: str, what: str) -> str:
-        lines = [line for line in self.registry.log(name).read_text(errors="replace").splitlines() if line.strip()]
-        return f"{what}: {lines[-1].strip() if lines else 'it said nothing'} (all of it in {self.registry.log(name)})"
+        return f"{what}: {self._last_line(name)} (full log: {self.registry.log(name)})"
+
+    def _last_line(self, name: str) -> str:
+        log = self.registry.log(name)
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
+        return lines[-1].strip() if lines else "nothing"
 
     def _make_bucket(self) -> bool:
-        return _answers(f"{self.ports.s3_url}/{BUCKET}", method="PUT")
+        return _responds(f"{self.ports.s3_url}/{bucket_of(self.environ)}", method="PUT")
 
     def _airflow_is_healthy(self) -> bool:
         health = self.airflow.health()
@@ -176,14 +236,16 @@ class Stack:
     # -- down ------------------------------------------------------------------------------------------------------------------
 
     def _down(self) -> None:
-        self._stop(STOP_ORDER)
-        for name in self.registry.records():
-            self.registry.stop(name)
+        self._stop(("watchdog",))  # or it would start the others again
+        self._stop(("prepare", *AIRFLOW_SERVICES))
+        self._stop(self.registry.records())
         self._state_file.unlink(missing_ok=True)
 
-    def _stop(self, names: tuple[str, ...]) -> None:
-        for name in names:
-            self.registry.stop(name)
+    def _stop(self, names: Iterable[str]) -> None:
+        """Stop several processes at once."""
+        with ThreadPoolExecutor(16) as pool:
+            for done in [pool.submit(self.registry.stop, name, PATIENCE.get(name, 5.0)) for name in names]:
+                done.result()
 
     # -- what is known of the running stack ------------------------------------------------------------------------------------
 
@@ -197,14 +259,16 @@ class Stack:
 
     def _remember(self, made_of: str | None) -> None:
         self.paths.run.mkdir(parents=True, exist_ok=True)
-        self._state_file.write_text(json.dumps({"ports": asdict(self.ports), "made_of": made_of}))
+        draft = self._state_file.with_suffix(".draft")
+        draft.write_text(json.dumps({"ports": asdict(self.ports), "made_of": made_of}))
+        draft.replace(self._state_file)
 
     def _running_ports(self) -> Ports | None:
         ports = self._state().get("ports")
         return Ports(**ports) if isinstance(ports, dict) and self._alive() else None
 
     def _refuse_other_ports(self) -> None:
-        """A running stack keeps its ports: moving it would empty the lake."""
+        """A running stack keeps its ports: its connections name them."""
         for field, variable in PORT_VARIABLES.items():
             wanted, has = self.environ.get(variable), str(getattr(self.ports, field))
             if wanted and wanted != has:
@@ -220,6 +284,17 @@ class Stack:
 
     def _alive(self) -> set[str]:
         return {name for name, record in self.registry.records().items() if record.leader() is not None}
+
+    @contextmanager
+    def try_lock(self) -> Iterator[bool]:
+        """Take the lock where no command holds it; False where one does."""
+        with (self.paths.local / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -241,7 +316,7 @@ def _listens(port: int) -> bool:
         return False
 
 
-def _answers(url: str, method: str = "GET") -> bool:
+def _responds(url: str, method: str = "GET") -> bool:
     try:
         with requests.Session() as http:
             http.trust_env = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,8 @@ def summary(
     report: Mapping[str, Any],
     receipts: Iterable[Mapping[str, Any]],
     recorded: Iterable[str],
+    *,
+    sample_origins: Collection[str] = (),
 ) -> RenderableType:
     """What a run brought.
 
@@ -47,6 +49,7 @@ def summary(
     :param report: the run report; empty where the run did not get so far.
     :param receipts: of its batches.
     :param recorded: of the planned symbols, those for which the sample API has real prices.
+    :param sample_origins: where a sample server's values come from; used for a provider whose hook does not read it from responses.
     """
     if snapshot.batches is None:
         return Text("No batch was planned.", style="bold")
@@ -55,7 +58,10 @@ def summary(
     if snapshot.state == "success" and not snapshot.batches:
         why = estimate.get("note") or "Nothing to do: everything that was asked for is covered already"
         return Text(f"{why}. No call was made.", style="bold green")
-    return _table(_rows(snapshot, report, sources(receipts), sorted(recorded)))
+    origins = sources(receipts)
+    if sample_origins and not origins & {"recorded", "generated", "file"}:
+        origins = set(sample_origins)
+    return _table(_rows(snapshot, report, origins, sorted(recorded)))
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> Table:

@@ -217,7 +217,7 @@ def test_all_problems_of_all_feeds_come_at_once(load):
         ("feeds: \x00", "feeds.yaml cannot be read: "),
     ],
 )
-def test_what_is_no_feeds_file_is_refused(load, text, message):
+def test_another_file_than_a_feeds_file_is_rejected(load, text, message):
     with pytest.raises(ConfigError) as caught:
         load(text)
     assert message in str(caught.value)

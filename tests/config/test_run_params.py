@@ -245,7 +245,7 @@ def test_sessions_before_the_plans_history_are_refused_with_its_first_date(stage
     assert stage.problems({}, **interval) == [f"the run's session is 2012-01-03{text}"]
 
 
-def test_a_wrong_connection_is_told_beside_wrong_params(stage):
+def test_an_invalid_connection_is_reported_with_invalid_params(stage):
     stage.connect(password="", plan="gold", colour="red")
     first, second = stage.problems({"batch_size": 0})
     assert first.startswith("batch_size is 0")
@@ -267,7 +267,7 @@ WRONG_WAREHOUSES = [
 
 
 @pytest.mark.parametrize(("connection", "words"), WRONG_WAREHOUSES)
-def test_a_wrong_warehouse_is_told_before_anything_is_fetched(stage, monkeypatch, connection, words):
+def test_an_invalid_warehouse_is_reported_before_any_fetch(stage, monkeypatch, connection, words):
     name = "AIRFLOW_CONN_WAREHOUSE_DEFAULT"
     monkeypatch.delenv(name) if connection is None else monkeypatch.setenv(name, json.dumps(connection))
     with pytest.raises(ConfigError, match=re.escape(words)):
@@ -276,19 +276,19 @@ def test_a_wrong_warehouse_is_told_before_anything_is_fetched(stage, monkeypatch
 
 
 @pytest.mark.parametrize("extra", ["{", "[]", "7"])
-def test_an_extra_that_is_no_object_is_not_taken_for_empty(stage, monkeypatch, extra):
+def test_an_extra_that_is_not_an_object_is_not_read_as_empty(stage, monkeypatch, extra):
     monkeypatch.setenv("AIRFLOW_CONN_POLYGON_DEFAULT", json.dumps({"conn_type": "http", "password": "x", "extra": extra}))
     with pytest.raises(ConfigError, match="connection 'polygon_default': extra is not a JSON object"):
         stage.plan({})
 
 
-def test_a_wrong_connection_alone_is_a_wrong_setting(stage):
+def test_an_invalid_connection_alone_is_a_config_error(stage):
     stage.connect(password="")
     with pytest.raises(ConfigError, match="connection 'polygon_default': password is empty"):
         stage.plan({})
 
 
-def test_a_lake_that_does_not_answer_alone_is_tried_again_but_hides_no_problem(stage, monkeypatch):
+def test_an_unreachable_lake_is_retried_but_hides_no_other_problem(stage, monkeypatch):
     extra = {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1", "config_kwargs": {"retries": {"max_attempts": 0}}}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "login": "A", "password": "b", "extra": extra}))
     with pytest.raises(LakeError, match="cannot be read: EndpointConnectionError"):
@@ -301,7 +301,7 @@ def test_other_prices_in_a_lake_without_providers_are_refused_beside_other_probl
     feed = replace(FEED, provider_level=False)
     first, second = stage.problems({"adjustment": "split", "batch_size": 0}, feed=feed)
     assert first.startswith("batch_size is 0")
-    assert "a feed without provider_level holds those of polygon only" in second
+    assert "a feed without provider_level stores those of polygon only" in second
 
 
 def test_a_million_symbols_and_a_million_keys_are_refused_in_few_words(stage):
@@ -319,7 +319,7 @@ def test_too_much_work_comes_alone(stage):
     assert problem.startswith("the run needs 1,025 batches; at most 1,024 fit into one run")
 
 
-def test_a_universe_that_is_gone_is_named_at_plan_with_those_there_are(stage):
+def test_a_missing_universe_is_named_at_plan_with_the_known_ones(stage):
     assert stage.problems({}, feed=replace(FEED, universe="gone")) == [f"universe is 'gone'; {UNIVERSES}"]
 
 
@@ -368,7 +368,7 @@ def test_any_json_gives_params_and_short_sentences(raw):
 
 
 @given(st.sampled_from(PARAM_NAMES), json_values)
-def test_what_the_form_refuses_the_second_stage_refuses_too(name, value):
+def test_values_that_the_form_rejects_are_rejected_by_check_params(name, value):
     from airflow.sdk.exceptions import ParamValidationError
 
     try:

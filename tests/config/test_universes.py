@@ -214,7 +214,7 @@ def test_duplicates_are_reported_with_both_places():
     assert symbols.check_symbols(["A", "B", "A"], "tickers") == ["tickers: item 3: 'A' occurs twice, first at tickers: item 1"]
 
 
-def test_one_text_is_no_list_of_symbols():
+def test_one_text_is_not_a_list_of_symbols():
     assert symbols.check_symbols("AAPL") == ["symbols is the text 'AAPL'; a list of symbols is needed"]
 
 
@@ -293,12 +293,12 @@ def test_any_text_gives_legal_symbols_or_a_param_error(text):
         ("symbol,removed_date\nAAPL\nIBM,,x,y\n", "AAPL IBM"),  # short and long rows
     ],
 )
-def test_whoever_is_no_member_today_is_left_out(text, symbols):
+def test_symbols_that_are_not_members_today_are_left_out(text, symbols):
     assert read(text) == tuple(symbols.split())
 
 
 @pytest.mark.parametrize("column", ["added_date", "removed_date"])
-def test_a_wrong_date_is_named_beside_the_other_problems(column):
+def test_an_invalid_date_is_reported_with_the_other_problems(column):
     with pytest.raises(ParamError) as caught:
         read(f"symbol,{column}\nAAPL,soon\nIBM,\nmsft,\n")
     first, second = caught.value.problems
@@ -389,13 +389,11 @@ def test_load_tickers_refuses(tmp_path, make, message):
 
 @pytest.fixture(scope="module")
 def s3_server():
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+    from sandbox.s3 import S3Server
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    server = S3Server()
+    yield server.endpoint
     server.stop()
 
 
@@ -450,7 +448,7 @@ def test_load_tickers_from_s3(bucket, body):
         ("s3://tickers/folder.csv/", f"tickers_path is 's3://tickers/folder.csv/'; {NAME}"),
     ],
 )
-def test_what_cannot_be_read_from_s3_is_named(bucket, path, message):
+def test_an_unreadable_s3_file_is_named(bucket, path, message):
     bodies = {
         "empty.csv": b"",
         "bad.csv": b"AAPL\n\xfe",
@@ -470,7 +468,7 @@ def test_what_cannot_be_read_from_s3_is_named(bucket, path, message):
     assert "hunter2" not in problem
 
 
-def test_s3_that_does_not_answer_is_no_problem_of_the_params(bucket, monkeypatch):
+def test_an_unreachable_s3_is_not_a_problem_of_the_params(bucket, monkeypatch):
     extra = {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1", "config_kwargs": {"retries": {"max_attempts": 0}}}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "login": "A", "password": "b", "extra": extra}))
     with pytest.raises(LakeError, match=r"'s3://tickers/mine.csv' cannot be read: EndpointConnectionError"):
@@ -486,7 +484,7 @@ def test_the_first_members_of_an_index_are_added_on_the_day():
     assert (change.added, change.removed) == (("AAPL", "IBM"), ())
 
 
-def test_who_comes_and_goes_is_dated_and_who_stands_is_not():
+def test_joining_and_leaving_members_are_dated_and_others_are_unchanged():
     text = "symbol,added_date,removed_date\nAAPL,2026-01-02,\nIBM,2026-01-02,\nOLD,2020-01-02,2021-01-04\n"
     change = universes.update_index(text, ["AAPL", "OLD", "MSFT"], TODAY, source="x")
     assert change.text == (
@@ -549,7 +547,7 @@ def test_two_runs_at_once_lose_no_change_of_an_index(bucket):
     assert get("metadata/indices/both.csv").body.endswith(b"AAPL,2026-11-19,\nIBM,2026-11-19,2026-11-20\n")
 
 
-def test_many_changes_of_an_index_are_told_in_one_short_line(bucket):
+def test_many_changes_of_an_index_are_reported_in_one_short_line(bucket):
     said = pipeline.record_index(
         Lake.open("s3://tickers/lake", s3_access("aws_default")), "big", [f"S{n:03d}" for n in range(500)], TODAY
     )

@@ -44,7 +44,7 @@ T0 = datetime(2024, 12, 2, tzinfo=UTC)
 LATER = T0 + timedelta(hours=1)
 RUN = RunInfo("mock_dataset", "manual__1", "manual", 0, T0)
 PROJECT = Path(__file__).parents[2]
-GUIDE = (PROJECT / "docs" / "guide" / "lake.md").read_text()
+GUIDE = (PROJECT / "docs" / "reference" / "lake.md").read_text()
 SQL = PROJECT / "include" / "sql" / "lake"
 PROVIDER = "mock"
 
@@ -156,7 +156,7 @@ class DatasetContract:
         assert gated.good.to_pylist() == self.rows()
         assert gated.good.schema.equals(self.dataset.received)
 
-    def test_what_must_be_there_and_is_not_is_turned_away(self):
+    def test_a_null_in_a_required_column_is_rejected(self):
         for field in self.dataset.received:
             if not field.nullable:
                 gated = self.judge([{**self.row("AAPL", DAY), field.name: None}, self.row("BRK.B", DAY)])
@@ -164,17 +164,17 @@ class DatasetContract:
                 assert f"{field.name} is null" in reasons
                 assert gated.good["symbol"].to_pylist() == ["BRK.B"]
 
-    def test_a_row_gone_wrong_is_turned_away_with_its_reason(self):
+    def test_a_bad_row_is_rejected_with_its_reason(self):
         for what, (change, reason) in self.bad.items():
             gated = self.judge([self.row("BRK.B", DAY), {**self.row("AAPL", DAY), **change}])
             assert (what, gated.bad["reasons"].to_pylist()) == (what, [reason])
             assert gated.good["symbol"].to_pylist() == ["BRK.B"]
 
-    def test_what_is_odd_is_not_wrong(self):
+    def test_unusual_rows_pass(self):
         for what, change in self.fine.items():
             assert (what, self.judge([{**self.row("AAPL", DAY), **change}]).bad["reasons"].to_pylist()) == (what, [])
 
-    def test_only_what_was_asked_for_passes(self):
+    def test_only_requested_cells_pass(self):
         gated = self.judge([self.row("AAPL", DAY), self.row("MSFT", DAY)])
         assert gated.bad["reasons"].to_pylist() == ["symbol MSFT was not requested"]
         holiday = tuple(day for day in EXCHANGE if day != DAY)
@@ -193,7 +193,7 @@ class DatasetContract:
     # -- the lake ----------------------------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("grain", ["day", "year"])
-    def test_rows_come_back_as_they_landed(self, lake, grain):
+    def test_rows_are_read_as_they_were_written(self, lake, grain):
         rows = self.landed(self.rows())
         shuffled = rows.take(pa.array(random.Random(1).sample(range(len(rows)), len(rows))))
         assert self.land(lake, shuffled, grain).rows.equals(rows)
@@ -281,7 +281,7 @@ class DatasetContract:
 
     # -- the checkpoint ----------------------------------------------------------------------------------------------------------
 
-    def test_the_suite_passes_good_rows_and_names_what_slipped(self):
+    def test_the_suite_passes_good_rows_and_names_each_broken_rule(self):
         rows = self.rows(size=3)
         odd = [{**self.row(f"F{n}", DAY), **change} for n, change in enumerate(self.fine.values())]
         assert self._broken_rules(self.landed([*rows, *odd])) == {}

@@ -172,7 +172,7 @@ def test_the_ends_of_the_calendar_are_inside():
     assert calendar.next_session(date(2000, 1, 1)) == date(2000, 1, 3)
 
 
-def test_a_datetime_is_no_date():
+def test_a_datetime_is_not_accepted_as_a_date():
     with pytest.raises(TypeError, match="a session is a date"):
         calendar.is_session(datetime(2026, 11, 3, tzinfo=timezone(timedelta(hours=-5))))
 

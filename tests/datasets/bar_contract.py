@@ -72,7 +72,7 @@ class IntradayContract(BarContract):
         for outside in (evening - step, midnight):
             assert reasons(outside) == [f"bar_time {outside:%Y-%m-%dT%H:%M:%S}.000000Z outside the trading day of session {day}"]
 
-    def test_what_futures_trade_on_a_holiday_is_of_the_session_after_it(self):
+    def test_trades_of_futures_on_a_holiday_belong_to_the_next_session(self):
         thanksgiving, friday = date(2024, 11, 28), date(2024, 11, 29)
         for moment in (new_york(thanksgiving, 18, days=-1), new_york(thanksgiving, 10)):
             assert self.judge([{**self.row("AAPL", friday), "bar_time": moment}]).bad.num_rows == 0
@@ -132,7 +132,7 @@ class IntradayContract(BarContract):
         one = {"open": 49.0, "high": 56.0, "low": 38.0, "close": 44.0, "volume": 40.0, "bars": 4.0}
         assert found.to_pylist() == [{"symbol": s, "session": day, **one} for s in ("A", "B") for day in SESSIONS[:2]]
 
-    def test_volumes_that_are_not_known_are_none(self):
+    def test_unknown_volumes_are_not_summed(self):
         rows = self.session("A", DAY, [50.0, 51.0], volume=None) + self.session("B", DAY, [50.0, 51.0])
         rows[-1]["volume"] = None
         assert session_bars.folded(self.landed(rows))["volume"].to_numpy().tolist()[1] == 10.0
@@ -177,7 +177,7 @@ class IntradayContract(BarContract):
         ]
         assert short.statistics["rows"] == (4 * 24 - 4) * 30
 
-    def test_a_session_with_few_bars_of_a_symbol_is_told(self):
+    def test_a_session_with_few_bars_of_a_symbol_causes_a_warning(self):
         day = self.DAYS[1]
         early = new_york(day, 9, 30) + 7 * timedelta(minutes=self.minutes)
         cut = self.check(lambda row: None if row["session"] == day and row["symbol"] == "S03" and row["bar_time"] >= early else row)
@@ -186,7 +186,7 @@ class IntradayContract(BarContract):
             str(day): (f"warning: few bars: S03 7 after 30, less than 25 % of those on {self.DAYS[0]}; a halt, or a cut answer",)
         }
 
-    def test_it_is_told_of_the_first_session_too_where_the_warehouse_knows_how_many_bars_there_were(self):
+    def test_few_bars_of_the_first_session_are_found_from_the_warehouses_counts(self):
         size = len(self.MANY)
         before = pa.table(
             {

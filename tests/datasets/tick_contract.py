@@ -31,13 +31,13 @@ class TickContract(DatasetContract):
     def values(self):
         raise NotImplementedError
 
-    def test_nothing_of_a_moment_is_lost(self, lake):
+    def test_time_stamps_keep_their_nanoseconds(self, lake):
         rows = self.landed([self.row("AAPL", DAY, n) for n in range(3)])
         self.land(lake, rows)
         found = self.read(lake)["ts_event"].cast(pa.int64()).to_pylist()
         assert [value % 1_000_000 for value in found] == [7, 1_008, 2_009]
 
-    def test_rows_of_one_moment_are_told_apart_by_ordinal(self, lake):
+    def test_rows_with_one_time_stamp_differ_by_ordinal(self, lake):
         rows = [{**self.row("AAPL", DAY), "ordinal": n} for n in range(3)]
         assert self.judge(rows).good.to_pylist() == rows
         assert self.land(lake, self.landed(rows)).written == 1
@@ -51,7 +51,7 @@ class TickContract(DatasetContract):
         assert self.told(SESSIONS) == self.told(SESSIONS, 5000) == {}
 
     @pytest.mark.parametrize("brought", [SESSIONS[1:], SESSIONS[:2] + SESSIONS[3:], SESSIONS[:-1], []])
-    def test_sessions_without_rows_of_a_handful_of_symbols_are_told(self, brought):
+    def test_sessions_without_rows_of_a_handful_of_symbols_cause_a_warning(self, brought):
         newest = max(brought, default="none")
         words = f"warning: row count: no rows, 19 symbols planned; the newest session with rows is {newest}"
         assert self.told(brought, 19) == {str(day): (True, (words,)) for day in SESSIONS if day not in brought}
@@ -61,7 +61,7 @@ class TickContract(DatasetContract):
         words = "row count: no rows, 20 symbols planned"
         assert self.told(brought, 20) == {str(day): (False, (words,)) for day in SESSIONS if day not in brought}
 
-    def test_what_is_asked_again_because_it_did_not_come_may_stay_away(self):
+    def test_cells_requested_again_may_have_no_rows(self):
         day = str(SESSIONS[1])
         others = [one for one in SESSIONS if str(one) != day]
         assert self.told(others, 60, **{day: 29})[day][0]

@@ -1,4 +1,4 @@
-"""The lake that the guide speaks of: grains mixed, values corrected in both directions, an odd symbol; in a folder or on S3."""
+"""A lake for the pages: both grains, corrections in both, a symbol that needs escaping; in a folder or on S3."""
 
 import json
 import logging
@@ -12,6 +12,7 @@ from market_data.datasets.registry import dataset
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
+from sandbox.s3 import S3Server
 
 SEEN = datetime(2024, 2, 1, tzinfo=UTC)
 CORRECTED = SEEN + timedelta(days=1)
@@ -19,13 +20,13 @@ LAST = date(2024, 1, 31)
 
 
 def weekdays(start, end):
-    """Mondays to Fridays from ``start`` to ``end``, both inclusive."""
+    """Return the weekdays from ``start`` to ``end``, both inclusive."""
     days = (start + timedelta(n) for n in range((end - start).days + 1))
     return [day for day in days if day.weekday() < 5]
 
 
 def bars(symbol, days, close, at=SEEN, provider="polygon"):
-    """Daily bars of a symbol; ``close`` is the first one's, each next one's is 1 more."""
+    """Return daily bars of a symbol; ``close`` is the first close, each following one is 1 more."""
     rows = [
         {
             "symbol": symbol, "timeframe": "1d", "bar_time": datetime(day.year, day.month, day.day, tzinfo=UTC), "session": day,
@@ -37,7 +38,7 @@ def bars(symbol, days, close, at=SEEN, provider="polygon"):
 
 
 def fill(lake):
-    """Fills the lake; what AAPL's bars of 2024 are then, as session -> close."""
+    """Fill the lake; return AAPL's bars of 2024 as session -> close."""
 
     def put(rows, grain, provider="polygon"):
         land(lake, Layout(), OHLCV_1D, provider, rows, grain, refetch=False)
@@ -59,7 +60,7 @@ def fill(lake):
 
 
 def fill_others(lake):
-    """Fills the lake with a little of every other dataset that the guide asks questions of."""
+    """Fill the lake with some rows of every other dataset that the page queries."""
 
     def put(name, provider, rows):
         found = dataset(name)
@@ -127,14 +128,12 @@ def folder_lake(tmp_path):
 
 @pytest.fixture
 def s3_lake(monkeypatch):
-    """AAPL's closes of 2024 in the bucket ``market-data`` of an S3 server that every client finds through the environment."""
+    """AAPL's closes of 2024 in the bucket ``market-data`` of an S3 server, configured through the environment."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    server = S3Server()
+    endpoint = server.endpoint
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ALLOW_HTTP": "true",

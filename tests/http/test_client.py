@@ -238,7 +238,7 @@ def test_every_address_is_on_the_host_and_path_of_the_connection(tmp_path, base,
 @pytest.mark.parametrize("path", [".b.example/x", "@b.example/x", "x", "", "https://b.example", "ftp://b.example/x"])
 def test_an_address_that_could_name_another_host_is_an_error_and_no_call(api, tmp_path, path):
     found = transport(api.url, tmp_path, attempts=1)
-    with pytest.raises(ServerError, match="the address of the next page is no URL"):
+    with pytest.raises(ServerError, match="the address of the next page is not a URL"):
         get(found, path)
     assert found.counters.calls == len(api.calls) == 0
 

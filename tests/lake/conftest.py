@@ -1,4 +1,4 @@
-"""A lake per test, once in moto's S3 server (over real HTTP, through the Airflow connection) and once in a folder."""
+"""A lake per test, once in the S3 server of the stack (over real HTTP, through the Airflow connection) and once in a folder."""
 
 import json
 import logging
@@ -11,6 +11,7 @@ import pytest
 
 from market_data.core.run import RunInfo
 from market_data.lake.store import Lake
+from sandbox.s3 import S3Server
 from tests.lake.rows import open_lake
 
 
@@ -40,19 +41,10 @@ class Server:
 
 @pytest.fixture(scope="session")
 def s3_server():
-    from moto.moto_server import threaded_moto_server as moto
-
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     seen = Server()
-    original = moto.DomainDispatcherApplication
-    moto.DomainDispatcherApplication = lambda *args: seen.wrap(original(*args))
-    try:
-        server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-    finally:
-        moto.DomainDispatcherApplication = original
-    host, port = server.get_host_and_port()
-    seen.endpoint = f"http://{host}:{port}"
+    server = S3Server(wrap=seen.wrap)
+    seen.endpoint = server.endpoint
     yield seen
     server.stop()
 

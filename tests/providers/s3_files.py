@@ -1,4 +1,4 @@
-"""moto's S3 server over real HTTP with sample flat files, and what can go wrong on the way."""
+"""The S3 server of the stack over real HTTP, with sample flat files, and what can go wrong on the way."""
 
 import json
 import logging
@@ -9,6 +9,7 @@ from http import HTTPStatus
 import boto3
 import requests
 
+from sandbox.s3 import S3Server
 from sandbox.vendors import flat_files
 
 KEY_ID, SECRET = "AKIDTEST", "a-secret-nobody-may-see"
@@ -67,18 +68,10 @@ class S3Files:
     @classmethod
     @contextmanager
     def running(cls):
-        from moto.moto_server import threaded_moto_server as moto
-
         logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-        files, original = cls(), moto.DomainDispatcherApplication
-        moto.DomainDispatcherApplication = lambda *args: files._wrapped(original(*args))
-        try:
-            server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-            server.start()
-        finally:
-            moto.DomainDispatcherApplication = original
-        host, port = server.get_host_and_port()
-        files.endpoint = f"http://{host}:{port}"
+        files = cls()
+        server = S3Server(wrap=files._wrapped)
+        files.endpoint = server.endpoint
         files.client = boto3.client("s3", **files._access)
         files.client.create_bucket(Bucket=flat_files.BUCKET)
         try:

@@ -438,7 +438,7 @@ def test_malformed_symbols_are_set_aside(server, hook):
     assert len(fetched.table) == 10
     assert set(fetched.refused) == {"BAD$", "A,B", "WORSE!", " X"}
     assert "Invalid format for `raw_symbol` symbol 'BAD$'" in fetched.refused["BAD$"]
-    assert fetched.refused["A,B"] == "it is no raw_symbol"
+    assert fetched.refused["A,B"] == "it is not a valid raw_symbol"
     fetched = hook.fetch(question("BAD$"))
     assert (len(fetched.table), set(fetched.refused)) == (0, {"BAD$"})
 

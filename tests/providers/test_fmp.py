@@ -25,6 +25,7 @@ from market_data.core.intervals import closed
 from market_data.datasets.registry import dataset
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
+from market_data.providers.fmp.client import FmpClient
 from market_data.providers.fmp.errors import BULK_PAUSE, DayLimiter
 from market_data.providers.fmp.hook import FEW, FMPHook
 from market_data.providers.fmp.parse import read_file, vendors_name
@@ -265,15 +266,16 @@ def test_twenty_years_are_two_slices_and_ten_are_one(server, hook):
 def test_slices_cover_every_day_once(first, days, size):
     asked = []
 
-    class Hook(FMPHook):
-        def _history(self, symbol, first, last, asked_of):
+    class Client(FmpClient):
+        def history(self, symbol, first, last, log):
             asked.append((first, last))
             return []
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("market_data.providers.fmp.hook.SLICE", size)
+        patch.setattr("market_data.providers.fmp.hook.FmpClient", Client)
         request = span("IBM", first, first + days * DAY)
-        Hook(config=ProviderConfig("fmp_default", "http://127.0.0.1", password="k")).fetch(request)
+        FMPHook(ProviderConfig("fmp_default", "http://127.0.0.1", password="k")).fetch(request)
     assert asked[0][0] == request.start
     assert asked[-1][1] == request.last
     assert all(after[0] == before[1] + DAY for before, after in pairwise(asked))

@@ -364,7 +364,7 @@ def test_what_a_file_cut_between_lines_lost_is_asked_for_by_itself(server, hook)
     request = ask("bulk")
     fetched = hook.fetch(request)
     assert rows(fetched.table) == held(server, request)
-    assert fetched.warnings == ("the bulk files of Q1 2012 lack BRK.B (income); asked for by themselves",)
+    assert fetched.warnings == ("the bulk files of Q1 2012 lack BRK.B (income); fetched symbol by symbol",)
     assert len(server.calls) == 52
 
 

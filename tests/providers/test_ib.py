@@ -207,7 +207,7 @@ def test_a_symbol_means_a_contract(gateway, hook, symbol, target):
 
 @pytest.mark.parametrize("symbol", ["ESF2027", "CLZ2026"])
 def test_a_future_that_is_not_served_is_named_before_any_call(gateway, hook, symbol):
-    with pytest.raises(BadRequest, match=f"{symbol} is no future that is served; known are ES, .* with H, M, U, Z"):
+    with pytest.raises(BadRequest, match=f"{symbol} is not a future that is served; known are ES, .* with H, M, U, Z"):
         hook.fetch(ask(symbol, date(2026, 11, 19)))
     assert gateway.calls == []
 
@@ -226,7 +226,7 @@ def test_a_root_alone_is_a_stock(hook):
 
 
 def test_a_front_of_an_unknown_root_is_named(hook):
-    with pytest.raises(BadRequest, match="CL.c.0 is no future that is served; known are ES, "):
+    with pytest.raises(BadRequest, match="CL.c.0 is not a future that is served; known are ES, "):
         hook.fetch(ask("CL.c.0", date(2026, 11, 19)))
 
 

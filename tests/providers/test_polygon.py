@@ -119,7 +119,7 @@ class TestPolygon(NetworkContract):
             ("grouped", "out_of_range", "rows of 2023-12-21 came"),
             ("range", "other_symbol", "about 'ZVZZT'"),
             ("range", "miscounted", "5 results came, 6 are declared"),
-            ("range", "other_adjustment", "adjusted is True, False was asked"),
+            ("range", "other_adjustment", "adjusted is True, False was requested"),
         ],
     )
     def test_what_cannot_be_the_answer_is_said(self, server, hook, where, kind, text):

@@ -278,14 +278,14 @@ def test_a_damaged_file_is_an_error(s3, hook, file):
     body = bytearray(gzip.compress(file.encode()))
     body[-6] ^= 0xFF  # of the checksum
     s3.put(flat_files.key("day", DAY), bytes(body))
-    with pytest.raises(ServerError, match="no whole gzip file"):
+    with pytest.raises(ServerError, match="not a whole gzip file"):
         hook.fetch(ask())
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>Just a moment...</html>"])
 def test_what_is_no_file_is_an_error(s3, hook, file, body):
     s3.put(flat_files.key("day", DAY), body)
-    with pytest.raises(ServerError, match=f"{len(body)} bytes came that are no whole gzip file"):
+    with pytest.raises(ServerError, match=f"{len(body)} bytes came that are not a whole gzip file"):
         hook.fetch(ask())
 
 

@@ -141,7 +141,7 @@ def test_a_missing_newest_session_is_stale_too():
 
 
 @pytest.mark.parametrize("previous", [PREVIOUS, NONE_BEFORE], ids=["after others", "first run"])
-def test_a_run_that_landed_nothing_is_refused_whole(previous):
+def test_every_session_of_a_run_without_rows_is_refused(previous):
     result = check([], previous=previous)
     assert len(refused(result)) == 6
     assert "the newest with rows is none" in result.verdicts[-1].reasons[1]

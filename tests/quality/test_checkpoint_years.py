@@ -96,7 +96,7 @@ def test_broken_rows_of_a_symbol_year_are_counted_and_three_sessions_named():
 
 
 @pytest.mark.parametrize("size", [500_000, 950], ids=["in one chunk", "across chunks"])
-def test_a_key_that_landed_twice_refuses_its_symbol_year_and_no_session(size, monkeypatch):
+def test_a_key_stored_twice_refuses_its_symbol_year_and_no_session(size, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_ROWS", size)
     again = WHOLE.filter(cell("S007"))
     result = check(pa.concat_tables([WHOLE, again]), by="session" if size == 950 else "symbol")
@@ -120,14 +120,14 @@ def test_rows_without_a_session_are_an_error():
         run_checkpoint(DATASET, Scope(dict.fromkeys(DAYS, 30), NONE_BEFORE, grain="year"), [table], run_name="r")
 
 
-def test_what_is_wrong_with_a_session_still_refuses_the_session():
+def test_a_fault_of_a_session_still_refuses_the_session():
     short = WHOLE.filter(pc.invert(pc.and_(pc.equal(WHOLE["session"], BAD), pc.is_in(WHOLE["symbol"], pa.array(SYMBOLS[:10])))))
     result = check(short)
     assert refused(result) == {str(BAD): ("row count: 20 of 30 expected symbols (66.7 %), at least 90 % needed",)}
     assert result.statistics.items() >= {"refused": 1, "symbol_years_refused": 0}.items()
 
 
-def test_a_symbol_year_with_half_its_sessions_gone_is_refused_and_no_session():
+def test_a_symbol_year_without_half_its_sessions_is_refused_and_no_session():
     gone = pc.and_(
         pc.equal(WHOLE["symbol"], "S003"), pc.is_in(WHOLE["session"], pa.array(DAYS[32:58:2] + DAYS[33:58:4], pa.date32()))
     )
@@ -138,7 +138,7 @@ def test_a_symbol_year_with_half_its_sessions_gone_is_refused_and_no_session():
     assert check(WHOLE.filter(pc.invert(gone)), thresholds=Thresholds(min_year_ratio=0.3)).success
 
 
-def test_only_the_symbols_that_were_asked_are_expected():
+def test_only_the_requested_symbols_are_expected():
     mine = pc.or_(pc.not_equal(WHOLE["symbol"], "S003"), pc.is_in(WHOLE["session"], pa.array(DAYS[::3], pa.date32())))
     requested = {day: frozenset(SYMBOLS) - ({"S003"} if n % 3 else set()) for n, day in enumerate(DAYS)}
     assert check(WHOLE.filter(mine), requested=requested).verdicts == check().verdicts
@@ -173,7 +173,7 @@ def test_bars_before_the_run_are_compared_with():
     assert " after 0.5 on 2023-11-17, " in reason
 
 
-def test_what_is_allowed_is_all_but_the_refused():
+def test_allowed_rows_are_all_but_the_refused():
     table = changed(pc.or_(cell("BRK/B"), cell("S001", DAYS[0])), high=0.5)
     short = pc.and_(pc.equal(table["session"], DAYS[50]), pc.is_in(table["symbol"], pa.array(SYMBOLS[:10])))
     table = table.filter(pc.invert(short))
@@ -194,7 +194,7 @@ def test_the_verdicts_do_not_depend_on_how_the_rows_are_cut(monkeypatch):
     assert one.table == two.table
 
 
-def test_a_run_that_landed_nothing_is_refused_by_its_sessions():
+def test_a_run_without_rows_is_refused_by_its_sessions():
     result = run_checkpoint(DATASET, Scope(dict.fromkeys(DAYS, 30), NONE_BEFORE, grain="year"), [], run_name="r")
     assert len(refused(result)) == 60
     assert result.statistics["symbol_years"] == 0

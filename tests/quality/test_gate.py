@@ -96,7 +96,7 @@ def edges():
     ]
 
 
-def test_what_is_at_the_edge_is_clean():
+def test_values_at_the_bounds_pass():
     gated = run(edges())
     assert (gated.good.num_rows, gated.bad.num_rows) == (7, 0)
 
@@ -107,7 +107,7 @@ def as_landed(rows):
     return pa.table(columns, schema=DATASET.schema)
 
 
-def test_what_is_at_the_edge_can_be_loaded(tmp_path):
+def test_values_at_the_bounds_can_be_loaded(tmp_path):
     with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(tmp_path / "w.duckdb")})) as warehouse:
         warehouse.migrate()
         assert warehouse.load(DATASET, as_landed(run(edges()).good), "one").rows_changed == 7
@@ -124,7 +124,7 @@ def test_a_row_carries_all_its_reasons_in_the_order_of_the_rules():
     ]
 
 
-def test_sessions_outside_the_intervals_and_off_the_calendar_are_told_apart():
+def test_sessions_outside_the_intervals_and_off_the_calendar_have_different_reasons():
     holes = request(SYMBOLS, (SESSIONS[0], SESSIONS[1]), (SESSIONS[4], SESSIONS[6]))
     days = [SESSIONS[0] - timedelta(days=1), *SESSIONS[:8], date(2024, 1, 6)]
     gated = run([row(session=day) for day in days], asked=holes)
@@ -140,7 +140,7 @@ def test_a_request_without_intervals_asks_for_nothing():
     assert reasons(row(), asked=request(SYMBOLS)) == ["session 2024-01-03 outside the request"]
 
 
-def test_of_exact_duplicates_the_first_stays():
+def test_the_first_of_exact_duplicates_is_kept():
     one, other = row("AAPL", trade_count=None), row("MSFT")
     gated = run([one, other, one, one])
     assert gated.good.to_pylist() == [one, other]
@@ -153,7 +153,7 @@ def test_duplicates_with_nan_are_still_exact():
 
 
 @pytest.mark.parametrize("field", ["open", "high", "low", "close", "adj_close", "volume", "vwap", "trade_count"])
-def test_of_conflicting_duplicates_none_stays(field):
+def test_no_conflicting_duplicate_is_kept(field):
     one = row("AAPL")
     other = {**one, field: 8 if field == "trade_count" else 10.25 if field != "high" else 11.5}
     other |= {"low": 9.25} if field == "low" else {}
@@ -199,7 +199,7 @@ def test_no_rows_are_no_problem():
     assert (gated.good.num_rows, gated.bad.num_rows, gated.bad.schema.field("reasons").type) == (0, 0, pa.string())
 
 
-def test_clean_and_bad_answers_have_the_same_columns():
+def test_good_and_bad_tables_have_the_same_columns():
     assert run([row()]).bad.schema.equals(run([row(open=None)]).bad.schema)
 
 
@@ -311,7 +311,7 @@ anything = st.one_of(numbers, st.floats(), st.floats(0, 3e-8), st.floats(1e12 - 
 
 
 @given(st.lists(st.tuples(anything, anything, anything, anything, anything, anything, anything), max_size=len(SESSIONS)))
-def test_whatever_comes_what_passes_the_gate_fits_the_warehouse(bars):
+def test_every_row_that_passes_the_gate_fits_the_warehouse(bars):
     fields = ("open", "high", "low", "close", "adj_close", "volume", "vwap")
     # Prices in order, so that many pass.
     ordered = [(*sorted(bar[:4], key=lambda price: (price is None, price)), *bar[4:]) for bar in bars]
@@ -325,7 +325,7 @@ def test_whatever_comes_what_passes_the_gate_fits_the_warehouse(bars):
 
 
 @given(st.lists(st.tuples(st.sampled_from(SYMBOLS), st.sampled_from(SESSIONS[:2]), st.sampled_from([10.0, 10.5])), max_size=12))
-def test_copies_are_told_apart_as_in_plain_python(picks):
+def test_copies_are_found_as_by_plain_python(picks):
     rows = [row(symbol, session, close=close) for symbol, session, close in picks]
     variants = {}
     for symbol, session, close in picks:

@@ -110,7 +110,7 @@ def test_nothing_is_sent_anywhere(tmp_path, monkeypatch):
     assert tried == []
 
 
-def test_the_pages_tell_of_what_is_wrong(tmp_path):
+def test_the_pages_show_broken_rules_with_partitions_and_values(tmp_path):
     check(provider="alpaca", docs=tmp_path)
     (page,) = [path for name, path in docs_files(tmp_path).items() if name.startswith("validations/bars/rows/")]
     text = page.read_text()

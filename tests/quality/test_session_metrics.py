@@ -58,13 +58,13 @@ def test_a_jump_is_the_factor_up_or_down(factor, jumped):
 
 
 @pytest.mark.parametrize("bad", range(4))
-def test_without_sessions_before_the_one_that_differs_is_found_wherever_it_stands(bad):
+def test_a_differing_session_is_found_at_any_place_without_earlier_ones(bad):
     tables = [landed([day], S30, price=10.0 if n == bad else 1.0) for n, day in enumerate(DAYS[:4])]
     assert refused(metrics(tables)) == [str(DAYS[bad])]
 
 
 @pytest.mark.parametrize("bad", range(4))
-def test_without_sessions_before_the_volume_that_differs_is_found_wherever_it_stands(bad):
+def test_a_differing_volume_is_found_at_any_place_without_earlier_ones(bad):
     tables = [landed([day], S30, volume=0.01 if n == bad else 1.0) for n, day in enumerate(DAYS[:4])]
     assert refused(metrics(tables)) == [str(DAYS[bad])]
 
@@ -82,7 +82,7 @@ def test_sessions_before_with_other_symbols_are_no_measure():
     assert refused(found) == [str(DAYS[1])]
 
 
-def test_of_two_sessions_that_differ_the_later_is_refused():
+def test_the_later_of_two_differing_sessions_is_refused():
     assert refused(metrics([landed(DAYS[:1], S30), landed(DAYS[1:2], S30, price=10.0)])) == [str(DAYS[1])]
 
 
@@ -119,12 +119,12 @@ def test_a_symbol_absent_before_and_here_is_not_expected():
     assert [m.present_ratio for m in found] == [1.0, 1.0, 1.0]
 
 
-def test_a_session_alone_is_held_against_what_was_asked():
+def test_a_session_alone_is_compared_with_the_requested_symbols():
     assert metrics([landed(DAYS[:1], S30)], planned={DAYS[0]: 40})[0].present_ratio == 0.75
     assert metrics([landed(DAYS[:1], S30[:9])], planned={DAYS[0]: 19})[0].present_ratio is None
 
 
-def test_asked_symbols_narrow_what_is_expected():
+def test_requested_symbols_narrow_the_expected_ones():
     previous, repaired = landed(DAYS[:1], S30), landed(DAYS[1:2], S30[:22])
     asked = {DAYS[1]: frozenset(S30[:24])}
     (found,) = metrics([previous, repaired], planned={DAYS[1]: 24}, requested=asked)
@@ -133,7 +133,7 @@ def test_asked_symbols_narrow_what_is_expected():
     assert (unknown.present, unknown.expected) == (22, 24)
 
 
-def test_a_repaired_session_with_few_symbols_is_no_measure_for_the_next():
+def test_a_repaired_session_with_few_symbols_is_not_compared_with():
     previous, repaired = landed(DAYS[:1], S30), landed(DAYS[1:2], S30[:3])
     asked = {DAYS[1]: frozenset(S30[:3]), DAYS[2]: frozenset(S30)}
     found = metrics([previous, repaired, landed(DAYS[2:3], S30[:18])], planned={DAYS[1]: 3, DAYS[2]: 30}, requested=asked)
@@ -141,7 +141,7 @@ def test_a_repaired_session_with_few_symbols_is_no_measure_for_the_next():
     assert refused(found) == [str(DAYS[2])]
 
 
-def test_cells_asked_again_may_stay_empty_in_a_session_had_before():
+def test_cells_requested_again_may_stay_empty_in_a_stored_session():
     previous = landed(DAYS[:1], S30)
     planned = {DAYS[1]: 4, DAYS[2]: 30}
     asked = {DAYS[1]: frozenset([*S30[:2], "DELISTED", "HALTED"]), DAYS[2]: frozenset(S30)}
@@ -179,7 +179,7 @@ def test_a_session_without_any_volume_is_out_of_range():
     assert refused(metrics([landed(DAYS[:1], S30), quiet])) == [str(DAYS[1])]
 
 
-def test_of_few_symbols_no_share_is_taken():
+def test_few_symbols_give_no_ratio():
     few = names(19)
     found = metrics(
         [landed(DAYS[:1], few), landed(DAYS[1:2], few[:10], price=10.0, volume=1000.0)], planned=dict.fromkeys(DAYS[:2], 19)
@@ -188,14 +188,14 @@ def test_of_few_symbols_no_share_is_taken():
     assert found[1].jumped_if_few == 10
 
 
-def test_of_twenty_a_share_is_taken():
+def test_twenty_symbols_give_a_ratio():
     twenty = names(20)
     found = metrics([landed(DAYS[:1], twenty), landed(DAYS[1:2], twenty)], planned=dict.fromkeys(DAYS[:2], 20))
     assert (found[1].present_ratio, found[1].jumped_ratio, found[1].jumped_if_few) == (1.0, 0.0, None)
     assert found[1].volume_ratio is not None
 
 
-def test_a_close_that_is_no_price_is_not_compared():
+def test_an_invalid_close_is_not_compared():
     one = slim(landed(DAYS[:2], S30)).cast(SLIM)
     close = one["close"].to_pylist()
     close[30:34] = [0.0, -5.0, float("nan"), None]
@@ -203,7 +203,7 @@ def test_a_close_that_is_no_price_is_not_compared():
     assert (found[1].compared, found[1].jumped, found[1].present) == (26, 0, 30)
 
 
-def test_nothing_planned_is_nothing_measured():
+def test_no_planned_sessions_give_no_metrics():
     assert metrics([landed(DAYS[:1], S30)], planned={}) == []
 
 
@@ -244,7 +244,7 @@ def test_bars_without_trades_are_no_copies(change):
     assert copied(11, **change).copied_ratio is None
 
 
-def test_a_close_or_a_volume_alone_that_comes_again_is_no_copy():
+def test_a_repeated_close_or_volume_alone_is_not_a_copy():
     assert copied(20, close=12.5).copied_ratio == 20 / 30
     one, two = (slim(landed([day], S30)).cast(SLIM) for day in DAYS[:2])
     for name in ("close", "volume"):
@@ -252,7 +252,7 @@ def test_a_close_or_a_volume_alone_that_comes_again_is_no_copy():
         assert measure(BarsBySession(pa.concat_tables([one, half])), dict.fromkeys(DAYS[:2], 30), LIMITS)[1].copied_ratio == 0.0
 
 
-def test_of_two_copies_the_later_is_refused():
+def test_the_later_of_two_copies_is_refused():
     again = landed(DAYS[:1], S30)
     again = again.set_column(again.schema.get_field_index("session"), "session", pa.array([DAYS[1]] * 30, pa.date32()))
     assert refused(metrics([landed(DAYS[:1], S30), again, landed(DAYS[2:4], S30)])) == [str(DAYS[1])]
@@ -260,7 +260,7 @@ def test_of_two_copies_the_later_is_refused():
 
 @pytest.mark.parametrize("bad", range(4))
 @pytest.mark.parametrize("volume", [1e11, 0.0])
-def test_one_wrong_volume_says_nothing_of_a_session(volume, bad):
+def test_one_wrong_volume_does_not_affect_a_session(volume, bad):
     tables = [landed([day], S30) for day in DAYS[:4]]
     place = tables[bad].schema.get_field_index("volume")
     tables[bad] = tables[bad].set_column(place, "volume", pa.array([volume, *tables[bad]["volume"].to_pylist()[1:]]))

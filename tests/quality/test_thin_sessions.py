@@ -78,7 +78,7 @@ def test_half_of_the_bars_are_enough(run):
 
 
 @pytest.mark.parametrize("half", [date(2012, 7, 3), date(2012, 11, 23)])
-def test_an_early_close_is_no_cut(run, half):
+def test_an_early_close_is_not_a_truncation(run, half):
     before, after = calendar.previous_session(half), calendar.next_session(half)
     assert run(before, FULL).reasons == ()
     assert run(half, HALF).reasons == ()
@@ -87,7 +87,7 @@ def test_an_early_close_is_no_cut(run, half):
 
 
 @pytest.mark.parametrize("half", [date(2012, 7, 3), date(2012, 11, 23)])
-def test_an_early_close_of_shares_that_hardly_trade_is_no_cut_and_a_cut_one_is(run, half):
+def test_an_early_close_of_illiquid_shares_passes_and_a_truncated_one_does_not(run, half):
     run(calendar.previous_session(half), FULL)
     assert not run(half, 104).passed
     assert run(half, 106).passed
@@ -100,14 +100,14 @@ def test_after_an_early_close_a_cut_session_is_refused(run):
     assert not run(calendar.next_session(half), 90).passed
 
 
-def test_a_few_thin_symbols_are_only_told(run):
+def test_a_few_thin_symbols_cause_a_warning(run):
     run(BEFORE[-2], FULL)
     found = run(BEFORE[-1], [90] * 4 + [FULL] * 20)
     assert found.passed
     assert found.reasons[0].startswith("warning: few bars: S000 90 after 390, S001 90 after 390, S002 90 after 390, 1 more symbols")
 
 
-def test_what_was_refused_is_no_measure_for_the_next(run):
+def test_a_refused_session_is_not_compared_with(run):
     run(BEFORE[-2], FULL)
     assert not run(BEFORE[-1], 90).passed
     assert not run(date(2012, 7, 5), 90).passed

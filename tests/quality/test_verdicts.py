@@ -27,7 +27,7 @@ def test_a_symbol_year_is_split_at_its_last_slash(symbol, session):
 
 
 @pytest.mark.parametrize("wrong", ["", "AAPL", "/2016", "AAPL/", "AAPL/x", "AAPL/-1", "2016-13-01"])
-def test_what_is_no_partition_is_an_error(wrong):
+def test_an_invalid_partition_is_an_error(wrong):
     with pytest.raises(ValueError, match=r"partition is|isoformat|month must be"):
         parse(wrong)
 
@@ -38,7 +38,7 @@ def test_rows_are_named_like_single_cells(cells):
 
 
 @given(CELLS, st.lists(st.one_of(SESSIONS.map(date.isoformat), st.builds(partition_of, SYMBOLS, SESSIONS))))
-def test_what_is_allowed_is_what_no_refused_partition_holds(cells, refused):
+def test_allowed_rows_are_in_no_refused_partition(cells, refused):
     verdicts = {name: Verdict(name, passed=False) for name in refused}
     expected = [cell for cell in cells if not {cell[1].isoformat(), partition_of(*cell)} & set(refused)]
     kept = allowed(rows(cells), iter(refused))
@@ -54,7 +54,7 @@ def test_the_verdict_on_the_session_goes_first():
     assert verdict_of(both, "BRK", date(2016, 3, 7)) is None
 
 
-def test_rows_in_pieces_and_with_encoded_symbols_are_told_apart_too():
+def test_chunked_rows_with_encoded_symbols_are_matched():
     table = rows([("A", date(2016, 1, 4)), ("B", date(2016, 1, 4)), ("A", date(2017, 1, 3))])
     encoded = table.set_column(0, "symbol", table["symbol"].dictionary_encode())
     pieces = pa.concat_tables([encoded.slice(0, 1), encoded.slice(1)])

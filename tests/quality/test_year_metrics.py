@@ -60,7 +60,7 @@ def without(sessions, gone):
     return [session for session in sessions if session not in gone]
 
 
-def test_whole_years_have_nothing_to_say():
+def test_complete_years_cause_no_warning():
     found = measured(bars("B/X", DAYS), bars("A", DAYS))
     assert list(found) == [f"{symbol}/{year}" for symbol in ("A", "B/X") for year in YEAR]
     assert broken(found) == {}
@@ -120,7 +120,7 @@ def test_a_long_hole_that_touches_the_edge_of_a_year_is_a_loss(lost, year):
     assert "year_complete" in broken(measured(bars("A", without(DAYS, lost))))[year]
 
 
-def test_a_long_hole_inside_of_years_is_a_change_of_listing_and_only_said():
+def test_a_long_hole_inside_years_is_a_change_of_listing_and_causes_a_warning():
     lost = [*YEAR[2014][200:], *YEAR[2015], *YEAR[2016][:30]]
     found = measured(bars("A", without(DAYS, lost)))
     assert broken(found) == {f"A/{year}": ["hole"] for year in (2014, 2015, 2016)}
@@ -138,17 +138,17 @@ def test_a_change_of_listing_takes_longer_than_a_quarter(length, expected):
 
 
 @pytest.mark.parametrize(("length", "rules"), [(20, []), (21, ["hole"])])
-def test_a_hole_of_a_month_is_said(length, rules):
+def test_a_hole_of_a_month_causes_a_warning(length, rules):
     assert broken(measured(bars("A", without(DAYS, YEAR[2015][100 : 100 + length])))).get("A/2015", []) == rules
 
 
-def test_of_few_sessions_no_share_is_taken():
+def test_few_sessions_give_no_ratio():
     for count, ratio in ((19, None), (20, 2 / 20)):
         span = YEAR[2015][:count]
         assert measured(bars("A", [span[0], span[-1]]))["A/2015"]["present_ratio"] == ratio
 
 
-def test_only_what_was_asked_is_expected():
+def test_only_requested_cells_are_expected():
     requested = {day: frozenset({"A", "B"} if day in YEAR[2015][::10] else {"B"}) for day in DAYS}
     found = measured(bars("A", YEAR[2015][::10]), bars("B", YEAR[2015]), requested=requested)
     assert [(found[p]["expected"], found[p]["hole"]) for p in ("A/2015", "B/2015")] == [(27, 0), (261, 0)]
@@ -162,7 +162,7 @@ def test_sessions_that_plan_no_symbol_are_not_expected():
     assert (row["expected"], row["hole"]) == (111, 0)
 
 
-def test_nothing_landed_is_nothing_measured():
+def test_no_rows_give_no_symbol_years():
     assert measured() == {}
     assert measured(planned=[]) == {}
     assert measured(bars("A", DAYS[:5]), planned=DAYS[10:]) == {}
@@ -183,7 +183,7 @@ def test_repeated_rows_are_counted_in_their_year():
 
 
 @pytest.mark.parametrize(("factor", "rules"), [(20.1, ["price_level"]), (1 / 20.1, ["price_level"]), (19.9, []), (1 / 19.9, [])])
-def test_a_jump_of_the_level_is_said(factor, rules):
+def test_a_jump_of_the_level_causes_a_warning(factor, rules):
     close = np.where(np.arange(len(DAYS)) < 300, 100.0, 100.0 * factor)
     assert broken(measured(bars("A", DAYS, close, open=np.arange(len(DAYS)) + 1.0))).get("A/2015", []) == rules
 
@@ -229,7 +229,7 @@ def test_a_close_that_comes_back_is_a_spike(factor):
 
 
 @pytest.mark.parametrize("after", [160.0, 100.0, 20.0, 55.0], ids=["stays", "half way", "other side", "not far enough"])
-def test_a_close_that_does_not_come_back_is_none(after):
+def test_a_close_that_does_not_revert_is_not_a_spike(after):
     close = np.full(len(DAYS), 50.0)
     close[300], close[301:] = 155.0, after
     assert broken(measured(bars("A", DAYS, close, open=np.arange(len(DAYS)) + 1.0))) == {}
@@ -242,7 +242,7 @@ def test_the_first_and_last_bar_of_another_symbol_are_no_neighbours():
     assert broken(found) == {}
 
 
-def test_a_stray_high_or_low_is_said():
+def test_a_stray_high_or_low_causes_a_warning():
     low = np.where(np.arange(len(DAYS)) == 300, 5.0, 49.0)
     found = measured(bars("A", DAYS, low=low))
     assert broken(found) == {"A/2015": ["price_range"]}
@@ -282,7 +282,7 @@ def test_a_stale_feed_over_the_end_of_a_year_counts_whole_in_both():
     }
 
 
-def test_prices_that_are_none_are_not_compared():
+def test_invalid_prices_are_not_compared():
     close = 50 + np.arange(len(DAYS)) % 7 / 10
     close[300:304] = [0.0, -5.0, math.nan, math.inf]
     found = measured(bars("A", DAYS, close, high=close * 1.01, low=close * 0.99, open=np.arange(len(DAYS)) + 1.0))

@@ -81,6 +81,7 @@ def test_up_run_red_green_and_down(tiny):
     up = command("up", tiny)
     assert up.returncode == 0, up.stderr
     assert f"http://127.0.0.1:{tiny['AIRFLOW_PORT']}" in up.stdout
+    assert set(stack(tiny).airflow.health().values()) == {"healthy"}
     password = stack(tiny).airflow.password
     assert password in up.stdout
     assert stack(tiny).paths.passwords.stat().st_mode & 0o077 == 0
@@ -92,6 +93,12 @@ def test_up_run_red_green_and_down(tiny):
     assert "1 of 1 done" in green.stdout
     assert "2 rows" in green.stdout
 
+    # The DAG is as paused as it was, and no scheduled run started behind the run.
+    time.sleep(5)
+    airflow = stack(tiny).airflow
+    assert airflow.dag("tiny")["is_paused"]
+    assert len(airflow._all("/dags/tiny/dagRuns", "dag_runs")) == 1
+
     red = command("run", tiny | {"CONF": '{"fail": true}'})
     assert red.returncode == 1
     assert "plan: symbols is 'aapl bad'; letters, digits, dot and dash are allowed" in red.stdout
@@ -101,6 +108,31 @@ def test_up_run_red_green_and_down(tiny):
     assert command("down", tiny).returncode == 0
     assert living(started) == []
     assert stack(tiny).registry.records() == {}
+
+
+def test_an_interrupt_leaves_a_stack_that_was_up_and_a_dead_component_comes_back(tiny):
+    assert command("up", tiny).returncode == 0
+    ours = stack(tiny)
+    server = ours.registry.records()["s3"].leader()
+    server.kill()
+    server.wait(10)
+    until = time.monotonic() + 10
+    while "s3" not in ours._alive():
+        assert time.monotonic() < until, ours.registry.log("watchdog").read_text()
+        time.sleep(0.2)
+    started = set(ours.registry.records())
+
+    argv = [sys.executable, "-m", "sandbox.stack", "run"]
+    env = tiny | {"CONF": '{"seconds": 300}'}
+    run = subprocess.Popen(argv, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert any("fetching 0/1" in words for words in iter(run.stdout.readline, ""))
+    os.kill(run.pid, signal.SIGINT)
+    said, _ = run.communicate(timeout=100)
+    assert run.returncode == 130
+    assert "The stack is still up" in said
+    assert set(ours.registry.records()) == started
+    assert ours.airflow.active_runs() == []
+    assert ours.airflow.dag("tiny")["is_paused"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.slow
 
 NAMES = [str(migration) for migration in migrations.migrations(ORACLE)]
 ORACLE_SQL = migrations.MIGRATIONS.parent / "oracle"
-GUIDE = (migrations.MIGRATIONS.parents[2] / "docs" / "guide" / "oracle.md").read_text("utf-8")
+GUIDE = (migrations.MIGRATIONS.parents[2] / "docs" / "reference" / "oracle.md").read_text("utf-8")
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_the_connections_of_the_guide_are_right(block: str, tmp_path: Path) -> N
 def test_the_guide_names_what_is_there() -> None:
     assert len(re.findall(r"^```json$", GUIDE, re.MULTILINE)) == 8
     for path in re.findall(r"\]\((\.\./[^)#]+)\)", GUIDE):
-        assert (migrations.MIGRATIONS.parents[2] / "docs" / "guide" / path).exists(), path
+        assert (migrations.MIGRATIONS.parents[2] / "docs" / "reference" / path).exists(), path
     for name in ("chunk_rows", "call_timeout"):
         assert f"| `{name}` |" in GUIDE
 

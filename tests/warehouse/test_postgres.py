@@ -748,7 +748,7 @@ def test_many_rows_take_little_memory(warehouse: PostgresWarehouse) -> None:
 
 # --- the guide ------------------------------------------------------------------------------------------------------------------
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "postgres.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "reference" / "postgres.md").read_text()
 
 
 def shown(language: str) -> list[str]:

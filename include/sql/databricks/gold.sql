@@ -1,5 +1,5 @@
--- Gold: the warehouse's views, statement for statement; docs/guide/warehouse.md says what each column is. What differs are words for types,
--- and that gold_restatements names the file that brought a version (new_load_id), not the run.
+-- Gold: the warehouse's views, statement for statement; docs/reference/warehouse.md describes each column. Differences: names of
+-- types, and gold_restatements names the file of a version (new_load_id), not the run.
 USE CATALOG IDENTIFIER(:catalog);
 USE SCHEMA IDENTIFIER(:schema);
 

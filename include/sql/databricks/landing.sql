@@ -1,10 +1,10 @@
--- Landing: the lake's files of daily bars and of splits and dividends, as Auto Loader finds them. Source of a pipeline; its setting
+-- Landing: the lake's files of daily bars, splits and dividends, as Auto Loader finds them. Source of a pipeline; its setting
 -- market_data.raw is the lake's raw folder, e.g. s3://market-data/raw or /Volumes/main/market_data/lake/raw.
---   A file is replaced when a value is restated, or a session added to a year file: allowOverwrites has it read again, whole. So rows
---   come here more than once; merge.sql takes each version of a value once.
---   Day files and year files lie in folders of different depth, and rows carry all columns themselves: partitionColumns is empty, for
---   nothing is to be taken from folder names.
---   The schema is given: an empty lake has none, and what does not fit it must not pass unseen: it is rescued, and stops the update.
+--   A file is replaced when a value is restated, or a session added to a year file: allowOverwrites reads the whole file again. So
+--   tables contain rows more than once; merge.sql takes each version of a value once.
+--   Day files and year files are in folders of different depth, and rows contain all columns. So partitionColumns is empty: nothing is
+--   taken from folder names.
+--   The schema is given, because an empty lake has none. Values that do not fit it are rescued and fail the update.
 CREATE OR REFRESH STREAMING TABLE landed_prices (
   CONSTRAINT every_value_fits EXPECT (_rescued_data IS NULL) ON VIOLATION FAIL UPDATE
 )

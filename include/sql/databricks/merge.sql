@@ -1,8 +1,8 @@
--- From what landed into bronze, every version of a value once, and from there into silver, the value as it stands. Statements may be
--- repeated, and cut between any two: what was done is not done again.
+-- Merge the landing tables into bronze, every version of a value once, and bronze into silver, the current value. Every statement may be
+-- repeated, and the script may stop between any two: finished work is not repeated.
 --   A version is a key, its values (row_hash, the same SHA-256 as the warehouse's) and when they were first seen (ingest_ts).
---   What stands is the version with the newest ingest_ts; of equally new ones the one loaded last; of those of one load the day file's.
---   Looked at is what was loaded since the newest row of the target, and a day before: clocks of clusters differ.
+--   The current version has the newest ingest_ts; among equally new ones it is the one loaded last; within one load the day file's.
+--   Only rows loaded since the target's newest row, less one day, are read: clocks of clusters differ.
 USE CATALOG IDENTIFIER(:catalog);
 USE SCHEMA IDENTIFIER(:schema);
 SET TIME ZONE 'UTC';

@@ -1,5 +1,5 @@
--- The tables: columns and keys are those of the warehouse's. Delta states keys and does not enforce them; merge.sql does.
---   load_id     the file that brought the version, as Auto Loader names it
+-- The tables: columns and keys are those of the warehouse's. Delta declares keys without enforcing them; merge.sql does.
+--   load_id     the file of the version, as Auto Loader names it
 --   loaded_at   when it was read
 USE CATALOG IDENTIFIER(:catalog);
 USE SCHEMA IDENTIFIER(:schema);

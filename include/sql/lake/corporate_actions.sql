@@ -1,4 +1,4 @@
--- Splits and dividends for DuckDB, day files and year files as one: of each action the row with the newest ingest_ts.
+-- Splits and dividends for DuckDB, day files and year files combined: for each action the row with the newest ingest_ts.
 -- As prices.sql:
 --   SET VARIABLE lake_corporate_actions = 's3://market-data/raw/corporate_actions/provider=polygon';
 --   SELECT * FROM lake_corporate_actions(symbol_key := 'AAPL') WHERE action = 'split' ORDER BY ex_date;

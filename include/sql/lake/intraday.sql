@@ -1,5 +1,5 @@
--- Bars within the day for DuckDB, day files and month files as one: of each bar the row with the newest ingest_ts.
--- As prices.sql: say where they are, then run this file:
+-- Intraday bars for DuckDB, day files and month files combined: for each bar the row with the newest ingest_ts.
+-- As prices.sql: set the folder, then run this file:
 --   SET VARIABLE lake_equities_1min = 's3://market-data/raw/equities_1min/provider=alpaca';
 --   SELECT * FROM lake_equities_1min(symbol_key := 'AAPL') WHERE session = '2024-01-31';
 --   SET VARIABLE lake_bars_5min = ...;   SELECT * FROM lake_bars_5min(symbol_key := 'AAPL');

@@ -1,9 +1,9 @@
--- Daily bars of the lake for DuckDB, day files and year files as one: of each bar the row with the newest ingest_ts.
--- Say where they are, the folder that holds the symbol= folders (provider=* in it means all providers), then run this file:
+-- Daily bars of the lake for DuckDB, day files and year files combined: for each bar the row with the newest ingest_ts.
+-- Set the folder that contains the symbol= folders (provider=* reads all providers), then run this file:
 --   SET VARIABLE lake_prices = 's3://market-data/raw/prices/provider=polygon';
 --   SELECT * FROM lake_prices() WHERE session >= '2024-01-01';   every symbol: opens every file
---   SELECT * FROM lake_prices(symbol_key := 'AAPL');             opens one symbol's files; the symbol as it stands in the key
--- Folder names are not taken for columns: the files have those columns themselves.
+--   SELECT * FROM lake_prices(symbol_key := 'AAPL');             opens one symbol's files; the symbol as written in the key
+-- Folder names are not read as columns: the files contain these columns.
 CREATE OR REPLACE TEMP MACRO lake_prices(symbol_key := '*') AS TABLE
 SELECT * EXCLUDE (filename)
   FROM read_parquet(getvariable('lake_prices') || '/symbol=' || symbol_key || '/**/*.parquet',

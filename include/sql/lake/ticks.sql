@@ -1,5 +1,5 @@
--- Trades, trades with quotes, and statistics for DuckDB. A row is in one file only, so there is nothing to choose between.
--- As prices.sql: say where they are, then run this file:
+-- Trades, trades with quotes, and statistics for DuckDB. A row is in one file only, so no version is selected.
+-- As prices.sql: set the folder, then run this file:
 --   SET VARIABLE lake_trades = 's3://market-data/raw/trades/provider=databento';   SELECT * FROM lake_trades(symbol_key := 'AAPL');
 --   SET VARIABLE lake_tbbo = ...;         SELECT * FROM lake_tbbo(symbol_key := 'AAPL');
 --   SET VARIABLE lake_statistics = ...;   SELECT * FROM lake_statistics(symbol_key := 'ES.c.0');

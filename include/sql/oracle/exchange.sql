@@ -1,6 +1,6 @@
--- Optional, for DBAs; nothing runs it. A year of silver_prices made anew from bronze_prices beside the old one, and put in its place in an
--- instant. For tables of partitioned.sql. Stop the loads first (pool warehouse to 0 slots): what they write to that year meanwhile is lost.
--- The year must have its partition, which it has once it has a bar. 12.2 to 26ai; each statement commits.
+-- Optional, for DBAs; nothing runs it. It builds a year of silver_prices from bronze_prices beside the old one, and exchanges them
+-- instantly. For tables of partitioned.sql. Stop the loads first (pool warehouse to 0 slots): rows that they write to that year meanwhile
+-- are lost. The year must have its partition, which exists once the year has a bar. 12.2 to 26ai; each statement commits.
 CREATE TABLE silver_prices_2024 FOR EXCHANGE WITH TABLE silver_prices;
 
 INSERT /*+ APPEND */ INTO silver_prices_2024

@@ -1,10 +1,10 @@
--- Optional, for DBAs; nothing runs it. bronze_prices and silver_prices in partitions of a year of bar_time, made before the first load: the
--- migrations then take them as they are. Enterprise Edition with the Partitioning option, or Free, or Autonomous; 12.2 to 26ai.
--- Oracle adds the partition of a new year by itself. The key's index is local, with its repeated beginning kept once, so a year can be
--- compressed, moved, exchanged (exchange.sql) or dropped alone. A question without bar_time looks into each year: with few years of daily
--- bars plain tables are as good.
--- With the Advanced Compression option, add ROW STORE COMPRESS ADVANCED before each PARTITION BY. Plain ROW STORE COMPRESS works on direct
--- path inserts only, which the loads are not.
+-- Optional, for DBAs; nothing runs it. It creates bronze_prices and silver_prices in yearly partitions of bar_time before the first load;
+-- the migrations use them as they are. Enterprise Edition with the Partitioning option, or Free, or Autonomous; 12.2 to 26ai.
+-- Oracle adds the partition of a new year automatically. The key's index is local, with its common prefix compressed, so a year can be
+-- compressed, moved, exchanged (exchange.sql) or dropped alone. A query without bar_time reads every year: for a few years of daily bars
+-- plain tables are as good.
+-- With the Advanced Compression option, add ROW STORE COMPRESS ADVANCED before each PARTITION BY. Plain ROW STORE COMPRESS affects direct
+-- path inserts only, which the loads do not use.
 CREATE TABLE bronze_prices (
   symbol VARCHAR2(32 CHAR) NOT NULL,
   timeframe VARCHAR2(8 CHAR) NOT NULL,

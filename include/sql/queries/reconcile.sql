@@ -1,6 +1,6 @@
--- Where providers disagree: each symbol and session that two of them differ on, newest first. It compares daily bars of silver_prices
--- as they stand, over the dates that both providers have of the symbol. Prices must mean the same: raw with raw, polygon~split with
--- another split-adjusted source. Written for DuckDB, PostgreSQL 15+ and Oracle 12c+ alike.
+-- Disagreements of providers: each symbol and session on which two of them differ, newest first. It compares the daily bars of
+-- silver_prices over the dates that both providers have for the symbol. Compare equal meanings: raw with raw, polygon~split with another
+-- split-adjusted source. The same text runs on DuckDB, PostgreSQL 15+ and Oracle 12c+.
 --   finding   missing at provider_a or provider_b: the other has a bar
 --             close: more than a cent apart
 --             volume: more than 1 percent apart, of the larger one

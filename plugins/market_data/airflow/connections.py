@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Connection
 
 from market_data.config.ticker_files import MAX_FILE_BYTES
+from market_data.core import settings
 from market_data.core.errors import (
     ConfigError,
     LakeError,
@@ -51,19 +53,25 @@ def provider_config(conn_id: str) -> ProviderConfig:
     host = conn.host or ""
     if host and conn.port:
         host = f"{host}:{conn.port}"
-    return ProviderConfig(conn_id, host, conn.login or "", conn.password or "", conn.extra_dejson)
+    return ProviderConfig(conn_id, host, conn.login or "", conn.password or "", filled(conn.extra_dejson))
 
 
-def warehouse() -> Warehouse:
-    """Return the warehouse of the connection ``warehouse_default``."""
+def filled(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a connection's extra that have a value: Airflow's form stores those left empty as null or empty text."""
+    return {name: value for name, value in extra.items() if value is not None and value != ""}
+
+
+def warehouse(conn_id: str = "warehouse_default") -> Warehouse:
+    """Return the warehouse of an Airflow connection."""
     from market_data.airflow.warehouse_connections import from_airflow, open_with_hooks
 
-    return open_with_hooks(from_airflow(read_connection("warehouse_default")))
+    found = from_airflow(read_connection(conn_id))
+    return open_with_hooks(replace(found, extra=filled(found.extra)))
 
 
 def lake_url() -> str:
     """Where the lake is: ``MARKET_DATA_LAKE``, by default ``s3://market-data``."""
-    return os.environ.get("MARKET_DATA_LAKE", "s3://market-data")
+    return settings.value("MARKET_DATA_LAKE")
 
 
 def open_lake() -> Lake:
@@ -87,9 +95,11 @@ def s3_access(conn_id: str) -> S3Access:
 
 
 def open_s3(address: str) -> bytes:
-    """What stands at an ``s3://`` address, read with the lake's connection: a byte more than a tickers file may have, at most.
+    """Return the object at an ``s3://`` address, read with ``aws_default``.
 
-    :raises ParamError: if it cannot be read, as it does not exist, say.
+    Reads at most one byte more than a tickers file may have, so that the caller can reject a larger one.
+
+    :raises ParamError: if it cannot be read, for instance because it does not exist.
     :raises LakeError: if S3 failed.
     """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook

@@ -1,4 +1,4 @@
-"""Runs of another provider's feed for what the first could not serve."""
+"""Runs of another provider's feed for cells that the first could not serve."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from market_data.airflow.tasks import run_of
 log = logging.getLogger(__name__)
 
 FALLBACK = "fallback__"
-"""How the ids of runs begin that another feed asked for."""
+"""Prefix of the ids of runs that another feed triggered."""
 
 
 def fallback_runs(published: Mapping[str, Any], context: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What to run the other feed with: ``conf`` and ``trigger_run_id`` of each run, the same again for the same attempt.
+    """Return ``conf`` and ``trigger_run_id`` of each run of the other feed, equal for equal attempts.
 
-    A run that is itself a fallback asks for none: two feeds that name each other would go on for ever.
+    A fallback run triggers none: two feeds that name each other would loop.
     """
     run = run_of(context)
     if run.run_id.startswith(FALLBACK):
@@ -26,5 +26,5 @@ def fallback_runs(published: Mapping[str, Any], context: Mapping[str, Any]) -> l
         {"conf": conf, "trigger_run_id": f"{FALLBACK}{run.dag_id}__{run.key}__{n}"} for n, conf in enumerate(published["unserved"])
     ]
     for kwargs in wanted:
-        log.info("asking the other provider for %d symbols, %s", len(kwargs["conf"]["symbols"]), kwargs["trigger_run_id"])
+        log.info("requesting %d symbols from the other provider, %s", len(kwargs["conf"]["symbols"]), kwargs["trigger_run_id"])
     return wanted

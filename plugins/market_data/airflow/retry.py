@@ -1,4 +1,4 @@
-"""The one table that maps errors to what Airflow does about them."""
+"""The table that maps errors to Airflow's retries."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from market_data.core.errors import (
 )
 
 RETRIES = PARAMS["max_retries"][1]["maximum"]
-"""What Airflow is told; how many are really made is the run's ``max_retries``."""
+"""Retries configured in Airflow, an upper bound; the run's ``max_retries`` limits the actual number."""
 
 LONGEST_DELAY = 24 * 3600
-"""Seconds: no quota is renewed later than after a day."""
+"""Seconds; every quota is renewed within a day."""
 
 FAIL_NOW = (ConfigError, ParamError, TerminalError, DataError)
 RETRY = (RetriableError, LakeError, WarehouseError)
 
 
 class MarketDataRetryPolicy(RetryPolicy):
-    """What Airflow does about an error: the one table.
+    """Map an error to Airflow's decision.
 
-    * ``ConfigError``, ``ParamError``, ``TerminalError``, ``DataError``: fail now, no retry can help.
-    * ``RetriableError``, ``LakeError``, ``WarehouseError``: again after the run's ``retry_delay_seconds``, or after what the provider
-      asked for; the pool slot is free meanwhile. A second or so is added by map index, lest all batches come back at once.
-    * anything else is a defect or the machine's trouble: retried likewise.
+    * ``ConfigError``, ``ParamError``, ``TerminalError``, ``DataError``: fail now; a retry cannot help.
+    * ``RetriableError``, ``LakeError``, ``WarehouseError``: retry after the run's ``retry_delay_seconds``, or later if the provider
+      requests it. The pool slot is free meanwhile. Up to two seconds are added by map index, so that batches do not resume all at once.
+    * any other error is a defect or a problem of the machine: retried the same way.
     """
 
     def evaluate(
@@ -44,10 +44,10 @@ class MarketDataRetryPolicy(RetryPolicy):
         if isinstance(exception, FAIL_NOW) or (isinstance(exception, WarehouseError) and not exception.retriable):
             return RetryDecision.fail(reason=str(exception)[:300])
         params = (context or {}).get("params", {})
-        # Tries go on counting after a clear; what came before it is in ``max_tries``.
+        # Airflow continues to count tries after a clear; ``max_tries`` includes those before it.
         tries = try_number - (max_tries - RETRIES)
         if tries > int(params.get("max_retries", PARAMS["max_retries"][0])):
-            return RetryDecision.fail(reason=f"{tries} tries, no more are allowed (max_retries): {exception}"[:300])
+            return RetryDecision.fail(reason=f"{tries} tries, max_retries allows no more: {exception}"[:300])
         delay = float(params.get("retry_delay_seconds", PARAMS["retry_delay_seconds"][0]))
         delay = max(delay, getattr(exception, "retry_after", None) or 0.0)
         map_index = max(0, getattr((context or {}).get("ti"), "map_index", 0) or 0)

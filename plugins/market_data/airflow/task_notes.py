@@ -1,7 +1,7 @@
-"""Notes on task instances: what went wrong, where one looks first, the grid.
+"""Notes on task instances: the reason of a failure, shown in the grid.
 
-A task of Airflow 3 cannot write its own note: notes are in the metadata database, which tasks do not reach. It leaves the text as an
-XCom, and the listener below, which runs in the scheduler when a run is over, writes it down. Imported by every component: keep it light.
+A task of Airflow 3 cannot write its own note, because tasks have no access to the metadata database. It pushes the text as an XCom. The
+listener below runs in the scheduler when a run is over, and writes the note. Every component imports this module: keep it light.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
 
 log = logging.getLogger(__name__)
-hookimpl = HookimplMarker("airflow")  # what airflow.listeners has too, without a second of imports in every task
+hookimpl = HookimplMarker("airflow")  # as in airflow.listeners, which would add a second of imports to every task
 
 KEY = "market_data_note"
 HEAD = "market-data: "
-"""What our notes begin with. One that does not is a person's and is left alone."""
-CHUNK = 500  # rows a statement
-LONGEST = 1000  # characters; a note of Airflow's
+"""Prefix of our notes. A note without it was written by a person and is kept."""
+CHUNK = 500  # rows per statement
+LONGEST = 1000  # characters that Airflow allows in a note
 
 
 def leave(ti: Any, text: str) -> None:
-    """Have ``text`` noted on the task instance when its run is over; an empty one is no note."""
+    """Leave ``text`` as the note of the task instance, written when its run is over, unless empty."""
     if text:
         ti.xcom_push(key=KEY, value=text[: LONGEST - len(HEAD)])
 
@@ -41,10 +41,10 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:  # noqa: ARG001
 
 
 def write_down(dag_run: DagRun) -> None:
-    """Write what the tasks of a run have left as their notes, and take away our own notes that no longer hold.
+    """Write the notes that the tasks of a run have left, and remove our notes that no longer apply.
 
-    It happens inside the scheduler's transaction, in a savepoint of the connection (the session itself must not commit there): whatever
-    goes wrong is logged and undone, and the run is as it was.
+    This runs inside the scheduler's transaction, in a savepoint of the connection, because the session must not commit there. Any error
+    is logged and rolled back, and the run stays as it was.
     """
     from sqlalchemy.orm import object_session
 
@@ -56,7 +56,7 @@ def write_down(dag_run: DagRun) -> None:
         with connection.begin_nested():
             _write(connection, dag_run)
     except Exception:
-        log.exception("the notes of %s could not be written", dag_run.run_id)
+        log.exception("failed to write the notes of %s", dag_run.run_id)
 
 
 def _write(connection: Any, dag_run: DagRun) -> None:

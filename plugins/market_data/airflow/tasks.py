@@ -1,12 +1,11 @@
-"""The edge to Airflow: thin tasks over :mod:`market_data.pipeline`, the retry policy, the DAG of a feed.
+"""The bodies of the tasks: thin functions over :mod:`market_data.pipeline`.
 
-Imported by every Airflow component, so nothing heavy stands at the top of this file or of what it imports here.
+Every Airflow component imports this module: import heavy libraries inside functions only.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +18,7 @@ from market_data.airflow import task_notes
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
 from market_data.config.run_params import RunParams
+from market_data.core import settings
 from market_data.core.batch import Batch
 from market_data.core.calendar import NEW_YORK
 from market_data.core.errors import (
@@ -48,10 +48,10 @@ UNFINISHED = {"running", "queued"}
 """States of a run that loads its own rows from staging."""
 
 REASONS = 40
-"""Reasons that a red verdict lists; the report has all."""
+"""Maximum reasons in a red verdict; the report has all."""
 
 
-# -- what the tasks are made of ------------------------------------------------------------------------------------------------------
+# -- shared by the tasks ---------------------------------------------------------------------------------------------------------------
 
 
 def _now() -> datetime:
@@ -59,7 +59,7 @@ def _now() -> datetime:
 
 
 def _today() -> date:
-    """The New York date."""
+    """Return today's date in New York."""
     return datetime.now(NEW_YORK).date()
 
 
@@ -68,13 +68,13 @@ def _params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
 
 
 def _allowed(feed: Feed) -> dict[str, Any]:
-    """What the params of a feed's runs are held against."""
+    """Return the values that the params of a feed's runs are validated against."""
     options, endpoints = options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset)
     return {"options": options, "endpoints": endpoints, "today": _today()}
 
 
 def _attempt(step: Callable[[], T], errors: list[MarketDataError]) -> T | None:
-    """What ``step`` gives; what is wrong goes to ``errors``, so that all of it is told at once."""
+    """Return the result of ``step``; if it fails, return None and append the error to ``errors``."""
     try:
         return step()
     except (ConfigError, ParamError, LakeError) as error:
@@ -83,10 +83,10 @@ def _attempt(step: Callable[[], T], errors: list[MarketDataError]) -> T | None:
 
 
 def _all_of(errors: Sequence[MarketDataError]) -> MarketDataError:
-    """One error that tells all of them: of the params if any is, else of the settings, else a failure that may pass."""
+    """Return one error for all: ParamError before ConfigError before a transient failure."""
     if any(isinstance(error, ParamError) for error in errors):
         problems = [problem for error in errors for problem in getattr(error, "problems", (str(error),))]
-        return ParamError(list(dict.fromkeys(problems)))  # a universe that does not exist is seen twice
+        return ParamError(list(dict.fromkeys(problems)))  # an unknown universe is reported twice
     settings = [str(error) for error in errors if isinstance(error, ConfigError)]
     return ConfigError("; ".join(settings)) if settings else errors[0]
 
@@ -108,9 +108,9 @@ def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.
     source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
     if source != feed.provider and not feed.provider_level:
         raise ParamError(
-            [f"options {dict(params.options)} change values; a feed without provider_level holds those of {feed.provider} only"]
+            [f"options {dict(params.options)} change values; a feed without provider_level stores those of {feed.provider} only"]
         )
-    layout = Layout(raw_prefix=os.environ.get("RAW_PREFIX", "raw"), provider_level=feed.provider_level)
+    layout = Layout(raw_prefix=settings.value("RAW_PREFIX"), provider_level=feed.provider_level)
     ti = context["ti"]
 
     def is_running(run: RunInfo) -> bool:
@@ -127,9 +127,9 @@ def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.
 
 
 def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Resolve dates and symbols, and plan. Nothing is asked of the provider.
+    """Resolve dates and symbols, and plan the batches. No data is requested from the provider.
 
-    :raises ParamError: listing every problem with params, symbols and connection; the sum of the work comes last, by itself.
+    :raises ParamError: listing every problem with params, symbols and connection. Too much work for one run is reported last, alone.
     :raises ConfigError: if only a connection is wrong, the provider's or the warehouse's.
     """
     try:
@@ -157,7 +157,7 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     if hook is not None:
         _attempt(lambda: check_provider(hook), errors)
     if dataset(feed.dataset).table:
-        _attempt(warehouse, errors)  # its settings only: a server that is away now is no reason not to fetch
+        _attempt(warehouse, errors)  # its settings only: fetching does not need the server
     job = _attempt(lambda: _job(feed, params, context), errors)
     as_of = wanted.own[-1] if wanted and wanted.own else today
     symbols = _attempt(lambda: pipeline.symbols_of(params, feed, as_of, today, open_s3), errors)
@@ -173,14 +173,14 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
-    """One batch: hook -> gate -> lake -> receipt."""
+    """Fetch one batch: hook -> gate -> lake -> receipt."""
     params = _params(feed, context)
     ti = context["ti"]
     try:
         with _hook(feed, params) as hook:
             receipt = pipeline.fetch_batch(_job(feed, params, context), hook, Batch.from_json(batch), _now, ti.try_number)
     except Exception as error:
-        # A failed task returns nothing; its note is also what the report names as the reason.
+        # A failed task returns nothing; the report takes the reason from its note.
         task_notes.leave(ti, f"{type(error).__name__}: {error}")
         raise
     task_notes.leave(ti, "\n".join(f"{symbol} failed: {why}" for symbol, why in receipt.failed.items()))
@@ -193,7 +193,7 @@ def run_check(
     receipts: Sequence[Mapping[str, Any]] | None,
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The checkpoint over what landed."""
+    """Run the checkpoint over the fetched rows."""
     planned, landed = _batches(batches), _receipts(batches, receipts, _summary(context), run_of(context))
     params = _params(feed, context)
     if not landed and params.dry_run:
@@ -208,7 +208,7 @@ def run_check(
 
 
 def run_load(feed: Feed, checked: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
-    """What passed, into the warehouse."""
+    """Load the partitions that passed into the warehouse."""
     with warehouse() as opened:
         return pipeline.load_run(_job(feed, _params(feed, context), context), checked, opened)
 
@@ -240,9 +240,9 @@ def run_publish(
 def run_verdict(
     batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None, context: Mapping[str, Any]
 ) -> None:
-    """Red when anything planned is missing or refused, naming it.
+    """Fail the run if anything planned is missing or refused.
 
-    :raises QualityError: saying what.
+    :raises QualityError: listing it.
     """
     ti = context["ti"]
     try:
@@ -256,12 +256,12 @@ def run_verdict(
 def _verdict(
     batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None, summary: Mapping[str, Any]
 ) -> Sequence[str]:
-    """What deserves a look although the run is not red."""
+    """Return the warnings of a run that is not red."""
     if batches is None:
         raise QualityError("the plan failed; see the log of `plan`")
     if not batches and published is None:
         dry = "Dry run: nothing was fetched" if summary.get("dry_run") else ""
-        why = ". ".join(filter(None, [dry, summary.get("note")])) or "Nothing to do: every cell asked for is covered already"
+        why = ". ".join(filter(None, [dry, summary.get("note")])) or "Nothing to do: every requested cell is covered already"
         log.info("%s. See the log of `plan`.", why)
         return [why]
     if published is None:
@@ -278,7 +278,7 @@ def _verdict(
 
 
 def _summary(context: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What ``plan`` said of the whole; empty where it failed."""
+    """Return the summary of ``plan``; empty if it failed."""
     found: Mapping[str, Any] | None = context["ti"].xcom_pull(task_ids="plan", key="summary")
     return found or {}
 
@@ -293,10 +293,10 @@ def _receipts(
     summary: Mapping[str, Any],
     run: RunInfo,
 ) -> list[Receipt]:
-    """The receipts of the current plan: a plan made anew leaves those of the old one behind, as does a task that never started."""
+    """Return the receipts of the current plan only: a repeated plan leaves older receipts behind."""
     current = {batch["id"] for batch in batches or ()}
     made_anew = summary.get("run_key") == run.key
-    # ``[:]`` is one call to the API; iterating would be one for each
+    # ``[:]`` is one call to the API; iterating would be one per receipt
     found = [
         Receipt.from_json(receipt) for receipt in (receipts[:] if receipts is not None else ()) if receipt["batch_id"] in current
     ]
@@ -304,15 +304,15 @@ def _receipts(
 
 
 def _errors(ti: Any, batches: Sequence[Mapping[str, Any]], landed: Collection[str]) -> dict[str, str]:
-    """Batch id -> what the batch said that failed."""
+    """Return batch id -> error of each failed batch."""
     failed = [number for number, batch in enumerate(batches) if batch["id"] not in landed]
     said = ti.xcom_pull(task_ids="fetch", key=task_notes.KEY, map_indexes=failed) if failed else []
     return {batches[number]["id"]: error for number, error in zip(failed, said or (), strict=False) if error}
 
 
 def _mirror(context: Mapping[str, Any], asset: Asset, published: Mapping[str, Any]) -> None:
-    """Show the watermark in the UI; the truth is the manifest."""
+    """Show the watermark in the UI; the manifest is authoritative."""
     try:
         context["asset_state_store"][asset].set("watermark", {"sessions": published["sessions"], "report": published["report"]})
-    except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
-        log.warning("the watermark could not be mirrored: %s", error)
+    except Exception as error:  # noqa: BLE001 - each secrets backend has its own errors
+        log.warning("failed to mirror the watermark: %s", error)

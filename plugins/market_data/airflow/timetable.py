@@ -1,22 +1,22 @@
-"""When a feed's DAG runs: once after every session of the exchange.
+"""The timetable of a feed's DAG: one run after every session of the exchange.
 
 ::
 
     @dag(schedule=SessionTimetable(run_at="20:30"), catchup=False, start_date=...)
 
-The run of session 2026-11-03 has the logical date 2026-11-03 00:00 UTC, which is also the start of its data interval; it runs from
-20:30 New York time of that date on, in summer and winter, on early closes too, and there its interval ends. So
-``airflow tasks clear -s 2026-11-02 -e 2026-11-05`` takes exactly the sessions of these four dates, and a Backfill from 2026-11-02
-to 2026-11-17 those from the first date to the last, both inclusive. These dates are UTC: a browser that shows Airflow in another
-time zone sends another midnight, and a session at one end is missed.
+The run of session 2026-11-03 has the logical date 2026-11-03 00:00 UTC, which is also the start of its data interval. The interval ends at
+20:30 New York time of that date, in summer and winter, on early closes too; the run starts then. So
+``airflow tasks clear -s 2026-11-02 -e 2026-11-05`` clears exactly the sessions of these four dates. A Backfill from 2026-11-02 to
+2026-11-17 covers both dates and the sessions in between. These dates are UTC: a browser that shows Airflow in another time zone sends
+another midnight, and one session at an end is missed.
 
-``catchup=False``: unpausing fires the last completed session alone, or the first one not before ``start_date`` where that is
-later. ``catchup=True``: every session from ``start_date`` on (or from 2000 on, where the calendar starts).
+``catchup=False``: unpausing runs the last completed session only, or the first one not before ``start_date`` if that is later.
+``catchup=True``: runs every session from ``start_date`` on (or from 2000 on, where the calendar starts).
 
-A manual run at moment X has the interval of the last session whose time to run had come at X; at exactly 00:00 UTC of a session's
-date (a logical date taken from another run, say) that of this session.
+A manual run at moment X has the interval of the last session whose run was due at X. At exactly 00:00 UTC of a session's date (for
+instance a logical date copied from another run) it has the interval of that session.
 
-Registered by the plugin file; Airflow refuses a timetable that is not.
+The plugin file registers it; Airflow rejects unregistered timetables.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from market_data.core.errors import MarketDataError
 class SessionTimetable(Timetable):
     """One run for every session.
 
-    :param run_at: New York time on the session's date from which it runs, ``16:00`` to ``23:59``.
-    :param exchange: ``XNYS``, the only one there is a calendar of.
+    :param run_at: earliest start, New York time on the session's date, ``16:00`` to ``23:59``.
+    :param exchange: ``XNYS``, the only exchange with a calendar.
     """
 
     def __init__(self, run_at: str = "20:30", exchange: str = calendar.EXCHANGE) -> None:
@@ -58,7 +58,7 @@ class SessionTimetable(Timetable):
         return cls(**data)
 
     def validate(self) -> None:
-        """Check the arguments, and that the calendar can be read.
+        """Check the arguments, and that the calendar is readable.
 
         :raises AirflowTimetableInvalid: naming the argument, its value and what is allowed.
         """
@@ -74,9 +74,9 @@ class SessionTimetable(Timetable):
             raise AirflowTimetableInvalid(str(error)) from error
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
-        """The interval of a manual run with logical date ``run_after``.
+        """Return the interval of a manual run with logical date ``run_after``.
 
-        :raises ValueError: if that is outside the calendar; the API answers 400 with the message.
+        :raises ValueError: if that is outside the calendar; the API returns 400 with the message.
         """
         moment = run_after.in_timezone("UTC")
         try:
@@ -89,7 +89,7 @@ class SessionTimetable(Timetable):
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """The run of the session after the last one, or the first run, within ``restriction`` (both ends inclusive)."""
+        """Return the next run, or the first one, within ``restriction`` (both ends inclusive)."""
         days: list[date] = []
         if last_automated_data_interval is not None:
             days.append(calendar.next_session(last_automated_data_interval.start.in_timezone("UTC").date()))
@@ -117,7 +117,7 @@ def _midnight(day: date) -> DateTime:
 
 
 def _first_session(earliest: datetime) -> date:
-    """The first session whose 00:00 UTC is not before ``earliest``."""
+    """Return the first session whose 00:00 UTC is not before ``earliest``."""
     moment = max(pendulum.instance(earliest).in_timezone("UTC"), _midnight(calendar.FIRST))
     day = moment.date()
     return day if moment == _midnight(day) and calendar.is_session(day) else calendar.next_session(day)

@@ -1,4 +1,4 @@
-"""Connectors of the warehouse's servers, by Airflow's hooks: they know IAM tokens, wallets and thick mode.
+"""Connectors of the warehouse servers through Airflow's hooks: IAM tokens, wallets, thick mode.
 
 Add a server: a class with ``extras`` and ``__call__`` (see ``market_data.warehouse.Connector``) and a line in ``CONNECTORS``.
 """

@@ -7,7 +7,6 @@ override single keys of the defaults; its feeds override single keys of the feed
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import yaml
 
 from market_data.config.param_checks import check_params
 from market_data.config.universes import known
-from market_data.core import calendar
+from market_data.core import calendar, settings
 from market_data.core.errors import ConfigError
 from market_data.core.messages import shown
 from market_data.core.paths import INCLUDE
@@ -116,7 +115,7 @@ def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
 
 def _overlay(path: Path) -> Path | None:
     """Return the overlay of the environment, if one is named."""
-    name = os.environ.get(ENVIRONMENT)
+    name = settings.value(ENVIRONMENT)
     if not name:
         return None
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):

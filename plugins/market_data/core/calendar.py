@@ -14,12 +14,12 @@ version is needed: ``MARKET_DATA_EXTRA_CLOSURES=2027-03-01,2027-03-02``. If it c
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from market_data.core import settings
 from market_data.core.errors import ConfigError, ParamError
 from market_data.core.intervals import IntervalSet
 
@@ -145,7 +145,7 @@ def extra_closures() -> frozenset[date]:
 
     :raises ConfigError: if it is not a list of ISO dates, separated by commas, each on a weekday of the years covered here.
     """
-    return _parse_closures(os.environ.get(EXTRA_CLOSURES, ""))
+    return _parse_closures(settings.value(EXTRA_CLOSURES))
 
 
 @lru_cache(maxsize=8)

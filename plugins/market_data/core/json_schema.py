@@ -1,45 +1,34 @@
-"""Values against JSON schemas: what fits, and what to say of what does not.
+"""Check a value against a JSON schema, and word what is allowed. The checking is done by ``jsonschema``, which Airflow loads anyway.
 
-By hand, as every parse of a DAG file comes here, and importing ``jsonschema`` takes longer than all the rest of it. Known are ``type``
-(``string``, ``integer``, ``number``, ``boolean``, ``array``, or one of these with ``null``), ``enum``, ``format: date``, ``pattern``,
-``minimum`` and ``maximum``.
+Three rules are stricter or wider than the standard's: a pattern has to match the whole text, NaN and the infinities are not numbers
+(Python's JSON reads them as such), and the items of a list are left to the caller, who names each wrong one.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
+from functools import cache
 from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 
 Schema = Mapping[str, Any]
 
 
-def kind(schema: Schema) -> str:
-    """The JSON type, null apart."""
-    found = schema["type"]
-    return found if isinstance(found, str) else str(next(name for name in found if name != "null"))
-
-
 def fits(value: Any, schema: Schema) -> bool:
-    """Whether a value is what the schema asks for; the items of a list are not looked at."""
-    if value is None:
-        return "null" in schema["type"]
-    match kind(schema):
-        case "boolean":
-            return isinstance(value, bool)
-        case "array":
-            return isinstance(value, list | tuple)
-        case "string":
-            return isinstance(value, str) and _text_fits(value, schema)
-        case number:
-            return not isinstance(value, bool) and isinstance(value, int | float) and _number_fits(value, number, schema)
+    """Return True where ``value`` fits; the items of a list are not checked."""
+    return bool(_validator(json.dumps(schema)).is_valid(value))
 
 
 def needed(schema: Schema) -> str:
-    """What is allowed, as the end of a message."""
-    name = kind(schema)
+    """Return what is allowed, as the end of a message."""
+    name = _kind(schema)
     if "enum" in schema:
         return f"allowed: {', '.join(map(str, schema['enum']))}"
     if schema.get("format") == "date":
@@ -54,33 +43,47 @@ def needed(schema: Schema) -> str:
 
 
 def read(value: Any, schema: Schema) -> Any:
-    """A fitting value as Python has it."""
+    """Return a value that fits as Python has it: dates, whole numbers, tuples."""
     if value is None:
         return None
     if schema.get("format") == "date":
-        return as_date(value)
-    if kind(schema) == "integer":
-        return int(value)  # JSON knows no difference between 25 and 25.0
+        return date.fromisoformat(value)
+    if _kind(schema) == "integer":
+        return int(value)  # JSON does not tell 25 from 25.0
     return tuple(value) if isinstance(value, list) else value
 
 
-def as_date(text: str) -> date | None:
-    """The date that ``text`` is in the form 2026-11-02, or None."""
-    try:
-        return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
-    except ValueError:
-        return None
+def _kind(schema: Schema) -> str:
+    """Return the JSON type, null apart."""
+    found = schema["type"]
+    return found if isinstance(found, str) else str(next(name for name in found if name != "null"))
 
 
-def _number_fits(value: float, number: str, schema: Schema) -> bool:
-    if not math.isfinite(value) or (number == "integer" and value != int(value)):
-        return False  # Python's JSON reads Infinity and NaN as numbers
-    return bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
+@cache
+def _validator(schema: str) -> Validator:
+    found: Validator = _Checker(json.loads(schema), format_checker=_FORMATS)
+    return found
 
 
-def _text_fits(text: str, schema: Schema) -> bool:
-    if "enum" in schema:
-        return text in schema["enum"]
-    if "pattern" in schema:
-        return re.fullmatch(schema["pattern"], text) is not None
-    return schema.get("format") != "date" or as_date(text) is not None
+def _whole_text(_: Validator, pattern: str, text: Any, __: Schema) -> Iterator[ValidationError]:
+    if isinstance(text, str) and re.fullmatch(pattern, text) is None:
+        yield ValidationError(f"does not match {pattern}")
+
+
+def _left_to_the_caller(*_: Any) -> Iterator[ValidationError]:
+    return iter(())
+
+
+def _finite(_: Any, value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(_: Any, value: Any) -> bool:
+    return _finite(_, value) and value == int(value)
+
+
+_FORMATS = FormatChecker(["date"])
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {"number": _finite, "integer": _whole, "array": lambda _, value: isinstance(value, list | tuple)}
+)
+_Checker = extend(Draft202012Validator, {"pattern": _whole_text, "items": _left_to_the_caller}, type_checker=_TYPES)

@@ -53,7 +53,7 @@ class Response:
 
 @dataclass
 class Counters:
-    """What the session did so far."""
+    """Calls, retries and bytes of a session so far."""
 
     calls: int = 0
     retries: int = 0
@@ -97,7 +97,7 @@ class Transport:
         self._session.close()
 
     def get(self, path: str, params: Mapping[str, str | int], what: str, parse: Callable[[Response], T]) -> T:
-        """Ask, and read the response with ``parse``; both are repeated while the error is one that may pass.
+        """Make a call and return what ``parse`` makes of the response; both are repeated while the error is one that may pass.
 
         :param path: path below the base URL, or a whole URL of which path and query are used.
         :param what: the request in words, for messages.
@@ -113,7 +113,7 @@ class Transport:
         )
 
     def plain(self, text: str) -> str:
-        """A provider's words, fit for a message: on one line, short, without markup and secrets."""
+        """Return a provider's words, fit for a message: on one line, short, without markup and secrets."""
         return plain(text, self.secrets)
 
     def _call(self, path: str, params: Mapping[str, str | int], what: str) -> Response:
@@ -121,7 +121,7 @@ class Transport:
         try:
             url = self._url(path)
         except ValueError:
-            raise ServerError("the address of the next page is no URL", **where) from None
+            raise ServerError("the address of the next page is not a URL", **where) from None
         try:
             self.pacer.wait()
         except ProviderError as error:
@@ -139,7 +139,7 @@ class Transport:
         return response
 
     def _response(self, url: str, params: Mapping[str, str | int], where: Mapping[str, str]) -> Response:
-        """One call: the whole response, or the error that says why there is none.
+        """Make one call and return the whole response, or raise the error that says why there is none.
 
         ``from None``: what the libraries say holds the URL and adds nothing that a user can act on.
         """
@@ -172,7 +172,7 @@ class Transport:
             return response.status_code, response.headers, bytes(body)
 
     def _url(self, path: str) -> str:
-        """The address of ``path``, or of a whole URL's path and query, on our host.
+        """Return the address of ``path``, or of a whole URL's path and query, on our host.
 
         Behind a gateway the base URL has a path of its own, which the provider's own links may lack.
 
@@ -189,7 +189,7 @@ class Transport:
 
 
 def tried(call: Callable[[], T], *, counters: Counters, attempts: int, patience: float, sleep: Callable[[float], None]) -> T:
-    """What ``call`` gives, repeated while its error is one that may pass.
+    """Return what ``call`` gives, repeated while its error is one that may pass.
 
     :param counters: every repeated try counts there as a retry.
     :param attempts: tries, the first included. ``patience``: longest wait in seconds that is sat out; ``sleep`` does it.
@@ -215,7 +215,7 @@ def tried(call: Callable[[], T], *, counters: Counters, attempts: int, patience:
 
 
 def plain(text: str, secrets: Iterable[str] = ()) -> str:
-    """A provider's words, fit for a message: on one line, short, without markup and secrets."""
+    """Return a provider's words, fit for a message: on one line, short, without markup and secrets."""
     for secret in filter(None, secrets):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
     words = " ".join(_MARKUP.sub(" ", text).split())
@@ -223,7 +223,7 @@ def plain(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3); None where absent or unreadable.
+    """Return seconds a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3); None where absent or unreadable.
 
     Never more than ``LONGEST_RETRY_AFTER``.
     """
@@ -246,7 +246,7 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """What ``call`` returns or raises.
+    """Return what ``call`` returns or raises.
 
     A socket's time-out is between two bytes, and looking a name up has none: this bounds the whole. The thread of a call that is
     late is left to end by itself.
@@ -266,7 +266,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def _decompressed(encoding: str, body: bytes) -> bytes:
-    """The body before it was encoded, checked to be all of it.
+    """Return the body before it was encoded, checked to be all of it.
 
     :raises EOFError: if the stream ends early.
     :raises gzip.BadGzipFile, zlib.error: if it is damaged, or of an encoding that was not asked for.
@@ -294,7 +294,7 @@ def _wait(state: RetryCallState) -> float:
 
 
 class _worth_waiting:  # noqa: N801
-    """Whether the wait an error asks for is one to sit out inside the task."""
+    """True for errors whose wait is short enough to stay inside the task."""
 
     def __init__(self, patience: float) -> None:
         self.patience = patience

@@ -83,7 +83,7 @@ class FileLimiter:
             self._sleep_until(last + self.spacing)
             while (remaining := self._blocked_until() - self.clock()) > 0:
                 if remaining > self.patience:
-                    raise Throttled(f"the provider wants no call for another {remaining:.0f} s", retry_after=remaining)
+                    raise Throttled(f"rate limited: retry in {remaining:.0f} s", retry_after=remaining)
                 self.sleep(remaining)
             gone = self.clock()
             self._write(self.path, {"last": gone, "log": [*log, gone] if self._long else []})
@@ -138,7 +138,7 @@ class FileLimiter:
 
 
 def _parent_check() -> Callable[[], None]:
-    """A check that this process still has the parent it was born with.
+    """Return a check that this process still has the parent it was born with.
 
     A worker's supervisor killed outright leaves its task running. The scheduler gives the slot away again after a while; a task
     without its supervisor must not go on calling by then.
@@ -154,7 +154,7 @@ def _parent_check() -> Callable[[], None]:
 
 @dataclass
 class Pacer:
-    """What one task attempt waits for before each of its calls."""
+    """The waits of one task attempt before each of its calls."""
 
     quota: Quota
     limiter: Limiter

@@ -1,1 +1,1 @@
-"""Providers: what each can do, and the hook that asks it."""
+"""Providers: a package for each, with its spec, hook, client and parser. ``_template`` is there to copy."""

@@ -7,7 +7,6 @@ datasets, endpoints and options there are is in the provider's ``spec.py``. Paci
 
 from __future__ import annotations
 
-import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from market_data.core import settings
 from market_data.core.batch import Request
 from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
 from market_data.core.errors import ConfigError, MarketDataError
@@ -64,10 +64,10 @@ def no_other_connection(conn_id: str) -> ProviderConfig:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A provider's whole response to a request.
+    """A provider's complete response to a request.
 
-    :param table: rows as the provider gave them, normalised to ``dataset.received``; for a market-wide endpoint of the asked symbols only.
-    :param evidence: why it is believed to be all.
+    :param table: the provider's rows in the columns of ``dataset.received``, of the requested symbols only.
+    :param evidence: proof that it is complete.
     :param pending_from: the provider does not have the sessions from this date on yet (its words in ``pending_reason``); None where
         it has all.
     :param refused: symbol -> why, for symbols that the provider does not take and that were left out of the request; nothing is known
@@ -92,7 +92,7 @@ class ProviderHook(ABC):
     """
 
     spec: ClassVar[ProviderSpec]
-    """The provider's, from the ``spec.py`` beside the hook."""
+    """From the ``spec.py`` beside the hook."""
     conn_type: ClassVar[str] = "http"
     hook_name: ClassVar[str]
     default_base_url: ClassVar[str] = ""
@@ -143,10 +143,10 @@ class ProviderHook(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of it. Calling it twice is harmless."""
+        """Close what `connect` opened. Calling it twice is harmless."""
 
     def test_connection(self) -> tuple[bool, str]:
-        """Whether the connection works, and what to tell the user; makes one cheap call."""
+        """Return True where the connection works, and a message for the user; makes one cheap call."""
         try:
             self.validate_config()
             with self:
@@ -156,9 +156,9 @@ class ProviderHook(ABC):
 
     @abstractmethod
     def _probe(self) -> str:
-        """One cheap call that needs the key; what to tell the user when it worked."""
+        """Make one cheap call that needs the key; return a message for the user."""
 
-    # -- what it says ----------------------------------------------------------------------------------------------------------
+    # -- capabilities ----------------------------------------------------------------------------------------------------------
 
     def validate_config(self) -> None:
         """Check connection and options without any call.
@@ -170,7 +170,7 @@ class ProviderHook(ABC):
             raise ConfigError("; ".join(problems))
 
     def option(self, name: str) -> Any:
-        """The value of an option, or its default."""
+        """Return the value of an option, or its default."""
         return self.spec.option(self.options, name)
 
     @property
@@ -191,18 +191,18 @@ class ProviderHook(ABC):
         return Quota(float(extra.get("calls_per_minute_per_slot", quota.calls_per_minute_per_slot)), limits)
 
     def capabilities(self, dataset: str) -> Capabilities:
-        """What this account can do for ``dataset``.
+        """Return the endpoints, quota and history of this account for ``dataset``.
 
         :raises ConfigError: if the provider does not serve it; says which it does.
         """
         return Capabilities(self._endpoints(dataset), self.quota, self._history_start(), self.plan.available_after)
 
     def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
-        """The endpoints that this account has for ``dataset``, best first; by default all that the provider has."""
+        """Return the endpoints that this account has for ``dataset``, best first; by default all that the provider has."""
         return self.spec.serving(dataset)
 
     def expand(self, symbols: Sequence[str], first: date, last: date) -> tuple[str, ...]:  # noqa: ARG002  for those that have such symbols
-        """The symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive): these, but where one stands for
+        """Return the symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive): these, but where one stands for
         several. Free calls at most.
 
         :raises ProviderError: if it cannot be learnt.
@@ -210,7 +210,7 @@ class ProviderHook(ABC):
         return tuple(symbols)
 
     def cost(self, requests: Sequence[Request]) -> float | None:  # noqa: ARG002  for those that do charge
-        """What the requests will be charged, US dollars; None where the provider charges nothing for single requests.
+        """Return what the requests will be charged, US dollars; None where the provider charges nothing for single requests.
 
         :raises ProviderError: if it cannot be learnt.
         """
@@ -218,9 +218,9 @@ class ProviderHook(ABC):
 
     @abstractmethod
     def fetch(self, request: Request) -> Fetched:
-        """The whole response to ``request``.
+        """Return the whole response to ``request``.
 
-        Rows are of ``dataset.received``; times UTC; only rows of the asked symbols, inside the asked span (holes included).
+        Rows are of ``dataset.received``; times UTC; only rows of the requested symbols, inside the requested span (holes included).
 
         :raises ProviderError: typed by what to do; never fewer rows than the provider has.
         """
@@ -229,11 +229,11 @@ class ProviderHook(ABC):
 
     @staticmethod
     def now() -> datetime:
-        """The present moment, UTC."""
+        """Return the present moment, UTC."""
         return datetime.now(UTC)
 
     def pacer(self) -> Pacer:
-        """What to wait for before each call: this attempt's slot, and the account's limiter."""
+        """Return the pacer that each call waits for: this attempt's slot, and the account's limiter."""
         return Pacer(self.quota, FileLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits))
 
     def _evidence(
@@ -292,8 +292,8 @@ class ProviderHook(ABC):
 
 
 def limits_folder() -> Path:
-    """Where the processes of this host share their limiters' state: ``MARKET_DATA_LIMITS``, else below the Airflow home."""
-    chosen = os.environ.get("MARKET_DATA_LIMITS") or os.environ.get("AIRFLOW_HOME") or tempfile.gettempdir()
+    """Return the folder of the limiters that all processes of this host share: ``MARKET_DATA_LIMITS``, else below the Airflow home."""
+    chosen = settings.value("MARKET_DATA_LIMITS") or settings.foreign("AIRFLOW_HOME") or tempfile.gettempdir()
     return Path(chosen) / "market_data_limits"
 
 

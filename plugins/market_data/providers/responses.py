@@ -1,4 +1,4 @@
-"""What the hooks of several providers share: reading JSON, waiting after a 429, sessions too young to be had, sessions of moments."""
+"""Share what several hooks need: reading JSON, waiting after a 429, leaving out recent sessions, the session of a moment."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def decode(response: Response, kind: type[T], where: Mapping[str, str], plain: Callable[[str], str]) -> T:
-    """The JSON body of a response.
+    """Return the JSON body of a response.
 
     :param where: ``provider`` and ``request``, for messages.
     :param plain: `Transport.plain`.
     :raises SchemaDrift: if it is JSON of another form.
     :raises TruncatedResponse: if it is JSON that ends early or is damaged.
-    :raises ServerError: if it is no JSON at all.
+    :raises ServerError: if it is not JSON.
     """
     try:
         return msgspec.json.decode(response.body, type=kind)
@@ -46,27 +46,27 @@ def decode(response: Response, kind: type[T], where: Mapping[str, str], plain: C
         if response.body.lstrip().startswith((b"{", b"[")):
             raise TruncatedResponse(f"the JSON ends early or is damaged; {size} bytes came", **where) from None
         named = plain(response.headers.get("Content-Type", "an unnamed type"))
-        raise ServerError(f"the response is no JSON but {size} bytes of {named}", **where) from None
+        raise ServerError(f"the response is not JSON but {size} bytes of {named}", **where) from None
 
 
 def pause(headers: Mapping[str, str], quota: Quota) -> float | None:
-    """Seconds to wait after a 429: as it says, else the length of the narrowest window, else None."""
+    """Return seconds to wait after a 429: as it says, else the length of the narrowest window, else None."""
     short = [window.seconds for window in quota.limits if window.seconds < LONG_WINDOW]
     return retry_after(headers) or min(short, default=None)
 
 
-def without_young(request: Request, error: EntitlementError, young: date, until: datetime) -> Request:
-    """What to ask instead of a request that was refused as a whole, perhaps only because the provider does not have its last
-    sessions yet: the same without those from ``young`` on.
+def without_recent(request: Request, error: EntitlementError, recent: date, until: datetime) -> Request:
+    """Return what to ask instead of a request that was refused as a whole, perhaps only because the provider does not have its last
+    sessions yet: the same without those from ``recent`` on.
 
     :param error: the refusal.
     :param until: the moment from which all of ``request`` can be had, UTC.
-    :raises EntitlementError: ``error``, if nothing asked is young.
+    :raises EntitlementError: ``error``, if nothing requested is recent.
     :raises NotYetAvailable: if all of it is.
     """
-    if request.last < young:
+    if request.last < recent:
         raise error
-    older = intersection(request.intervals, (Interval(date.min, young),))
+    older = intersection(request.intervals, (Interval(date.min, recent),))
     if older:
         return replace(request, intervals=older)
     where = {"provider": error.provider, "request": error.request, "request_id": error.request_id}
@@ -82,11 +82,11 @@ class NewYorkDays:
         self._midnights = np.array([(calendar.at(day, time()) - EPOCH) // MICROSECOND for day in days], dtype=np.int64)
 
     def of(self, moments: NDArray[np.int64]) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
-        """The date of each moment (microseconds UTC), and whether it is none of these dates; then the one given is near."""
+        """Return the date of each moment (microseconds UTC), and whether it is none of these dates; then the one given is near."""
         place = np.searchsorted(self._midnights, moments, side="right") - 1
         outside = (place < 0) | (place >= len(self._dates) - 1)
         return self._dates[place.clip(0, len(self._dates) - 2)], outside
 
     def at_midnight(self, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each moment is midnight in New York, of one of these dates."""
+        """Return True for each moment that is midnight in New York, of one of these dates."""
         return np.isin(moments, self._midnights)

@@ -23,7 +23,7 @@ class Option:
 
     :param schema: JSON schema of the value: ``type``, ``enum``, ``pattern``, ``minimum``, ``maximum``.
     :param description: text for the trigger form.
-    :param variant: a value other than the default changes the rows, so they are stored under a source of their own: ``alpaca~iex``.
+    :param variant: a value other than the default changes the rows, so they are stored under a source of their own, see `source_of`.
     :param refused: values that a user may well try -> why they are not allowed.
     :param datasets: the datasets that it applies to; empty means all.
     """
@@ -36,6 +36,25 @@ class Option:
     datasets: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionForm:
+    """How Airflow's UI shows a connection of the provider. Kept here because every Airflow component reads it.
+
+    :param plans: names of the subscription plans, the default first.
+    :param host: example of the host; empty hides the field.
+    :param login_label: label of the login; empty hides it. ``key_label`` likewise.
+    :param port: whether the port is shown.
+    :param extra: further keys of the connection's extra -> (label, JSON schema type).
+    """
+
+    plans: tuple[str, ...] = ()
+    host: str = ""
+    login_label: str = ""
+    key_label: str = "API key"
+    port: bool = False
+    extra: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class ProviderSpec:
     """Everything that is known about a provider without importing its hook.
@@ -44,6 +63,8 @@ class ProviderSpec:
     :param hook: ``module:Class``.
     :param serves: dataset -> the endpoints that serve it, best first. The hook leaves out those that an account lacks.
     :param options: its own settings, by name.
+    :param label: its name for people.
+    :param form: its connection in Airflow's UI.
     :param own_source: returns the source for given options where the common rule does not fit, else None; see `source_of`.
     """
 
@@ -51,6 +72,8 @@ class ProviderSpec:
     hook: str
     serves: Mapping[str, tuple[Endpoint, ...]]
     options: Mapping[str, Option] = field(default_factory=dict)
+    label: str = ""
+    form: ConnectionForm = ConnectionForm()
     own_source: Callable[[Mapping[str, Any]], str | None] = lambda _: None
 
     def serving(self, dataset: str) -> tuple[Endpoint, ...]:
@@ -73,7 +96,7 @@ class ProviderSpec:
 
 
 def source_of(spec: ProviderSpec, options: Mapping[str, Any]) -> str:
-    """Return the name under which rows are stored: the provider's, and the options that change values (``alpaca~iex``)."""
+    """Return the name under which rows are stored: the provider's, and after ``~`` each option that changes values."""
     own = spec.own_source(options)
     if own is not None:
         return own

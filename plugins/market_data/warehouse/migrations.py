@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from market_data.core.paths import sql_folder
 from market_data.warehouse.dialects import Dialect
 from market_data.warehouse.schema import (
     CONFIRMED_TS,
@@ -24,7 +24,7 @@ from market_data.warehouse.schema import (
 )
 from market_data.warehouse.statements import _names
 
-MIGRATIONS = Path(__file__).resolve().parents[3] / "include" / "sql" / "migrations"
+MIGRATIONS = sql_folder() / "migrations"
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""SQL text as tokens, for the lint and for the translation to DuckDB."""
+"""SQL text as tokens, for the translation to DuckDB."""
 
 from __future__ import annotations
 

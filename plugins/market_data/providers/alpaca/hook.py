@@ -20,7 +20,7 @@ from market_data.providers.alpaca.parse import BarsQuery, BarsTable
 from market_data.providers.alpaca.spec import SPEC
 from market_data.providers.base import Fetched, SubscriptionPlan
 from market_data.providers.http_hook import HttpProviderHook
-from market_data.providers.responses import DAY, NewYorkDays, without_young
+from market_data.providers.responses import DAY, NewYorkDays, without_recent
 
 PAGE_ROWS = 10_000
 """Most rows of a page, and the limit that is sent."""
@@ -99,7 +99,7 @@ class AlpacaHook(HttpProviderHook):
         except EntitlementError as error:
             if _RECENT not in error.said:
                 raise
-            request, pending_from = self._without_young(request, error)
+            request, pending_from = self._without_recent(request, error)
             reason = error.said
             parts, refused = self._pages(request)
         evidence = self._evidence(
@@ -119,11 +119,11 @@ class AlpacaHook(HttpProviderHook):
         query = BarsQuery(self.provider, request, request.symbols, NewYorkDays(request.start, request.last))
         return BarsClient(self.transport).without_malformed(query, self._params(request))
 
-    def _without_young(self, request: Request, error: EntitlementError) -> tuple[Request, date]:
-        """The request without the sessions in which the last quarter of an hour lies or that are to come, and the first date of these."""
+    def _without_recent(self, request: Request, error: EntitlementError) -> tuple[Request, date]:
+        """Return the request without sessions that are running or to come, and the first date of these."""
         known = (self.now() - EMBARGO).astimezone(calendar.NEW_YORK)
-        young = known.date() + DAY if known.time() >= TRADING_ENDS else known.date()
-        return without_young(request, error, young, until=calendar.at(request.last, TRADING_ENDS) + EMBARGO), young
+        recent = known.date() + DAY if known.time() >= TRADING_ENDS else known.date()
+        return without_recent(request, error, recent, until=calendar.at(request.last, TRADING_ENDS) + EMBARGO), recent
 
     def _params(self, request: Request) -> dict[str, str | int]:
         """Return the parameters of all pages. Moments, not dates: the vendor documents no time zone for dates."""

@@ -137,7 +137,7 @@ class BarsQuery:
 def _table(
     dataset: str, found: Mapping[str, list[AlpacaBar]], bars: list[AlpacaBar], moments: np.ndarray, sessions: np.ndarray
 ) -> pa.Table:
-    """A page's bars as columns of ``dataset.received``."""
+    """Return a page's bars as columns of ``dataset.received``."""
     schema = find_dataset(dataset).received
     columns = {
         "symbol": pa.array([symbol for symbol, some in found.items() for _ in some], pa.string()),

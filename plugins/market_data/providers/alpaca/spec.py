@@ -1,11 +1,11 @@
-"""What alpaca serves, and its options."""
+"""Describe alpaca: its datasets, endpoints and options."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from market_data.core.capabilities import Endpoint, Shape
-from market_data.providers.spec import MINUTES, ProviderSpec, one_of
+from market_data.providers.spec import MINUTES, ConnectionForm, ProviderSpec, one_of
 
 ALPACA_BARS = Endpoint("bars", Shape.MULTI, page_rows=10_000, max_symbols=1000)  # they stand in the URL
 
@@ -27,4 +27,6 @@ SPEC = ProviderSpec(
             "raw: as traded; the others are the vendor's adjustments.", "raw", "split", "dividend", "spin-off", "all"
         ),
     },
+    label="Alpaca Market Data",
+    form=ConnectionForm(plans=("basic", "plus"), host="https://data.alpaca.markets", login_label="Key ID", key_label="Secret key"),
 )

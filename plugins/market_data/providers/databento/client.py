@@ -42,7 +42,7 @@ METADATA_DEADLINE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which records are asked for, as the vendor understands it.
+    """The requested records, in the vendor's terms.
 
     :param symbols: as they are sent -> as the caller has them.
     :param start: inclusive, ``end`` exclusive, UTC; of the moment at which the vendor got a record, where the schema has one.
@@ -86,18 +86,18 @@ class Client(Transport):
             api._base_url = f"{self.base_url.rstrip('/')}/v0/{name}"  # noqa: SLF001
             api._headers["accept-encoding"] = "identity"  # noqa: SLF001 - a gzip stream that ends early is taken for whole
 
-    # -- what is asked -----------------------------------------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------------------------------------
 
     def dataset_range(self, dataset: str, what: str) -> Mapping[str, Any]:
         """First and last moment of a dataset: ``start`` and ``end``, as the vendor writes them."""
         return self._metadata(what, lambda: self._official.metadata.get_dataset_range(dataset), dict)
 
     def record_count(self, question: Question, what: str) -> int:
-        """How many records there are. Free."""
+        """Return how many records there are. Free."""
         return self._metadata(what, lambda: self._official.metadata.get_record_count(**question.arguments), int)
 
     def cost(self, question: Question, what: str) -> float:
-        """What they cost, US dollars. Free to ask."""
+        """Return what they cost, US dollars. Free to ask."""
         return float(self._metadata(what, lambda: self._official.metadata.get_cost(**question.arguments), (int, float)))
 
     def resolve(
@@ -114,7 +114,7 @@ class Client(Transport):
         return result
 
     def download(self, question: Question, what: str, read: Callable[[DBNStore, tuple[str, ...]], T]) -> T:
-        """The records, through a file that is gone afterwards.
+        """Return the records, through a file that is gone afterwards.
 
         :param read: makes of the decoder and the vendor's words beside it what is wanted; raises a RetriableError for what has to be
             downloaded again.
@@ -195,7 +195,7 @@ class Client(Transport):
         )
 
     def _refusal(self, error: BentoHttpError, what: str) -> Exception:
-        """The typed error of a response with a status from 400 on."""
+        """Return the typed error of a response with a status from 400 on."""
         body = error.http_body or b""
         response = Response(error.http_status, error.headers, body.encode() if isinstance(body, str) else body)
         failure = self.classify(response, what) or ServerError(f"HTTP status {error.http_status}", **self._where(what))
@@ -204,7 +204,7 @@ class Client(Transport):
         return failure
 
     def _failure(self, error: Exception, what: str) -> Exception:
-        """The typed error of a transfer, or of a body that is not what it should be."""
+        """Return the typed error of a transfer, or of a body that is not what it should be."""
         where, size = self._where(what), f"{type(error).__name__}"
         if isinstance(error, BentoError) and isinstance(error.__context__, Exception):
             error = error.__context__  # "Error streaming response": this is the error
@@ -229,5 +229,5 @@ class Client(Transport):
         if isinstance(error, requests.exceptions.ContentDecodingError):
             return ServerError("the body cannot be decompressed", **where)
         if isinstance(error, requests.exceptions.JSONDecodeError):
-            return ServerError("the response is no JSON", **where)
+            return ServerError("the response is not JSON", **where)
         return NetworkError(f"no response from {urlsplit(self.base_url).netloc} ({cause(error)})", **where)

@@ -40,7 +40,7 @@ class Later(EntitlementError):
 
 
 class Unresolved(BadRequest):
-    """None of the symbols stands for anything in the time asked."""
+    """None of the symbols stands for anything in the requested time."""
 
 
 class TooManyRows(BadRequest):
@@ -50,7 +50,7 @@ class TooManyRows(BadRequest):
 
 
 class WrongResponse(TerminalError):
-    """A stream that is sound and does not response the question: another download would be charged and bring the same."""
+    """A stream that is sound and does not match the question: another download would be charged and bring the same."""
 
     to_do = "give the vendor's support these words and numbers; clear the failed tasks when it is mended, for every try is charged"
 

@@ -66,9 +66,9 @@ _QUOTED = re.compile(r"'([^']+)'")
 
 @dataclass
 class Outcome(Generic[T]):
-    """What became of a request.
+    """The outcome of a request.
 
-    :param value: the response to what was asked in the end; None where no symbol stands for anything, or all were refused.
+    :param value: the response to what was requested in the end; None where no symbol stands for anything, or all were refused.
     :param pending_from, pending_reason, refused: as in `Fetched`.
     :param words: what the vendor said where there is no value.
     """
@@ -144,7 +144,7 @@ class DatabentoHook(TransportHook[Client]):
             return found
         return tuple(replace(endpoint, max_days=min(int(days), endpoint.max_days or int(days))) for endpoint in found)
 
-    # -- what is asked -----------------------------------------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------------------------------------
 
     def fetch(self, request: Request) -> Fetched:
         self.connect()
@@ -172,7 +172,7 @@ class DatabentoHook(TransportHook[Client]):
         return found.value or 0.0
 
     def expand(self, symbols: Sequence[str], first: date, last: date) -> tuple[str, ...]:
-        """The symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive).
+        """Return the symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive).
 
         With ``stype_in`` parent these are the instruments that each parent stands for on any of these dates; one that stands for nothing
         stays as it is. Otherwise ``symbols``. Free calls.
@@ -203,7 +203,7 @@ class DatabentoHook(TransportHook[Client]):
     def _attempted(self, request: Request, ask: Callable[[Question, Days], T]) -> Outcome[T]:
         """``ask``, with what may be outcome: without malformed symbols, and until where the vendor allows.
 
-        :raises NotYetAvailable: if all of it is too young.
+        :raises NotYetAvailable: if all of it is too recent.
         """
         symbols, refused = self._sent(request)
         outcome: Outcome[T] = Outcome(refused=refused)
@@ -224,7 +224,7 @@ class DatabentoHook(TransportHook[Client]):
             except Later as error:
                 if until is not None:
                     raise plain_refusal(error) from None
-                request, outcome.pending_from = self._without_young(request, days, question, error)
+                request, outcome.pending_from = self._without_recent(request, days, question, error)
                 outcome.pending_reason = error.said if outcome.pending_from else ""
                 until = error.until
                 continue
@@ -239,20 +239,20 @@ class DatabentoHook(TransportHook[Client]):
         outcome.words = ("all symbols were refused",)
         return outcome
 
-    def _without_young(self, request: Request, days: Days, question: Question, error: Later) -> tuple[Request, date | None]:
-        """The request without the sessions that are not over at ``error.until``, and the first date of these.
+    def _without_recent(self, request: Request, days: Days, question: Question, error: Later) -> tuple[Request, date | None]:
+        """Return the request without the sessions that are not over at ``error.until``, and the first date of these.
 
         :raises EntitlementError: if the refusal is no matter of time.
-        :raises NotYetAvailable: if all sessions are young.
+        :raises NotYetAvailable: if all sessions are recent.
         """
-        young = days.first_open(error.until)
+        recent = days.first_open(error.until)
         if question.end <= error.until or self.now() - error.until > ENDED:
             raise plain_refusal(error) from None
-        if young is None:
+        if recent is None:
             return request, None
-        older = intersection(request.intervals, (Interval(date.min, young),))
+        older = intersection(request.intervals, (Interval(date.min, recent),))
         if older:
-            return replace(request, intervals=older), young
+            return replace(request, intervals=older), recent
         until = datetime.combine(request.last + 2 * DAY, time(), UTC)
         raise NotYetAvailable(error.said, until=until, **where_of(error)) from None
 
@@ -279,7 +279,7 @@ class DatabentoHook(TransportHook[Client]):
         refused = {}
         for symbol in request.symbols:
             if not re.fullmatch(FORMS[stype], symbol):
-                refused[symbol] = f"it is no {stype}"
+                refused[symbol] = f"it is not a valid {stype}"
             elif stype == "parent" and PARENT.fullmatch(symbol):
                 refused[symbol] = "it is a parent that stands for no instrument on these dates"
             else:
@@ -293,7 +293,7 @@ class DatabentoHook(TransportHook[Client]):
     # -- streams -----------------------------------------------------------------------------------------------------------------
 
     def _streams(self, question: Question, days: Days, request: Request) -> list[StreamTable]:
-        """All records, in streams of as many as the endpoint allows at a time.
+        """Return all records, in streams of as many as the endpoint allows at a time.
 
         :raises TooManyRows: before anything is charged.
         """
@@ -305,7 +305,7 @@ class DatabentoHook(TransportHook[Client]):
         return [self._stream(part, number, days, what) for part, number in parts]
 
     def _parts(self, question: Question, counted: int, days: Days, most: int, what: str) -> Iterator[tuple[Question, int]]:
-        """The question, cut until no part has more than ``most`` records, and how many each has. Free.
+        """Yield the question, cut until no part has more than ``most`` records, and how many each has. Free.
 
         :raises TruncatedResponse: if the parts have not as many as the whole.
         """
@@ -326,7 +326,7 @@ class DatabentoHook(TransportHook[Client]):
             yield from self._parts(half, number, days, most, what)
 
     def _stream(self, question: Question, counted: int, days: Days, what: str) -> StreamTable:
-        """The records, as many as are counted. A count that differs is asked for again first: that is free.
+        """Return the records, as many as are counted. A count that differs is asked for again first: that is free.
 
         :raises WrongResponse: if two downloads agree with each other and not with the count.
         """
@@ -372,7 +372,7 @@ class DatabentoHook(TransportHook[Client]):
         return StreamTable(table, records, words, tuple(question.symbols.get(sent, sent) for sent in metadata.not_found))
 
     def _words(self, streams: Sequence[StreamTable], request: Request) -> tuple[str, ...]:
-        """What the vendor said beside the streams, and which symbols stand for nothing in any of them."""
+        """Return what the vendor said beside the streams, and which symbols stand for nothing in any of them."""
         words = [said for stream in streams for said in stream.words]
         missing = [symbol for symbol in streams[0].missing if all(symbol in stream.missing for stream in streams)]
         if missing:

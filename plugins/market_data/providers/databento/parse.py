@@ -80,15 +80,15 @@ class Days:
 
     @property
     def span(self) -> tuple[datetime, datetime]:
-        """From the begin of the first asked session (inclusive) to the end of the last one (exclusive)."""
+        """From the begin of the first requested session (inclusive) to the end of the last one (exclusive)."""
         return self.begins[1], self.begins[-1]
 
     def first_open(self, moment: datetime) -> date | None:
-        """The first asked session that is not over at ``moment``; None where all are."""
+        """Return the first requested session that is not over at ``moment``; None where all are."""
         return next((day for day, over in zip(self.dates[1:-1], self.over[1:-1], strict=True) if over > moment), None)
 
     def cut(self, start: datetime, end: datetime) -> datetime | None:
-        """Where to cut a span in two: between two sessions, as near to its middle as may be; in its middle where it is of one session.
+        """Return the moment at which to cut a span: between two sessions, near its middle; in its middle where it has one session.
 
         None where it is too short to be cut.
         """
@@ -99,7 +99,7 @@ class Days:
         return middle if end - start > SHORTEST else None
 
     def of(self, moments: Ints) -> NDArray[np.datetime64]:
-        """The session of each moment (nanoseconds UTC)."""
+        """Return the session of each moment (nanoseconds UTC)."""
         begins = np.array([_nanos(begin) for begin in self.begins], np.int64)
         place = np.searchsorted(begins, moments, side="right") - 1
         return np.array(self.dates, "datetime64[D]")[place.clip(0)]
@@ -153,14 +153,16 @@ class Symbols:
 
 
 def every_day(symbols: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The mappings of instrument ids to themselves."""
+    """Return the mappings of instrument ids to themselves."""
     return {symbol: [{"start_date": date.min, "end_date": date.max, "symbol": symbol}] for symbol in symbols}
 
 
 def read(store: DBNStore, dataset: str, symbols: Symbols, days: Days, span: tuple[datetime, datetime]) -> tuple[pa.Table, int]:
-    """All records of a stream as a table of ``dataset.received``, and how many records there were. Ordinals are all 0: see `numbered`.
+    """Return all records of a stream as a table of ``dataset.received``, and the number of records.
 
-    :param span: what was asked; the records are in it by the moment at which the vendor got them, where they have one.
+    Ordinals are all 0: see `numbered`.
+
+    :param span: what was requested; the records are in it by the moment at which the vendor got them, where they have one.
     :raises NotOfTheQuestionError: for records of other moments or instruments, if the stream is sound to its end.
     :raises BentoError, DBNError, ZstdError: where the stream is damaged.
     """
@@ -194,13 +196,13 @@ def read(store: DBNStore, dataset: str, symbols: Symbols, days: Days, span: tupl
 
 
 def of_sessions(table: pa.Table, days: Days) -> pa.Table:
-    """The rows whose session is one of the exchange."""
+    """Return the rows whose session is one of the exchange."""
     sessions = calendar.sessions(days.dates[0], days.dates[-1] + DAY)
     return table.filter(pc.is_in(table["session"], pa.array(sessions, pa.date32())))
 
 
 def numbered(table: pa.Table) -> pa.Table:
-    """All rows of a request with their ordinals, where the dataset has such. Equal keys may be of two streams."""
+    """Return all rows of a request with their ordinals, where the dataset has such. Equal keys may be of two streams."""
     if "ordinal" not in table.schema.names:
         return table
     symbols = pc.index_in(table["symbol"], pc.unique(table["symbol"])).to_numpy()
@@ -286,7 +288,7 @@ def _table(schema: pa.Schema, columns: Columns, rows: int) -> pa.Table:
 
 
 def _moments(records: Records) -> tuple[Ints, Ints]:
-    """When each record came about, and when the vendor got it; nanoseconds UTC. The same where only one of them is known."""
+    """Return when each record came about, and when the vendor got it; nanoseconds UTC. The same where only one of them is known."""
     event = records["ts_event"]
     got = records["ts_recv"] if "ts_recv" in (records.dtype.names or ()) else event
     return np.where(event == np.iinfo(event.dtype).max, got, event).astype(np.int64), got.astype(np.int64)
@@ -306,7 +308,7 @@ def _masked(raw: NDArray[Any], values: NDArray[Any]) -> pa.Array:
 
 
 def _labels(codes: NDArray[Any], label: Callable[[int], str | None]) -> pa.Array:
-    """The name of each number; few of them are different."""
+    """Return the name of each number; few of them are different."""
     known, places = np.unique(codes, return_inverse=True)
     return pa.array([label(int(code)) for code in known], pa.string()).take(pa.array(places))
 

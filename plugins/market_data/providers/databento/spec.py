@@ -1,4 +1,4 @@
-"""What databento serves, and its options."""
+"""Describe databento: its datasets, endpoints and options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from market_data.core.capabilities import Endpoint, Shape
-from market_data.providers.spec import MINUTES, Option, ProviderSpec
+from market_data.providers.spec import MINUTES, ConnectionForm, Option, ProviderSpec
 
 FUTURES = "GLBX.MDP3"
 
@@ -74,4 +74,6 @@ SPEC = ProviderSpec(
         ),
     },
     own_source=own_source,
+    label="Databento Historical",
+    form=ConnectionForm(plans=("standard",), host="https://hist.databento.com"),
 )

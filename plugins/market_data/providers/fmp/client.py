@@ -72,13 +72,13 @@ class FmpClient:
     histories: dict[str, History] = field(default_factory=dict)
 
     def history(self, symbol: str, first: date, last: date, log: RequestLog) -> list[FmpBar]:
-        """The bars from ``first`` to ``last``, both inclusive, ascending."""
+        """Return the bars from ``first`` to ``last``, both inclusive, ascending."""
         name = vendors_name(symbol)
 
         def parse(response: Response) -> list[FmpBar]:
             bars = decode(response, list[FmpBar], log.where, self.transport.plain)
-            if strangers := {bar.symbol for bar in bars} - {name}:
-                raise ServerError(self.transport.plain(f"rows of {', '.join(sorted(strangers)[:3])} came"), **log.where)
+            if unexpected := {bar.symbol for bar in bars} - {name}:
+                raise ServerError(self.transport.plain(f"rows of {', '.join(sorted(unexpected)[:3])} came"), **log.where)
             if strange := [str(bar.date) for bar in bars if not first <= bar.date <= last]:
                 raise ServerError(f"rows of {', '.join(strange[:3])} came", **log.where)
             return bars
@@ -103,7 +103,7 @@ class FmpClient:
         return table
 
     def history_around(self, symbol: str, day: date, log: RequestLog) -> list[FmpBar]:
-        """The history of a symbol for some years around ``day``; log once for all sessions of a batch."""
+        """Return the history of a symbol for some years around ``day``; fetched once for all sessions of a batch."""
         known = self.histories.get(symbol)
         if known is None or not known.first <= day <= known.last:
             first, last = day - AROUND, day + AROUND
@@ -115,8 +115,8 @@ class FmpClient:
 
         def parse(response: Response) -> list[Filing]:
             rows = decode(response, list[dict[str, Any]], log.where, self.transport.plain)
-            if strangers := {str(row.get("symbol")) for row in rows} - {name}:
-                raise ServerError(self.transport.plain(f"rows of {', '.join(sorted(strangers)[:3])} came"), **log.where)
+            if unexpected := {str(row.get("symbol")) for row in rows} - {name}:
+                raise ServerError(self.transport.plain(f"rows of {', '.join(sorted(unexpected)[:3])} came"), **log.where)
             return [fundamentals.filing(row, symbol, statement, log.where) for row in rows]
 
         params: dict[str, str | int] = {"symbol": name, "period": kind, "limit": limit}

@@ -44,7 +44,7 @@ class PartNotInPlan(EntitlementError):
 
 
 def words(response: Response) -> str | None:
-    """What a response says instead of data, or None where it is data, as far as its beginning tells."""
+    """Return what a response says instead of data, or None where it is data, as far as its beginning tells."""
     body = response.body.strip()
     if body.startswith(b"[") or _FILE.match(body):
         return None
@@ -60,7 +60,7 @@ def words(response: Response) -> str | None:
 def classify(
     response: Response, where: Mapping[str, str], plain: Callable[[str], str], conn_id: str, quota: Quota, now: datetime
 ) -> ProviderError | None:
-    """The typed error of a response that is no data, or None. Status and words count alike, as any words come with status 200 too.
+    """Return the typed error of a response without data, or None. Status and words count alike, as any words come with status 200 too.
 
     :param where: ``provider`` and ``request``, for messages.
     :param plain: `Transport.plain`.
@@ -105,7 +105,7 @@ def _used_up(response: Response, spoken: str, text: str, quota: Quota, now: date
 
 
 def _renewed(now: datetime) -> datetime:
-    """When the day's quota is. Not documented; users report midnight UTC."""
+    """Return the moment at which the day's quota is renewed. Not documented; users report midnight UTC."""
     return datetime.combine(now.astimezone(UTC).date() + DAY, time(), UTC)
 
 

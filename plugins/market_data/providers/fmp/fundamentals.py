@@ -59,7 +59,7 @@ class Filing:
 
 
 def filing(row: Mapping[str, Any], symbol: str, statement: str, where: Mapping[str, str]) -> Filing:
-    """A statement out of the vendor's row.
+    """Return a statement out of the vendor's row.
 
     :raises SchemaDrift: if a field is missing or not of its form; names it.
     """
@@ -101,13 +101,13 @@ def _number(value: Any) -> float | None:
 
 
 def enough(kind: str, since: date, today: date) -> int:
-    """How many of the latest statements surely hold all that were filed since ``since``, if none is missing."""
+    """Return how many of the latest statements surely hold all that were filed since ``since``, if none is missing."""
     years = max(0, today.year - (since - LATE).year) + 2
     return years if kind == "annual" else 4 * years
 
 
 def filing_dates(request: Request) -> Interval:
-    """The dates of filings whose session (the first on or after) is one of the request's span."""
+    """Return the dates of filings whose session (the first on or after) is one of the request's span."""
     try:
         start = calendar.previous_session(request.start) + DAY
     except ParamError:  # the calendar begins here
@@ -126,13 +126,13 @@ def periods_filed(dates: Interval) -> list[tuple[int, str]]:
 
 
 def _ends_between(year: int, period: str) -> tuple[date, date]:
-    """The first and the last date on which a period of that name can end: the quarters end 9, 6, 3 and 0 months before the year."""
+    """Return the first and the last date on which a period of that name can end: the quarters end 9, 6, 3 and 0 months before the year."""
     quarters = 0 if period == "FY" else 4 - int(period[1])
     return _earlier(year, 1, quarters), _earlier(year + 1, 7, quarters) - DAY
 
 
 def _earlier(year: int, month: int, quarters: int) -> date:
-    """The first of a month, so many quarters earlier."""
+    """Return the first of a month, so many quarters earlier."""
     months = year * 12 + month - 1 - 3 * quarters
     return date(months // 12, months % 12 + 1, 1)
 
@@ -146,7 +146,7 @@ def gaps(files: Mapping[str, Sequence[Filing]], request: Request) -> list[tuple[
 
 
 def current(filings: Iterable[Filing], request: Request) -> tuple[list[Filing], list[str]]:
-    """The filings whose session is in the request's span, of each period the last one, and what to say of the others.
+    """Return the filings whose session is in the request's span, of each period the last one, and what to say of the others.
 
     A period that was filed again is known by its last figures: the dataset has one row for each item of a period. Filings of the same
     day are all kept; the gate decides.
@@ -172,7 +172,7 @@ def current(filings: Iterable[Filing], request: Request) -> tuple[list[Filing], 
 
 
 def table(filings: Sequence[Filing]) -> pa.Table:
-    """A row for each item."""
+    """Return a row for each item."""
     sessions = {one.filed: calendar.next_session(one.filed - DAY) for one in filings if one.filed}
     rows = [(one, item, value) for one in filings for item, value in one.items.items()]
     values = {

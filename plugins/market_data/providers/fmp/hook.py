@@ -3,19 +3,19 @@
 Sources: https://site.financialmodelingprep.com/developer/docs/stable, and what recorded responses show beyond it.
 
 **Raw prices.** ``historical-price-eod/full`` is adjusted for splits. As traded are ``historical-price-eod/non-split-adjusted``, although
-its fields are called ``adjOpen`` to ``adjClose`` (AAPL 2020-08-28: 499.24), and ``eod-bulk``. These two are asked, so that a close agrees
+its fields are called ``adjOpen`` to ``adjClose`` (AAPL 2020-08-28: 499.24), and ``eod-bulk``. These two are used, so that a close agrees
 with other vendors' raw ones to a cent; adjusted prices are not served. ``eod-bulk`` alone has ``adjClose``, adjusted for splits and
 dividends up to the moment of asking: it becomes ``adj_close``. The vendor's ``vwap`` is the mean of open, high, low and close, so
 ``vwap`` stays null, and it has no count of trades.
 
 **Why a response is believed to be whole.** The vendor declares no counts. A JSON array that parses is whole. A response of the symbol
-endpoint holds at most 5,000 rows, the newest, and says nothing of the others: a span is asked in slices that cannot have so many
+endpoint holds at most 5,000 rows, the newest, and says nothing of the others: a span is fetched in slices that cannot have so many
 sessions, and one that comes with 5,000 rows all the same is refused. Of a CSV file every line must have all columns, and a last line
-without a line end is left aside. What a cut between two lines took away cannot be seen in the file itself. So an asked symbol that is
+without a line end is left aside. What a cut between two lines took away cannot be seen in the file itself. So an requested symbol that is
 not in it is looked up in its own history: a few that have a bar there are taken from it, more of them mean that the file is cut. Of
-statements the three files of a period are compared: a symbol that one of them lacks is asked for by itself.
+statements the three files of a period are compared: a symbol that one of them lacks is fetched by itself.
 
-What stays unseen: a file of prices without any asked symbol, where the three that are then looked up have no bar of that session
+What stays unseen: a file of prices without any requested symbol, where the three that are then looked up have no bar of that session
 either; and three files of statements that all lack the same symbol. Where the transfer has a length or is compressed, as it is asked
 to be, the transport sees a cut anyway.
 """
@@ -127,7 +127,7 @@ class FMPHook(HttpProviderHook):
     # -- daily bars --------------------------------------------------------------------------------------------------------------
 
     def _bars(self, request: Request, log: RequestLog) -> pa.Table:
-        """One symbol's bars of a span of dates, slice by slice."""
+        """Return one symbol's bars of a span of dates, slice by slice."""
         symbol = request.symbols[0]
         sessions = calendar.sessions(request.start, request.last + DAY)
         starts = [request.start, *sessions[SLICE::SLICE]]
@@ -137,7 +137,7 @@ class FMPHook(HttpProviderHook):
         return bars_table([(symbol, bar) for bar in bars])
 
     def _bulk_bars(self, request: Request, log: RequestLog) -> pa.Table:
-        """The bars of all symbols of one session."""
+        """Return the bars of all symbols of one session."""
         day, table = request.start, self._client.bulk_bars(request, log)
         present = set(table["symbol"].to_pylist())
         absent = [symbol for symbol in request.symbols if symbol not in present]
@@ -146,7 +146,7 @@ class FMPHook(HttpProviderHook):
         return pa.concat_tables([table, bars_table(self._lost(absent, day, log))])
 
     def _lost(self, absent: Iterable[str], day: date, log: RequestLog) -> list[tuple[str, FmpBar]]:
-        """The bars of symbols that a bulk file lacks, out of their own histories.
+        """Return the bars of symbols that a bulk file lacks, out of their own histories.
 
         :raises TruncatedResponse: if they are more than a few.
         """
@@ -166,7 +166,7 @@ class FMPHook(HttpProviderHook):
     # -- statements --------------------------------------------------------------------------------------------------------------
 
     def _filings(self, request: Request, log: RequestLog) -> list[Filing]:
-        """All statements of one symbol that may have been filed in the span; without those of a kind that the plan lacks.
+        """Return all statements of one symbol that may have been filed in the span; without those of a kind that the plan lacks.
 
         :raises NotInPlan: if it lacks all.
         """
@@ -187,7 +187,7 @@ class FMPHook(HttpProviderHook):
         return filings
 
     def _latest(self, symbol: str, statement: str, kind: str, since: date, log: RequestLog) -> list[Filing]:
-        """One statement's latest ones, so many that none filed since ``since`` is missing.
+        """Return one statement's latest ones, so many that none filed since ``since`` is missing.
 
         :param kind: ``annual`` or ``quarter``.
         :raises NotInPlan: if the plan does not show so many.
@@ -209,9 +209,9 @@ class FMPHook(HttpProviderHook):
             wanted *= 4
 
     def _bulk_filings(self, request: Request, log: RequestLog) -> list[Filing]:
-        """All statements of the asked symbols that may have been filed in the span.
+        """Return all statements of the requested symbols that may have been filed in the span.
 
-        The three statements of a period are filed together: a symbol that one of the three files lacks is asked for by itself.
+        The three statements of a period are filed together: a symbol that one of the three files lacks is fetched by itself.
         """
         filings = []
         for year, period in fundamentals.periods_filed(fundamentals.filing_dates(request)):
@@ -225,7 +225,7 @@ class FMPHook(HttpProviderHook):
     def _lost_filings(
         self, gaps: Sequence[tuple[str, str]], year: int, period: str, request: Request, log: RequestLog
     ) -> list[Filing]:
-        """The statements that the files of a period lack.
+        """Return the statements that the files of a period lack.
 
         :param gaps: symbol and statement.
         :raises TruncatedResponse: if they are more than a few.
@@ -244,7 +244,7 @@ class FMPHook(HttpProviderHook):
                 raise TruncatedResponse(f"a file of {period} {year} lacks {names} and more: it is cut", **log.where)
         if lost:
             names = ", ".join(f"{filing.symbol} ({filing.statement})" for filing in lost)
-            log.warnings.append(f"the bulk files of {period} {year} lack {names}; asked for by themselves")
+            log.warnings.append(f"the bulk files of {period} {year} lack {names}; fetched symbol by symbol")
         return lost
 
     def _classify(self, response: Response, what: str) -> ProviderError | None:

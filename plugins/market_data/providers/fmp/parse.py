@@ -40,7 +40,7 @@ def vendors_name(symbol: str) -> str:
 
 
 def read_file(body: bytes, needed: Collection[str], where: Mapping[str, str]) -> pa.Table:
-    """The lines of a CSV file as text, empty fields as null. An empty array is an empty file.
+    """Return the lines of a CSV file as text, empty fields as null. An empty array is an empty file.
 
     A last line without a line end is left out, as nothing says that it is whole.
 
@@ -72,20 +72,20 @@ def read_file(body: bytes, needed: Collection[str], where: Mapping[str, str]) ->
 
 
 def requested_rows(rows: pa.Table, symbols: Sequence[str]) -> pa.Table:
-    """The rows of ``symbols``, with these in a column ``requested``; ``symbol`` is the vendor's name."""
+    """Return the rows of ``symbols``, with these in a column ``requested``; ``symbol`` is the vendor's name."""
     names = [pa.array([vendors_name(symbol) for symbol in symbols], pa.string()), pa.array(symbols, pa.string())]
     return rows.join(pa.table(names, names=["symbol", "requested"]), "symbol", join_type="inner", use_threads=False)
 
 
 def drift(where: Mapping[str, str], found: str) -> SchemaDrift:
-    """The error of a response of another form."""
+    """Return the error of a response of another form."""
     return SchemaDrift(
         f"{where['provider']}: {where['request']}: {found}. To do: see the provider's changelog; the hook has to learn the new form"
     )
 
 
 def bars_table(bars: Sequence[tuple[str, FmpBar]]) -> pa.Table:
-    """Bars of the symbol endpoint, with whose they are."""
+    """Return the bars of the symbol endpoint, with whose they are."""
     values = {
         "open": [bar.adj_open for _, bar in bars],
         "high": [bar.adj_high for _, bar in bars],
@@ -99,7 +99,7 @@ def bars_table(bars: Sequence[tuple[str, FmpBar]]) -> pa.Table:
 
 
 def file_table(rows: pa.Table, day: date, where: Mapping[str, str]) -> pa.Table:
-    """Rows of the bulk file, all of ``day``."""
+    """Return the rows of the bulk file, all of ``day``."""
     columns = {}
     for name, theirs in FILE_COLUMNS.items():
         try:

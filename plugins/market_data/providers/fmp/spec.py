@@ -1,9 +1,9 @@
-"""What fmp serves, and its options."""
+"""Describe fmp: its datasets, endpoints and options."""
 
 from __future__ import annotations
 
 from market_data.core.capabilities import Endpoint, Shape
-from market_data.providers.spec import ProviderSpec
+from market_data.providers.spec import ConnectionForm, ProviderSpec
 
 SPEC = ProviderSpec(
     "fmp",
@@ -16,4 +16,6 @@ SPEC = ProviderSpec(
             Endpoint("bulk", Shape.MULTI, page_rows=1_000_000_000, chains=51, market_rows=1, weight=10, max_days=366),
         ),
     },
+    label="Financial Modeling Prep",
+    form=ConnectionForm(plans=("basic", "starter", "premium", "ultimate"), host="https://financialmodelingprep.com"),
 )

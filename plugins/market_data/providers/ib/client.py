@@ -1,4 +1,4 @@
-"""The connection to TWS or the Gateway of Interactive Brokers: ``ib_async``, made to answer or fail within a deadline."""
+"""The connection to TWS or the Gateway of Interactive Brokers: ``ib_async``, made to respond or fail within a deadline."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from market_data.core.errors import NetworkError, SchemaDrift, ServerError, Trun
 T = TypeVar("T")
 
 CLIENT_IDS = 32
-"""As many clients as the gateway takes. A client id that is in use is no error: the next one is tried."""
+"""As many clients as the gateway takes. A client id that is in use is not an error: the next one is tried."""
 BARS = 17
 """Number of the message that brings bars."""
 NO_DATA, IN_USE = 162, 326
 LOST = frozenset({502, 504, 1100, 1101, 1102, 1300})
-"""The link between gateway and vendor, or between us and the gateway: what was asked meanwhile may never be answered."""
+"""The link between gateway and vendor, or between us and the gateway: what was requested meanwhile may never be answered."""
 WARNED = frozenset({321, 329, 434, 10167})
 """What ``ib_async`` takes for a warning, and is the end of a request here."""
 
@@ -68,7 +68,7 @@ class Link:
         self._runner.close()
 
     def history(self, contract: Contract, end: datetime, duration: str, size: str, what: str, *, regular: bool) -> HistoryPage:
-        """The bars that one request brings.
+        """Return the bars that one request brings.
 
         :raises RequestError: what the gateway says in place of bars; "no data" is a response with none.
         :raises ProviderError, SchemaDrift: where there is no response, or one that is not whole or not legible.
@@ -87,13 +87,13 @@ class Link:
         return HistoryPage(bars, begins, length, f"{self.client_id}/{number}")
 
     def describe(self, contract: Contract) -> str:
-        """What the gateway calls a contract, and which version of the protocol it speaks."""
+        """Return what the gateway calls a contract, and which version of the protocol it speaks."""
         details, _ = self._run(self._response(lambda ib: ib.reqContractDetailsAsync(contract)))
         version = self._ib.client.serverVersion() if self._ib else 0
         return f"protocol version {version}, client id {self.client_id}; it knows {contract.symbol} as {details[0].longName}"
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What ``work`` brings, but not as a task's result: when the runner puts the handler of SIGINT back, Python writes the task
+        """Return what ``work`` brings, but not as a task's result: when the runner puts the handler of SIGINT back, Python writes the task
         out with its result, which takes longer than reading a month of minutes."""
         brought: list[T] = []
 
@@ -104,7 +104,7 @@ class Link:
         return brought[0]
 
     async def _response(self, ask: Callable[[IB], Awaitable[T]]) -> tuple[T, int]:
-        """What a request brings, and its number. Without a response the connection is given up."""
+        """Return what a request brings, and its number. Without a response the connection is given up."""
         await _breathe()  # a connection that ended meanwhile is learnt of
         ib = await self._connected()
         number = ib.client.getReqId() + 1  # of the next request
@@ -140,7 +140,7 @@ class Link:
             self._broken.set_exception(error)
 
     def _take(self, fields: list[str], read: Callable[[list[str]], None]) -> None:
-        """A message with bars (number, begin, end, count, 8 fields a bar), before ``ib_async`` reads it."""
+        """Return a message with bars (number, begin, end, count, 8 fields a bar), before ``ib_async`` reads it."""
         _, number, begins, _, declared, *cells = fields
         rows, rest = divmod(len(cells), 8)
         if rest or rows < int(declared):
@@ -155,7 +155,7 @@ class Link:
             self._heads[int(number)] = (_date(begins), sum(len(field) + 1 for field in fields))
 
     async def _connected(self) -> IB:
-        """The connection, opened where there is none. Positions and orders are not asked for: they are none of our business."""
+        """Return the connection, opened where there is none. Positions and orders are not requested."""
         if self._ib is not None and self._ib.client.isReady():
             return self._ib
         await self._drop()
@@ -167,7 +167,7 @@ class Link:
         raise NetworkError(f"the client ids {self._ids[0]} to {self._ids[-1]} of {self.address} are all in use")
 
     async def _opened(self) -> IB | None:
-        """A new connection, or None where the client id is in use.
+        """Return a new connection, or None where the client id is in use.
 
         :raises NetworkError: where there is no gateway, or none that takes clients.
         """
@@ -218,7 +218,7 @@ async def _breathe() -> None:
 
 
 def _date(text: str) -> date | None:
-    """The date of a moment as the gateway writes it (``20130413  16:31:22``, its own time zone), or None."""
+    """Return the date of a moment as the gateway writes it (``20130413  16:31:22``, its own time zone), or None."""
     try:
         return datetime.strptime(text[:8], "%Y%m%d").date()  # noqa: DTZ007 - a date
     except ValueError:

@@ -1,4 +1,4 @@
-"""What to ask Interactive Brokers for: the contracts that a symbol stands for, and the steps in which their bars are asked for."""
+"""Map symbols to Interactive Brokers' contracts, and spans of dates to the steps in which their bars are requested."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EVENING = clock(18)  # New York: the trading day of a future begins
 
 
 class ContractSpan(NamedTuple):
-    """A contract, and the dates for which it is asked."""
+    """A contract, and the dates for which it is requested."""
 
     contract: Contract
     dates: Interval
@@ -39,7 +39,7 @@ class ContractSpan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """What a symbol stands for.
+    """The instrument of a symbol.
 
     :param kind: ``STK``, ``IND`` or ``FUT``.
     :param month: of a dated future, ``202612``; empty for the front.
@@ -59,19 +59,19 @@ class Instrument:
             root = symbol.removesuffix(FRONT)
             if root not in FUTURES:
                 raise BadRequest(
-                    f"{symbol} is no future that is served; known are {', '.join(FUTURES)} with {FRONT}, e.g. ES{FRONT}"
+                    f"{symbol} is not a future that is served; known are {', '.join(FUTURES)} with {FRONT}, e.g. ES{FRONT}"
                 )
             return cls("FUT", root, FUTURES[root])
         if found := _DATED.fullmatch(symbol):
             root, code, year = found.groups()
             if root not in FUTURES or code not in MONTHS:
                 known = f"{', '.join(FUTURES)} with {', '.join(MONTHS)} and the year"
-                raise BadRequest(f"{symbol} is no future that is served; known are {known}, e.g. ESZ2026")
+                raise BadRequest(f"{symbol} is not a future that is served; known are {known}, e.g. ESZ2026")
             return cls("FUT", root, FUTURES[root], f"{year}{MONTHS[code]:02}")
         return cls("STK", _spaced(symbol), "SMART")
 
     def parts(self, dates: Interval) -> Iterator[ContractSpan]:
-        """The contracts to ask for, the latest first; together they cover ``dates``, none of which two of them share."""
+        """Yield the contracts to ask for, the latest first; together they cover ``dates``, none of which two of them share."""
         if self.kind == "STK":
             yield ContractSpan(Stock(self.name, self.exchange, "USD"), dates)
         elif self.kind == "IND":
@@ -89,14 +89,17 @@ class Instrument:
         return Future(self.name, month, self.exchange, currency="USD", includeExpired=True)
 
     def end(self, dates: Interval) -> datetime:
-        """The moment to name as the end: everything of the last session is before it, nothing of the next one."""
+        """Return the moment to name as the end: everything of the last session is before it, nothing of the next one."""
         if self.kind == "FUT":
             return calendar.at(min(dates.last, _opens(_first_session(dates.end))), EVENING)
         return calendar.at(dates.end, clock())
 
     def session(self, opened: datetime) -> date:
-        """The session of an intraday bar: the New York date; of a future, the first one on or after the date of six hours later: what is
-        traded on a holiday of the stock exchange belongs to the session after it, as at CME."""
+        """Return the session of an intraday bar: its New York date.
+
+        For a future, it is the first session on or after the date six hours later: a trade on a holiday of the stock exchange belongs
+        to the session after it, as at CME.
+        """
         local = opened.astimezone(calendar.NEW_YORK)
         return _first_session((local + timedelta(hours=6)).date()) if self.kind == "FUT" else local.date()
 
@@ -107,7 +110,7 @@ class Instrument:
         return Interval(min(dates.start, _opens(_first_session(dates.start)) + DAY), dates.end)
 
     def whole_from(self, start: date, begins: date | None) -> date:
-        """The date from which on sessions are whole in bars within the day.
+        """Return the date from which on sessions are whole in bars within the day.
 
         :param start: the first date that was asked for.
         :param begins: the date from which the response is whole, or None where it does not say; of a future, from its evening on.
@@ -119,12 +122,12 @@ class Instrument:
 
 
 def _first_session(day: date) -> date:
-    """The first session on or after ``day``."""
+    """Return the first session on or after ``day``."""
     return day if calendar.is_session(day) else calendar.next_session(day)
 
 
 def _opens(session: date) -> date:
-    """The date on whose evening a future begins to trade for ``session``: that of the day before, or of the holidays before it."""
+    """Return the date on whose evening a future begins to trade for ``session``: that of the day before, or of the holidays before it."""
     day = calendar.previous_session(session) + DAY
     while day.weekday() in (calendar.SATURDAY, calendar.SUNDAY):
         day += DAY
@@ -132,7 +135,7 @@ def _opens(session: date) -> date:
 
 
 def lead(day: date) -> tuple[str, date]:
-    """The contract month (``202612``) of the quarterly that leads on a date, and the first date on which it does.
+    """Return the contract month (``202612``) of the quarterly that leads on a date, and the first date on which it does.
 
     A contract leads from the Monday before the third Friday of the quarter's last month, on which the one before it expires: the roll
     date of the CME's equity index futures.
@@ -157,7 +160,7 @@ def _spaced(symbol: str) -> str:
 
 
 class Step(NamedTuple):
-    """What one request asks for.
+    """The dates and the duration of one request.
 
     :param dates: those it is for; the response may begin earlier.
     :param duration: in the vendor's words, counted back from the end of ``dates``.
@@ -168,7 +171,7 @@ class Step(NamedTuple):
 
 
 def last_step(dates: Interval, *, daily: bool) -> Step:
-    """The latest part of ``dates`` that one request may ask for.
+    """Return the latest part of ``dates`` that one request may ask for.
 
     The vendor counts ``D`` in trading days and ``W``, ``M``, ``Y`` by the calendar; more than 365 days have to be asked for in years.
     """

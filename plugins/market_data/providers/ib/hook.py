@@ -195,7 +195,7 @@ class InteractiveBrokersHook(ProviderHook):
             yield f"{request.symbols[0]}: {len(unknown)} of the contracts that led are not known any more: {unknown[-1].said}"
 
     def _pages(self, request: Request, instrument: Instrument, part: ContractSpan) -> Iterator[tuple[HistoryPage, Interval]]:
-        """The responses that make up the bars of a contract, the latest first, each with the dates for which it is whole."""
+        """Yield the responses that make up the bars of a contract, the latest first, each with the dates for which it is whole."""
         daily = SIZES[request.dataset] == "1 day"
         left = part.dates if daily else instrument.reach(part.dates)
         while left.start < left.end:
@@ -269,7 +269,7 @@ class InteractiveBrokersHook(ProviderHook):
                 repeats.penalise(MARGIN * self._identical)
 
     def _repeats(self, question: str) -> FileLimiter | None:
-        """What holds equal requests apart, whichever process makes them."""
+        """Return what holds equal requests apart, whichever process makes them."""
         if not self._identical:
             return None
         bucket = int.from_bytes(hashlib.sha256(question.encode()).digest()[:2]) % BUCKETS
@@ -279,7 +279,7 @@ class InteractiveBrokersHook(ProviderHook):
         return {"provider": self.provider, "request": what}
 
     def _plain(self, text: str) -> str:
-        """What the gateway says, fit for a message: on one line, short, without markup."""
+        """Return what the gateway says, fit for a message: on one line, short, without markup."""
         return plain(text, [self.config.password])
 
     def _ready(self) -> Link:

@@ -19,7 +19,10 @@ from market_data.providers.ib.contracts import Instrument, Step
 
 
 def mismatch(instrument: Instrument, bars: Sequence[BarData], step: Step) -> str:
-    """Why bars cannot be the response to a request, or nothing. Some may well lie before its dates: durations are counted generously."""
+    """Return why bars cannot be the response to a request, or nothing.
+
+    Some may lie before its dates: durations are counted generously.
+    """
     dates = step.dates
     earliest = dates.start - (dates.end - dates.start) - timedelta(days=10)
     sessions = (_session(instrument, bar) for bar in bars)
@@ -32,7 +35,7 @@ def _session(instrument: Instrument, bar: BarData) -> date:
 
 
 def table(request: Request, instrument: Instrument, bars: Sequence[BarData], dates: Interval) -> pa.Table:
-    """The bars of sessions in ``dates`` as columns."""
+    """Return the bars of sessions in ``dates`` as columns."""
     sessions = set(calendar.sessions(dates.start, dates.end))
     kept = [(day, bar) for day, bar in ((_session(instrument, bar), bar) for bar in bars) if day in sessions]
     opened = [
@@ -59,6 +62,6 @@ def _number(value: float) -> float | None:
 
 
 def _amount(value: float) -> float | None:
-    """The same, and -1 where there can be none."""
+    """Return the same, and -1 where there can be none."""
     number = _number(value)
     return None if number is None or number < 0 else number

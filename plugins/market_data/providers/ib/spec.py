@@ -1,9 +1,9 @@
-"""What ib serves, and its options."""
+"""Describe ib: its datasets, endpoints and options."""
 
 from __future__ import annotations
 
 from market_data.core.capabilities import Endpoint, Shape
-from market_data.providers.spec import ProviderSpec, one_of
+from market_data.providers.spec import ConnectionForm, ProviderSpec, one_of
 
 SPEC = ProviderSpec(
     "ib",
@@ -19,9 +19,17 @@ SPEC = ProviderSpec(
             *("trades", "midpoint", "bid", "ask"),
             refused={
                 "adjusted_last": "it takes no end date, so no past span can be asked for",
-                "bid_ask": "it is no bar of prices",
+                "bid_ask": "it is not a bar of prices",
             },
         ),
         "hours": one_of("regular, or extended: stocks from 04:00 to 20:00. Futures come whole.", "regular", "extended"),
     },
+    label="Interactive Brokers",
+    form=ConnectionForm(
+        plans=("standard",),
+        host="127.0.0.1",
+        key_label="",
+        port=True,
+        extra={"client_id": ("Client ID", "integer"), "identical_seconds": ("Seconds between identical requests", "number")},
+    ),
 )

@@ -1,9 +1,9 @@
-"""What mock serves, and its options."""
+"""Describe mock: its datasets, endpoints and options."""
 
 from __future__ import annotations
 
 from market_data.core.capabilities import Endpoint, Shape
-from market_data.providers.spec import REGULAR, ProviderSpec
+from market_data.providers.spec import REGULAR, ConnectionForm, ProviderSpec
 
 SPEC = ProviderSpec(
     "mock",
@@ -15,4 +15,6 @@ SPEC = ProviderSpec(
         **dict.fromkeys(("trades", "tbbo"), (Endpoint("symbol", Shape.SYMBOL, rows_per_session=1000),)),
         **dict.fromkeys(("statistics", "fundamentals", "corporate-actions"), (Endpoint("symbol", Shape.SYMBOL),)),
     },
+    label="Mock (generated bars)",
+    form=ConnectionForm(plans=("free",), key_label="", extra={"seed": ("Seed", "integer")}),
 )

@@ -38,7 +38,7 @@ class Rest:
     transport: Transport
 
     def get(self, path: str, params: Mapping[str, str | int], what: str, form: type[P], read: Callable[[P, Response], T]) -> T:
-        """Ask for a page and make of it what ``read`` does; asked again while either fails with an error that may pass.
+        """Fetch a page and return what ``read`` makes of it; both are repeated while the error is one that may pass.
 
         :param what: the request in words, for messages.
         :param form: the page's.
@@ -54,7 +54,7 @@ class Rest:
         return self.transport.get(path, params, what, parse)
 
     def where(self, what: str, request_id: str) -> dict[str, str]:
-        """What an error about a response says of its place."""
+        """Return the fields by which an error names its request."""
         return {"provider": self.transport.provider, "request": what, "request_id": request_id}
 
     def grouped(self, query: BarQuery) -> Iterator[PageTable]:
@@ -101,7 +101,7 @@ class Rest:
 def classify(
     response: Response, where: Mapping[str, str], plain: Callable[[str], str], conn_id: str, quota: Quota
 ) -> ProviderError | None:
-    """The typed error of a response that is no success, or None.
+    """Return the typed error of a response that is not a success, or None.
 
     :param where: ``provider`` and ``request``, for messages.
     :param plain: `Transport.plain`.

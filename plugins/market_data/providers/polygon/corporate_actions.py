@@ -93,11 +93,11 @@ R = TypeVar("R", Split, Dividend, Ticker)
 
 
 def actions(rest: Rest, request: Request) -> Iterator[PageTable]:
-    """The splits and dividends of the asked symbols, page by page.
+    """Yield the splits and dividends of the requested symbols, page by page.
 
     A few symbols are asked for one by one; else all the market's are fetched and those of others left aside, whichever takes fewer calls.
 
-    :raises ServerError: if the pages do not lead on, or a response is not of what was asked.
+    :raises ServerError: if the pages do not lead on, or a response is not of what was requested.
     """
     sessions = calendar.sessions(request.start, request.last + DAY)
     pages = len(sessions) * ACTIONS_A_SESSION / PAGE_ROWS
@@ -108,7 +108,7 @@ def actions(rest: Rest, request: Request) -> Iterator[PageTable]:
 
 
 def tickers(rest: Rest, day: date, *, active: bool) -> pa.Table:
-    """What was listed (``active``) or had been delisted on ``day``: columns ``TICKERS``, ascending by ticker.
+    """Return what was listed (``active``) or had been delisted on ``day``: columns ``TICKERS``, ascending by ticker.
 
     :raises ServerError: if the pages do not lead on.
     """
@@ -126,7 +126,7 @@ def tickers(rest: Rest, day: date, *, active: bool) -> pa.Table:
 def _chain(
     rest: Rest, request: Request, path: str, form: type[PolygonPage[R]], field: str, of: Callable[[R], Row], symbol: str | None
 ) -> Iterator[PageTable]:
-    """The pages of one kind of action, of ``symbol`` or of all."""
+    """Yield the pages of one kind of action, of ``symbol`` or of all."""
     first = _from(request.start)
     params = {f"{field}.gte": f"{first}", f"{field}.lte": f"{request.last}", "sort": field, "order": "asc"}
     params |= {} if symbol is None else {"ticker": symbol}
@@ -153,7 +153,7 @@ def _chain(
 def _pages(
     rest: Rest, path: str, params: Mapping[str, str], what: str, form: type[PolygonPage[R]], key: Callable[[R], str]
 ) -> Iterator[tuple[PolygonPage[R], Response]]:
-    """The pages of one question, in order; a row that was there before means that they go round in a circle."""
+    """Yield the pages of one question, in order; a row that was there before means that they go round in a circle."""
 
     def read(page: PolygonPage[R], response: Response) -> tuple[PolygonPage[R], Response]:
         if page.results is None:
@@ -177,7 +177,7 @@ def _pages(
 
 
 def _from(day: date) -> date:
-    """The first date whose actions belong to the first session on or after ``day``: a weekend before it is that session's."""
+    """Return the first date whose actions belong to the first session on or after ``day``: a weekend before it is that session's."""
     while day > calendar.FIRST and not calendar.is_session(day - DAY):
         day -= DAY
     return day

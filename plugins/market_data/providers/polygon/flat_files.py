@@ -5,10 +5,10 @@ https://massive.com/knowledge-base/article/what-time-are-massives-flat-files-rea
 (https://github.com/polygon-io/issues/issues/321). Columns are found by name: their order is open, close, high, low. Volumes may be
 fractional. Plans have different years, and a refusal is a 403, for a key that is wrong too.
 
-A file is read by the transport of all calls, signed as S3 asks for (AWS Signature Version 4): about 20 MB as they are sent, which are
-unpacked and parsed in blocks, so that no more than one block of the market is in memory beside the asked symbols. It is whole when all of
-its ``Content-Length`` came, the gzip stream ends with the right checksum, and the last line with a line break. An object that is
-stored with ``Content-Encoding: gzip`` has been unpacked and checked by the transport.
+The transport of all calls reads a file, signed as S3 requires (AWS Signature Version 4): about 20 MB as sent. It is unpacked and parsed in
+blocks, so that at most one block of the market is in memory beside the requested symbols. A file is complete when all of its
+``Content-Length`` came, the gzip stream ends with the right checksum, and the last line with a line break. An object that is stored with
+``Content-Encoding: gzip`` has been unpacked and checked by the transport.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class FlatFiles:
         self.transport.close()
 
     def probe(self) -> str:
-        """One cheap call that needs the key; what to tell the user when it worked.
+        """Make one cheap call that needs the key; return a message for the user.
 
         :raises ProviderError: if it did not.
         """
@@ -105,10 +105,10 @@ class FlatFiles:
         return f"{endpoint(self.config)} listed the flat files"
 
     def session(self, request: Request, now: datetime) -> PageTable:
-        """The asked symbols' bars of one session; none on a day on which the exchange is closed.
+        """Return the requested symbols' bars of one session; none on a day on which the exchange is closed.
 
         :raises NotYetAvailable: if the file may still come.
-        :raises ServerError: if it should have come long ago. It is not taken for an empty session, whose cells would never be asked
+        :raises ServerError: if it should have come long ago. It is not taken for an empty session, whose cells would never be fetched
             for again.
         """
         try:
@@ -141,7 +141,7 @@ class FlatFiles:
         except EOFError:
             raise TruncatedResponse(f"the file ends early; {len(response.body)} bytes came", **where) from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            text = f"{len(response.body)} bytes came that are no whole gzip file ({type(error).__name__})"
+            text = f"{len(response.body)} bytes came that are not a whole gzip file ({type(error).__name__})"
             raise ServerError(text, **where) from None
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             said = self.transport.plain(str(error))
@@ -155,7 +155,7 @@ class FlatFiles:
         return PageTable(pa.concat_tables(parts), lines, None, where["request_id"], source=source)
 
     def _classify(self, response: Response, what: str) -> ProviderError | None:
-        """The typed error of a response that is no success: S3 names it in XML (``Code``, ``Message``)."""
+        """Return the typed error of a response that is not a success: S3 names it in XML (``Code``, ``Message``)."""
         if response.status < 400:
             return None
         code, said = (self.transport.plain(_element(response.body, name)) for name in ("Code", "Message"))
@@ -172,7 +172,7 @@ class FlatFiles:
 
 
 def _kind(status: int, code: str) -> type[ProviderError]:
-    """The error that a response of S3 means."""
+    """Return the error that a response of S3 means."""
     if code in _WRONG_KEYS:
         return AuthError
     if code == "NoSuchBucket":
@@ -185,12 +185,12 @@ def _kind(status: int, code: str) -> type[ProviderError]:
 
 
 def endpoint(config: ProviderConfig) -> str:
-    """Where the S3 server is."""
+    """Return the address of the S3 server."""
     return str(config.extra.get("endpoint_url") or config.base_url or ENDPOINT)
 
 
 def problems(config: ProviderConfig) -> list[str]:
-    """A sentence for each thing that is wrong with the S3 connection."""
+    """Return a sentence for each thing that is wrong with the S3 connection."""
     name, url = f"connection {config.conn_id!r}", endpoint(config)
     found = {
         f"{name}: login is empty; the id of the S3 key is needed there (its secret is the password)": not config.login,
@@ -233,7 +233,7 @@ def _signer(key_id: str, secret: str, region: str) -> Sign:
 
 
 def _blocks(response: Response) -> Iterator[tuple[list[str], bytes]]:
-    """The lines of a file, many at once, each time with the column names.
+    """Yield the lines of a file, many at once, each time with the column names.
 
     :raises EOFError: if the gzip stream or the last line ends early.
     :raises gzip.BadGzipFile, zlib.error: if it is damaged, or none.
@@ -273,7 +273,7 @@ def _parsed(block: tuple[list[str], bytes]) -> pa.Table:
 
 
 def _outside(stamps: pa.ChunkedArray, day: date) -> datetime | None:
-    """A moment that is not of ``day`` in New York, or None.
+    """Return a moment that is not of ``day`` in New York, or None.
 
     :param stamps: nanoseconds.
     """
@@ -284,7 +284,7 @@ def _outside(stamps: pa.ChunkedArray, day: date) -> datetime | None:
 
 
 def _table(request: Request, rows: pa.Table) -> pa.Table:
-    """The columns of a bar."""
+    """Return the columns of a bar."""
     schema, n = find_dataset(request.dataset).received, len(rows)
     day = np.datetime64(request.start, "us")
     opened = pa.array(np.full(n, day)) if request.dataset == "ohlcv-1d" else pc.divide(rows["window_start"], 1000)
@@ -299,7 +299,7 @@ def _table(request: Request, rows: pa.Table) -> pa.Table:
 
 
 def _element(body: bytes, name: str) -> str:
-    """The text of an element of an S3 error."""
+    """Return the text of an element of an S3 error."""
     found = re.search(rb"<%b>(.*?)</%b>" % (name.encode(), name.encode()), body, re.DOTALL)
     return found[1].decode(errors="replace") if found else ""
 

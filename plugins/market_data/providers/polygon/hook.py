@@ -26,7 +26,7 @@ from market_data.providers.polygon.client import Rest
 from market_data.providers.polygon.flat_files import BUCKET, FlatFiles
 from market_data.providers.polygon.parse import BarPage, BarQuery, PageTable
 from market_data.providers.polygon.spec import SPEC
-from market_data.providers.responses import DAY, without_young
+from market_data.providers.responses import DAY, without_recent
 
 FLAT_FILE = "flatfile"
 
@@ -131,7 +131,7 @@ class PolygonHook(HttpProviderHook):
     # -- what it has -------------------------------------------------------------------------------------------------------------
 
     def capabilities(self, dataset: str) -> Capabilities:
-        """The years of the plans are those of bars; of splits and dividends only the free plan has not all
+        """Return the years of the plans are those of bars; of splits and dividends only the free plan has not all
         (https://massive.com/docs/rest/stocks/corporate-actions/splits).
         """
         found = super().capabilities(dataset)
@@ -155,9 +155,9 @@ class PolygonHook(HttpProviderHook):
         except EntitlementError as error:
             # A 403 also comes for a session that the plan does not have yet, in the same words as for one that it never has, and it is
             # the response to the whole request.
-            young = self.now().date() - DAY
+            recent = self.now().date() - DAY
             until = datetime.combine(request.last + 2 * DAY, time(), UTC)
-            request, pending_from, reason = without_young(request, error, young, until), young, error.said
+            request, pending_from, reason = without_recent(request, error, recent, until), recent, error.said
             parts = list(self._pages(request))
         declared = [part.declared for part in parts if part.declared is not None]
         evidence = self._evidence(
@@ -173,7 +173,7 @@ class PolygonHook(HttpProviderHook):
         return Fetched(pa.concat_tables([nothing, *(part.table for part in parts)]), evidence, pending_from, reason)
 
     def _pages(self, request: Request) -> Iterator[PageTable]:
-        """The responses that make up the whole, in order."""
+        """Yield the responses that make up the whole, in order."""
         match request.endpoint:
             case "grouped":
                 return self.rest.grouped(BarQuery(self.provider, request, self._adjusted))
@@ -185,7 +185,7 @@ class PolygonHook(HttpProviderHook):
                 return iter([self.flat_files.session(request, self.now())])
 
     def tickers(self, day: date, *, active: bool = True) -> pa.Table:
-        """All stocks and ETFs that were listed on ``day``, or with ``active=False`` that had been delisted by then.
+        """Return all stocks and ETFs that were listed on ``day``, or with ``active=False`` that had been delisted by then.
 
         Columns ``ticker``, ``name``, ``type`` (the vendor's: CS, ETF, ADRC ...), ``active``, ``primary_exchange`` (its MIC), ``cik`` and
         ``delisted`` (date); ascending by ticker. About a dozen calls.

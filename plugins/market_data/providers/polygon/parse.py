@@ -43,7 +43,7 @@ class PolygonPage(msgspec.Struct, Generic[R], gc=False):
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
-    """What is kept of a response: the asked rows as columns, and what proves it whole.
+    """What is kept of a response: the requested rows as columns, and what proves it whole.
 
     :param received: rows that came, those of other symbols too.
     :param declared: rows that the response says it has, or None where it says nothing.
@@ -110,7 +110,7 @@ class BarQuery:
 
 
 def _wrong(request: Request, page: BarPage, strange: NDArray[np.int64], adjusted: bool) -> str:
-    """Why a page cannot be the response to ``request``, or nothing.
+    """Return why a page cannot be the response to ``request``, or nothing.
 
     :param strange: moments outside the request, in microseconds.
     """
@@ -118,7 +118,7 @@ def _wrong(request: Request, page: BarPage, strange: NDArray[np.int64], adjusted
     dates = strange[:3].astype("datetime64[us]").astype("datetime64[D]")
     found = {
         f"{len(bars)} results came, {declared} are declared": len(bars) != declared,
-        f"adjusted is {page.adjusted}, {adjusted} was asked": page.adjusted not in (None, adjusted),
+        f"adjusted is {page.adjusted}, {adjusted} was requested": page.adjusted not in (None, adjusted),
         f"the response is about {page.ticker!r}": not market and page.ticker not in (None, request.symbols[0]),
         "a grouped response has a bar without a ticker": market and any(bar.T is None for bar in bars),
         "a grouped response names a next page": market and page.next_url is not None,
@@ -128,7 +128,7 @@ def _wrong(request: Request, page: BarPage, strange: NDArray[np.int64], adjusted
 
 
 def _table(request: Request, bars: list[PolygonBar], stamps: NDArray[np.int64], sessions: NDArray[np.datetime64]) -> pa.Table:
-    """The bars of the asked symbols as columns.
+    """Return the bars of the requested symbols as columns.
 
     :param stamps: microseconds UTC.
     """

@@ -1,11 +1,11 @@
-"""What polygon serves, and its options."""
+"""Describe polygon: its datasets, endpoints and options."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from market_data.core.capabilities import Endpoint, Shape
-from market_data.providers.spec import BARS, MINUTES, REGULAR, ProviderSpec, one_of
+from market_data.providers.spec import BARS, MINUTES, REGULAR, ConnectionForm, ProviderSpec, one_of
 
 GROUPED = Endpoint("grouped", Shape.MARKET)
 # One S3 object a session, there about eleven in the morning (New York) of the next day.
@@ -22,4 +22,13 @@ SPEC = ProviderSpec(
         "corporate-actions": (Endpoint("reference", Shape.MULTI, page_rows=1000, chains=2, market_rows=125, max_days=92),),
     },
     {"adjustment": replace(ADJUSTMENT, datasets=BARS)},
+    label="Polygon / Massive",
+    form=ConnectionForm(
+        plans=("basic", "starter", "developer", "advanced"),
+        host="https://api.massive.com",
+        extra={
+            "flat_files_conn_id": ("Connection of the flat files (S3)", "string"),
+            "flat_files_bucket": ("Bucket of the flat files", "string"),
+        },
+    ),
 )

@@ -1,0 +1,158 @@
+"""The console script ``market-data``: the command with the connections of this machine's Airflow.
+
+``query --duckdb``, ``config`` and ``bootstrap --url`` work without Airflow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from market_data.cli.main import main as run
+from market_data.core import settings
+from market_data.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from market_data.cli.deployment import Item, Registry
+    from market_data.lake.store import Lake
+    from market_data.providers.base import ProviderConfig, ProviderHook
+    from market_data.warehouse.base import Warehouse
+
+CONN_ENV = "AIRFLOW_CONN_"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``market-data`` and return its exit code."""
+    return run(argv, AirflowDeployment())
+
+
+class AirflowDeployment:
+    """The Airflow of this machine. Its connections come from the environment, the secrets backends or its database."""
+
+    def registry(self) -> Registry:
+        """Return the connections and pools of Airflow's database."""
+        return DatabaseRegistry()
+
+    def lake(self) -> Lake:
+        """Return the lake of ``MARKET_DATA_LAKE``: one on S3 with the connection ``aws_default``, where there is one."""
+        from market_data import api
+        from market_data.airflow.connections import open_lake
+
+        url = settings.value("MARKET_DATA_LAKE")
+        if url.startswith("s3://") and _lend("aws_default"):
+            return open_lake()
+        return api.open_lake(url)
+
+    def warehouse(self) -> Warehouse:
+        """Return the warehouse of the connection ``warehouse_default``."""
+        from market_data.airflow.connections import warehouse
+
+        _lend("warehouse_default")
+        return warehouse()
+
+    def hook(self, provider: str, conn_id: str, options: Mapping[str, Any]) -> ProviderHook:
+        """Return the hook of a provider with its connection. No call is made."""
+        from market_data.airflow.connections import provider_config
+        from market_data.providers.registry import provider as hook_of
+
+        def config(name: str) -> ProviderConfig:
+            _lend(name)
+            return provider_config(name)
+
+        return hook_of(provider)(config(conn_id), options=options, connections=config)
+
+
+class DatabaseRegistry:
+    """Connections and pools in Airflow's database, and connections in the environment."""
+
+    def connections(self) -> Collection[str]:
+        """Return the ids of the connections that exist."""
+        from airflow.models.connection import Connection
+        from sqlalchemy import select
+
+        with _session() as session:
+            stored = set(session.scalars(select(Connection.conn_id)))
+        given = {name.removeprefix(CONN_ENV).lower() for name in settings.environment() if name.startswith(CONN_ENV)}
+        return stored | given
+
+    def pools(self) -> Collection[str]:
+        """Return the names of the pools that exist."""
+        from airflow.models.pool import Pool
+        from sqlalchemy import select
+
+        with _session() as session:
+            return set(session.scalars(select(Pool.pool)))
+
+    def add_connection(self, item: Item) -> None:
+        """Create a connection from its entry in ``airflow_settings.yaml``."""
+        from airflow.models.connection import Connection
+
+        extra = item.get("conn_extra")
+        with _session() as session:
+            session.add(
+                Connection(
+                    conn_id=item["conn_id"],
+                    conn_type=item["conn_type"],
+                    host=item.get("conn_host"),
+                    schema=item.get("conn_schema"),
+                    login=item.get("conn_login"),
+                    port=int(item["conn_port"]) if item.get("conn_port") else None,
+                    extra=extra if isinstance(extra, str) else json.dumps(extra) if extra else None,
+                )
+            )
+
+    def add_pool(self, item: Item) -> None:
+        """Create a pool from its entry in ``airflow_settings.yaml``."""
+        from airflow.models.pool import Pool
+
+        deferred = bool(item.get("pool_include_deferred"))
+        with _session() as session:
+            session.add(
+                Pool(
+                    pool=item["pool_name"],
+                    slots=int(item["pool_slot"]),
+                    description=item.get("pool_description") or "",
+                    include_deferred=deferred,
+                )
+            )
+
+
+@contextmanager
+def _session() -> Iterator[Any]:
+    """Yield a session of Airflow's database; commit at the end.
+
+    :raises ConfigError: the database cannot be used. Its own words may hold a password, so they are left out.
+    """
+    from airflow.utils.session import create_session
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with create_session() as session:
+            yield session
+    except SQLAlchemyError as error:
+        raise ConfigError(
+            f"Airflow's database cannot be used ({type(error).__name__}); has `airflow db migrate` been run?"
+        ) from None
+
+
+def _lend(conn_id: str) -> bool:
+    """Put a connection of Airflow's database into this process's environment: outside a task Airflow looks nowhere else.
+
+    :return: whether there is such a connection.
+    """
+    from airflow.models.connection import Connection
+    from sqlalchemy import select
+
+    name = f"{CONN_ENV}{conn_id.upper()}"
+    if settings.environment().get(name):
+        return True
+    try:
+        with _session() as session:
+            found = session.scalar(select(Connection).where(Connection.conn_id == conn_id))
+            if found is not None:
+                settings.lend(name, found.as_json())
+    except ConfigError:
+        return False  # what reads the connection says that there is none
+    return found is not None

@@ -1,0 +1,100 @@
+"""Connection types with forms for Airflow's UI, found by the entry point ``apache_airflow_provider`` of the installed package.
+
+Light: every Airflow component reads this. The hooks behind the *Test* button are imported when it is pressed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import market_data
+from market_data.providers.registry import providers
+from market_data.providers.spec import ConnectionForm, ProviderSpec
+
+HOOKS = "market_data.airflow.hooks"
+FIELDS = ("host", "port", "login", "password", "schema", "extra")
+PREFIX = "market_data_"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return what Airflow wants to know of a provider package."""
+    return {
+        "package-name": "airflow-market-data",
+        "name": "Market data",
+        "description": "Market data from provider APIs into a lake and a warehouse",
+        "versions": [market_data.__version__],
+        "connection-types": [*(connection_type(spec) for spec in providers().values()), DUCKDB],
+    }
+
+
+def connection_type(spec: ProviderSpec) -> dict[str, Any]:
+    """Return the connection type of a provider: its form, and the class that tests it."""
+    form = spec.form
+    shown = {
+        "host": bool(form.host),
+        "port": form.port,
+        "login": bool(form.login_label),
+        "password": bool(form.key_label),
+    }
+    labels = {"login": form.login_label, "password": form.key_label}
+    return {
+        "connection-type": f"{PREFIX}{spec.name}",
+        "hook-class-name": f"{HOOKS}.{class_name(spec.name)}",
+        "hook-name": spec.label or spec.name,
+        "ui-field-behaviour": {
+            "hidden-fields": [name for name in FIELDS if not shown.get(name)],
+            "relabeling": {name: label for name, label in labels.items() if label},
+            "placeholders": {"host": form.host} if form.host else {},
+        },
+        "conn-fields": _fields(form),
+    }
+
+
+def class_name(provider: str) -> str:
+    """Return the name of a provider's class in ``market_data.airflow.hooks``."""
+    return f"{provider.title().replace('_', '')}Connection"
+
+
+def _fields(form: ConnectionForm) -> dict[str, Any]:
+    plan: dict[str, Any] = {"type": ["string", "null"]}
+    if form.plans:
+        plan = {"type": "string", "enum": list(form.plans), "default": form.plans[0]}
+    return {
+        "plan": {"label": "Subscription plan", "schema": plan, "description": "It decides calls per minute and years of history."},
+        "calls_per_minute_per_slot": {
+            "label": "Calls per minute per pool slot",
+            "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+            "description": "Empty: the plan's rate.",
+        },
+        "limits": {
+            "label": "Account limits",
+            "schema": {"type": ["array", "null"], "items": {"type": "object"}},
+            "description": 'Empty: the plan\'s. A list such as [{"calls": 5, "seconds": 60}]; all of them hold at once.',
+        },
+        **{name: {"label": label, "schema": {"type": [kind, "null"]}} for name, (label, kind) in form.extra.items()},
+    }
+
+
+DUCKDB = {
+    "connection-type": "duckdb",
+    "hook-class-name": f"{HOOKS}.DuckDBConnection",
+    "hook-name": "DuckDB",
+    "ui-field-behaviour": {"hidden-fields": list(FIELDS), "relabeling": {}, "placeholders": {}},
+    "conn-fields": {
+        "path": {
+            "label": "File",
+            "schema": {"type": "string", "minLength": 1},
+            "description": "Absolute path of the DuckDB file, on a disk that all workers share.",
+        },
+        "lock_timeout": {
+            "label": "Seconds to wait for the file",
+            "schema": {"type": ["number", "null"], "minimum": 0},
+            "description": "Empty: 300.",
+        },
+        "chunk_rows": {
+            "label": "Rows per load transaction",
+            "schema": {"type": ["integer", "null"], "minimum": 1},
+            "description": "Empty: 250,000.",
+        },
+    },
+}

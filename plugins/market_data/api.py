@@ -1,0 +1,393 @@
+"""``market_data.read``, ``coverage`` and ``plan``: what a notebook or a job of its own needs. None of it imports Airflow.
+
+``pip install airflow-market-data[read]`` is enough for ``read`` and ``coverage``, ``[plan]`` for ``plan``. The lake is
+``MARKET_DATA_LAKE`` unless ``lake`` names another. S3 credentials, region and endpoint come from the usual ``AWS_*`` variables.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from market_data.core import calendar, settings
+from market_data.core.errors import ConfigError, ParamError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from market_data.config.feeds import Feed
+    from market_data.datasets.base import Dataset
+    from market_data.lake.layout import Layout
+    from market_data.lake.store import Lake
+    from market_data.providers.base import ProviderHook
+
+To = Literal["arrow", "pandas", "polars", "duckdb"]
+Day = date | str
+MISSING = "missing"
+"""The state of a cell that coverage does not know: the next run fetches it."""
+
+
+def read(
+    symbols: str | Sequence[str],
+    start: Day,
+    end: Day,
+    *,
+    dataset: str = "ohlcv-1d",
+    provider: str | None = None,
+    as_of: datetime | None = None,
+    columns: Sequence[str] | None = None,
+    to: To = "arrow",
+    lake: str | Lake | None = None,
+) -> Any:
+    """Return the current rows of ``symbols`` for the sessions from ``start`` to ``end``, both inclusive, sorted by key.
+
+    :param start: exchange date, or ISO text. Times in the rows are UTC; prices are as the vendor gave them, not adjusted.
+    :param provider: may be left out where one feed alone serves the dataset. ``alpaca~iex`` names an option that changes values.
+    :param as_of: aware; only rows whose values were known at that moment. The lake holds the current values only: of a bar that was
+        corrected since, nothing is returned, and a warning counts such rows. ``bronze_prices`` of the warehouse has every version.
+    :param columns: only these, in this order; None: all columns of the dataset.
+    :param to: ``arrow`` (``pyarrow.Table``), ``pandas``, ``polars``, or ``duckdb`` (a relation).
+    :param lake: its URL, or an open one.
+    :raises ParamError: a symbol, date, column or ``to`` is wrong.
+    :raises ConfigError: the dataset, provider or lake is unknown.
+    :raises LakeError: the store fails.
+    """
+    from market_data.datasets.registry import dataset as find_dataset
+    from market_data.lake.reader import read_rows
+
+    names, first, last = _symbols(symbols), _day("start", start), _day("end", end)
+    convert = _converter(to)
+    found = find_dataset(dataset)
+    chosen = _columns(found, columns)
+    if as_of is not None and as_of.tzinfo is None:
+        raise ParamError([f"as_of is {as_of}, without a time zone; an aware datetime is needed"])
+    source, layout = _place(provider, dataset)
+    rows = read_rows(open_lake(lake), layout, found, source, names, first, last + timedelta(days=1))
+    if as_of is not None:
+        rows = _known_at(rows, as_of)
+    return convert(rows.select(chosen))
+
+
+def coverage(
+    symbols: str | Sequence[str],
+    start: Day,
+    end: Day,
+    *,
+    dataset: str = "ohlcv-1d",
+    provider: str | None = None,
+    to: To = "arrow",
+    lake: str | Lake | None = None,
+) -> Any:
+    """Return the state and reason of each cell: one row for each symbol and session from ``start`` to ``end``, both inclusive.
+
+    Columns: symbol, session (date32), state, reason, recorded_at (UTC). ``state`` is ``have``, ``empty`` (final: there is no bar),
+    ``pending``, ``quarantined``, ``refused``, or ``missing`` where nothing is recorded yet.
+
+    :raises ParamError: a symbol, date or ``to`` is wrong.
+    :raises ConfigError: the dataset, provider or lake is unknown.
+    :raises LakeError: the store fails.
+    """
+    import pyarrow as pa
+
+    from market_data.lake.ledger import read_coverage
+
+    names, first, last = _symbols(symbols), _day("start", start), _day("end", end)
+    convert = _converter(to)
+    source, _ = _place(provider, dataset)
+    days = calendar.sessions(first, last + timedelta(days=1))
+    known = read_coverage(open_lake(lake), dataset, source).table
+    text = [pa.field("symbol", pa.string()), pa.field("session", pa.date32())]
+    wanted = pa.table(
+        {"symbol": [name for name in names for _ in days], "session": pa.array(list(days) * len(names), pa.date32())},
+        schema=pa.schema(text),
+    )
+    known = (
+        pa.table({name: known[name].cast(pa.string()) for name in ("symbol", "state", "reason")})
+        .append_column("session", known["session"])
+        .append_column("recorded_at", known["recorded_at"])
+    )
+    cells = wanted.join(known, ["symbol", "session"]).sort_by([("symbol", "ascending"), ("session", "ascending")])
+    state, reason = cells["state"].fill_null(MISSING), cells["reason"].fill_null("")
+    return convert(
+        pa.table(
+            {
+                "symbol": cells["symbol"],
+                "session": cells["session"],
+                "state": state,
+                "reason": reason,
+                "recorded_at": cells["recorded_at"],
+            }
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take. Nothing was fetched for it, and nothing written.
+
+    :param minutes: at the sustained rate of one pool slot.
+    :param cost_usd: what the provider would charge for the requests; None where it does not charge by request.
+    :param rows: at most.
+    :param note: why there is nothing to do, or what a later run has to fetch; may be empty.
+    :param text: the plan as a table, for people.
+    """
+
+    dataset: str
+    provider: str
+    symbols: int
+    sessions: int
+    cells: int
+    covered: int
+    batches: int
+    calls: int
+    minutes: float
+    rows: int
+    cost_usd: float | None
+    note: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """All fields but ``text``."""
+        return {name: value for name, value in asdict(self).items() if name != "text"}
+
+
+TOTALS = ("symbols", "sessions", "cells", "covered", "batches", "calls", "minutes", "rows", "cost_usd", "note")
+"""The fields of an ``Estimate`` that a plan's summary has under the same name."""
+
+
+def plan(
+    symbols: str | Sequence[str] | None,
+    start: Day,
+    end: Day,
+    *,
+    dataset: str = "ohlcv-1d",
+    provider: str | None = None,
+    account: Mapping[str, Any] | None = None,
+    lake: str | Lake | None = None,
+    **params: Any,
+) -> Estimate:
+    """Return the calls, minutes and cost of fetching what is missing from ``start`` to ``end``, both inclusive. Fetches nothing.
+
+    :param symbols: None: the feed's universe, or that of the param ``universe``.
+    :param account: the provider's account: ``base_url``, ``login``, ``password`` and ``extra`` (``plan``, limits) as in its Airflow
+        connection. None: its smallest subscription plan. Only providers that price single requests need the key.
+    :param params: further run params, e.g. ``file_grain="year"``, ``force=True``, and the provider's own options.
+    :raises ParamError: naming every param that is wrong; or the work does not fit into one run, or costs more than allowed.
+    :raises ConfigError: the feed, account or lake is wrong.
+    """
+    feed = find_feed(provider, dataset)
+    dates = {"start_date": _day("start", start).isoformat(), "end_date": _day("end", end).isoformat()}
+    raw = {**feed.params, **dates, **params}
+    if symbols is not None:
+        raw["symbols"] = list(_symbols(symbols))
+    return estimate(feed, raw, _hook(feed, raw, account), open_lake(lake))
+
+
+# -- for the command -----------------------------------------------------------------------------------------------------------------
+
+
+def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake) -> Estimate:
+    """Return what a run of ``feed`` with the params ``raw`` would take.
+
+    :param hook: of the feed's provider, with the options of ``raw``.
+    :raises ParamError: naming every param that is wrong.
+    """
+    from market_data.config.param_checks import read_params
+    from market_data.core.run import RunInfo
+    from market_data.pipeline import Job, plan_run, symbols_of
+    from market_data.pipeline.run_sessions import resolve_sessions
+    from market_data.providers.registry import known_provider
+    from market_data.providers.spec import source_of
+
+    now = datetime.now(UTC)
+    params = read_params(raw, **_allowed(feed, now))
+    today = now.astimezone(calendar.NEW_YORK).date()
+    wanted = resolve_sessions(params, None, scheduled=False, now=now)
+    names = symbols_of(params, feed, wanted.own[-1] if wanted.own else today, today)
+    run = RunInfo(feed.dag_id, "estimate", "manual", 0, now)
+    source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
+    with hook:
+        planned = plan_run(Job(feed, params, run, lake, layout_of(feed), source), hook, wanted, names, now)
+    found = {name: planned.summary[name] for name in TOTALS}
+    return Estimate(dataset=feed.dataset, provider=source, text=planned.explain(), **found)
+
+
+def options_in(feed: Feed, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the provider's own settings among the run params ``raw``.
+
+    :raises ParamError: naming every param that is wrong.
+    """
+    from market_data.config.param_checks import read_params
+
+    return read_params(raw, **_allowed(feed, datetime.now(UTC))).options
+
+
+def find_feed(provider: str | None, dataset: str) -> Feed:
+    """Return the enabled feed of a provider and dataset; without a provider, the only feed of the dataset.
+
+    :raises ConfigError: there is none, or several; names those there are.
+    """
+    from market_data.config.feeds import load_feeds
+
+    served = [feed for feed in load_feeds() if feed.dataset == dataset]
+    found = [feed for feed in served if provider is None or feed.provider == provider.partition("~")[0]]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(feed.provider for feed in served) or "none"
+    if provider is None and served:
+        raise ConfigError(f"provider is missing; feeds of {dataset}: {names}")
+    raise ConfigError(f"there is no feed of {provider or 'any provider'} and {dataset}; feeds of {dataset}: {names}")
+
+
+def layout_of(feed: Feed) -> Layout:
+    """Return the lake's layout for a feed."""
+    from market_data.lake.layout import Layout
+
+    return Layout(raw_prefix=settings.value("RAW_PREFIX"), provider_level=feed.provider_level)
+
+
+def open_lake(lake: str | Lake | None = None) -> Lake:
+    """Return the lake at a URL, without Airflow; by default that of ``MARKET_DATA_LAKE``.
+
+    :raises ConfigError: the URL is wrong, or its folder does not exist.
+    """
+    from market_data.lake.store import Lake
+
+    if isinstance(lake, Lake):
+        return lake
+    url = lake or settings.value("MARKET_DATA_LAKE")
+    parts = urlsplit(url)
+    if parts.scheme == "s3" and parts.netloc and not (parts.query or parts.fragment or parts.username):
+        return Lake(url, _s3(parts.netloc, parts.path.strip("/")))
+    if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():  # Lake.open would create it
+        raise ConfigError(f"lake is {url}; there is no such folder")
+    return Lake.open(url)
+
+
+# -- parts ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _allowed(feed: Feed, now: datetime) -> dict[str, Any]:
+    from market_data.providers.registry import options_of, serving
+
+    return {
+        "options": options_of(feed.provider, feed.dataset),
+        "endpoints": serving(feed.provider, feed.dataset),
+        "today": now.astimezone(calendar.NEW_YORK).date(),
+    }
+
+
+def _hook(feed: Feed, raw: Mapping[str, Any], account: Mapping[str, Any] | None) -> ProviderHook:
+    """Return the hook of a feed's provider with an account given as plain fields."""
+    from market_data.providers.base import ProviderConfig
+    from market_data.providers.registry import provider
+
+    fields = dict(account or {})
+    allowed = ("base_url", "login", "password", "extra")
+    if unknown := sorted(set(fields) - set(allowed)):
+        raise ParamError([f"account has the unknown fields {', '.join(unknown)}; known fields: {', '.join(allowed)}"])
+    config = ProviderConfig(feed.conn_id, **{"base_url": "", **fields})
+    return provider(feed.provider)(config, options={**feed.options, **options_in(feed, raw)})
+
+
+def _s3(bucket: str, prefix: str) -> Any:
+    from obstore.store import S3Store
+
+    endpoint = settings.foreign("AWS_ENDPOINT_URL_S3") or settings.foreign("AWS_ENDPOINT_URL")
+    region = settings.foreign("AWS_REGION") or settings.foreign("AWS_DEFAULT_REGION") or "us-east-1"
+    where: dict[str, Any] = {"region": region}
+    if endpoint:
+        client = {"allow_http": endpoint.startswith("http://")}
+        where |= {"endpoint": endpoint, "virtual_hosted_style_request": False, "client_options": client}
+    return S3Store(bucket, prefix=prefix or None, **where)
+
+
+def _place(provider: str | None, dataset: str) -> tuple[str, Layout]:
+    """Return the name under which the lake has the rows of a provider, and the layout of its feed."""
+    from market_data.datasets.registry import dataset as find_dataset
+    from market_data.lake.layout import Layout
+    from market_data.providers.registry import known_provider
+
+    find_dataset(dataset)
+    try:
+        feed = find_feed(provider, dataset)
+    except ConfigError:
+        if provider is None:
+            raise
+        known_provider(provider.partition("~")[0])
+        return provider, Layout(raw_prefix=settings.value("RAW_PREFIX"))  # a feed that was disabled leaves its rows behind
+    return provider or feed.provider, layout_of(feed)
+
+
+def _symbols(symbols: str | Sequence[str]) -> tuple[str, ...]:
+    from market_data.config.symbols import check_symbols
+
+    names = (symbols,) if isinstance(symbols, str) else tuple(symbols)
+    problems = check_symbols(names) if names else ["symbols is empty; at least one symbol is needed"]
+    if problems:
+        raise ParamError(problems)
+    return tuple(dict.fromkeys(names))
+
+
+def _day(name: str, value: Day) -> date:
+    if isinstance(value, datetime) or not isinstance(value, date | str):
+        raise ParamError([f"{name} is {value!r}; a date or ISO text is needed, e.g. 2026-11-02"])
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise ParamError([f"{name} is {value!r}; an ISO date is needed, e.g. 2026-11-02"]) from None
+
+
+def _columns(dataset: Dataset, columns: Sequence[str] | None) -> list[str]:
+    known = dataset.schema.names
+    if isinstance(columns, str):
+        raise ParamError([f"columns is {columns!r}; a list of names is needed"])
+    if unknown := [name for name in columns or () if name not in known]:
+        raise ParamError([f"columns {', '.join(map(str, unknown))} are unknown; columns of {dataset.name}: {', '.join(known)}"])
+    return list(columns or known)
+
+
+def _known_at(rows: pa.Table, as_of: datetime) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    stamps = rows["ingest_ts"]
+    kept = rows.filter(pc.less_equal(stamps, pa.scalar(as_of.astimezone(UTC), stamps.type)))
+    if left := len(rows) - len(kept):
+        warnings.warn(
+            f"{left:,} rows were first seen or corrected after {as_of}; the lake has no earlier values of them", stacklevel=3
+        )
+    return kept
+
+
+def _converter(to: str) -> Any:
+    def duckdb(table: pa.Table) -> Any:
+        import duckdb
+
+        return duckdb.connect().from_arrow(table)
+
+    def polars(table: pa.Table) -> Any:
+        import polars as pl
+
+        return pl.from_arrow(table)
+
+    known: dict[str, Any] = {
+        "arrow": lambda table: table,
+        "pandas": lambda table: table.to_pandas(),
+        "polars": polars,
+        "duckdb": duckdb,
+    }
+    if to not in known:
+        raise ParamError([f"to is {to!r}; allowed: {', '.join(known)}"])
+    return known[to]

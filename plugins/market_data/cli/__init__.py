@@ -1,0 +1,1 @@
+"""The command ``market-data``. It knows no Airflow: ``market_data.airflow.command`` hands the deployment in."""

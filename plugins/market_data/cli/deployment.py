@@ -1,0 +1,46 @@
+"""What the command needs of a deployment: its connections, its pools, the lake and the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from market_data.lake.store import Lake
+    from market_data.providers.base import ProviderHook
+    from market_data.warehouse.base import Warehouse
+
+Item = Mapping[str, Any]
+"""A connection or pool of ``airflow_settings.yaml``."""
+
+
+class Registry(Protocol):
+    """Connections and pools of an Airflow, by name."""
+
+    def connections(self) -> Collection[str]:
+        """Return the ids of the connections that exist."""
+
+    def pools(self) -> Collection[str]:
+        """Return the names of the pools that exist."""
+
+    def add_connection(self, item: Item) -> None:
+        """Create a connection from its entry in ``airflow_settings.yaml``."""
+
+    def add_pool(self, item: Item) -> None:
+        """Create a pool from its entry in ``airflow_settings.yaml``."""
+
+
+class Deployment(Protocol):
+    """Where the command runs. Each method raises ``ConfigError`` where what it needs is missing or wrong."""
+
+    def registry(self) -> Registry:
+        """Return the connections and pools of the Airflow of this machine."""
+
+    def lake(self) -> Lake:
+        """Return the lake of ``MARKET_DATA_LAKE``."""
+
+    def warehouse(self) -> Warehouse:
+        """Return the warehouse of the connection ``warehouse_default``."""
+
+    def hook(self, provider: str, conn_id: str, options: Mapping[str, Any]) -> ProviderHook:
+        """Return the hook of a provider with its connection. No call is made."""

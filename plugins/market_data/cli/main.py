@@ -1,0 +1,314 @@
+"""The arguments of ``market-data`` and what each command does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import market_data
+from market_data.cli.deployment import Deployment
+from market_data.core import calendar, settings
+from market_data.core.errors import ConfigError, MarketDataError, ParamError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OK, PROBLEM, USAGE = 0, 1, 2
+FORMATS = ("csv", "json", "vertical")
+
+
+def main(argv: Sequence[str] | None, deployment: Deployment) -> int:
+    """Run the command.
+
+    :param argv: the arguments, without the program's name; None: those of the process.
+    :return: 0 where all is well, 1 where a problem was found, 2 where the arguments are wrong (argparse exits with 2 itself).
+    """
+    args = parser().parse_args(argv)
+    run: Callable[[argparse.Namespace, Deployment], int] = args.run
+    try:
+        return run(args, deployment)
+    except ParamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    except MarketDataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return PROBLEM
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name} is not installed; pip install 'airflow-market-data[airflow]' has everything", file=sys.stderr)
+        return PROBLEM
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; its help texts are the reference."""
+    top = argparse.ArgumentParser(
+        prog="market-data",
+        description="Plan, look at and set up market data feeds.",
+        epilog="Exit codes: 0 no problem, 1 a problem was found, 2 wrong arguments.",
+    )
+    top.add_argument("--version", action="version", version=f"market-data {market_data.__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    plan = _command(commands, "plan", _plan, "Show calls, minutes and cost of a run. Fetches nothing.")
+    _feed_arguments(plan)
+    plan.add_argument("--universe", help="a named set of symbols, instead of the feed's")
+    plan.add_argument("--file-grain", choices=("day", "year"), help="a file per session, or per year (per month within the day)")
+    plan.add_argument("--endpoint", help="only this endpoint of the provider")
+    plan.add_argument("--batch-size", type=int, metavar="N", help="symbols per batch, at most")
+    plan.add_argument("--force", action="store_true", help="fetch again what is covered")
+    plan.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="one of the provider's own settings; repeatable"
+    )
+    plan.add_argument("--json", action="store_true", help="print totals as JSON")
+
+    coverage = _command(commands, "coverage", _coverage, "Show the state of each cell: what is there, what is missing and why.")
+    _feed_arguments(coverage)
+    coverage.add_argument("--state", action="append", help="only cells in this state, e.g. missing; repeatable")
+    _format_arguments(coverage)
+
+    query = _command(commands, "query", _query, "Run one SELECT in the warehouse and print its rows. Changes nothing.")
+    query.add_argument("statement", nargs="?", metavar="SQL", help="default: the latest bars of silver_prices")
+    _warehouse_argument(query)
+    _format_arguments(query)
+
+    migrate = _command(commands, "migrate", _migrate, "Create the warehouse's tables and views that are missing.")
+    _warehouse_argument(migrate)
+
+    check = _command(commands, "check-config", _check, "Check feeds, connections, pools and environment. Makes no API calls.")
+    check.add_argument("--problems", action="store_true", help="only what is wrong")
+
+    setup = _command(
+        commands, "bootstrap", _bootstrap, "Create missing pools and connections (without secrets). Changes none that exist."
+    )
+    setup.add_argument(
+        "--url",
+        default=settings.value("MARKET_DATA_AIRFLOW_URL") or None,
+        help="address of an Airflow; its REST API is used with the token in MARKET_DATA_AIRFLOW_TOKEN. Default: this machine's database",
+    )
+
+    config = _command(commands, "config", _config, "Show every environment variable: value, default, meaning.")
+    config.add_argument("--json", action="store_true", help="print them as JSON")
+    config.add_argument("--markdown", action="store_true", help="print the page docs/reference/settings.md")
+    return top
+
+
+# -- arguments -----------------------------------------------------------------------------------------------------------------------
+
+
+def _command(commands: Any, name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
+    found: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    found.set_defaults(run=run)
+    return found
+
+
+def _feed_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("feed", metavar="FEED", help="DAG id of a feed, e.g. polygon_ohlcv_1d")
+    command.add_argument("--start", required=True, type=_date, metavar="DATE", help="first session, inclusive")
+    command.add_argument("--end", type=_date, metavar="DATE", help="last session, inclusive; default: the last completed one")
+    command.add_argument("--symbols", type=_names, metavar="A,B", help="default: the feed's universe")
+
+
+def _format_arguments(command: argparse.ArgumentParser) -> None:
+    group = command.add_mutually_exclusive_group()
+    group.add_argument("--csv", dest="format", action="store_const", const="csv", help="print CSV, all columns")
+    group.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON, all columns")
+    group.add_argument(
+        "--vertical", dest="format", action="store_const", const="vertical", help="print one value per line, all columns"
+    )
+
+
+def _warehouse_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--duckdb", metavar="FILE", help="a DuckDB file, instead of the connection warehouse_default")
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO date, e.g. 2026-11-02") from None
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+# -- commands ------------------------------------------------------------------------------------------------------------------------
+
+
+def _plan(args: argparse.Namespace, deployment: Deployment) -> int:
+    from market_data import api
+
+    feed = _feed(args.feed)
+    raw: dict[str, Any] = {**feed.params, "start_date": args.start.isoformat(), "end_date": _end(args).isoformat()}
+    given = {name: getattr(args, name) for name in ("symbols", "universe", "file_grain", "endpoint", "batch_size")}
+    raw |= {name: value for name, value in given.items() if value is not None}
+    raw |= {"force": True} if args.force else {}
+    raw |= dict(_option(text) for text in args.option)
+    hook = deployment.hook(feed.provider, feed.conn_id, {**feed.options, **api.options_in(feed, raw)})
+    hook.validate_config()
+    found = api.estimate(feed, raw, hook, deployment.lake())
+    print(json.dumps(found.totals, indent=1) if args.json else found)
+    return OK
+
+
+def _coverage(args: argparse.Namespace, deployment: Deployment) -> int:
+    import pyarrow.compute as pc
+
+    from market_data import api
+    from market_data.config.universes import members
+
+    feed, end = _feed(args.feed), _end(args)
+    symbols = args.symbols or members(feed.universe, end)
+    cells = api.coverage(symbols, args.start, end, dataset=feed.dataset, provider=feed.provider, lake=deployment.lake())
+    counts = {str(entry["values"]): entry["counts"] for entry in pc.value_counts(cells["state"]).to_pylist()}
+    if args.state:
+        cells = cells.filter(pc.is_in(cells["state"], pc.cast(_array(args.state), cells["state"].type)))
+    elif args.format is None:
+        cells = cells.filter(pc.not_equal(cells["state"], "have"))
+    _print(cells, args.format)
+    if args.format is None:
+        total = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
+        print(f"{len(symbols):,} symbols, {args.start} to {end}: {total or 'no sessions'}")
+    return OK
+
+
+def _query(args: argparse.Namespace, deployment: Deployment) -> int:
+    from market_data.cli import warehouse
+
+    with warehouse.duckdb_file(args.duckdb) if args.duckdb else deployment.warehouse() as opened:
+        _print(warehouse.query(opened, args.statement), args.format)
+    return OK
+
+
+def _migrate(args: argparse.Namespace, deployment: Deployment) -> int:
+    from market_data.cli import warehouse
+
+    with warehouse.duckdb_file(args.duckdb) if args.duckdb else deployment.warehouse() as opened:
+        applied = opened.migrate()
+    print("\n".join(applied) or "the warehouse has all tables and views of this version")
+    return OK
+
+
+def _check(args: argparse.Namespace, deployment: Deployment) -> int:
+    from market_data.cli import setup
+
+    findings = list(setup.check(deployment, settings.environment()))
+    for finding in findings:
+        if not finding.ok or not args.problems:
+            print(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.what}: {finding.state}")
+            if finding.fix:
+                print(f"       {finding.fix}")
+    wrong = sum(not finding.ok for finding in findings)
+    print(f"{wrong} {'problem' if wrong == 1 else 'problems'}" if wrong else "no problems")
+    return PROBLEM if wrong else OK
+
+
+def _bootstrap(args: argparse.Namespace, deployment: Deployment) -> int:
+    from market_data.cli import rest, setup
+
+    if args.url:
+        token = settings.value("MARKET_DATA_AIRFLOW_TOKEN")
+        if not token:
+            raise ConfigError("MARKET_DATA_AIRFLOW_TOKEN is empty; a token for the REST API is needed there")
+        created = setup.bootstrap(rest.RestRegistry(args.url, token))
+    else:
+        created = setup.bootstrap(deployment.registry())
+    print("\n".join(f"created {name}" for name in created) or "nothing to create: all pools and connections exist")
+    if any(name.startswith("connection ") for name in created):
+        print("Add the API keys to these connections in Admin > Connections.")
+    return OK
+
+
+def _config(args: argparse.Namespace, deployment: Deployment) -> int:  # noqa: ARG001  every command takes both
+    if args.markdown:
+        print(markdown(), end="")
+        return OK
+    rows = [
+        {"name": s.name, "value": settings.shown(s), "default": s.default, "used_by": s.used_by, "meaning": s.meaning}
+        for s in settings.SETTINGS
+    ]
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return OK
+    width = _width()
+    for row in rows:
+        mark = "" if row["value"] == row["default"] else f"   (default: {row['default'] or 'none'})"
+        print(f"{row['name']} = {row['value']}{mark}")
+        print(textwrap.fill(row["meaning"], width, initial_indent="    ", subsequent_indent="    "))
+    return OK
+
+
+def markdown() -> str:
+    """Return the page ``docs/reference/settings.md``."""
+    readers = {
+        "package": "Read by every Airflow component, by the command and by `market_data.read`. Set them to the same value everywhere.",
+        "command": "Read by the command `market-data` only.",
+        "make": "Read by the local stack (`make`) only.",
+    }
+    titles = {"package": "Package", "command": "Command", "make": "Local stack"}
+    lines = [
+        "# Environment variables",
+        "",
+        "Generated by `market-data config --markdown` from `plugins/market_data/core/settings.py`; a test keeps both equal.",
+        "`market-data config` shows the current values. Secrets belong in Airflow connections; the token below is the one exception.",
+        "",
+    ]
+    for reader, text in readers.items():
+        lines += [f"## {titles[reader]}", "", text, "", "| Variable | Default | Meaning |", "|---|---|---|"]
+        for setting in settings.SETTINGS:
+            if setting.used_by == reader:
+                default = f"`{setting.default}`" if setting.default else ""
+                lines.append(f"| `{setting.name}` | {default} | {setting.meaning} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+# -- parts ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _feed(dag_id: str) -> Any:
+    from market_data.config.feeds import load_feeds
+
+    feeds = {feed.dag_id: feed for feed in load_feeds()}
+    if dag_id not in feeds:
+        raise ParamError([f"FEED is {dag_id!r}; feeds: {', '.join(feeds)}"])
+    return feeds[dag_id]
+
+
+def _end(args: argparse.Namespace) -> date:
+    from datetime import UTC, datetime
+
+    end: date = args.end or calendar.last_completed_session(datetime.now(UTC))
+    return end
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise ParamError([f"--option is {text!r}; NAME=VALUE is needed"])
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _array(values: Sequence[str]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(values, pa.string())
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def _print(table: pa.Table, form: str | None) -> None:
+    from market_data.cli import output
+
+    ways = {"csv": output.as_csv, "json": output.as_json, "vertical": output.as_lines}
+    print(ways[form](table) if form else output.as_table(table, _width()))

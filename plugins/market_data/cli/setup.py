@@ -1,0 +1,126 @@
+"""``market-data check-config`` and ``market-data bootstrap``: what a deployment needs, and whether it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from market_data.cli.deployment import Deployment, Item, Registry
+from market_data.config.feeds import Feed, load_feeds
+from market_data.core import calendar, settings
+from market_data.core.errors import ConfigError, MarketDataError
+from market_data.core.paths import settings_file
+
+WAREHOUSE, S3 = "warehouse_default", "aws_default"
+POOL = "warehouse"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``check-config``.
+
+    :param fix: what to do; empty where nothing is wrong.
+    """
+
+    what: str
+    state: str
+    fix: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.fix
+
+
+def wanted() -> dict[str, dict[str, Item]]:
+    """Return the ``connections`` and ``pools`` of ``airflow_settings.yaml`` by name.
+
+    :raises ConfigError: the file cannot be read.
+    """
+    path = settings_file()
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))["airflow"]
+        return {
+            "connections": {item["conn_id"]: item for item in found["connections"] or ()},
+            "pools": {item["pool_name"]: item for item in found["pools"] or ()},
+        }
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def bootstrap(registry: Registry) -> list[str]:
+    """Create the pools and connections that are missing; what exists stays as it is.
+
+    :return: what was created, e.g. ``pool polygon_api``.
+    """
+    entries, created = wanted(), []
+    pools, connections = set(registry.pools()), set(registry.connections())
+    for name, item in entries["pools"].items():
+        if name not in pools:
+            registry.add_pool(item)
+            created.append(f"pool {name}")
+    for name, item in entries["connections"].items():
+        if name not in connections:
+            registry.add_connection(item)
+            created.append(f"connection {name}")
+    return created
+
+
+def check(deployment: Deployment, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield a finding for each environment variable that is set, each feed, connection and pool. Makes no API calls."""
+    yield from _environment(environ)
+    try:
+        feeds = load_feeds()
+    except MarketDataError as error:
+        yield Finding("feeds", str(error), "correct feeds.yaml")
+        return
+    yield Finding("feeds", f"{len(feeds)} enabled")
+    try:
+        registry = deployment.registry()
+        pools, connections = set(registry.pools()), set(registry.connections())
+    except MarketDataError as error:
+        yield Finding("airflow", str(error), "run the command where Airflow runs, or set its database in the environment")
+        return
+    for pool in dict.fromkeys([*(feed.pool for feed in feeds), POOL]):
+        yield Finding(f"pool {pool}", "exists") if pool in pools else Finding(f"pool {pool}", "missing", BOOTSTRAP)
+    needed = [S3] if settings.value("MARKET_DATA_LAKE", environ).startswith("s3://") else []
+    for conn_id in [WAREHOUSE, *needed]:
+        if conn_id not in connections:
+            yield Finding(f"connection {conn_id}", "missing", BOOTSTRAP)
+    if WAREHOUSE in connections:
+        yield _attempt(f"connection {WAREHOUSE}", deployment.warehouse)
+    for feed in feeds:
+        yield _feed(feed, deployment, connections)
+
+
+BOOTSTRAP = "market-data bootstrap creates it"
+
+
+def _feed(feed: Feed, deployment: Deployment, connections: set[str]) -> Finding:
+    what = f"feed {feed.dag_id}"
+    if feed.conn_id not in connections:
+        return Finding(what, f"connection {feed.conn_id} is missing", BOOTSTRAP)
+    return _attempt(what, lambda: deployment.hook(feed.provider, feed.conn_id, feed.options).validate_config())
+
+
+def _attempt(what: str, step: Any) -> Finding:
+    try:
+        step()
+    except MarketDataError as error:
+        return Finding(what, str(error), "correct the connection in Admin > Connections")
+    return Finding(what, "valid")
+
+
+def _environment(environ: Mapping[str, str]) -> Iterator[Finding]:
+    for name in sorted(environ):
+        if name.startswith("MARKET_DATA_") and name not in settings.BY_NAME:
+            yield Finding(f"variable {name}", "unknown", "see market-data config for the known ones")
+    try:
+        calendar.extra_closures()
+    except MarketDataError as error:
+        yield Finding("variable MARKET_DATA_EXTRA_CLOSURES", str(error), "correct the variable")
+    for setting in settings.SETTINGS:
+        if environ.get(setting.name) and setting.used_by != "make":
+            yield Finding(f"variable {setting.name}", settings.shown(setting, environ))

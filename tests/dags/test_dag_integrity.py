@@ -1,0 +1,41 @@
+"""Every DAG of the project loads as Airflow loads it.
+
+Passes in the image too (`astro dev pytest dags`), so it imports nothing but Airflow, pytest and the project.
+"""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from airflow.dag_processing.dagbag import DagBag
+
+from market_data.config.feeds import load_feeds
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def dagbag():
+    return DagBag(dag_folder=PROJECT / "dags")
+
+
+def test_all_files_import(dagbag):
+    assert dagbag.import_errors == {}
+
+
+def test_each_feed_is_a_dag(dagbag):
+    assert set(dagbag.dags) == {feed.dag_id for feed in load_feeds()}
+
+
+def test_no_dag_catches_up_or_runs_twice_at_once(dagbag):
+    assert {(dag.catchup, dag.max_active_runs) for dag in dagbag.dags.values()} == {(False, 1)}
+
+
+def test_each_task_has_an_owner_and_a_pool_that_the_settings_create(dagbag):
+    settings = PROJECT / "airflow_settings.yaml"
+    if not settings.is_file():
+        pytest.skip("this container has no airflow_settings.yaml: `astro dev pytest` copies folders only")
+    pools = {item["pool_name"] for item in yaml.safe_load(settings.read_text())["airflow"]["pools"]} | {"default_pool"}
+    for dag in dagbag.dags.values():
+        assert {task.owner for task in dag.tasks} == {"market-data"}
+        assert {task.pool for task in dag.tasks} <= pools
