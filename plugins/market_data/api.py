@@ -266,8 +266,6 @@ def open_lake(lake: str | Lake | None = None) -> Lake:
         return lake
     url = lake or settings.value("MARKET_DATA_LAKE")
     parts = urlsplit(url)
-    if parts.scheme == "s3" and parts.netloc and not (parts.query or parts.fragment or parts.username):
-        return Lake(url, _s3(parts.netloc, parts.path.strip("/")))
     if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():  # Lake.open would create it
         raise ConfigError(f"lake is {url}; there is no such folder")
     return Lake.open(url)
@@ -297,18 +295,6 @@ def _hook(feed: Feed, raw: Mapping[str, Any], account: Mapping[str, Any] | None)
         raise ParamError([f"account has the unknown fields {', '.join(unknown)}; known fields: {', '.join(allowed)}"])
     config = ProviderConfig(feed.conn_id, **{"base_url": "", **fields})
     return provider(feed.provider)(config, options={**feed.options, **options_in(feed, raw)})
-
-
-def _s3(bucket: str, prefix: str) -> Any:
-    from obstore.store import S3Store
-
-    endpoint = settings.foreign("AWS_ENDPOINT_URL_S3") or settings.foreign("AWS_ENDPOINT_URL")
-    region = settings.foreign("AWS_REGION") or settings.foreign("AWS_DEFAULT_REGION") or "us-east-1"
-    where: dict[str, Any] = {"region": region}
-    if endpoint:
-        client = {"allow_http": endpoint.startswith("http://")}
-        where |= {"endpoint": endpoint, "virtual_hosted_style_request": False, "client_options": client}
-    return S3Store(bucket, prefix=prefix or None, **where)
 
 
 def _place(provider: str | None, dataset: str) -> tuple[str, Layout]:

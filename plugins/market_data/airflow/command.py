@@ -38,11 +38,11 @@ class AirflowDeployment:
     def lake(self) -> Lake:
         """Return the lake of ``MARKET_DATA_LAKE``: one on S3 with the connection ``aws_default``, where there is one."""
         from market_data import api
-        from market_data.lake.store import Lake
+        from market_data.airflow.connections import open_lake
 
         url = settings.value("MARKET_DATA_LAKE")
         if url.startswith("s3://") and _lend("aws_default"):
-            return Lake.open(url)
+            return open_lake()
         return api.open_lake(url)
 
     def warehouse(self) -> Warehouse:

@@ -79,6 +79,20 @@ def parser() -> argparse.ArgumentParser:
     migrate = _command(commands, "migrate", _migrate, "Create the warehouse's tables and views that are missing.")
     _warehouse_argument(migrate)
 
+    rebuild = _command(
+        commands,
+        "rebuild-warehouse",
+        _rebuild,
+        "Fill a warehouse from the lake alone: what the ledger records as loaded. Makes no API calls. Equal rows change nothing.",
+    )
+    rebuild.add_argument("feeds", nargs="*", metavar="FEED", help="DAG ids of feeds; default: all whose dataset has a table")
+    rebuild.add_argument("--start", type=_date, metavar="DATE", help="first session, inclusive; default: the lake's first")
+    rebuild.add_argument("--end", type=_date, metavar="DATE", help="last session, inclusive; default: the lake's last")
+    rebuild.add_argument("--symbols", type=_names, metavar="A,B", help="default: all that the lake has")
+    rebuild.add_argument("--source", metavar="NAME", help="a variant's name in the lake, e.g. alpaca~iex; default: the feed's own")
+    rebuild.add_argument("--dry-run", action="store_true", help="count symbols and objects; load nothing")
+    _warehouse_argument(rebuild)
+
     check = _command(commands, "check-config", _check, "Check feeds, connections, pools and environment. Makes no API calls.")
     check.add_argument("--problems", action="store_true", help="only what is wrong")
 
@@ -191,6 +205,17 @@ def _migrate(args: argparse.Namespace, deployment: Deployment) -> int:
     with warehouse.duckdb_file(args.duckdb) if args.duckdb else deployment.warehouse() as opened:
         applied = opened.migrate()
     print("\n".join(applied) or "the warehouse has all tables and views of this version")
+    return OK
+
+
+def _rebuild(args: argparse.Namespace, deployment: Deployment) -> int:
+    from market_data.cli.warehouse import duckdb_file, rebuild
+
+    feeds = [_feed(name) for name in args.feeds] or None
+    warehouse = duckdb_file(args.duckdb) if args.duckdb else deployment.warehouse()
+    span = (args.start, args.end)
+    for line in rebuild(deployment.lake(), warehouse, feeds, args.source, args.symbols, span, dry_run=args.dry_run):
+        print(line)
     return OK
 
 

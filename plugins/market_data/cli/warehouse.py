@@ -1,17 +1,21 @@
-"""``market-data query`` and ``market-data migrate``."""
+"""``market-data query``, ``migrate`` and ``rebuild-warehouse``."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from market_data.core.errors import ConfigError, WarehouseError
+from market_data.core.errors import ConfigError, ParamError, WarehouseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from market_data.config.feeds import Feed
+    from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
 LATEST = (
@@ -62,3 +66,46 @@ def tables(warehouse: Warehouse) -> set[str] | None:
         with suppress(WarehouseError):
             return {str(name).lower() for name in warehouse.query(statement)["name"].to_pylist()}
     return None
+
+
+def rebuild(
+    lake: Lake,
+    warehouse: Warehouse,
+    feeds: Sequence[Feed] | None,
+    source: str | None,
+    symbols: Sequence[str] | None,
+    span: tuple[date | None, date | None],
+    *,
+    dry_run: bool,
+) -> Iterator[str]:
+    """Rebuild the tables of several feeds from the lake, and yield one line per feed and source.
+
+    :param feeds: None: every feed whose dataset has a table, with all its variants.
+    :param source: one variant; None: the feed's own and every variant that the ledger has.
+    :param span: first and last session, both inclusive; None: unlimited.
+    :raises ParamError: if ``source`` is not one of the feed's provider.
+    """
+    from market_data.api import layout_of
+    from market_data.config.feeds import load_feeds
+    from market_data.datasets.registry import dataset
+    from market_data.lake.ledger import sources
+    from market_data.pipeline.rebuild import EVER, Selection, rebuild_warehouse
+
+    wanted = feeds if feeds is not None else [feed for feed in load_feeds() if dataset(feed.dataset).table]
+    start, end = span[0] or EVER[0], span[1] or EVER[1]
+    for feed in wanted:
+        recorded = [name for name in sources(lake, feed.dataset) if name.partition("~")[0] == feed.provider]
+        if source is not None and source not in recorded:
+            if feeds is None:
+                continue
+            raise ParamError([f"source is {source!r}; the lake has of {feed.dag_id}: {', '.join(recorded) or 'nothing'}"])
+        for name in [source] if source else recorded:
+            selection = Selection(dataset(feed.dataset), name, layout_of(feed), tuple(symbols) if symbols else None, start, end)
+            done = rebuild_warehouse(lake, warehouse, selection, dry_run=dry_run)
+            if dry_run:
+                yield f"{feed.dataset} of {name}: {done.symbols:,} symbols, {done.objects:,} objects; nothing was loaded (dry run)"
+            else:
+                yield (
+                    f"{feed.dataset} of {name}: {done.symbols:,} symbols, {done.objects:,} objects, {done.rows:,} rows loaded,"
+                    f" {done.changed:,} new or changed, {done.left_out:,} left out (not recorded as loaded)"
+                )

@@ -171,6 +171,12 @@ def manifest_prefix(dataset: str, provider: str) -> str:
     return f"manifest/{_named('dataset', dataset)}/provider={_named('provider', provider)}"
 
 
+def recorded_source(key: str) -> str:
+    """Return the provider, as the lake names it, of an object of the ledger; empty where ``key`` is not one."""
+    folder, _, rest = key.removeprefix("manifest/").partition("/provider=")
+    return rest.partition("/")[0] if folder and key.startswith("manifest/") else ""
+
+
 def receipts_prefix(dataset: str, provider: str, run_key: str, spec_hash: str) -> str:
     """The folder of the receipts of one batch in one attempt of a run."""
     return f"receipts/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}/{spec_hash}"

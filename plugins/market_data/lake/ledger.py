@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.lake import merge, parquet
-from market_data.lake.layout import manifest_prefix
+from market_data.lake.layout import manifest_prefix, recorded_source
 from market_data.lake.store import Lake
 
 CELLS = pa.schema(
@@ -74,6 +74,12 @@ def write_cells(
         return parquet.encode(merged) if changed else None
 
     return lake.update(key, revise, new=True) > 0
+
+
+def sources(lake: Lake, dataset: str) -> list[str]:
+    """Return the providers that the ledger of a dataset has records of, as the lake names them (``polygon``, ``alpaca~iex``), sorted."""
+    found = {recorded_source(key) for key, _ in lake.list(manifest_prefix(dataset, "x").rpartition("/")[0])}
+    return sorted(found - {""})
 
 
 def read_coverage(lake: Lake, dataset: str, provider: str) -> Coverage:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from market_data.core import settings
 from market_data.core.errors import ConfigError, LakeError
 
 if TYPE_CHECKING:
@@ -59,9 +60,8 @@ class S3Access:
     @classmethod
     def from_environment(cls) -> S3Access:
         """Return the access that the AWS environment variables describe."""
-        env = os.environ
-        endpoint = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
-        return cls(endpoint, env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1")
+        endpoint = settings.foreign("AWS_ENDPOINT_URL_S3") or settings.foreign("AWS_ENDPOINT_URL") or None
+        return cls(endpoint, settings.foreign("AWS_REGION") or settings.foreign("AWS_DEFAULT_REGION") or "us-east-1")
 
 
 class Lake:
