@@ -103,7 +103,7 @@ class RollingQuota:
         return True
 
     def standing(self) -> Standing | None:
-        """Return the limit, calls left and reset of the window with the fewest calls left; None without a quota."""
+        """Return the use of the window with the fewest calls left; None without a quota."""
         now = self._clock()
         standings = []
         for window in self.limits:
