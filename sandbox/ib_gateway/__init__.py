@@ -5,8 +5,8 @@ responds to a client's start-up requests and to requests for contract details an
 vendor's pacing rules if configured, and injects faults on request. Stocks have the sample API's prices; futures and indices have
 generated ones.
 
-Tests against it do not prove three properties of the real gateway. It may count durations differently (here ``D`` means trading days, all else
-calendar time). Its soft throttle may begin elsewhere. Its prices are adjusted for splits; these are not.
+Tests against it do not prove three properties of the real gateway. It may count durations differently (here ``D`` means trading
+days, all else calendar time). Its soft throttle may begin elsewhere. Its prices are adjusted for splits; these are not.
 """
 
 from __future__ import annotations
