@@ -48,7 +48,7 @@ class Record:
             return None
 
     def members(self) -> list[psutil.Process]:
-        """Return all living processes of the session, the leader first, and all its descendants.
+        """Return the living processes of the session, leader first, and all descendants of the leader.
 
         The kernel gives a session's id to no new process while the session has members, so survivors of a dead leader are found. If
         another process has the pid, the session is empty, and so is the result.
