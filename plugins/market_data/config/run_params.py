@@ -12,7 +12,7 @@ from market_data.core.run import Grain
 
 @dataclass(frozen=True)
 class RunParams:
-    """The validated params of a run. These are the project's defaults; a feed may override them (``params``)."""
+    """The validated params of a run, with the project's defaults. A feed may override them (``params``)."""
 
     universe: str = "sp500_etf"
     symbols: tuple[str, ...] | None = None

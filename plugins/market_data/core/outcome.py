@@ -1,4 +1,4 @@
-"""The results of a run: cell states, evidence of a response, receipt of a batch, verdict on a partition.
+"""The results of a run: cell states, evidence of a response, receipt of a batch, partition's verdict.
 
 ``to_json`` and ``from_json`` convert to and from the content of an XCom: plain dicts, small, without secrets.
 """
