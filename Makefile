@@ -29,10 +29,10 @@ up: install ## Start the local stack: Airflow, an S3 server, sample provider ser
 down: ## End every process of the local stack; the lake and the warehouse stay in .local
 	@if [ -x $(PYTHON_ENV) ]; then $(PYTHON_ENV) -m sandbox.stack down; else echo "Nothing is installed, so nothing is running."; fi
 
-query: install ## Ask the local warehouse: SQL="select ..."
+query: install ## Query the warehouse with `market-data query`: SQL="select ..."
 	@$(PYTHON_ENV) -m sandbox.stack query
 
-migrate: install ## Make the warehouse's tables and views that are missing
+migrate: install ## Create missing tables and views of the warehouse with `market-data migrate`
 	@$(PYTHON_ENV) -m sandbox.stack migrate
 
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from market_data.datasets.registry import dataset
 from sandbox.stack.api import Airflow
+from sandbox.stack.command import WAREHOUSE_VARIABLE, run_command
 from sandbox.stack.environment import LocalError, Paths, lake_is_local_s3, lake_of
 from sandbox.stack.feed import SandboxFeed, read_feed
 from sandbox.stack.follow import Watch, follow, start, wait_for_dag
@@ -28,7 +29,6 @@ from sandbox.stack.processes import STOP_SIGNALS, held_signals
 from sandbox.stack.progress import Snapshot, symbols
 from sandbox.stack.report import read
 from sandbox.stack.summary import Places, places, reasons, summary
-from sandbox.stack.warehouse import VARIABLE, migrate, query
 
 MAIN_DAG = "polygon_ohlcv_1d"
 RECORDED = {"AAPL", "FB", "GOOG", "IBM", "MSFT"}  # the sample API has real prices of these, to 2013-03-01
@@ -56,10 +56,8 @@ def main(command: str, environ: Mapping[str, str], console: Console) -> int:
         console.print("\n`make run` makes a run, `make down` ends everything.")
     elif command == "run":
         return run(stack, environ, console)
-    elif command == "query":
-        query(paths, environ, console)
-    elif command == "migrate":
-        migrate(paths, environ, console)
+    elif command in {"query", "migrate"}:
+        return run_command(command, paths, environ)
     else:
         raise LocalError(f"there is no command {command!r}; there are: up, down, run, query, migrate")
     return 0
@@ -204,7 +202,7 @@ def _report(key: str, stack: Stack, console: Console) -> dict[str, Any]:
 
 
 def _places(stack: Stack, report: str | None) -> Places:
-    ours = not stack.environ.get(VARIABLE)
+    ours = not stack.environ.get(WAREHOUSE_VARIABLE)
     return Places(
         ui=stack.ports.airflow_url,
         password=stack.airflow.password,

@@ -8,15 +8,14 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from rich.console import Console
 
 from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.core.run import RunInfo
 from market_data.datasets.registry import DATASETS, dataset
 from market_data.warehouse import ENGINES, WarehouseConnection
 from market_data.warehouse.schema import TABLES
+from sandbox.stack.command import run_command
 from sandbox.stack.environment import Paths
-from sandbox.stack.warehouse import query
 from tests.services import oracle_server, postgres_server
 
 PROJECT = Path(__file__).parents[2]
@@ -137,7 +136,7 @@ def test_python_queries(path):
 
 
 @pytest.mark.parametrize("heading", ["Query", "Where providers disagree"])
-def test_make_query_prints_rows(path, heading, monkeypatch):
+def test_make_query_prints_rows(path, heading, monkeypatch, capfd):
     monkeypatch.chdir(PROJECT)
     (line,) = code(heading, "sh")
     make, target, setting = shlex.split(line)
@@ -146,9 +145,8 @@ def test_make_query_prints_rows(path, heading, monkeypatch):
     if inner := re.fullmatch(r"\$\(cat (\S+)\)", sql):
         sql = Path(inner[1]).read_text()
         assert "$" not in sql  # make would take it for its own
-    console = Console(width=200, record=True, quiet=False, file=(path.parent / "out").open("w"))
-    query(Paths(PROJECT, path.parent), {"SQL": sql}, console)
-    assert "AAPL" in console.export_text()
+    assert run_command("query", Paths(PROJECT, path.parent), {"SQL": sql}) == 0
+    assert "AAPL" in capfd.readouterr().out
 
 
 def test_versions_are_listed(path):

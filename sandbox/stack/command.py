@@ -1,0 +1,37 @@
+"""``make query`` and ``make migrate``: the package's command ``market-data``, in a process of its own with the stack's environment.
+
+It uses the warehouse that ``AIRFLOW_CONN_WAREHOUSE_DEFAULT`` names, or else the local stack's DuckDB file.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from sandbox.stack.environment import LocalError, Paths, Ports, process_env
+
+WAREHOUSE_VARIABLE = "AIRFLOW_CONN_WAREHOUSE_DEFAULT"
+_PROGRAM = "import sys; from market_data.airflow.command import main; sys.exit(main())"
+
+
+def arguments(command: str, paths: Paths, environ: Mapping[str, str]) -> list[str]:
+    """Return the arguments of ``market-data``: ``SQL`` is the statement of a query.
+
+    :raises LocalError: a query without a warehouse file.
+    """
+    local = not environ.get(WAREHOUSE_VARIABLE)
+    if command == "query" and local and not paths.warehouse.exists():
+        raise LocalError(f"there is no warehouse at {paths.warehouse} yet; `make run` creates it")
+    where = ["--duckdb", str(paths.warehouse)] if local else []
+    statement = ["--", environ["SQL"]] if command == "query" and environ.get("SQL") else []
+    return [command, *where, *statement]
+
+
+def run_command(command: str, paths: Paths, environ: Mapping[str, str]) -> int:
+    """Run ``market-data`` and return its exit code.
+
+    :raises LocalError: a query without a warehouse file.
+    """
+    argv = [sys.executable, "-c", _PROGRAM, *arguments(command, paths, environ)]
+    return subprocess.run(argv, env=process_env(environ, paths, Ports.of(environ)), check=False).returncode
