@@ -1,4 +1,7 @@
-"""What Airflow loads of the ``plugins`` folder. An installed package registers the same plugin; Airflow loads it once."""
+"""Register the plugin for Airflow's ``plugins`` folder.
+
+An installed package registers the same plugin; Airflow loads it once.
+"""
 
 from market_data.airflow.plugin import MarketDataPlugin
 

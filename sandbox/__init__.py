@@ -1,1 +1,1 @@
-"""What `make run` starts and tests use as servers. Never part of the image."""
+"""Servers for `make run` and the tests. Not part of the image."""

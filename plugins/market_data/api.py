@@ -1,4 +1,6 @@
-"""``market_data.read``, ``coverage`` and ``plan``: what a notebook or a job of its own needs. None of it imports Airflow.
+"""Read, check and estimate from a notebook or a job: ``market_data.read``, ``coverage``, ``plan``.
+
+None of it imports Airflow.
 
 ``pip install airflow-market-data[read]`` is enough for ``read`` and ``coverage``, ``[plan]`` for ``plan``. The lake is
 ``MARKET_DATA_LAKE`` unless ``lake`` names another. S3 credentials, region and endpoint come from the usual ``AWS_*`` variables.
@@ -44,7 +46,7 @@ def read(
     to: To = "arrow",
     lake: str | Lake | None = None,
 ) -> Any:
-    """Return the current rows of ``symbols`` for the sessions from ``start`` to ``end``, both inclusive, sorted by key.
+    """Return the current rows of ``symbols`` from ``start`` to ``end`` (both inclusive), sorted by key.
 
     :param start: exchange date, or ISO text. Times in the rows are UTC; prices are as the vendor gave them, not adjusted.
     :param provider: may be left out where one feed alone serves the dataset. ``alpaca~iex`` names an option that changes values.
@@ -83,7 +85,9 @@ def coverage(
     to: To = "arrow",
     lake: str | Lake | None = None,
 ) -> Any:
-    """Return the state and reason of each cell: one row for each symbol and session from ``start`` to ``end``, both inclusive.
+    """Return the state and reason of each cell from ``start`` to ``end`` (both inclusive).
+
+    One row per symbol and session.
 
     Columns: symbol, session (date32), state, reason, recorded_at (UTC). ``state`` is ``have``, ``empty`` (final: there is no bar),
     ``pending``, ``quarantined``, ``refused``, or ``missing`` where nothing is recorded yet.
@@ -128,7 +132,7 @@ def coverage(
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take. Nothing was fetched for it, and nothing written.
+    """An estimate of a run. Computing it fetches and writes nothing.
 
     :param minutes: at the sustained rate of one pool slot.
     :param cost_usd: what the provider would charge for the requests; None where it does not charge by request.
@@ -175,7 +179,9 @@ def plan(
     lake: str | Lake | None = None,
     **params: Any,
 ) -> Estimate:
-    """Return the calls, minutes and cost of fetching what is missing from ``start`` to ``end``, both inclusive. Fetches nothing.
+    """Return calls, minutes and cost of fetching the missing cells from ``start`` to ``end`` (inclusive).
+
+    Makes no data requests.
 
     :param symbols: None: the feed's universe, or that of the param ``universe``.
     :param account: the provider's account: ``base_url``, ``login``, ``password`` and ``extra`` (``plan``, limits) as in its Airflow

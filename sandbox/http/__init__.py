@@ -1,8 +1,10 @@
-"""The sample API: a small HTTP server that speaks the dialects of several vendors: Polygon's at the root, each under its name.
+"""The sample API, a small HTTP server with several vendors' dialects.
+
+Polygon's is at the root; each vendor has a path under its own name.
 
 ``make run`` starts it as a process (``python -m sandbox.http``), the tests inside their own (`SampleApi`). Its prices
-are recorded ones where a package carries them, seeded generated ones for all else, or those of a Parquet file; the header
-``X-Sample-Source`` of every answer with data tells which. It keeps a call log and makes faults on request.
+are recorded ones where a package carries them, seeded generated ones for all else, or those of a Parquet file. The header
+``X-Sample-Source`` of every data response names the source. The server keeps a call log and injects faults on request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The calls that a sample server was asked, kept for tests and appended to a file."""
+"""Log of the calls to a sample server, kept in memory for tests and appended to a file."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ C = TypeVar("C", bound="Logged")
 
 
 class CallLog(Generic[C]):
-    """The calls so far, in order of arrival; as JSON lines in ``path`` too, in order of answering.
+    """The calls so far, in order of arrival; also JSON lines in ``path``, in order of their responses.
 
-    ``path`` is appended to, a line a call, at once.
+    Each line is appended at once.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -52,6 +52,6 @@ class CallLog(Generic[C]):
 
 
 def read_calls(path: Path, kind: type[C]) -> list[C]:
-    """The calls of a log file, each of ``kind``, in order of arrival."""
+    """Read the calls of a log file as ``kind``, in order of arrival."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return sorted((kind(**line) for line in lines), key=lambda call: call.time)

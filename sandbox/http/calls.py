@@ -22,13 +22,13 @@ class Call:
     :param endpoint: the vendor's word for it, such as ``range`` or ``grouped``; ``unknown`` where there is none.
     :param ticker: the one symbol that the call is about.
     :param date: the one session that the call is about.
-    :param status: of the answer; where ``fault`` is ``reset``, of the one that was not sent.
+    :param status: of the response; with the fault ``reset``, of the response that was not sent.
     :param accepted: the call had a valid key and was within the quota; only these use the quota up.
-    :param source: what ``X-Sample-Source`` said.
-    :param fault: the kind of fault that was put in.
+    :param source: value of ``X-Sample-Source``.
+    :param fault: the kind of the injected fault.
     :param client_request_id: what the client sent as ``X-Request-Id``.
-    :param key_in_url: the key stood in the URL, whether right or wrong.
-    :param vendor: who was asked.
+    :param key_in_url: the URL contained a key, valid or not.
+    :param vendor: the vendor that was called.
     """
 
     time: float
@@ -49,12 +49,14 @@ class Call:
 
 
 def read_call_log(path: Path) -> list[Call]:
-    """The calls of a log file, in order of arrival."""
+    """Read the calls of a log file, in order of arrival."""
     return read_calls(path, Call)
 
 
 def max_in_window(calls: Iterable[Call], seconds: float, *, accepted_only: bool = False) -> int:
-    """The most calls that arrived in any window of ``seconds`` seconds; two calls exactly ``seconds`` apart share none.
+    """Return the largest number of calls that arrived in any window of ``seconds`` seconds.
+
+    Two calls exactly ``seconds`` apart share no window.
 
     :param accepted_only: leave out those refused for their key or the quota. All calls count otherwise: a client is within a quota
         of n calls only where no window holds more than n, the refused ones among them.
@@ -93,7 +95,7 @@ class RollingQuota:
         self._accepted: list[float] = []
 
     def admit(self, now: float) -> bool:
-        """Whether a call at ``now`` is within all windows; only then it counts from now on."""
+        """Return true if a call at ``now`` is within all windows, and count it in that case."""
         for window in self.limits:
             if len(self._accepted) - bisect_right(self._accepted, now - window.seconds) >= window.calls:
                 return False
@@ -101,7 +103,7 @@ class RollingQuota:
         return True
 
     def standing(self) -> Standing | None:
-        """That of the window with the fewest calls left; None without a quota."""
+        """Return the use of the window with the fewest calls left; None without a quota."""
         now = self._clock()
         standings = []
         for window in self.limits:
@@ -111,5 +113,5 @@ class RollingQuota:
         return min(standings, key=lambda standing: standing.remaining, default=None)
 
     def forget(self) -> None:
-        """As if no call had come yet."""
+        """Forget all calls."""
         self._accepted.clear()

@@ -1,4 +1,6 @@
-"""The control routes: what tests and demonstrations tell a running server. They are neither logged as calls nor limited.
+"""The control routes, by which tests and demonstrations steer a running server.
+
+Calls to them are not logged and not limited.
 
 ::
 
@@ -14,9 +16,9 @@
     POST   /_control/missing                {"session": "2012-01-03", "symbols": ["AAPL"]} or {..., "fraction": 0.4}
     DELETE /_control/missing                brings all symbols back
 
-``match`` is a pattern searched in path, query and form; without ``symbol`` (or with null) a change is for all symbols; without
-``times`` a fault happens once, with null without end; with ``vendor`` it is that vendor's, otherwise that of the one at the root. A
-quota is that of each vendor's account, for itself. A body that does not fit is answered 400, naming what is wrong.
+``match`` is a pattern searched in path, query and form. A change without ``symbol`` (or with null) is for all symbols. A fault
+without ``times`` happens once; with null, without end. A fault with ``vendor`` is for that vendor, otherwise for the one at the
+root. Each vendor's account has a quota of its own. An invalid body gets status 400 and an error that names the invalid value.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ Json = dict[str, Any]
 
 
 def answer(api: SampleApi, method: str, target: str, body: bytes) -> tuple[int, Json]:
-    """Status and JSON answer of a control call."""
+    """Return status and JSON body of the response to a control call."""
     path = urlsplit(target).path
     routine = ROUTES.get((method, path.removeprefix(PREFIX)))
     if routine is None:

@@ -1,4 +1,4 @@
-"""What a test changes in the prices on request."""
+"""Changes to prices, made by tests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Change:
 
 
 class Edits:
-    """What tests change: altered prices, and symbols hidden from a session."""
+    """Altered prices, and symbols hidden from a session."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

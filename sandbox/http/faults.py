@@ -1,4 +1,4 @@
-"""Faults: each turns the answer that was due into another. A new kind is one function in the table, here or at a vendor."""
+"""Faults, each a function from the normal response to a faulty one. Add a new kind to a table."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def error_with_200(answer: Answer, *, message: str = "Internal error") -> Answer
 
 
 def truncated(answer: Answer, *, fraction: float = 0.5, clean: bool = False) -> Answer:
-    """``fraction`` of the body. The connection breaks off before ``Content-Length`` is reached, or ``clean``: the header fits."""
+    """Send ``fraction`` of the body, then disconnect; ``clean``: with a fitting ``Content-Length``."""
     if not clean:
         return replace(answer, send=fraction)
     return replace(answer, body=_share(answer.encoded(), fraction))
 
 
 def truncated_gzip(answer: Answer, *, fraction: float = 0.5) -> Answer:
-    """``fraction`` of the compressed body, in a good transfer: ``Content-Length`` fits."""
+    """Send ``fraction`` of the compressed body in a complete transfer: ``Content-Length`` fits."""
     return _gzipped(answer, _share(gzip.compress(answer.encoded(), 1), fraction))
 
 
 def bad_gzip(answer: Answer) -> Answer:
-    """A compressed body with a byte changed in its middle, in a good transfer."""
+    """Change a byte in the middle of the compressed body, in a complete transfer."""
     body = bytearray(gzip.compress(answer.encoded(), 1))
     body[len(body) // 2] ^= 0xFF
     return _gzipped(answer, bytes(body))
@@ -72,7 +72,7 @@ def empty(answer: Answer, *, status: int = 200) -> Answer:
 
 
 def html(answer: Answer, *, status: int = 200) -> Answer:
-    """A page of something in between, such as a proxy in maintenance."""
+    """Send an HTML page, as a proxy in maintenance does."""
     page = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Maintenance</h1></body></html>"
     return Answer(answer.request, status, page, {"Content-Type": "text/html; charset=utf-8"})
 
@@ -86,7 +86,7 @@ def slow(answer: Answer, *, seconds: float = 1.0) -> Answer:
 
 
 def trickle(answer: Answer, *, seconds: float = 0.05, head: bool = False) -> Answer:
-    """A byte at a time, never long enough apart for a time-out between bytes; with ``head`` the headers too."""
+    """Send single bytes with pauses too short for a read time-out; ``head``: the headers too."""
     return replace(answer, drip=seconds, drip_head=head)
 
 
@@ -117,9 +117,9 @@ def _gzipped(answer: Answer, body: bytes) -> Answer:
 
 @dataclass(slots=True)
 class Fault:
-    """A fault to put in.
+    """A fault to inject.
 
-    :param vendor: in whose answers.
+    :param vendor: the vendor whose responses get it.
     :param kind: a name in `KINDS`, or in the vendor's ``faults``.
     :param match: a pattern searched in the request's path and query, or a function of the request; None is every request.
     :param times: how often; None is without end.
@@ -188,7 +188,7 @@ class Faults:
             return [fault.to_json() for fault in self._waiting]
 
     def apply(self, answer: Answer) -> tuple[Answer, str | None]:
-        """The answer to give, and the kind of the fault in it."""
+        """Return the response to send, and the kind of the fault in it."""
         fault = self._take(answer.request)
         return (fault.apply(answer), fault.kind) if fault else (answer, None)
 

@@ -1,4 +1,4 @@
-"""A request as the vendors see it, and an answer before it is sent."""
+"""A request as the vendors see it, and a response before it is sent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Request:
     """A call of a data endpoint.
 
-    :param vendor: who is asked.
-    :param base: scheme, host and port that the client used, and the vendor's path prefix: what links in answers begin with.
+    :param vendor: the vendor that is called.
+    :param base: scheme, host and port that the client used, and the vendor's path prefix: the start of links in responses.
     :param path: decoded, without prefix and query.
     :param query, form: the last value of each parameter, without the key; ``form`` is the body of a POST.
     :param headers: names in lower case.
@@ -37,10 +37,10 @@ class Request:
     def parse(
         cls, vendor: Vendor, target: str, headers: Mapping[str, str], *, method: str = "GET", body: bytes = b"", prefix: str = ""
     ) -> Request:
-        """The request of ``target`` (path and query).
+        """Build a request from ``target`` (path and query).
 
         :param body: a form, URL-encoded.
-        :param prefix: the vendor's, which ``target`` has no more.
+        :param prefix: the vendor's prefix, already removed from ``target``.
         """
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -63,15 +63,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be sent. Faults turn one into another.
+    """A response to send. Faults turn one into another.
 
     :param body: bytes as they are, text, or what the vendor's ``encode`` makes text of.
-    :param headers: besides the vendor's usual ones. Where they have ``Content-Encoding``, the body is not compressed again.
+    :param headers: besides the vendor's usual ones. With ``Content-Encoding`` the body is not compressed again.
     :param source: where the values come from; None where there are none.
     :param delay: seconds to wait before sending.
     :param drip: seconds between two bytes; 0 sends them together.
     :param drip_head: the status line and the headers drip too.
-    :param send: which share of the body is sent before the connection closes; ``Content-Length`` always tells of the whole.
+    :param send: share of the body to send before the connection closes; ``Content-Length`` is always that of the whole body.
     :param reset: end the connection with a TCP reset instead.
     """
 

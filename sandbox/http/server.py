@@ -38,13 +38,13 @@ class SampleApi:
 
     :param port: 0 takes a free one; a restart takes the same again.
     :param data: a Parquet file to serve instead of recorded and generated prices.
-    :param limits: the quota of each vendor's account, all windows at once; empty is no limit.
+    :param limits: the quota of each vendor's account, all windows at once; empty means unlimited.
     :param api_key: the only key it knows, whatever the vendor.
     :param seed: of the generated prices.
     :param symbols: those it has generated prices for, besides its own; by default those of ``include/universes``.
     :param call_log: file that calls are appended to.
     :param vendor: a name in `VENDORS`: who is served at the root. All are served under their names too, such as ``/polygon``.
-    :param prefix: path before all others, such as ``/polygon``, as behind a gateway: links in answers do not have it.
+    :param prefix: path before all others, such as ``/polygon``, as behind a gateway. Links in responses do not have it.
     :param now: the present moment, with a time zone: later sessions are not there yet.
     :param clock: seconds, never going back; what the quota is measured with.
     :param options: those of that vendor.
@@ -119,7 +119,7 @@ class SampleApi:
         self.stop()
 
     def forget(self) -> None:
-        """As if just started: no calls, no faults, no changes, no quota."""
+        """Reset to the initial state: no calls, faults, changes or quota."""
         self.log.clear()
         self.faults.clear()
         self.edits.clear_changes()
@@ -130,7 +130,7 @@ class SampleApi:
 
     @property
     def calls(self) -> list[Call]:
-        """The calls so far, in order of arrival. A call is here before its answer is sent."""
+        """The calls so far, in order of arrival. A call is added before its response is sent."""
         return self.log.calls
 
     @property
@@ -151,9 +151,9 @@ class SampleApi:
     def fault(
         self, kind: str, *, match: Match | None = None, times: int | None = 1, vendor: str | None = None, **options: Any
     ) -> None:
-        """Put in a fault: see `faults.Fault`. It happens to calls with a valid key and within the quota.
+        """Inject a fault: see `faults.Fault`. It happens to calls with a valid key and within the quota.
 
-        :param vendor: in whose answers; None: of the one at the root.
+        :param vendor: the vendor whose responses get it; None: the one at the root.
         """
         if vendor is not None and vendor not in self.vendors:
             raise ValueError(f"vendor is {vendor!r}; allowed: {', '.join(self.vendors)}")
@@ -168,7 +168,10 @@ class SampleApi:
         fields: Sequence[str] = PRICES,
         **replace: float | None,
     ) -> None:
-        """Give another price from now on, as in ``alter("AAPL", date(2012, 1, 3), close=60.0)``: see `edits.Change`."""
+        """Change prices from now on, for example ``alter("AAPL", date(2012, 1, 3), close=60.0)``.
+
+        See `edits.Change`.
+        """
         self.edits.alter(session, Change(symbol, multiply, tuple(fields), replace))
 
     def hide(self, session: date, symbols: Collection[str] | None = None, *, fraction: float | None = None) -> None:
@@ -184,7 +187,7 @@ class SampleApi:
         self.edits.hide(session, symbols)
 
     def request(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> Request:
-        """A call as its vendor sees it. A path without the gateway's prefix leads nowhere."""
+        """Build the request for its vendor. A path without the gateway's prefix is unknown."""
         target = target.removeprefix(self.prefix) if target.startswith(self.prefix) else "/"
         name = target.partition("?")[0].split("/")[1] if target.startswith("/") else ""
         if name in self.vendors:
@@ -193,7 +196,7 @@ class SampleApi:
         return Request.parse(self.vendor, target, headers, method=method, body=body)
 
     def answer(self, request: Request) -> Answer:
-        """The answer to a data call, which is logged."""
+        """Return the response to a data call, and log the call."""
         vendor = request.vendor
         with self._arrivals:
             arrived, moment = time.time(), self._clock()
@@ -266,7 +269,7 @@ class _Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a client that hangs up is no error of this server
+        if not isinstance(sys.exception(), ConnectionError):  # the client closed the connection
             super().handle_error(request, client_address)
 
 
@@ -296,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, *_: object) -> None:
-        """The call log says it."""
+        """Write nothing: the call log has every call."""
 
     def _deliver(self, answer: Answer) -> None:
         if answer.delay:

@@ -1,11 +1,12 @@
-"""The sample gateway: a small server that speaks the socket protocol of Interactive Brokers' TWS and Gateway.
+"""The sample gateway: a small server with the socket protocol of Interactive Brokers' TWS and Gateway.
 
 ``make run`` starts it as a process (``python -m sandbox.ib_gateway``), the tests inside their own (`SampleGateway`). It
-answers a client's start-up questions, contract details and historical bars; it keeps a call log, enforces the vendor's pacing rules
-when told to, and makes faults on request. Stocks have the prices of the sample API; futures and indices have generated ones.
+responds to a client's start-up requests and to requests for contract details and historical bars. It keeps a call log, enforces the
+vendor's pacing rules if configured, and injects faults on request. Stocks have the sample API's prices; futures and indices have
+generated ones.
 
-What it does not prove: how the real one counts a duration (here ``D`` are trading days, all else is calendar time), where its soft
-throttle begins, and that its prices are adjusted for splits, which these are not.
+Tests against it do not prove three properties of the real gateway. It may count durations differently (here ``D`` means trading
+days, all else calendar time). Its soft throttle may begin elsewhere. Its prices are adjusted for splits; these are not.
 """
 
 from __future__ import annotations

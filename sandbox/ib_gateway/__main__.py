@@ -1,4 +1,7 @@
-"""``python -m sandbox.ib_gateway``: the sample gateway as a process. Ends with 0 on SIGTERM and Ctrl-C."""
+"""Run the sample gateway as a process: ``python -m sandbox.ib_gateway``.
+
+Ends with exit status 0 on SIGTERM and Ctrl-C.
+"""
 
 from __future__ import annotations
 

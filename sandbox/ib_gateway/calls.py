@@ -1,4 +1,4 @@
-"""The call log: what was asked when, and how it ended."""
+"""The call log: requests, their times and their results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandbox.ib_gateway.requests import Request
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One question for contract details or historical bars. What a client asks while connecting is not logged.
+    """One request for contract details or historical bars. Requests made while connecting are not logged.
 
     :param time: arrival, Unix seconds.
     :param monotonic: arrival on the gateway's monotonic clock, seconds.
@@ -19,11 +19,11 @@ class Call:
     :param kind: ``details`` or ``history``.
     :param symbol: as the client wrote it.
     :param client_id: of the connection. ``number``: the client's own number of the request.
-    :param end: end of the asked span as the client wrote it; empty is now. ``duration``, ``size``: likewise.
-    :param status: 0, or the number of the error that was the answer.
+    :param end: end of the requested span as the client wrote it; empty is now. ``duration``, ``size``: likewise.
+    :param status: 0, or the number of the error that was sent.
     :param accepted: it kept the pacing rules.
-    :param rows: bars or contracts in the answer.
-    :param fault: the kind of fault that was put in.
+    :param rows: bars or contracts in the response.
+    :param fault: the kind of the injected fault.
     """
 
     time: float
@@ -59,5 +59,5 @@ class Call:
 
 
 def read_call_log(path: Path) -> list[Call]:
-    """The calls of a log file, in order of arrival."""
+    """Read the calls of a log file, in order of arrival."""
     return read_calls(path, Call)

@@ -14,7 +14,7 @@ QUARTERS = {3: "H", 6: "M", 9: "U", 12: "Z"}
 AHEAD = timedelta(days=460)
 """Five quarterlies are listed at a time."""
 KEPT = timedelta(days=730)
-"""Expired ones can be asked for two years."""
+"""Expired contracts remain available for two years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Catalogue:
         self._stocks = {symbol.replace(".", " "): _stock(symbol.replace(".", " ")) for symbol in stocks}
 
     def find(self, asked: Contract, today: date) -> list[Listing]:
-        """Everything that fits a description, by expiry; expired futures only where it asks for them."""
+        """Return all contracts that match a description, by expiry; expired futures only on request."""
         return [listing for listing in self._candidates(asked, today) if _fits(listing, asked)]
 
     def _candidates(self, asked: Contract, today: date) -> Iterator[Listing]:
@@ -108,7 +108,7 @@ class Catalogue:
 
 
 def quarterlies(root: str, begin: date, end: date) -> list[Listing]:
-    """The quarterly futures that expire from ``begin`` (inclusive) to ``end`` (exclusive)."""
+    """Return the quarterly futures that expire from ``begin`` (inclusive) to ``end`` (exclusive)."""
     months = [(year, month) for year in range(begin.year, end.year + 1) for month in QUARTERS]
     return [quarterly(root, year, month) for year, month in months if begin <= expiry(year, month) < end]
 
@@ -132,19 +132,19 @@ def quarterly(root: str, year: int, month: int) -> Listing:
 
 
 def continuous(root: str, today: date) -> Listing:
-    """The continuous future: the details of the contract that leads on ``today``, as a type of its own."""
+    """Return the continuous future, with the details of the lead contract on ``today``."""
     lead = next(listing for listing in quarterlies(root, today, today + AHEAD) if listing.expiry and today < roll(listing.expiry))
     values = {name: getattr(lead, name) for name in Listing.__dataclass_fields__}
     return Listing(**{**values, "sec_type": "CONTFUT"})
 
 
 def roll(last: date) -> date:
-    """The Monday of the week in which a contract expires: from then on the next one leads."""
+    """Return the roll date: the Monday of the expiry week, from which the next contract leads."""
     return last - timedelta(days=last.weekday())
 
 
 def expiry(year: int, month: int) -> date:
-    """The third Friday, or the session before where that is a holiday."""
+    """Return the third Friday, or the session before it if that is a holiday."""
     first = date(year, month, 1)
     friday = first + timedelta(days=(calendar.FRIDAY - first.weekday()) % 7 + 14)
     return friday if calendar.is_session(friday) else calendar.previous_session(friday)

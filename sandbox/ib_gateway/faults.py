@@ -1,4 +1,4 @@
-"""Faults: each turns the answer that was due into another. A new kind is one function in the table."""
+"""Faults, each a function from the normal response to a faulty one. Add a new kind to the table."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Match = str | re.Pattern[str] | Callable[[Request], bool]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be sent.
+    """A response to send.
 
     :param rows: fields of each bar, or of each contract.
-    :param begins, ends: span of the bars, as the message says it.
-    :param declared: how many bars the message says there are.
+    :param begins, ends: span of the bars, as the message declares it.
+    :param declared: number of bars, as the message declares it.
     :param error: number and text; then nothing else is sent. ``about``: the request's number, or -1 for none in particular.
     :param silent: nothing is sent.
     :param raw: bytes in place of the message.
@@ -49,7 +49,10 @@ class Answer:
 
 
 def refused(answer: Answer, *, code: int, text: str, broadcast: bool = False) -> Answer:
-    """An error. ``broadcast``: about no request in particular, as for a lost link; the request is not answered."""
+    """Send an error.
+
+    :param broadcast: the error refers to no request, as for a lost link; the request itself gets no response.
+    """
     return replace(answer, error=(code, text), about=-1 if broadcast else None, rows=(), declared=0)
 
 
@@ -70,22 +73,22 @@ def trickle(answer: Answer, *, seconds: float = 0.05) -> Answer:
 
 
 def reset(answer: Answer) -> Answer:
-    """The connection ends before anything is sent."""
+    """Reset the connection before anything is sent."""
     return replace(answer, send=0.0, reset=True)
 
 
 def broken_off(answer: Answer, *, fraction: float = 0.5) -> Answer:
-    """The connection ends in the middle of the answer."""
+    """Close the connection in the middle of the response."""
     return replace(answer, send=fraction)
 
 
 def garbage(answer: Answer) -> Answer:
-    """Bytes of something that is no gateway."""
+    """Send bytes of another protocol."""
     return replace(answer, raw=b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html><h1>Maintenance</h1></html>")
 
 
 def short(answer: Answer, *, fraction: float = 0.5) -> Answer:
-    """A message that ends early: it declares more bars than it holds."""
+    """Send fewer bars than the message declares."""
     return replace(answer, rows=answer.rows[: int(len(answer.rows) * fraction)])
 
 
@@ -94,18 +97,21 @@ def miscounted(answer: Answer, *, by: int = 1) -> Answer:
 
 
 def half(answer: Answer) -> Answer:
-    """The later half only, in a good message that says where it begins; as when the service answers for a shorter span."""
+    """Send the later half of the bars only, with its true begin.
+
+    The service does so when it responds for a shorter span.
+    """
     kept = answer.rows[len(answer.rows) // 2 :]
     return replace(answer, rows=kept, declared=len(kept), begins=f"{kept[0][0][:8]}  00:00:00") if kept else answer
 
 
 def page_loop(answer: Answer) -> Answer:
-    """An answer that says that it begins where it ends."""
+    """Declare a span that begins where it ends."""
     return replace(answer, begins=answer.ends)
 
 
 def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
-    """Every bar twice; ``conflicting``: the second time with another volume."""
+    """Send every bar twice; ``conflicting``: the second time with another volume."""
 
     def copy(row: tuple[str, ...]) -> tuple[str, ...]:
         return (*row[:5], f"{float(row[5]) + 1:.10g}", *row[6:]) if conflicting else row
@@ -115,7 +121,7 @@ def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
 
 
 def out_of_range(answer: Answer, *, stamp: str = "20350102") -> Answer:
-    """The last bar is of another date."""
+    """Give the last bar another date."""
     if not answer.rows:
         return answer
     *rows, last = answer.rows
@@ -128,7 +134,7 @@ def drifted(answer: Answer) -> Answer:
 
 
 def blank(answer: Answer, *, value: str = "1.7976931348623157E308") -> Answer:
-    """Numbers that are none: the protocol's word for nothing, ``nan`` or ``Infinity``."""
+    """Replace all numbers by ``value``: the protocol's null value, ``nan`` or ``Infinity``."""
     return replace(answer, rows=tuple((row[0], *[value] * 6, "-1") for row in answer.rows))
 
 
@@ -187,7 +193,7 @@ class Faults:
             self._waiting.clear()
 
     def apply(self, answer: Answer) -> tuple[Answer, str | None]:
-        """The answer to give, and the kind of the fault in it."""
+        """Return the response to send, and the kind of the fault in it."""
         fault = self._take(answer.request)
         return (KINDS[fault.kind](answer, **fault.options), fault.kind) if fault else (answer, None)
 

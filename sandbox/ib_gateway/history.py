@@ -1,4 +1,4 @@
-"""Historical bars: what a request asks for, whether it is a legal one, and the bars in it."""
+"""Historical bars: parse and check requests, and find their bars."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From ``start`` (inclusive) to ``end`` (exclusive); ``sessions`` where it is so many trading days instead."""
+    """Range from ``start`` (inclusive) to ``end`` (exclusive), or a number of ``sessions`` before ``end``."""
 
     start: datetime
     end: datetime
@@ -46,9 +46,9 @@ class Span:
 
 
 def span(request: Request, now: datetime) -> Span:
-    """The span that end and duration mean.
+    """Return the range that the request's end and duration describe.
 
-    :raises Refusal: if one of them is not legal.
+    :raises Refusal: if one of them is invalid.
     """
     end = _end(request.end) or now
     count, _, unit = request.duration.partition(" ")
@@ -75,7 +75,10 @@ def span(request: Request, now: datetime) -> Span:
 
 
 def the_only(found: Sequence[Listing], request: Request) -> Listing:
-    """:raises Refusal: unless a description fits exactly one contract."""
+    """Return the only contract that matches the request.
+
+    :raises Refusal: if none or several match.
+    """
     if len(found) > 1:
         raise Refusal(UNKNOWN, f"The contract description specified for {request.contract.symbol} is ambiguous.")
     if not found:
@@ -84,7 +87,10 @@ def the_only(found: Sequence[Listing], request: Request) -> Listing:
 
 
 def check(request: Request, listing: Listing) -> None:
-    """:raises Refusal: if the request is not a legal one for this contract."""
+    """Check that the request is valid for this contract.
+
+    :raises Refusal: if it is not.
+    """
     if request.size not in LEGAL:
         raise Refusal(
             INVALID,
@@ -102,7 +108,7 @@ def check(request: Request, listing: Listing) -> None:
 
 
 def bars(request: Request, listing: Listing, prices: Prices, asked: Span) -> list[Bar]:
-    """The bars in a span, ascending.
+    """Return the bars of a span, ascending.
 
     :raises Refusal: if there are none.
     """
@@ -129,7 +135,7 @@ def bars(request: Request, listing: Listing, prices: Prices, asked: Span) -> lis
 
 
 def rows(request: Request, listing: Listing, found: Sequence[Bar]) -> list[list[str]]:
-    """The fields of each bar as they are sent."""
+    """Return the fields of each bar in the protocol's format."""
     daily = SIZES.get(request.size) is None
     zone = ZoneInfo(listing.zone)
 

@@ -26,7 +26,7 @@ class Rules:
     identical: float = 0.0
 
     def scaled(self, factor: float) -> Rules:
-        """The same rules in a time that runs ``1 / factor`` times as fast."""
+        """Return the rules with all times multiplied by ``factor``."""
         windows = tuple(Window(window.calls, window.seconds * factor) for window in self.windows)
         contract = self.per_contract and Window(self.per_contract.calls, self.per_contract.seconds * factor)
         return Rules(windows, contract, self.identical * factor)
@@ -37,14 +37,14 @@ RULES = Rules((Window(60, 600.0),), Window(5, 2.0), 15.0)
 
 
 class Pacing:
-    """What was asked so far, and whether one more request keeps the rules. Only requests that do are counted."""
+    """The accepted requests so far, to which the rules apply. Refused requests are not counted."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._accepted: list[tuple[float, Request]] = []
 
     def admit(self, request: Request, now: float) -> bool:
-        """Whether a request at ``now`` (seconds, never going back) keeps all rules."""
+        """Return true if a request at ``now`` (monotonic seconds) keeps all rules, and count it in that case."""
         rules, before = self.rules, self._accepted
         same = (moment for moment, other in before if other.contract == request.contract)
         equal = (moment for moment, other in before if other.question == request.question)
@@ -58,7 +58,7 @@ class Pacing:
         return kept
 
     def forget(self) -> None:
-        """As if no request had come yet."""
+        """Forget all requests."""
         self._accepted.clear()
 
 

@@ -34,7 +34,11 @@ QUIET = 15
 
 
 class Bar(NamedTuple):
-    """:param opens: the moment, UTC; of a daily bar, that of its session. ``volume``, ``wap``, ``count``: -1 or 0 where there is none."""
+    """A bar.
+
+    :param opens: start of the bar, UTC; for a daily bar, start of its session.
+    :param volume, wap, count: -1 or 0 if unknown.
+    """
 
     session: date
     opens: datetime
@@ -57,7 +61,7 @@ class Prices:
         self._market, self._seed = market, market.seed
 
     def sessions(self, listing: Listing, start: date, end: date) -> list[date]:
-        """The completed trading days of a contract from ``start`` (inclusive) to ``end`` (exclusive)."""
+        """Return the completed trading days of a contract from ``start`` (inclusive) to ``end`` (exclusive)."""
         start, end = max(start, calendar.FIRST), min(end, calendar.LAST)
         if start >= end:
             return []
@@ -70,7 +74,7 @@ class Prices:
         return [day for day in days if closes(listing, day) <= now]
 
     def daily(self, listing: Listing, sessions: Sequence[date]) -> list[Bar]:
-        """One bar a session, where there is one."""
+        """Return the daily bars of ``sessions``; a session without prices has none."""
         if not sessions:
             return []
         if listing.sec_type == "STK":
@@ -80,9 +84,9 @@ class Prices:
         return [self._index(listing.symbol, day) for day in sessions]
 
     def minutes(self, listing: Listing, sessions: Sequence[date], size: int, *, regular: bool) -> list[Bar]:
-        """Bars of ``size`` minutes, ascending.
+        """Return bars of ``size`` minutes, ascending.
 
-        :param regular: of a stock, without those before 09:30 and after the close. A future's are those of the whole trading day.
+        :param regular: for a stock, only 09:30 to the close; for a future, always the whole trading day.
         """
         if listing.is_future:
             return [bar for day in self.daily(listing, sessions) for bar in self._around_the_clock(listing, day, size)]
@@ -164,14 +168,14 @@ class Prices:
 
 
 def opens(listing: Listing, session: date) -> datetime:
-    """When the session begins."""
+    """Return the start of the session."""
     if listing.is_future:
         return calendar.at(session - timedelta(days=1), EVENING)
     return calendar.at(session, time(9, 30))
 
 
 def closes(listing: Listing, session: date) -> datetime:
-    """When the session ends."""
+    """Return the end of the session."""
     return calendar.at(session, AFTERNOON) if listing.is_future else calendar.session_close(session)
 
 
@@ -188,7 +192,7 @@ def _bars(days: Sequence[Bar | StockBar], found: generated.Minutes) -> list[Bar]
 
 
 def _outside(day: Bar) -> list[Bar]:
-    """What is traded of a stock before and after regular hours: a little, at the price that is next to it."""
+    """Return a stock's bars outside regular hours: small volumes at the nearest regular price."""
     close = calendar.session_close(day.session)
     spans = ((calendar.at(day.session, EARLIEST), day.opens, day.open), (close, calendar.at(day.session, LATEST), day.close))
     return [

@@ -1,4 +1,4 @@
-"""The messages of the socket protocol: fields of text, each ended by a zero byte, behind the length of the whole.
+"""The messages of the socket protocol: a length, then text fields that each end with a zero byte.
 
 The order of the fields is that of the official clients for versions 157 to 178 of the protocol.
 """
@@ -59,7 +59,10 @@ class Request:
 
     @classmethod
     def parse(cls, client_id: int, fields: Sequence[str]) -> Request:
-        """:raises ValueError: if they are not those of a known message."""
+        """Parse the fields of a message.
+
+        :raises ValueError: if they are not those of a known message.
+        """
         if fields[0] == DETAILS:
             rest = fields[3 + CONTRACT_FIELDS :]
             contract = Contract(*fields[3 : 3 + CONTRACT_FIELDS], expired=rest[0] == "1")
@@ -71,7 +74,7 @@ class Request:
 
     @property
     def question(self) -> tuple[object, ...]:
-        """All that is asked: equal for identical requests."""
+        """All parameters of the request: equal for identical requests."""
         return self.kind, self.contract, self.end, self.size, self.duration, self.regular, self.what
 
     @property
@@ -101,7 +104,7 @@ class Reader:
         self._stream = connection.makefile("rb")
 
     def versions(self) -> tuple[int, int]:
-        """The versions of the protocol that the client offers: what it says first, behind ``API``."""
+        """Read the protocol versions that the client offers in its first message, after ``API``."""
         if self._exactly(4) != b"API\0":
             raise ConnectionError("no client of this protocol")
         low, _, high = self._message().split()[0].decode().removeprefix("v").partition("..")

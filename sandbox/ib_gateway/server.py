@@ -1,4 +1,4 @@
-"""The gateway as a server: a thread a connection, requests answered in the order they come."""
+"""The gateway as a server: one thread per connection, requests handled in order of arrival."""
 
 from __future__ import annotations
 
@@ -83,7 +83,10 @@ class SampleGateway:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> SampleGateway:
-        """:raises OSError: if the port is taken."""
+        """Start the server.
+
+        :raises OSError: if the port is in use.
+        """
         self.stopping.clear()
         self._server = _Server(self)
         self.port = self._server.server_address[1]
@@ -117,7 +120,7 @@ class SampleGateway:
         return frozenset(self._server.clients) if self._server else frozenset()
 
     def forget(self) -> None:
-        """As if just started: no calls, no faults, no rules. Connections stay."""
+        """Reset to the initial state: no calls, faults or rules. Connections stay open."""
         self.log.clear()
         self.faults.clear()
         self.rules = Rules()
@@ -125,7 +128,7 @@ class SampleGateway:
 
     @property
     def calls(self) -> list[Call]:
-        """The calls so far, in order of arrival. A call is here before its answer is sent."""
+        """The calls so far, in order of arrival. A call is added before its response is sent."""
         return self.log.calls
 
     @property
@@ -147,7 +150,7 @@ class SampleGateway:
         self.rules = Rules(tuple(limits), self.rules.per_contract, self.rules.identical)
 
     def max_in_window(self, seconds: float) -> int:
-        """The most calls that arrived in any window of ``seconds`` seconds."""
+        """Return the largest number of calls that arrived in any window of ``seconds`` seconds."""
         return max_in_window(self.calls, seconds)
 
     def fault(self, kind: str, *, match: Match | None = None, times: int | None = 1, **options: Any) -> None:
@@ -155,7 +158,7 @@ class SampleGateway:
         self.faults.add(Fault(kind, match, times, options))
 
     def answer(self, request: Request) -> Answer:
-        """The answer to a request, which is logged."""
+        """Return the response to a request, and log the request."""
         with self._arrivals:
             arrived, moment = time.time(), self._clock()
             accepted = request.kind != "history" or self._pacing.admit(request, moment)
@@ -224,7 +227,7 @@ class _Server(socketserver.ThreadingTCPServer):
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # a client that hangs up is no error of this server
+        if not isinstance(sys.exception(), OSError):  # the client closed the connection
             super().handle_error(request, client_address)
 
 
@@ -335,7 +338,7 @@ _STARTUP: dict[str, Callable[[list[str]], tuple[object, ...]]] = {
     "76": lambda fields: (74, 1, fields[2]),  # account updates of a sub-account
     "99": lambda _: (102,),  # completed orders
 }
-"""What a client asks for while it starts -> "there is none" of each. What else it may ask stays without an answer."""
+"""Start-up request of a client -> the empty response to it. Other start-up requests get no response."""
 
 
 def _details(listing: Listing, version: int) -> list[object]:

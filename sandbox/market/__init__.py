@@ -1,1 +1,1 @@
-"""What `make run` starts and tests use as servers. Never part of the image."""
+"""Prices of the sample servers: recorded, generated or from a file. Not part of the image."""

@@ -1,4 +1,4 @@
-"""What a source of prices gives: bars of single sessions."""
+"""Bars of single sessions, and the interface of their sources."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Bar(NamedTuple):
 class Prices(Protocol):
     """A source of bars."""
 
-    default_source: str  # the word for an answer without bars
+    default_source: str  # source name of a response without bars
     symbols: Sequence[str]
 
     def range(self, symbol: str, start: date, end: date) -> list[Bar]:
-        """The bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
+        """Return the bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
         ...
 
     def session(self, day: date) -> list[Bar]:
-        """The bars of all symbols of one session, in no particular order."""
+        """Return the bars of all symbols of one session, in no particular order."""
         ...

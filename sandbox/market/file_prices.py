@@ -43,7 +43,7 @@ class FilePrices:
         self._sorted_days = self._days[self._by_day]
 
     def range(self, symbol: str, start: date, end: date) -> list[Bar]:
-        """The bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
+        """Return the bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
         if symbol not in self.symbols:
             return []
         code = self.symbols.index(symbol)
@@ -52,7 +52,7 @@ class FilePrices:
         return self._bars(np.arange(low, high))
 
     def session(self, day: date) -> list[Bar]:
-        """The bars of all symbols of one date."""
+        """Return the bars of all symbols of one date."""
         first, beyond = np.searchsorted(self._sorted_days, [day.toordinal(), day.toordinal() + 1])
         return self._bars(self._by_day[first:beyond])
 

@@ -1,4 +1,7 @@
-"""Seeded prices for symbols that no package carries: those of the mock provider, scaled to where recorded ones end."""
+"""Seeded prices for symbols without recorded ones.
+
+They are the mock provider's prices, scaled to continue the recorded ones.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class Generator:
                 self._scales[symbol] = (anchor.close / bar.close, anchor.volume / bar.volume)
 
     def bars(self, symbols: Sequence[str], days: Sequence[date]) -> list[Bar]:
-        """A bar of each symbol for each day: all days of the first symbol, then the next."""
+        """Return a bar per symbol and day: all days of the first symbol, then the next."""
         keys = np.array([[self._keys[symbol]] for symbol in symbols], dtype=np.uint64).reshape(-1, 1)
         ordinals = np.array([day.toordinal() for day in days], dtype=np.int64)
         scales = np.array([self._scales[symbol] for symbol in symbols]).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""All that the vendors tell of: prices as edited, what is inside them, splits, dividends, statements."""
+"""Market data of the vendors: edited prices, data inside sessions, splits, dividends, statements."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sandbox.market.bars import Bar, Prices
 
 
 class Market:
-    """What a vendor answers from.
+    """Market data of the vendors: daily bars with their edits, and everything generated from them.
 
-    What is inside a session follows from its daily bar, so an altered bar has other minutes, and a hidden one has none. It is
-    generated whatever the bar's source. A bar with a blank, or without volume, has nothing inside.
+    Minutes, trades and statistics follow from the daily bar: an altered bar has other minutes, a hidden one has none. They are
+    generated for every source. A bar with a blank or without volume has none of them.
 
-    :param seed: of all that is generated.
-    :param now: the present moment, with a time zone: what is later is not there yet.
+    :param seed: seed of all generated data.
+    :param now: the present moment, with a time zone; later data is not available yet.
     """
 
     def __init__(self, prices: Prices, edits: Edits, seed: int, now: Callable[[], datetime]) -> None:
@@ -34,33 +34,36 @@ class Market:
         return self.prices.symbols
 
     def range(self, symbol: str, start: date, end: date) -> list[Bar]:
-        """The daily bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending; none where it is unknown."""
+        """Return the daily bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending.
+
+        An unknown symbol has none.
+        """
         return self.edits.apply(self.prices.range(symbol, start, end))
 
     def session(self, day: date) -> list[Bar]:
-        """The daily bars of all symbols of one session, in no particular order."""
+        """Return the daily bars of all symbols of one session, in no particular order."""
         return self.edits.apply(self.prices.session(day))
 
     def minutes(self, bars: Sequence[Bar], size: int = 1) -> Minutes:
-        """Bars of ``size`` minutes; ``cell`` is the place in ``bars``."""
+        """Return bars of ``size`` minutes; ``cell`` is the index in ``bars``."""
         places, cells = self._cells(bars)
         found = generated.fold(generated.minutes(cells), size) if size > 1 else generated.minutes(cells)
         return found._replace(cell=places[found.cell])
 
     def trades(self, bars: Sequence[Bar]) -> Trades:
-        """Trades with the quotes before them; ``cell`` is the place in ``bars``."""
+        """Return trades with the quotes before them; ``cell`` is the index in ``bars``."""
         places, cells = self._cells(bars)
         found = generated.trades(cells)
         return found._replace(cell=places[found.cell])
 
     def statistics(self, bars: Sequence[Bar]) -> Statistics:
-        """Statistics of the sessions; ``cell`` is the place in ``bars``."""
+        """Return statistics of the sessions; ``cell`` is the index in ``bars``."""
         places, cells = self._cells(bars)
         found = generated.statistics(cells)
         return found._replace(cell=places[found.cell])
 
     def splits(self, start: date, end: date, symbols: Collection[str] | None = None) -> list[GeneratedSplit]:
-        """The splits from ``start`` (inclusive) to ``end`` (exclusive) that are known by now: 30 days ahead.
+        """Return the splits from ``start`` (inclusive) to ``end`` (exclusive), at most 30 days ahead.
 
         :param symbols: None for all.
         """
@@ -68,7 +71,9 @@ class Market:
         return generated.splits(self._keys(symbols), start, end) if start < end else []
 
     def dividends(self, start: date, end: date, symbols: Collection[str] | None = None) -> list[GeneratedDividend]:
-        """The dividends with an ex-date from ``start`` (inclusive) to ``end`` (exclusive) that are declared by now.
+        """Return the declared dividends with an ex-date from ``start`` (inclusive) to ``end`` (exclusive).
+
+        Dividends are declared 30 days ahead.
 
         :param symbols: None for all.
         """
@@ -77,14 +82,17 @@ class Market:
         return [dividend for dividend in found if dividend.declaration_date <= self._today]
 
     def statements(self, symbol: str, start: date, end: date) -> list[Statement]:
-        """The statements of ``symbol`` filed from ``start`` (inclusive) to ``end`` (exclusive) and by now, ascending."""
+        """Return statements of ``symbol`` filed from ``start`` (inclusive) to ``end`` (exclusive), ascending.
+
+        None is filed later than today.
+        """
         start, end = max(start, calendar.FIRST), min(end, self._today + timedelta(days=1))
         keys = self._keys([symbol])
         found = generated.statements(symbol, keys[symbol], start, end) if keys and start < end else []
         return [statement for statement in found if statement.accepted <= self.now()]
 
     def source(self, bars: Iterable[Bar]) -> str:
-        """The word for where ``bars`` come from, for ``Answer.source``."""
+        """Return the names of the sources of ``bars``, for ``Answer.source``."""
         return "+".join(sorted({bar.source for bar in bars}, reverse=True)) or self.prices.default_source
 
     @property

@@ -16,7 +16,7 @@ from sandbox.market.generated import Generator
 RECORDED = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 UNIVERSES = Path(__file__).resolve().parents[2] / "include" / "universes"
 
-# Test symbols of the exchanges: in every grouped answer, in nobody's universe, so a client must pick what it asked for.
+# The exchanges' test symbols: in every grouped response but in no universe, so a client must filter for its own symbols.
 STRANGERS = (
     *("ATEST", "ATEST.A", "ATEST.B", "ATEST.C", "CBO", "CBX", "MTEST", "NTEST", "NTEST.A", "NTEST.B", "NTEST.C", "PTEST"),
     *("ZBZX", "ZEXIT", "ZIEXT", "ZTEST", "ZTST", "ZVZZT", "ZWZZT", "ZXZZT"),
@@ -24,7 +24,7 @@ STRANGERS = (
 
 
 def universe_symbols(folder: Path = UNIVERSES) -> set[str]:
-    """Every share and index in the column ``symbol`` of the CSV files in ``folder``."""
+    """Return every share and index in the column ``symbol`` of the CSV files in ``folder``."""
     symbols = set()
     for path in folder.glob("*.csv"):
         with path.open(newline="", encoding="utf-8") as file:
@@ -33,7 +33,7 @@ def universe_symbols(folder: Path = UNIVERSES) -> set[str]:
 
 
 def scattered(symbol: str) -> bytes:
-    """A sort key that puts symbols in an order with no meaning, always the same."""
+    """Return a sort key that scatters symbols in an arbitrary but fixed order."""
     return hashlib.sha256(symbol.encode()).digest()
 
 
@@ -43,7 +43,7 @@ class SamplePrices:
     A recorded symbol has no bar before its first recorded one; after its last, generated ones continue its level. A session is
     there from its 16:00 New York on.
 
-    :param symbols: those known, besides the recorded five and some strangers.
+    :param symbols: known symbols, besides the five recorded ones and the exchanges' test symbols.
     :param now: the present moment, with a time zone.
     """
 
@@ -57,7 +57,7 @@ class SamplePrices:
         self._now = now
 
     def range(self, symbol: str, start: date, end: date) -> list[Bar]:
-        """The bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
+        """Return the bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
         if symbol not in self._known:
             return []
         days = self._days(start, end)
@@ -66,7 +66,7 @@ class SamplePrices:
         return [recorded[day] for day in days if day in recorded] + self._generator.bars([symbol], later)
 
     def session(self, day: date) -> list[Bar]:
-        """The bars of all symbols of one session."""
+        """Return the bars of all symbols of one session."""
         if not self._days(day, day + timedelta(days=1)):
             return []
         recorded = [bars[day] for bars in self._recorded.values() if day in bars]

@@ -1,4 +1,4 @@
-"""The S3 server of the local stack and of the tests: moto's, with its objects kept in a folder where one is given."""
+"""The S3 server of the local stack and the tests: moto's, optionally with its objects in a folder."""
 
 from sandbox.s3.server import S3Server, application
 

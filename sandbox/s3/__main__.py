@@ -1,4 +1,4 @@
-"""Serve S3 on 127.0.0.1 until the process ends: ``python -m sandbox.s3 --port 8580 --folder .local/s3``."""
+"""Serve S3 on 127.0.0.1: ``python -m sandbox.s3 --port 8580 --folder .local/s3``."""
 
 from __future__ import annotations
 

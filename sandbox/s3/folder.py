@@ -17,7 +17,7 @@ _DRAFT, _EMPTY = "%draft", "%0"  # no encoded key contains them
 
 
 class Folder:
-    """Objects in files. A write is atomic, so a killed server leaves each object as it was before or after."""
+    """Objects in files. Writes are atomic: after a kill each object has its old or its new content."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

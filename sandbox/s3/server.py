@@ -1,4 +1,4 @@
-"""moto's S3 server, which writes each changed object through to a folder and reads the folder when it starts."""
+"""moto's S3 server with persistence: changes are written to a folder, which is read at the start."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ class _Persistent:
         return body
 
     def _copy(self, bucket: str, key: str) -> None:
-        """Bring the folder to the state of the server: one object, or the deleted ones where the request names a bucket."""
+        """Copy a changed object to the folder, or remove deleted ones.
+
+        A request that names only a bucket may have deleted any of its objects, so all are compared.
+        """
         backend = _backend()
         if bucket not in backend.buckets:
             return

@@ -1,4 +1,4 @@
-"""What `make run` starts on one machine: Airflow, an S3 server, sample provider servers.
+"""The stack that `make run` starts on one machine: Airflow, an S3 server, sample provider servers.
 
 Everything lives in `.local/` and listens on 127.0.0.1.
 """

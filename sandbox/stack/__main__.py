@@ -1,4 +1,7 @@
-"""The commands behind the Makefile: ``python -m sandbox.stack up|down|run|query|migrate``. Parameters come in environment variables."""
+"""The commands behind the Makefile: ``python -m sandbox.stack up|down|run|query|migrate``.
+
+Parameters come in environment variables.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,9 @@ def main(command: str, environ: Mapping[str, str], console: Console) -> int:
 
 
 def run(stack: Stack, environ: Mapping[str, str], console: Console) -> int:
-    """Start what is not running, make one run and report it. Return 0 where it succeeded, 1 where it failed.
+    """Start components that are not running, make one run and report it.
+
+    Return 0 if the run succeeded, 1 if it failed.
 
     The DAG is left as paused as it was. An interrupt ends this run, and the stack only where this command started it.
     """
@@ -124,12 +129,18 @@ def conclude(stack: Stack, watch: Watch, snapshot: Snapshot, feed: SandboxFeed |
 
 
 def sample_origins(feed: SandboxFeed) -> set[str]:
-    """Return where the values of a sample server come from: Databento's client does not hand on the header that tells it."""
+    """Return where the values of a sample server come from.
+
+    Databento's client hides the header that names the source.
+    """
     return {"recorded", "generated"} if (feed.provider, feed.dataset) == ("databento", "ohlcv-1d") else {"generated"}
 
 
 def example_query(feed: SandboxFeed, report: Mapping[str, Any], recorded: Sequence[str]) -> str | None:
-    """Return a SELECT that shows rows of the run, of recorded symbols where it has some; None for a dataset that is not loaded."""
+    """Return a SELECT that shows rows of the run; None for a dataset that is not loaded.
+
+    Prefers recorded symbols.
+    """
     if (table := dataset(feed.dataset).table) is None:
         return None
     where = [f"provider = '{feed.provider}'"]
@@ -151,16 +162,16 @@ def _day_after(day: str) -> str:
 
 
 def parse_conf(text: str) -> dict[str, Any] | None:
-    """The run params that the user gave; None where there are none.
+    """Return the run params that the user set; None without any.
 
-    :raises LocalError: if ``text`` is no JSON object.
+    :raises LocalError: if ``text`` is not a JSON object.
     """
     if not text:
         return None
     try:
         conf = json.loads(text)
     except ValueError as error:
-        raise LocalError(f"CONF is {text!r}, which is no JSON: {error}") from None
+        raise LocalError(f"CONF is {text!r}, which is not valid JSON: {error}") from None
     if not isinstance(conf, dict):
         raise LocalError(f"CONF is {text!r}; a JSON object is needed, e.g. CONF='{json.dumps(EXAMPLE_CONF)}'")
     return conf

@@ -26,14 +26,14 @@ class Airflow:
     def __init__(self, url: str, passwords: Path) -> None:
         self.url, self._passwords = url, passwords
         self._http = requests.Session()
-        self._http.trust_env = False  # no proxy stands between this machine and itself
+        self._http.trust_env = False  # local calls must not go through a proxy
 
     @property
     def password(self) -> str:
         return str(json.loads(self._passwords.read_text())[ADMIN])
 
     def health(self) -> dict[str, str]:
-        """The status of each component; empty while nothing answers."""
+        """Return the status of each component; empty if Airflow does not respond."""
         try:
             answer = self._http.get(f"{self.url}/api/v2/monitor/health", timeout=TIMEOUT)
             parts = answer.json() if answer.ok else {}
@@ -51,7 +51,7 @@ class Airflow:
         return self._all("/importErrors", "import_errors")
 
     def connection_extra(self, conn_id: str) -> dict[str, Any]:
-        """The extra of a connection in Airflow's database; empty where there is none."""
+        """Return the extra of a connection in Airflow's database; empty without one."""
         extra = (self._call("GET", f"/connections/{conn_id}", tolerated=404) or {}).get("extra")
         return json.loads(extra) if extra else {}
 
@@ -81,14 +81,14 @@ class Airflow:
         return self._all(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances")
 
     def result(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, key: str = "return_value") -> Any:
-        """What a task returned, or pushed under ``key``; None while it has not."""
+        """Return the result of a task, or the value it pushed under ``key``; None until there is one."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         entry = self._call("GET", f"{path}?map_index={map_index}", tolerated=404)
         value = (entry or {}).get("value")
         return json.loads(value) if isinstance(value, str) else value
 
     def why(self, dag_id: str, run_id: str, instance: dict[str, Any]) -> str:
-        """The error that ended a task, from its log."""
+        """Return the error that ended a task, from its log."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{instance['task_id']}/logs/{instance['try_number']}"
         log = self._some("GET", f"{path}?map_index={instance['map_index']}&full_content=true")
         errors = [
@@ -110,7 +110,10 @@ class Airflow:
     def _call(
         self, method: str, path: str, body: dict[str, Any] | None = None, *, tolerated: int | None = None
     ) -> dict[str, Any] | None:
-        """The content of an answer; None where its status is ``tolerated``. Every call here may be repeated safely."""
+        """Call the API and return the content; None if the status is ``tolerated``.
+
+        Every call made here is safe to repeat.
+        """
         for pause in RETRY_PAUSES:  # SQLite on a busy machine: "database is locked"
             answer = self._request(method, path, body)
             if answer.status_code < 500:
@@ -119,7 +122,7 @@ class Airflow:
         if answer.status_code == tolerated:
             return None
         if not answer.ok:
-            raise LocalError(f"Airflow answers {answer.status_code}: {_detail(answer).splitlines()[0]}")
+            raise LocalError(f"Airflow responds with status {answer.status_code}: {_detail(answer).splitlines()[0]}")
         content: dict[str, Any] = answer.json()
         return content
 
@@ -129,21 +132,21 @@ class Airflow:
         try:
             return self._http.request(method, f"{self.url}/api/v2{path}", json=body, timeout=TIMEOUT)
         except requests.RequestException as error:
-            raise UnreachableError(f"Airflow at {self.url} does not answer ({type(error).__name__})") from None
+            raise UnreachableError(f"Airflow at {self.url} does not respond ({type(error).__name__})") from None
 
     def _log_in(self) -> None:
         body = {"username": ADMIN, "password": self.password}
         try:
             answer = self._http.post(f"{self.url}/auth/token", json=body, timeout=TIMEOUT)
         except requests.RequestException as error:
-            raise UnreachableError(f"Airflow at {self.url} does not answer ({type(error).__name__})") from None
+            raise UnreachableError(f"Airflow at {self.url} does not respond ({type(error).__name__})") from None
         if not answer.ok:
             raise LocalError(f"Airflow at {self.url} refuses the password in {self._passwords}")
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
 
 class UnreachableError(LocalError):
-    """Airflow does not answer: not there yet, gone, or too busy."""
+    """Airflow does not respond: still starting, stopped, or overloaded."""
 
 
 def _detail(answer: requests.Response) -> str:

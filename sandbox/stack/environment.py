@@ -1,4 +1,4 @@
-"""Where the local stack keeps its things, which ports it takes, and the environment its processes see. All of it pure."""
+"""Paths, ports and process environment of the local stack. All functions are pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Paths:
 
     @classmethod
     def of(cls, project: Path, environ: Mapping[str, str]) -> Paths:
-        """``.local/`` in the repository, or ``MARKET_DATA_LOCAL_DIR`` (a second stack beside the first)."""
+        """Return the paths in ``MARKET_DATA_LOCAL_DIR`` (a second stack) or the repository's ``.local/``."""
         return cls(project, Path(environ.get("MARKET_DATA_LOCAL_DIR") or project / ".local").absolute())
 
     @property
@@ -80,7 +80,7 @@ class Paths:
 
     @property
     def passwords(self) -> Path:
-        """Where SimpleAuthManager looks by default."""
+        """The file that SimpleAuthManager reads by default."""
         return self.airflow_home / "simple_auth_manager_passwords.json.generated"
 
 
@@ -95,9 +95,9 @@ class Ports:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Ports:
-        """The ports that the environment asks for, else the defaults.
+        """Return the ports set in the environment, or the defaults.
 
-        :raises LocalError: if one is no port number, or two are the same.
+        :raises LocalError: if a value is not a port number, or two ports are equal.
         """
         ports = cls(
             **{field: _port(variable, environ[variable]) for field, variable in PORT_VARIABLES.items() if environ.get(variable)}
@@ -122,12 +122,12 @@ class Ports:
 
 
 def lake_of(environ: Mapping[str, str]) -> str:
-    """The lake's address."""
+    """Return the lake's address."""
     return environ.get("MARKET_DATA_LAKE") or f"s3://{BUCKET}"
 
 
 def lake_is_local_s3(environ: Mapping[str, str]) -> bool:
-    """Return True where the lake is in the stack's own S3 server, False where it is a folder or an S3 elsewhere."""
+    """Return True if the lake is in the stack's own S3 server, False for a folder or another S3."""
     return lake_of(environ).startswith("s3://") and not environ.get("AIRFLOW_CONN_AWS_DEFAULT")
 
 
@@ -146,11 +146,11 @@ def _port(variable: str, value: str) -> int:
 
 
 def process_env(environ: Mapping[str, str], paths: Paths, ports: Ports) -> dict[str, str]:
-    """The environment of every process of the stack.
+    """Return the environment of every process of the stack.
 
-    The user's environment goes through (``AIRFLOW_CONN_*``, ``MARKET_DATA_*``, credentials), and may change how the stack is tuned;
-    what keeps it in its folder and on this machine may not be changed: an ``AIRFLOW_HOME`` or a database of another Airflow, set in
-    the user's shell, must never be migrated or written to.
+    The user's environment is passed on (``AIRFLOW_CONN_*``, ``MARKET_DATA_*``, credentials) and may tune the stack. The settings
+    that keep the stack in its folder and on this machine are fixed: the stack must never migrate or write to another Airflow's
+    home or database, even if the user's shell names it.
     """
     removed = (
         "AIRFLOW_CONFIG",

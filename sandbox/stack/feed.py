@@ -1,4 +1,4 @@
-"""The feed behind a DAG id, and whether a run's params are valid. Read in a process of its own, before anything starts.
+"""Find the feed of a DAG and validate a run's params, in a separate process, before the stack starts.
 
 The stack may import the package's `core` and `datasets` only, so the package reads its own files here.
 """

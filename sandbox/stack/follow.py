@@ -27,7 +27,7 @@ GONE_SECONDS = 60.0  # so long Airflow may be silent: a busy machine is, and the
 
 @dataclass
 class Watch:
-    """A run that is watched. What a finished task returned is asked for once."""
+    """A run that is watched. Each finished task's result is requested once."""
 
     airflow: Airflow
     dag_id: str
@@ -49,11 +49,11 @@ class Watch:
         return observe(run, self.instances, self.plan, self.receipts, datetime.now(UTC))
 
     def estimate(self) -> dict[str, Any]:
-        """What the run would cost, as ``plan`` says; empty while it has not."""
+        """Return the cost estimate of ``plan``; empty until there is one."""
         return self.airflow.result(self.dag_id, self.run_id, "plan", key="summary") or {}
 
     def report_key(self) -> str | None:
-        """Where in the lake the run report is, if the run came so far."""
+        """Return the key of the run report in the lake, or None before the report exists."""
         result = self.airflow.result(self.dag_id, self.run_id, "publish")
         return result.get("report") if isinstance(result, dict) else None
 
@@ -64,14 +64,14 @@ class Watch:
 
 
 def wait_for_dag(airflow: Airflow, dag_id: str) -> dict[str, Any]:
-    """The DAG, once Airflow has read it.
+    """Return the DAG as soon as Airflow has parsed it.
 
     :raises LocalError: if its file cannot be imported, or no file makes it.
     """
     began = time.monotonic()
     while not (dag := airflow.dag(dag_id)):
         waited = time.monotonic() - began
-        # What the database says may be from before the last change of a file; after a while it is not.
+        # The database may still hold the state before a file's last change; after this time it does not.
         if waited > SETTLE_SECONDS and (errors := airflow.import_errors()):
             last = str(errors[0]["stack_trace"]).strip().splitlines()[-1]
             raise LocalError(f"{errors[0]['filename']} cannot be imported: {last}")
@@ -123,7 +123,7 @@ def _print_all(console: Console, lines: list[str]) -> None:
 
 
 def bar(snapshot: Snapshot) -> Group:
-    """A snapshot as a bar with two lines of words."""
+    """Return a snapshot as a progress bar with two lines of text."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=10)
     grid.add_column(width=30)

@@ -1,4 +1,6 @@
-"""DAGs that `make run` has unpaused for one run: a paused DAG starts no run, and unpausing it creates a scheduled one.
+"""Hold DAGs that `make run` has unpaused for one run.
+
+A paused DAG starts no run, and unpausing a DAG creates a scheduled one.
 
 A DAG is held while a file ``{folder}/{dag_id}/{pid}`` exists. The stack's scheduler creates no scheduled run of a held DAG. The last
 holder pauses the DAG again; the watchdog does so for a holder that was killed.

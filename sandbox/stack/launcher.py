@@ -1,4 +1,4 @@
-"""Start and end the local stack: S3 server, sample servers, Airflow's components, and a watchdog over all of them.
+"""Start and stop the local stack: S3 and sample servers, Airflow's components, and their watchdog.
 
 Not `airflow standalone`: ending that leaves its children behind, it listens on all interfaces, and it knows nothing of the rest.
 """
@@ -83,7 +83,9 @@ class Stack:
         return self._alive() >= {*self.components, "watchdog"} and self._airflow_is_healthy()
 
     def up(self) -> bool:
-        """Start what is not running, and wait until all is healthy. Return True where nothing was running before.
+        """Start components that are not running and wait until all are healthy.
+
+        Return True if nothing was running before.
 
         A running stack is used as it is. When the environment or the plugins have changed since, Airflow is restarted, unless runs
         are active. On any failure, an interrupt included, the processes that this call started end; those of before stay.
@@ -108,11 +110,14 @@ class Stack:
                 self._down()
 
     def dead(self) -> list[str]:
-        """Return the components of a started stack that do not run; none while a command starts or ends the stack."""
+        """Return the components of a started stack that have died.
+
+        Returns none while a command starts or stops the stack.
+        """
         return sorted(set(self.components) - self._alive()) if self._state().get("made_of") else []
 
     def restart(self, name: str) -> str:
-        """Start a dead component again, after what is left of its session has ended. Return its last line of output."""
+        """Stop the rest of a dead component's session and start it again. Return its last output line."""
         last = self._last_line(name)
         self._stop((name,))
         self._start(name)
@@ -222,7 +227,10 @@ class Stack:
         return all(health.get(part) == "healthy" for part in HEALTHY)
 
     def _write_secrets(self) -> None:
-        """The admin's password, and the keys that Airflow's processes share. Kept, so that connections stay readable."""
+        """Write the admin's password and Airflow's shared keys, unless they exist.
+
+        New keys would make the stored connections unreadable.
+        """
         self.paths.airflow_home.mkdir(parents=True, exist_ok=True)
         config = self.paths.airflow_home / "airflow.cfg"
         if not config.exists():

@@ -39,7 +39,7 @@ class Record:
     started: float
 
     def leader(self) -> psutil.Process | None:
-        """The process itself, if it lives; None when it is gone or its pid now belongs to another."""
+        """Return the process itself; None if it has ended or its pid belongs to another process."""
         try:
             process = psutil.Process(self.pid)
             alive = process.status() != psutil.STATUS_ZOMBIE
@@ -48,10 +48,10 @@ class Record:
             return None
 
     def members(self) -> list[psutil.Process]:
-        """Every living process of its session, the leader first, and the leader's descendants wherever they went.
+        """Return the living processes of the session, leader first, and all descendants of the leader.
 
-        While a session has members the kernel gives its id to no new process, so survivors of a dead leader are found too; if the
-        pid lives on as another process, the session was empty and so is the answer.
+        The kernel gives a session's id to no new process while the session has members, so survivors of a dead leader are found. If
+        another process has the pid, the session is empty, and so is the result.
         """
         leader = self.leader()
         if leader is None and psutil.pid_exists(self.pid) and not _is_zombie(self.pid):
@@ -94,7 +94,7 @@ class Registry:
         return process
 
     def stop(self, name: str, patience: float = 5.0) -> None:
-        """End a process and all of its session: SIGTERM to it, after ``patience`` to all that is left, then SIGKILL."""
+        """Stop a process and its session: SIGTERM to it, after ``patience`` to the rest, then SIGKILL."""
         record = self.records().get(name)
         if record is None:
             return
@@ -171,7 +171,7 @@ def _wait(left: Callable[[], list[psutil.Process]], seconds: float) -> list[psut
 
 
 def _alive(members: list[psutil.Process], record: Record) -> list[psutil.Process]:
-    """Of ``members`` and those that joined since, who lives. Children of this program are reaped on the way."""
+    """Return the living among ``members`` and later members of the session. Reaps child processes."""
     known = {process.pid: process for process in [*members, *record.members()]}
     return [process for process in known.values() if process.is_running() and not _is_zombie(process.pid)]
 

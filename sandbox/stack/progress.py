@@ -62,12 +62,12 @@ def observe(
     receipts: Mapping[int, Mapping[str, Any]],
     now: datetime,
 ) -> Snapshot:
-    """A snapshot of a run.
+    """Return a snapshot of a run.
 
-    :param run: the dag run, as REST gives it.
+    :param run: the dag run from Airflow's REST API.
     :param instances: its task instances.
-    :param plan: what ``plan`` returned: batches, as JSON; None while it has not.
-    :param receipts: what the finished ``fetch`` tasks returned, by map index.
+    :param plan: the batches from ``plan``, as JSON; None until it has finished.
+    :param receipts: the results of the finished ``fetch`` tasks, by map index.
     :param now: UTC.
     """
     fetches = [instance for instance in instances if instance["task_id"] == "fetch" and instance["map_index"] >= 0]
@@ -95,17 +95,17 @@ def observe(
 
 
 def symbols(batches: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Every symbol that ``batches`` ask for."""
+    """Return all symbols in ``batches``."""
     return {symbol for batch in batches for block in batch["blocks"] for symbol in block["symbols"]}
 
 
 def line(snapshot: Snapshot) -> str:
-    """A snapshot in one line of plain text."""
+    """Return a snapshot as one line of plain text."""
     return ", ".join([f"{snapshot.stage} {_batches(snapshot)}".strip(), *figures(snapshot), *times(snapshot)])
 
 
 def figures(snapshot: Snapshot) -> list[str]:
-    """What has come so far, in words; nothing before the first batch is done."""
+    """Return the progress so far as text; empty before the first batch has finished."""
     if snapshot.is_behind:
         return ["an earlier run of the DAG goes first"]
     if not snapshot.batches_done:
@@ -120,13 +120,13 @@ def figures(snapshot: Snapshot) -> list[str]:
 
 
 def times(snapshot: Snapshot) -> list[str]:
-    """How long it has taken, and how long the batches may still take."""
+    """Return the elapsed time, and the estimated time that the batches still need."""
     remaining = [f"about {seconds(snapshot.remaining)} left"] if snapshot.remaining else []
     return [seconds(snapshot.elapsed), *remaining]
 
 
 def seconds(span: timedelta) -> str:
-    """``12 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    """Format a duration: ``12 s``, ``3 min 05 s``, ``2 h 07 min``."""
     total = round(span.total_seconds())
     if total < 60:
         return f"{total} s"
@@ -147,7 +147,10 @@ def _stage(state: str, instances: Iterable[Mapping[str, Any]]) -> str:
 def _symbols(
     plan: Sequence[Mapping[str, Any]], receipts: Mapping[int, Mapping[str, Any]], failed: set[int]
 ) -> tuple[set[str], set[str]]:
-    """Symbols that came in a finished batch, and symbols that failed in any. A market-wide batch carries every symbol."""
+    """Return the symbols in finished batches, and those that failed in any batch.
+
+    A market-wide batch counts for all symbols.
+    """
     not_ok = {symbol for receipt in receipts.values() for symbol in receipt["failed"]}
     not_ok |= symbols(plan[index] for index in failed if index < len(plan))
     came = symbols(plan[index] for index in receipts if index < len(plan))

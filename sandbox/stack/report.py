@@ -29,7 +29,10 @@ def read(key: str, environ: Mapping[str, str], ports: Ports) -> dict[str, Any]:
 
 
 def _access(environ: Mapping[str, str], ports: Ports) -> dict[str, Any]:
-    """Return boto3's arguments: for the local server, or from ``AIRFLOW_CONN_AWS_DEFAULT``; what is None boto3 finds itself."""
+    """Return boto3's arguments for the local server or for ``AIRFLOW_CONN_AWS_DEFAULT``.
+
+    boto3 looks up None values itself.
+    """
     if lake_is_local_s3(environ):
         local = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
         return {"endpoint_url": ports.s3_url, "region_name": "us-east-1", **local}

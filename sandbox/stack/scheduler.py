@@ -1,7 +1,7 @@
-"""`airflow scheduler` of the local stack: ``python -m sandbox.stack.scheduler``. It differs in two things.
+"""`airflow scheduler` of the local stack with two changes: ``python -m sandbox.stack.scheduler``.
 
-It starts the server that tasks are forked from at once: Airflow starts it when the first task is due, which then waits until all of
-``PRELOAD`` is imported. And it creates no scheduled run of a DAG that `make run` has unpaused for its own run (`holds.py`).
+The server that tasks are forked from starts at once. Airflow would start it for the first task, which would then wait
+for the import of ``PRELOAD``. DAGs that `make run` has unpaused for its own run get no scheduled run (`holds.py`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Make the Airflow database ready: its tables, and what `airflow_settings.yaml` holds. Run in a process of its own, once a start.
+"""Prepare the Airflow database: create its tables and load `airflow_settings.yaml`.
 
-The file is Astro's: ``airflow: {connections: [...], pools: [...], variables: [...]}``. What exists is left as it is, so a pool
-resized in the UI stays resized. The connections that the local stack serves itself (the sample API, the S3 server, the DuckDB
-file) are written with this stack's values, unless the file says how to log in somewhere; as long as nobody has edited one, it
-follows the stack to other ports. Once edited it is the user's. An ``AIRFLOW_CONN_*`` variable goes before any of them: Airflow
-looks there first.
+Runs in a separate process, once per start.
+
+The file is Astro's: ``airflow: {connections: [...], pools: [...], variables: [...]}``. Existing entries are kept, so a pool
+resized in the UI keeps its size. Connections to the stack's own servers (sample API, S3 server, DuckDB file) get this stack's
+values, unless the file contains credentials for them. They follow the stack to other ports until a user edits them. An
+``AIRFLOW_CONN_*`` variable takes precedence over all of them, because Airflow looks there first.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ MADE_HERE = "made by make run; yours once you edit it"
 
 
 def load(file: Path) -> dict[str, list[dict[str, Any]]]:
-    """The connections, pools and variables of an Astro settings file, without Astro's empty placeholders.
+    """Return the connections, pools and variables of an Astro settings file, without empty placeholders.
 
     :raises LocalError: if it cannot be read.
     """
@@ -51,7 +52,7 @@ def load(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def local_connections(paths: Paths, ports: Ports) -> dict[str, dict[str, Any]]:
-    """The connections that the local stack serves itself, in the words of the settings file, by id."""
+    """Return the connections to the stack's own servers by id, in the settings file's format."""
     sample = {"conn_type": "http", "conn_password": SAMPLE_API_KEY, "conn_extra": {"plan": "sample"}}
     return {
         "polygon_default": {**sample, "conn_host": ports.sample_api_url},
@@ -75,12 +76,12 @@ def local_connections(paths: Paths, ports: Ports) -> dict[str, dict[str, Any]]:
 
 
 def is_stub(item: Mapping[str, Any]) -> bool:
-    """Whether a connection of the settings file is a place-holder: it says nothing of how to log in."""
+    """Return true if a connection of the settings file is a placeholder without credentials."""
     return not any(item.get(key) for key in ("conn_login", "conn_password", "conn_uri"))
 
 
 def columns(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A connection of the settings file as columns of Airflow's table; what is left empty is None."""
+    """Return a connection of the settings file as columns of Airflow's table; empty values are None."""
     if item.get("conn_uri"):
         return {"uri": item["conn_uri"]}
     values: dict[str, Any] = {column: item.get(key) or None for column, key in FIELDS.items()}
@@ -90,12 +91,15 @@ def columns(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(values: Mapping[str, Any]) -> str:
-    """A short hash of a connection's columns."""
+    """Return a short hash of a connection's columns."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def apply(session: Session, settings: Mapping[str, list[dict[str, Any]]], local: Mapping[str, dict[str, Any]]) -> list[str]:
-    """Bring ``settings`` into Airflow's database; stubs in ``local`` take its values. Says what was made or changed."""
+    """Write ``settings`` to Airflow's database and return a list of the changes.
+
+    Stubs in ``local`` take its values.
+    """
     changes = []
     for item in settings["connections"]:
         conn_id = item["conn_id"]
@@ -146,7 +150,7 @@ def _apply_connection(session: Session, conn_id: str, values: Mapping[str, Any],
 
 
 def _untouched(connection: Connection) -> bool:
-    """Whether the connection is as this module wrote it."""
+    """Return true if the connection is unchanged since this module wrote it."""
     values = {column: getattr(connection, column) for column in (*FIELDS, "port", "extra")}
     return bool(connection.description == f"{MADE_HERE} [{fingerprint(values)}]")
 

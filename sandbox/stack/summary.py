@@ -18,7 +18,7 @@ MOST_REASONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are, for the user's eyes.
+    """Addresses and paths to show to the user.
 
     :param lake_server: the local S3 server, or None where the lake is elsewhere.
     :param report: the run report's key in the lake, or None where there is none.
@@ -43,20 +43,20 @@ def summary(
     *,
     sample_origins: Collection[str] = (),
 ) -> RenderableType:
-    """What a run brought.
+    """Return the summary of a run.
 
-    :param estimate: what the plan said it would take; empty where there is no plan.
-    :param report: the run report; empty where the run did not get so far.
+    :param estimate: estimate of the plan; empty without one.
+    :param report: the run report; empty if the run ended before it.
     :param receipts: of its batches.
     :param recorded: of the planned symbols, those for which the sample API has real prices.
-    :param sample_origins: where a sample server's values come from; used for a provider whose hook does not read it from responses.
+    :param sample_origins: sources of a sample server's values, for a provider whose hook does not read them from responses.
     """
     if snapshot.batches is None:
         return Text("No batch was planned.", style="bold")
     if snapshot.state == "success" and estimate.get("dry_run"):
         return _table([("Dry run", "nothing was fetched"), *_estimate(estimate)])
     if snapshot.state == "success" and not snapshot.batches:
-        why = estimate.get("note") or "Nothing to do: everything that was asked for is covered already"
+        why = estimate.get("note") or "Nothing to do: everything requested is covered already"
         return Text(f"{why}. No call was made.", style="bold green")
     origins = sources(receipts)
     if sample_origins and not origins & {"recorded", "generated", "file"}:
@@ -77,11 +77,11 @@ def _estimate(estimate: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "It brings", f"at most {estimate['rows']:,} rows, for {estimate['cells']:,} cells that are missing"
     if estimate.get("cost_usd") is not None:
         yield "It costs", f"{estimate['cost_usd']:,.2f} US dollars"
-    yield "Covered", f"{estimate['covered']:,} cells, which are not asked again"
+    yield "Covered", f"{estimate['covered']:,} cells, which are not requested again"
 
 
 def sources(receipts: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Where the values came from, in the provider's words; a provider that says nothing of it gives none."""
+    """Return the sources of the values, as the providers name them; empty for providers that name none."""
     return {word for receipt in receipts for source in receipt.get("sources", ()) for word in source.split("+")}
 
 
@@ -95,7 +95,7 @@ def _rows(snapshot: Snapshot, report: Mapping[str, Any], origins: set[str], reco
     yield "Landed", f"{report.get('rows_landed', snapshot.rows):,} rows; {files:,} files written, {same:,} as they were"
     yield "Quarantined", f"{report.get('rows_quarantined', snapshot.quarantined):,} rows"
     yield "Loaded", f"{report.get('rows_loaded', 0):,} rows"
-    yield "Calls", f"{calls:,}" + (f"; a client that asks symbol by symbol makes {symbols:,}" if calls < symbols else "")
+    yield "Calls", f"{calls:,}" + (f"; a client with one call per symbol makes {symbols:,}" if calls < symbols else "")
     if origins:
         yield "Source", _source(origins, recorded)
     for warning in report.get("warnings", ()):
@@ -118,7 +118,7 @@ def reasons(report: Mapping[str, Any], logs: Iterable[str], failed_tasks: Iterab
 
 
 def places(where: Places) -> RenderableType:
-    """Where to look next."""
+    """Return the places where the user can look next."""
     rows = [("Airflow", f"{where.ui}   user {ADMIN}, password {where.password}")]
     rows += [("Lake", f"{where.lake}, served at {where.lake_server}" if where.lake_server else where.lake)]
     rows += [("Report", f"{where.lake.rstrip('/')}/{where.report}")] if where.report else []

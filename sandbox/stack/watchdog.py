@@ -1,4 +1,7 @@
-"""Start again what died in the local stack: ``python -m sandbox.stack.watchdog``. Started by the launcher, ended by `make down`."""
+"""Restart components of the local stack that have died: ``python -m sandbox.stack.watchdog``.
+
+The launcher starts it and `make down` stops it.
+"""
 
 from __future__ import annotations
 

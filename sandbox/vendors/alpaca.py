@@ -1,4 +1,4 @@
-"""Alpaca's dialect: bars of many symbols, ordered by symbol and then by time, in pages that a serial token leads through."""
+"""Alpaca's dialect: bars of many symbols, sorted by symbol and time, paged with a serial token."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a request asks for.
+    """Parsed parameters of a bars request.
 
     :param symbols: each once, ascending.
     :param size: minutes of a bar, 0 for a session.
@@ -62,8 +62,8 @@ class Question:
 class Alpaca(Vendor):
     """Alpaca.
 
-    Prices that are asked for adjusted, in whatever way, are scaled to the adjusted close. No symbol is traded over the counter. A key
-    is right when its secret is.
+    An adjusted price of any kind is scaled to the adjusted close. No symbol is traded over the counter. A key is valid when its
+    secret is.
 
     :param page_rows: rows that a page holds at most, whatever the limit: pages may be shorter.
     :param embargo: seconds for which consolidated bars are refused; 900 on the vendor's free plan.
@@ -100,7 +100,7 @@ class Alpaca(Vendor):
         return (symbols[0] or None) if len(symbols) == 1 else None, None
 
     def bars(self, request: Request, _found: Mapping[str, str]) -> Answer:
-        """A page of bars. ``limit`` is for all symbols together."""
+        """Return a page of bars; ``limit`` counts the rows of all symbols together."""
         question = self._question(request.query)
         count = min(question.limit, self.page_rows)
         found = list(islice(self._rows(question, _after(request.query.get("page_token", ""), question)), count + 1))
@@ -113,7 +113,7 @@ class Alpaca(Vendor):
         return Answer(request, 200, {"bars": bars, "next_page_token": token}, source=source)
 
     def token(self, request: Request, symbol: str, moment: datetime) -> str:
-        """The token of the page that begins behind a row of ``symbol``."""
+        """Return the token of the page that begins after this row of ``symbol``."""
         letter = "M" if TIMEFRAMES[request.query["timeframe"]] else "D"
         return base64.b64encode(f"{symbol}|{letter}|{moment:%Y-%m-%dT%H:%M:%S.%f}000Z".encode()).decode()
 
@@ -187,7 +187,10 @@ def _row(
     vwap: float | None,
     feed: str,
 ) -> Row:
-    """As the vendor writes it, null where nothing is known; IEX sees the same prices and a small part of what was traded."""
+    """Return a bar in the vendor's format, null for unknown values.
+
+    IEX has the same prices and a small part of the volume.
+    """
     if feed == "iex":
         volume, trades = _part(volume), _part(trades)
     return {"c": close, "h": high, "l": low, "n": trades, "o": open_, "t": _text(moment), "v": volume, "vw": vwap}
@@ -199,12 +202,12 @@ def _part(amount: float | None) -> int | None:
 
 @lru_cache(maxsize=65_536)
 def midnight(session: date) -> datetime:
-    """00:00 New York: what a daily bar is stamped with, UTC."""
+    """Return 00:00 New York in UTC, the time stamp of a daily bar."""
     return datetime.combine(session, time(), NEW_YORK).astimezone(UTC)
 
 
 def last_date(request: Request) -> date:
-    """The last New York date that a request asks for."""
+    """Return the last New York date of the requested range."""
     return _day(_moment(request.query, "end", datetime.max.replace(tzinfo=UTC) - DAY))
 
 

@@ -1,4 +1,4 @@
-"""Faults of Alpaca's answers: good JSON that cannot be the answer, and a 429 with a reset of its own."""
+"""Faults in Alpaca's responses: valid JSON with wrong content, and a 429 with its own reset time."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ _numbers = count(1)
 
 
 def page_loop(answer: Answer, *, days_back: int = 0) -> Answer:
-    """The token is the page's own, or with ``days_back`` one that leads to an earlier row of the same symbol."""
+    """Point the token at its own page; ``days_back``: at an earlier row of the same symbol."""
     own = answer.request.query.get("page_token")
     token = own if own and not days_back else _before_first(answer, timedelta(days=days_back, seconds=1))
     return _with(answer, next_page_token=token)
 
 
 def no_rows(answer: Answer) -> Answer:
-    """No bars, and a token never seen before that leads to the same page."""
+    """Send no bars and a new token that leads to the same page."""
     return _with(answer, bars={}, next_page_token=_before_first(answer, timedelta(milliseconds=next(_numbers))))
 
 
 def other_symbol(answer: Answer, *, symbol: str = "ZVZZT") -> Answer:
-    """The last symbol's rows are another's."""
+    """Put the last symbol's rows under another symbol."""
     bars = _bars(answer)
     return _with(answer, bars={(symbol if name == [*bars][-1] else name): rows for name, rows in bars.items()})
 
 
 def out_of_range(answer: Answer, *, days: int = 4000) -> Answer:
-    """The last row is of a date so many days later."""
+    """Move the last row ``days`` into the future."""
     last = _rows(answer)[-1][1]
     moment = f"{datetime.fromisoformat(last['t']) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
     return _each(answer, lambda row: [{**row, "t": moment} if row is last else row])
 
 
 def other_hour(answer: Answer) -> Answer:
-    """Rows are stamped noon UTC of their date."""
+    """Stamp each row with noon UTC of its date."""
     return _each(answer, lambda row: [{**row, "t": f"{row['t'][:10]}T12:00:00Z"}])
 
 
 def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
-    """Every row twice; ``conflicting``: the second time with another volume."""
+    """Send every row twice; ``conflicting``: the second time with another volume."""
     return _each(answer, lambda row: [row, {**row, "v": row["v"] + 1} if conflicting else row])
 
 
 def no_bars(answer: Answer, *, null: bool = False) -> Answer:
-    """``bars`` is absent, or null."""
+    """Leave ``bars`` out, or send it as null."""
     rest = {name: value for name, value in answer.body.items() if name != "bars"}
     return replace(answer, body={"bars": None, **rest} if null else rest)
 
 
 def no_token(answer: Answer) -> Answer:
-    """``next_page_token`` is absent."""
+    """Leave ``next_page_token`` out."""
     return replace(answer, body={"bars": _bars(answer)})
 
 
@@ -68,13 +68,17 @@ def drifted(answer: Answer) -> Answer:
 
 
 def throttled(answer: Answer, *, retry_after: float | str | None = None, reset: float | None = None) -> Answer:
-    """429. ``retry_after``: the header, which the vendor is not known to send; ``reset``: seconds from now in X-RateLimit-Reset."""
+    """Refuse with status 429.
+
+    :param retry_after: the header's value; the vendor is not known to send one.
+    :param reset: seconds from now, sent as ``X-RateLimit-Reset``.
+    """
     refusal = answer.request.vendor.throttled(answer.request, retry_after)
     return replace(refusal, headers={**refusal.headers, **_used_up(reset)})
 
 
 def used_up(answer: Answer, *, reset: float = 1.0) -> Answer:
-    """As it was due, and no call is left for so many seconds."""
+    """Send the normal response with no calls left for ``reset`` seconds."""
     return replace(answer, headers={**answer.headers, **_used_up(reset)})
 
 
@@ -107,7 +111,7 @@ def _before_first(answer: Answer, by: timedelta) -> str:
 
 
 def _each(answer: Answer, change: Callable[[Row], list[Row]]) -> Answer:
-    """The same answer, each row made one or several by ``change``."""
+    """Return the response with each row replaced by the rows that ``change`` makes of it."""
     return _with(answer, bars={symbol: [made for row in rows for made in change(row)] for symbol, rows in _bars(answer).items()})
 
 

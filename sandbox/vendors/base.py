@@ -1,4 +1,4 @@
-"""What a vendor is to the server. A vendor is a subclass in a file here, and a line in ``vendors/__init__.py``."""
+"""Base class of the vendors. A new vendor is a subclass in this package, listed in ``__init__.py``."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class BadParameterError(Exception):
 
 
 class Vendor:
-    """A vendor's dialect: its endpoints, where it looks for a key, the bodies of its errors, how it writes a body.
+    """A vendor's dialect: endpoints, place of the key, error bodies and encoding.
 
     An endpoint is an entry in ``routes`` and a method of that name, ``(request, found) -> Answer``, where ``found`` holds the named
     groups of the pattern. It raises `BadParameterError` for what the vendor refuses. More options of a vendor are keyword arguments
     of its own ``__init__``, and of `SampleApi`.
 
-    :param market: what it answers from.
-    :param quota: that of its one account.
+    :param market: source of the data.
+    :param quota: quota of the vendor's only account.
     """
 
     name: ClassVar[str]
@@ -44,7 +44,7 @@ class Vendor:
     words: ClassVar[Mapping[int, str]]
     """Status -> what the vendor says with it, where nothing else is known; 401 and 429 are needed, 403 and 404 for those faults."""
     no_key: ClassVar[str]
-    """What it says where no key is shown; ``words[401]`` is for an unknown one."""
+    """Message for a request without a key; ``words[401]`` is the one for an unknown key."""
     key_parameter: ClassVar[str | None] = None
     """The parameter of the URL that may hold the key; it is seen by `key` only, in ``request.url_key``."""
     content_type: ClassVar[str] = "application/json"
@@ -59,42 +59,42 @@ class Vendor:
     # the key
 
     def key(self, request: Request) -> str | None:
-        """The key that a request shows, to be compared with the server's; None where it shows none."""
+        """Return the request's key, which the server compares with its own; None without one."""
         return request.url_key or bearer(request)
 
     # refusals
 
     def error(self, request: Request, status: int, message: str) -> Answer:
-        """An error in the vendor's shape."""
+        """Return an error in the vendor's format."""
         raise NotImplementedError
 
     def unauthorized(self, request: Request, key: str | None) -> Answer:
-        """The answer to a missing key (None), or to one that the server does not know."""
+        """Return the response to a missing key (None) or an unknown one."""
         return self.error(request, 401, self.no_key if key is None else self.words[401])
 
     def throttled(self, request: Request, retry_after: float | str | None = None) -> Answer:
-        """The answer over quota.
+        """Return the response to a call over the quota.
 
         :param retry_after: seconds, or a date in words, for the header of that name; None leaves it out.
         """
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         return replace(self.error(request, 429, self.words[429]), headers=headers)
 
-    # answers
+    # responses
 
     def route(self, path: str) -> tuple[str, dict[str, str]] | None:
-        """The endpoint's name and the named parts of ``path``, or None where there is no such endpoint."""
+        """Return the endpoint's name and the named parts of ``path``, or None for an unknown path."""
         for name, pattern in self.routes.items():
             if found := re.fullmatch(pattern, path):
                 return name, found.groupdict()
         return None
 
     def subject(self, request: Request, found: Mapping[str, str]) -> tuple[str | None, str | None]:  # noqa: ARG002
-        """The ticker and the date that a call is about, for the call log; None where there is not exactly one."""
+        """Return a call's ticker and date for the call log; None for a part that is absent or ambiguous."""
         return found.get("ticker"), found.get("date")
 
     def answer(self, endpoint: str, request: Request, found: Mapping[str, str]) -> Answer:
-        """The answer of the endpoint that `route` found."""
+        """Return the response of the endpoint that `route` found."""
         try:
             answer: Answer = getattr(self, endpoint)(request, found)
         except BadParameterError as bad:
@@ -105,16 +105,16 @@ class Vendor:
         return self.error(request, 404, "Page not found")
 
     def encode(self, answer: Answer) -> bytes:
-        """A body that is neither bytes nor text."""
+        """Encode a body that is neither bytes nor text."""
         return json.dumps(answer.body, separators=(",", ":")).encode()
 
     def headers(self, answer: Answer) -> dict[str, str]:
-        """Those that every answer has. `Answer.headers` goes before them."""
+        """Return the headers that every response has; `Answer.headers` takes precedence."""
         return {"Content-Type": self.content_type, "X-Request-Id": answer.request_id}
 
 
 def bearer(request: Request) -> str | None:
-    """The token of ``Authorization: Bearer``."""
+    """Return the token of ``Authorization: Bearer``."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return (token.strip() or None) if scheme.lower() == "bearer" else None
 

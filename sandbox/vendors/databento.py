@@ -1,8 +1,8 @@
 """Databento's (Historical API) dialect: time series as DBN, what they hold and cost, and symbology.
 
-Of the dataset ``GLBX.MDP3`` there are the overnight hours only: what a share does from 09:30 New York, a future does from 19:30 of the
-evening before, so that a session's date is not that of its stamps. Futures trade on holidays too, which belong to the session after them;
-daily bars are of UTC days, Sundays and holidays among them.
+The dataset ``GLBX.MDP3`` has overnight hours only: futures trade from 19:30 the evening before as shares do from 09:30 New York.
+A session's date is therefore not the date of its stamps. Futures also trade on holidays, which belong to the next session; daily
+bars cover UTC days, including Sundays and holidays.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked: records with a stamp from ``start`` (inclusive) to ``end`` (exclusive), UTC."""
+    """A requested range: records stamped from ``start`` (inclusive) to ``end`` (exclusive), UTC."""
 
     dataset: str
     schema: str
@@ -167,7 +167,7 @@ class Databento(Vendor):
         return Answer(request, 401, {"detail": self.no_key}) if key is None else self.error(request, 401, self.words[401])
 
     def error(self, request: Request, status: int, message: str) -> Answer:
-        """From 500 on it is text."""
+        """Return an error as JSON; from status 500 on, as plain text."""
         if status >= 500:
             return Answer(request, status, message, {"Content-Type": "text/plain; charset=utf-8"})
         return _refused(request, status, CASES.get(status, "error"), message)
@@ -234,7 +234,7 @@ class Databento(Vendor):
     # symbology
 
     def resolve(self, request: Request, _found: Mapping[str, str]) -> Answer:
-        """``instrument_id`` out of all symbologies, ``raw_symbol`` out of ``instrument_id`` only."""
+        """Resolve any symbology to ``instrument_id``, and ``instrument_id`` to ``raw_symbol``."""
         dataset = self._dataset(request)
         stype_in, symbols = self._symbols(request, dataset)
         stype_out = _choice(request, "stype_out", "instrument_id", ("instrument_id", "raw_symbol"))
@@ -261,7 +261,7 @@ class Databento(Vendor):
         status = 2 if body["not_found"] else 1 if body["partial"] else 0
         return Answer(request, 200, {**body, "message": ("OK", "Partially resolved", "Not found")[status], "status": status})
 
-    # what is asked
+    # request parameters
 
     @property
     def _end(self) -> datetime:
@@ -322,9 +322,9 @@ class Databento(Vendor):
             raise Refusal(403, "license_not_found_unauthorized", said)
 
     def _resolved(self, query: Query) -> dict[str, list[Piece]]:
-        """What each symbol stands for.
+        """Return the instruments of each symbol.
 
-        :raises Refusal: where none stands for anything.
+        :raises Refusal: if no symbol has an instrument.
         """
         instruments = self._instruments[query.dataset]
         found = instruments.pieces(query.symbols, query.stype, *query.dates)
@@ -362,12 +362,12 @@ class Databento(Vendor):
 
 
 def dtype(schema: str) -> np.dtype[np.void]:
-    """The layout of a schema's records."""
+    """Return the layout of a schema's records."""
     return np.dtype(SCHEMAS[schema].kind._dtypes)  # noqa: SLF001 - the package's own word for it
 
 
 def metadata(query: Query, pieces: Mapping[str, Sequence[Piece]]) -> bytes:
-    """The head of a DBN stream."""
+    """Return the header of a DBN stream."""
     start, end = query.dates
     mappings = [
         _Mapping(symbol, [_MappingInterval(piece.start, piece.end, str(number(piece.name))) for piece in found])
@@ -427,7 +427,10 @@ def _rows(market: Market, query: Query, bars: Sequence[Bar]) -> Records:
 
 
 def _with_closed_days(rows: Records, cells: NDArray[np.int64], bars: Sequence[Bar], *, sundays: bool) -> Records:
-    """``rows``, and those of each session a second time on each holiday before it. An evening's Sunday is Monday's already."""
+    """Return ``rows`` plus a copy of each session's rows on every holiday before it.
+
+    A Sunday evening already belongs to Monday's session.
+    """
     parts = [rows]
     for cell, bar in enumerate(bars):
         for day in _closed_before(bar.session):
@@ -520,7 +523,7 @@ def nanoseconds(moment: datetime) -> int:
 
 
 def stamp(moment: datetime) -> str:
-    """As payloads have it."""
+    """Format a time stamp as payloads have it."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
 
 
@@ -555,5 +558,5 @@ def _moment(text: str, name: str) -> datetime:
             return datetime.fromtimestamp(int(text) / SECOND, UTC)
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise Refusal(422, "validation_failed", f"`{name}` is '{text}', which is no moment.") from None
+        raise Refusal(422, "validation_failed", f"`{name}` is '{text}', which is not a valid datetime.") from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Faults of Databento's answers: good DBN that cannot be the answer, and wrong counts."""
+"""Faults in Databento's responses: valid DBN with wrong content, and wrong counts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ VERSION = 3  # the place of a stream's version
 
 
 def miscounted(answer: Answer, *, by: int = 0, factor: int = 1) -> Answer:
-    """A record count so many times as high, and so many higher."""
+    """Multiply the record count by ``factor``, then add ``by``."""
     return replace(answer, body=answer.body * factor + by) if isinstance(answer.body, int) else answer
 
 
 def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
-    """Every record twice; ``conflicting``: the second time with another volume (size, quantity). Counts do not know of it."""
+    """Send every record twice without changing the counts.
+
+    :param conflicting: the second record has another volume (size, quantity).
+    """
     if not isinstance(answer.body, bytes):
         return answer
     head, records = opened(answer.body)
@@ -35,29 +38,29 @@ def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
 
 
 def refused(answer: Answer, *, status: int, case: str, message: str = "", payload: Mapping[str, str] | None = None) -> Answer:
-    """A refusal of a case."""
+    """Refuse a request with the error code ``case``."""
     detail = {"case": case, "message": message, "status_code": status, "docs": "", "payload": payload}
     return Answer(answer.request, status, {"detail": detail})
 
 
 def no_records(answer: Answer) -> Answer:
-    """The head of the stream only."""
+    """Send the stream's header without records."""
     return _with_records(answer, lambda records: records[:0])
 
 
 def other_symbol(answer: Answer, *, instrument: int = 999) -> Answer:
-    """The last record is of an instrument that no symbol stands for."""
+    """Give the last record an instrument that belongs to no symbol."""
     return _with_last(answer, "instrument_id", lambda _: instrument)
 
 
 def out_of_range(answer: Answer, *, days: int = 4000) -> Answer:
-    """The last record is of so many days later."""
+    """Move the last record ``days`` into the future."""
     later = _with_last(answer, "ts_event", lambda moment: moment + days * DAY)
     return _with_last(later, "ts_recv", lambda moment: moment + days * DAY)
 
 
 def other_schema(answer: Answer, *, schema: str = "status") -> Answer:
-    """The stream says that it is of another schema."""
+    """Declare another schema in the stream's header."""
     if not isinstance(answer.body, bytes):
         return answer
     head, records = opened(answer.body)
@@ -69,7 +72,7 @@ def other_schema(answer: Answer, *, schema: str = "status") -> Answer:
 
 
 def drifted(answer: Answer, *, version: int = 99) -> Answer:
-    """A stream of a version to come; a count that is an object."""
+    """Send a stream of an unknown version, or a count as an object."""
     if not isinstance(answer.body, bytes):
         return replace(answer, body={"record_count": answer.body})
     head, records = opened(answer.body)
@@ -83,7 +86,7 @@ KINDS: Mapping[str, Callable[..., Answer]] = {
 
 
 def opened(body: bytes) -> tuple[bytes, NDArray[np.void]]:
-    """The head and the records of a compressed stream."""
+    """Return the header and the records of a compressed stream."""
     stream = zstandard.ZstdDecompressor().stream_reader(body).read()
     length = 8 + int.from_bytes(stream[4:8], "little")
     schema = str(dbn.Metadata.decode(stream[:length]).schema)
@@ -93,7 +96,7 @@ def opened(body: bytes) -> tuple[bytes, NDArray[np.void]]:
 
 
 def closed(head: bytes, records: NDArray[np.void]) -> bytes:
-    """The compressed stream."""
+    """Return header and records as a compressed stream."""
     return zstandard.ZstdCompressor(level=1).compress(head + records.tobytes())
 
 

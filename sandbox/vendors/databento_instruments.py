@@ -1,7 +1,7 @@
-"""Instruments of Databento's datasets: what a symbol of each symbology stands for on which dates.
+"""Instruments of Databento's datasets: resolve a symbol of any symbology to instruments by date.
 
 Futures are quarterly contracts (H, M, U, Z) that trade from nine months before to the third Friday of their month. A continuous symbol
-stands for the contract that expires next (rank 0), the one after it (rank 1) ...; rules ``n`` and ``v`` turn to it eight days earlier.
+resolves to the contract that expires next (rank 0), the one after it (rank 1) ...; rules ``n`` and ``v`` roll eight days earlier.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ FORMS = {
 
 
 class Piece(NamedTuple):
-    """From ``start`` (inclusive) to ``end`` (exclusive), UTC dates, a symbol stands for the instrument that the market calls ``name``."""
+    """A symbol's instrument from ``start`` (inclusive) to ``end`` (exclusive), UTC dates.
+
+    ``name`` is the market's symbol for it.
+    """
 
     start: date
     end: date
@@ -40,7 +43,7 @@ class Piece(NamedTuple):
 
 @lru_cache(maxsize=65_536)
 def number(name: str) -> int:
-    """The instrument id."""
+    """Return the instrument id."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) % (2**31 - 1) + 1
 
 
@@ -57,7 +60,7 @@ class Stocks:
         return name
 
     def pieces(self, symbols: Iterable[str], stype: str, start: date, end: date) -> dict[str, list[Piece]]:
-        """What each symbol stands for from ``start`` (inclusive) to ``end`` (exclusive)."""
+        """Return the instruments of each symbol from ``start`` (inclusive) to ``end`` (exclusive)."""
         days = calendar.sessions(start, end)
         listed = {bar.symbol for bar in self.market.session(days[0])} if days else set()
         return {symbol: self._piece(symbol, stype, start, end, listed) for symbol in symbols}
@@ -86,7 +89,7 @@ class Futures:
         return name[:-4] + name[-1]
 
     def pieces(self, symbols: Iterable[str], stype: str, start: date, end: date) -> dict[str, list[Piece]]:
-        """What each symbol stands for from ``start`` (inclusive) to ``end`` (exclusive)."""
+        """Return the instruments of each symbol from ``start`` (inclusive) to ``end`` (exclusive)."""
         return {symbol: self._pieces(symbol, stype, start, end) for symbol in symbols}
 
     def _pieces(self, symbol: str, stype: str, start: date, end: date) -> list[Piece]:
@@ -104,14 +107,14 @@ class Futures:
 
 @lru_cache(maxsize=1)
 def contracts() -> tuple[str, ...]:
-    """All contracts, of each root by expiry."""
+    """Return all contracts, sorted by root and expiry."""
     years = range(calendar.FIRST.year, calendar.LAST.year)
     return tuple(f"{root}{letter}{year}" for root in ROOTS for year in years for letter in MONTHS.values())
 
 
 @lru_cache(maxsize=4096)
 def expiry(name: str) -> date:
-    """The third Friday of its month."""
+    """Return the third Friday of the contract's month."""
     month = next(month for month, letter in MONTHS.items() if letter == name[-5])
     first = date(int(name[-4:]), month, 1)
     return first + timedelta(days=(4 - first.weekday()) % 7 + 14)
@@ -141,12 +144,15 @@ def _joined(pieces: Iterable[Piece]) -> Iterable[Piece]:
 
 
 def not_covered(pieces: Sequence[Piece], start: date, end: date) -> bool:
-    """Whether on some session from ``start`` to ``end`` there is no piece."""
+    """Return true if a session from ``start`` to ``end`` (exclusive) has no piece."""
     return any(not any(piece.start <= day < piece.end for piece in pieces) for day in calendar.sessions(start, end))
 
 
 def bars_of(market: Market, names: Collection[str], start: date, end: date) -> dict[str, list[Bar]]:
-    """The daily bars of each, ascending, got the quicker way: session by session, or symbol by symbol."""
+    """Return the daily bars of each name, ascending.
+
+    Reads by session or by symbol, whichever needs fewer reads.
+    """
     days = calendar.sessions(start, end) if start < end else ()
     if 4 * len(days) >= len(names):
         return {name: market.range(name, start, end) for name in names}

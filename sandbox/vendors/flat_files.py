@@ -1,6 +1,6 @@
-"""Sample flat files, as Polygon (Massive) keeps them on S3: an object a session with the bars of all symbols, for any S3 server.
+"""Sample flat files in Polygon's (Massive's) S3 layout: one object per session with all symbols.
 
-They hold what the sample API of the same market answers, prices as traded.
+The rows equal those of the sample API for the same market, prices as traded. Any S3 server can hold the files.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ def write(
 
 
 def key(kind: str, session: date) -> str:
-    """The key of an object."""
+    """Return the object key of a session's file."""
     return f"{FOLDERS[kind]}/{session:%Y/%m/%Y-%m-%d}.csv.gz"
 
 
 def packed(rows: pa.Table) -> bytes:
-    """A file of these rows."""
+    """Return the rows as a compressed CSV file."""
     lines = BytesIO()
     csv.write_csv(rows, lines, AS_IT_IS)
     return gzip.compress(lines.getvalue(), 1, mtime=0)
 
 
 def day_rows(bars: Sequence[Bar]) -> pa.Table:
-    """Rows of a day file, stamped midnight New York."""
+    """Return the rows of a day file, stamped 00:00 New York."""
     columns = [[getattr(bar, name) for bar in bars] for name in ("symbol", "volume", "open", "close", "high", "low")]
     stamps = [midnight(bar.session) * 1_000_000 for bar in bars]
     return _rows(*columns, stamps, [bar.trades for bar in bars])
 
 
 def minute_rows(market: Market, bars: Sequence[Bar]) -> pa.Table:
-    """Rows of a minute file, stamped with each bar's open."""
+    """Return the rows of a minute file, stamped with each bar's open."""
     found = market.minutes(bars)
     symbols = np.array([bar.symbol for bar in bars], dtype=object)[found.cell]
     return _rows(symbols, found.volume, found.open, found.close, found.high, found.low, found.time, found.trades)

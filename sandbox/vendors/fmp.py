@@ -1,7 +1,7 @@
-"""Financial Modeling Prep's dialect: daily prices of a symbol and of all symbols, and the statements of companies.
+"""Financial Modeling Prep's dialect: daily prices, single or in bulk, and company statements.
 
-What the vendor is not known to say: how an empty bulk file looks (here: its header), and whether a bulk file ends with a line end
-(here it does; the fault ``without_end`` takes it away).
+Two details are assumed, because the vendor does not document them. An empty bulk file has only its header. A bulk file ends with a
+line end; the fault ``without_end`` removes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sandbox.market.recorded_prices import scattered
 from sandbox.vendors import fmp_faults
 from sandbox.vendors.base import BadParameterError, Vendor
 
-MOST_ROWS = 5000  # of an answer; what is older is left out without a word
+MOST_ROWS = 5000  # per response; older rows are left out silently
 DAY = timedelta(days=1)
 LISTED_ABROAD = [f"{number:06d}.{exchange}" for exchange in ("SS", "SZ") for number in range(1, 151)]  # in every bulk file
 QUARTERS = ("Q1", "Q2", "Q3", "Q4")
@@ -60,7 +60,7 @@ class FMP(Vendor):
     """Financial Modeling Prep.
 
     :param plan: ``ultimate``; ``basic`` has some symbols, no bulk files, and the latest five statements.
-    :param most_rows: of an answer with prices.
+    :param most_rows: limit of a response with prices.
     """
 
     name = "fmp"
@@ -94,7 +94,7 @@ class FMP(Vendor):
     # prices
 
     def eod(self, request: Request, found: Found) -> Answer:
-        """Bars of one symbol, newest first, both dates inclusive, at most so many."""
+        """Return bars of one symbol, newest first, both dates inclusive, at most ``most_rows``."""
         symbol = self._symbol(request)
         start, last = _day(request, "from") or FIRST, _day(request, "to") or date.max - DAY
         bars = self.market.range(self._known.get(symbol, ""), start, last + DAY)[::-1][: self.most_rows]
@@ -102,7 +102,7 @@ class FMP(Vendor):
         return Answer(request, 200, rows, source=self.market.source(bars))
 
     def eod_bulk(self, request: Request, _found: Found) -> Answer:
-        """Bars of all symbols of all exchanges of one day, a CSV file."""
+        """Return a CSV file with one day's bars of all symbols on all exchanges."""
         self._needs_more_than_basic()
         day = _needed(request, "date")
         bars = self.market.session(day)
@@ -117,7 +117,7 @@ class FMP(Vendor):
     # statements
 
     def statements(self, request: Request, found: Found) -> Answer:
-        """The latest statements of one symbol, newest first."""
+        """Return the latest statements of one symbol, newest first."""
         symbol = self._symbol(request)
         period, limit = request.query.get("period", "annual"), request.query.get("limit", "5")
         periods = {"annual": ("FY",), "quarter": QUARTERS}.get(period, (period,))
@@ -132,7 +132,7 @@ class FMP(Vendor):
         return Answer(request, 200, [_statement(one) for one in some], source="generated")
 
     def statements_bulk(self, request: Request, found: Found) -> Answer:
-        """The statements of all symbols of one period of one fiscal year, a CSV file."""
+        """Return a CSV file with the statements of all symbols for one period of one fiscal year."""
         self._needs_more_than_basic()
         year, period = request.query.get("year", ""), request.query.get("period", "")
         if not year.isdecimal() or period not in ("FY", *QUARTERS):
@@ -175,7 +175,7 @@ class FMP(Vendor):
 
 
 def wire(symbol: str) -> str:
-    """The vendor's name of a symbol: a class of shares stands behind a dash."""
+    """Return the vendor's spelling of a symbol: a dash before the share class."""
     return re.sub(r"\.([A-E])$", r"-\1", symbol)
 
 

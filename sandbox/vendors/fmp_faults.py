@@ -1,4 +1,4 @@
-"""Faults of Financial Modeling Prep's answers: its words of refusal, and bodies that cannot be the answer.
+"""Faults in Financial Modeling Prep's responses: its refusals, and bodies with wrong content.
 
 Those about rows work on both of its forms, JSON arrays and CSV files.
 """
@@ -24,14 +24,14 @@ def refused(answer: Answer, *, message: str, status: int = 402) -> Answer:
 
 
 def bandwidth(answer: Answer) -> Answer:
-    """The bytes of 30 days are used up."""
+    """Refuse because the bandwidth of 30 days is used up."""
     return replace(
         answer.request.vendor.error(answer.request, 429, "Bandwidth Limit Reach . Please upgrade your plan"), source=None
     )
 
 
 def bulk_throttled(answer: Answer) -> Answer:
-    """A bulk file too soon after another, with status 200."""
+    """Refuse a bulk file requested too soon after another, with status 200."""
     words = (
         "Limit Reach. This is a bulk endpoint that provides a significant amount of data, frequent abuse on this API Endpoint "
         "may result in restrictions placed on this API Key."
@@ -44,19 +44,19 @@ def other_symbol(answer: Answer, *, symbol: str = "ZVZZT") -> Answer:
 
 
 def out_of_range(answer: Answer, *, days: int = 4000) -> Answer:
-    """Every row is of a date so many days later."""
+    """Move every row ``days`` into the future."""
     later = timedelta(days=days)
     return _each(answer, lambda row: {**row, "date": str(date.fromisoformat(row["date"].strip('"')) + later)})
 
 
 def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
-    """Every row twice; ``conflicting``: the second time with another volume."""
+    """Send every row twice; ``conflicting``: the second time with another volume."""
     more = (lambda row: {**row, "volume": float(row["volume"] or 0) + 1}) if conflicting else dict
     return _rewritten(answer, lambda rows: [copy for row in rows for copy in (row, more(row))])
 
 
 def restated(answer: Answer, *, days: int) -> Answer:
-    """Every statement is filed again so many days later, with another net income where there is one."""
+    """File every statement again ``days`` later, with another net income where it has one."""
 
     def again(row: Row) -> Row:
         filed = date.fromisoformat(row["filingDate"].strip('"')) + timedelta(days=days)
@@ -72,17 +72,17 @@ def drifted(answer: Answer) -> Answer:
 
 
 def without(answer: Answer, *, field: str) -> Answer:
-    """Rows that lack a field."""
+    """Remove a field from every row."""
     return _each(answer, lambda row: {name: value for name, value in row.items() if name != field})
 
 
 def without_symbol(answer: Answer, *, symbol: str) -> Answer:
-    """An answer that does not know a symbol."""
+    """Leave out the rows of a symbol."""
     return _rewritten(answer, lambda rows: [row for row in rows if row["symbol"].strip('"') != symbol])
 
 
 def changed(answer: Answer, *, field: str, value: Any) -> Answer:
-    """Rows with another value."""
+    """Set a field of every row to ``value``."""
     return _each(answer, lambda row: {**row, field: value})
 
 
@@ -100,20 +100,20 @@ def cut(answer: Answer, *, fraction: float = 0.5) -> Answer:
 
 
 def cut_lines(answer: Answer, *, before: str) -> Answer:
-    """A file without the line of symbol ``before`` and all that follow, in a good transfer."""
+    """End the file before the line of symbol ``before``, in a complete transfer."""
     head, _, _ = answer.body.partition(f'"{before}",')
     return replace(answer, body=head[: head.rindex("\n") + 1])
 
 
 def cut_digits(answer: Answer, *, symbol: str, digits: int = 2) -> Answer:
-    """A file that ends in the line of ``symbol``, so many digits before its end, in a good transfer."""
+    """End the file ``digits`` characters before the end of the line of ``symbol``, in a complete transfer."""
     lines = answer.body.splitlines(keepends=True)
     place = next(n for n, line in enumerate(lines) if f'"{symbol}",' in line)
     return replace(answer, body="".join(lines[: place + 1]).rstrip("\n")[: -digits or None])
 
 
 def without_end(answer: Answer, *, last: str | None = None) -> Answer:
-    """A whole file whose last line has no line end; ``last``: the symbol in it."""
+    """Remove the line end of the last line; ``last``: move that symbol to the last line."""
     header, *lines = answer.body.splitlines()
     lines.sort(key=lambda line: f'"{last}",' in line)
     return replace(answer, body="\n".join([header, *lines]))
@@ -134,7 +134,7 @@ def _each(answer: Answer, change: Callable[[Row], Row]) -> Answer:
 
 
 def _rewritten(answer: Answer, change: Callable[[list[Row]], list[Row]]) -> Answer:
-    """The same answer with other rows. Values of a file keep their quotes."""
+    """Return the response with other rows; values of a CSV file keep their quotes."""
     if isinstance(answer.body, list):
         return replace(answer, body=change(answer.body))
     header, *lines = answer.body.splitlines()

@@ -1,4 +1,4 @@
-"""Polygon's (Massive's) dialect: aggregates of one ticker, of all tickers of a session, and reference data."""
+"""Polygon's (Massive's) dialect: aggregates by ticker or by session, and reference data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BATCH = 64  # sessions whose minutes are made at once
 
 UNKNOWN_KEY = "Unknown API Key"
 NO_KEY = "API Key was not provided"
-# Both are said of data that the plan never has; the second also of a session that it does not have yet, and of a future date.
+# Both refuse data outside the plan; the second also refuses a session that is not available yet, and a future date.
 NOT_ENTITLED = "You are not entitled to this data. Please upgrade your plan at https://polygon.io/pricing"
 NO_TIMEFRAME = "Your plan doesn't include this data timeframe. Please upgrade your plan at https://polygon.io/pricing"
 TOO_MANY = "You've exceeded the maximum requests per minute, please wait or upgrade your subscription to continue. https://polygon.io/pricing"
@@ -69,7 +69,7 @@ class Polygon(Vendor):
         self.cursor_keeps_adjusted = cursor_keeps_adjusted
 
     def error(self, request: Request, status: int, message: str) -> Answer:
-        """The message stands under ``message`` for 403 and 404, otherwise under ``error``."""
+        """Put the message under ``message`` for 403 and 404, otherwise under ``error``."""
         word, field = {403: ("NOT_AUTHORIZED", "message"), 404: ("NOT_FOUND", "message")}.get(status, ("ERROR", "error"))
         return Answer(request, status, {"status": word, field: message})
 
@@ -83,7 +83,7 @@ class Polygon(Vendor):
     # aggregates
 
     def range(self, request: Request, found: Found) -> Answer:
-        """Bars of one symbol, both ends inclusive: of minutes, or of a day."""
+        """Return minute or daily bars of one symbol, both ends inclusive."""
         query = {**_cursor(request), **request.query}
         adjusted = _flag(query, "adjusted", default=True)
         descending = _choice(query, "sort", ("asc", "desc")) == "desc"
@@ -103,7 +103,7 @@ class Polygon(Vendor):
         return Answer(request, 200, body, source=source)
 
     def _days(self, found: Found, limit: int, *, adjusted: bool, descending: bool) -> tuple[list[Row], int, int | None, str]:
-        """The rows of a page, of how many base bars they are, where the next page begins (None: nowhere), and the source."""
+        """Return a page: rows, base bar count, start of the next page (None: last page), source."""
         bars = self.market.range(found["ticker"], as_date(found["start"], "from"), as_date(found["end"], "to") + DAY)
         page = (bars[::-1] if descending else bars)[:limit]
         rows = [_row(bar, adjusted, midnight(bar.session)) for bar in page]
@@ -127,7 +127,10 @@ class Polygon(Vendor):
         return _minute_rows(folded, ratio), end, reached, "generated" if end else self.market.source([])
 
     def _some_minutes(self, bars: Sequence[Bar], span: tuple[int, int], enough: int, *, descending: bool) -> Minutes:
-        """The minutes of ``bars`` with a stamp in ``span`` (milliseconds, both inclusive); more than ``enough`` if there are."""
+        """Return the minutes of ``bars`` in ``span`` (milliseconds, inclusive), batch by batch.
+
+        Stops once there are more than ``enough`` rows.
+        """
         parts, count = [self.market.minutes([])], 0
         begins = range(0, len(bars), BATCH)
         for begin in reversed(begins) if descending else begins:
@@ -142,14 +145,14 @@ class Polygon(Vendor):
         return Minutes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def grouped(self, request: Request, found: Found) -> Answer:
-        """Bars of all symbols of one session."""
+        """Return bars of all symbols of one session."""
         adjusted = _flag(request.query, "adjusted", default=True)
         bars = self.market.session(as_date(found["date"], "date"))
         rows = [{"T": bar.symbol, **_row(bar, adjusted, closing(bar.session))} for bar in bars]
         return Answer(request, 200, _summary(rows, len(rows), adjusted), source=self.market.source(bars))
 
     def _next_range(self, request: Request, found: Found, reached: int, limit: int, *, adjusted: bool, descending: bool) -> str:
-        """The same path, its ``from`` (``to``, descending) put behind what was reached, and a cursor; without the key."""
+        """Return the URL of the next page, without the key: the same path with a new bound, and a cursor."""
         start, end = (found["start"], reached) if descending else (reached, found["end"])
         kept = {"adjusted": "false"} if self.cursor_keeps_adjusted and not adjusted else {}
         cursor = _as_cursor({**kept, "limit": limit, "sort": "desc" if descending else "asc"})
@@ -159,7 +162,7 @@ class Polygon(Vendor):
     # reference data
 
     def tickers(self, request: Request, _found: Found) -> Answer:
-        """The symbols."""
+        """Return a page of symbols."""
         fixed = {
             "market": "stocks",
             "locale": "us",
@@ -205,7 +208,7 @@ class Polygon(Vendor):
         return self._references(request, rows, "ex_dividend_date", order="desc", limit=10)
 
     def _references(self, request: Request, rows: Iterable[Row], sort: str, *, order: str, limit: int) -> Answer:
-        """A page of ``rows``, filtered and sorted as asked; the cursor holds the whole question."""
+        """Return a page of ``rows``, filtered and sorted as requested; the cursor holds all parameters."""
         query = {**_cursor(request), **request.query}
         query.pop("cursor", None)
         limit = _limit(query, limit, MAX_REFERENCES)
@@ -225,7 +228,7 @@ class Polygon(Vendor):
 
 
 def last_date(request: Request) -> date | None:
-    """The last date that a call for aggregates asks for, or None for other calls."""
+    """Return the last date of an aggregates request, or None for other calls."""
     _, found = request.vendor.route(request.path) or ("", {})
     try:
         return as_date(found.get("end") or found["date"], "to")
@@ -235,18 +238,18 @@ def last_date(request: Request) -> date | None:
 
 @lru_cache(maxsize=65_536)
 def midnight(session: date) -> int:
-    """Milliseconds of 00:00 New York: what the range endpoint stamps a session with."""
+    """Return 00:00 New York in milliseconds, the range endpoint's stamp for a session."""
     return int(datetime.combine(session, time(), NEW_YORK).timestamp()) * 1000
 
 
 @lru_cache(maxsize=65_536)
 def closing(session: date) -> int:
-    """Milliseconds of 16:00 New York: what the grouped endpoint stamps a session with, half days too."""
+    """Return 16:00 New York in milliseconds, the grouped endpoint's stamp, also for half days."""
     return int(datetime.combine(session, time(16), NEW_YORK).timestamp()) * 1000
 
 
 def as_date(text: str, name: str) -> date:
-    """The date in ``YYYY-MM-DD`` or the New York date of Unix milliseconds."""
+    """Parse ``YYYY-MM-DD``, or Unix milliseconds to their New York date."""
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
             return min(date.fromisoformat(text), FAR)
@@ -268,7 +271,7 @@ def _reversed(minutes: Minutes) -> Minutes:
 
 
 def _minute_rows(bars: Minutes, ratio: NDArray[np.float64]) -> list[Row]:
-    """Rows of the answer. ``ratio``: of each cell, what its prices are multiplied with."""
+    """Return minute rows in the vendor's format; ``ratio`` holds the price factor of each cell."""
     factor = ratio[bars.cell]
     prices = [np.round(column * factor, 4).tolist() for column in (bars.vwap, bars.open, bars.close, bars.high, bars.low)]
     columns = (bars.volume.tolist(), *prices, (bars.time // 1_000_000).tolist(), bars.trades.tolist())
@@ -297,7 +300,7 @@ def _span(query: Mapping[str, str], name: str) -> tuple[date, date]:
 
 
 def _one(query: Mapping[str, str]) -> list[str] | None:
-    """The symbol that is asked for, or None where all are."""
+    """Return the requested symbol, or None if all are requested."""
     return [query["ticker"]] if "ticker" in query else None
 
 
@@ -317,7 +320,7 @@ COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def _filtered(rows: list[Row], parameter: str, text: str) -> list[Row]:
-    """The rows that a parameter such as ``pay_date.gte`` leaves; all, where it is no filter of a field of theirs."""
+    """Return the rows that pass a filter such as ``pay_date.gte``; an unknown filter passes all."""
     name, _, word = parameter.partition(".")
     if not rows or name not in rows[0] or word not in COMPARE:
         return rows

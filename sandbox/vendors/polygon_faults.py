@@ -1,4 +1,4 @@
-"""Faults of Polygon's answers: good JSON that cannot be the answer."""
+"""Faults in Polygon's responses: valid JSON with wrong content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def page_loop(answer: Answer, *, days_back: int = 0) -> Answer:
-    """``next_url`` is the page itself, or with ``days_back`` an earlier one."""
+    """Point ``next_url`` at its own page; ``days_back``: at an earlier one."""
     path, request = answer.request.path, answer.request
     _, found = request.vendor.route(path) or ("", {})
     if days_back and "start" in found:
@@ -25,7 +25,7 @@ def page_loop(answer: Answer, *, days_back: int = 0) -> Answer:
 
 
 def other_symbol(answer: Answer, *, symbol: str = "ZVZZT") -> Answer:
-    """An answer about another symbol; of reference data, its first row."""
+    """Replace the symbol; in reference data, only that of the first row."""
     if "ticker" in answer.body:
         return _with(answer, ticker=symbol)
     rows = _rows(answer)
@@ -33,35 +33,35 @@ def other_symbol(answer: Answer, *, symbol: str = "ZVZZT") -> Answer:
 
 
 def out_of_range(answer: Answer, *, days: int = 4000) -> Answer:
-    """The last row is of a date so many days later."""
+    """Move the last row ``days`` into the future."""
     rows = _rows(answer)
     return _with_rows(answer, [*rows[:-1], *(_later(row, days) for row in rows[-1:])])
 
 
 def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
-    """Every row twice; ``conflicting``: the second time with another volume (amount, ratio)."""
+    """Send every row twice; ``conflicting``: the second time with another volume (amount, ratio)."""
     return _with_rows(answer, [copy for row in _rows(answer) for copy in (row, _altered(row) if conflicting else row)])
 
 
 def other_adjustment(answer: Answer) -> Answer:
-    """``adjusted`` is the contrary of what was asked."""
+    """Send the opposite of the requested ``adjusted``."""
     return _with(answer, adjusted=not answer.body.get("adjusted"))
 
 
 def miscounted(answer: Answer, *, by: int = 1) -> Answer:
-    """``resultsCount`` is so many too high, or too low."""
+    """Add ``by`` to ``resultsCount``; it may be negative."""
     count = len(_rows(answer)) + by
     return _with(answer, resultsCount=count, count=count)
 
 
 def no_results(answer: Answer, *, null: bool = False) -> Answer:
-    """``resultsCount`` says there are rows, and ``results`` is absent, or ``null``."""
+    """Declare rows in ``resultsCount``, and leave ``results`` out or send it as null."""
     rest = {name: value for name, value in answer.body.items() if name != "results"}
     return replace(answer, body={**rest, "results": None} if null else rest)
 
 
 def without_ticker(answer: Answer) -> Answer:
-    """Rows of a grouped answer that do not say whose they are."""
+    """Remove the ticker from the rows of a grouped response."""
     return _with_rows(answer, [{name: value for name, value in row.items() if name != "T"} for row in _rows(answer)])
 
 
@@ -83,7 +83,7 @@ def _rows(answer: Answer) -> list[Row]:
 
 
 def _with_rows(answer: Answer, rows: list[Row]) -> Answer:
-    """The same answer with other rows, counted right."""
+    """Return the response with other rows and the right counts."""
     counts = {name: len(rows) for name in ("queryCount", "resultsCount", "count") if name in answer.body}
     return _with(answer, results=rows, **counts) if rows else answer
 

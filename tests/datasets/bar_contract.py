@@ -183,7 +183,9 @@ class IntradayContract(BarContract):
         cut = self.check(lambda row: None if row["session"] == day and row["symbol"] == "S03" and row["bar_time"] >= early else row)
         told = {v.partition: v.reasons for v in cut.verdicts if v.reasons}
         assert told == {
-            str(day): (f"warning: few bars: S03 7 after 30, less than 25 % of those on {self.DAYS[0]}; a halt, or a cut answer",)
+            str(day): (
+                f"warning: few bars: S03 7 after 30, less than 25 % of those on {self.DAYS[0]}; a halt, or a truncated response",
+            )
         }
 
     def test_few_bars_of_the_first_session_are_found_from_the_warehouses_counts(self):

@@ -590,7 +590,7 @@ def test_a_part_without_any_symbol_is_asked_and_empty(server):
 def test_what_memory_is_not_meant_for_is_refused_before_it_is_paid(server, hook, monkeypatch):
     monkeypatch.setattr("market_data.providers.databento.hook.MOST_ROWS", 1000)
     with pytest.raises(
-        TooManyRows, match=r"it has 1,9\d\d rows; a request may bring 1,000. To do: ask for fewer symbols"
+        TooManyRows, match=r"it has 1,9\d\d rows; a request may bring 1,000. To do: request fewer symbols"
     ) as caught:
         hook.fetch(question("SPY", dataset="ohlcv-1m"))
     assert isinstance(caught.value, BadRequest)

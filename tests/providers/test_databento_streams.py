@@ -214,7 +214,7 @@ def test_a_parent_is_expanded_to_its_contracts(server):
         assert [call.endpoint for call in server.calls] == ["resolve", "resolve"]
         fetched = hook.fetch(Request("ohlcv-1d", "range", symbols, (closed(*ROLL),)))
     assert set(fetched.table["symbol"].to_pylist()) == set(symbols) - {"NOSUCH.FUT"}
-    assert fetched.refused == {"NOSUCH.FUT": "it is a parent that stands for no instrument on these dates"}
+    assert fetched.refused == {"NOSUCH.FUT": "it is a parent without instruments on these dates"}
 
 
 def test_other_symbols_are_not_expanded(server):

@@ -298,7 +298,7 @@ def test_the_free_plan_brings_what_its_five_statements_reach(server):
         fetched = hook.fetch(ask("statements", "SPY", span=(date(2019, 5, 1), NOW.date())))
         assert (list(fetched.refused), len(fetched.table)) == (["SPY"], 0)
         assert re.search(
-            r"plan 'basic' shows the latest 5 statements.* reach back to 2019-03-31.*later dates", fetched.refused["SPY"]
+            r"plan 'basic' includes only the latest 5 statements.* reach back to 2019-03-31.*later dates", fetched.refused["SPY"]
         )
 
 

@@ -41,7 +41,7 @@ def test_what_came_and_what_it_cost():
         "5,230 rows; 5,230 files written",
         "12 rows",
         "5,218 rows",
-        "10; a client that asks symbol by symbol makes 523",
+        "10; a client with one call per symbol makes 523",
         "recorded prices for AAPL, MSFT; all others are generated",
     ):
         assert words in text
@@ -50,7 +50,7 @@ def test_what_came_and_what_it_cost():
 def test_what_saved_no_call_is_not_compared():
     text = shown(summary(DONE, {}, {**REPORT, "api_calls": 523}, [receipt(0)], set()))
     assert "523" in text
-    assert "symbol by symbol" not in text
+    assert "one call per symbol" not in text
 
 
 def test_nothing_to_do_is_said():

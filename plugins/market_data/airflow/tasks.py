@@ -111,11 +111,10 @@ def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.
             [f"options {dict(params.options)} change values; a feed without provider_level stores those of {feed.provider} only"]
         )
     layout = Layout(raw_prefix=settings.value("RAW_PREFIX"), provider_level=feed.provider_level)
-    ti = context["ti"]
 
     def is_running(run: RunInfo) -> bool:
         try:
-            return ti.get_dagrun_state(run.dag_id, run.run_id) in UNFINISHED
+            return context["ti"].get_dagrun_state(run.dag_id, run.run_id) in UNFINISHED
         except Exception as error:  # noqa: BLE001 - a deleted run is an error of the API: it does not run any more
             log.info("run %s of %s is not known to Airflow any more: %s", run.run_id, run.dag_id, error)
             return False

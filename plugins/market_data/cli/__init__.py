@@ -1,1 +1,4 @@
-"""The command ``market-data``. It knows no Airflow: ``market_data.airflow.command`` hands the deployment in."""
+"""The command ``market-data``. It does not import Airflow.
+
+``market_data.airflow.command`` passes the deployment in.
+"""

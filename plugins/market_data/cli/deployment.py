@@ -1,4 +1,4 @@
-"""What the command needs of a deployment: its connections, its pools, the lake and the warehouse."""
+"""The deployment as the command uses it: its connections, its pools, the lake and the warehouse."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Registry(Protocol):
 
 
 class Deployment(Protocol):
-    """Where the command runs. Each method raises ``ConfigError`` where what it needs is missing or wrong."""
+    """The command's access to a deployment. ``ConfigError`` if a setting is missing or wrong."""
 
     def registry(self) -> Registry:
         """Return the connections and pools of the Airflow of this machine."""

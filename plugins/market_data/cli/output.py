@@ -21,7 +21,10 @@ LATE = ("ingest_ts", "confirmed_ts", "loaded_at", "load_id", "row_hash", "dag_id
 
 
 def short(value: Any) -> str:
-    """Return a value for people: dates without a midnight, times to the second, numbers without trailing zeros."""
+    """Format a value for people.
+
+    Dates have no midnight, times are to the second, numbers have no trailing zeros.
+    """
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -36,7 +39,7 @@ def short(value: Any) -> str:
 def as_table(table: pa.Table, width: int) -> str:
     """Return ``table`` in columns of at most ``width`` characters together.
 
-    Where not all columns fit, technical ones are left out first, then those on the right; the last line names them.
+    If not all columns fit, technical ones are left out first, then those on the right; the last line names them.
     """
     names = table.column_names
     cells = {name: [_cut(short(value)) for value in table.column(n).to_pylist()] for n, name in enumerate(names)}

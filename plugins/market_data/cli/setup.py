@@ -1,4 +1,4 @@
-"""``market-data check-config`` and ``market-data bootstrap``: what a deployment needs, and whether it is there."""
+"""``market-data check-config`` and ``market-data bootstrap``: check and prepare a deployment."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def bootstrap(registry: Registry) -> list[str]:
 
 
 def check(deployment: Deployment, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield a finding for each environment variable that is set, each feed, connection and pool. Makes no API calls."""
+    """Yield a finding per environment variable that is set, feed, connection and pool. Makes no API calls."""
     yield from _environment(environ)
     try:
         feeds = load_feeds()

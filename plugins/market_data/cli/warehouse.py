@@ -61,7 +61,7 @@ def query(warehouse: Warehouse, statement: str | None) -> pa.Table:
 
 
 def tables(warehouse: Warehouse) -> set[str] | None:
-    """Return the names of the warehouse's tables and views in lower case, or None where it cannot be opened."""
+    """Return the warehouse's tables and views in lower case, or None if it cannot be opened."""
     for statement in TABLES:
         with suppress(WarehouseError):
             return {str(name).lower() for name in warehouse.query(statement)["name"].to_pylist()}

@@ -1,4 +1,6 @@
-"""Read and validate the feeds of ``include/feeds.yaml``. Every parse of the DAG file does this, so nothing heavy is imported.
+"""Read and validate the feeds of ``include/feeds.yaml``.
+
+Every parse of the DAG file does this, so nothing heavy is imported.
 
 If ``MARKET_DATA_ENV`` names an environment, say ``prod``, the file ``feeds.prod.yaml`` beside it is an overlay. Its ``defaults``
 override single keys of the defaults; its feeds override single keys of the feed of the same provider and dataset, ``params`` and
@@ -230,7 +232,10 @@ def _date_problems(entry: Entry) -> list[str]:
 
 
 def _option_problems(name: str, known_options: Mapping[str, Option], options: Mapping[str, Any], *, apart: bool) -> list[str]:
-    """Return the problems with ``options``; ``apart``: values that an option changes are stored separately (``provider_level``)."""
+    """Return the problems with ``options``.
+
+    ``apart``: values that an option changes are stored separately (``provider_level``).
+    """
     problems = []
     for key, value in options.items():
         option = known_options.get(key)

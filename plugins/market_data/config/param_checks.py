@@ -85,7 +85,10 @@ def _index_problems(values: dict[str, Any]) -> list[str]:
 
 
 def _symbol_problems(raw: Mapping[str, Any], values: dict[str, Any]) -> list[str]:
-    """Return the problems with universe and symbols; the tickers file is read later, with the lake's connection."""
+    """Return the problems with universe and symbols.
+
+    The tickers file is read later, over the lake's connection.
+    """
     problems = []
     if "universe" in raw and values["universe"] not in known():
         problems.append(f"universe is {shown(values['universe'])}; known universes: {', '.join(known())}")

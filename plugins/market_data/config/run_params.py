@@ -12,7 +12,7 @@ from market_data.core.run import Grain
 
 @dataclass(frozen=True)
 class RunParams:
-    """The params of a run, read and consistent. The defaults here are the project's; a feed may have its own (``params``)."""
+    """The validated params of a run, with the project's defaults. A feed may override them (``params``)."""
 
     universe: str = "sp500_etf"
     symbols: tuple[str, ...] | None = None

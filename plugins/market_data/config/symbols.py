@@ -43,7 +43,9 @@ def _spelling_problem(symbol: str) -> str | None:
 
 
 def check_symbols(symbols: Sequence[object], field: str = "symbols") -> list[str]:
-    """Return a sentence per symbol that is not allowed or occurs twice, at most :data:`market_data.core.messages.MAX_PROBLEMS`.
+    """Return a sentence per invalid or repeated symbol.
+
+    At most :data:`market_data.core.messages.MAX_PROBLEMS` sentences.
 
     :param field: the name of the list in the sentences.
     """

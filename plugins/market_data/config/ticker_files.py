@@ -101,7 +101,9 @@ def _read_local(path: str) -> bytes:
 
 
 def _rows(text: str) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """Yield line number, symbol, and the texts of ``added_date`` and ``removed_date`` if present, for every line with a symbol.
+    """Yield line number, symbol and, if present, ``added_date`` and ``removed_date`` as text.
+
+    Lines without a symbol are skipped.
 
     :raises ValueError: if it is a table without a column of symbols.
     """

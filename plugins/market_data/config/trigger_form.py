@@ -1,4 +1,7 @@
-"""The fields of the trigger form: title, description and JSON schema of every run param. Defaults are those of `RunParams`."""
+"""The fields of the trigger form: title, description and JSON schema of every run param.
+
+The defaults are those of `RunParams`.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,10 @@ ETFS = (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A symbol's membership of a universe from ``added`` (inclusive) to ``removed`` (exclusive); None is unknown."""
+    """A symbol's membership of a universe: from ``added`` (inclusive) to ``removed`` (exclusive).
+
+    None means unknown.
+    """
 
     symbol: str
     added: date | None = None

@@ -1,1 +1,1 @@
-"""Words that all rooms share: errors, intervals, calendar, value types. Imports nothing of the project."""
+"""Terms that all rooms share: errors, intervals, calendar, value types. Imports no other room."""

@@ -1,4 +1,6 @@
-"""The sessions of the New York Stock Exchange (XNYS), by rule and without pandas: every Airflow component imports this.
+"""The sessions of the New York Stock Exchange (XNYS), by rule.
+
+Every Airflow component imports this module, so it does not use pandas.
 
 A session is the exchange date of a trading day, 2000-01-01 to 2040-12-31. A session opens at 09:30 and closes at 16:00 New York
 time, on early closes at 13:00. Ranges are half-open: the start is inside, the end is not.
@@ -57,7 +59,10 @@ FULL_DAYS = frozenset({date(2002, 7, 3)})  # the other half of 2002-07-05
 
 
 def sessions(start: date, end: date) -> tuple[date, ...]:
-    """Return the sessions from ``start`` (inclusive) to ``end`` (exclusive), ascending; none if ``end`` is not after ``start``."""
+    """Return the sessions from ``start`` (inclusive) to ``end`` (exclusive), ascending.
+
+    Empty if ``end`` is not after ``start``.
+    """
     if _checked(start) >= _checked(end, exclusive=True):
         return ()
     closures = extra_closures()
@@ -202,7 +207,7 @@ def _holidays(year: int) -> dict[date, str]:
 
 @lru_cache(maxsize=64)
 def _early_closes_by_rule(year: int) -> frozenset[date]:
-    """Return the early closes, where these days are sessions: before 4 July, after Thanksgiving, before Christmas."""
+    """Return the early closes: before 4 July, after Thanksgiving, before Christmas, if these are sessions."""
     return frozenset({date(year, 7, 3), _thanksgiving(year) + DAY, date(year, 12, 24)})
 
 
@@ -220,7 +225,10 @@ def _thanksgiving(year: int) -> date:
 
 
 def _easter(year: int) -> date:
-    """Return Easter Sunday of the Gregorian calendar (the anonymous algorithm in Meeus, Astronomical Algorithms, chapter 8)."""
+    """Return Easter Sunday of the Gregorian calendar.
+
+    Source: the anonymous algorithm in Meeus, Astronomical Algorithms, chapter 8.
+    """
     a = year % 19
     b, c = divmod(year, 100)
     d, e = divmod(b, 4)

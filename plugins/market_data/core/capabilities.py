@@ -69,7 +69,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The call limits of an account: the rate of one pool slot and, over all slots, the vendor's own windows.
+    """The call limits of an account: the rate of one pool slot, and the vendor's windows over all slots.
 
     :param calls_per_minute_per_slot: rate of a task that holds one slot of the provider's pool.
     :param limits: windows that apply to the whole account, all of them at once; empty where the vendor sets none.
@@ -79,7 +79,10 @@ class Quota:
     limits: tuple[Window, ...] = ()
 
     def calls_per_minute(self, calls: int) -> float:
-        """Return the rate of ``calls`` calls with one slot. A window that holds all of them, as a daily one may, slows none."""
+        """Return the sustained rate of ``calls`` calls with one slot.
+
+        A window that holds all of them, such as a daily one, does not slow them down.
+        """
         return min([self.calls_per_minute_per_slot, *(60 * w.calls / w.seconds for w in self.limits if w.calls < calls)])
 
     @property

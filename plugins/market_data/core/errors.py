@@ -135,7 +135,10 @@ class Throttled(RetriableError):
 
 
 class CircuitOpen(RetriableError):
-    """The provider failed too often in a row. No calls before ``until`` (UTC), which is in ``retry_after`` seconds."""
+    """The provider failed too often in a row.
+
+    No calls are made before ``until`` (UTC), which is in ``retry_after`` seconds.
+    """
 
     to_do = "retried after that; if it persists, see the provider's status page, then clear the failed tasks"
 

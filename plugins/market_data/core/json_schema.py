@@ -1,7 +1,8 @@
-"""Check a value against a JSON schema, and word what is allowed. The checking is done by ``jsonschema``, which Airflow loads anyway.
+"""Check a value against a JSON schema, and describe the allowed values.
 
-Three rules are stricter or wider than the standard's: a pattern has to match the whole text, NaN and the infinities are not numbers
-(Python's JSON reads them as such), and the items of a list are left to the caller, who names each wrong one.
+``jsonschema`` does the checking; Airflow loads it anyway. Three rules differ from the standard. A pattern must match the whole text.
+NaN and the infinities are not numbers, although Python's JSON reads them as such. The items of a list are left to the caller, who
+names each wrong one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The results of a run: states of cells, the evidence of a response, the receipt of a batch, the verdict on a partition.
+"""The results of a run: cell states, evidence of a response, receipt of a batch, partition's verdict.
 
 ``to_json`` and ``from_json`` convert to and from the content of an XCom: plain dicts, small, without secrets.
 """
@@ -56,7 +56,9 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a batch; the XCom of a fetch task. What landed, row by row, is in the lake's receipt objects.
+    """The result of a batch; the XCom of a fetch task.
+
+    The receipt objects in the lake hold the details row by row.
 
     :param batch_id: the plan's id of the batch.
     :param prefix: the lake folder that holds its receipt objects. Clearing one map index leaves the other batches' receipts where

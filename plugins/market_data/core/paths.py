@@ -1,4 +1,4 @@
-"""Where the project's own files are."""
+"""The locations of the project's own files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ ROOT = INCLUDE.parent if PACKAGED.is_dir() else PACKAGE.parents[1]
 
 
 def sql_folder() -> Path:
-    """Return the folder of the project's SQL. It belongs to this version of the code, so an ``include`` without one is fine."""
+    """Return the folder of the project's SQL.
+
+    It belongs to this version of the code, so ``include`` need not have one.
+    """
     places = (INCLUDE / "sql", PACKAGED / "sql", PACKAGE.parents[1] / "include" / "sql")
     return next((place for place in places if (place / "migrations").is_dir()), places[0])
 

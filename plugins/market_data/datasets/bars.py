@@ -74,7 +74,10 @@ AT_MIDNIGHT = Rule(
 
 
 def on_grid(minutes: int) -> Rule:
-    """Require that a bar begins at a multiple of its timeframe; New York is whole hours from UTC, in summer and in winter."""
+    """Require that a bar begins at a multiple of its timeframe.
+
+    New York is whole hours from UTC all year.
+    """
     step = minutes * 60_000_000
 
     def broken(received: Received) -> Mask:
@@ -86,7 +89,9 @@ def on_grid(minutes: int) -> Rule:
 
 
 def bars(timeframe: str, folder: str, minutes: int | None = None, year_grain: Literal["month", "year"] = "month") -> Dataset:
-    """Return the dataset of bars of one timeframe. All share the warehouse's tables, whose key has the timeframe.
+    """Return the dataset of bars of one timeframe.
+
+    All share the warehouse's tables, whose key includes the timeframe.
 
     :param minutes: length of an intraday bar; None: daily bars.
     """

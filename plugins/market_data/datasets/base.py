@@ -1,4 +1,7 @@
-"""The terms that datasets are described in: `Dataset`, how the lake stores it (`Files`), and its rules (`Rule`, `Check`, `Received`)."""
+"""The terms that describe datasets: `Dataset`, its lake files (`Files`) and its rules.
+
+The rules use `Rule`, `Check` and `Received`.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +59,8 @@ class Dataset:
     :param files: how the lake stores it.
     :param settle_sessions: sessions after its own during which vendors still add rows; scheduled runs fetch it again until then.
     :param grows: a cell that has rows may get more until it is final.
-    :param published: a column of ``values``: the date on which a row was published. Of two rows of a key, the one published later is
-        current, whenever each was first seen.
+    :param published: a column of ``values``: the date on which a row was published. If two rows have the same key, the one published
+        later is current, whenever each was first seen.
     :param busy: at least one symbol has rows in every session. An empty response for many symbols is treated as truncated.
     """
 
@@ -83,12 +86,15 @@ class Dataset:
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """Values of bars that not every endpoint of a provider returns. A null there does not replace a stored value."""
+        """Values of bars that not every endpoint returns. A null there does not replace a stored value."""
         return tuple(name for name in self.values if self.is_bars and self.schema.field(name).nullable)
 
     @property
     def follows_trading(self) -> bool:
-        """True if its rows come from trades: a session has more of them as long as it is traded, in the evening too."""
+        """True if its rows come from trades.
+
+        Then a session gains rows as long as it is traded, in the evening too.
+        """
         return self.is_bars or self.busy
 
     @property
@@ -98,7 +104,10 @@ class Dataset:
 
 
 def stored(received: pa.Schema, timeframe: str = "") -> pa.Schema:
-    """Return the columns of a lake file: the received ones, ``timeframe`` for bars, ``provider`` and ``ingest_ts``."""
+    """Return the columns of a lake file.
+
+    These are the received ones, ``timeframe`` for bars, ``provider`` and ``ingest_ts``.
+    """
     fields = list(received)
     if timeframe:
         fields.insert(1, pa.field("timeframe", pa.string(), nullable=False))
@@ -124,7 +133,7 @@ class NotNull:
 
 @dataclass(frozen=True, slots=True)
 class InRange:
-    """Where there is a value, ``low <= column < high``; None: no bound."""
+    """``low <= column < high``, or null; a bound of None does not apply."""
 
     column: str
     low: float | None = None
@@ -133,7 +142,7 @@ class InRange:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Where there is a value, it is one of ``values``."""
+    """The value is one of ``values``, or null."""
 
     column: str
     values: tuple[str, ...]
@@ -141,7 +150,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """Where both have a value, ``above`` is at least ``below``."""
+    """``above`` is at least ``below``, or one of them is null."""
 
     above: str
     below: str
@@ -195,7 +204,7 @@ class Received:
 
     @cached_property
     def unexpected_sessions(self) -> tuple[list[date], list[date]]:
-        """Sessions of the rows that are outside the request, and dates inside it on which the exchange was closed."""
+        """Sessions of the rows that are outside the request, and dates inside it without a session."""
         known = set(self.sessions)
         days = pc.unique(self["session"].drop_null()).to_pylist()
         unexpected = [day for day in days if day not in known or not self.requested(day)]
@@ -219,7 +228,7 @@ class Received:
 
 
 def _repeated(columns: Sequence[pa.ChunkedArray]) -> NDArray[np.int64]:
-    """Return the places of the rows that have an equal in all ``columns``, ascending. Null is equal to null."""
+    """Return the places of the rows that equal another row in all ``columns``, ascending. Nulls are equal."""
     codes = [_codes(column) for column in columns]
     order = np.lexsort(codes[::-1])
     shared = np.zeros(len(order), dtype=bool)

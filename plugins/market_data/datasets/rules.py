@@ -1,7 +1,7 @@
-"""Constructors of rules: requirements on received rows. Each dataset lists its own; the gate applies them.
+"""Constructors of rules: requirements on received rows. Datasets list theirs; the gate applies them.
 
-A rule sees one response, row by row and vectorised. What needs a whole session, or its neighbours, is judged by the checkpoint. Many
-rules still hold for stored rows: these carry a `Check`, from which the checkpoint counts the rows that break it.
+A rule sees one response, row by row and vectorised. The checkpoint judges faults that show only in a whole session or its neighbours.
+Many rules still hold for stored rows: these carry a `Check`, from which the checkpoint counts the rows that break it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def not_after(field: str, other: str) -> Rule:
 
 
 def in_trading_day(field: str) -> Rule:
-    """Require a moment between the evening of the previous session and the end of the session's date, New York time.
+    """Require a moment on the trading day of the row's session.
+
+    It lasts from the previous session's evening to the end of the session's date, New York time.
 
     Shares trade from 04:00 to 20:00. Futures begin at 18:00 the day before (https://www.cmegroup.com/trading-hours.html); their
     trades on a holiday of the stock exchange, and on a Sunday evening, belong to the next session.
@@ -210,12 +212,15 @@ CELL = (
     Rule("session_of_exchange", "session is a trading day", _no_session, "session {session} not a session of the exchange"),
 )
 COPIES = (
-    Rule("duplicate_row", "no row comes twice; one copy lands", lambda r: r.copies[0], "duplicate row"),
-    Rule("conflicting_duplicate", "no key has two sets of values; no copy lands", lambda r: r.copies[1], "conflicting duplicate"),
+    Rule("duplicate_row", "no row comes twice; one copy is kept", lambda r: r.copies[0], "duplicate row"),
+    Rule("conflicting_duplicate", "no key has two sets of values; no copy is kept", lambda r: r.copies[1], "conflicting duplicate"),
 )
 
 
 def of_every_row(received: pa.Schema, *rules: Rule) -> tuple[Rule, ...]:
-    """Return ``rules`` between those of every dataset: required columns have values, cells were requested, no row comes twice."""
+    """Return ``rules`` between those of every dataset.
+
+    Required columns have values, cells were requested, no row comes twice.
+    """
     there = ("symbol", "session", *(field.name for field in received if not field.nullable))
     return (*(present(name) for name in dict.fromkeys(there)), *CELL, *rules, *COPIES)

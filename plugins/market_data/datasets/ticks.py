@@ -1,9 +1,11 @@
 """Ticks: trades, trades with the quote right before them (tbbo), and the venue's statistics.
 
 ``ts_event`` is the venue's time stamp, UTC, in nanoseconds. ``price`` is in the currency of the listing, ``size`` in shares or
-contracts. Several rows may share a time stamp and a ``sequence`` (a sweep through the book): ``ordinal`` counts rows of equal symbol,
-``ts_event`` (in whole microseconds, the precision of every warehouse) and sequence, from 0, in the order received, so that together
-they are a key. ``side`` is that of the aggressor: ``A`` a seller, ``B`` a buyer, ``N`` unknown.
+contracts. ``side`` is that of the aggressor: ``A`` a seller, ``B`` a buyer, ``N`` unknown.
+
+Several rows may share a time stamp and a ``sequence`` (a sweep through the book). ``ordinal`` completes the key: it counts, from 0 and
+in the order received, the rows of equal symbol, ``ts_event`` and sequence. For this ``ts_event`` is in whole microseconds, the
+precision of every warehouse.
 
 A price may be zero or negative: spreads of futures trade so, and crude oil did on 2020-04-20. A bid may equal or exceed the ask: venues
 are locked and crossed for moments. So there is no rule for either. A withdrawn statistic (``update_action`` ``delete``) may lack its

@@ -1,4 +1,4 @@
-"""The one HTTP session: pacing before every call, time-outs, retries by class of error, whole bodies, redaction, counters.
+"""The one HTTP session: pacing, time-outs, retries by error class, whole bodies, redaction, counters.
 
 Official vendor clients are not used: they return fewer rows, without an error, when a page is cut or is not JSON. For the same reason
 bodies are decompressed here: the HTTP libraries take a gzip stream that ends early for a whole one.
@@ -97,12 +97,12 @@ class Transport:
         self._session.close()
 
     def get(self, path: str, params: Mapping[str, str | int], what: str, parse: Callable[[Response], T]) -> T:
-        """Make a call and return what ``parse`` makes of the response; both are repeated while the error is one that may pass.
+        """Make a call and return the result of ``parse``. Repeat both while the error is retriable.
 
         :param path: path below the base URL, or a whole URL of which path and query are used.
         :param what: the request in words, for messages.
-        :param parse: turns the response into what is wanted; raises a ProviderError where the body is not whole or not the API's.
-        :raises ProviderError: the last one, when retrying is over or useless.
+        :param parse: converts the response; raises a ProviderError if the body is truncated or not the API's.
+        :raises ProviderError: the last error, once retries are used up or useless.
         """
         return tried(
             lambda: parse(self._call(path, params, what)),
@@ -223,7 +223,9 @@ def plain(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return seconds a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3); None where absent or unreadable.
+    """Return the seconds of a Retry-After header, in either of its forms (RFC 9110, 10.2.3).
+
+    None if it is absent or unreadable.
 
     Never more than ``LONGEST_RETRY_AFTER``.
     """
@@ -241,7 +243,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """An authentication that changes nothing: without one, an entry of ~/.netrc would take the place of the key's header."""
+    """Change nothing. Without an authentication, an entry of ~/.netrc would replace the key's header."""
     return request
 
 
@@ -269,7 +271,7 @@ def _decompressed(encoding: str, body: bytes) -> bytes:
     """Return the body before it was encoded, checked to be all of it.
 
     :raises EOFError: if the stream ends early.
-    :raises gzip.BadGzipFile, zlib.error: if it is damaged, or of an encoding that was not asked for.
+    :raises gzip.BadGzipFile, zlib.error: if it is damaged, or of an encoding that was not requested.
     """
     if encoding.lower() in ("", "identity"):
         return body
@@ -285,7 +287,10 @@ def cause(error: BaseException) -> str:
 
 
 def _wait(state: RetryCallState) -> float:
-    """Retry-After where the provider said so, else 1, 2, 4 ... seconds; a fifth of jitter, so that tasks do not come back together."""
+    """Return the provider's Retry-After if given, else 1, 2, 4 ... seconds.
+
+    Up to a fifth of jitter keeps tasks from retrying at the same moment.
+    """
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Throttled) and error.retry_after is not None:
         return error.retry_after

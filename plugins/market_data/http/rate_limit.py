@@ -2,9 +2,8 @@
 
 Two layers, both waited for before *every* call, the first of an attempt and every retry included:
 
-* **Slot pacing.** A pool slot is a rate. Waiting a full gap before the first call too keeps the gap between calls on one slot
-  across tasks, runs and retries, so that slots x rate bounds the calls whatever runs in the pool, and resizing the pool changes
-  the rate.
+* **Slot pacing.** A pool slot is a rate. The first call waits a full gap too, so the gap between calls on one slot holds across
+  tasks, runs and retries. Thus slots x rate bounds the calls whatever runs in the pool, and resizing the pool changes the rate.
 * **The shared limiter** holds the vendor's own windows for the whole account. A call may go ``1.015 x seconds / calls`` after the
   one before: so evenly spaced, no window can overflow, even when the way to the server delays a call by 1.5 percent of the window.
   Delays are no shorter for short windows, so a tenth of a second is allowed for at least. It makes the bound exact when a killed
@@ -48,7 +47,7 @@ class Limiter(Protocol):
         """
 
     def penalise(self, seconds: float) -> None:
-        """Let no call go for ``seconds`` from now, whoever asks."""
+        """Block all calls, from every process, for ``seconds`` from now."""
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Providers: a package for each, with its spec, hook, client and parser. ``_template`` is there to copy."""
+"""One package per provider, with its spec, hook, client and parser. Copy ``_template`` for a new one."""

@@ -31,7 +31,7 @@ from market_data.providers.spec import Option, ProviderSpec, option_problems, so
 
 @dataclass(frozen=True)
 class SubscriptionPlan:
-    """What a subscription includes, by the provider's price list.
+    """The limits of a subscription, from the provider's price list.
 
     :param quota: rate of a slot, and the account's windows.
     :param history_years: years of history from today backwards, or None for all of it.
@@ -72,7 +72,7 @@ class Fetched:
         it has all.
     :param refused: symbol -> why, for symbols that the provider does not take and that were left out of the request; nothing is known
         of their cells.
-    :param warnings: what the provider said beside the data and a user should read.
+    :param warnings: messages that the provider sent with the data, for the user to read.
     """
 
     table: pa.Table
@@ -198,21 +198,22 @@ class ProviderHook(ABC):
         return Capabilities(self._endpoints(dataset), self.quota, self._history_start(), self.plan.available_after)
 
     def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
-        """Return the endpoints that this account has for ``dataset``, best first; by default all that the provider has."""
+        """Return the endpoints that this account has for ``dataset``, best first. By default: all."""
         return self.spec.serving(dataset)
 
     def expand(self, symbols: Sequence[str], first: date, last: date) -> tuple[str, ...]:  # noqa: ARG002  for those that have such symbols
-        """Return the symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive): these, but where one stands for
-        several. Free calls at most.
+        """Return the symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive).
 
-        :raises ProviderError: if it cannot be learnt.
+        By default ``symbols``; providers with composite symbols return their members. Makes free calls at most.
+
+        :raises ProviderError: if the provider does not tell.
         """
         return tuple(symbols)
 
     def cost(self, requests: Sequence[Request]) -> float | None:  # noqa: ARG002  for those that do charge
-        """Return what the requests will be charged, US dollars; None where the provider charges nothing for single requests.
+        """Return the charge for the requests in US dollars; None if single requests are not charged.
 
-        :raises ProviderError: if it cannot be learnt.
+        :raises ProviderError: if the provider does not tell.
         """
         return None
 
@@ -292,7 +293,10 @@ class ProviderHook(ABC):
 
 
 def limits_folder() -> Path:
-    """Return the folder of the limiters that all processes of this host share: ``MARKET_DATA_LIMITS``, else below the Airflow home."""
+    """Return the folder of the limiters that all processes of this host share.
+
+    It is ``MARKET_DATA_LIMITS``, else below the Airflow home.
+    """
     chosen = settings.value("MARKET_DATA_LIMITS") or settings.foreign("AIRFLOW_HOME") or tempfile.gettempdir()
     return Path(chosen) / "market_data_limits"
 

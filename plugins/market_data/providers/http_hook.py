@@ -1,4 +1,4 @@
-"""Share what every provider with an HTTP API needs: one transport, opened and closed, and the checks of its connection."""
+"""The base of providers with an HTTP API: one transport, opened and closed, and connection checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List the providers: the built-in ones, one line each, and those of installed packages (entry points)."""
+"""List the providers: the built-in ones, and those of installed packages (entry points)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Share what several hooks need: reading JSON, waiting after a 429, leaving out recent sessions, the session of a moment."""
+"""Helpers for hooks: read JSON, wait after a 429, leave out recent sessions, map moments to dates."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def pause(headers: Mapping[str, str], quota: Quota) -> float | None:
 
 
 def without_recent(request: Request, error: EntitlementError, recent: date, until: datetime) -> Request:
-    """Return what to ask instead of a request that was refused as a whole, perhaps only because the provider does not have its last
-    sessions yet: the same without those from ``recent`` on.
+    """Return the request without the sessions from ``recent`` on.
+
+    Use it for a request refused as a whole, perhaps only because the provider does not have its last sessions yet.
 
     :param error: the refusal.
     :param until: the moment from which all of ``request`` can be had, UTC.
@@ -74,7 +75,7 @@ def without_recent(request: Request, error: EntitlementError, recent: date, unti
 
 
 class NewYorkDays:
-    """The dates from ``first`` to ``last``, both inclusive, as spans of time: from midnight to midnight in New York."""
+    """The dates from ``first`` to ``last`` (both inclusive), each from midnight to midnight in New York."""
 
     def __init__(self, first: date, last: date) -> None:
         days = [first + n * DAY for n in range((last - first).days + 2)]
@@ -82,7 +83,10 @@ class NewYorkDays:
         self._midnights = np.array([(calendar.at(day, time()) - EPOCH) // MICROSECOND for day in days], dtype=np.int64)
 
     def of(self, moments: NDArray[np.int64]) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
-        """Return the date of each moment (microseconds UTC), and whether it is none of these dates; then the one given is near."""
+        """Return the date of each moment (microseconds UTC), and True where it is outside these dates.
+
+        Outside, the date is only near.
+        """
         place = np.searchsorted(self._midnights, moments, side="right") - 1
         outside = (place < 0) | (place >= len(self._dates) - 1)
         return self._dates[place.clip(0, len(self._dates) - 2)], outside

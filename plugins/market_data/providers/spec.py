@@ -38,7 +38,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionForm:
-    """How Airflow's UI shows a connection of the provider. Kept here because every Airflow component reads it.
+    """A provider's connection in Airflow's UI. Defined here because every Airflow component reads it.
 
     :param plans: names of the subscription plans, the default first.
     :param host: example of the host; empty hides the field.
@@ -96,7 +96,10 @@ class ProviderSpec:
 
 
 def source_of(spec: ProviderSpec, options: Mapping[str, Any]) -> str:
-    """Return the name under which rows are stored: the provider's, and after ``~`` each option that changes values."""
+    """Return the name under which rows are stored.
+
+    It is the provider's, followed by ``~`` and each option that changes values.
+    """
     own = spec.own_source(options)
     if own is not None:
         return own

@@ -1,4 +1,6 @@
-"""The checkpoint: decide which of the stored partitions may be loaded. Great Expectations judges, over tables of counts and metrics.
+"""The checkpoint: decide which stored partitions may be loaded.
+
+Great Expectations judges tables of counts and metrics.
 
 Rows of every dataset are judged by the rows that break a rule, counted per partition. Bars are also judged as sessions: by what is
 present, and compared with earlier sessions; intraday bars are folded to one bar per session first. Other datasets are judged by whether
@@ -54,12 +56,12 @@ Reasons = dict[str, list[tuple[str, str]]]
 
 @dataclass(frozen=True)
 class Scope:
-    """What a run planned, which the stored rows are judged against.
+    """The plan of a run, against which the stored rows are judged.
 
     :param planned: session -> number of symbols planned; a session with 0 is not judged. A dataset that is neither bars nor busy may
         have no rows.
-    :param previous: for bars: one bar per symbol and session (symbol, session, close, volume; and, if known, ``bars``: the number of
-        intraday bars in it) of up to 20 sessions before the first planned one, to compare with; may be empty. Ignored for others.
+    :param previous: for bars: one bar per symbol and session of up to 20 sessions before the first planned one, to compare with; may be
+        empty. Columns symbol, session, close, volume and, if known, ``bars``: the number of intraday bars. Ignored for others.
     :param requested: session -> the symbols planned. Needed where sessions request different symbols (repaired holes). Without it, a
         session that plans fewer symbols than the previous one had is only compared with its own number, and a symbol-year with all
         planned sessions.
@@ -105,7 +107,7 @@ def run_checkpoint(
     thresholds: Thresholds = Thresholds(),  # noqa: B008  frozen
     docs: Path | None = None,
 ) -> CheckpointResult:
-    """Judge the stored rows of a run, session by session and, with grain ``year``, symbol-year by symbol-year too.
+    """Judge the stored rows of a run session by session and, with grain ``year``, also by symbol-year.
 
     :param chunks: stored rows, columns of ``dataset.schema``, in any order and split anyhow; rows of other sessions are ignored. They
         are read once, about ``CHUNK_ROWS`` at a time.
@@ -176,7 +178,10 @@ def _cut(chunks: Iterable[pa.Table], planned: Collection[date]) -> Iterator[pa.T
 
 
 def _judge_rows(validator: Validator, findings: Findings, dataset: Dataset, scope: Scope, tables: Iterable[pa.Table]) -> pa.Table:
-    """Judge the rows by their counts, and return them as cells: ``session_bars.BARS``, or ``COUNTS`` where they are not bars."""
+    """Judge the rows by their counts, and return them as cells.
+
+    The columns are ``session_bars.BARS``, or ``COUNTS`` if the rows are not bars.
+    """
     if dataset.is_intraday:
         to_cells, schema = session_bars.folded, session_bars.FOLDED
     elif dataset.is_bars:
@@ -266,7 +271,10 @@ def _judge(
 
 
 def _verdicts(scope: Scope, findings: Findings) -> tuple[Verdict, ...]:
-    """Return a verdict per planned session, in order, then one per symbol-year with a reason, in order of symbol and year."""
+    """Return a verdict per planned session, then one per symbol-year with a reason.
+
+    Sessions come in order, symbol-years by symbol and year.
+    """
     by_symbol = (p for p in {*findings.rows, *findings.reasons} if session_of(p) is None)
     partitions = [*(session.isoformat() for session in sorted(scope.planned)), *sorted(by_symbol, key=lambda p: p.rpartition("/"))]
     return tuple(_verdict(p, findings.rows.get(p, {}), findings.reasons.get(p, ())) for p in partitions)

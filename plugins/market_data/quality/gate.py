@@ -1,4 +1,7 @@
-"""The gate: separate received rows that may be written to the lake from bad ones, with reasons. The rules are the dataset's own."""
+"""The gate: separate received rows into good and bad ones, with reasons.
+
+Only good rows may be written to the lake. The rules are the dataset's own.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ from market_data.datasets.base import Dataset, Mask, Received, Rule
 
 @dataclass(frozen=True)
 class Gated:
-    """The rows of one response, separated. Each received row is in exactly one of the two tables, in the order received.
+    """The rows of one response, separated.
+
+    Each received row is in exactly one of the two tables, in the order received.
 
     :param good: columns of ``dataset.received``.
     :param bad: the same columns as received, and ``reasons``: every rule the row breaks, joined by ``; ``.

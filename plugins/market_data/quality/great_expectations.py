@@ -40,7 +40,7 @@ class BrokenExpectation:
 
 
 class Validator:
-    """An ephemeral Great Expectations context: no files, no data docs, no progress bars, nothing sent anywhere."""
+    """An ephemeral Great Expectations context: no files, no Data Docs, no progress bars, no telemetry."""
 
     def __init__(self, run_name: str) -> None:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -92,7 +92,7 @@ class Validator:
         return [one for one in broken if one is not None]
 
     def write_docs(self, folder: Path) -> None:
-        """Write the Data Docs of all validations so far to ``folder``: ``index.html`` and the pages that it links to."""
+        """Write the Data Docs of all validations so far to ``folder``: ``index.html`` and the linked pages."""
         backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
         site = {
             "class_name": "SiteBuilder",
@@ -104,7 +104,9 @@ class Validator:
 
 
 def docs_files(folder: Path) -> dict[str, Path]:
-    """Return the files that ``Validator.write_docs`` wrote: path below ``folder``, with slashes -> file; empty without a folder.
+    """Return the files of ``Validator.write_docs``: path below ``folder``, with slashes -> file.
+
+    Empty without a folder.
 
     The pages link to each other by these paths, so they have to stay side by side.
     """
@@ -130,7 +132,10 @@ def _broken(rule: str, result: Any) -> BrokenExpectation | None:
 
 
 def _exception(info: Mapping[str, Any] | None) -> str | None:
-    """Return the first line of the exception; ``info`` describes it directly, or under the id of each metric that failed."""
+    """Return the first line of the exception, or None.
+
+    ``info`` describes it directly, or under the id of each metric that failed.
+    """
     for entry in [info, *info.values()] if info else []:
         if isinstance(entry, Mapping) and entry.get("raised_exception"):
             return str(entry.get("exception_message") or "unknown exception").strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""Count the stored rows that break each row rule, per partition, with Arrow. Great Expectations judges the counts.
+"""Count the stored rows that break each row rule, per partition. Great Expectations judges the counts.
 
 The rules are the `Check` declarations of the dataset and its schema, not the functions that the gate runs, so an error in the gate's
 code cannot hide here. Rows stream through once, table by table: memory holds counts per partition and a few examples, never the rows.
@@ -160,7 +160,7 @@ class RowCounts:
 
 
 def row_rules(dataset: Dataset, provider: str) -> tuple[RowRule, ...]:
-    """Return the rules of stored rows of ``dataset``: unique keys, required values, the checks of its rules, one provider.
+    """Return the rules of stored rows: unique keys, required values, the dataset's checks, one provider.
 
     :param provider: the one provider that every row must have.
     """
@@ -184,7 +184,7 @@ def _checks(dataset: Dataset, provider: str) -> dict[str, Check]:
 
 
 def _narrowest(checks: Sequence[tuple[str, InRange]]) -> dict[str, InRange]:
-    """Return one range per column, under the name of its last check, so that one wrong value is reported once."""
+    """Return one range per column, named after its last check, so that one wrong value is reported once."""
     ranges: dict[str, tuple[str, InRange]] = {}
     for name, one in checks:
         _, other = ranges.get(one.column, ("", InRange(one.column)))

@@ -1,4 +1,4 @@
-"""Reduce stored rows to the input of the metrics: one row per symbol and session, whatever the dataset.
+"""Reduce stored rows of any dataset to the input of the metrics: one row per symbol and session.
 
 Rows arrive table by table, split anyhow. Each table is reduced to one row per symbol and session, and so is the concatenation of the
 results: the functions here accept their own output, so memory holds cells, not rows.
@@ -34,7 +34,7 @@ def bars(table: pa.Table) -> pa.Table:
 
 
 def folded(table: pa.Table) -> pa.Table:
-    """Fold intraday bars, or earlier results of this function, to one row of ``FOLDED`` per symbol and session.
+    """Fold intraday bars, or results of this function, to one row of ``FOLDED`` per symbol and session.
 
     Open of the first, highest high, lowest low, close of the last, sum of the known volumes.
     """
@@ -77,7 +77,7 @@ def folded(table: pa.Table) -> pa.Table:
 
 
 def counts(table: pa.Table) -> pa.Table:
-    """Count the rows of any dataset, or earlier results of this function, as ``COUNTS``: rows per symbol and session."""
+    """Count rows per symbol and session as ``COUNTS``. Accepts rows of any dataset, or earlier results."""
     rows = table["rows"] if "rows" in table.column_names else pa.repeat(1, len(table))
     cells = pa.table({"symbol": table["symbol"], "session": table["session"], "n": rows})
     found = cells.filter(pc.is_valid(cells["symbol"])).group_by(["symbol", "session"]).aggregate([("n", "sum")])

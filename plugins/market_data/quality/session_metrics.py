@@ -1,7 +1,9 @@
-"""Compute one row of metrics per planned session for the suite ``bars.sessions``: what the gate cannot see in one response.
+"""Compute one row of metrics per planned session, for the suite ``bars.sessions``.
+
+The metrics show faults that the gate cannot see in one response.
 
 Sessions are processed in order, and each is compared with *accepted* sessions before it, so that one bad session affects only itself.
-Where none is known (the first session ever, the first after a hole), the stored sessions after it are used instead.
+If none is known (the first session ever, the first after a hole), the stored sessions after it are used instead.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ NAMED = 3  # symbols named in a reason
 
 @dataclass(frozen=True, slots=True)
 class SessionBars:
-    """A session's bars, one place per symbol of the run; NaN where there is none or none that can be compared.
+    """A session's bars, one place per symbol of the run; NaN if there is none, or none to compare with.
 
     :param bars: intraday bars that each was folded from; NaN where unknown.
     :param most_volume: place of the symbol with the largest volume; any place where no volume is known.
@@ -145,7 +147,9 @@ class BarsBySession:
 
 @dataclass(frozen=True, slots=True)
 class _Neighbours:
-    """Sessions to compare with, nearest first: accepted ones before, or stored ones after, any of which may itself be bad.
+    """Sessions to compare with, nearest first: accepted ones before, or stored ones after.
+
+    Any of them may itself be bad.
 
     :param wanted: the requested symbols; None where unknown: then any symbol may be one of them.
     """
@@ -158,14 +162,20 @@ class _Neighbours:
         return max((_overlap(day, self.wanted) for day in self.days), default=0)
 
     def reference(self) -> SessionBars | None:
-        """Return the nearest with at least half as many of the wanted symbols as the fullest, so not one where a few were repaired."""
+        """Return the nearest session with at least half as many wanted symbols as the fullest one.
+
+        This skips sessions in which only a few symbols were repaired.
+        """
         counts = [_overlap(day, self.wanted) for day in self.days]
         return next((day for day, count in zip(self.days, counts, strict=True) if count and 2 * count >= max(counts)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Moves:
-    """Ratios of a session's closes to those of ``there``, for ``compared`` symbols; ``jumped``: places of those that moved too far."""
+    """Ratios of a session's closes to those of ``there``, for ``compared`` symbols.
+
+    ``jumped``: places of the symbols that moved too far.
+    """
 
     there: SessionBars
     compared: int
@@ -206,10 +216,10 @@ def measure(
 
 
 def count(cells: pa.Table, planned: Mapping[date, int], limits: Thresholds) -> list[SessionMetrics]:
-    """Return the metrics of the planned sessions of a dataset that is not bars, in order: their numbers of rows.
+    """Return the row counts of the planned sessions, in order, for a dataset that is not bars.
 
-    No rows at all are acceptable for a handful of symbols, and for cells that are requested again because they had none: where a session
-    plans less than half as many symbols as the largest one.
+    An empty session is acceptable for a handful of symbols, and for cells requested again because they had none. The latter are sessions
+    that plan less than half as many symbols as the largest one.
 
     :param cells: see ``session_bars.COUNTS``.
     """
@@ -292,8 +302,8 @@ class _Walk:
     def _few_requested(self, session: date) -> bool:
         """Return True if a session requests so few cells that an empty response is acceptable.
 
-        That holds for a handful of symbols, which may not be listed yet or be halted together; and where other runs have stored most of
-        the session: each day requests again the cells that had no bar on the days before.
+        That holds for a handful of symbols, which may not be listed yet or be halted together. It also holds if other runs have stored most
+        of the session: each day requests again the cells that had no bar on the days before.
         """
         if self.planned[session] < self.limits.min_compared:
             return True
@@ -381,7 +391,10 @@ def _moves_since(here: SessionBars, others: _Neighbours, limits: Thresholds) -> 
 
 
 def _moves_ahead(here: SessionBars, others: _Neighbours, limits: Thresholds) -> _Moves | None:
-    """Return the moves to the median one of the later sessions: one of two may be the bad one, so one alone proves nothing."""
+    """Return the moves to the median one of the later sessions.
+
+    A single later session proves nothing: it may be the bad one of the two.
+    """
     tries = [moves for there in others.days if (moves := _moves(here, there, limits)).compared >= limits.min_compared]
     tries.sort(key=lambda moves: moves.share)
     return tries[(len(tries) - 1) // 2] if len(tries) > 1 else None
@@ -415,7 +428,9 @@ def _equal(here: Floats, there: Floats) -> Bools:
 
 
 def _volume_ratio(here: SessionBars, others: _Neighbours, limits: Thresholds) -> float | None:
-    """Return the volume here over the volume there, for the symbols in both: the median over the sessions compared with.
+    """Return the volume here over the volume there, as the median over the sessions compared with.
+
+    Only symbols in both count.
 
     The symbol with most volume is left out on either side: one wrong number proves nothing about a session.
     """
@@ -452,7 +467,7 @@ def _thinned(metrics: SessionMetrics, here: SessionBars, others: _Neighbours, sy
 
 
 def _shorter(here: date, there: date) -> float:
-    """Return the opening hours of ``here`` as a share of those of ``there``, where ``here`` closes early; else 1.
+    """Return the opening hours of ``here`` over those of ``there`` if ``here`` closes early; else 1.
 
     Never above 1: trades of futures on a holiday belong to the session after it, which may be the early close itself.
     """

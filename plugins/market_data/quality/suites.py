@@ -60,7 +60,7 @@ class Thresholds:
     :param min_year_ratio: with less than half, a moving average or a volatility over n bars spans more than twice its n sessions, and is
         not the symbol's year whatever the reason. Symbols that hardly ever trade are refused as well: for such universes, lower this.
     :param max_hole_sessions: sessions in a row without a bar that are still a halt: about a month.
-    :param listing_hole_sessions: a longer hole that neither begins nor ends with the requested part of a year is not a loss: the symbol
+    :param listing_hole_sessions: a longer hole is not a loss if it neither begins nor ends with the requested part of a year. The symbol
         was delisted, and listed again, perhaps by another company (GM 2009 to 2010, DOW 2017 to 2019). A lost or truncated response
         leaves a hole that reaches the edge of the request.
     :param level_factor: a close this many times up or down on the previous bar: no day does that, and hardly any split.
@@ -119,7 +119,10 @@ class MetricRule:
 
 @cache
 def session_rules(limits: Thresholds, grain: Grain = "day") -> tuple[MetricRule, ...]:
-    """Return the rules of ``bars.sessions``. With grain ``year``, faults of one symbol alone are left to ``year_rules``."""
+    """Return the rules of ``bars.sessions``.
+
+    With grain ``year``, faults of one symbol alone are left to ``year_rules``.
+    """
     jump, least = f"{limits.jump_factor:g}", f"{100 * limits.min_present_ratio:g} %"
     volume_low, median_low = 1 / limits.volume_factor, 1 / limits.median_factor
     rules = (
@@ -205,7 +208,8 @@ def session_rules(limits: Thresholds, grain: Grain = "day") -> tuple[MetricRule,
         MetricRule(
             "few_bars",
             "thinned",
-            f"few bars: {{thin}}, less than {100 * limits.min_bars_ratio:g} % of those on {{bars_reference}}; a halt, or a cut answer",
+            f"few bars: {{thin}}, less than {100 * limits.min_bars_ratio:g} % of those on {{bars_reference}}; "
+            "a halt, or a truncated response",
             high=0,
             severity=WARNING,
         ),
@@ -331,7 +335,7 @@ def rows_suite(dataset: Dataset, counts: RowCounts) -> Any:
 
 
 def _found(counts: RowCounts, rule: RowRule) -> str:
-    """Return the partitions with rows that break ``rule``, as far as there is room, with some of the rows' values."""
+    """Return the partitions with rows that break ``rule``, and some of the rows' values, as room allows."""
     partitions = counts.broken_partitions(rule.name)
     if not partitions:
         return "No row breaks it."

@@ -1,4 +1,4 @@
-"""Name and look up the partitions that verdicts refer to: a session, ``2016-03-04``, or a symbol and a year, ``AAPL/2016``.
+"""Name and look up the partitions of verdicts: a session ``2016-03-04``, a symbol-year ``AAPL/2016``.
 
 A symbol may contain a slash itself (``BRK/B/2016``): the year follows the last slash, and an ISO date has none, so names are unambiguous.
 """
@@ -15,7 +15,7 @@ from market_data.core.outcome import Verdict
 
 
 def partition_of(symbol: str, session: date) -> str:
-    """Return the symbol-year of a bar of ``symbol`` in ``session``; its session's partition is the ISO date."""
+    """Return the symbol-year of a bar. The partition of its session is the ISO date."""
     return f"{symbol}/{session.year}"
 
 

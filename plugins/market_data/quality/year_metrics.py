@@ -1,4 +1,6 @@
-"""Compute one row of metrics per symbol and year for the suite ``bars.years``: what no single session can show.
+"""Compute one row of metrics per symbol and year, for the suite ``bars.years``.
+
+The metrics show faults that no single session can show.
 
 All bars lie on one axis of cells, by symbol and then by session; every metric is a few passes of numpy over it. The axis holds each
 bar, and each planned session between a symbol's first and last stored bar (its life in the run). Holes and runs of equal bars that
@@ -59,7 +61,7 @@ class _Cells:
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """Per cell, the run it is in: its length, 0 outside of any run, and the places of its first and last cell."""
+    """Per cell, the length of its run (0 outside of any) and the places of the run's first and last cell."""
 
     length: Ints
     first: Ints
@@ -69,13 +71,18 @@ class _Runs:
 def measure_years(
     bars: pa.Table, planned: Mapping[date, int], limits: Thresholds, *, requested: Mapping[date, Collection[str]] | None = None
 ) -> pa.Table:
-    """Return the metrics of each symbol-year of the planned sessions within the symbol's life, by symbol and year.
+    """Return the metrics of each symbol-year of the planned sessions, by symbol and year.
 
-    Columns, beside ``partition``, ``symbol`` and ``year``: ``expected`` sessions and those ``present``, ``present_ratio`` (null where
-    few are expected), ``rows``, ``repeated_rows``; ``hole``: consecutive sessions without a bar; ``level``: a close over the previous
-    one, or the reverse, at least 1; ``spike``: the same for a close and both its neighbours, where these agree; ``range``: a high over
-    its low; ``flat``: consecutive bars with equal prices. The last five are the greatest of the year; further columns hold their dates
-    and values.
+    Only sessions within the symbol's life count. Columns, beside ``partition``, ``symbol`` and ``year``:
+
+    * ``expected`` sessions, those ``present``, and ``present_ratio``, which is null if few are expected.
+    * ``rows`` and ``repeated_rows``.
+    * ``hole``: consecutive sessions without a bar.
+    * ``level``: a close over the previous one, or the reverse, at least 1.
+    * ``spike``: the same for a close and both its neighbours, if these agree.
+    * ``range``: a high over its low. ``flat``: consecutive bars with equal prices.
+
+    The last five are the greatest of the year; further columns hold their dates and values.
 
     :param bars: ``symbol``, ``session`` (date32), ``open``, ``high``, ``low``, ``close``, in any order: of planned sessions; and of
         sessions before the first of them, which are compared with and not judged.
@@ -153,7 +160,7 @@ def _price(values: Floats, places: Ints, cells: int) -> Floats:
 
 
 def _neighbours(symbol: Ints, has_bar: Bools) -> tuple[Ints, Ints]:
-    """Return, per cell, the places of its symbol's previous and next bars; its own place where there is none."""
+    """Return per cell the places of its symbol's previous and next bars; its own place if there is none."""
     own, none = np.arange(len(symbol)), len(symbol)
     before = np.concatenate([[-1], np.maximum.accumulate(np.where(has_bar, own, -1))])[:-1]
     after = np.concatenate([np.minimum.accumulate(np.where(has_bar, own, none)[::-1])[::-1], [none]])[1:]
@@ -168,7 +175,10 @@ def _new(values: NDArray[Any]) -> Bools:
 
 
 def _runs(inside: Bools) -> _Runs:
-    """Return the runs of cells; a symbol's first cell must be outside of any, so that no run extends to another symbol."""
+    """Return the runs of cells.
+
+    A symbol's first cell must be outside of any, so that no run extends to another symbol.
+    """
     first = np.flatnonzero(_new(inside))
     sizes = np.diff(first, append=len(inside))
     length = np.where(inside[first], sizes, 0)
@@ -200,7 +210,10 @@ def _counts(cells: _Cells, limits: Thresholds) -> dict[str, pa.Array]:
 
 
 def _not_listed(holes: _Runs, cells: _Cells, limits: Thresholds) -> Bools:
-    """Return the cells of long holes that neither begin nor end where a symbol-year does; see ``Thresholds.listing_hole_sessions``."""
+    """Return the cells of long holes that neither begin nor end where a symbol-year does.
+
+    See ``Thresholds.listing_hole_sessions``.
+    """
     begins, ends = np.zeros(len(cells.rows), dtype=bool), np.zeros(len(cells.rows), dtype=bool)
     begins[cells.starts] = True
     ends[cells.starts - 1] = True

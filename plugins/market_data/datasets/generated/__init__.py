@@ -1,4 +1,4 @@
-"""Generate market data: a pure function of seed, symbol and date, the same for every request and order of requests.
+"""Generate market data: a pure function of seed, symbol and date, whatever the order of requests.
 
 `daily` generates daily bars; `intraday` the data inside them (minute bars, trades with quotes, statistics); `actions` splits and
 dividends; `statements` the figures of companies. The numbers are hashes of counters (`numbers`), not successive random draws.

@@ -1,4 +1,7 @@
-"""Generate splits and cash dividends. Generated prices ignore them: they neither jump at a split nor fall at a dividend."""
+"""Generate splits and cash dividends.
+
+Generated prices ignore them: they neither jump at a split nor fall at a dividend.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class GeneratedSplit(NamedTuple):
 
 
 class GeneratedDividend(NamedTuple):
-    """A cash dividend: ``amount`` in US dollars. ``kind``: CD regular, SC special. ``frequency``: per year, 0 for a special one."""
+    """A cash dividend of ``amount`` US dollars.
+
+    ``kind``: CD regular, SC special. ``frequency``: payments per year, 0 for a special one.
+    """
 
     symbol: str
     ex_date: date
@@ -66,7 +72,9 @@ def splits(keys: Mapping[str, int], start: date, end: date) -> list[GeneratedSpl
 
 
 def dividends(keys: Mapping[str, int], start: date, end: date) -> list[GeneratedDividend]:
-    """Return the dividends with an ex-date from ``start`` (inclusive) to ``end`` (exclusive), by symbol and date.
+    """Return the dividends with an ex-date from ``start`` (inclusive) to ``end`` (exclusive).
+
+    Sorted by symbol and date.
 
     :param keys: symbol -> `numbers.key`.
     """

@@ -37,7 +37,10 @@ def columns(keys: Keys, days: Ints, price: Floats | float = 1.0, size: Floats | 
 
 
 def closes(keys: Keys, days: Ints) -> Floats:
-    """Return closing prices, unrounded, for every calendar day, so that an open can follow the previous evening's close."""
+    """Return unrounded closing prices for every calendar day.
+
+    An open can then follow the previous evening's close.
+    """
     level = math.log(LOWEST) + math.log(HIGHEST / LOWEST) * uniform(keys, np.zeros_like(days), _LEVEL)
     for number, (period, amplitude) in enumerate(WAVES):
         knot, step = np.divmod(days, period)

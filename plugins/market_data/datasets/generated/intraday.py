@@ -1,4 +1,4 @@
-"""Generate the data inside daily bars: minute bars and trades that fold to them, quotes at these trades, statistics.
+"""Generate minute bars and trades that fold to the daily bars, quotes at these trades, and statistics.
 
 The columns are flat: one entry per minute bar or trade, ordered by cell and then by time; ``cell`` is the number of the daily bar that
 the entry belongs to. A session has regular hours only: 390 minutes from 09:30 New York, 210 on early closes.
@@ -28,7 +28,7 @@ _GAP, _WEIGHT, _STEP, _HIGH, _LOW, _TIME, _FILLS, _SIDE, _SPREAD, _SIZES, _COUNT
 
 
 class Cells(NamedTuple):
-    """Daily bars, one entry each: `numbers.key` of the symbol, session, prices, and volume in shares (above 0)."""
+    """Daily bars: `numbers.key` of the symbol, session, prices, volume in shares (above 0)."""
 
     keys: Keys
     sessions: Sequence[date]
@@ -95,7 +95,7 @@ class Statistics(NamedTuple):
 
 
 def cells(keys: Sequence[int], sessions: Sequence[date]) -> Cells:
-    """Return the generated daily bars of each key in each session: all sessions of the first key, then the next."""
+    """Return the generated daily bars: all sessions of the first key, then those of the next."""
     rows = np.array(keys, np.uint64).reshape(-1, 1)
     bars = columns(rows, np.array([session.toordinal() for session in sessions], np.int64))
     repeated = np.repeat(rows.ravel(), len(sessions))
@@ -129,7 +129,10 @@ def minutes(cells: Cells) -> Minutes:
 
 
 def _volumes(keys: Keys, counters: Ints, lengths: Ints, daily_volume: Floats) -> Floats:
-    """Return the shares of each minute, more at both ends of the session; 0 without trades. A fraction goes to the last minute."""
+    """Return the shares of each minute, more at both ends of the session, 0 without trades.
+
+    The last minute takes the fractions.
+    """
     minute = np.arange(WIDTH)
     inside, edge = minute < lengths, (minute == 0) | (minute == lengths - 1)
     quiet = (daily_volume < THIN) & (uniform(keys, counters, _GAP) < 1 / 40) & ~edge
@@ -174,9 +177,9 @@ def fold(minutes: Minutes, size: int) -> Minutes:
 
 
 def trades(cells: Cells) -> Trades:
-    """Return a trade at each minute's close, and trades at the daily open, high and low; a few closes are two fills.
+    """Return a trade at each minute's close, and trades at the daily open, high and low.
 
-    They fold to the daily bars, and those of a minute to its bar.
+    A few closes are two fills. The trades of a minute fold to its bar, those of a session to its daily bar.
     """
     bars = minutes(cells)
     keys, counters = cells.keys[bars.cell][:, None], (bars.time // MINUTE)[:, None]
@@ -222,7 +225,10 @@ def _first(cell: Ints, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def statistics(cells: Cells) -> Statistics:
-    """Return six rows per session, as in ``STATISTICS``: the open right after the opening, the others in the minutes after the close."""
+    """Return six rows per session, as in ``STATISTICS``.
+
+    The open follows the opening; the others come in the minutes after the close.
+    """
     n, kinds = len(cells.sessions), len(STATISTICS)
     kind = np.tile(np.arange(kinds), n)
     begins, lengths = np.repeat(_spans(cells), kinds, axis=0).T

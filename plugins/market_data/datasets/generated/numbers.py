@@ -1,4 +1,7 @@
-"""Hash numbers from a symbol's key, a counter and a stream: splitmix64, evaluated at a counter instead of successively."""
+"""Hash numbers from a symbol's key, a counter and a stream.
+
+The hash is splitmix64, evaluated at a counter instead of successively.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Generate income statement, balance sheet and cash flow per quarter and year, with the field names of Financial Modeling Prep.
+"""Generate income statements, balance sheets and cash flows per quarter and year.
 
-Dollars are whole numbers, and they add up: gross profit is revenue less its cost, assets equal liabilities and equity, the cash at the
-end is that at the beginning plus the change, a year is the sum of its quarters. Seven of ten symbols end their year in December.
+The field names are those of Financial Modeling Prep. Dollars are whole numbers, and they add up. Gross profit is revenue less its cost;
+assets equal liabilities and equity. Cash at the end is cash at the beginning plus the change. A year is the sum of its quarters. Seven
+of ten symbols end their year in December.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Statement(NamedTuple):
 
 
 def statements(symbol: str, key: int, start: date, end: date) -> list[Statement]:
-    """Return the statements filed from ``start`` (inclusive) to ``end`` (exclusive), ascending, Q4 before FY.
+    """Return the statements filed from ``start`` (inclusive) to ``end`` (exclusive).
+
+    Sorted by filing date, Q4 before FY.
 
     :param key: `numbers.key` of the symbol.
     """

@@ -1,4 +1,7 @@
-"""Read the provider's pages: from JSON to columns, checked to be complete and to match the request. No I/O."""
+"""Convert the provider's pages to columns; check that they are complete and match the request.
+
+No I/O.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class TemplateBar(msgspec.Struct, gc=False):
 
 
 class TemplatePage(msgspec.Struct, gc=False):
-    """A page as the provider writes it; ``error`` stands alone, with any status."""
+    """A page as the provider writes it. ``error`` comes alone, with any status."""
 
     symbol: str = ""
     count: int | None = None

@@ -42,7 +42,10 @@ class BarsClient:
         self.transport.get(BARS, params, what, parse)
 
     def without_malformed(self, query: BarsQuery, params: Params) -> tuple[list[BarsTable], dict[str, str]]:
-        """Return all pages, and the symbols that were left out because the vendor calls them malformed (symbol -> its words)."""
+        """Return all pages, and the rejected symbols (symbol -> the vendor's reason).
+
+        Symbols that the vendor calls malformed are left out of the request.
+        """
         refused: dict[str, str] = {}
         while symbols := [symbol for symbol in query.symbols if symbol not in refused]:
             try:

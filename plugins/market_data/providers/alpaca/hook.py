@@ -39,8 +39,8 @@ _RECENT = "recent"  # "subscription does not permit querying recent SIP data"
 class AlpacaHook(HttpProviderHook):
     """Daily, five-minute and one-minute bars of US stocks and ETFs.
 
-    Login is the key's id, password its secret. Option ``feed``: ``default`` leaves it out, so that the account gets the best it has (free
-    ones too get consolidated data, when it is 15 minutes old); ``iex`` is one exchange with a few percent of the volume. Option
+    Login is the key's id, password its secret. Option ``feed``: ``default`` leaves it out, so the vendor uses the account's best feed.
+    Free accounts get consolidated data too, once it is 15 minutes old. ``iex`` is one exchange with a few percent of the volume. Option
     ``adjustment``: ``raw`` (as traded) or the vendor's adjustments, which change with later splits and dividends.
     """
 
@@ -49,9 +49,9 @@ class AlpacaHook(HttpProviderHook):
     default_base_url = "https://data.alpaca.markets"
     default_plan = "basic"
     password_needed = "the secret of the key is needed there (its id is the login)"  # noqa: S105 - words
-    # https://docs.alpaca.markets/docs/about-market-data-api: 200 and 10,000 calls a minute. A session is whole when trading after hours
-    # has ended: 24 h (summer) or 25 h after midnight UTC of its date. What basic asks too early in winter is refused, so no part of a
-    # session can come; the paid plan has it in real time. ``sample`` is the local sample API.
+    # https://docs.alpaca.markets/docs/about-market-data-api: 200 and 10,000 calls per minute. A session is complete when trading after
+    # hours has ended: 24 h (summer) or 25 h after midnight UTC of its date. In winter, basic refuses requests before that, so it never
+    # returns part of a session; the paid plan has it in real time. ``sample`` is the local sample API.
     plans: ClassVar[Mapping[str, SubscriptionPlan]] = {
         "basic": SubscriptionPlan(Quota(200, (Window(200, 60),)), available_after=24.25 * 3600),
         "plus": SubscriptionPlan(Quota(10_000, (Window(10_000, 60),)), available_after=25 * 3600),
@@ -130,7 +130,7 @@ class AlpacaHook(HttpProviderHook):
         end = calendar.at(request.last + DAY, time()) - timedelta(seconds=1)  # inclusive
         known = self.now() - EMBARGO
         if calendar.at(request.last, TRADING_ENDS) <= known < end:
-            end = known  # all there is, and the free plan refuses to be asked for later
+            end = known  # the end of the available data; the free plan refuses later ends
         params: dict[str, str | int] = {
             "timeframe": TIMEFRAMES[request.dataset],
             "start": f"{calendar.at(request.start, time()):%Y-%m-%dT%H:%M:%SZ}",

@@ -1,9 +1,12 @@
 """Read Alpaca's pages of bars: from a response to columns, checked to match the request. No I/O.
 
-Sources: the vendor's OpenAPI (``/v2/stocks/bars``) and https://docs.alpaca.markets/docs/historical-stock-data-1. What recorded responses
-show beside: bars come ordered by symbol, then by time, and the limit is for all symbols together, so that a symbol can span pages; a page
-can be shorter than its limit, so that only ``next_page_token`` tells the end; a daily bar is stamped midnight New York; a symbol without
-bars, known or not, is absent; one malformed symbol makes a 400 of the whole request.
+Sources: the vendor's OpenAPI (``/v2/stocks/bars``) and https://docs.alpaca.markets/docs/historical-stock-data-1. Recorded responses
+also show:
+
+* Bars are ordered by symbol, then by time. The limit is for all symbols together, so a symbol can span pages.
+* A page can be shorter than its limit, so only ``next_page_token`` marks the end.
+* A daily bar is stamped midnight New York.
+* A symbol without bars, known or not, is absent. One malformed symbol turns the whole response into a 400.
 """
 
 from __future__ import annotations
@@ -48,7 +51,10 @@ class AlpacaBar(msgspec.Struct, gc=False):
 
 
 class BarsPage(msgspec.Struct, gc=False):
-    """One response. ``next_page_token`` is null on the last page; where it is absent, nothing says that it is the last."""
+    """One response. ``next_page_token`` is null on the last page.
+
+    A page without the key is not known to be the last.
+    """
 
     bars: dict[str, list[AlpacaBar]] | None = None
     next_page_token: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -152,14 +158,17 @@ def _table(
 
 
 def malformed(said: str, symbols: Sequence[str]) -> str | None:
-    """Return the one of ``symbols`` that the vendor calls malformed, or None. Symbols may hold spaces, and words may follow."""
+    """Return the one of ``symbols`` that the vendor calls malformed, or None.
+
+    Symbols may contain spaces, and more text may follow them.
+    """
     found = _MALFORMED.search(said)
     named = [symbol for symbol in symbols if found and f"{found[1]} ".startswith(f"{' '.join(symbol.split())} ")]
     return max(named, key=len, default=None)
 
 
 def until_reset(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds until ``X-RateLimit-Reset`` (seconds since the epoch); None where it is absent or past."""
+    """Return the seconds until ``X-RateLimit-Reset`` (epoch seconds); None if it is absent or past."""
     try:
         seconds = float(headers.get("X-RateLimit-Reset", "")) - clock.time()
     except ValueError:

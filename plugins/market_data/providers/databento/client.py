@@ -1,7 +1,7 @@
-"""Databento's own client, with what it lacks: pacing, retries, a deadline, errors by what to do about them.
+"""Databento's own client, with pacing, retries, a deadline and typed errors added.
 
-It builds the questions, sends them and decodes DBN. Alone it would retry nothing, wait for ever on a response that trickles, and take a
-body that was cut and ended in good order for a whole one: that last one the caller of :meth:`Client.download` has to find out.
+The vendor's client builds requests, sends them and decodes DBN. It retries nothing and waits for ever on a response that trickles. It
+also accepts a body that was cut at a record boundary: the caller of :meth:`Client.download` has to detect this.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ class Client(Transport):
     def resolve(
         self, dataset: str, symbols: list[str], stypes: tuple[str, str], first: date, end: date, what: str
     ) -> Mapping[str, list[dict[str, str]]]:
-        """symbol -> what it stands for from when to when: ``d0`` (inclusive), ``d1`` (exclusive), ``s``. Free.
+        """Resolve symbols; a free call.
+
+        The result is symbol -> spans with ``d0`` (inclusive), ``d1`` (exclusive) and ``s``, the resolved symbol.
 
         :param stypes: the symbology of ``symbols``, and that of the response.
         """
@@ -153,7 +155,7 @@ class Client(Transport):
         return tried(attempt, counters=self.counters, attempts=self.attempts, patience=self.patience, sleep=self.sleep)
 
     def _once(self, what: str, call: Callable[[], T], deadline: float) -> tuple[T, tuple[str, ...]]:
-        """One paced call: what it returns, and what the vendor said beside it."""
+        """Make one paced call; return its result and the vendor's warnings."""
         where = self._where(what)
         try:
             self.pacer.wait()

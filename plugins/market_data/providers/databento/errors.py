@@ -23,7 +23,7 @@ from market_data.http.client import Response, Transport
 from market_data.providers.responses import pause
 
 LICENCE = timedelta(hours=24)
-"""Younger records need a live licence, where the refusal does not name a moment."""
+"""More recent records need a live licence; used if the refusal does not name a moment."""
 
 _UNTIL = re.compile(r"(?:after|before|up to) '?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)")
 
@@ -40,23 +40,26 @@ class Later(EntitlementError):
 
 
 class Unresolved(BadRequest):
-    """None of the symbols stands for anything in the requested time."""
+    """None of the symbols resolves to an instrument in the requested time."""
 
 
 class TooManyRows(BadRequest):
     """A request of more rows than memory is meant for; known before it costs money."""
 
-    to_do = "ask for fewer symbols, or for fewer days (chunk_days); a symbol's day of more rows cannot be had"
+    to_do = "request fewer symbols, or fewer days (chunk_days); a symbol's single day with more rows cannot be fetched"
 
 
 class WrongResponse(TerminalError):
-    """A stream that is sound and does not match the question: another download would be charged and bring the same."""
+    """A sound stream that does not match the request.
+
+    Another download would be charged and return the same.
+    """
 
     to_do = "give the vendor's support these words and numbers; clear the failed tasks when it is mended, for every try is charged"
 
 
 class RefusalDetail(msgspec.Struct):
-    """What the vendor says of a refusal."""
+    """The vendor's details of a refusal."""
 
     case: str = ""
     message: str = ""

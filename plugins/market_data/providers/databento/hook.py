@@ -1,14 +1,14 @@
-"""Databento Historical: bars, trades, quotes and statistics of many symbols, one stream for all of them.
+"""Databento Historical: bars, trades, quotes and statistics, many symbols in one stream.
 
-Sources: https://databento.com/docs/api-reference-historical (HTTP), the vendor's own client (``databento``), and recorded responses. What
-these show beside:
+Sources: https://databento.com/docs/api-reference-historical (HTTP), the vendor's own client (``databento``), and recorded responses.
+The responses also show:
 
-* A stream that is cut and ended in good order decodes without an error to fewer records. Hence every stream is held against
-  ``metadata.get_record_count`` of the same question, which is free. It is asked first: what is refused is refused before it costs money.
-* Requests are charged for what they bring, retries too. So what another try would not mend fails for good.
-* Symbols that stand for nothing are named in the stream's metadata (HTTP 206); where none stands for anything, the response is 422.
-* A question that ends after what there is, or after what may be had without a live licence (mostly the last 24 hours), is refused as a
-  whole; the refusal says until when it may go.
+* A stream that is cut at a record boundary decodes without an error to fewer records. So every stream is compared with
+  ``metadata.get_record_count`` for the same request, which is free. The count is requested first, so that a refusal costs nothing.
+* Requests are charged for the data they return, retries too. So errors that a retry would not fix are terminal.
+* Symbols that do not resolve are listed in the stream's metadata (HTTP 206). If none resolves, the response is 422.
+* A request is refused as a whole if it ends after the available data, or after the data allowed without a live licence (mostly the last
+  24 hours). The refusal names the latest end.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ _QUOTED = re.compile(r"'([^']+)'")
 class Outcome(Generic[T]):
     """The outcome of a request.
 
-    :param value: the response to what was requested in the end; None where no symbol stands for anything, or all were refused.
+    :param value: the response to the request as finally sent; None if no symbol resolves, or all were refused.
     :param pending_from, pending_reason, refused: as in `Fetched`.
-    :param words: what the vendor said where there is no value.
+    :param words: the vendor's message if there is no value.
     """
 
     value: T | None = None
@@ -96,24 +96,24 @@ class StreamTable:
 class DatabentoHook(TransportHook[Client]):
     """Daily and one-minute bars, trades, trades with quotes, statistics; prices as traded.
 
-    The password of the connection is the key. Option ``stype_in`` says what symbols are; rows carry the symbol that was asked for, so
-    those of ``ES.c.0`` are of another contract after each roll. A parent (``ES.FUT``) is many instruments: :meth:`expand` names them, and
-    they are asked for by their own symbols. Option ``dataset``: ``auto`` is EQUS.SUMMARY for daily bars and statistics, EQUS.MINI for the
-    rest, GLBX.MDP3 for continuous and parent symbols, which makes a source of its own: ESH4 may be a share elsewhere.
+    The password of the connection is the key. Option ``stype_in`` is the symbology of the symbols. Rows carry the symbol as requested, so
+    those of ``ES.c.0`` belong to another contract after each roll. A parent (``ES.FUT``) is many instruments: :meth:`expand` lists them,
+    and they are requested by their own symbols. Option ``dataset``: ``auto`` is EQUS.SUMMARY for daily bars and statistics, EQUS.MINI
+    for the rest, and GLBX.MDP3 for continuous and parent symbols. Futures are a source of their own: ESH4 may be a share elsewhere.
 
-    The vendor's daily bars are of UTC days; of futures, those of days without a session (Sundays, holidays) are left aside. Of other
-    datasets, what futures do on a holiday belongs to the session after it.
+    The vendor's daily bars cover UTC days; for futures, days without a session (Sundays, holidays) are dropped. In other datasets,
+    futures trading on a holiday belongs to the session after it.
 
-    Calls for metadata count for the quota as others do; a plan's number of calls is that of the streams, each of which takes one more for
-    its count. What is more than the endpoint's ``request_rows`` comes in several streams.
+    Metadata calls count towards the quota like all others. A plan's number of calls counts streams, each of which takes one more call for
+    its count. A request with more rows than the endpoint's ``request_rows`` is split into several streams.
     """
 
     spec = SPEC
     hook_name = "Databento Historical"
     default_base_url = "https://hist.databento.com"
     default_plan = "standard"
-    # https://databento.com/docs/api-reference-historical/basics/rate-limits: 100 calls a second for streams and symbology, 20 for metadata.
-    # Half of ours are metadata, so the narrower one is kept for all. ``sample`` is the local sample API.
+    # https://databento.com/docs/api-reference-historical/basics/rate-limits: per second, 100 calls for streams and symbology and 20 for
+    # metadata. Half of our calls are metadata, so the lower limit is kept for all. ``sample`` is the local sample API.
     plans: ClassVar[Mapping[str, SubscriptionPlan]] = {
         "standard": SubscriptionPlan(Quota(600, (Window(20, 1),)), available_after=26 * 3600),
         "sample": SubscriptionPlan(Quota(600, (Window(1, 0.01),))),
@@ -160,7 +160,7 @@ class DatabentoHook(TransportHook[Client]):
         return Fetched(numbered(table), evidence, outcome.pending_from, outcome.pending_reason, outcome.refused, words)
 
     def cost(self, requests: Sequence[Request]) -> float:
-        """Return what the vendor will charge for the streams, US dollars, discounts included; one free call per request."""
+        """Return the vendor's charge in US dollars, discounts included. One free call per request."""
         self.connect()
         return sum(self._cost(request) for request in requests)
 
@@ -174,8 +174,8 @@ class DatabentoHook(TransportHook[Client]):
     def expand(self, symbols: Sequence[str], first: date, last: date) -> tuple[str, ...]:
         """Return the symbols that rows of ``symbols`` carry from ``first`` to ``last`` (both inclusive).
 
-        With ``stype_in`` parent these are the instruments that each parent stands for on any of these dates; one that stands for nothing
-        stays as it is. Otherwise ``symbols``. Free calls.
+        With ``stype_in`` parent these are the instruments of each parent on any of these dates; a parent without instruments stays as it
+        is. Otherwise ``symbols``. Makes free calls only.
         """
         if self.option("stype_in") != "parent":
             return tuple(symbols)
@@ -240,9 +240,9 @@ class DatabentoHook(TransportHook[Client]):
         return outcome
 
     def _without_recent(self, request: Request, days: Days, question: Question, error: Later) -> tuple[Request, date | None]:
-        """Return the request without the sessions that are not over at ``error.until``, and the first date of these.
+        """Return the request without the sessions that are not over at ``error.until``, and their first date.
 
-        :raises EntitlementError: if the refusal is no matter of time.
+        :raises EntitlementError: if the refusal does not depend on time.
         :raises NotYetAvailable: if all sessions are recent.
         """
         recent = days.first_open(error.until)
@@ -273,7 +273,7 @@ class DatabentoHook(TransportHook[Client]):
         return (Days.futures if self._dataset(request.dataset) == FUTURES else Days.new_york)(request.start, request.last)
 
     def _sent(self, request: Request) -> tuple[dict[str, str], dict[str, str]]:
-        """Symbols as the vendor's client sends them -> as they were asked for; and those that cannot be sent -> why."""
+        """Return symbols as the vendor's client sends them -> as requested; and refused symbols -> reason."""
         stype: str = self.option("stype_in")
         sent: dict[str, str] = {}
         refused = {}
@@ -281,7 +281,7 @@ class DatabentoHook(TransportHook[Client]):
             if not re.fullmatch(FORMS[stype], symbol):
                 refused[symbol] = f"it is not a valid {stype}"
             elif stype == "parent" and PARENT.fullmatch(symbol):
-                refused[symbol] = "it is a parent that stands for no instrument on these dates"
+                refused[symbol] = "it is a parent without instruments on these dates"
             else:
                 (name,) = symbols_list_to_list([symbol], SType.from_str(self._stype))
                 if name in sent:
@@ -317,7 +317,7 @@ class DatabentoHook(TransportHook[Client]):
         for half in (replace(question, end=cut), replace(question, start=cut)):
             try:
                 halves.append((half, self.transport.record_count(half, what)))
-            except Unresolved:  # no symbol stands for anything in this half
+            except Unresolved:  # no symbol resolves in this half
                 halves.append((half, 0))
         if (found := sum(number for _, number in halves)) != counted:
             said = f"{counted} records are counted, and {found} in two parts"
@@ -326,7 +326,7 @@ class DatabentoHook(TransportHook[Client]):
             yield from self._parts(half, number, days, most, what)
 
     def _stream(self, question: Question, counted: int, days: Days, what: str) -> StreamTable:
-        """Return the records, as many as are counted. A count that differs is asked for again first: that is free.
+        """Return the records, as many as were counted. If the counts differ, count again first: that is free.
 
         :raises WrongResponse: if two downloads agree with each other and not with the count.
         """
@@ -372,7 +372,7 @@ class DatabentoHook(TransportHook[Client]):
         return StreamTable(table, records, words, tuple(question.symbols.get(sent, sent) for sent in metadata.not_found))
 
     def _words(self, streams: Sequence[StreamTable], request: Request) -> tuple[str, ...]:
-        """Return what the vendor said beside the streams, and which symbols stand for nothing in any of them."""
+        """Return the vendor's warnings on the streams, and the symbols that resolve in none of them."""
         words = [said for stream in streams for said in stream.words]
         missing = [symbol for symbol in streams[0].missing if all(symbol in stream.missing for stream in streams)]
         if missing:

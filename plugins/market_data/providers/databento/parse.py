@@ -1,7 +1,9 @@
-"""DBN records as columns: prices in dollars, names for numbers, sessions for moments. All of it works on arrays, in chunks.
+"""Convert DBN records to columns: prices to dollars, numbers to names, moments to sessions.
 
-Layouts and the values that stand for "none": https://databento.com/docs/standards-and-conventions/common-fields-enums-types. A price is a
-whole number of billionths; the highest number of a field's type stands for "none".
+All of it works on arrays, in chunks.
+
+Layouts and null values: https://databento.com/docs/standards-and-conventions/common-fields-enums-types. A price is a whole number of
+billionths; the highest number of a field's type means "none".
 """
 
 from __future__ import annotations
@@ -47,10 +49,10 @@ class NotOfTheQuestionError(Exception):
 
 @dataclass(frozen=True)
 class Days:
-    """The sessions of a request, in order, and when the records of each come.
+    """The sessions of a request, in order, and the time span of each one's records.
 
-    Three sorts: a UTC day (daily bars of the vendor), midnight to midnight in New York (shares), and from 18:00 New York of the session
-    before on (futures: what is traded on a holiday belongs to the session after it, as at CME).
+    There are three kinds. The vendor's daily bars use UTC days. Shares use days from midnight to midnight in New York. Futures begin at
+    18:00 New York of the session before: trading on a holiday belongs to the session after it, as at CME.
 
     :param dates: one before the first and one after the last included.
     :param begins: the moment from which on a record belongs to each, UTC.
@@ -88,7 +90,9 @@ class Days:
         return next((day for day, over in zip(self.dates[1:-1], self.over[1:-1], strict=True) if over > moment), None)
 
     def cut(self, start: datetime, end: datetime) -> datetime | None:
-        """Return the moment at which to cut a span: between two sessions, near its middle; in its middle where it has one session.
+        """Return the moment at which to cut a span: between two sessions, near its middle.
+
+        A span of one session is cut in its middle.
 
         None where it is too short to be cut.
         """
@@ -138,7 +142,7 @@ class Symbols:
         self._layers = [np.array(layer, np.int64).T for layer in layers]
 
     def of(self, instruments: Ints, moments: Ints) -> list[NDArray[np.int64]]:
-        """For each layer the place in ``names`` of each record's symbol, -1 where it has none there.
+        """Return per layer the place in ``names`` of each record's symbol, -1 if it has none there.
 
         :param moments: nanoseconds UTC.
         """
@@ -183,7 +187,9 @@ def read(store: DBNStore, dataset: str, symbols: Symbols, days: Days, span: tupl
         layers = symbols.of(records["instrument_id"].astype(np.int64), got)
         known = np.any([codes >= 0 for codes in layers], axis=0) if layers else np.zeros(len(records), bool)
         if not known.all():
-            wrong = f"a record of the instrument {records['instrument_id'][~known][0]} came, which none of the symbols stands for"
+            wrong = (
+                f"the response has a record of the instrument {records['instrument_id'][~known][0]}, to which no symbol resolves"
+            )
             continue
         for codes in layers:
             mine = codes >= 0
@@ -202,7 +208,10 @@ def of_sessions(table: pa.Table, days: Days) -> pa.Table:
 
 
 def numbered(table: pa.Table) -> pa.Table:
-    """Return all rows of a request with their ordinals, where the dataset has such. Equal keys may be of two streams."""
+    """Return all rows of a request, with ordinals if the dataset has them.
+
+    Rows are numbered over all streams, as equal keys may come from two of them.
+    """
     if "ordinal" not in table.schema.names:
         return table
     symbols = pc.index_in(table["symbol"], pc.unique(table["symbol"])).to_numpy()
@@ -212,7 +221,7 @@ def numbered(table: pa.Table) -> pa.Table:
 
 
 def ordinals(*keys: NDArray[Any]) -> NDArray[np.int32]:
-    """0, 1, 2 ... among rows of equal keys, in the order given."""
+    """Count rows of equal keys 0, 1, 2 ... in the order given."""
     order = np.lexsort(keys)  # which keeps the order of equals
     new = np.zeros(len(order), bool)
     new[:1] = True
@@ -288,7 +297,10 @@ def _table(schema: pa.Schema, columns: Columns, rows: int) -> pa.Table:
 
 
 def _moments(records: Records) -> tuple[Ints, Ints]:
-    """Return when each record came about, and when the vendor got it; nanoseconds UTC. The same where only one of them is known."""
+    """Return when each record happened and when the vendor received it, in nanoseconds UTC.
+
+    Both are equal if only one is known.
+    """
     event = records["ts_event"]
     got = records["ts_recv"] if "ts_recv" in (records.dtype.names or ()) else event
     return np.where(event == np.iinfo(event.dtype).max, got, event).astype(np.int64), got.astype(np.int64)

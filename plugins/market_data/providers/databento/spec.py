@@ -12,7 +12,7 @@ FUTURES = "GLBX.MDP3"
 
 
 def databento_range(rows_per_session: int, chunk_days: int, **more: int) -> Endpoint:
-    """One response, however long; it is streamed, so a request may bring more than elsewhere."""
+    """Return an endpoint that streams one response of any length, so a request may have many rows."""
     return Endpoint(
         "range",
         Shape.MULTI,

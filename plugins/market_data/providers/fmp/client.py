@@ -29,7 +29,7 @@ HISTORY = "/stable/historical-price-eod/non-split-adjusted"
 
 @dataclass
 class RequestLog:
-    """A request on its way: what its responses said beside the data.
+    """A request in progress: what to report beside its rows.
 
     :param what: the request in words.
     :param received: rows that came, those of other symbols and dates too.
@@ -103,7 +103,7 @@ class FmpClient:
         return table
 
     def history_around(self, symbol: str, day: date, log: RequestLog) -> list[FmpBar]:
-        """Return the history of a symbol for some years around ``day``; fetched once for all sessions of a batch."""
+        """Return a symbol's history for some years around ``day``. A batch fetches it once for all sessions."""
         known = self.histories.get(symbol)
         if known is None or not known.first <= day <= known.last:
             first, last = day - AROUND, day + AROUND

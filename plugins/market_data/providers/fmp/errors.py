@@ -44,7 +44,7 @@ class PartNotInPlan(EntitlementError):
 
 
 def words(response: Response) -> str | None:
-    """Return what a response says instead of data, or None where it is data, as far as its beginning tells."""
+    """Return the message that a response has instead of data, or None if it begins like data."""
     body = response.body.strip()
     if body.startswith(b"[") or _FILE.match(body):
         return None
@@ -60,7 +60,9 @@ def words(response: Response) -> str | None:
 def classify(
     response: Response, where: Mapping[str, str], plain: Callable[[str], str], conn_id: str, quota: Quota, now: datetime
 ) -> ProviderError | None:
-    """Return the typed error of a response without data, or None. Status and words count alike, as any words come with status 200 too.
+    """Return the typed error of a response without data, or None.
+
+    Status and message count alike, as any message may come with status 200.
 
     :param where: ``provider`` and ``request``, for messages.
     :param plain: `Transport.plain`.
@@ -93,7 +95,10 @@ def classify(
 
 
 def _used_up(response: Response, spoken: str, text: str, quota: Quota, now: datetime) -> ProviderError:
-    """``Limit Reach`` is the day's quota on a plan that has one, else the minute's. Bulk files have a throttle of their own."""
+    """Return the error for a used-up quota.
+
+    ``Limit Reach`` is the day's quota on a plan that has one, else the minute's. Bulk files have a throttle of their own.
+    """
     if "bandwidth" in spoken:
         return QuotaExhausted(f"{text}; it counts the bytes of the last 30 days")
     if "bulk endpoint" in spoken:
@@ -110,7 +115,10 @@ def _renewed(now: datetime) -> datetime:
 
 
 class DayLimiter(FileLimiter):
-    """Counts a day's calls as the vendor does, not those of the last 24 hours: so both say the same of when it is renewed."""
+    """Count a day's calls as the vendor does, not those of the last 24 hours.
+
+    Both then agree on when the quota is renewed.
+    """
 
     def _within_quota(self, log: list[float], now: float) -> list[float]:
         if any(window.seconds > DAY.total_seconds() for window in self.windows):

@@ -1,8 +1,8 @@
-"""The statements of Financial Modeling Prep: which periods to ask for, and rows an item out of rows a statement.
+"""The statements of Financial Modeling Prep: which periods to request, and their conversion to rows.
 
-A statement's row is a dictionary of JSON, or a line of a bulk file as text; both have the same fields. Its items are its numbers: all
-fields but the names, dates and ids in ``NO_ITEMS``. An item without a number has no row. A field that is neither is an error, so that
-a number which is no number any more cannot get lost.
+The vendor has one row per statement: a JSON dictionary, or a line of a bulk file as text, with the same fields. The dataset has one row
+per item. The items are all numeric fields, except the names, dates and ids in ``NO_ITEMS``. An item without a number has no row. Any
+other field that is not a number is an error, so that no number gets lost.
 
 **Which periods can have been filed in a span.** A fiscal year is called after the calendar year in which it ends, or after the one before
 where it ends by the middle of the year (companies that end in January or March differ). A statement is filed within a year after
@@ -101,7 +101,7 @@ def _number(value: Any) -> float | None:
 
 
 def enough(kind: str, since: date, today: date) -> int:
-    """Return how many of the latest statements surely hold all that were filed since ``since``, if none is missing."""
+    """Return how many of the latest statements surely include all filed since ``since``."""
     years = max(0, today.year - (since - LATE).year) + 2
     return years if kind == "annual" else 4 * years
 
@@ -126,7 +126,10 @@ def periods_filed(dates: Interval) -> list[tuple[int, str]]:
 
 
 def _ends_between(year: int, period: str) -> tuple[date, date]:
-    """Return the first and the last date on which a period of that name can end: the quarters end 9, 6, 3 and 0 months before the year."""
+    """Return the first and the last date on which a period of that name can end.
+
+    The quarters end 9, 6, 3 and 0 months before the fiscal year does.
+    """
     quarters = 0 if period == "FY" else 4 - int(period[1])
     return _earlier(year, 1, quarters), _earlier(year + 1, 7, quarters) - DAY
 
@@ -138,7 +141,10 @@ def _earlier(year: int, month: int, quarters: int) -> date:
 
 
 def gaps(files: Mapping[str, Sequence[Filing]], request: Request) -> list[tuple[str, str]]:
-    """Symbol and statement where the file of a statement lacks a symbol that another one of the period has, filed in the span."""
+    """Return symbol and statement for each symbol that one statement's file lacks and another file has.
+
+    Only filings in the requested span count.
+    """
     dates = filing_dates(request)
     there = {statement: {filing.symbol for filing in found} for statement, found in files.items()}
     concerned = {filing.symbol for found in files.values() for filing in found if filing.filed and filing.filed in dates}
@@ -146,7 +152,7 @@ def gaps(files: Mapping[str, Sequence[Filing]], request: Request) -> list[tuple[
 
 
 def current(filings: Iterable[Filing], request: Request) -> tuple[list[Filing], list[str]]:
-    """Return the filings whose session is in the request's span, of each period the last one, and what to say of the others.
+    """Return the filings whose session is requested, the last one of each period, and notes on the others.
 
     A period that was filed again is known by its last figures: the dataset has one row for each item of a period. Filings of the same
     day are all kept; the gate decides.

@@ -1,23 +1,25 @@
-"""Financial Modeling Prep: daily bars of a symbol and of all symbols of a session, and the statements of companies.
+"""Financial Modeling Prep: daily bars by symbol or by session, and the statements of companies.
 
 Sources: https://site.financialmodelingprep.com/developer/docs/stable, and what recorded responses show beyond it.
 
-**Raw prices.** ``historical-price-eod/full`` is adjusted for splits. As traded are ``historical-price-eod/non-split-adjusted``, although
-its fields are called ``adjOpen`` to ``adjClose`` (AAPL 2020-08-28: 499.24), and ``eod-bulk``. These two are used, so that a close agrees
-with other vendors' raw ones to a cent; adjusted prices are not served. ``eod-bulk`` alone has ``adjClose``, adjusted for splits and
-dividends up to the moment of asking: it becomes ``adj_close``. The vendor's ``vwap`` is the mean of open, high, low and close, so
-``vwap`` stays null, and it has no count of trades.
+**Raw prices.** ``historical-price-eod/full`` is adjusted for splits. Prices as traded come from
+``historical-price-eod/non-split-adjusted``, although its fields are called ``adjOpen`` to ``adjClose`` (AAPL 2020-08-28: 499.24), and
+from ``eod-bulk``. These two are used, so that a close agrees with other vendors' raw ones to a cent; adjusted prices are not served.
+``eod-bulk`` alone has ``adjClose``, adjusted for splits and dividends up to the moment of the request: it becomes ``adj_close``. The
+vendor's ``vwap`` is the mean of open, high, low and close, so ``vwap`` stays null, and it has no count of trades.
 
-**Why a response is believed to be whole.** The vendor declares no counts. A JSON array that parses is whole. A response of the symbol
-endpoint holds at most 5,000 rows, the newest, and says nothing of the others: a span is fetched in slices that cannot have so many
-sessions, and one that comes with 5,000 rows all the same is refused. Of a CSV file every line must have all columns, and a last line
-without a line end is left aside. What a cut between two lines took away cannot be seen in the file itself. So an requested symbol that is
-not in it is looked up in its own history: a few that have a bar there are taken from it, more of them mean that the file is cut. Of
-statements the three files of a period are compared: a symbol that one of them lacks is fetched by itself.
+**How completeness is checked.** The vendor declares no counts. A JSON array that parses is complete, with one exception. The symbol
+endpoint returns at most the latest 5,000 rows and does not mention the others. So a span is fetched in slices with fewer sessions, and a
+response of 5,000 rows is refused.
 
-What stays unseen: a file of prices without any requested symbol, where the three that are then looked up have no bar of that session
-either; and three files of statements that all lack the same symbol. Where the transfer has a length or is compressed, as it is asked
-to be, the transport sees a cut anyway.
+In a CSV file every line must have all columns; a last line without a line end is dropped. A cut between two lines cannot be seen in the
+file itself. So a requested symbol that is missing from it is looked up in its own history. If a few have a bar there, it is taken
+from the history; if more do, the file is cut. For statements, the three files of a period are compared: a symbol that one of them lacks
+is fetched by itself.
+
+**Not detected:** a file of prices without any requested symbol, if the three symbols then looked up have no bar of that session either;
+and three files of statements that all lack the same symbol. The transport detects a cut anyway if the response has a length or is
+compressed, as requested.
 """
 
 from __future__ import annotations
@@ -54,23 +56,23 @@ PROBES = 3
 """Symbols looked up where a bulk file has none of those requested: the session may not be there yet."""
 WITH_BULK = ("ultimate", "sample")
 MOST_STATEMENTS = {"basic": 5}
-"""Plan -> statements that one call may ask for, where it is limited."""
+"""Plan -> statements per call, for plans that limit them."""
 
 
 class FMPHook(HttpProviderHook):
     """Daily bars of shares and ETFs, and the statements of companies.
 
-    A symbol that the plan does not include (the free one has some only, and five statements of each) is refused by name, and the run goes
-    on; of statements that come yearly only a warning tells. Bulk files are throttled
-    harder than the rest: of many sessions the symbol endpoint may be done sooner, though it takes more calls.
+    A symbol outside the plan (the free one has only some, and five statements of each) is reported as refused, and the run continues. For
+    statements that come yearly only, there is a warning. Bulk files are throttled harder than the rest: for many sessions the symbol
+    endpoint may finish sooner, though it takes more calls.
     """
 
     spec = SPEC
     hook_name = "Financial Modeling Prep"
     default_base_url = "https://financialmodelingprep.com"
     default_plan = "basic"
-    # https://site.financialmodelingprep.com/pricing-plans: 250 calls a day, or 300, 750 and 3,000 a minute. A session's prices are there
-    # in the evening; two in the morning UTC is our own courtesy. ``sample`` is the local sample API.
+    # https://site.financialmodelingprep.com/pricing-plans: 250 calls per day, or 300, 750 and 3,000 per minute. A session's prices are
+    # there in the evening; two in the morning UTC is our own courtesy. ``sample`` is the local sample API.
     plans: ClassVar[Mapping[str, SubscriptionPlan]] = {
         "basic": SubscriptionPlan(Quota(60, (Window(250, 86_400),)), history_years=5, available_after=26 * 3600),
         "starter": SubscriptionPlan(Quota(300, (Window(300, 60),)), history_years=5, available_after=26 * 3600),
@@ -166,7 +168,9 @@ class FMPHook(HttpProviderHook):
     # -- statements --------------------------------------------------------------------------------------------------------------
 
     def _filings(self, request: Request, log: RequestLog) -> list[Filing]:
-        """Return all statements of one symbol that may have been filed in the span; without those of a kind that the plan lacks.
+        """Return all statements of one symbol that may have been filed in the span.
+
+        Kinds of statement that the plan lacks are left out.
 
         :raises NotInPlan: if it lacks all.
         """
@@ -202,8 +206,8 @@ class FMPHook(HttpProviderHook):
                 return rows
             if limit == most:
                 raise NotInPlan(
-                    f"the plan {self._plan_name!r} shows the latest {most} statements of a company only; they reach back to {oldest}, "
-                    f"and those filed from {since} on may be of {since - fundamentals.LATE} and later: ask for later dates",
+                    f"the plan {self._plan_name!r} includes only the latest {most} statements of a company; they reach back to {oldest}, "
+                    f"and those filed from {since} on may be of {since - fundamentals.LATE} and later: request later dates",
                     **log.where,
                 )
             wanted *= 4

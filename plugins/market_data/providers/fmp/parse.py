@@ -35,7 +35,10 @@ class FmpBar(msgspec.Struct, gc=False, rename="camel"):
 
 
 def vendors_name(symbol: str) -> str:
-    """``BRK-B`` for ``BRK.B``: a class of shares, A to E, stands behind a dash. Other dots are exchanges (``VOD.L``) and stay."""
+    """Return ``BRK-B`` for ``BRK.B``: the vendor puts a dash before a share class, A to E.
+
+    Other dots are exchanges (``VOD.L``) and stay.
+    """
     return _CLASS.sub("-", symbol)
 
 
@@ -72,7 +75,7 @@ def read_file(body: bytes, needed: Collection[str], where: Mapping[str, str]) ->
 
 
 def requested_rows(rows: pa.Table, symbols: Sequence[str]) -> pa.Table:
-    """Return the rows of ``symbols``, with these in a column ``requested``; ``symbol`` is the vendor's name."""
+    """Return the rows of ``symbols``, which a column ``requested`` holds; ``symbol`` is the vendor's name."""
     names = [pa.array([vendors_name(symbol) for symbol in symbols], pa.string()), pa.array(symbols, pa.string())]
     return rows.join(pa.table(names, names=["symbol", "requested"]), "symbol", join_type="inner", use_threads=False)
 

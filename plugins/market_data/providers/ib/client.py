@@ -1,4 +1,7 @@
-"""The connection to TWS or the Gateway of Interactive Brokers: ``ib_async``, made to respond or fail within a deadline."""
+"""The connection to TWS or the Gateway of Interactive Brokers, through ``ib_async``.
+
+Every request gets a response or an error within a deadline.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ BARS = 17
 """Number of the message that brings bars."""
 NO_DATA, IN_USE = 162, 326
 LOST = frozenset({502, 504, 1100, 1101, 1102, 1300})
-"""The link between gateway and vendor, or between us and the gateway: what was requested meanwhile may never be answered."""
+"""The link between gateway and vendor, or between us and the gateway: pending requests may never get a response."""
 WARNED = frozenset({321, 329, 434, 10167})
-"""What ``ib_async`` takes for a warning, and is the end of a request here."""
+"""Codes that ``ib_async`` treats as warnings, although they end the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,9 @@ class HistoryPage:
 
 
 class Link:
-    """A connection to the gateway, with an event loop of its own that runs only inside the methods here: a hook is called from plain
-    code.
+    """A connection to the gateway, with an event loop that runs only inside these methods.
+
+    A hook is called from code that is not async.
 
     :param client_id: the first to try.
     :param connecting: seconds until connected. ``deadline``: seconds for a response.
@@ -93,8 +97,11 @@ class Link:
         return f"protocol version {version}, client id {self.client_id}; it knows {contract.symbol} as {details[0].longName}"
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what ``work`` brings, but not as a task's result: when the runner puts the handler of SIGINT back, Python writes the task
-        out with its result, which takes longer than reading a month of minutes."""
+        """Return the result of ``work``, but not as a task's result.
+
+        When the runner restores the handler of SIGINT, Python formats the task with its result. That takes longer than reading a month of
+        minutes.
+        """
         brought: list[T] = []
 
         async def keep() -> None:
@@ -140,7 +147,7 @@ class Link:
             self._broken.set_exception(error)
 
     def _take(self, fields: list[str], read: Callable[[list[str]], None]) -> None:
-        """Return a message with bars (number, begin, end, count, 8 fields a bar), before ``ib_async`` reads it."""
+        """Read a message with bars before ``ib_async`` does: number, begin, end, count, then 8 fields per bar."""
         _, number, begins, _, declared, *cells = fields
         rows, rest = divmod(len(cells), 8)
         if rest or rows < int(declared):
@@ -218,7 +225,7 @@ async def _breathe() -> None:
 
 
 def _date(text: str) -> date | None:
-    """Return the date of a moment as the gateway writes it (``20130413  16:31:22``, its own time zone), or None."""
+    """Return the date of a gateway time stamp (``20130413  16:31:22``, its own time zone), or None."""
     try:
         return datetime.strptime(text[:8], "%Y%m%d").date()  # noqa: DTZ007 - a date
     except ValueError:

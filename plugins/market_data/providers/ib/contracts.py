@@ -1,4 +1,4 @@
-"""Map symbols to Interactive Brokers' contracts, and spans of dates to the steps in which their bars are requested."""
+"""Map symbols to Interactive Brokers' contracts, and spans of dates to requests for bars."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from market_data.core.errors import BadRequest
 from market_data.core.intervals import DAY, Interval
 
 LONGEST_DAILY = timedelta(days=20 * 365)
-"""Of one step of daily bars. One of minutes is a month."""
+"""The longest step of daily bars. A step of minute bars is a month."""
 
 INDICES = {"NDX": "NASDAQ", "RUT": "RUSSELL", "SPX": "CBOE", "VIX": "CBOE"}
 FUTURES = {"ES": "CME", "MES": "CME", "NQ": "CME", "MNQ": "CME", "RTY": "CME", "M2K": "CME", "YM": "CBOT", "MYM": "CBOT"}
@@ -52,7 +52,10 @@ class Instrument:
 
     @classmethod
     def of(cls, symbol: str) -> Instrument:
-        """:raises BadRequest: for a future of a root that is not known, or of a month that is no quarter's."""
+        """Parse a symbol.
+
+        :raises BadRequest: for a future with an unknown root, or with a month that is not quarterly.
+        """
         if symbol in INDICES:
             return cls("IND", symbol, INDICES[symbol])
         if symbol.endswith(FRONT):
@@ -71,7 +74,7 @@ class Instrument:
         return cls("STK", _spaced(symbol), "SMART")
 
     def parts(self, dates: Interval) -> Iterator[ContractSpan]:
-        """Yield the contracts to ask for, the latest first; together they cover ``dates``, none of which two of them share."""
+        """Yield the contracts to request, the latest first; together they cover ``dates`` without overlaps."""
         if self.kind == "STK":
             yield ContractSpan(Stock(self.name, self.exchange, "USD"), dates)
         elif self.kind == "IND":
@@ -89,7 +92,7 @@ class Instrument:
         return Future(self.name, month, self.exchange, currency="USD", includeExpired=True)
 
     def end(self, dates: Interval) -> datetime:
-        """Return the moment to name as the end: everything of the last session is before it, nothing of the next one."""
+        """Return the end of the request: after all of the last session, before any of the next one."""
         if self.kind == "FUT":
             return calendar.at(min(dates.last, _opens(_first_session(dates.end))), EVENING)
         return calendar.at(dates.end, clock())
@@ -104,7 +107,10 @@ class Instrument:
         return _first_session((local + timedelta(hours=6)).date()) if self.kind == "FUT" else local.date()
 
     def reach(self, dates: Interval) -> Interval:
-        """``dates``, and those before them that bring bars within the day of their first session: of a future, holidays."""
+        """Return ``dates``, extended to where the intraday bars of their first session begin.
+
+        For a future these include the holidays before it.
+        """
         if self.kind != "FUT":
             return dates
         return Interval(min(dates.start, _opens(_first_session(dates.start)) + DAY), dates.end)
@@ -112,8 +118,8 @@ class Instrument:
     def whole_from(self, start: date, begins: date | None) -> date:
         """Return the date from which on sessions are whole in bars within the day.
 
-        :param start: the first date that was asked for.
-        :param begins: the date from which the response is whole, or None where it does not say; of a future, from its evening on.
+        :param start: the first requested date.
+        :param begins: the date from which the response is whole, or None if it does not say; for a future, from its evening on.
         """
         if self.kind != "FUT":
             return start
@@ -127,7 +133,10 @@ def _first_session(day: date) -> date:
 
 
 def _opens(session: date) -> date:
-    """Return the date on whose evening a future begins to trade for ``session``: that of the day before, or of the holidays before it."""
+    """Return the date on whose evening a future begins to trade for ``session``.
+
+    It is the day before, or the day before the holidays that precede the session.
+    """
     day = calendar.previous_session(session) + DAY
     while day.weekday() in (calendar.SATURDAY, calendar.SUNDAY):
         day += DAY
@@ -135,7 +144,7 @@ def _opens(session: date) -> date:
 
 
 def lead(day: date) -> tuple[str, date]:
-    """Return the contract month (``202612``) of the quarterly that leads on a date, and the first date on which it does.
+    """Return the contract month (``202612``) of the quarterly that leads on ``day``, and its first day.
 
     A contract leads from the Monday before the third Friday of the quarter's last month, on which the one before it expires: the roll
     date of the CME's equity index futures.
@@ -171,9 +180,9 @@ class Step(NamedTuple):
 
 
 def last_step(dates: Interval, *, daily: bool) -> Step:
-    """Return the latest part of ``dates`` that one request may ask for.
+    """Return the latest part of ``dates`` that fits into one request.
 
-    The vendor counts ``D`` in trading days and ``W``, ``M``, ``Y`` by the calendar; more than 365 days have to be asked for in years.
+    The vendor counts ``D`` in trading days and ``W``, ``M``, ``Y`` by the calendar; more than 365 days must be requested in years.
     """
     month_before = _month_before(dates.end)
     start = max(dates.start, dates.end - LONGEST_DAILY if daily else month_before)

@@ -1,17 +1,17 @@
-"""Interactive Brokers: daily and minute bars of US stocks, quarterly equity index futures and indices, through TWS or its Gateway.
+"""Interactive Brokers, through TWS or Gateway: bars of US stocks, equity index futures and indices.
 
 Sources: https://interactivebrokers.github.io/tws-api/ (historical_bars, historical_limitations, message_codes), and ``ib_async`` 2.1.0,
-read and run. What the documents do not say, or the library does:
+read and run. The documents do not mention the following:
 
 * Error 162 is "no data", "too many requests", "no permission" and more: the text tells.
 * Error 321 (a request that is not legal) counts as a warning in ``ib_async``, whose request then never ends.
 * A message that cannot be read is logged by ``ib_async`` and dropped, so its request never ends either.
-* Nothing pages: a request names its end and a duration, and the response says from when on it is whole. Long spans are asked for in
+* Nothing pages: a request names its end and a duration, and the response says from when on it is whole. Long spans are requested in
   steps, the latest first.
-* A continuous future takes no end date (10339) and changes with the day on which it is asked for. So the front of a future is put
-  together from the dated contracts, by a rule: see `ib_contracts.lead`. Expired ones are kept for two years.
-* Prices are adjusted for splits by the vendor, always; of dividends only its ADJUSTED_LAST knows, which takes no end date either.
-* Daily bars are stamped with the date of the trading day, also where the epoch is asked for (``formatDate=2``).
+* A continuous future takes no end date (10339) and changes with the day of the request. So the front of a future is put together from
+  the dated contracts, by a rule: see `contracts.lead`. Expired ones are kept for two years.
+* The vendor always adjusts prices for splits. Only its ADJUSTED_LAST reflects dividends, and it takes no end date either.
+* Daily bars are stamped with the date of the trading day, even if the epoch is requested (``formatDate=2``).
 """
 
 from __future__ import annotations
@@ -64,12 +64,14 @@ DRIFTED = "see the vendor's release notes; the hook has to learn the new form"
 
 
 class InteractiveBrokersHook(ProviderHook):
-    """Bars of US stocks and ETFs (``AAPL``, ``BRK.B``), equity index futures and indices (``VIX``, ``SPX``, ``NDX``, ``RUT``).
+    """Bars of US stocks and ETFs, equity index futures and indices.
 
-    A future is written by its root and ``.c.0`` for the contract that leads (``ES.c.0``: see `ib_contracts.lead`), or with month and year
-    (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. Of days on which the stock exchange is closed,
-    its bars within the day belong to the session after, its daily bars are left aside. A symbol that the account may not
-    see is refused by name, and the run goes on.
+    Stocks are written ``AAPL`` or ``BRK.B``, indices ``VIX``, ``SPX``, ``NDX`` and ``RUT``.
+
+    A future is written by its root and ``.c.0`` for the contract that leads (``ES.c.0``: see `contracts.lead`), or with month and year
+    (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. On days on which the stock exchange is closed,
+    its intraday bars belong to the session after and its daily bars are dropped. A symbol that the account may not see is reported as
+    refused, and the run continues.
 
     Option ``what_to_show``: ``trades``, or quotes (``midpoint``, ``bid``, ``ask``), which have no volume. Option ``hours``:
     ``regular`` or ``extended`` (stocks from 04:00 to 20:00); futures always come with their whole trading day.
@@ -98,7 +100,7 @@ class InteractiveBrokersHook(ProviderHook):
 
     def connect(self) -> None:
         if self._link is None:
-            # What it logs comes as errors here.
+            # Whatever it logs is raised as an error here.
             logging.getLogger("ib_async").setLevel(logging.CRITICAL)
             host, port = self._address
             self._link = Link(host, port, self._client_id)
@@ -136,7 +138,7 @@ class InteractiveBrokersHook(ProviderHook):
         problems = super()._connection_problems()
         try:
             host, port = self._address
-        except ValueError:  # the port is no number, or too large
+        except ValueError:  # the port is not a number, or too large
             host, port = "", 0
         if not host or not port or "/" in self.base_url:
             wanted = f"a host name and a port from 1 to 65535 are needed: {PORTS}"
@@ -171,7 +173,7 @@ class InteractiveBrokersHook(ProviderHook):
             except UnknownSymbol as error:
                 unknown.append(error)
             except EntitlementError as error:
-                # Subscriptions are an exchange's: other symbols may well be had. Of this one nothing is kept, as it would not be whole.
+                # Subscriptions are per exchange, so other symbols may be allowed. Drop this one's bars: they would not be complete.
                 refused = {request.symbols[0]: error.said}
                 tables, rows = [], 0
                 break
@@ -195,7 +197,10 @@ class InteractiveBrokersHook(ProviderHook):
             yield f"{request.symbols[0]}: {len(unknown)} of the contracts that led are not known any more: {unknown[-1].said}"
 
     def _pages(self, request: Request, instrument: Instrument, part: ContractSpan) -> Iterator[tuple[HistoryPage, Interval]]:
-        """Yield the responses that make up the bars of a contract, the latest first, each with the dates for which it is whole."""
+        """Yield the responses with the bars of a contract, the latest first.
+
+        Each comes with the dates for which it is complete.
+        """
         daily = SIZES[request.dataset] == "1 day"
         left = part.dates if daily else instrument.reach(part.dates)
         while left.start < left.end:

@@ -57,7 +57,7 @@ def table(request: Request, instrument: Instrument, bars: Sequence[BarData], dat
 
 
 def _number(value: float) -> float | None:
-    """None for what is not there: no number, or the largest there is, which is the protocol's word for nothing."""
+    """Return None for a missing value: not a number, or the largest one, which is the protocol's null."""
     return float(value) if math.isfinite(value) and abs(value) < sys.float_info.max else None
 
 

@@ -18,7 +18,7 @@ SPEC = ProviderSpec(
             "trades, or quotes, which have no volume.",
             *("trades", "midpoint", "bid", "ask"),
             refused={
-                "adjusted_last": "it takes no end date, so no past span can be asked for",
+                "adjusted_last": "it takes no end date, so past spans cannot be requested",
                 "bid_ask": "it is not a bar of prices",
             },
         ),

@@ -1,4 +1,4 @@
-"""A provider without a network: seeded rows of every dataset, for trying feeds, for tests and demonstrations.
+"""A provider without a network: seeded rows of every dataset, for tests and demonstrations.
 
 The same seed gives the same rows. No value is recorded: all rows carry ``mock`` as their provider.
 """
@@ -43,7 +43,7 @@ class MockHook(ProviderHook):
 
     @property
     def seed(self) -> int:
-        """What all values follow from.
+        """The seed from which all values follow.
 
         :raises ConfigError: if the connection's extra has no whole number there.
         """

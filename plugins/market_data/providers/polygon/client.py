@@ -1,6 +1,6 @@
-"""Polygon's REST API: a page of JSON at a time, and the typed error of every response that is none.
+"""Polygon's REST API: fetch one page of JSON at a time, with a typed error for every other response.
 
-A response's ``status`` is ``OK``, or ``DELAYED`` on plans with delayed data; what is wrong stands in ``error`` or in ``message``. A 429
+A response's ``status`` is ``OK``, or ``DELAYED`` on plans with delayed data; ``error`` or ``message`` holds the error's text. A 429
 has no Retry-After in any recorded response.
 """
 
@@ -38,7 +38,7 @@ class Rest:
     transport: Transport
 
     def get(self, path: str, params: Mapping[str, str | int], what: str, form: type[P], read: Callable[[P, Response], T]) -> T:
-        """Fetch a page and return what ``read`` makes of it; both are repeated while the error is one that may pass.
+        """Fetch a page and return the result of ``read``. Repeat both while the error is retriable.
 
         :param what: the request in words, for messages.
         :param form: the page's.

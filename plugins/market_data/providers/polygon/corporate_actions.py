@@ -7,7 +7,7 @@ complete when its last page names no next one. Chains of pages that come back to
 
 On 2026-02-18 the vendor called both deprecated, in favour of ``/stocks/v1/splits`` and ``/stocks/v1/dividends``
 (https://massive.com/blog/new-splits-and-dividends-endpoints; same address of the documents). These name the type of a dividend
-``distribution_type``, sort by ``execution_date.asc`` instead of two parameters, and have up to 5,000 rows a page.
+``distribution_type``, sort by ``execution_date.asc`` instead of two parameters, and have up to 5,000 rows per page.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from market_data.providers.polygon.parse import PageTable, PolygonPage
 from market_data.providers.responses import DAY
 
 PAGE_ROWS = 1000
-"""Most rows of a page, and what is asked for."""
+"""The page size to request, and the most that a page holds."""
 
 ACTIONS_A_SESSION = 250
 """About how many splits and dividends the whole market has in a session, those of funds included."""
@@ -95,7 +95,7 @@ R = TypeVar("R", Split, Dividend, Ticker)
 def actions(rest: Rest, request: Request) -> Iterator[PageTable]:
     """Yield the splits and dividends of the requested symbols, page by page.
 
-    A few symbols are asked for one by one; else all the market's are fetched and those of others left aside, whichever takes fewer calls.
+    A few symbols are requested one by one; otherwise the whole market is fetched and filtered. The way with fewer calls is taken.
 
     :raises ServerError: if the pages do not lead on, or a response is not of what was requested.
     """
@@ -108,7 +108,9 @@ def actions(rest: Rest, request: Request) -> Iterator[PageTable]:
 
 
 def tickers(rest: Rest, day: date, *, active: bool) -> pa.Table:
-    """Return what was listed (``active``) or had been delisted on ``day``: columns ``TICKERS``, ascending by ticker.
+    """Return the tickers listed (``active``) or delisted by ``day``.
+
+    Columns ``TICKERS``, ascending by ticker.
 
     :raises ServerError: if the pages do not lead on.
     """
@@ -143,7 +145,7 @@ def _chain(
         kept = [
             {**row, "action_id": ids.of(row), "session": sessions[place]}
             for row in rows
-            # An action of a weekend is the next session's, which may be none of those asked for.
+            # An action of a weekend belongs to the next session, which may not be requested.
             if row["symbol"] in wanted and (place := bisect_left(sessions, row["ex_date"])) < len(sessions)
         ]
         table = pa.Table.from_pylist(kept, schema=schema)
@@ -153,7 +155,7 @@ def _chain(
 def _pages(
     rest: Rest, path: str, params: Mapping[str, str], what: str, form: type[PolygonPage[R]], key: Callable[[R], str]
 ) -> Iterator[tuple[PolygonPage[R], Response]]:
-    """Yield the pages of one question, in order; a row that was there before means that they go round in a circle."""
+    """Yield the pages of one request, in order. A repeated row means that the pages form a circle."""
 
     def read(page: PolygonPage[R], response: Response) -> tuple[PolygonPage[R], Response]:
         if page.results is None:
@@ -177,7 +179,10 @@ def _pages(
 
 
 def _from(day: date) -> date:
-    """Return the first date whose actions belong to the first session on or after ``day``: a weekend before it is that session's."""
+    """Return the first date whose actions belong to the first session on or after ``day``.
+
+    Actions of a weekend belong to the session after it.
+    """
     while day > calendar.FIRST and not calendar.is_session(day - DAY):
         day -= DAY
     return day

@@ -79,10 +79,12 @@ class _NoSuchKeyError(BadRequest):
 
 
 class FlatFiles:
-    """The flat files, through an Airflow connection of type ``aws``: login is the id of the S3 key, password its secret.
+    """The flat files, through an Airflow connection of type ``aws``.
 
-    :param pacer: what to wait for before each file. The API's windows do not count these calls; the rate of a pool slot holds all the same.
-    :param counters: what the calls are counted with.
+    Its login is the id of the S3 key, its password the secret.
+
+    :param pacer: paces each file. The API's windows do not count these calls; the rate of a pool slot still applies.
+    :param counters: counts the calls.
     """
 
     def __init__(self, provider: str, config: ProviderConfig, bucket: str, pacer: Pacer, counters: Counters) -> None:
@@ -155,7 +157,7 @@ class FlatFiles:
         return PageTable(pa.concat_tables(parts), lines, None, where["request_id"], source=source)
 
     def _classify(self, response: Response, what: str) -> ProviderError | None:
-        """Return the typed error of a response that is not a success: S3 names it in XML (``Code``, ``Message``)."""
+        """Return the typed error of an unsuccessful response. S3 describes it in XML (``Code``, ``Message``)."""
         if response.status < 400:
             return None
         code, said = (self.transport.plain(_element(response.body, name)) for name in ("Code", "Message"))
@@ -206,7 +208,10 @@ Sign = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 
 
 class _Signed(Transport):
-    """A transport that signs each call: the signature holds the moment and the whole address, so it cannot be a fixed header."""
+    """Sign each call.
+
+    The signature covers the moment and the whole address, so it cannot be a fixed header.
+    """
 
     def __init__(self, *args: Any, sign: Sign, **more: Any) -> None:
         super().__init__(*args, **more)

@@ -45,8 +45,8 @@ class PolygonHook(HttpProviderHook):
     default_base_url = "https://api.massive.com"
     default_plan = "basic"
     known_extra = ("flat_files_bucket", "flat_files_conn_id")
-    # https://massive.com/pricing: Basic 5 calls a minute, 2 years; the paid plans have no call limit and 5, 10 and 20 years.
-    # 600 calls a minute and slot is our own courtesy there. ``sample`` is the local sample API: small windows, so that its
+    # https://massive.com/pricing: Basic 5 calls per minute, 2 years; the paid plans have no call limit and 5, 10 and 20 years.
+    # There, 600 calls per minute and slot is our own courtesy. ``sample`` is the local sample API: small windows, so that its
     # runs show pacing and several batches.
     plans: ClassVar[Mapping[str, SubscriptionPlan]] = {
         "basic": SubscriptionPlan(Quota(5, (Window(5, 60),)), history_years=2, available_after=24 * 3600),
@@ -76,10 +76,10 @@ class PolygonHook(HttpProviderHook):
 
     @property
     def flat_files(self) -> FlatFiles:
-        """The files on S3, opened where they were not: most runs never ask for one.
+        """The files on S3, opened on first use: most runs never need one.
 
-        They are no part of the API's quota. What holds all the same is the rate of a pool slot, and a limiter of their own, so that a
-        server that wants fewer calls is heard by every slot.
+        They do not count towards the API's quota. The rate of a pool slot still applies. They have a limiter of their own, so that every
+        slot slows down when the server requests it.
 
         :raises ConfigError: if the connection names none, or one that does not exist.
         """
@@ -131,7 +131,9 @@ class PolygonHook(HttpProviderHook):
     # -- what it has -------------------------------------------------------------------------------------------------------------
 
     def capabilities(self, dataset: str) -> Capabilities:
-        """Return the years of the plans are those of bars; of splits and dividends only the free plan has not all
+        """Return the base capabilities, with a longer history for splits and dividends.
+
+        The history of a plan limits bars; only the free plan limits splits and dividends
         (https://massive.com/docs/rest/stocks/corporate-actions/splits).
         """
         found = super().capabilities(dataset)
@@ -185,7 +187,7 @@ class PolygonHook(HttpProviderHook):
                 return iter([self.flat_files.session(request, self.now())])
 
     def tickers(self, day: date, *, active: bool = True) -> pa.Table:
-        """Return all stocks and ETFs that were listed on ``day``, or with ``active=False`` that had been delisted by then.
+        """Return all stocks and ETFs listed on ``day``, or with ``active=False`` those delisted by then.
 
         Columns ``ticker``, ``name``, ``type`` (the vendor's: CS, ETF, ADRC ...), ``active``, ``primary_exchange`` (its MIC), ``cik`` and
         ``delisted`` (date); ascending by ticker. About a dozen calls.

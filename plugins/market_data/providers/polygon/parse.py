@@ -1,12 +1,12 @@
 """Read Polygon's pages of bars: from JSON to columns, checked to match the request. No I/O.
 
 Sources: the vendor's OpenAPI (``/v2/aggs/...``), https://massive.com/docs/rest/stocks/aggregates and, on pages,
-https://massive.com/blog/aggs-api-updates: ``limit`` counts the stored base bars (minutes, or days) that a page is made of, and a bar in
-whose middle they end is left out and begins the next page. So pages never overlap, and one that names a next one is never empty.
+https://massive.com/blog/aggs-api-updates. ``limit`` counts the stored base bars (minutes, or days) behind a page. A bar that the limit
+splits is left out and begins the next page. So pages never overlap, and one that names a next one is never empty.
 
-What recorded responses show: a daily bar of range is stamped midnight New York, one of grouped 16:00 New York, so daily bars are
-identified by the New York date of the stamp; a minute bar has its opening moment. An empty response has no ``results`` key at all.
-Minutes before and after regular hours come as the vendor has them.
+Recorded responses show that a daily bar of range is stamped midnight New York, one of grouped 16:00 New York. So daily bars are
+identified by the New York date of the stamp. A minute bar is stamped with its opening moment. An empty response has no ``results`` key
+at all. Minutes before and after regular hours are kept.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class PolygonPage(msgspec.Struct, Generic[R], gc=False):
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
-    """What is kept of a response: the requested rows as columns, and what proves it whole.
+    """The parsed part of a response: the requested rows as columns, and the evidence that it is complete.
 
     :param received: rows that came, those of other symbols too.
     :param declared: rows that the response says it has, or None where it says nothing.
-    :param source: the server's word on where its values come from; only the local sample servers say it.
+    :param source: the origin of the values as the server declares it; only the local sample servers do.
     """
 
     table: pa.Table
