@@ -11,7 +11,7 @@ from market_data.config.universes import members
 from market_data.core import calendar
 from market_data.core.errors import SchemaDrift, ServerError
 from market_data.core.outcome import State
-from market_data.lake.failures import Event, Failures, Kind, standing
+from market_data.lake.failures import Event, Failures, Kind, failed_batches
 from market_data.lake.ledger import read_coverage
 from market_data.pipeline.run_sessions import Wanted
 from market_data.providers.base import ProviderConfig
@@ -425,7 +425,7 @@ def test_requests_that_go_well_keep_the_breaker_closed_whichever_batch_makes_the
         (batch, *_) = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS[:3], NOW).plan.batches
         pipeline.fetch_batch(replace(job, params=replace(job.params, circuit_breaker=9)), hook, batch, now)
     assert len(failures.read()) > 6
-    assert standing(failures.read()) == frozenset()
+    assert failed_batches(failures.read()) == frozenset()
 
 
 @pytest.mark.parametrize("status", [401, 404])
