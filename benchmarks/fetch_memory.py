@@ -1,7 +1,7 @@
-"""Peak memory of a fetch task: one batch of about 400,000 minute bars, from the sample API into a lake in files.
+"""Measure the peak memory of a fetch task that writes 400,000 minute bars to a local lake.
 
-``python -m benchmarks.fetch_memory [alpaca|polygon]`` starts the sample API in this process and the batch in another, which has
-imported what an Airflow task has, and prints a line of JSON: rows, seconds, and peak memory in MB, of the task and before the batch.
+``python -m benchmarks.fetch_memory [alpaca|polygon]`` starts the sample API in this process and one batch in a child process that
+has the imports of an Airflow task. It prints one line of JSON: rows, seconds, and the peak memory in MB before and after the batch.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ print(json.dumps({"provider": name, "grain": grain, **figures, "before_mb": befo
 
 
 def measure(name: str, grain: str = "day") -> dict[str, object]:
-    """What one batch of ``name`` takes."""
+    """Run one batch of the provider ``name`` and return its rows, calls, seconds and memory."""
     from sandbox.http import SampleApi
 
     with SampleApi(api_key="key") as api, tempfile.TemporaryDirectory() as folder:

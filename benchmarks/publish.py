@@ -1,6 +1,7 @@
-"""Seconds that ``publish`` takes for a run of 523 symbols x 2,500 sessions, 1.3 million cells: ``python -m benchmarks.publish [year|day]``.
+"""Measure how long ``publish`` takes for 523 symbols x 2,500 sessions (1.3 million cells).
 
-The receipts are made here, as a backfill writes them: one request per symbol (``year``) or one per session (``day``).
+Usage: ``python -m benchmarks.publish [year|day]``. The benchmark writes the receipts that a backfill would write: one request per
+symbol (``year``) or one per session (``day``).
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def test_the_verdict_is_red_when_something_is_missing_and_says_what(batches, pub
 
 @pytest.mark.parametrize(
     ("note", "said"),
-    [("", "Dry run: nothing was fetched"), ("Not to be had yet: x", "Dry run: nothing was fetched. Not to be had yet: x")],
+    [("", "Dry run: nothing was fetched"), ("Not available yet: x", "Dry run: nothing was fetched. Not available yet: x")],
 )
 def test_the_verdict_of_a_dry_run_says_that_it_was_one(note, said):
     ti = Instance(summary={"note": note, "dry_run": True})

@@ -66,7 +66,7 @@ def test_after_too_many_failures_in_a_row_the_provider_is_left_alone(world):
     report = world.report(run)
     assert report["api_calls"] == 20
     assert report["failed_tickers"] == len(FEW)
-    assert "2 batches have failed one after another, so nothing more is asked before" in world.why(run)
+    assert "2 batches failed in a row: no more requests before" in world.why(run)
 
 
 def test_a_holiday_does_nothing_and_says_so(world):
@@ -86,7 +86,7 @@ def test_a_holiday_does_nothing_and_says_so(world):
 def test_unknown_and_delisted_symbols_are_empty_with_a_reason_and_the_run_is_green(world):
     run = world.run(symbols=["AAPL", "NOSUCH"], start_date="2011-05-02", end_date="2011-05-06")
     assert run["state"] == "success", world.why(run)
-    assert world.report(run)["warnings"] == ["no bar at all of NOSUCH: not listed in these sessions, or unknown to polygon"]
+    assert world.report(run)["warnings"] == ["no bars for NOSUCH: not listed in these sessions, or unknown to polygon"]
     assert "NOSUCH" in notes(world, run)["verdict", -1]
     world.forget_calls()
     assert world.run(symbols=["AAPL", "NOSUCH"], start_date="2011-05-02", end_date="2011-05-06")["state"] == "success"

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from market_data.core.run import RunInfo
-from market_data.lake.failures import COOL_DOWN, PROBE_TIME, Event, Failures, Kind, standing
+from market_data.lake.failures import COOL_DOWN, PROBE_TIME, Event, Failures, Kind, failed_batches
 
 NOW = datetime(2026, 11, 20, 12, 0, 1, 123457, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -30,7 +30,7 @@ def test_tasks_that_record_at_once_lose_nothing(lake):
     failures = of(lake)
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(failures.record, [failed(f"b{n:03d}") for n in range(12)]))
-    assert standing(failures.read()) == {f"b{n:03d}" for n in range(12)}
+    assert failed_batches(failures.read()) == {f"b{n:03d}" for n in range(12)}
 
 
 def test_the_breaker_opens_after_that_many_batches_in_a_row_and_no_sooner(lake):

@@ -92,7 +92,7 @@ def test_rows_folded_while_being_read_are_found(lake, monkeypatch):
 
 def test_objects_that_keep_going_away_are_an_error(lake, monkeypatch):
     monkeypatch.setattr(lake, "list", lambda prefix: [(f"{prefix}/month=11/A-2021-11-05.parquet", 1)])
-    with pytest.raises(LakeError, match="objects of A went away 5 times"):
+    with pytest.raises(LakeError, match="objects of A were deleted 5 times"):
         read(lake, ["A"], DAYS[0], DAYS[20])
 
 

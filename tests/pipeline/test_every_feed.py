@@ -230,10 +230,7 @@ def test_rows_of_a_session_that_no_longer_come_are_kept_and_said(make_hook, tmp_
 
     monkeypatch.setattr(type(make_hook(world.feed)), "fetch", fewer)
     _, report = world.run(WEEK[:1], ["AAPL"], world.job("r2", force=True))
-    assert (
-        f"50 rows that stand in lake and warehouse were not in the answers of {world.feed.provider} any more; they are kept"
-        in (report["warnings"])
-    )
+    assert f"50 stored rows are missing from the responses of {world.feed.provider}; they are kept" in (report["warnings"])
     assert len(world.query("SELECT * FROM silver_trades")) == first["rows_landed"]
 
 

@@ -76,11 +76,11 @@ def test_only_cells_that_runs_have_loaded_are_loaded(lake, warehouse):
     put(lake, [("AAPL", day) for day in DAYS])
     record(lake, [("AAPL", DAYS[0])])
     record(lake, [("AAPL", DAYS[1])], State.REFUSED, "row count")
-    record(lake, [("AAPL", DAYS[2])], State.QUARANTINED, "the gate turned the row away")
+    record(lake, [("AAPL", DAYS[2])], State.QUARANTINED, "the gate rejected the row")
     record(lake, [("AAPL", DAYS[3])], State.PENDING, "row count")  # recent and refused
     done = pipeline.rebuild_warehouse(lake, warehouse, selection())  # nothing is recorded for the fifth
     assert (done.rows, done.left_out) == (1, 4)
-    record(lake, [("AAPL", DAYS[3])], State.PENDING, "there may be more; asked again until 3 sessions later")
+    record(lake, [("AAPL", DAYS[3])], State.PENDING, "there may be more; requested again until 3 sessions later")
     record(lake, [("AAPL", DAYS[2])], State.QUARANTINED, "the gate turned some of its rows away")
     assert pipeline.rebuild_warehouse(lake, warehouse, selection()).rows == 3
 

@@ -11,7 +11,7 @@ from market_data.config.universes import members
 from market_data.core import calendar
 from market_data.core.errors import SchemaDrift, ServerError
 from market_data.core.outcome import State
-from market_data.lake.failures import Event, Failures, Kind, standing
+from market_data.lake.failures import Event, Failures, Kind, failed_batches
 from market_data.lake.ledger import read_coverage
 from market_data.pipeline.run_sessions import Wanted
 from market_data.providers.base import ProviderConfig
@@ -218,7 +218,7 @@ def test_a_later_try_of_the_same_attempt_repeats_no_finished_call(world):
 def test_what_the_provider_has_not_is_empty_with_a_reason_and_not_asked_again(world):
     symbols = (*SYMBOLS, "NOSUCH")
     _, report = world.run(symbols=symbols)
-    assert report["warnings"] == ["no bar at all of NOSUCH: not listed in these sessions, or unknown to polygon"]
+    assert report["warnings"] == ["no bars for NOSUCH: not listed in these sessions, or unknown to polygon"]
     assert report["red"] == []
     coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
     assert coverage.state("NOSUCH", WEEK[0]) is State.EMPTY
@@ -281,7 +281,7 @@ def test_what_was_loaded_by_an_earlier_attempt_does_not_count_for_this_one(world
         checked_again = pipeline.check_run(again, batches, new, warehouse)
     for stale in ((None, loaded), (checked, loaded), (checked_again, loaded)):
         published = pipeline.publish_run(again, batches, new, {}, *stale, planned.summary, NOW)
-        assert "what landed was not loaded" in published["red"][0]
+        assert "fetched rows were not loaded" in published["red"][0]
         assert len(read_coverage(world.lake, "ohlcv-1d", "polygon")) == 0
 
 
@@ -290,7 +290,7 @@ def test_a_symbol_that_is_refused_an_answer_is_named_and_the_others_are_loaded(w
     world.api.fault("server_error", match="ABT/range", times=None, status=404)
     _, report = world.run(world.job(endpoint="range"))
     assert report["failed_tickers_list"] == ["ABT"]
-    assert "ABT was not answered for" in report["red"][0]
+    assert "ABT failed: " in report["red"][0]
     assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 1)
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("ABT", WEEK[0]) is None
 
@@ -300,7 +300,7 @@ def test_a_symbol_with_an_answer_of_another_form_is_named_and_the_others_are_loa
     world.api.fault("drifted", match="ABT/range", times=None)
     _, report = world.run(world.job(endpoint="range"))
     assert report["failed_tickers_list"] == ["ABT"]
-    assert "ABT was not answered for" in report["red"][0]
+    assert "ABT failed: " in report["red"][0]
     assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 1)
 
 
@@ -342,7 +342,7 @@ def test_a_bar_that_the_provider_no_longer_has_stays_and_is_named(world):
     world.run()
     world.api.hide(WEEK[3], symbols=["AAPL"])
     _, report = world.run(world.job(clear_number=1))
-    assert report["warnings"] == [f"polygon no longer has AAPL {WEEK[3]}; what stands in lake and warehouse is kept"]
+    assert report["warnings"] == [f"polygon no longer has AAPL {WEEK[3]}; the stored bars are kept"]
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[3]) is State.HAVE
 
 
@@ -357,7 +357,7 @@ def test_an_answer_without_proof_that_it_is_whole_does_not_land(world, monkeypat
         return Fetched(fetched.table, replace(fetched.evidence, rows_declared=fetched.evidence.rows_received + 1))
 
     monkeypatch.setattr(PolygonHook, "fetch", short)
-    with pytest.raises(TruncatedResponse, match="does not prove a whole answer"):
+    with pytest.raises(TruncatedResponse, match="does not prove a complete response"):
         world.run()
     assert list(world.lake.list("raw")) == []
 
@@ -371,7 +371,7 @@ def test_after_batches_that_fail_one_after_another_nothing_more_is_asked(world):
     assert report["api_calls"] == len(world.api.calls) == 20
     assert report["retries"] == 16
     assert len(report["failed_tickers_list"]) == len(SYMBOLS)
-    assert sum("2 batches have failed one after another, so nothing more is asked before" in why for why in report["red"]) == 4
+    assert sum("2 batches failed in a row: no more requests before" in why for why in report["red"]) == 4
     assert [event["kind"] for event in report["events"]] == ["single", "failed"] * 2
     world.api.faults.clear()
     _, report = world.run(world.job(clear_number=1, endpoint="range", batch_size=10, circuit_breaker=2))
@@ -425,7 +425,7 @@ def test_requests_that_go_well_keep_the_breaker_closed_whichever_batch_makes_the
         (batch, *_) = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS[:3], NOW).plan.batches
         pipeline.fetch_batch(replace(job, params=replace(job.params, circuit_breaker=9)), hook, batch, now)
     assert len(failures.read()) > 6
-    assert standing(failures.read()) == frozenset()
+    assert failed_batches(failures.read()) == frozenset()
 
 
 @pytest.mark.parametrize("status", [401, 404])
@@ -442,7 +442,7 @@ def test_a_tolerated_share_of_unanswered_symbols_is_a_warning(world):
     world.api.fault("not_found", match="ABT/range", times=None)
     _, report = world.run(world.job(endpoint="range", max_missing_ratio=0.1))
     assert report["red"] == []
-    assert "ABT was not answered for" in " ".join(report["warnings"])
+    assert "ABT failed: " in " ".join(report["warnings"])
     assert report["failed_tickers_list"] == ["ABT"]
 
 
@@ -473,7 +473,7 @@ def test_a_run_with_nothing_to_do_tells_of_what_is_refused(world):
     assert "was refused" in report["red"][0]
     planned, _ = world.run(world.job("r2"))
     assert planned.plan.batches == ()
-    said = f"{len(SYMBOLS)} refused among them; force (Fetch again) asks for them"
+    said = f"{len(SYMBOLS)} refused among them; force (Fetch again) requests them"
     assert said in planned.note
     assert said in planned.explain()
     assert world.run(world.job("r3", force=True))[0].note == ""
@@ -493,7 +493,7 @@ def test_a_session_that_is_not_over_is_left_for_later(world):
         planned = pipeline.plan_run(world.job(), hook, Wanted(WEEK), SYMBOLS, noon)
     assert planned.pending == (WEEK[-1],)
     assert planned.sessions == WEEK[:-1]
-    assert f"Not to be had yet, asked by a later run: {WEEK[-1]}" in planned.explain()
+    assert f"Not available yet, left for a later run: {WEEK[-1]}" in planned.explain()
 
 
 @pytest.mark.slow
@@ -550,7 +550,7 @@ def test_a_plan_of_year_grain_says_what_day_grain_would_cost(world):
     with world.hook() as hook:
         planned = pipeline.plan_run(world.job(file_grain="year"), hook, Wanted(WEEK), SYMBOLS, NOW)
     assert planned.plan.calls == len(SYMBOLS)
-    assert f"with file_grain day it would be {len(WEEK)} calls" in planned.explain()
+    assert f"file_grain day would take {len(WEEK)} calls" in planned.explain()
 
 
 def test_pages_of_great_expectations_are_kept_on_request_only(world):

@@ -136,7 +136,7 @@ def test_a_fetch_cleared_without_downstream_is_loaded_by_the_next_run(world):
     assert planned.plan.batches == ()
     assert len(world.api.calls) == calls
     assert (report["red"], report["rows_changed"]) == ([], 1)
-    assert any("loaded what r1 had left in staging" in words for words in report["warnings"])
+    assert any("requests that r1 had left in staging" in words for words in report["warnings"])
     world.agree()
 
 
@@ -150,7 +150,7 @@ def test_a_load_that_fails_for_good_is_red_and_left_to_the_next_run(world, monke
     with world.warehouse() as warehouse:
         checked = pipeline.check_run(job, batches, receipts, warehouse)
     published = pipeline.publish_run(job, batches, receipts, {}, checked, None, planned.summary, NOW)
-    assert "what landed was not loaded" in published["red"][0]
+    assert "fetched rows were not loaded" in published["red"][0]
     assert len(world.staged()) == len(DAYS)
     _, report = world.run(world.job("r2"))
     assert report["red"] == []
@@ -172,7 +172,7 @@ def test_leftovers_that_cannot_be_loaded_do_not_stop_tonights_rows_and_make_the_
         patch.setattr(Warehouse, "load", failing)
         _, report = world.run(world.job("tonight"), sessions=WEEK[2:3], symbols=("AAPL", "MSFT"))
     (red,) = report["red"]
-    assert red.startswith(f"what old left in staging was not loaded: {type(error).__name__}")
+    assert red.startswith(f"rows that old left in staging were not loaded: {type(error).__name__}")
     assert report["rows_loaded"] == 2
     assert len(world.staged()) == len(DAYS)
     _, report = world.run(world.job("r3"))

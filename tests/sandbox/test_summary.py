@@ -76,9 +76,9 @@ def test_a_run_with_nothing_to_do_says_why():
 
 
 def test_warnings_of_a_green_run_are_shown():
-    text = shown(summary(DONE, {}, {**REPORT, "warnings": ["no bar at all of NOSUCH"]}, [], []))
+    text = shown(summary(DONE, {}, {**REPORT, "warnings": ["no bars for NOSUCH"]}, [], []))
     assert "Look at" in text
-    assert "no bar at all of NOSUCH" in text
+    assert "no bars for NOSUCH" in text
 
 
 def test_without_a_report_the_receipts_count():

@@ -29,14 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class AirflowDeployment:
-    """The Airflow of this machine. Its connections come from the environment, the secrets backends or its database."""
+    """The local Airflow deployment: connections from environment, secrets backends or Airflow's database."""
 
     def registry(self) -> Registry:
         """Return the connections and pools of Airflow's database."""
         return DatabaseRegistry()
 
     def lake(self) -> Lake:
-        """Return the lake of ``MARKET_DATA_LAKE``: one on S3 with the connection ``aws_default``, where there is one."""
+        """Return the lake at ``MARKET_DATA_LAKE``; on S3 with the connection ``aws_default`` if it exists."""
         from market_data import api
         from market_data.airflow.connections import open_lake
 
@@ -138,9 +138,11 @@ def _session() -> Iterator[Any]:
 
 
 def _lend(conn_id: str) -> bool:
-    """Put a connection of Airflow's database into this process's environment: outside a task Airflow looks nowhere else.
+    """Copy a connection from Airflow's database to this process's environment.
 
-    :return: whether there is such a connection.
+    Outside a task, Airflow does not read connections from its database.
+
+    :return: True if the connection exists.
     """
     from airflow.models.connection import Connection
     from sqlalchemy import select

@@ -57,7 +57,7 @@ def provider_config(conn_id: str) -> ProviderConfig:
 
 
 def filled(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a connection's extra that have a value: Airflow's form stores those left empty as null or empty text."""
+    """Return the extra fields with a value. Airflow's form stores empty fields as null or as empty text."""
     return {name: value for name, value in extra.items() if value is not None and value != ""}
 
 
@@ -70,12 +70,12 @@ def warehouse(conn_id: str = "warehouse_default") -> Warehouse:
 
 
 def lake_url() -> str:
-    """Where the lake is: ``MARKET_DATA_LAKE``, by default ``s3://market-data``."""
+    """Return the URL of the lake: ``MARKET_DATA_LAKE``, by default ``s3://market-data``."""
     return settings.value("MARKET_DATA_LAKE")
 
 
 def open_lake() -> Lake:
-    """Return the lake at ``lake_url``; S3 with credentials, region and endpoint of the connection ``aws_default``."""
+    """Return the lake at ``lake_url``. Access to S3 is configured by the connection ``aws_default``."""
     from market_data.lake.store import Lake
 
     url = lake_url()
@@ -83,7 +83,7 @@ def open_lake() -> Lake:
 
 
 def s3_access(conn_id: str) -> S3Access:
-    """Return how to reach S3 by an Airflow connection."""
+    """Return the endpoint, region and credentials of an Airflow connection to S3."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     from market_data.lake.store import S3Access

@@ -1,6 +1,6 @@
-"""The classes behind the connection types of ``provider_info``: the *Test* button of Airflow's UI, one cheap call each.
+"""Hook classes of the connection types in ``provider_info``. The *Test* button makes one cheap call.
 
-There is one class for each provider, made when Airflow asks for it by name: ``market_data.airflow.hooks.PolygonConnection``.
+Each provider has a class, created when Airflow imports it by name: ``market_data.airflow.hooks.PolygonConnection``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ProviderConnection(BaseHook):
         self.conn_id = conn_id or self.default_conn_name
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the connection works, and a sentence for the user. Makes one cheap call."""
+        """Test the connection with one cheap call; return success and a message for the user."""
         try:
             hook = provider(self.provider)(provider_config(self.conn_id), connections=provider_config)
             return hook.test_connection()
@@ -56,7 +56,7 @@ class DuckDBConnection(BaseHook):
         self.conn_id = conn_id or self.default_conn_name
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the file can be opened and has the tables of this version, and a sentence for the user. Changes nothing."""
+        """Open the file and read its schema version; return success and a message for the user."""
         try:
             with warehouse(self.conn_id) as opened:
                 found = opened.query("SELECT count(*) AS n FROM schema_version")

@@ -1,4 +1,4 @@
-"""What Airflow loads of this package: by the entry point of an installed wheel, or by ``plugins/market_data_plugin.py``."""
+"""Airflow plugin, loaded by the wheel's entry point or by ``plugins/market_data_plugin.py``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from market_data.airflow.timetable import SessionTimetable
 
 
 class MarketDataPlugin(AirflowPlugin):
-    """The timetable of exchange sessions, and the notes on task instances."""
+    """Registers the timetable of exchange sessions and the listener that writes task notes."""
 
     name = "market_data"
     timetables: ClassVar = [SessionTimetable]

@@ -1,6 +1,6 @@
-"""Connection types with forms for Airflow's UI, found by the entry point ``apache_airflow_provider`` of the installed package.
+"""Connection types with forms for Airflow's UI, found by the entry point ``apache_airflow_provider``.
 
-Light: every Airflow component reads this. The hooks behind the *Test* button are imported when it is pressed.
+Every Airflow component imports this module, so it must stay light. The hooks are imported when a user presses *Test*.
 """
 
 from __future__ import annotations

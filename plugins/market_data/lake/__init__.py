@@ -1,1 +1,1 @@
-"""The lake: objects under one root, in S3 or in a folder; deterministic keys, deterministic Parquet, conditional writes."""
+"""The lake: Parquet objects on S3 or in a folder; deterministic keys and bytes, conditional writes."""

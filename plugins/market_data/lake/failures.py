@@ -1,6 +1,6 @@
-"""The failures of a run, in one object of the lake: what its circuit breaker, its report and its notes go by.
+"""Record the failures of a run in one lake object, for its circuit breaker, report and notes.
 
-A run that meets no failure never writes it. It is in the lake, not on a host, because the tasks of a run may be on several.
+A run without failures never writes the object. It is in the lake because the tasks of one run may execute on several hosts.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from market_data.lake.layout import failures_key
 from market_data.lake.store import Lake
 
 COOL_DOWN = timedelta(minutes=5)
-"""How long the provider is left alone when the breaker opens, and again when a try fails."""
+"""Pause before the next call when the breaker opens, and again after a failed probe."""
 
 PROBE_TIME = timedelta(seconds=30)
-"""How long the others wait for the word of the batch that tries. One that dies says none: then another tries."""
+"""Time that other batches wait for the outcome of a probe. After it another batch may probe, as the first may have died."""
 
 
 class Kind(StrEnum):
-    """What happened."""
+    """Kinds of events in the failure log of a run."""
 
-    FAILED = "failed"  # a batch, by what would spoil the others too: counts for the breaker
-    SINGLE = "single"  # one request, of a batch that goes on or by something of its own: does not
-    PROBE = "probe"  # the breaker is open, and this batch asks on behalf of all
-    RECOVERED = "recovered"  # a request went well after failures
+    FAILED = "failed"  # a batch failed for a cause that affects other batches too: counts for the breaker
+    SINGLE = "single"  # one request failed and its batch continues, or for a cause of its own: does not count
+    PROBE = "probe"  # the breaker is open and this batch makes the test call
+    RECOVERED = "recovered"  # a request succeeded after failures
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a batch.
+    """One event of a batch.
 
     :param at: UTC.
-    :param error: type and message; empty where there is none.
-    :param calls: HTTP calls the failed request took; ``retries`` of them were repeated ones.
-    :param bytes: of bodies, decompressed.
+    :param error: type and message; empty if there was no error.
+    :param calls: HTTP calls of the failed request, its ``retries`` included.
+    :param bytes: size of the response bodies, decompressed.
     """
 
     kind: Kind
@@ -70,7 +70,7 @@ class Failures:
         return cls(lake, failures_key(dataset, provider, run.key))
 
     def read(self) -> tuple[Event, ...]:
-        """All of them, in the order they were recorded.
+        """Return all events in the order in which they were recorded.
 
         :raises LakeError: if the object store fails.
         """
@@ -78,17 +78,17 @@ class Failures:
         return _decoded(stored.body) if stored else ()
 
     def record(self, event: Event) -> None:
-        """Append ``event``, whoever else appends at the same time.
+        """Append ``event``. Safe when several tasks append at the same time.
 
         :raises LakeError: if the object store fails.
         """
         self._append(lambda _: event)
 
     def open_until(self, batch_id: str, now: datetime, most: int) -> datetime | None:
-        """None when the batch may ask the provider, else the moment before which it may not.
+        """Return the time (UTC) until which the batch must not call the provider, or None if it may.
 
-        The breaker opens when ``most`` batches have failed one after another, with nothing that went well in between. After
-        ``COOL_DOWN`` one batch may try: the first one that gets its name into the object.
+        The breaker opens when ``most`` batches have failed in a row, without a successful request in between. After ``COOL_DOWN``
+        one batch may probe: the first one that records its event.
 
         :raises LakeError: if the object store fails.
         """
@@ -97,7 +97,7 @@ class Failures:
         def probe(events: Sequence[Event]) -> Event | None:
             nonlocal until
             until = None
-            if len(standing(events)) < most:
+            if len(failed_batches(events)) < most:
                 return None
             until = max(
                 e.at + (PROBE_TIME if e.kind is Kind.PROBE else COOL_DOWN) for e in events if e.kind in (Kind.FAILED, Kind.PROBE)
@@ -107,16 +107,16 @@ class Failures:
             until = None
             return Event(Kind.PROBE, batch_id, now)
 
-        if self.read():  # hardly ever: a run without failures has no object
+        if self.read():  # rare: a run without failures has no object
             self._append(probe)
         return until
 
     def recovered(self, batch_id: str, now: datetime) -> None:
-        """A request went well: what failed before it no longer counts.
+        """Record a successful request; earlier failures no longer count for the breaker.
 
         :raises LakeError: if the object store fails.
         """
-        self._append(lambda events: Event(Kind.RECOVERED, batch_id, now) if standing(events) else None)
+        self._append(lambda events: Event(Kind.RECOVERED, batch_id, now) if failed_batches(events) else None)
 
     def _append(self, next_event: Callable[[Sequence[Event]], Event | None]) -> None:
         def revise(body: bytes | None) -> bytes | None:
@@ -127,8 +127,8 @@ class Failures:
         self.lake.update(self.key, revise)
 
 
-def standing(events: Sequence[Event]) -> frozenset[str]:
-    """The batches that have failed since something went well."""
+def failed_batches(events: Sequence[Event]) -> frozenset[str]:
+    """Return the ids of the batches that have failed since the last successful request."""
     failed: set[str] = set()
     for event in events:
         if event.kind is Kind.FAILED:

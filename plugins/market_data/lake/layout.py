@@ -1,6 +1,6 @@
-"""Where things are in the lake: keys from what is stored, and back.
+"""Build and parse the keys of lake objects.
 
-Pure, light, no store. A symbol stands in a key escaped, so that it can neither leave its prefix nor meet another symbol's.
+Pure functions without access to the store. Symbols are escaped, so that a key cannot leave its prefix or equal another symbol's key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
 
 MAX_SYMBOL = 64
-MAX_ESCAPED = 3 * MAX_SYMBOL  # a key holds it twice: S3 ends at 1,024 bytes a key, file systems at 255 a name
+MAX_ESCAPED = 3 * MAX_SYMBOL  # a key contains it twice; S3 allows 1,024 bytes per key, file systems 255 per name
 
 _PLAIN_SYMBOL = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
@@ -35,8 +35,10 @@ _KEY = re.compile(
 
 
 def escape(symbol: str) -> str:
-    """``symbol`` as it stands in keys: plain ones as they are (``BRK.B``), of others all but letters, digits, ``_`` and ``-`` as
-    ``%XX`` of their UTF-8 bytes (``../x`` -> ``%2E%2E%2Fx``). Distinct symbols (in Unicode NFC) have distinct escapes.
+    """Return ``symbol`` in the form that keys contain.
+
+    Plain symbols (``BRK.B``) do not change. In all others, every character except letters, digits, ``_`` and ``-`` becomes ``%XX``
+    per UTF-8 byte (``../x`` -> ``%2E%2E%2Fx``). Distinct symbols (in Unicode NFC) have distinct escapes.
 
     :raises ParamError: if the symbol is empty, too long, or holds control, format or unassigned characters.
     """
@@ -54,21 +56,21 @@ def escape(symbol: str) -> str:
 
 
 def unescape(escaped: str) -> str:
-    """The symbol that ``escape`` made ``escaped`` of."""
+    """Return the symbol that ``escape`` turned into ``escaped``."""
     return unquote(escaped)
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedKey:
-    """What a key of the raw area says.
+    """The parts of a key in the raw area.
 
     :param folder: the dataset's folder, e.g. ``prices``.
-    :param provider: None where the layout has no provider level.
+    :param provider: None if the layout has no provider level.
     :param session: the exchange date of a day file, else None.
-    :param month: None for a file that holds a year, or one that is not named by session.
+    :param month: None for a year file, and for a file that is not named by session.
     :param grain: ``day``: one session, or one ``docdate``; ``year``: a year, or a month of bars within the day.
-    :param docdate: the date of a file that is not named by session: of fundamentals the end of the period.
-    :param kind: the dataset's ``Files.kind``, where it has one: ``income``.
+    :param docdate: the date of a file that is not named by session, e.g. the end of the period for fundamentals.
+    :param kind: the value of the dataset's ``Files.kind`` column, if it has one, e.g. ``income``.
     """
 
     folder: str
@@ -98,10 +100,10 @@ class Layout:
         _named("raw prefix", *self.raw_prefix.split("/"))
 
     def symbol_prefix(self, dataset: Dataset, provider: str, symbol: str, kind: str | None = None) -> str:
-        """The folder, without closing slash, of everything a dataset holds of a symbol.
+        """Return the folder of all rows of a symbol in a dataset, without a closing slash.
 
         :param kind: see ``object_key``.
-        :raises ConfigError: if ``provider`` is no plain name, or ``kind`` is not one of the dataset's.
+        :raises ConfigError: if ``provider`` is not a plain name, or ``kind`` is not one of the dataset's.
         :raises ParamError: if the symbol cannot be a key; see ``escape``.
         """
         if kind not in (dataset.files.kinds or (None,)):
@@ -111,12 +113,12 @@ class Layout:
         return f"{self.raw_prefix}/{dataset.folder}{level}/symbol={escape(symbol)}"
 
     def object_key(self, dataset: Dataset, provider: str, symbol: str, day: date, grain: Grain, kind: str | None = None) -> str:
-        """The key of the object that holds the rows of ``day``: the session, or the date that ``dataset.files`` names.
+        """Return the key of the object that holds the rows of ``day``.
 
-        Grain ``day`` gives a file a session; what ``year`` gives, ``dataset.files`` says.
-
-        :param kind: where the dataset has a folder for each kind of row, which: ``income``.
-        :raises ConfigError: if ``provider`` is no plain name, or ``grain`` or ``kind`` is unknown.
+        :param day: the session, or the value of the date column that ``dataset.files`` names.
+        :param grain: ``day`` for a file per session; ``year`` for the period that ``dataset.files`` defines.
+        :param kind: the kind of row, for datasets with a folder per kind, e.g. ``income``.
+        :raises ConfigError: if ``provider`` is not a plain name, or ``grain`` or ``kind`` is unknown.
         :raises ParamError: if the symbol cannot be a key; see ``escape``.
         """
         if grain not in get_args(Grain):
@@ -131,7 +133,7 @@ class Layout:
         return f"{month}/data.parquet" if holds == "month" else f"{month}/{escape(symbol)}-{day.isoformat()}.parquet"
 
     def parse(self, key: str) -> ParsedKey | None:
-        """What ``key`` says, or None if it is not exactly a key of this layout (a bucket may hold other things)."""
+        """Return the parts of ``key``, or None for an object that is not of this layout."""
         found = _KEY.fullmatch(key.removeprefix(f"{self.raw_prefix}/"))
         if not key.startswith(f"{self.raw_prefix}/") or not found or (found["provider"] is not None) != self.provider_level:
             return None
@@ -149,12 +151,15 @@ class Layout:
 
 
 def file_period(dataset: Dataset, grain: Grain) -> Literal["day", "month", "year"]:
-    """Of how long a time one file of a symbol holds the rows."""
+    """Return the period that one file of a symbol covers."""
     return "day" if grain == "day" else dataset.files.year_grain
 
 
 def files_of(dataset: Dataset, rows: pa.Table, grain: Grain) -> list[tuple[str, date | int, str | None]]:
-    """The files that ``rows`` make: symbol, what stands for the file's time (a date, a month's or a year's number), and kind."""
+    """Return symbol, period and kind of every file that ``rows`` belong to.
+
+    The period is a date, the number of a month (12 x year + month) or a year.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -167,33 +172,36 @@ def files_of(dataset: Dataset, rows: pa.Table, grain: Grain) -> list[tuple[str, 
 
 
 def manifest_prefix(dataset: str, provider: str) -> str:
-    """The folder of the coverage ledger of a dataset, by name, and a provider."""
+    """Return the folder of the coverage ledger of a dataset (by name) and a provider."""
     return f"manifest/{_named('dataset', dataset)}/provider={_named('provider', provider)}"
 
 
 def recorded_source(key: str) -> str:
-    """Return the provider, as the lake names it, of an object of the ledger; empty where ``key`` is not one."""
+    """Return the provider (its name in the lake) from a ledger key; empty for any other key."""
     folder, _, rest = key.removeprefix("manifest/").partition("/provider=")
     return rest.partition("/")[0] if folder and key.startswith("manifest/") else ""
 
 
 def receipts_prefix(dataset: str, provider: str, run_key: str, spec_hash: str) -> str:
-    """The folder of the receipts of one batch in one attempt of a run."""
+    """Return the folder of the receipts of one batch in one attempt of a run."""
     return f"receipts/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}/{spec_hash}"
 
 
 def staging_prefix(dataset: str, provider: str) -> str:
-    """Return the folder of rows that are not loaded yet, of a dataset and a provider."""
+    """Return the folder of the rows of a dataset and a provider that are not loaded yet."""
     return f"staging/{_named('dataset', dataset)}/provider={_named('provider', provider)}"
 
 
 def failures_key(dataset: str, provider: str, run_key: str) -> str:
-    """The key of the failures of one attempt of a run."""
+    """Return the key of the failures of one attempt of a run."""
     return f"failures/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}.json"
 
 
 def quarantine_key(dataset: str, provider: str, session: date | None, batch_id: str) -> str:
-    """The key of the rows of ``session`` that the gate turned away in one batch; None: of those that came without one."""
+    """Return the key of the rows that the gate quarantined for one batch and session.
+
+    :param session: None for rows without a session.
+    """
     name = f"date={session.isoformat() if session else 'none'}/{_named('batch id', batch_id)}.parquet"
     return f"quarantine/{_named('dataset', dataset)}/provider={_named('provider', provider)}/{name}"
 

@@ -77,13 +77,13 @@ def write_cells(
 
 
 def sources(lake: Lake, dataset: str) -> list[str]:
-    """Return the providers that the ledger of a dataset has records of, as the lake names them (``polygon``, ``alpaca~iex``), sorted."""
+    """Return the providers in the ledger of a dataset, sorted, e.g. ``alpaca~iex``, ``polygon``."""
     found = {recorded_source(key) for key, _ in lake.list(manifest_prefix(dataset, "x").rpartition("/")[0])}
     return sorted(found - {""})
 
 
 def read_coverage(lake: Lake, dataset: str, provider: str) -> Coverage:
-    """Return the records of a dataset and provider; empty where nothing was ever recorded."""
+    """Return the records of a dataset and provider; empty if nothing was recorded."""
     keys = [key for key, _ in lake.list(manifest_prefix(dataset, provider))]
     records = [
         parquet.decode(stored.body, key, dictionary=_REPEATING).cast(_FOLDED)
@@ -97,7 +97,7 @@ class Coverage:
     """The current record of every cell.
 
     :param records: of schema ``SCHEMA``, its strings dictionary-encoded, in the order of the objects' keys; a cell may
-        occur in several. The latest ``recorded_at`` counts, the later record where they tie.
+        occur in several. The record with the latest ``recorded_at`` counts; for equal ones the last record.
     """
 
     def __init__(self, records: pa.Table) -> None:
@@ -109,7 +109,7 @@ class Coverage:
         last = np.append(codes[1:] != codes[:-1], np.ones(min(1, len(codes)), dtype=bool))
         self._codes: Codes = codes[last]
         self.table: pa.Table = records.take(pa.array(order[last]))
-        """One row a cell, columns of ``SCHEMA``; strings are dictionary-encoded; in no order to rely on."""
+        """One row per cell with the columns of ``SCHEMA``; strings are dictionary-encoded; the order is not defined."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -122,7 +122,7 @@ class Coverage:
     def covered(
         self, symbols: Sequence[str], sessions: Sequence[date], *, states: Collection[State] = frozenset(State)
     ) -> dict[str, int]:
-        """Return for each of ``symbols`` a bit mask: bit i is set where (symbol, ``sessions[i]``) is in one of ``states``.
+        """Return a bit mask per symbol: bit i is set if (symbol, ``sessions[i]``) is in one of ``states``.
 
         :param sessions: distinct dates, any order.
         """
@@ -132,49 +132,49 @@ class Coverage:
         symbol_of = _positions(_single(kept["symbol"]).dictionary, pa.array(names, pa.string()))
         rows = symbol_of[_single(kept["symbol"]).indices.to_numpy()]
         bits = _positions(_single(kept["session"]), days)
-        asked = (rows >= 0) & (bits >= 0)
+        requested = (rows >= 0) & (bits >= 0)
         grid = np.zeros((len(names), len(days)), dtype=bool)
-        grid[rows[asked], bits[asked]] = True
+        grid[rows[requested], bits[requested]] = True
         packed = np.packbits(grid, axis=1, bitorder="little")
         return {name: int.from_bytes(packed[i].tobytes(), "little") for i, name in enumerate(names)}
 
     def changed(self, cells: pa.Table) -> pa.Table:
-        """Return those of ``cells`` (schema ``CELLS``) without a record, or with another state or reason than the recorded one."""
+        """Return the ``cells`` (schema ``CELLS``) without a record or with a new state or reason."""
         cells = cells.cast(CELLS)
         rows = self._rows(cells["symbol"], cells["session"])
         known = rows >= 0
         if not known.any():
             return cells
-        standing = self.table.select(CELLS.names).take(pa.array(np.where(known, rows, 0))).cast(CELLS)
-        return cells.filter(pa.array(~known | ~merge.same(standing, cells, VALUES)))
+        current = self.table.select(CELLS.names).take(pa.array(np.where(known, rows, 0))).cast(CELLS)
+        return cells.filter(pa.array(~known | ~merge.same(current, cells, VALUES)))
 
     def states(self, cells: pa.Table) -> pa.Array:
-        """Return the recorded state of each of ``cells`` (schema ``CELLS``), null where there is no record."""
+        """Return the recorded state of each of ``cells`` (schema ``CELLS``), null if there is no record."""
         return self._recorded(cells, "state").cast(pa.string())
 
     def reasons(self, cells: pa.Table) -> pa.Array:
-        """Return the recorded reason of each of ``cells``, null where there is no record."""
+        """Return the recorded reason of each of ``cells``, null if there is no record."""
         return self._recorded(cells, "reason").cast(pa.string())
 
     def recorded_after(self, cells: pa.Table, moment_us: int) -> pa.Array:
-        """Return which of ``cells`` have a record made after a moment.
+        """Return a mask of the ``cells`` whose record was made after ``moment_us``.
 
         :param moment_us: microseconds since 1970, UTC.
         """
         return pc.fill_null(pc.greater(self._recorded(cells, STAMP).cast(pa.int64()), moment_us), False)
 
     def _recorded(self, cells: pa.Table, column: str) -> pa.Array:
-        """Return a column of the record of each of ``cells``, null where there is none."""
+        """Return one column of the record of each of ``cells``, null if there is none."""
         rows = self._rows(cells["symbol"], cells["session"])
         return _single(self.table[column]).take(pa.array(rows, mask=rows < 0))
 
     def lost(self, cells: pa.Table) -> pa.Array:
-        """Return which of ``cells`` (schema ``CELLS``) are ``empty`` or ``pending`` now and recorded as ``have``."""
+        """Return a mask of the ``cells`` that are ``empty`` or ``pending`` now and recorded as ``have``."""
         no_bar = pc.is_in(cells["state"], pa.array([str(State.EMPTY), str(State.PENDING)]))
         return pc.and_(no_bar, pc.fill_null(pc.equal(self.states(cells), str(State.HAVE)), False))
 
     def _rows(self, symbols: pa.Array, sessions: pa.Array) -> Codes:
-        """Return for each cell its row in ``table``, or -1."""
+        """Return the row of each cell in ``table``, or -1."""
         positions = _positions(symbols, self._symbols)
         codes = _codes(pa.array(positions), sessions)
         rows = np.searchsorted(self._codes, codes)
@@ -191,11 +191,11 @@ def without(cells: pa.Table, others: Sequence[pa.Table]) -> pa.Table:
 
 
 def contains(cells: pa.Table, others: pa.Table) -> npt.NDArray[np.bool_]:
-    """Return for each row of ``others`` whether its cell is in ``cells``; both have ``symbol`` and ``session``."""
+    """Return a mask of the rows of ``others`` whose symbol and session are in ``cells``."""
     names = pc.unique(cells["symbol"])
     known = _codes(pa.array(_positions(cells["symbol"], names)), cells["session"])
-    asked = _codes(pa.array(_positions(others["symbol"], names)), others["session"])
-    return np.isin(asked, known)
+    sought = _codes(pa.array(_positions(others["symbol"], names)), others["session"])
+    return np.isin(sought, known)
 
 
 def _single(column: pa.ChunkedArray) -> pa.Array:
@@ -203,11 +203,11 @@ def _single(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _codes(symbols: pa.Array, sessions: pa.Array) -> Codes:
-    """Return one number per cell: ordered by the symbol's position, then by session."""
+    """Return one number per cell that sorts by the symbol's position, then by session."""
     days = pc.cast(sessions, pa.int32()).to_numpy().astype(np.int64)
     return (symbols.to_numpy().astype(np.int64) << 32) + days
 
 
 def _positions(values: pa.Array, among: pa.Array) -> Codes:
-    """Return for each value its position in ``among``, or -1."""
+    """Return the position of each value in ``among``, or -1."""
     return pc.fill_null(pc.index_in(values, value_set=among), -1).to_numpy().astype(np.int64)

@@ -13,7 +13,10 @@ Mask = npt.NDArray[np.bool_]
 
 
 def same(left: pa.Table, right: pa.Table, columns: Iterable[str]) -> Mask:
-    """Row by row, whether all ``columns`` are equal: floats exactly, null equal to null, NaN to NaN."""
+    """Compare two tables row by row; floats exactly, null equals null, NaN equals NaN.
+
+    :return: a mask, True if all ``columns`` of the row are equal.
+    """
     result = np.ones(len(left), dtype=bool)
     for name in columns:
         a, b = left[name], right[name]
@@ -27,12 +30,12 @@ def same(left: pa.Table, right: pa.Table, columns: Iterable[str]) -> Mask:
 
 
 def same_as_next(table: pa.Table, columns: Iterable[str]) -> Mask:
-    """For each row but the last, whether the next one is equal in ``columns``."""
+    """Compare each row with the next one in ``columns``; the mask is one row shorter than ``table``."""
     return same(table.slice(0, max(0, len(table) - 1)), table.slice(1), columns)
 
 
 def merge(
-    standing: pa.Table,
+    stored: pa.Table,
     new: pa.Table,
     *,
     key: Sequence[str],
@@ -41,24 +44,25 @@ def merge(
     optional: Collection[str] = (),
     published: str = "",
 ) -> tuple[pa.Table, pa.Table, bool]:
-    """``new`` over ``standing``, both of one schema and each without a key twice; ``new`` by key.
+    """Merge ``new`` rows, sorted by key, into ``stored`` rows of the same schema.
 
-    A new row replaces the standing one of its key, unless the values are equal or the standing ``stamp`` is newer; standing rows
-    without a counterpart stay.
+    A key occurs at most once in each table.
+    A new row replaces the stored row of its key, unless the values are equal or the ``stamp`` of the stored row is newer. Stored rows
+    without a counterpart are kept.
 
-    :param published: a column of dates: neither does a new row replace one that was published later.
-    :param optional: of ``values``, those that a new row may lack: a null in it is no difference, but a row that differs otherwise
-        replaces the standing one as it is.
-    :return: the merged rows by key; of these, the ones that answer for the keys of ``new``; whether anything changed.
+    :param published: a column of dates: a new row does not replace a row that was published later.
+    :param optional: the ``values`` that a new row may lack: a null does not count as a difference. A row that differs in another
+        value replaces the stored row as a whole.
+    :return: the merged rows by key; those of them with the keys of ``new``; True if anything changed.
     """
     compared = [*key, *values]
-    if standing.select(compared).equals(new.select(compared)):
-        return standing, standing, False
-    both = pa.concat_tables([standing, new])
+    if stored.select(compared).equals(new.select(compared)):
+        return stored, stored, False
+    both = pa.concat_tables([stored, new])
     order = pc.sort_indices(both, sort_keys=[(name, "ascending") for name in key])
-    fresh = order.to_numpy() >= len(standing)
+    fresh = order.to_numpy() >= len(stored)
     both = both.take(order)
-    met = same_as_next(both, key)  # the sort is stable: a standing row comes right before the new one of its key
+    met = same_as_next(both, key)  # the sort is stable: a stored row comes right before the new row of its key
     stamps = both[stamp].to_numpy().astype("int64")
     equal = same_as_next(both, [name for name in values if name not in optional])
     for name in optional:
@@ -67,8 +71,8 @@ def merge(
     if published:
         dates = both[published].to_numpy()
         stays |= met & (dates[:-1] > dates[1:])
-    keep, answers = np.ones(len(both), dtype=bool), fresh.copy()
+    keep, matching = np.ones(len(both), dtype=bool), fresh.copy()
     keep[1:] &= ~stays
     keep[:-1] &= stays | ~met
-    answers[:-1] |= met
-    return both.filter(pa.array(keep)), both.filter(pa.array(keep & answers)), bool((keep & fresh).any())
+    matching[:-1] |= met
+    return both.filter(pa.array(keep)), both.filter(pa.array(keep & matching)), bool((keep & fresh).any())

@@ -1,4 +1,4 @@
-"""What the lake does with Arrow tables: deterministic Parquet, exact comparison, merging by key."""
+"""Encode Arrow tables as deterministic Parquet and decode, sort and combine them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from market_data.core.errors import LakeError
 
 ROW_GROUP = 122_880
 STAMPS = {"ingest_ts", "recorded_at", "received_at"}  # one value for many rows
-REPEATED = 16  # rows a value, from which a dictionary of floats pays: the prices and sizes of ticks have it, those of bars do not
+REPEATED = 16  # rows per value from which a dictionary of floats pays: prices and sizes of ticks reach it, those of bars do not
 SAMPLE = 16_384
 GATHER = 1024
 
 
 def encode(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
-    """``table`` as Parquet: equal tables give equal bytes (with one version of pyarrow).
+    """Return ``table`` as Parquet. Equal tables give equal bytes with the same version of pyarrow.
 
-    Each column is encoded by its kind: text and stamps with a dictionary, moments and whole numbers as differences, floats plainly, or
-    with a dictionary where it pays: of prices that hardly repeat it costs twice the size. The Arrow schema is left out, as Parquet's
-    own says the same of every type the lake uses.
+    Text and stamps are dictionary-encoded, times and integers delta-encoded. Floats are plain unless their values repeat: a dictionary
+    of prices that hardly repeat doubles the size. The Arrow schema is not stored; Parquet's own schema covers all types of the lake.
     """
     encoder = Encoder()
     encoder.add(table)
@@ -31,20 +30,20 @@ def encode(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
 
 
 class Encoder:
-    """What ``encode`` does, of tables that come one after another and need not be held until the last one."""
+    """``encode`` for tables that arrive one by one, without holding them all in memory."""
 
     def __init__(self) -> None:
         self._sink = pa.BufferOutputStream()
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, table: pa.Table) -> None:
-        """Append ``table``; the first one, which may be empty, decides on the encodings."""
+        """Append ``table``. The first table, which may be empty, determines the encodings."""
         if self._writer is None:
             self._writer = self._open(table)
         self._writer.write_table(table, ROW_GROUP)
 
     def finish(self, metadata: Mapping[str, str] | None = None) -> bytes:
-        """The whole object; nothing can be added any more."""
+        """Return the whole object. No table can be added afterwards."""
         if self._writer is None:
             raise ValueError("no table was added")
         self._writer.add_key_value_metadata(dict(metadata or {}))
@@ -75,7 +74,10 @@ class Encoder:
 
 
 def _repeats(column: pa.ChunkedArray) -> bool:
-    """Whether a column of floats has few values, as far as its beginning shows: counting all of a large one takes its size again."""
+    """Return true for a float column with few distinct values in its first ``SAMPLE`` rows.
+
+    Counting all values of a large column would need its size again in memory.
+    """
     if not pa.types.is_floating(column.type):
         return False
     beginning = column.slice(0, SAMPLE)
@@ -83,13 +85,13 @@ def _repeats(column: pa.ChunkedArray) -> bool:
 
 
 def decode(body: bytes, key: str, schema: pa.Schema | None = None, dictionary: Sequence[str] = ()) -> pa.Table:
-    """The rows of a Parquet object.
+    """Return the rows of a Parquet object.
 
-    :param key: the object's, for the message.
-    :param schema: what to return; a nullable column that the file lacks is filled with nulls, columns it does not name are dropped.
+    :param key: the object's key, for the error message.
+    :param schema: schema of the result. Nullable columns that the file lacks are filled with nulls; other columns are dropped.
         None: as stored.
     :param dictionary: string columns to keep dictionary-encoded (without ``schema``).
-    :raises LakeError: if the object is no Parquet, or lacks a column that must not be null.
+    :raises LakeError: if the object is not Parquet or lacks a column that must not be null.
     """
     try:
         # The lake reads many small objects at once: threads within one only cost.
@@ -113,13 +115,13 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def by_key(table: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Sorted by ``key``; rows of equal key keep their order. Rows in order already are not copied."""
+    """Sort ``table`` by ``key``; rows of equal key keep their order. Sorted rows are not copied."""
     order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in key])
     return table if np.array_equal(order.to_numpy(), np.arange(len(order))) else table.take(order)
 
 
 def gather(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
-    """All rows in one table of few chunks, however many and small the ``tables`` are. A single one is not copied."""
+    """Combine many small ``tables`` into one table of few chunks. A single table is not copied."""
     done: list[pa.Table] = []
     small: list[pa.Table] = []
     for table in tables:

@@ -1,4 +1,4 @@
-"""Rows that the gate turned away, as received, with the reasons."""
+"""Quarantine: rows that the gate rejected, as received, with the reasons."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ UTC_MICROS = pa.timestamp("us", tz="UTC")
 def write(
     lake: Lake, dataset: str, provider: str, run: RunInfo, batch_id: str, rows: pa.Table, *, received_at: datetime | None = None
 ) -> int:
-    """Sets rows aside, one object a session and batch; what the batch set aside of the same symbols and session is replaced whole.
+    """Quarantine rows in one object per session and batch.
 
-    :param rows: the columns received, among them ``symbol`` and ``session``, and ``reasons`` (string, joined by ``; ``).
+    The rows replace all rows that the batch quarantined before for the same symbols and session.
+
+    :param rows: the received columns, with ``symbol`` and ``session``, and ``reasons`` (string, joined by ``; ``).
     :param received_at: UTC; None: now.
-    :return: objects written; those that hold the same rows already, whenever and by which run, are left.
+    :return: number of objects written; an object that holds equal rows already is not written again.
     """
     compared = rows.column_names
     stamp = pa.scalar(received_at or datetime.now(UTC), UTC_MICROS)
@@ -41,11 +43,11 @@ def _put(lake: Lake, key: str, rows: pa.Table, compared: list[str]) -> bool:
     def revise(body: bytes | None) -> bytes | None:
         if body is None:
             return parquet.encode(rows)
-        standing = parquet.decode(body, key, rows.schema)
-        again = pc.is_in(standing["symbol"], pc.unique(rows["symbol"]))
-        before = standing.filter(again)
+        stored = parquet.decode(body, key, rows.schema)
+        again = pc.is_in(stored["symbol"], pc.unique(rows["symbol"]))
+        before = stored.filter(again)
         if len(before) == len(rows) and merge.same(before, rows, compared).all():
             return None
-        return parquet.encode(parquet.by_key(pa.concat_tables([standing.filter(pc.invert(again)), rows]), compared))
+        return parquet.encode(parquet.by_key(pa.concat_tables([stored.filter(pc.invert(again)), rows]), compared))
 
     return lake.update(key, revise, new=True) > 0

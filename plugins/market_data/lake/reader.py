@@ -1,4 +1,4 @@
-"""Read rows out of the lake, whatever the grain of the files that hold them."""
+"""Read rows from the lake, from day files and year files alike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from market_data.lake.receipts import StoredReceipt
 from market_data.lake.store import Lake
 
 STAMP = "ingest_ts"
-GRAINS: tuple[Grain, ...] = ("day", "year")  # of equally new rows the first one counts
+GRAINS: tuple[Grain, ...] = ("day", "year")  # for equally new rows the first grain counts
 SHORT = 7
 FEW_YEARS = 2
 TRIES = 5
@@ -28,10 +28,10 @@ TRIES = 5
 def read_rows(
     lake: Lake, layout: Layout, dataset: Dataset, provider: str, symbols: Sequence[str], start: date, end_exclusive: date
 ) -> pa.Table:
-    """The rows of ``symbols`` with sessions from ``start`` (inclusive) to ``end_exclusive``, of ``dataset.schema``, by key.
+    """Return the rows of ``symbols`` with sessions from ``start`` (inclusive) to ``end_exclusive``.
 
-    Day files and year files (month files) may overlap: of each key the row with the newest ``ingest_ts`` is returned; of equally new
-    ones, that of the day file.
+    The result has ``dataset.schema`` and is sorted by key. Day files and year (or month) files may overlap: the row with the newest
+    ``ingest_ts`` per key is returned, and the day file's row for equally new ones.
 
     :raises LakeError: if the store fails or an object cannot be read.
     """
@@ -40,14 +40,14 @@ def read_rows(
     if not days or not names:
         return dataset.schema.empty_table()
     if len(days) <= SHORT and dataset.files.date == "session":
-        bodies = _asked(lake, layout, dataset, provider, names, days)
+        bodies = _by_key(lake, layout, dataset, provider, names, days)
     else:
         bodies = _listed(lake, layout, dataset, provider, names, days)
 
     def inside(key: str, body: bytes) -> pa.Table:
         rows = parquet.decode(body, key, dataset.schema)
         found = layout.parse(key)
-        if found and found.session:  # inside, or it would not have been read; filtering is a third of what a small file costs
+        if found and found.session:  # read by its date, so all rows are inside; filtering takes a third of the time of a small file
             return rows
         return rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less(rows["session"], end_exclusive)))
 
@@ -55,7 +55,7 @@ def read_rows(
 
 
 def newest(rows: pa.Table, dataset: Dataset) -> pa.Table:
-    """Return the row of each key with the newest ``ingest_ts``, by key; of equally new ones the first."""
+    """Return the row with the newest ``ingest_ts`` per key, sorted by key; the first of equally new rows."""
     order = [(name, "ascending") for name in dataset.key] + [(STAMP, "descending")]
     rows = rows.take(pc.sort_indices(rows, sort_keys=order))
     first = np.ones(len(rows), dtype=bool)
@@ -63,12 +63,12 @@ def newest(rows: pa.Table, dataset: Dataset) -> pa.Table:
     return rows.filter(pa.array(first))
 
 
-def _asked(
+def _by_key(
     lake: Lake, layout: Layout, dataset: Dataset, provider: str, symbols: Sequence[str], days: Sequence[date]
 ) -> Iterator[tuple[str, bytes]]:
-    """Every object that could hold a row of the few ``days``, asked for by key."""
+    """Yield every object that may hold rows of the few ``days``, requested by key."""
     seen: set[str] = set()
-    # Day files before the files they may be folded into: a row that leaves the one in between is found in the other.
+    # Day files come first: a row that is folded into a year file in the meantime is then found there.
     for grain in GRAINS:
         keys = [layout.object_key(dataset, provider, symbol, day, grain) for symbol in symbols for day in days]
         keys = [key for key in dict.fromkeys(keys) if key not in seen]
@@ -81,7 +81,7 @@ def _asked(
 def _listed(
     lake: Lake, layout: Layout, dataset: Dataset, provider: str, symbols: Sequence[str], days: Sequence[date]
 ) -> Iterator[tuple[str, bytes]]:
-    """Every object of the symbols that overlaps ``days``, found by listing."""
+    """Yield every object of the symbols that overlaps ``days``, found by listing."""
     overlaps = _overlapping(days)
 
     def keys(symbol: str) -> list[str]:
@@ -100,11 +100,11 @@ def _listed(
         if not gone:
             return
         symbols = list(gone)
-    raise LakeError(f"lake objects of {', '.join(symbols)} went away {TRIES} times while they were read; try again later")
+    raise LakeError(f"lake objects of {', '.join(symbols)} were deleted {TRIES} times while they were read; try again later")
 
 
 def _folders(layout: Layout, dataset: Dataset, provider: str, symbol: str, years: Collection[int]) -> Iterator[str]:
-    """The folders that hold every row of a symbol with a session in ``years``; they may hold more."""
+    """Yield the folders that hold all rows of a symbol with a session in ``years``; they may hold more."""
     for kind in dataset.files.kinds or (None,):
         folder = layout.symbol_prefix(dataset, provider, symbol, kind)
         if dataset.files.date == "session" and len(years) <= FEW_YEARS:
@@ -114,12 +114,12 @@ def _folders(layout: Layout, dataset: Dataset, provider: str, symbol: str, years
 
 
 def _overlapping(days: Sequence[date]) -> Callable[[ParsedKey], bool]:
-    """Whether an object may hold a row with a session among ``days``, which are ascending."""
+    """Return a test: may an object hold a row with a session in ``days`` (ascending)?"""
     sessions, months, years = set(days), {(day.year, day.month) for day in days}, {day.year for day in days}
 
     def overlaps(found: ParsedKey) -> bool:
         if found.docdate is not None:
-            return found.docdate <= days[-1]  # no session is before the date of its file; how long after, only the rows say
+            return found.docdate <= days[-1]  # a session is never before the date of its file; only the rows tell how long after
         if found.session is not None:
             return found.session in sessions
         return (found.year, found.month) in months if found.month else found.year in years
@@ -128,10 +128,10 @@ def _overlapping(days: Sequence[date]) -> Callable[[ParsedKey], bool]:
 
 
 def read_request(lake: Lake, layout: Layout, dataset: Dataset, provider: str, stored: StoredReceipt) -> Iterator[pa.Table]:
-    """Yield the rows of a request out of the lake objects that its receipt names, of ``dataset.schema``.
+    """Yield the rows of a request, of ``dataset.schema``, from the lake objects that its receipt names.
 
-    Values are the current ones: newer than those of the request where the objects have changed since. Where an object no longer exists
-    (it was folded into another), all rows of the request's cells are read from wherever they are.
+    The values are the current ones, newer than the request's if an object has changed since. If an object no longer exists because it
+    was folded into another one, all rows of the request's cells are read with ``read_rows``.
 
     :raises LakeError: if the store fails or an object cannot be read.
     """

@@ -1,7 +1,7 @@
-"""Receipts: one immutable object per finished request, with its evidence, its counts and the state of each cell. No rows.
+"""Receipts: one immutable object per finished request with its evidence, counts and cell states.
 
-A receipt is a Parquet object: a row for each lake object that holds the request's rows (``OBJECTS``), everything else as JSON in the
-footer, so that a retry reads footers only.
+A receipt is a Parquet object without market data. It has one row per lake object that holds rows of the request (``OBJECTS``).
+Everything else is JSON in the footer, so that a retry reads footers only.
 """
 
 from __future__ import annotations
@@ -137,12 +137,12 @@ class StoredReceipt:
 
 
 def prefix(dataset: str, provider: str, run: RunInfo, batch: Batch) -> str:
-    """Return the folder of the receipts of ``batch`` in this attempt of ``run``; ``Receipt.prefix`` carries it."""
+    """Return the folder of the receipts of ``batch`` in this attempt of ``run`` (``Receipt.prefix``)."""
     return receipts_prefix(dataset, provider, run.key, batch.spec_hash)
 
 
 def write(lake: Lake, folder: str, receipt: RequestReceipt, objects: pa.Table) -> bool:
-    """Record that a request is finished. Call it last: after its rows, quarantined rows and staging object are written.
+    """Record a finished request. Call this last: its rows and its staging object must exist already.
 
     :param folder: from ``prefix``.
     :param objects: schema ``OBJECTS``.

@@ -101,7 +101,7 @@ def describe(lake: Lake, keys: Sequence[StagedKey]) -> tuple[dict[str, StagedInf
         try:
             return StagedInfo.from_footer(read_footer(lake, item.key, item.size, FIELD))
         except (LakeError, KeyError, ValueError) as error:
-            # Either another run has published and deleted it, or it is broken; only a second look tells.
+            # Another run may have published and deleted it. If it still exists, it is broken.
             return None if lake.get(item.key) is None else f"{item.key}: {error}"
 
     infos: dict[str, StagedInfo] = {}
@@ -115,10 +115,10 @@ def describe(lake: Lake, keys: Sequence[StagedKey]) -> tuple[dict[str, StagedInf
 
 
 def read_rows(lake: Lake, keys: Sequence[tuple[str, int]], otherwise: Callable[[str], Iterable[pa.Table]]) -> Iterator[pa.Table]:
-    """Yield the rows of staging objects, in the order of ``keys``; about 64 MiB (or two objects) are read ahead.
+    """Yield the rows of staging objects in the order of ``keys``; reads about 64 MiB or two objects ahead.
 
     :param keys: key and size in bytes; size 0 if the object does not exist.
-    :param otherwise: gives the rows of a key whose object does not exist.
+    :param otherwise: returns the rows of a key whose object does not exist.
     """
     largest = max((size for _, size in keys), default=1) or 1
     ahead = min(CONCURRENCY, max(1, READ_AHEAD // (2 * largest)))

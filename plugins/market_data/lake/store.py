@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CONCURRENCY = 64
 TRIES = 50
-"""Of one update. One of the writers that meet gets through each time, so a run of many batches at once needs as many."""
+"""Tries of one update. One of the concurrent writers succeeds each time, so many parallel batches need many tries."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -117,7 +117,7 @@ class Lake:
             return bytes(obstore.get_range(self._store, key, start=start, end=end))
 
     def put_new(self, key: str, body: bytes) -> bool:
-        """Create the object; return False, and change nothing, if it exists already."""
+        """Create the object. Return False, without a change, if it exists already."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
@@ -129,7 +129,7 @@ class Lake:
         return True
 
     def put_if(self, key: str, body: bytes, etag: str) -> bool:
-        """Replace the version ``etag``; return False, and change nothing, if the stored version is another or none."""
+        """Replace version ``etag`` of the object. Return False, without a change, for any other version."""
         import obstore
         from obstore.exceptions import PreconditionError
 
@@ -154,26 +154,26 @@ class Lake:
             obstore.delete(self._store, key)
 
     def update(self, key: str, revise: Callable[[bytes | None], bytes | None], *, new: bool = False) -> int:
-        """Read, revise and write back; begin again when another writer came between.
+        """Read, revise and write back; start again if another writer changed the object in the meantime.
 
-        :param revise: from the stored bytes (None: nothing is stored) to the new ones, or None to leave them. May be called several
-            times; the last call is the one that counts.
-        :param new: no object is expected to exist, so that the first try creates without reading.
+        :param revise: takes the stored bytes (None: no object) and returns the new ones, or None for no change. May be called several
+            times; the last call counts.
+        :param new: expect that no object exists: the first try creates it without reading.
         :return: bytes written; 0 if nothing was written.
         """
         sent: bytes | None = None
         for attempt in range(TRIES):
-            standing = None if new and attempt == 0 else self.get(key)
-            if standing is not None and standing.body == sent:
-                return len(sent)  # our own write, whose reply was lost
-            sent = revise(standing.body if standing else None)
+            stored = None if new and attempt == 0 else self.get(key)
+            if stored is not None and stored.body == sent:
+                return len(sent)  # our own write: only its response did not arrive
+            sent = revise(stored.body if stored else None)
             if sent is None:
                 return 0
-            if self.put_if(key, sent, standing.etag) if standing else self.put_new(key, sent):
+            if self.put_if(key, sent, stored.etag) if stored else self.put_new(key, sent):
                 return len(sent)
-            if standing is not None:
+            if stored is not None:
                 time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))  # noqa: S311 - jitter, not a secret
-        raise LakeError(f"lake replace {key}: other writers came between {TRIES} times; try again later")
+        raise LakeError(f"lake replace {key}: other writers changed it first {TRIES} times; try again later")
 
     def list(self, prefix: str) -> Sequence[tuple[str, int]]:
         """Return key and size in bytes of every object below the folder ``prefix``, by key."""
@@ -187,11 +187,11 @@ class Lake:
         return self.each(self.get, keys, concurrency=concurrency)
 
     def each(self, operation: Callable[[T], R], items: Iterable[T], *, concurrency: int = CONCURRENCY) -> Iterator[R]:
-        """Yield ``operation`` of every item, in order, ``concurrency`` at a time; items are taken only as results are.
+        """Yield the result of ``operation`` per item, in order, running ``concurrency`` at a time.
 
-        After a failure the operations not yet begun are dropped and the failure is raised.
+        Items are consumed as results are. After a failure, operations that have not started are dropped and the error is raised.
         """
-        # Threads, as obstore works outside the interpreter's lock: no slower than its async calls, and encoding runs beside them.
+        # obstore releases the interpreter lock, so threads are as fast as its async calls, and encoding runs in parallel.
         with ThreadPoolExecutor(concurrency) as pool:
             ahead: deque[Future[R]] = deque()
             try:

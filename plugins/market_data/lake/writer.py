@@ -20,19 +20,19 @@ from market_data.lake.receipts import OBJECTS
 from market_data.lake.store import Lake
 
 STAMP = "ingest_ts"
-WRITERS = 16  # at a time: each has memory of its own to encode in, and 64 need 230 MB for what 16 do with 66, no faster
-AHEAD = 8  # reads at a time for one object, of which many are at work
+WRITERS = 16  # in parallel; each needs memory to encode: 64 writers take 230 MB, 16 take 66 MB and are as fast
+AHEAD = 8  # parallel reads per writer
 
 
 @dataclass(frozen=True, slots=True)
 class Landed:
     """Result of ``land``.
 
-    :param rows: the given rows by key as they are now in the lake: the stored row where that one was kept.
+    :param rows: the given rows, sorted by key, as they are now in the lake: the stored row if that one was kept.
     :param written: objects created or replaced.
     :param unchanged: objects that held the same values already.
     :param bytes: size of the written objects.
-    :param vanished: stored rows of the given rows' symbols and sessions that have no counterpart among the given ones; they are kept.
+    :param vanished: stored rows of the same symbols and sessions without a counterpart in the given rows; they are kept.
     :param objects: the objects that hold ``rows``, schema ``receipts.OBJECTS``.
     """
 
@@ -45,21 +45,21 @@ class Landed:
 
 
 def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain: Grain, *, refetch: bool) -> Landed:
-    """Write ``rows`` into their objects, each of which is either written whole or left as it was.
+    """Write ``rows`` into their objects. Each object is either replaced as a whole or not changed.
 
-    Where the values equal those of the stored row, but for optional values of bars that the new row lacks, the stored row and its
-    ``ingest_ts`` are kept. A row that differs replaces the stored one unless that has the newer ``ingest_ts``. Stored rows of other keys
-    are kept. The operation is idempotent.
+    A stored row with equal values is kept with its ``ingest_ts``; optional values that the new row lacks are ignored. A row that differs
+    replaces the stored row, unless that one has the newer ``ingest_ts``. Stored rows of other keys are kept. The operation is
+    idempotent.
 
     :param rows: of ``dataset.schema``, no key twice; any order.
-    :param refetch: the cells are requested again, and the rows count from now on. Objects are expected to exist and are read first.
-        Where the stored row is equal, but the other grain's object holds other values with a newer ``ingest_ts``, which ``read_rows``
-        would return, the given row is written with its own ``ingest_ts`` after all, unless the other's is as new. Without ``refetch``,
-        creating is tried first and the other grain is not read.
+    :param refetch: the cells were requested again, so that the new rows must become the current ones. Objects are expected to exist
+        and are read first. The other grain's object may hold different values with a newer ``ingest_ts``, which ``read_rows`` would
+        return: then a row is written with its own ``ingest_ts`` even if the stored row is equal. Without ``refetch``, objects are
+        created first and the other grain is not read.
     :raises SchemaDrift: if ``rows`` is of another schema.
     :raises QualityError: if a key occurs twice.
     :raises ParamError: if a symbol cannot be a key.
-    :raises LakeError: if the store fails or other writers keep coming between; some objects may be written, each whole.
+    :raises LakeError: if the store fails or concurrent writers keep winning; some objects may have been written, each as a whole.
     """
     if not rows.schema.equals(dataset.schema):
         raise SchemaDrift(f"rows for {dataset.name} have columns {_described(rows.schema)}; allowed: {_described(dataset.schema)}")
@@ -69,32 +69,32 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
         first = rows.slice(int(twice[0]), 1).select(dataset.key).to_pylist()[0]
         raise QualityError(f"rows for {dataset.name}: {len(twice)} keys occur twice, the first is {first}")
 
-    def rivals(kept: pa.Table) -> pa.Table:
-        return _rivals(lake, layout, dataset, provider, kept, grain)
+    def conflicting(kept: pa.Table) -> pa.Table:
+        return _conflicting(lake, layout, dataset, provider, kept, grain)
 
     def put(part: tuple[str, pa.Table, bytes | None]) -> _Put:
-        return _put(lake, dataset, *part, rivals if refetch else None)
+        return _put(lake, dataset, *part, conflicting if refetch else None)
 
     def encoded(key: str, part: pa.Table) -> tuple[str, pa.Table, bytes | None]:
-        # Here, in one thread: in each of the many that write, compressors would keep megabytes.
+        # Encode in this thread: a compressor keeps megabytes in every thread that uses it.
         return key, part, None if refetch else parquet.encode(part)
 
     parts = list(_keys(layout, dataset, provider, rows, grain))
     tally = _Tally()
     given = (encoded(key, rows.slice(start, stop - start)) for key, start, stop in parts)
     outcomes = lake.each(put, given, concurrency=WRITERS)
-    standing = parquet.gather(_standing(rows, parts, tally.count(outcomes)), dataset.schema)
+    current = parquet.gather(_current(rows, parts, tally.count(outcomes)), dataset.schema)
     symbols = rows["symbol"].take(pa.array([start for _, start, _ in parts], pa.int64())) if parts else pa.array([], pa.string())
     columns = [pa.array([key for key, _, _ in parts], pa.string()), symbols, tally.rows, tally.new_rows, tally.hashes]
     objects = pa.table(columns, schema=OBJECTS)
-    return Landed(standing, tally.written, len(parts) - tally.written, tally.bytes, tally.vanished, objects)
+    return Landed(current, tally.written, len(parts) - tally.written, tally.bytes, tally.vanished, objects)
 
 
 @dataclass(slots=True)
 class _Put:
     """:param replaced: ``rows`` are not the given ones.
     :param vanished: see ``Landed``.
-    :param new_rows: of ``rows``, those with the ``ingest_ts`` of the given ones.
+    :param new_rows: number of ``rows`` with the ``ingest_ts`` of the given rows.
     :param hash: see ``receipts.OBJECTS``.
     """
 
@@ -126,8 +126,8 @@ class _Tally:
             yield outcome
 
 
-def _standing(rows: pa.Table, parts: Sequence[tuple[str, int, int]], outcomes: Iterator[_Put]) -> Iterator[pa.Table]:
-    """``rows`` in as few pieces as can be: nearly always, nothing of them stood there before, and they are not to be copied."""
+def _current(rows: pa.Table, parts: Sequence[tuple[str, int, int]], outcomes: Iterator[_Put]) -> Iterator[pa.Table]:
+    """Yield the current rows in few pieces. Most runs write new cells only; then ``rows`` are not copied."""
     since = 0
     for (_, start, stop), outcome in zip(parts, outcomes, strict=True):
         if outcome.replaced:
@@ -138,7 +138,7 @@ def _standing(rows: pa.Table, parts: Sequence[tuple[str, int, int]], outcomes: I
 
 
 def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain: Grain) -> Iterator[tuple[str, int, int]]:
-    """Object key, first row (inclusive) and last row (exclusive) of each run of sorted ``rows`` that share an object."""
+    """Yield object key, first and last row (exclusive) of the sorted ``rows`` that share an object."""
     if not len(rows):
         return
     files, unit = dataset.files, file_period(dataset, grain)[0].upper()
@@ -154,10 +154,10 @@ def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain
 
 
 def _put(
-    lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | None, rivals: Callable[[pa.Table], pa.Table] | None
+    lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | None, conflicting: Callable[[pa.Table], pa.Table] | None
 ) -> _Put:
-    """:param fresh: ``rows`` encoded, where that was done already.
-    :param rivals: see ``_rivals``; None: no refetch.
+    """:param fresh: the encoded ``rows`` if available.
+    :param conflicting: see ``_conflicting``; None: no refetch.
     """
     outcome = _Put(rows)
 
@@ -167,9 +167,9 @@ def _put(
             created = fresh or parquet.encode(rows)
             outcome.hash = _short_hash(created)
             return created
-        standing = parquet.decode(body, key, dataset.schema)
+        stored = parquet.decode(body, key, dataset.schema)
         merged, outcome.rows, changed = merge.merge(
-            standing,
+            stored,
             rows,
             key=dataset.key,
             values=dataset.values,
@@ -177,19 +177,19 @@ def _put(
             optional=dataset.optional,
             published=dataset.published,
         )
-        renewed = _outshone(dataset, outcome.rows, rows, rivals) if rivals else rows.slice(0, 0)
+        renewed = _superseded(dataset, outcome.rows, rows, conflicting) if conflicting else rows.slice(0, 0)
         if len(renewed):
-            # With the stamp among the values, a row that is only newer counts as another one.
+            # With the stamp among the values, a row that is only newer counts as different.
             renew = partial(merge.merge, new=renewed, key=dataset.key, values=[*dataset.values, STAMP], stamp=STAMP)
             merged, outcome.rows, changed = renew(merged)[0], renew(outcome.rows)[0], True
-        if dataset.published:  # what was published later is of another session, and no answer for this one
+        if dataset.published:  # a row that was published later belongs to another session
             outcome.rows = outcome.rows.filter(pc.is_in(outcome.rows["session"], pc.unique(rows["session"])))
         outcome.vanished = _of_sessions(merged, rows) - _of_sessions(outcome.rows, rows)
         revised = parquet.encode(merged) if changed else None
         outcome.hash = _short_hash(revised or body)
         return revised
 
-    outcome.bytes = lake.update(key, revise, new=rivals is None)
+    outcome.bytes = lake.update(key, revise, new=conflicting is None)
     outcome.replaced = outcome.rows is not rows
     outcome.new_rows = len(rows)
     if outcome.replaced:
@@ -202,29 +202,32 @@ def _short_hash(body: bytes) -> str:
 
 
 def _of_sessions(found: pa.Table, rows: pa.Table) -> int:
-    """How many of ``found`` are of the sessions of ``rows``."""
+    """Count the rows of ``found`` with a session of ``rows``."""
     return int(pc.sum(pc.is_in(found["session"], pc.unique(rows["session"])), min_count=0).as_py())
 
 
-def _outshone(dataset: Dataset, answers: pa.Table, rows: pa.Table, rivals: Callable[[pa.Table], pa.Table]) -> pa.Table:
-    """Of ``rows``, those whose equal standing row in ``answers`` gives way to other, newer values in the other grain's objects."""
-    equal = merge.same(answers, rows, dataset.values) & pc.less(answers[STAMP], rows[STAMP]).to_numpy()
-    kept, rows = answers.filter(pa.array(equal)), rows.filter(pa.array(equal))
+def _superseded(dataset: Dataset, current: pa.Table, rows: pa.Table, conflicting: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """Return the ``rows`` whose equal current row is superseded by newer values of the other grain."""
+    equal = merge.same(current, rows, dataset.values) & pc.less(current[STAMP], rows[STAMP]).to_numpy()
+    kept, rows = current.filter(pa.array(equal)), rows.filter(pa.array(equal))
     if not len(kept):
         return rows
-    _, counting, _ = merge.merge(rivals(kept), kept, key=dataset.key, values=dataset.values, stamp=STAMP)
-    lost = ~merge.same(counting, kept, dataset.values) & pc.less(counting[STAMP], rows[STAMP]).to_numpy()
-    return rows.filter(pa.array(lost))
+    _, winning, _ = merge.merge(conflicting(kept), kept, key=dataset.key, values=dataset.values, stamp=STAMP)
+    superseded = ~merge.same(winning, kept, dataset.values) & pc.less(winning[STAMP], rows[STAMP]).to_numpy()
+    return rows.filter(pa.array(superseded))
 
 
-def _rivals(lake: Lake, layout: Layout, dataset: Dataset, provider: str, kept: pa.Table, grain: Grain) -> pa.Table:
-    """What the objects of the other grain hold for the sessions of ``kept``, rows that share an object of ``grain``; and more."""
+def _conflicting(lake: Lake, layout: Layout, dataset: Dataset, provider: str, kept: pa.Table, grain: Grain) -> pa.Table:
+    """Return the rows of the other grain's objects for the sessions of ``kept``, among others.
+
+    :param kept: rows that share an object of ``grain``.
+    """
     if dataset.files.year_grain == "day":
         return kept.slice(0, 0)
     symbol, sessions = kept["symbol"][0].as_py(), kept["session"].unique().to_pylist()
     keys = [layout.object_key(dataset, provider, symbol, sessions[0], "year")]
     if grain == "year":
-        folder = keys[0].rpartition("/")[0]  # the day files of its sessions lie beside or below a year's or month's file
+        folder = keys[0].rpartition("/")[0]  # day files are beside or below the file of their year or month
         days = {layout.object_key(dataset, provider, symbol, session, "day") for session in sessions}
         keys = [key for key, _ in lake.list(folder) if key in days]
     found = zip(keys, lake.get_many(keys, concurrency=AHEAD), strict=True)

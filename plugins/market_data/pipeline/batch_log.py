@@ -1,6 +1,6 @@
-"""How a batch is getting on: one structured log line a request, that people can read and tools can filter.
+"""Log the progress of a batch: one structured line per request, for people and for log filters.
 
-The words say what a person wants to know; the fields (provider, dataset, batch, symbols, dates, rows ...) are the same on every line.
+The message is for people. The fields (provider, dataset, batch, symbols, dates, rows ...) are the same on every line.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from market_data.core.messages import some
 log = structlog.stdlib.get_logger(__name__)
 
 NAMED = 5
-"""Symbols named in a line; of more, how many."""
+"""Most symbols listed in a line; the rest is a count."""
 
 
 @dataclass
 class Progress:
-    """The requests of one batch in one try.
+    """Progress of one batch in one try of its task.
 
     :param total: requests of the batch.
-    :param resumed: of these, finished by an earlier try: done, and no measure of this one's speed.
-    :param attempt: the try, from 1.
+    :param resumed: requests that an earlier try finished; they do not count for the speed.
+    :param attempt: number of the try, from 1.
     """
 
     provider: str
@@ -44,28 +44,32 @@ class Progress:
         self._started = self.clock()
         self._say(
             f"{self.total} requests, {self.resumed} of them finished by an earlier try",
-            _asked(self.batch.symbols, self.batch.intervals),
+            _scope(self.batch.symbols, self.batch.intervals),
         )
 
     def done(self, request: Request, counts: Mapping[str, int], absent: int) -> None:
-        """A request is finished: ``counts`` of its receipt, ``absent`` cells without a row."""
+        """Log a finished request.
+
+        :param counts: the counts of its receipt.
+        :param absent: number of cells without a row.
+        """
         self.ok += 1
         self.rows += counts["rows_landed"]
         quarantined = counts["rows_quarantined"]
         words = f"{request}: {counts['rows_landed']} rows" + (f", {quarantined} quarantined" if quarantined else "")
         seen = {"rows": counts["rows_landed"], "quarantined": quarantined, "absent": absent}
-        self._say(words, {**_asked(request.symbols, request.intervals), **seen, "bytes": counts["bytes"], "calls": counts["calls"]})
+        self._say(words, {**_scope(request.symbols, request.intervals), **seen, "bytes": counts["bytes"], "calls": counts["calls"]})
 
     def failed_one(self, request: Request, error: Exception) -> None:
-        """A request failed; the batch goes on without its symbol."""
+        """Log a failed request whose batch continues without its symbol."""
         self.failed += 1
-        self._say(f"FAILED {error}", _asked(request.symbols, request.intervals), log.error)
+        self._say(f"FAILED {error}", _scope(request.symbols, request.intervals), log.error)
 
     def _say(self, words: str, fields: Mapping[str, Any], say: Callable[..., Any] | None = None) -> None:
         done = self.resumed + self.ok + self.failed
         elapsed = self.clock() - self._started
-        asked = self.ok + self.failed
-        left = elapsed / asked * (self.total - done) if asked else None
+        finished = self.ok + self.failed
+        left = elapsed / finished * (self.total - done) if finished else None
         speed = self.rows / elapsed if elapsed > 0 else 0.0
         percent = 100 * done // self.total if self.total else 100
         head = f"{self.batch.id.split('-')[0]} ({self.batch.number} of {self.batch.of}) {done}/{self.total} {percent} %"
@@ -89,5 +93,5 @@ class Progress:
         )
 
 
-def _asked(symbols: Sequence[str], intervals: Sequence[Any]) -> dict[str, str]:
+def _scope(symbols: Sequence[str], intervals: Sequence[Any]) -> dict[str, str]:
     return {"symbols": some(symbols, NAMED), "dates": f"{intervals[0].start}..{intervals[-1].last}"}

@@ -1,4 +1,4 @@
-"""Check: Great Expectations judges the rows that this run and earlier ones wrote, before they are loaded."""
+"""Check: validate the rows of this run and of leftovers with Great Expectations before the load."""
 
 from __future__ import annotations
 

@@ -45,34 +45,34 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SAME_TROUBLE = 2
-"""Requests of a batch that fail one after another: then it is the provider's trouble, and no symbol's."""
+"""Consecutive failed requests that end a batch: the cause is the provider, not a symbol."""
 
 SAME_REFUSAL = 5
-"""The same of requests that are refused as malformed: lists with several wrong symbols exist."""
+"""Consecutive requests refused as malformed that end a batch; more, because a list may have several wrong symbols."""
 
 PART_ROWS = 50_000
-"""Rows that are gated and landed at a time, about: minutes come 400,000 a request, and a task has a few hundred MB."""
+"""Rows per pass of gate and lake, about: a request for minutes has 400,000 rows, a task a few hundred MB of memory."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], datetime], attempt: int = 1) -> Receipt:
-    """Fetch a batch, request by request; each is gated, landed and receipted before the next is asked.
+    """Fetch a batch request by request: gate, write and receipt each before the next call.
 
-    Requests that an earlier try of this attempt has finished are not asked again: their receipt objects say so. A symbol that the
-    provider refuses to answer for, or answers for in another form, is left without a state and named; the others go on. They also go
-    on where the provider fails for one symbol; then the batch fails in the end. Several that fail in a row end it at once.
+    Requests with a receipt from an earlier try of this attempt are not repeated. If the provider refuses a symbol or its response has
+    an unexpected schema, the symbol is reported without a state and the other symbols continue. They also continue if the provider
+    fails for one symbol; the batch then fails at the end. Several consecutive failures end the batch at once.
 
-    :param attempt: the task's try, for the log.
-    :raises CircuitOpen: before any call, if too many batches of the run have failed one after another.
-    :raises ProviderError: if a request failed for good; the finished ones stay finished.
+    :param attempt: number of the task's try, for the log.
+    :raises CircuitOpen: before any call, if too many batches of the run have failed in a row.
+    :raises ProviderError: if a request failed for good; finished requests keep their receipts.
     """
     import pyarrow as pa
 
     from market_data.lake import receipts
     from market_data.lake.failures import Failures
 
-    # The pool that pyarrow takes by default keeps what many threads let go of: half as much again as the rows need.
+    # The default pool of pyarrow keeps memory that its many threads released: 50 % more than the rows need.
     pa.set_memory_pool(pa.system_memory_pool())
     started = time.monotonic()
     folder = receipts.prefix(job.feed.dataset, job.source, job.run, batch)
@@ -82,7 +82,7 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     failures = Failures.of(job.lake, job.feed.dataset, job.source, job.run)
     open_requests = [request for request in requests if request.id not in finished]
     if open_requests:
-        _ask_leave(job, failures, batch, now())
+        _check_breaker(job, failures, batch, now())
     failed: dict[str, str] = {}
     broken: list[MarketDataError] = []
     in_a_row = 0
@@ -94,9 +94,9 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
             in_a_row += 1
             refused = isinstance(error, BadRequest | SchemaDrift)
             most = SAME_REFUSAL if isinstance(error, BadRequest) else SAME_TROUBLE
-            goes_on = (refused or _is_server(error)) and len(request.symbols) == 1 and in_a_row < most
-            _record(failures, batch, error, before, hook.counters, now(), passing=goes_on)
-            if not goes_on:
+            continues = (refused or _is_server(error)) and len(request.symbols) == 1 and in_a_row < most
+            _record(failures, batch, error, before, hook.counters, now(), passing=continues)
+            if not continues:
                 raise
             if refused:
                 failed[request.symbols[0]] = str(error)
@@ -111,22 +111,22 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
             log.warning("%s: %s: %s", job.source, request, words)
         failures.recovered(batch.id, now())
     if broken:
-        # The others are finished and are not asked again by the task's retry.
+        # The task's retry does not repeat the finished requests.
         _record(failures, batch, broken[0], hook.counters, hook.counters, now())
         raise broken[0]
     return _receipt(batch, folder, requests, finished, failed, progress.resumed, time.monotonic() - started)
 
 
-def _ask_leave(job: Job, failures: Failures, batch: Batch, now: datetime) -> None:
-    """The circuit breaker of the run.
+def _check_breaker(job: Job, failures: Failures, batch: Batch, now: datetime) -> None:
+    """Check the circuit breaker of the run.
 
-    :raises CircuitOpen: while it is open.
+    :raises CircuitOpen: while the breaker is open.
     """
     most = job.params.circuit_breaker
     until = failures.open_until(batch.id, now, most)
     if until is not None:
         raise CircuitOpen(
-            f"{most} batches have failed one after another, so nothing more is asked before {until:%H:%M:%S} UTC",
+            f"{most} batches failed in a row: no more requests before {until:%H:%M:%S} UTC",
             until=until,
             retry_after=(until - now).total_seconds(),
             provider=job.source,
@@ -135,7 +135,7 @@ def _ask_leave(job: Job, failures: Failures, batch: Batch, now: datetime) -> Non
 
 
 def _is_server(error: MarketDataError) -> bool:
-    """The provider or the way to it failed, as far as one request can tell."""
+    """Return true if the provider or the network failed, as far as one request can tell."""
     return isinstance(error, RetriableError) and not isinstance(error, Throttled)
 
 
@@ -149,55 +149,59 @@ def _record(
     *,
     passing: bool = False,
 ) -> None:
-    """Write a failure down.
+    """Record a failure in the lake.
 
-    :param passing: the batch goes on, so it does not count for the breaker.
+    :param passing: the batch continues, so the failure does not count for the breaker.
     """
     from market_data.lake.failures import Event, Kind
 
-    # A key that is revoked, a quota that is used up or an address that is wrong spoil every batch, as a server that is down does.
-    spoils_all = _is_server(error) or isinstance(error, AuthError | QuotaExhausted | BadRequest)
-    kind = Kind.FAILED if spoils_all and not passing else Kind.SINGLE
+    # A revoked key, a used-up quota and a wrong address affect every batch, as a server that is down does.
+    affects_all = _is_server(error) or isinstance(error, AuthError | QuotaExhausted | BadRequest)
+    kind = Kind.FAILED if affects_all and not passing else Kind.SINGLE
     calls, retries, size = after.calls - before.calls, after.retries - before.retries, after.bytes - before.bytes
     try:
         failures.record(Event(kind, batch.id, now, f"{type(error).__name__}: {error}"[:1000], calls, retries, size))
-    except LakeError as lost:
-        # What the provider said decides what happens next, not that it could not be written down.
-        log.warning("the failure could not be recorded: %s", lost)
+    except LakeError as not_recorded:
+        # The provider's error decides what happens next, not the failed record.
+        log.warning("the failure could not be recorded: %s", not_recorded)
 
 
 def _fetch_request(
     job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, before: Counters, now: datetime
 ) -> RequestReceipt:
-    """:param before: what the hook had cost before this request."""
+    """Fetch one request, write its rows and then its receipt.
+
+    :param before: the hook's counters before this request.
+    """
     from market_data.lake import receipts, staging
     from market_data.lake.receipts import RequestReceipt
     from market_data.lake.staging import StagedInfo
 
     dataset, sessions = job.dataset, sessions_in(request.intervals)
-    told: dict[date, tuple[State, str]] = {}
+    reported: dict[date, tuple[State, str]] = {}
     try:
         fetched = hook.fetch(request)
         if fetched.pending_from is not None:
-            told = {s: (State.PENDING, fetched.pending_reason) for s in sessions if s >= fetched.pending_from}
+            reported = {s: (State.PENDING, fetched.pending_reason) for s in sessions if s >= fetched.pending_from}
     except PerCellError as error:
-        fetched, told = _nothing(dataset, hook.counters.calls - before.calls), dict.fromkeys(sessions, _state_of(error))
+        fetched = _nothing(dataset, hook.counters.calls - before.calls)
+        reported = dict.fromkeys(sessions, _state_of(error))
     evidence, refused, warnings = fetched.evidence, dict(fetched.refused), fetched.warnings
     if not evidence.last_page_seen or evidence.rows_declared not in (None, evidence.rows_received):
         raise TruncatedResponse(
-            f"the evidence does not prove a whole answer: {evidence}", provider=job.source, request=str(request)
+            f"the evidence does not prove a complete response: {evidence}", provider=job.source, request=str(request)
         )
     parts = _parts(fetched.table)
     counts = Counter(rows_received=len(fetched.table))
-    del fetched  # its rows are let go of part by part
+    del fetched  # release its rows part by part
     landed = _land(job, batch, request, parts, counts, now)
     counts["calls"] = hook.counters.calls - before.calls
     counts["retries"] = hook.counters.retries - before.retries
     counts["bytes"] = hook.counters.bytes - before.bytes
-    answered = [symbol for symbol in request.symbols if symbol not in refused]
-    cells = _cells(dataset, answered, sessions, landed, job.settled(now), told)
-    receipt = RequestReceipt(request, evidence, counts, cells, coalesce(sorted(told), sessions), refused, warnings)
-    # The receipt comes last: until it exists, a retry repeats the request, and what is in staging is loaded in any case.
+    served = [symbol for symbol in request.symbols if symbol not in refused]
+    cells = _cells(dataset, served, sessions, landed, job.settled(now), reported)
+    receipt = RequestReceipt(request, evidence, counts, cells, coalesce(sorted(reported), sessions), refused, warnings)
+    # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
     info = StagedInfo(job.run, batch.id, job.params.file_grain, receipt)
     key = staging.write(job.lake, dataset.name, job.source, batch.spec_hash, info, landed.rows)
     receipt = receipt.with_staged(key)
@@ -206,9 +210,9 @@ def _fetch_request(
 
 
 def _parts(rows: pa.Table) -> list[pa.Table]:
-    """``rows`` in tables of about ``PART_ROWS`` rows that share no symbol: what gate and lake need at a time.
+    """Split ``rows`` into tables of about ``PART_ROWS`` rows that share no symbol.
 
-    Where each symbol's rows stand together, as nearly always, nothing is copied.
+    Nothing is copied if the rows of each symbol are adjacent, which is the usual case.
     """
     import numpy as np
     import pyarrow as pa
@@ -218,7 +222,7 @@ def _parts(rows: pa.Table) -> list[pa.Table]:
         return [rows]
     codes = pa.chunked_array([rows["symbol"].combine_chunks().dictionary_encode("encode").indices]).to_numpy()
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    if len(starts) > codes.max() + 1:  # some symbol's rows are scattered
+    if len(starts) > codes.max() + 1:  # the rows of a symbol are not adjacent
         return _parts(rows.take(pc.sort_indices(rows, sort_keys=[("symbol", "ascending")])))
     cuts = [0]
     for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
@@ -229,11 +233,12 @@ def _parts(rows: pa.Table) -> list[pa.Table]:
 
 @dataclass(frozen=True)
 class _Written:
-    """What a request has in the lake.
+    """Result of ``_land``: the rows of a request in the lake.
 
     :param rows: the rows as they are in the lake, encoded for staging.
     :param objects: schema ``receipts.OBJECTS``.
-    :param have: symbol -> sessions with rows; ``quarantined``: symbol -> sessions with quarantined rows.
+    :param have: symbol -> sessions with rows.
+    :param quarantined: symbol -> sessions with quarantined rows.
     """
 
     rows: Encoder
@@ -243,7 +248,10 @@ class _Written:
 
 
 def _land(job: Job, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime) -> _Written:
-    """Gate the rows and write them to the lake, part by part. Empties ``parts`` to release memory; adds to ``counts``."""
+    """Gate the rows and write them to the lake part by part.
+
+    Empties ``parts`` to release memory; adds to ``counts``.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -254,14 +262,14 @@ def _land(job: Job, batch: Batch, request: Request, parts: list[pa.Table], count
 
     dataset, sessions = job.dataset, sessions_in(request.intervals)
     extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
-    standing = Encoder()
+    current = Encoder()
     bad: list[pa.Table] = []
     objects: list[pa.Table] = []
     have: dict[str, set[date]] = {}
     counts["ingest_us"] = (now - EPOCH) // timedelta(microseconds=1)  # whole numbers: the report compares for equality
     parts.reverse()
     while parts:
-        # A request over holes is answered for the whole span; what lies in the holes is covered already.
+        # The response to a request with holes has the whole span; the cells in the holes are covered already.
         gated = gate(dataset, _without_holes(parts.pop(), request.intervals), request, sessions)
         rows = gated.good
         columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in dataset.schema.names]
@@ -269,7 +277,7 @@ def _land(job: Job, batch: Batch, request: Request, parts: list[pa.Table], count
             job.lake, job.layout, dataset, job.source, pa.table(columns, schema=dataset.schema), job.params.file_grain,
             refetch=batch.refetch or job.run.clear_number > 0,
         )  # fmt: skip
-        standing.add(landed.rows)
+        current.add(landed.rows)
         objects.append(landed.objects)
         bad.append(gated.bad)
         have |= cells_of(landed.rows)
@@ -280,15 +288,15 @@ def _land(job: Job, batch: Batch, request: Request, parts: list[pa.Table], count
             files_unchanged=landed.unchanged,
             rows_vanished=landed.vanished,
         )
-    turned_away = pa.concat_tables(bad)
-    quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, turned_away, received_at=now)
-    # Of a row that came twice, one copy has landed.
-    lacking = turned_away.filter(pc.not_equal(turned_away["reasons"], "duplicate row"))
-    return _Written(standing, pa.concat_tables(objects), have, cells_of(lacking))
+    rejected = pa.concat_tables(bad)
+    quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, rejected, received_at=now)
+    # One copy of a duplicate row is in the lake.
+    lacking = rejected.filter(pc.not_equal(rejected["reasons"], "duplicate row"))
+    return _Written(current, pa.concat_tables(objects), have, cells_of(lacking))
 
 
 def _nothing(dataset: Dataset, calls: int) -> Fetched:
-    """What a request brought that the provider answered with "unknown" or "not yet"."""
+    """Return an empty result for a response of "unknown symbol" or "not available yet"."""
     from market_data.providers.base import Fetched
 
     evidence = Evidence(calls=calls, retries=0, pages=0, bytes=0, rows_received=0, rows_declared=0, last_page_seen=True)
@@ -300,7 +308,7 @@ def _state_of(error: PerCellError) -> tuple[State, str]:
 
 
 def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
-    """``rows`` without those of sessions between the intervals. Rows outside the whole span stay: the gate tells what is wrong."""
+    """Drop the rows between the intervals. Rows outside the whole span are kept for the gate to reject."""
     import pyarrow.compute as pc
 
     holes = difference([Interval(intervals[0].start, intervals[-1].end)], intervals)
@@ -313,32 +321,32 @@ def _cells(
     sessions: Sequence[date],
     written: _Written,
     settled: date,
-    told: Mapping[date, tuple[State, str]],
+    reported: Mapping[date, tuple[State, str]],
 ) -> tuple[CellRun, ...]:
     """Return the state of every cell of a request.
 
-    :param symbols: those that the provider did not reject.
-    :param settled: the last session that the vendor adds nothing to any more.
-    :param told: session -> what the provider itself reported about it.
+    :param symbols: the symbols that the provider did not refuse.
+    :param settled: the last final session: the vendor does not add rows to it any more.
+    :param reported: session -> state and reason that the provider reported.
     """
     from market_data.lake.receipts import CellRun
 
-    later = f"asked again until {dataset.settle_sessions} sessions later"
+    later = f"requested again until {dataset.settle_sessions} sessions later"
     alike: dict[tuple[State, str, bool, IntervalSet], list[str]] = defaultdict(list)
     for symbol in symbols:
         states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
         have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
         for session in sessions:
-            young, there = session > settled, session in have
+            recent, there = session > settled, session in have
             if session in quarantined:
-                state, reason = State.QUARANTINED, SOME_QUARANTINED if there else "the gate turned the row away"
-            elif there and young and dataset.grows:
+                state, reason = State.QUARANTINED, SOME_QUARANTINED if there else "the gate rejected the row"
+            elif there and recent and dataset.grows:
                 state, reason = State.PENDING, f"{MAY_BE_MORE}; {later}"
             elif there:
                 state, reason = State.HAVE, ""
-            elif session in told:
-                state, reason = told[session]
-            elif young:
+            elif session in reported:
+                state, reason = reported[session]
+            elif recent:
                 state, reason = State.PENDING, f"nothing yet; {later}"
             elif have or quarantined:
                 state, reason = State.EMPTY, "the provider has nothing"

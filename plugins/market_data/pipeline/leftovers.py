@@ -63,13 +63,13 @@ def find_leftovers(
 
 
 def has_leftovers(job: Job, batches: Sequence[Batch]) -> bool:
-    """Return whether a run without finished batches has something to load, or to name, in staging."""
+    """Return true if staging has objects that a run without finished batches must load or report."""
     groups, broken = find_leftovers(job, batches, (), ())
     return bool(groups or broken)
 
 
 def is_own(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], named: Collection[str], item: StagedKey) -> bool:
-    """Return whether a staging object belongs to this attempt: it is named by a receipt, or its batch failed."""
+    """Return true if the staging object is of this attempt: a receipt names it, or its batch failed."""
     if item.key in named:
         return True
     finished = {receipt.batch_id for receipt in receipts}
@@ -78,7 +78,7 @@ def is_own(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], name
 
 
 def group_leftovers(job: Job, infos: dict[str, StagedInfo]) -> list[LeftoverGroup]:
-    """Group staging objects by attempt, oldest first, without those of other runs that are still at work."""
+    """Group staging objects by attempt, oldest first, without those of other active runs."""
     others = {(info.run.dag_id, info.run.run_id): info.run for info in infos.values()}
     mine = (job.run.dag_id, job.run.run_id)
     running = {name for name, run in others.items() if name != mine and job.is_running(run)}
@@ -87,7 +87,7 @@ def group_leftovers(job: Job, infos: dict[str, StagedInfo]) -> list[LeftoverGrou
     for key, info in sorted(infos.items(), key=lambda item: item[1].staged_us):
         if (info.run.dag_id, info.run.run_id) in running:
             continue
-        # A request that was repeated after a crash is there twice: two groups, the older first.
+        # A request repeated after a crash has two objects: two groups, the older one first.
         version = versions[info.run.key, info.receipt.request.id]
         versions[info.run.key, info.receipt.request.id] += 1
         groups[info.run.key, info.file_grain, version][key] = info

@@ -1,4 +1,4 @@
-"""Load passed partitions into the warehouse, in chunks, a transaction each. A dataset without a table stays in the lake."""
+"""Load passed partitions into the warehouse in chunks, each in a transaction of its own."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ HASH_ROWS = 50_000
 
 
 def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict[str, Any]:
-    """Load what earlier runs left in staging, then this run's rows, in chunks of at most ``warehouse.chunk_rows`` rows.
+    """Load the leftovers of earlier runs, then the rows of this run.
 
-    Leftovers that the warehouse rejects for good are named in ``leftover_errors`` and stay in staging; they do not stop this run's rows.
-    The warehouse is not opened for a dataset that stays in the lake.
+    A chunk has at most ``warehouse.chunk_rows`` rows. Leftovers that the warehouse rejects for good are reported in ``leftover_errors``
+    and stay in staging; the run's own rows are loaded nevertheless. Rows of a dataset without a table stay in the lake, and the
+    warehouse is not opened.
 
-    :returns: for an XCom: ``of``: the verdicts that were followed, ``rows`` given, ``changed`` of them, ``loads`` made, ``already``: loads
+    :returns: for an XCom: ``of``: the verdicts that were applied, ``rows`` given, ``changed`` rows, ``loads`` made, ``already``: loads
         that an earlier try had committed, ``leftover_errors``: number of the leftover in ``checked`` -> error.
     """
     done: Counter[str] = Counter(rows=0, changed=0, loads=0, already=0)
@@ -99,7 +100,10 @@ def in_chunks(tables: Iterable[pa.Table], most: int) -> Iterator[pa.Table]:
 
 
 def load_id(run: RunInfo, rows: pa.Table) -> str:
-    """Return a hash of run, clear number and content: equal for a retry of the same load, another for a cleared run's correction."""
+    """Return a hash of run, clear number and rows.
+
+    A retry of a load has the same id; a load of a cleared run has a new one.
+    """
     digest = hashlib.sha256(f"{run.key} {rows.schema}".encode())
     for batch in rows.to_batches(max_chunksize=HASH_ROWS):
         digest.update(batch.serialize())

@@ -1,4 +1,4 @@
-"""Plan: which cells are missing, and how to ask for them. Nothing is fetched."""
+"""Plan: find the missing cells and the requests that fetch them. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 
 TRADING_ENDS = time(20)
-"""New York time."""
+"""End of extended trading, New York time."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What ``plan`` found out.
+    """Result of ``plan_run``.
 
-    :param plan: what will be asked.
+    :param plan: the requests, in batches.
     :param sessions: sessions of the run, lookback included.
-    :param symbols: how many the universe has.
-    :param covered: cells that coverage has already.
-    :param pending: sessions that are not over, or that the provider's plan cannot have yet.
-    :param doubtful: state -> how many of the covered cells have it, where that is neither ``have`` nor ``empty``.
-    :param dates: first and last date that the run is about, inclusive, sessions or not.
-    :param day_grain_calls: calls that the same would take with ``file_grain=day``.
-    :param cost: what the provider will charge, US dollars; None where it charges nothing for requests.
-    :param staged: of the covered cells, those that an earlier run fetched and did not load; this run loads them.
+    :param symbols: number of symbols.
+    :param covered: number of cells that are not requested because they are covered.
+    :param pending: sessions that are not over, or that the provider's plan does not have yet.
+    :param doubtful: state -> number of covered cells in a state other than ``have`` and ``empty``.
+    :param dates: first and last date of the run, inclusive, sessions or not.
+    :param day_grain_calls: calls for the same cells with ``file_grain=day``.
+    :param cost: charge of the provider in US dollars; None if it does not charge per request.
+    :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
     """
 
     plan: Plan
@@ -72,37 +72,37 @@ class Planned:
 
     @property
     def note(self) -> str:
-        """Why there is nothing to do, or what is left for a later run; empty where neither is so."""
+        """The reason for an empty plan, and the sessions left for a later run; empty if there is neither."""
         if not self.sessions and not self.pending and self.dates:
             return f"Nothing to do: {_closed(*self.dates)}"
-        pending = f"Not to be had yet, asked by a later run: {', '.join(map(str, self.pending))}" if self.pending else ""
+        pending = f"Not available yet, left for a later run: {', '.join(map(str, self.pending))}" if self.pending else ""
         nothing = "" if self.plan.batches or not self.sessions else f"Nothing to do: all {self.covered:,} cells are covered"
         if self.doubtful:
             states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
-            nothing = f"{nothing or 'Covered, and not asked again'}: {states} among them; force (Fetch again) asks for them"
-        staged = f"Left in staging by an earlier run, and loaded by this one: {self.staged:,} cells" if self.staged else ""
+            nothing = f"{nothing or 'Covered, and not requested again'}: {states} among them; force (Fetch again) requests them"
+        staged = f"Fetched by an earlier run, loaded from staging by this one: {self.staged:,} cells" if self.staged else ""
         return ". ".join(filter(None, [nothing, staged, pending]))
 
     def explain(self) -> str:
-        """The plan in words, for the log."""
+        """Describe the plan for the log."""
         if not self.sessions:
             return self.note
         found = self.summary
         lines = [
             f"{self.symbols:,} symbols x {len(self.sessions):,} sessions, {found['from']} to {found['to']}: "
-            f"{self.covered:,} cells are covered, {self.plan.cells:,} will be asked"
+            f"{self.covered:,} cells are covered, {self.plan.cells:,} will be requested"
         ]
         if self.note:
             lines.append(self.note)
         if self.day_grain_calls < self.plan.calls:
-            lines.append(f"file_grain year asks symbol by symbol; with file_grain day it would be {self.day_grain_calls:,} calls")
+            lines.append(f"file_grain year requests symbol by symbol; file_grain day would take {self.day_grain_calls:,} calls")
         if self.cost is not None:
             lines.append(f"The provider will charge {self.cost:,.2f} US dollars")
         return "\n".join([*lines, self.plan.explain()])
 
 
 def _closed(first: date, last: date) -> str:
-    """That there is no session from ``first`` to ``last``, and why."""
+    """Return a message that there is no session from ``first`` to ``last``, with the reasons."""
     days = [first + timedelta(days=n) for n in range(min(7, (last - first).days + 1))]
     reasons = dict.fromkeys(filter(None, map(calendar.why_closed, days)))
     span = f"{first}" if first == last else f"{first} to {last}"
@@ -110,22 +110,22 @@ def _closed(first: date, last: date) -> str:
 
 
 def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str], now: datetime) -> Planned:
-    """Which cells are missing, and how to ask for them.
+    """Find the missing cells and plan their requests.
 
-    Own cells are asked again when the run is forced or was cleared; all others only where coverage has no state for them, a
-    ``pending`` one counting as none for scheduled runs.
+    A forced or cleared run requests its own cells again. All other cells are requested only if coverage has no state for them.
+    Scheduled runs also request ``pending`` cells again.
 
-    :raises ParamError: if the provider's plan has no history that old, or the work is too much for a run or costs too much.
-    :raises ProviderError: if the provider charges for requests and does not say how much, or what a symbol stands for.
+    :raises ParamError: if the history of the provider's plan is too short, or the work or its cost exceeds the limit of a run.
+    :raises ProviderError: if the provider does not report the cost of requests that it charges for, or cannot expand a symbol.
     """
     from market_data.lake.ledger import read_coverage
 
     check_history(job.feed.dataset, job.params, hook, wanted)
     capabilities = hook.capabilities(job.feed.dataset)
     start = capabilities.history_start
-    asked = [s for s in (*wanted.lookback, *wanted.own) if not start or s >= start]
-    pending = tuple(s for s in asked if max(_over(s, job.dataset), _available(s, capabilities.available_after)) > now)
-    sessions = tuple(s for s in asked if s not in pending)
+    wished = [s for s in (*wanted.lookback, *wanted.own) if not start or s >= start]
+    pending = tuple(s for s in wished if max(_over(s, job.dataset), _available(s, capabilities.available_after)) > now)
+    sessions = tuple(s for s in wished if s not in pending)
     if sessions:
         symbols = hook.expand(symbols, sessions[0], sessions[-1])
     coverage = read_coverage(job.lake, job.feed.dataset, job.source)
@@ -148,7 +148,7 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     plan = plan_with(job.params.file_grain, job.params.endpoint)
     cheaper = plan.calls
     if job.params.file_grain != "day":
-        with contextlib.suppress(ParamError):  # too much for one run that way: then it is no advice
+        with contextlib.suppress(ParamError):  # too many calls for one run: then there is nothing to recommend
             cheaper = plan_with("day", "auto").calls
     covered_cells = len(symbols) * len(sessions) - plan.cells
     left = {symbol: everything & ~mask for symbol, mask in missing.items()}
@@ -159,9 +159,9 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
 
 
 def _cost(hook: ProviderHook, requests: Sequence[Request]) -> float | None:
-    """What the requests will be charged.
+    """Return the charge for the requests in US dollars; None if the provider does not charge per request.
 
-    :raises ParamError: if that is more than the option ``max_cost_usd`` allows.
+    :raises ParamError: if the cost exceeds the option ``max_cost_usd``.
     """
     if not requests:
         return None
@@ -170,14 +170,14 @@ def _cost(hook: ProviderHook, requests: Sequence[Request]) -> float | None:
     if cost is not None and most is not None and cost > most:
         raise ParamError(
             [
-                f"max_cost_usd is {most:g}; the run would be charged {cost:,.2f} US dollars: ask for fewer symbols or dates, or allow more"
+                f"max_cost_usd is {most:g}; the run would cost {cost:,.2f} US dollars: request fewer symbols or dates, or raise the limit"
             ]
         )
     return cost
 
 
 def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date], state: State) -> int:
-    """How many of the cells that are not asked are in ``state``."""
+    """Count the cells in ``state`` among those that are not requested (``left``)."""
     found = coverage.covered(list(left), sessions, states={state})
     return sum((mask & found[symbol]).bit_count() for symbol, mask in left.items())
 
@@ -185,18 +185,20 @@ def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date]
 def _covered(
     coverage: Coverage, symbols: Sequence[str], sessions: Sequence[date], *, scheduled: bool, settled: date
 ) -> dict[str, int]:
-    """Cells that need not be asked, as masks: those with a state. ``pending`` counts only while the vendor may still add the bar, and
-    never for a scheduled run."""
+    """Return the cells with a state, which need not be requested, as a mask per symbol.
+
+    ``pending`` cells count only while the vendor may still add the bar, and never for a scheduled run.
+    """
     covered = coverage.covered(symbols, sessions, states=set(State) - {State.PENDING})
     if scheduled:
         return covered
-    young = sum(1 << bit for bit, session in enumerate(sessions) if session > settled)
+    recent = sum(1 << bit for bit, session in enumerate(sessions) if session > settled)
     pending = coverage.covered(symbols, sessions, states={State.PENDING})
-    return {symbol: mask | pending[symbol] & young for symbol, mask in covered.items()}
+    return {symbol: mask | pending[symbol] & recent for symbol, mask in covered.items()}
 
 
 def _staged(job: Job, sessions: Sequence[date]) -> dict[str, int]:
-    """Return symbol -> mask of the sessions that wait in staging: fetched, not loaded, and not to be requested again."""
+    """Return symbol -> mask of the sessions in staging: fetched, not loaded, not requested again."""
     from market_data.lake import staging
 
     waiting = staging.waiting(job.lake, job.feed.dataset, job.source)
@@ -214,7 +216,7 @@ def _staged(job: Job, sessions: Sequence[date]) -> dict[str, int]:
 
 
 def _over(session: date, dataset: Dataset) -> datetime:
-    """When all of a session has happened: the close, or where it comes of trades, the end of trading in the evening."""
+    """Return the close of a session, or the end of extended trading for datasets that follow trades."""
     return calendar.at(session, TRADING_ENDS) if dataset.follows_trading else calendar.session_close(session)
 
 
@@ -223,18 +225,18 @@ def _available(session: date, after: float) -> datetime:
 
 
 def check_history(dataset: str, params: RunParams, hook: ProviderHook, wanted: Wanted) -> None:
-    """That the provider's plan has the run's own sessions.
+    """Check that the history of the provider's plan covers the run's own sessions.
 
-    :raises ParamError: if it does not; names the plan and its first date.
+    :raises ParamError: if it does not; the message has the plan and its first date.
     """
     start = hook.capabilities(dataset).history_start
     if not start or not wanted.own or wanted.own[0] >= start:
         return
     if params.start_date:
-        said = f"start_date is {params.start_date}"
+        problem = f"start_date is {params.start_date}"
     elif params.backfill_days:
-        said = f"backfill_days is {params.backfill_days}, back to {wanted.own[0]}"
+        problem = f"backfill_days is {params.backfill_days}, back to {wanted.own[0]}"
     else:
-        said = f"the run's session is {wanted.own[0]}"
+        problem = f"the run's session is {wanted.own[0]}"
     plan = hook.config.extra.get("plan", hook.default_plan)
-    raise ParamError([f"{said}; the plan {plan!r} of connection {hook.config.conn_id!r} has sessions from {start} on"])
+    raise ParamError([f"{problem}; the plan {plan!r} of connection {hook.config.conn_id!r} has sessions from {start} on"])

@@ -194,7 +194,7 @@ def _unavailable(endpoint: Endpoint | None, sessions: Sequence[date], now: datet
 def _cover(
     missing: Mapping[str, int], market: Endpoint | None, symbol: Endpoint | None, unavailable: int
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the missing cells to request by symbol and those by session, each as masks; disjoint, and together all of them.
+    """Split the missing cells into those to request by symbol and those by session, as masks per symbol.
 
     :param unavailable: sessions that the market-wide endpoint does not have yet.
     """
@@ -253,7 +253,7 @@ def _minimum_cover(left: Sequence[int], right: Sequence[int], edges: Sequence[tu
 def _market_drafts(
     masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, window: int
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
-    """Yield batches of consecutive sessions, about one quota window each; more where 1,024 batches would not hold them."""
+    """Yield batches of consecutive sessions: one quota window each, or more to keep to 1,024 batches."""
     if endpoint is None or not masks:
         return
     classes = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
@@ -321,7 +321,7 @@ def _multi_drafts(
 
 
 def _rectangle(symbols: int, sessions: int, endpoint: Endpoint, batch_size: int, *, whole: bool) -> tuple[int, int]:
-    """Return the symbols and sessions per request for which all requests take the fewest calls, in the fewest requests.
+    """Return the symbols and sessions per request that need the fewest calls, then the fewest requests.
 
     :param whole: do not split symbols by dates, as far as memory allows.
     """
@@ -369,7 +369,7 @@ def _whole_pages(endpoint: Endpoint) -> int:
 
 
 def _pieces(mask: int, long: int) -> list[int]:
-    """Split ``mask`` from its first bit on into spans of ``long`` sessions, without those that have no missing cell."""
+    """Split ``mask`` into spans of ``long`` sessions, from its first bit on; drop empty spans."""
     first = (mask & -mask).bit_length() - 1
     cuts = (mask & (((1 << long) - 1) << start) for start in range(first, mask.bit_length(), long))
     return [piece for piece in cuts if piece]

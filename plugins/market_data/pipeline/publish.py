@@ -1,4 +1,4 @@
-"""Publish: record coverage, delete loaded rows from staging, write the report and the completion flag. Reads no rows."""
+"""Publish: record coverage, empty staging, write report and completion flag. Reads no rows."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def publish_run(
 
 
 def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], settled: date) -> pa.Table:
-    """Return the cells with the state of refused partitions changed: to ``refused``, or to ``pending`` where they are recent.
+    """Set the cells of refused partitions to ``refused``, or to ``pending`` if they are recent.
 
-    Cells without rows in a refused partition are as doubtful as the others. The next scheduled runs ask for recent ones again.
+    This includes cells without rows. The next scheduled runs request recent cells again.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -126,10 +126,10 @@ def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], settled: dat
 def _record_leftovers(
     job: Job, checked: Mapping[str, Any], loaded: Mapping[str, Any], coverage: Coverage, own: Sequence[pa.Table], now: datetime
 ) -> set[str]:
-    """Record the cells of leftovers that were loaded or refused, under the run and batch that fetched them.
+    """Record the cells of loaded or refused leftovers under the run and batch that fetched them.
 
-    This run's own cells are newer and not overwritten, nor are records made since the leftovers were fetched; but a cell that is now in
-    lake and warehouse is ``have``, whatever a later response without the bar made of it.
+    This run's own cells are newer and not overwritten. Neither are records made after the leftovers were fetched, except for cells that
+    a later response without the bar made ``empty`` or ``pending``: their rows are now in lake and warehouse, so they become ``have``.
 
     :param own: the cells that this run records itself.
     :return: staging keys that need not be kept.
@@ -172,7 +172,7 @@ def _empty_staging(job: Job, done: set[str]) -> list[StagedKey]:
 
 
 def _is_have_over_nothing(coverage: Coverage, cells: pa.Table) -> pa.Array:
-    """Return which cells are ``have`` and recorded without a row."""
+    """Return a mask of the cells that are ``have`` now and recorded without a row."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -181,7 +181,7 @@ def _is_have_over_nothing(coverage: Coverage, cells: pa.Table) -> pa.Array:
 
 
 def _not_loaded(job: Job, rest: Sequence[StagedKey]) -> tuple[dict[str, int], list[str]]:
-    """Return run id -> requests that wait in staging though their run has ended; and messages on objects that cannot be read."""
+    """Return run id -> requests that an ended run left in staging, and messages on unreadable objects."""
     from market_data.lake import staging
 
     infos, broken = staging.describe(job.lake, rest)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 MOST_RUNS = 8
-"""Runs of another provider that one run may ask for."""
+"""Most runs of another provider that one run may request."""
 
 WARNED = 10
 """Sessions and symbol-years whose warnings are shown; the report has all."""
@@ -58,7 +58,7 @@ class Tally:
         self._written: dict[str, tuple[int, int]] = {}
 
     def troubles(self, events: Sequence[Event]) -> None:
-        """What went wrong on the way, and what it cost: failed requests are in no receipt."""
+        """Add the failures of the run and their calls, which no receipt contains."""
         self._events = list(events)
         for event in events:
             self._totals.update({"calls": event.calls, "retries": event.retries, "bytes": event.bytes})
@@ -83,7 +83,7 @@ class Tally:
         self._left, self._broken = dict(left), list(broken)
 
     def done(self, batch: Batch, receipt: Receipt) -> None:
-        """A batch that succeeded, but for the symbols that the provider refused to answer for."""
+        """Add a successful batch; symbols that the provider refused count as failures."""
         self._failures.update(receipt.failed)
         self._said.update(dict.fromkeys(receipt.warnings))
         if receipt.failed:
@@ -100,19 +100,19 @@ class Tally:
         self._batches.append({**receipt.to_json(), "batch": batch.label, "state": "success"})
 
     def lost(self, cells: pa.Table) -> None:
-        """Cells whose bar stands in lake and warehouse, and that the provider has no bar for any more; what stands is kept."""
+        """Add the cells with a stored bar that the provider no longer has; the stored bar is kept."""
         self._lost += [
             f"{symbol} {session}" for symbol, session in zip(cells["symbol"].to_pylist(), cells["session"].to_pylist(), strict=True)
         ]
 
     def failed(self, batch: Batch, reason: str, finished: Sequence[RequestReceipt]) -> None:
-        """A batch that did not. What of it is ``finished`` stands in the lake, and is neither checked nor loaded."""
+        """Add a failed batch. Its ``finished`` requests are in the lake, but neither checked nor loaded."""
         answered = {symbol for detail in finished for symbol in detail.request.symbols} if batch.shape is Shape.SYMBOL else set()
         for detail in finished:
             self._totals.update({name: detail.counts[name] for name in ("calls", "retries", "bytes")})
         unanswered = [symbol for symbol in batch.symbols if symbol not in answered]
         self._failures.update(dict.fromkeys(unanswered, reason))
-        self._failures.update(dict.fromkeys(answered, f"it came, and waits for the rest of its batch, which failed: {reason}"))
+        self._failures.update(dict.fromkeys(answered, f"fetched, but not loaded because its batch failed: {reason}"))
         self._totals["failed_cells"] += batch.cells
         self._unserved += batch.blocks
         self._batches.append(
@@ -129,7 +129,7 @@ class Tally:
         summary: Mapping[str, Any],
         now: datetime,
     ) -> dict[str, Any]:
-        """The report. Times are UTC; ``duration_seconds`` runs from the start of the run to now."""
+        """Return the report. Times are UTC; ``duration_seconds`` runs from the start of the run to ``now``."""
         symbols = list(dict.fromkeys(symbol for batch in batches for symbol in batch.symbols))
         failures = [{"symbol": symbol, "reason": reason} for symbol, reason in self._failures.items()]
         self._written = self._written_by_symbol()
@@ -204,43 +204,42 @@ class Tally:
         checked: Mapping[str, Any] | None,
         loaded: Mapping[str, Any] | None,
     ) -> list[str]:
-        """Return findings that do not make the run red and deserve a look."""
+        """Return the warnings: findings that do not make the run red."""
         nowhere = self._nowhere(job, batches)
         warnings = []
         if nowhere:
-            warnings.append(f"no bar at all of {some(nowhere)}: not listed in these sessions, or unknown to {job.source}")
+            warnings.append(f"no bars for {some(nowhere)}: not listed in these sessions, or unknown to {job.source}")
         if self._totals["quarantined"]:
             warnings.append(f"{self._totals['quarantined']} rows were quarantined; see quarantine/ in the lake")
         if self._totals["vanished"]:
-            warnings.append(
-                f"{self._totals['vanished']} rows that stand in lake and warehouse were not in the answers of {job.source} any more; "
-                "they are kept"
-            )
+            warnings.append(f"{self._totals['vanished']} stored rows are missing from the responses of {job.source}; they are kept")
         if self._lost:
-            warnings.append(f"{job.source} no longer has {some(self._lost)}; what stands in lake and warehouse is kept")
+            warnings.append(f"{job.source} no longer has {some(self._lost)}; the stored bars are kept")
         if not self._too_much_missing(job, planned):
             warnings += self._refusals()
         warned = (checked or {}).get("warned", ())
         warnings += [
-            f"loaded what {left['run_id']} had left in staging: {len(left['keys'])} requests"
+            f"loaded {len(left['keys'])} requests that {left['run_id']} had left in staging"
             for left in loaded_leftovers(checked, loaded)
         ]
-        warnings += [f"{job.source} said: {words}" for words in self._said]
+        warnings += [f"{job.source} reported: {words}" for words in self._said]
         warnings += [f"{_named(v['partition'])}: {'; '.join(v['reasons'])}" for v in warned[:WARNED]]
         if len(warned) > WARNED:
             warnings.append(f"and {len(warned) - WARNED} more sessions or symbol-years with warnings; see `warned` in the report")
         return warnings
 
     def _nowhere(self, job: Job, batches: Sequence[Batch]) -> list[str]:
-        """Symbols that have no row, and none to wait for; of bars only, as elsewhere that is nothing strange."""
+        """Return the symbols without rows and without pending cells; for bars only, where this is unusual."""
         asked = (symbol for batch in batches for symbol in batch.symbols) if job.dataset.is_bars else ()
         known = self._with_rows.union(self._failures, self._waiting)
         return [symbol for symbol in dict.fromkeys(asked) if symbol not in known]
 
     def unserved(self, job: Job, batches: Sequence[Batch], refused: Mapping[str, Verdict]) -> list[dict[str, Any]]:
-        """What the provider could not serve, as params of runs of another provider: ``symbols``, ``start_date``, ``end_date``.
+        """Return params for runs of another provider that fetch the data this one could not serve.
 
-        That is cells without a state, symbols that it has no bar of, and what the checkpoint refused.
+        These are cells without a state, symbols without any bar and partitions that the checkpoint refused.
+
+        :return: ``symbols``, ``start_date`` and ``end_date`` per run.
         """
         nowhere = set(self._nowhere(job, batches))
         planned = [block for batch in batches for block in batch.blocks]
@@ -252,7 +251,7 @@ class Tally:
         for block in blocks:
             for interval in block.intervals if block.symbols else ():
                 wanted[interval.start, interval.last].update(dict.fromkeys(block.symbols))
-        if len(wanted) > MOST_RUNS:  # then one that asks for more; what is covered is not asked again
+        if len(wanted) > MOST_RUNS:  # then one larger run; covered cells are not requested again
             every = dict.fromkeys(symbol for symbols in wanted.values() for symbol in symbols)
             wanted = {(min(first for first, _ in wanted), max(last for _, last in wanted)): every}
         return [
@@ -261,12 +260,8 @@ class Tally:
         ]
 
     def _refusals(self) -> list[str]:
-        """Symbols that the provider refused to answer for."""
-        return [
-            f"{b['batch']}: {symbol} was not answered for: {why}"
-            for b in self._batches
-            for symbol, why in b.get("failed", {}).items()
-        ]
+        """Return a message per symbol that the provider refused."""
+        return [f"{b['batch']}: {symbol} failed: {why}" for b in self._batches for symbol, why in b.get("failed", {}).items()]
 
     def _too_much_missing(self, job: Job, planned: int) -> bool:
         return planned > 0 and self._totals["failed_cells"] / planned > job.params.max_missing_ratio
@@ -284,7 +279,7 @@ class Tally:
         checked: Mapping[str, Any] | None,
         loaded: Mapping[str, Any] | None,
     ) -> list[str]:
-        """Why the run is red, a sentence each; none when it is not."""
+        """Return the reasons why the run is red, one sentence each; empty if it is not."""
         red = [f"batch {b['batch']} failed: {b['error']}" for b in self._batches if b["state"] == "failed"]
         if self._too_much_missing(job, planned):
             missing = self._totals["failed_cells"] / planned
@@ -293,15 +288,15 @@ class Tally:
                 f"{missing:.1%} of the planned cells are missing; {job.params.max_missing_ratio:.1%} is tolerated (max_missing_ratio)",
             ]
         if any(batch["state"] == "success" for batch in self._batches) and (checked is None or loaded is None):
-            red.append("what landed was not loaded: see the logs of `check` and `load`")
+            red.append("fetched rows were not loaded: see the logs of `check` and `load`")
         red += self._leftovers_red(checked, loaded)
         return [*red, *(f"{_named(v.partition)} was refused: {'; '.join(v.reasons)}" for v in refused.values())]
 
     def _leftovers_red(self, checked: Mapping[str, Any] | None, loaded: Mapping[str, Any] | None) -> list[str]:
-        """Return a sentence for everything that earlier runs left and that is not in the warehouse now."""
+        """Return a sentence per leftover of earlier runs that is still not in the warehouse."""
         left = (checked or {}).get("leftovers", ())
         failed = (loaded or {}).get("leftover_errors", {})
-        red = [f"what {left[int(n)]['run_id']} left in staging was not loaded: {error}" for n, error in failed.items()]
+        red = [f"rows that {left[int(n)]['run_id']} left in staging were not loaded: {error}" for n, error in failed.items()]
         named = {left[int(n)]["run_id"] for n in failed}
         red += [
             f"{count} requests of {run} wait in staging and were not loaded; the feed's next run loads them"
@@ -326,7 +321,7 @@ def loaded_leftovers(checked: Mapping[str, Any] | None, loaded: Mapping[str, Any
 
 
 def _refused_part(partition: date | tuple[str, int], block: Block) -> Block:
-    """The part of ``block`` that is in a refused partition."""
+    """Return the part of ``block`` that is in a refused partition."""
     if isinstance(partition, date):
         return Block(block.symbols, intersection(block.intervals, (closed(partition, partition),)))
     symbol, year = partition
@@ -339,9 +334,9 @@ def _named(partition: str) -> str:
 
 
 def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:
-    """Write the report at ``logs/ingest/date=.../run-{unix}.json``; its key.
+    """Write the report to ``logs/ingest/date=.../run-{unix}.json`` and return its key.
 
-    The moment is the run's start, UTC. Two runs that started in the same second (two feeds of one schedule) take the next free one.
+    The time is the run's start, UTC. If several runs started in the same second, the later ones use the next free second.
 
     :raises LakeError: if the object store fails.
     """
@@ -364,7 +359,7 @@ def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:
 
 
 def write_flag(lake: Lake, report: str, document: Mapping[str, Any]) -> str:
-    """Write the completion flag beside the report; its key. Only a run that is not red has one."""
+    """Write the completion flag beside the report and return its key. Red runs have no flag."""
     key = report.removesuffix(".json") + ".flag"
     body = json.dumps({name: document[name] for name in ("run_id", "dag_id", "date_range", "rows_loaded", "end_time")}).encode()
     lake.update(key, lambda standing: None if standing == body else body, new=True)

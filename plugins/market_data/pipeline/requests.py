@@ -1,4 +1,4 @@
-"""Finished requests of a run: their receipts, and their rows from staging or, where staging is gone, from the lake."""
+"""Read the finished requests of a run: receipts, and rows from staging or else from the lake."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def request_rows(job: Job, prefixes: Sequence[str], staged: Mapping[str, int]) -
 
 
 def staged_rows(job: Job, keys: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
-    """Yield the rows of staging objects; those that another run has published and deleted meanwhile are left out."""
+    """Yield the rows of staging objects, without those that another run has published and deleted."""
     from market_data.lake import staging
 
     yield from staging.read_rows(job.lake, [(key, staged.get(key, 0)) for key in keys], lambda _: ())

@@ -1,4 +1,4 @@
-"""What the steps of a run share."""
+"""The context that all steps of a run share."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """Feed, params, run, lake and layout: what every step of a run needs.
+    """Feed, params, run, lake and layout of a run, for every step.
 
     :param source: the provider's name in lake and warehouse, e.g. ``polygon`` or ``alpaca~iex``.
-    :param is_running: tells whether another run is still at work; then its objects in staging are left to it.
+    :param is_running: returns true for another run that is still active; its objects in staging are not touched.
     """
 
     feed: Feed
@@ -40,7 +40,10 @@ class Job:
         return find_dataset(self.feed.dataset)
 
     def settled(self, now: datetime) -> date:
-        """Return the last session that vendors add nothing to any more; a cell of a later one without a row is ``pending``."""
+        """Return the last final session, to which vendors do not add rows any more.
+
+        A cell of a later session without a row is ``pending``.
+        """
         session = calendar.last_completed_session(now)
         for _ in range(self.dataset.settle_sessions):
             session = calendar.previous_session(session)

@@ -1,4 +1,4 @@
-"""Which sessions a run is about."""
+"""Resolve the sessions of a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from market_data.core import calendar
 
 @dataclass(frozen=True)
 class Wanted:
-    """The sessions a run is about, ascending.
+    """The sessions of a run, ascending.
 
-    :param own: of the run itself: asked again by ``force`` and by a clear.
-    :param lookback: before them; asked only where coverage lacks them.
-    :param dates: first and last date that the run is about (inclusive), sessions or not; None where that is just ``own``.
+    :param own: sessions of the run itself; ``force`` and a clear request them again.
+    :param lookback: sessions before them; requested only if coverage lacks them.
+    :param dates: first and last date of the run (inclusive), sessions or not; None if ``own`` has them.
     """
 
     own: tuple[date, ...]
@@ -24,20 +24,20 @@ class Wanted:
 
 
 def resolve_sessions(params: RunParams, interval: tuple[datetime, datetime] | None, *, scheduled: bool, now: datetime) -> Wanted:
-    """Which sessions a run asks for: its params', else its data interval's, else the last completed one.
+    """Return the sessions of a run: from its params, else its data interval, else the last completed one.
 
-    Without ``end_date`` the params' dates end with the data interval's last session, else the last completed one; but never before
-    ``start_date``: today's session can be asked for before it is over, and waits as one that is not to be had yet.
+    Without ``end_date``, the dates of the params end with the last session of the data interval, else with the last completed session,
+    but never before ``start_date``. So a run for today's session is accepted before the close; the session is then not available yet.
 
-    :param interval: the run's data interval, UTC, or None; a session belongs to it when it starts on a date inside.
-    :param scheduled: only a scheduled run looks back.
+    :param interval: the run's data interval, UTC, or None; a session belongs to it if it starts on a date inside.
+    :param scheduled: only scheduled runs have a lookback.
     :param now: UTC.
     """
     if interval is None:
         first = last = calendar.last_completed_session(now)
         own: tuple[date, ...] = (last,)
     else:
-        # The interval ends when the run starts, perhaps past midnight UTC of the next day: that day's session has not begun.
+        # The interval ends when the run starts, perhaps after midnight UTC: the session of that next day has not begun.
         own = tuple(
             s for s in calendar.sessions(interval[0].date(), interval[1].date() + timedelta(days=1)) if _inside(s, interval)
         )

@@ -1,4 +1,4 @@
-"""The symbols of a run, and the index they may be kept as."""
+"""Resolve the symbols of a run and record index members."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def symbols_of(
     params: RunParams, feed: Feed, as_of: date, today: date, open_s3: Callable[[str], bytes] | None = None
 ) -> tuple[str, ...]:
-    """The symbols of a run: its own list, else its file, else its universe as of a date.
+    """Return the symbols of a run: from its list, else its file, else its universe as of a date.
 
     :param as_of: the run's last session.
-    :param today: the New York date: a file's symbols removed by then are left out.
-    :param open_s3: the body of an ``s3://`` address.
-    :raises ParamError: naming every bad line of the file.
+    :param today: the New York date; symbols that a file removes by then are left out.
+    :param open_s3: returns the body of an ``s3://`` URL.
+    :raises ParamError: lists every invalid line of the file.
     """
     if params.symbols:
         return params.symbols
@@ -34,18 +34,20 @@ def symbols_of(
 
 
 def record_index(lake: Lake, index: str, symbols: Sequence[str], day: date) -> str:
-    """Keeps ``symbols`` as the members of an index, ``metadata/indices/{index}.csv``; equal members write nothing.
+    """Record ``symbols`` as the members of an index in ``metadata/indices/{index}.csv``.
 
-    :param day: the New York date; who is new is added on it, who is gone removed.
-    :return: what changed, in words.
-    :raises ConfigError: if the standing file is wrong.
+    Nothing is written if the members are the same.
+
+    :param day: the New York date on which new members are added and others removed.
+    :return: the changes as a message.
+    :raises ConfigError: if the stored file is invalid.
     """
     key = f"metadata/indices/{index}.csv"
     change = IndexChange(None)
 
-    def revise(standing: bytes | None) -> bytes | None:
+    def revise(stored: bytes | None) -> bytes | None:
         nonlocal change
-        change = update_index(None if standing is None else standing.decode(errors="replace"), symbols, day, source=key)
+        change = update_index(None if stored is None else stored.decode(errors="replace"), symbols, day, source=key)
         return None if change.text is None else change.text.encode()
 
     lake.update(key, revise)
