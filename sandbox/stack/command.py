@@ -1,4 +1,4 @@
-"""``make query`` and ``make migrate``: the package's command ``market-data``, in a process of its own with the stack's environment.
+"""``make query`` and ``make migrate``: run ``market-data`` in a process with the stack's environment.
 
 It uses the warehouse that ``AIRFLOW_CONN_WAREHOUSE_DEFAULT`` names, or else the local stack's DuckDB file.
 """
