@@ -22,7 +22,7 @@ def application(folder: Path | None = None) -> Application:
     """
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    inner: Application = DomainDispatcherApplication(create_backend_app)
+    inner = _Serialized(DomainDispatcherApplication(create_backend_app))
     return inner if folder is None else _Persistent(inner, Folder(folder))
 
 
@@ -48,6 +48,22 @@ class S3Server:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Serialized:
+    """The application in front of moto's that lets one change in at a time.
+
+    moto checks ``If-Match`` and stores the object in two steps, so two conditional PUTs at once could both succeed. S3 never does that.
+    """
+
+    def __init__(self, inner: Application) -> None:
+        self._inner, self._lock = inner, threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in CHANGES:
+            return self._inner(environ, start_response)
+        with self._lock:
+            return list(self._inner(environ, start_response))
 
 
 class _Persistent:
