@@ -451,8 +451,8 @@ import json, sys
 from datetime import date
 from market_data.providers.base import ProviderConfig
 from market_data.providers.databento.hook import DatabentoHook
-from market_data.interval import closed
-from market_data.types import Request
+from market_data.core.intervals import closed
+from market_data.core.batch import Request
 
 url, key, extra, name, symbols, days = json.loads(sys.argv[1])
 first, last = map(date.fromisoformat, days)

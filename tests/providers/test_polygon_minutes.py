@@ -206,8 +206,8 @@ import json, re, sys
 from datetime import date, timedelta
 from market_data.providers.base import ProviderConfig
 from market_data.providers.polygon.hook import PolygonHook
-from market_data.interval import closed
-from market_data.types import Request
+from market_data.core.intervals import closed
+from market_data.core.batch import Request
 
 def peak():
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024
