@@ -14,11 +14,11 @@ from typing import Any
 class State(StrEnum):
     """The known state of a cell. A cell without any state is missing; only missing cells are planned."""
 
-    HAVE = "have"
-    EMPTY = "empty"
-    QUARANTINED = "quarantined"
-    REFUSED = "refused"
-    PENDING = "pending"
+    HAVE = "have"  # in the lake, and in the warehouse if the dataset is loaded
+    EMPTY = "empty"  # the provider has no rows; the reason says why
+    QUARANTINED = "quarantined"  # the gate rejected rows of it
+    REFUSED = "refused"  # the checkpoint refused its session or symbol-year: in the lake, not in the warehouse
+    PENDING = "pending"  # not available yet, or recent enough that rows may still follow; scheduled runs request it again
 
 
 SOME_QUARANTINED = "the gate turned some of its rows away"
