@@ -16,8 +16,6 @@ from market_data.core.errors import ConfigError, ParamError
 from market_data.core.run import Grain
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from market_data.datasets.base import Dataset
 
 MAX_SYMBOL = 64
@@ -153,22 +151,6 @@ class Layout:
 def file_period(dataset: Dataset, grain: Grain) -> Literal["day", "month", "year"]:
     """Return the period that one file of a symbol covers."""
     return "day" if grain == "day" else dataset.files.year_grain
-
-
-def files_of(dataset: Dataset, rows: pa.Table, grain: Grain) -> list[tuple[str, date | int, str | None]]:
-    """Return symbol, period and kind of every file that ``rows`` belong to.
-
-    The period is a date, the number of a month (12 x year + month) or a year.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    files, dates = dataset.files, rows[dataset.files.date]
-    months = pc.add(pc.multiply(pc.cast(pc.year(dates), pa.int32()), 12), pc.cast(pc.month(dates), pa.int32()))
-    times = {"day": dates, "month": months, "year": pc.year(dates)}[file_period(dataset, grain)]
-    kinds = rows[files.kind] if files.kind else pa.nulls(len(rows), pa.string())
-    found = pa.table({"symbol": rows["symbol"], "time": times, "kind": kinds}).group_by(["symbol", "time", "kind"]).aggregate([])
-    return list(zip(*(found[name].to_pylist() for name in ("symbol", "time", "kind")), strict=True))
 
 
 def manifest_prefix(dataset: str, provider: str) -> str:

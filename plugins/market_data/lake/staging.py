@@ -22,7 +22,7 @@ from market_data.core.errors import LakeError
 from market_data.core.run import Grain, RunInfo
 from market_data.lake import parquet
 from market_data.lake.layout import staging_prefix
-from market_data.lake.receipts import RequestReceipt, footer_of, read_footer
+from market_data.lake.receipts import RequestReceipt, read_footer
 from market_data.lake.store import CONCURRENCY, Lake
 
 FIELD = "staged"
@@ -128,11 +128,6 @@ def read_rows(lake: Lake, keys: Sequence[tuple[str, int]], otherwise: Callable[[
             yield from otherwise(key)
         else:
             yield parquet.decode(stored.body, key).replace_schema_metadata()
-
-
-def read_info(body: bytes, key: str) -> StagedInfo:
-    """Return the description in a whole staging object."""
-    return StagedInfo.from_footer(footer_of(body, key, FIELD))
 
 
 def delete(lake: Lake, keys: Sequence[str]) -> None:
