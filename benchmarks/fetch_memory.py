@@ -51,17 +51,17 @@ hook._endpoints = lambda dataset: endpoints
 now = datetime.now(UTC)
 run = RunInfo(feed.dag_id, "r", "manual", 0, now)
 params = replace(RunParams("sp500_etf"), batch_size=1000, endpoint="bars" if name == "alpaca" else "range", file_grain=grain)
-job = pipeline.Job(feed, params, run, Lake.open(f"file://{folder}"), Layout(), name)
+context = pipeline.RunContext(feed, params, run, Lake.open(f"file://{folder}"), Layout(), name)
 sessions = calendar.sessions(date.fromisoformat(first), date.fromisoformat(last))
 if planned is None:  # a process of its own, as in Airflow
-    found = pipeline.plan_run(job, hook, Wanted(sessions), members("sp500_etf")[:symbols], now)
+    found = pipeline.plan_run(context, hook, Wanted(sessions), members("sp500_etf")[:symbols], now)
     print(json.dumps(max(found.plan.batches, key=lambda batch: batch.rows).to_json()))
     raise SystemExit
 batch = Batch.from_json(planned)
 hook.connect()
 before, began = peak(), time.monotonic()
 with hook:
-    receipt = pipeline.fetch_batch(job, hook, batch, lambda: datetime.now(UTC))
+    receipt = pipeline.fetch_batch(context, hook, batch, lambda: datetime.now(UTC))
 seconds = round(time.monotonic() - began, 1)
 figures = {"rows": receipt.rows_landed, "files": receipt.files_written, "calls": receipt.calls, "seconds": seconds}
 print(json.dumps({"provider": name, "grain": grain, **figures, "before_mb": before, "peak_mb": peak()}))

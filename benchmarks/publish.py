@@ -43,7 +43,7 @@ def measure(grain: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         run = RunInfo(feed.dag_id, "r", "manual", 0, now)
         params = replace(RunParams("sp500_etf"), file_grain=grain)
-        job = pipeline.Job(feed, params, run, Lake.open(f"file://{folder}"), Layout(), "polygon")
+        context = pipeline.RunContext(feed, params, run, Lake.open(f"file://{folder}"), Layout(), "polygon")
         if grain == "year":
             blocks = [Block(tuple(SYMBOLS[n : n + 25]), span) for n in range(0, len(SYMBOLS), 25)]
             shape, years = Shape.SYMBOL, sorted({session.year for session in SESSIONS})
@@ -65,15 +65,15 @@ def measure(grain: str) -> dict[str, object]:
                 ]
                 columns = [pa.array(column, field.type) for column, field in zip(zip(*objects, strict=True), OBJECTS, strict=True)]
                 receipt = RequestReceipt(request, EVIDENCE, counts, runs, staged=f"staging/{request.id}")
-                receipts.write(job.lake, prefix, receipt, pa.table(columns, schema=OBJECTS))
+                receipts.write(context.lake, prefix, receipt, pa.table(columns, schema=OBJECTS))
             batches.append(batch)
             done.append(Receipt(batch.id, prefix, cells={"have": cells}))
         checked = {"prefixes": [r.prefix for r in done], "passed": [], "refused": [], "warned": [], "leftovers": []}
         loaded = {"of": judged(checked), "rows": 1, "changed": 1, "leftover_errors": {}}
         began = time.monotonic()
-        published = pipeline.publish_run(job, batches, done, {}, checked, loaded, {}, now)
+        published = pipeline.publish_run(context, batches, done, {}, checked, loaded, {}, now)
         seconds = time.monotonic() - began
-        size = sum(size for _, size in job.lake.list("receipts"))
+        size = sum(size for _, size in context.lake.list("receipts"))
         return {
             "grain": grain,
             "cells": sum(b.cells for b in batches),

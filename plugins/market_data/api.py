@@ -209,7 +209,7 @@ def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake)
     """
     from market_data.config.param_checks import read_params
     from market_data.core.run import RunInfo
-    from market_data.pipeline import Job, plan_run, symbols_of
+    from market_data.pipeline import RunContext, plan_run, symbols_of
     from market_data.pipeline.run_sessions import resolve_sessions
     from market_data.providers.registry import known_provider
     from market_data.providers.spec import source_of
@@ -222,7 +222,7 @@ def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake)
     run = RunInfo(feed.dag_id, "estimate", "manual", 0, now)
     source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
     with hook:
-        planned = plan_run(Job(feed, params, run, lake, layout_of(feed), source), hook, wanted, names, now)
+        planned = plan_run(RunContext(feed, params, run, lake, layout_of(feed), source), hook, wanted, names, now)
     found = {name: planned.summary[name] for name in TOTALS}
     return Estimate(dataset=feed.dataset, provider=source, text=planned.explain(), **found)
 

@@ -35,7 +35,7 @@ def world(tmp_path):
         for name in ("mock_ohlcv_1d", "mock_ohlcv_1m")
     ]
     for one in made:
-        one.run(calendar.sessions(date(2026, 11, 2), date(2026, 11, 5)), SYMBOLS, one.job())
+        one.run(calendar.sessions(date(2026, 11, 2), date(2026, 11, 5)), SYMBOLS, one.context())
     return made[0]
 
 

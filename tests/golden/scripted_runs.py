@@ -151,20 +151,20 @@ class Scene:
         feed = feed_of(dag_id)
         world = QuickWorld(feed, self.folder, lambda: self.hook(feed))
         world.now = self.now
-        job = world.job(run_id, clear_number, run_type, **params)
+        context = world.context(run_id, clear_number, run_type, **params)
         if tries > 1:
-            self._fail(world, job, Wanted(tuple(own), tuple(lookback)), symbols)
-        planned, report = world.run(own, symbols, job, lookback)
+            self._fail(world, context, Wanted(tuple(own), tuple(lookback)), symbols)
+        planned, report = world.run(own, symbols, context, lookback)
         self.now = world.now
-        self.ledgers.append((world, feed.dataset, job.source))
+        self.ledgers.append((world, feed.dataset, context.source))
         self.steps.append({"run": f"{dag_id} {run_id} {clear_number}", "covered": planned.covered, **_reported(world, report)})
 
-    def _fail(self, world: World, job: pipeline.Job, wanted: Wanted, symbols: Sequence[str]) -> None:
+    def _fail(self, world: World, context: pipeline.RunContext, wanted: Wanted, symbols: Sequence[str]) -> None:
         """Make a first try of the fetch tasks, each of which must fail; then restore the servers."""
         with world.hook() as hook:
-            for batch in pipeline.plan_run(job, hook, wanted, symbols, world.now).plan.batches:
+            for batch in pipeline.plan_run(context, hook, wanted, symbols, world.now).plan.batches:
                 try:
-                    pipeline.fetch_batch(job, hook, batch, lambda: world.now)
+                    pipeline.fetch_batch(context, hook, batch, lambda: world.now)
                 except ServerError:
                     continue
                 raise AssertionError(f"batch {batch.id} did not fail")

@@ -41,34 +41,34 @@ class World:
     def warehouse(self):
         return open_warehouse(WarehouseConnection("duckdb", extra={"path": f"{self.folder}/warehouse.duckdb"}))
 
-    def job(self, run_id="r1", clear_number=0, run_type="manual", **params):
+    def context(self, run_id="r1", clear_number=0, run_type="manual", **params):
         run = RunInfo(self.feed.dag_id, run_id, run_type, clear_number, self.now)
         defaults = {name: value for name, value in self.feed.params.items() if name in RunParams.__dataclass_fields__}
         params = replace(RunParams("sp500_etf"), **{**defaults, **params})
-        return pipeline.Job(self.feed, params, run, self.lake, Layout(), self.make_hook().source)
+        return pipeline.RunContext(self.feed, params, run, self.lake, Layout(), self.make_hook().source)
 
-    def run(self, sessions, symbols, job=None, lookback=()):
+    def run(self, sessions, symbols, context=None, lookback=()):
         """Plan, fetch, check, load and publish as the tasks do; return the plan and the report. A batch that fails is left out."""
-        job = job or self.job()
+        context = context or self.context()
         self.now += timedelta(hours=1)
         with self.hook() as hook:
-            planned = pipeline.plan_run(job, hook, Wanted(tuple(sessions), tuple(lookback)), symbols, self.now)
+            planned = pipeline.plan_run(context, hook, Wanted(tuple(sessions), tuple(lookback)), symbols, self.now)
             batches, receipts, errors = list(planned.plan.batches), [], {}
             for batch in batches:
                 try:
-                    receipts.append(pipeline.fetch_batch(job, hook, batch, lambda: self.now))
+                    receipts.append(pipeline.fetch_batch(context, hook, batch, lambda: self.now))
                 except (ServerError, CircuitOpen, AuthError, BadRequest) as error:
                     errors[batch.id] = str(error)
         self.batches, self.receipts = batches, receipts
-        left = pipeline.has_leftovers(job, batches)
+        left = pipeline.has_leftovers(context, batches)
         if not batches and not left:
             return planned, None
         checked = loaded = None
         if receipts or left:
             with self.warehouse() as warehouse:
-                checked = json.loads(json.dumps(pipeline.check_run(job, batches, receipts, warehouse)))
-                loaded = pipeline.load_run(job, checked, warehouse)
-        published = pipeline.publish_run(job, batches, receipts, errors, checked, loaded, planned.summary, self.now)
+                checked = json.loads(json.dumps(pipeline.check_run(context, batches, receipts, warehouse)))
+                loaded = pipeline.load_run(context, checked, warehouse)
+        published = pipeline.publish_run(context, batches, receipts, errors, checked, loaded, planned.summary, self.now)
         return planned, {**published, **json.loads(self.lake.get(published["report"]).body), "key": published["report"]}
 
     def query(self, sql):

@@ -94,9 +94,9 @@ def test_every_feed_lands_and_loads_and_is_then_covered(dag_id, make_hook, tmp_p
     coverage = read_coverage(world.lake, kind.name, world.feed.provider)
     assert len(coverage) == report["cells_planned"]
     assert coverage.state(symbols[0], sessions[0]) in (State.HAVE, State.EMPTY)
-    planned, again = world.run(sessions, symbols, world.job("r2"))
+    planned, again = world.run(sessions, symbols, world.context("r2"))
     assert (planned.plan.batches, again) == ((), None)
-    _, forced = world.run(sessions, symbols, world.job("r3", force=True))
+    _, forced = world.run(sessions, symbols, world.context("r3", force=True))
     assert forced["red"] == []
     assert (forced["files_written"], forced["rows_changed"]) == (0, 0)
 
@@ -128,10 +128,10 @@ def test_a_statement_as_it_was_filed_first_does_not_replace_the_amended_one(api,
     filed, again = date(2013, 1, 30), date(2013, 3, 1)
     held = "SELECT fiscal_period, filing_date, amount FROM silver_fundamentals WHERE item = 'netIncome' AND statement = 'income' ORDER BY 1"
     api.fault("restated", vendor="fmp", times=None, days=30)
-    world.run([again], ["AAPL"], world.job(file_grain=grain))
+    world.run([again], ["AAPL"], world.context(file_grain=grain))
     stands, lake = world.query(held), {key: body for key, body in world.objects().items() if key.startswith("raw/")}
     assert [(row["fiscal_period"], row["filing_date"]) for row in stands] == [("FY", again), ("Q4", again)]
-    _, report = world.run([filed], ["AAPL"], world.job("r2", file_grain=grain))
+    _, report = world.run([filed], ["AAPL"], world.context("r2", file_grain=grain))
     assert world.query(held) == stands
     assert {key: body for key, body in world.objects().items() if key.startswith("raw/")} == lake
     assert (report["red"], report["rows_landed"]) == ([], 0)
@@ -154,7 +154,7 @@ def test_what_one_provider_cannot_serve_another_brings_under_its_own_name(api, m
     world = world_of("polygon_ohlcv_1d", tmp_path, make_hook)
     world.feed = replace(world.feed, fallback="alpaca")
     api.fault("server_error", match=str(WEEK[1]), times=None)
-    _, report = world.run(WEEK[:3], SYMBOLS, world.job(max_retries=0))
+    _, report = world.run(WEEK[:3], SYMBOLS, world.context(max_retries=0))
     assert report["red"]
     (wanted,) = report["unserved"]
     assert (wanted["start_date"], wanted["end_date"]) == (WEEK[1].isoformat(), WEEK[1].isoformat())
@@ -172,7 +172,7 @@ def test_the_report_counts_the_files_that_were_written(make_hook, tmp_path):
     for dag_id, grain in (("fmp_fundamentals", "day"), ("polygon_ohlcv_1m", "year"), ("polygon_corporate_actions", "day")):
         world = world_of(dag_id, tmp_path / dag_id, make_hook)
         first, last = map(date.fromisoformat, SAMPLE_DATES[world.feed.dataset])
-        _, report = world.run(calendar.sessions(first, last + timedelta(days=1)), ["AAPL", "IBM"], world.job(file_grain=grain))
+        _, report = world.run(calendar.sessions(first, last + timedelta(days=1)), ["AAPL", "IBM"], world.context(file_grain=grain))
         assert sum(result["files_written"] for result in report["results"]) == report["files_written"] > 0
         assert sum(result["rows_written"] for result in report["results"]) == report["rows_written"] == report["rows_landed"]
 
@@ -203,18 +203,18 @@ def test_statements_that_come_late_are_asked_for_until_they_are_settled(api, mak
 
     monkeypatch.setattr(type(make_hook(world.feed)), "fetch", late)
     world.now = calendar.session_close(filed[-1]) + timedelta(hours=10)
-    _, first = world.run(filed, ["AAPL"], world.job("monday", run_type="scheduled"))
+    _, first = world.run(filed, ["AAPL"], world.context("monday", run_type="scheduled"))
     assert first["rows_landed"] > 0
     assert set(first["cells"]) == {"pending"}
     shown["statements"] = 3
     world.now += timedelta(days=20)
-    _, second = world.run([], ["AAPL"], world.job("later", run_type="scheduled"), lookback=filed)
+    _, second = world.run([], ["AAPL"], world.context("later", run_type="scheduled"), lookback=filed)
     assert second["rows_landed"] > first["rows_landed"]
     assert second["red"] == []
     world.now += timedelta(days=60)
-    _, third = world.run([], ["AAPL"], world.job("settled", run_type="scheduled"), lookback=filed)
+    _, third = world.run([], ["AAPL"], world.context("settled", run_type="scheduled"), lookback=filed)
     assert set(third["cells"]) == {"have", "empty"}
-    assert world.run([], ["AAPL"], world.job("again", run_type="scheduled"), lookback=filed)[1] is None
+    assert world.run([], ["AAPL"], world.context("again", run_type="scheduled"), lookback=filed)[1] is None
 
 
 def test_rows_of_a_session_that_no_longer_come_are_kept_and_said(make_hook, tmp_path, monkeypatch):
@@ -229,7 +229,7 @@ def test_rows_of_a_session_that_no_longer_come_are_kept_and_said(make_hook, tmp_
         return replace(fetched, table=table, evidence=replace(fetched.evidence, rows_received=count, rows_declared=count))
 
     monkeypatch.setattr(type(make_hook(world.feed)), "fetch", fewer)
-    _, report = world.run(WEEK[:1], ["AAPL"], world.job("r2", force=True))
+    _, report = world.run(WEEK[:1], ["AAPL"], world.context("r2", force=True))
     assert f"50 stored rows are missing from the responses of {world.feed.provider}; they are kept" in (report["warnings"])
     assert len(world.query("SELECT * FROM silver_trades")) == first["rows_landed"]
 

@@ -54,8 +54,8 @@ class World(runs.World):
         hook._transport.sleep = lambda seconds: None
         return hook
 
-    def run(self, job=None, sessions=WEEK, symbols=SYMBOLS, lookback=()):
-        return super().run(sessions, symbols, job, lookback)
+    def run(self, context=None, sessions=WEEK, symbols=SYMBOLS, lookback=()):
+        return super().run(sessions, symbols, context, lookback)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_running_again_asks_nothing_and_writes_nothing(world):
     world.run()
     before = world.objects()
     world.api.log.clear()
-    planned, report = world.run(world.job("r2"))
+    planned, report = world.run(world.context("r2"))
     assert planned.plan.batches == ()
     assert planned.covered == len(WEEK) * len(SYMBOLS)
     assert report is None
@@ -97,9 +97,9 @@ def test_running_again_asks_nothing_and_writes_nothing(world):
 @pytest.mark.slow
 def test_only_holes_are_asked(world):
     world.run(sessions=WEEK[:2])
-    world.run(world.job("r2"), sessions=WEEK[2:4], symbols=SYMBOLS[:1])
+    world.run(world.context("r2"), sessions=WEEK[2:4], symbols=SYMBOLS[:1])
     world.api.log.clear()
-    planned, _ = world.run(world.job("r3"))
+    planned, _ = world.run(world.context("r3"))
     assert planned.plan.cells == len(WEEK) * len(SYMBOLS) - 2 * len(SYMBOLS) - 2
     assert [call.date for call in world.api.calls] == [s.isoformat() for s in WEEK[2:]]
 
@@ -110,7 +110,7 @@ def test_a_cleared_run_brings_the_corrected_value_and_leaves_equal_ones_alone(wo
     prices = {k: v for k, v in world.objects().items() if k.startswith("raw/")}
     world.api.alter("AAPL", WEEK[1], multiply=1.01)
     world.api.log.clear()
-    planned, report = world.run(world.job(clear_number=1))
+    planned, report = world.run(world.context(clear_number=1))
     assert planned.plan.calls == len(world.api.calls) == len(WEEK)
     assert (report["rows_written"], report["rows_changed"], report["files_unchanged"]) == (1, 1, len(WEEK) * len(SYMBOLS) - 1)
     assert report["sessions_loaded"] == [s.isoformat() for s in WEEK]
@@ -129,7 +129,7 @@ def test_a_cleared_run_brings_the_corrected_value_and_leaves_equal_ones_alone(wo
 def test_force_asks_the_runs_own_sessions_and_no_lookback_again(world):
     world.run()
     world.api.log.clear()
-    planned, _ = world.run(world.job("r2", force=True), sessions=WEEK[4:], lookback=WEEK[:4])
+    planned, _ = world.run(world.context("r2", force=True), sessions=WEEK[4:], lookback=WEEK[:4])
     assert [call.date for call in world.api.calls] == [WEEK[4].isoformat(), WEEK[5].isoformat()]
     assert planned.plan.cells == 2 * len(SYMBOLS)
 
@@ -155,7 +155,7 @@ def test_refused_sessions_are_loaded_once_they_are_right_and_cleared(world):
     world.api.alter(None, WEEK[4], multiply=10)
     world.run()
     world.api.edits.clear_changes()
-    _, report = world.run(world.job(clear_number=1))
+    _, report = world.run(world.context(clear_number=1))
     assert report["red"] == []
     assert world.query("SELECT COUNT(*) AS n FROM silver_prices")[0]["n"] == len(WEEK) * len(SYMBOLS)
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[4]) is State.HAVE
@@ -182,8 +182,8 @@ def test_bad_rows_are_set_aside_with_their_reasons_and_the_others_land(world):
 
 def test_a_failed_batch_is_named_and_repaired_alone(world):
     world.api.fault("server_error", match=f"stocks/{WEEK[2]}", times=None)
-    job = world.job()
-    _, report = world.run(job)
+    context = world.context()
+    _, report = world.run(context)
     assert report["batch_results"][1]["state"] == "failed"
     assert len(report["red"]) == 2
     assert "Internal Server Error" in report["red"][0]
@@ -194,24 +194,24 @@ def test_a_failed_batch_is_named_and_repaired_alone(world):
     assert coverage.state("AAPL", WEEK[0]) is State.HAVE
     world.api.faults.clear()
     world.api.log.clear()
-    _, report = world.run(world.job("r2"))
+    _, report = world.run(world.context("r2"))
     assert report["red"] == []
     assert [call.date for call in world.api.calls] == [WEEK[2].isoformat(), WEEK[3].isoformat()]
 
 
 def test_a_later_try_of_the_same_attempt_repeats_no_finished_call(world):
-    job = world.job()
+    context = world.context()
     with world.hook() as hook:
-        (batch, *_) = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS, NOW).plan.batches
+        (batch, *_) = pipeline.plan_run(context, hook, Wanted(WEEK), SYMBOLS, NOW).plan.batches
         world.api.fault("server_error", match=f"stocks/{WEEK[1]}", times=None)
         with pytest.raises(ServerError):
-            pipeline.fetch_batch(job, hook, batch, lambda: NOW)
+            pipeline.fetch_batch(context, hook, batch, lambda: NOW)
         world.api.faults.clear()
         world.api.log.clear()
-        receipt = pipeline.fetch_batch(job, hook, batch, lambda: NOW)
+        receipt = pipeline.fetch_batch(context, hook, batch, lambda: NOW)
         assert [call.date for call in world.api.calls] == [WEEK[1].isoformat()]
         assert (receipt.requests_resumed, receipt.rows_landed) == (1, 2 * len(SYMBOLS))
-        cleared = pipeline.fetch_batch(replace(job, run=replace(job.run, clear_number=1)), hook, batch, lambda: NOW)
+        cleared = pipeline.fetch_batch(replace(context, run=replace(context.run, clear_number=1)), hook, batch, lambda: NOW)
         assert (cleared.requests_resumed, cleared.files_written) == (0, 0)
 
 
@@ -222,7 +222,7 @@ def test_what_the_provider_has_not_is_empty_with_a_reason_and_not_asked_again(wo
     assert report["red"] == []
     coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
     assert coverage.state("NOSUCH", WEEK[0]) is State.EMPTY
-    assert world.run(world.job("r2"), symbols=symbols)[0].plan.batches == ()
+    assert world.run(world.context("r2"), symbols=symbols)[0].plan.batches == ()
 
 
 def test_a_young_empty_cell_is_pending_and_asked_again_by_scheduled_runs_only(world):
@@ -231,8 +231,8 @@ def test_a_young_empty_cell_is_pending_and_asked_again_by_scheduled_runs_only(wo
     world.run(symbols=symbols)
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("NOSUCH", WEEK[-1]) is State.PENDING
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("NOSUCH", WEEK[0]) is State.EMPTY
-    assert world.run(world.job("r2"), symbols=symbols)[0].plan.cells == 0
-    assert world.run(world.job("r3", run_type="scheduled"), symbols=symbols)[0].plan.cells == 3
+    assert world.run(world.context("r2"), symbols=symbols)[0].plan.cells == 0
+    assert world.run(world.context("r3", run_type="scheduled"), symbols=symbols)[0].plan.cells == 3
 
 
 @pytest.mark.slow
@@ -249,11 +249,11 @@ def test_a_refused_young_session_is_asked_again_by_the_next_scheduled_run(world)
     world.run(sessions=sessions[:-1])
     world.now = calendar.session_close(sessions[-1]) + timedelta(hours=4)
     world.api.hide(sessions[-1], fraction=0.5)
-    _, report = world.run(world.job("monday", run_type="scheduled"), sessions=sessions[-1:])
+    _, report = world.run(world.context("monday", run_type="scheduled"), sessions=sessions[-1:])
     assert "was refused" in report["red"][0]
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", sessions[-1]) is State.PENDING
     world.api.edits.clear_hidden()
-    _, report = world.run(world.job("tuesday", run_type="scheduled"), sessions=(), lookback=sessions)
+    _, report = world.run(world.context("tuesday", run_type="scheduled"), sessions=(), lookback=sessions)
     assert report["red"] == []
     assert report["rows_loaded"] == len(SYMBOLS)
 
@@ -263,21 +263,21 @@ def test_an_old_pending_cell_is_asked_by_every_run(world):
     symbols = (*SYMBOLS, "NOSUCH")
     world.run(symbols=symbols)
     world.now = NOW
-    assert world.run(world.job("r2"), symbols=symbols)[0].plan.cells == 3
+    assert world.run(world.context("r2"), symbols=symbols)[0].plan.cells == 3
 
 
 @pytest.mark.slow
 def test_what_was_loaded_by_an_earlier_attempt_does_not_count_for_this_one(world):
-    job = world.job()
+    context = world.context()
     with world.hook() as hook:
-        planned = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS, NOW)
+        planned = pipeline.plan_run(context, hook, Wanted(WEEK), SYMBOLS, NOW)
         batches = list(planned.plan.batches)
-        old = [pipeline.fetch_batch(job, hook, batch, lambda: NOW) for batch in batches]
-        again = replace(job, run=replace(job.run, clear_number=1))
+        old = [pipeline.fetch_batch(context, hook, batch, lambda: NOW) for batch in batches]
+        again = replace(context, run=replace(context.run, clear_number=1))
         new = [*old[:2], pipeline.fetch_batch(again, hook, batches[2], lambda: NOW)]
     with world.warehouse() as warehouse:
-        checked = pipeline.check_run(job, batches, old, warehouse)
-        loaded = pipeline.load_run(job, checked, warehouse)
+        checked = pipeline.check_run(context, batches, old, warehouse)
+        loaded = pipeline.load_run(context, checked, warehouse)
         checked_again = pipeline.check_run(again, batches, new, warehouse)
     for stale in ((None, loaded), (checked, loaded), (checked_again, loaded)):
         published = pipeline.publish_run(again, batches, new, {}, *stale, planned.summary, NOW)
@@ -288,7 +288,7 @@ def test_what_was_loaded_by_an_earlier_attempt_does_not_count_for_this_one(world
 @pytest.mark.slow
 def test_a_symbol_that_is_refused_an_answer_is_named_and_the_others_are_loaded(world):
     world.api.fault("server_error", match="ABT/range", times=None, status=404)
-    _, report = world.run(world.job(endpoint="range"))
+    _, report = world.run(world.context(endpoint="range"))
     assert report["failed_tickers_list"] == ["ABT"]
     assert "ABT failed: " in report["red"][0]
     assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 1)
@@ -298,7 +298,7 @@ def test_a_symbol_that_is_refused_an_answer_is_named_and_the_others_are_loaded(w
 @pytest.mark.slow
 def test_a_symbol_with_an_answer_of_another_form_is_named_and_the_others_are_loaded(world):
     world.api.fault("drifted", match="ABT/range", times=None)
-    _, report = world.run(world.job(endpoint="range"))
+    _, report = world.run(world.context(endpoint="range"))
     assert report["failed_tickers_list"] == ["ABT"]
     assert "ABT failed: " in report["red"][0]
     assert report["rows_loaded"] == len(WEEK) * (len(SYMBOLS) - 1)
@@ -310,7 +310,7 @@ def test_what_could_not_be_served_is_named_by_its_dates_and_not_by_what_lies_bet
     world.run(sessions=WEEK[1:4])
     world.api.fault("server_error", times=None)
     for run, endpoint in (("r2", "auto"), ("r3", "range")):
-        _, report = world.run(world.job(run, max_retries=0, endpoint=endpoint))
+        _, report = world.run(world.context(run, max_retries=0, endpoint=endpoint))
         spans = [(date.fromisoformat(each["start_date"]), date.fromisoformat(each["end_date"])) for each in report["unserved"]]
         asked = {session for first, last in spans for session in calendar.sessions(first, last + timedelta(1))}
         assert asked == {WEEK[0], *WEEK[4:]}
@@ -320,7 +320,7 @@ def test_what_could_not_be_served_is_named_by_its_dates_and_not_by_what_lies_bet
 def test_answers_of_another_form_one_after_another_end_the_batch(world):
     world.api.fault("drifted", match="/range/", times=None)
     with pytest.raises(SchemaDrift):
-        world.run(world.job(endpoint="range"))
+        world.run(world.context(endpoint="range"))
     assert len(world.api.calls) == 2
 
 
@@ -333,7 +333,7 @@ def test_a_session_the_plan_does_not_have_yet_is_pending(world):
     assert report["red"] == []
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", TODAY) is State.PENDING
     world.api.faults.clear()
-    _, report = world.run(world.job("next", run_type="scheduled"), sessions=(), lookback=(TODAY,))
+    _, report = world.run(world.context("next", run_type="scheduled"), sessions=(), lookback=(TODAY,))
     assert report["rows_loaded"] == len(SYMBOLS)
 
 
@@ -341,7 +341,7 @@ def test_a_session_the_plan_does_not_have_yet_is_pending(world):
 def test_a_bar_that_the_provider_no_longer_has_stays_and_is_named(world):
     world.run()
     world.api.hide(WEEK[3], symbols=["AAPL"])
-    _, report = world.run(world.job(clear_number=1))
+    _, report = world.run(world.context(clear_number=1))
     assert report["warnings"] == [f"polygon no longer has AAPL {WEEK[3]}; the stored bars are kept"]
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[3]) is State.HAVE
 
@@ -365,8 +365,8 @@ def test_an_answer_without_proof_that_it_is_whole_does_not_land(world, monkeypat
 @pytest.mark.slow
 def test_after_batches_that_fail_one_after_another_nothing_more_is_asked(world):
     world.api.fault("server_error", times=None)
-    job = world.job(endpoint="range", batch_size=10, circuit_breaker=2, max_retries=0)
-    _, report = world.run(job)
+    context = world.context(endpoint="range", batch_size=10, circuit_breaker=2, max_retries=0)
+    _, report = world.run(context)
     assert {call.ticker for call in world.api.calls} == {*SYMBOLS[:2], *SYMBOLS[10:12]}
     assert report["api_calls"] == len(world.api.calls) == 20
     assert report["retries"] == 16
@@ -374,7 +374,7 @@ def test_after_batches_that_fail_one_after_another_nothing_more_is_asked(world):
     assert sum("2 batches failed in a row: no more requests before" in why for why in report["red"]) == 4
     assert [event["kind"] for event in report["events"]] == ["single", "failed"] * 2
     world.api.faults.clear()
-    _, report = world.run(world.job(clear_number=1, endpoint="range", batch_size=10, circuit_breaker=2))
+    _, report = world.run(world.context(clear_number=1, endpoint="range", batch_size=10, circuit_breaker=2))
     assert report["red"] == []
 
 
@@ -382,7 +382,7 @@ def test_after_batches_that_fail_one_after_another_nothing_more_is_asked(world):
 def test_the_breaker_counts_only_what_fails_in_a_row(world):
     for symbol in (SYMBOLS[3], SYMBOLS[13], SYMBOLS[23]):
         world.api.fault("server_error", match=f"ticker/{symbol}/", times=None)
-    _, report = world.run(world.job(endpoint="range", batch_size=10, circuit_breaker=2, max_retries=0))
+    _, report = world.run(world.context(endpoint="range", batch_size=10, circuit_breaker=2, max_retries=0))
     assert report["api_calls"] == len(world.api.calls) == len(SYMBOLS) + 3 * 4
     assert [b["unanswered"] for b in report["batch_results"][:3]] == [[SYMBOLS[3]], [SYMBOLS[13]], [SYMBOLS[23]]]
     assert len(report["failed_tickers_list"]) == 30
@@ -393,27 +393,27 @@ def test_the_breaker_counts_only_what_fails_in_a_row(world):
 def test_a_day_without_a_session_does_nothing_and_says_why(world):
     with world.hook() as hook:
         wanted = Wanted((), dates=(date(2013, 1, 1), date(2013, 1, 1)))
-        planned = pipeline.plan_run(world.job(), hook, wanted, SYMBOLS, NOW)
+        planned = pipeline.plan_run(world.context(), hook, wanted, SYMBOLS, NOW)
     assert planned.plan.batches == ()
     assert planned.explain() == planned.summary["note"] == "Nothing to do: no session on 2013-01-01 (New Year's Day)"
 
 
 def test_a_batch_in_trouble_still_brings_its_other_symbols_and_a_later_try_asks_only_what_is_left(world):
-    job = world.job(endpoint="range")
+    context = world.context(endpoint="range")
     world.api.fault("server_error", match=f"ticker/{SYMBOLS[2]}/", times=5)
     with world.hook() as hook:
-        (batch, *_) = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS[:8], NOW).plan.batches
+        (batch, *_) = pipeline.plan_run(context, hook, Wanted(WEEK), SYMBOLS[:8], NOW).plan.batches
         with pytest.raises(ServerError):
-            pipeline.fetch_batch(job, hook, batch, lambda: NOW)
+            pipeline.fetch_batch(context, hook, batch, lambda: NOW)
         world.api.log.clear()
-        receipt = pipeline.fetch_batch(job, hook, batch, lambda: NOW, attempt=2)
+        receipt = pipeline.fetch_batch(context, hook, batch, lambda: NOW, attempt=2)
     assert [call.ticker for call in world.api.calls] == [SYMBOLS[2]]
     assert (receipt.requests_resumed, receipt.rows_landed) == (7, 8 * len(WEEK))
 
 
 def test_requests_that_go_well_keep_the_breaker_closed_whichever_batch_makes_them(world):
-    job = world.job(endpoint="range", batch_size=30, circuit_breaker=2)
-    failures = Failures.of(world.lake, "ohlcv-1d", "polygon", job.run)
+    context = world.context(endpoint="range", batch_size=30, circuit_breaker=2)
+    failures = Failures.of(world.lake, "ohlcv-1d", "polygon", context.run)
 
     def now():
         # between two requests of this batch, two others fail
@@ -422,8 +422,8 @@ def test_requests_that_go_well_keep_the_breaker_closed_whichever_batch_makes_the
         return NOW
 
     with world.hook() as hook:
-        (batch, *_) = pipeline.plan_run(job, hook, Wanted(WEEK), SYMBOLS[:3], NOW).plan.batches
-        pipeline.fetch_batch(replace(job, params=replace(job.params, circuit_breaker=9)), hook, batch, now)
+        (batch, *_) = pipeline.plan_run(context, hook, Wanted(WEEK), SYMBOLS[:3], NOW).plan.batches
+        pipeline.fetch_batch(replace(context, params=replace(context.params, circuit_breaker=9)), hook, batch, now)
     assert len(failures.read()) > 6
     assert failed_batches(failures.read()) == frozenset()
 
@@ -431,8 +431,8 @@ def test_requests_that_go_well_keep_the_breaker_closed_whichever_batch_makes_the
 @pytest.mark.parametrize("status", [401, 404])
 def test_what_spoils_every_batch_is_not_asked_of_every_batch(world, status):
     world.api.fault("unauthorized" if status == 401 else "not_found", times=None)
-    job = world.job(endpoint="range", batch_size=10, circuit_breaker=2)
-    _, report = world.run(job)
+    context = world.context(endpoint="range", batch_size=10, circuit_breaker=2)
+    _, report = world.run(context)
     assert len(world.api.calls) == (2 if status == 401 else 10)
     assert len(report["failed_tickers_list"]) == len(SYMBOLS)
 
@@ -440,7 +440,7 @@ def test_what_spoils_every_batch_is_not_asked_of_every_batch(world, status):
 @pytest.mark.slow
 def test_a_tolerated_share_of_unanswered_symbols_is_a_warning(world):
     world.api.fault("not_found", match="ABT/range", times=None)
-    _, report = world.run(world.job(endpoint="range", max_missing_ratio=0.1))
+    _, report = world.run(world.context(endpoint="range", max_missing_ratio=0.1))
     assert report["red"] == []
     assert "ABT failed: " in " ".join(report["warnings"])
     assert report["failed_tickers_list"] == ["ABT"]
@@ -450,7 +450,7 @@ def test_a_tolerated_share_of_unanswered_symbols_is_a_warning(world):
 def test_symbols_without_an_answer_do_not_spoil_what_the_others_brought(world):
     for symbol in SYMBOLS[5:25:3]:
         world.api.fault("not_found", match=f"ticker/{symbol}/", times=None)
-    _, report = world.run(world.job(endpoint="range"), sessions=WEEK[:1])
+    _, report = world.run(world.context(endpoint="range"), sessions=WEEK[:1])
     assert report["rows_loaded"] == len(SYMBOLS) - 7
     assert report["refused"] == []
 
@@ -460,7 +460,7 @@ def test_a_refetch_that_is_refused_leaves_a_young_session_to_be_asked_again(worl
     world.now = calendar.session_close(WEEK[-1]) + timedelta(hours=4)
     world.run()
     world.api.alter(None, WEEK[-1], multiply=10)
-    _, report = world.run(world.job(clear_number=1), sessions=WEEK)
+    _, report = world.run(world.context(clear_number=1), sessions=WEEK)
     assert f"session {WEEK[-1]} was refused" in report["red"][0]
     assert not any("no longer has" in warning for warning in report["warnings"])
     assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[-1]) is State.PENDING
@@ -471,26 +471,26 @@ def test_a_run_with_nothing_to_do_tells_of_what_is_refused(world):
     world.api.hide(WEEK[3], fraction=0.5)
     _, report = world.run()
     assert "was refused" in report["red"][0]
-    planned, _ = world.run(world.job("r2"))
+    planned, _ = world.run(world.context("r2"))
     assert planned.plan.batches == ()
     said = f"{len(SYMBOLS)} refused among them; force (Fetch again) requests them"
     assert said in planned.note
     assert said in planned.explain()
-    assert world.run(world.job("r3", force=True))[0].note == ""
+    assert world.run(world.context("r3", force=True))[0].note == ""
 
 
 @pytest.mark.slow
 def test_what_the_checkpoint_warns_of_is_a_warning_of_the_run(world):
     world.run()
     world.api.alter(None, WEEK[3], multiply=1.3)
-    _, report = world.run(world.job(clear_number=1))
+    _, report = world.run(world.context(clear_number=1))
     assert any(f"session {WEEK[3]}: warning: median price" in warning for warning in report["warnings"])
 
 
 def test_a_session_that_is_not_over_is_left_for_later(world):
     noon = calendar.session_close(WEEK[-1]) - timedelta(hours=4)
     with world.hook() as hook:
-        planned = pipeline.plan_run(world.job(), hook, Wanted(WEEK), SYMBOLS, noon)
+        planned = pipeline.plan_run(world.context(), hook, Wanted(WEEK), SYMBOLS, noon)
     assert planned.pending == (WEEK[-1],)
     assert planned.sessions == WEEK[:-1]
     assert f"Not available yet, left for a later run: {WEEK[-1]}" in planned.explain()
@@ -500,7 +500,7 @@ def test_a_session_that_is_not_over_is_left_for_later(world):
 def test_only_the_young_end_of_a_long_range_is_pending_where_the_plan_refuses_it(world):
     sessions = calendar.sessions(date(2026, 10, 1), TODAY + timedelta(days=1))
     world.api.fault("server_error", match=f"/{TODAY}[?]", times=None, status=403)
-    _, report = world.run(world.job(endpoint="range"), sessions=sessions)
+    _, report = world.run(world.context(endpoint="range"), sessions=sessions)
     assert report["red"] == []
     assert report["rows_loaded"] == len(SYMBOLS) * (len(sessions) - 1)
     assert report["api_calls"] == 2 * len(SYMBOLS)
@@ -513,7 +513,7 @@ YEARS = calendar.sessions(date(2010, 7, 1), date(2011, 7, 1))
 
 
 def test_with_year_grain_a_symbol_and_year_is_a_file_and_the_rest_is_the_same(world):
-    planned, report = world.run(world.job(file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])
+    planned, report = world.run(world.context(file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])
     assert planned.plan.calls == len(world.api.calls) == 25
     assert report["red"] == []
     assert report["rows_loaded"] == 25 * len(YEARS)
@@ -524,8 +524,8 @@ def test_with_year_grain_a_symbol_and_year_is_a_file_and_the_rest_is_the_same(wo
     assert report["files_written"] == 50
     assert {r["files_written"] for r in report["results"]} == {2}
     before = world.objects()
-    assert world.run(world.job("r2", file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])[0].plan.cells == 0
-    assert world.run(world.job("r3"), sessions=YEARS, symbols=SYMBOLS[:25])[0].plan.cells == 0  # nor does the other grain
+    assert world.run(world.context("r2", file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])[0].plan.cells == 0
+    assert world.run(world.context("r3"), sessions=YEARS, symbols=SYMBOLS[:25])[0].plan.cells == 0  # nor does the other grain
     assert world.objects() == before
 
 
@@ -533,7 +533,7 @@ def test_a_symbols_year_that_lacks_most_of_its_bars_is_refused_alone(world):
     hole = [s for n, s in enumerate(YEARS) if s.year == 2010 and n % 3]
     for session in hole:
         world.api.hide(session, symbols=["AAPL"])
-    _, report = world.run(world.job(file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])
+    _, report = world.run(world.context(file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])
     (red,) = report["red"]
     assert red.startswith("AAPL/2010 was refused: ")
     first = len([s for s in YEARS if s.year == 2010])
@@ -548,7 +548,7 @@ def test_a_symbols_year_that_lacks_most_of_its_bars_is_refused_alone(world):
 
 def test_a_plan_of_year_grain_says_what_day_grain_would_cost(world):
     with world.hook() as hook:
-        planned = pipeline.plan_run(world.job(file_grain="year"), hook, Wanted(WEEK), SYMBOLS, NOW)
+        planned = pipeline.plan_run(world.context(file_grain="year"), hook, Wanted(WEEK), SYMBOLS, NOW)
     assert planned.plan.calls == len(SYMBOLS)
     assert f"file_grain day would take {len(WEEK)} calls" in planned.explain()
 
@@ -556,7 +556,7 @@ def test_a_plan_of_year_grain_says_what_day_grain_would_cost(world):
 def test_pages_of_great_expectations_are_kept_on_request_only(world):
     world.run(sessions=WEEK[:1])
     assert [key for key, _ in world.lake.list("quality") if "docs" in key] == []
-    world.run(world.job("r2", data_docs=True), sessions=WEEK[1:2])
+    world.run(world.context("r2", data_docs=True), sessions=WEEK[1:2])
     (index,) = [key for key, _ in world.lake.list("quality") if key.endswith("/docs/index.html")]
     assert b"bars.rows" in world.lake.get(index).body
 
@@ -566,4 +566,4 @@ def test_a_session_is_not_asked_before_the_evenings_trading_has_ended(world):
     planned, _ = world.run(sessions=WEEK[-2:])
     assert planned.pending == WEEK[-1:]
     world.now += timedelta(hours=1)
-    assert world.run(world.job("r2"), sessions=WEEK[-2:])[0].pending == ()
+    assert world.run(world.context("r2"), sessions=WEEK[-2:])[0].pending == ()

@@ -31,15 +31,15 @@ def world(api, tmp_path):  # noqa: F811
 class Few(World):
     """Runs of three symbols and two sessions: two requests in one batch."""
 
-    def run(self, job=None, sessions=DAYS, symbols=SYMBOLS, lookback=()):
-        return super().run(job, sessions, symbols, lookback)
+    def run(self, context=None, sessions=DAYS, symbols=SYMBOLS, lookback=()):
+        return super().run(context, sessions, symbols, lookback)
 
-    def fetch_only(self, job):
+    def fetch_only(self, context):
         """Plan and fetch, and nothing downstream: as a clear of ``fetch`` without downstream does."""
         self.now += timedelta(hours=1)
         with self.hook() as hook:
-            planned = pipeline.plan_run(job, hook, Wanted(DAYS), SYMBOLS, self.now)
-            return planned, [pipeline.fetch_batch(job, hook, batch, lambda: self.now) for batch in planned.plan.batches]
+            planned = pipeline.plan_run(context, hook, Wanted(DAYS), SYMBOLS, self.now)
+            return planned, [pipeline.fetch_batch(context, hook, batch, lambda: self.now) for batch in planned.plan.batches]
 
     def staged(self):
         return [item.key for item in staging.waiting(self.lake, "ohlcv-1d", "polygon")]
@@ -48,7 +48,7 @@ class Few(World):
         """Assert that every cell is ``have`` and silver has what the lake has; nothing waits in staging."""
         coverage = read_coverage(self.lake, "ohlcv-1d", "polygon")
         assert {coverage.state(symbol, session) for symbol in symbols for session in sessions} == {State.HAVE}
-        rows = read_rows(self.lake, Layout(), self.job().dataset, "polygon", symbols, sessions[0], sessions[-1] + timedelta(1))
+        rows = read_rows(self.lake, Layout(), self.context().dataset, "polygon", symbols, sessions[0], sessions[-1] + timedelta(1))
         lake = {(r["symbol"], r["session"]): r["close"] for r in rows.to_pylist()}
         found = self.query("SELECT symbol, CAST(bar_time AS DATE) AS session, close_px FROM silver_prices")
         assert {(r["symbol"], r["session"]): float(r["close_px"]) for r in found} == lake
@@ -103,24 +103,24 @@ def test_whatever_step_a_run_dies_after_the_next_run_completes_it(world, monkeyp
         with pytest.raises(Killed):
             world.run()
         assert died
-    _, report = world.run(world.job("r2"))
+    _, report = world.run(world.context("r2"))
     if report is not None:
         assert report["red"] == []
     world.agree()
     assert len(world.api.calls) == len(DAYS) + more
-    planned, report = world.run(world.job("r3"))
+    planned, report = world.run(world.context("r3"))
     assert (planned.plan.batches, report) == ((), None)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["raw put", "staging put", "receipt put"])
 def test_a_retry_of_a_killed_fetch_loads_everything_once(world, monkeypatch, step):
-    job = world.job()
+    context = world.context()
     with monkeypatch.context() as patch:
         kill_after(patch, *STEPS[step][0](world))
         with pytest.raises(Killed):
-            world.fetch_only(job)
-    _, report = world.run(job)
+            world.fetch_only(context)
+    _, report = world.run(context)
     assert report["red"] == []
     world.agree()
     assert world.query("SELECT COUNT(*) AS n FROM bronze_prices")[0]["n"] == len(SYMBOLS) * len(DAYS)
@@ -129,10 +129,10 @@ def test_a_retry_of_a_killed_fetch_loads_everything_once(world, monkeypatch, ste
 def test_a_fetch_cleared_without_downstream_is_loaded_by_the_next_run(world):
     world.run()
     world.api.alter("AAPL", DAYS[1], multiply=1.01)
-    world.fetch_only(world.job(clear_number=1))
+    world.fetch_only(world.context(clear_number=1))
     assert len(world.staged()) == len(DAYS)
     calls = len(world.api.calls)
-    planned, report = world.run(world.job("r2"))
+    planned, report = world.run(world.context("r2"))
     assert planned.plan.batches == ()
     assert len(world.api.calls) == calls
     assert (report["red"], report["rows_changed"]) == ([], 1)
@@ -144,15 +144,15 @@ def test_a_fetch_cleared_without_downstream_is_loaded_by_the_next_run(world):
 def test_a_load_that_fails_for_good_is_red_and_left_to_the_next_run(world, monkeypatch):
     world.run()
     world.api.alter("IBM", DAYS[0], multiply=1.01)
-    job = world.job("forced", force=True)
-    planned, receipts = world.fetch_only(job)
+    context = world.context("forced", force=True)
+    planned, receipts = world.fetch_only(context)
     batches = list(planned.plan.batches)
     with world.warehouse() as warehouse:
-        checked = pipeline.check_run(job, batches, receipts, warehouse)
-    published = pipeline.publish_run(job, batches, receipts, {}, checked, None, planned.summary, NOW)
+        checked = pipeline.check_run(context, batches, receipts, warehouse)
+    published = pipeline.publish_run(context, batches, receipts, {}, checked, None, planned.summary, NOW)
     assert "fetched rows were not loaded" in published["red"][0]
     assert len(world.staged()) == len(DAYS)
-    _, report = world.run(world.job("r2"))
+    _, report = world.run(world.context("r2"))
     assert report["red"] == []
     world.agree()
 
@@ -160,7 +160,7 @@ def test_a_load_that_fails_for_good_is_red_and_left_to_the_next_run(world, monke
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [DataError("x"), WarehouseError("x", retriable=False)], ids=["data", "warehouse"])
 def test_leftovers_that_cannot_be_loaded_do_not_stop_tonights_rows_and_make_the_run_red(world, monkeypatch, error):
-    world.fetch_only(world.job("old"))
+    world.fetch_only(world.context("old"))
     load = Warehouse.load
 
     def failing(warehouse, dataset, rows, *rest):
@@ -170,12 +170,12 @@ def test_leftovers_that_cannot_be_loaded_do_not_stop_tonights_rows_and_make_the_
 
     with monkeypatch.context() as patch:
         patch.setattr(Warehouse, "load", failing)
-        _, report = world.run(world.job("tonight"), sessions=WEEK[2:3], symbols=("AAPL", "MSFT"))
+        _, report = world.run(world.context("tonight"), sessions=WEEK[2:3], symbols=("AAPL", "MSFT"))
     (red,) = report["red"]
     assert red.startswith(f"rows that old left in staging were not loaded: {type(error).__name__}")
     assert report["rows_loaded"] == 2
     assert len(world.staged()) == len(DAYS)
-    _, report = world.run(world.job("r3"))
+    _, report = world.run(world.context("r3"))
     assert report["red"] == []
     assert world.staged() == []
     assert world.query("SELECT COUNT(*) AS n FROM silver_prices")[0]["n"] == 2 + len(SYMBOLS) * len(DAYS)
@@ -188,7 +188,7 @@ def test_finished_requests_of_a_failed_batch_are_loaded_by_the_next_run_and_not_
     assert len(world.staged()) == 1
     world.api.faults.clear()
     world.api.log.clear()
-    _, report = world.run(world.job("r2"))
+    _, report = world.run(world.context("r2"))
     assert report["red"] == []
     assert [call.date for call in world.api.calls] == [DAYS[1].isoformat()]
     world.agree()
@@ -196,49 +196,49 @@ def test_finished_requests_of_a_failed_batch_are_loaded_by_the_next_run_and_not_
 
 @pytest.mark.slow
 def test_what_a_run_that_is_still_at_work_has_staged_is_left_to_it(world):
-    job = world.job("other")
-    planned, receipts = world.fetch_only(job)
-    mine = replace(world.job("mine"), is_running=lambda run: run.run_id == "other")
+    context = world.context("other")
+    planned, receipts = world.fetch_only(context)
+    mine = replace(world.context("mine"), is_running=lambda run: run.run_id == "other")
     assert not pipeline.has_leftovers(mine, ())
     _, report = world.run(mine, sessions=WEEK[2:3])
     assert report["red"] == []
     assert len(world.staged()) == len(DAYS)
     batches = list(planned.plan.batches)
     with world.warehouse() as warehouse:
-        checked = pipeline.check_run(job, batches, receipts, warehouse)
-        loaded = pipeline.load_run(job, checked, warehouse)
-    assert pipeline.publish_run(job, batches, receipts, {}, checked, loaded, planned.summary, NOW)["red"] == []
+        checked = pipeline.check_run(context, batches, receipts, warehouse)
+        loaded = pipeline.load_run(context, checked, warehouse)
+    assert pipeline.publish_run(context, batches, receipts, {}, checked, loaded, planned.summary, NOW)["red"] == []
     assert world.staged() == []
 
 
 def test_two_runs_that_load_the_same_staging_objects_do_no_harm(world):
     """Another run takes up what this one staged, between its check and its load."""
-    job = world.job()
-    planned, receipts = world.fetch_only(job)
+    context = world.context()
+    planned, receipts = world.fetch_only(context)
     batches = list(planned.plan.batches)
     with world.warehouse() as warehouse:
-        checked = pipeline.check_run(job, batches, receipts, warehouse)
-    _, report = world.run(world.job("other"))
+        checked = pipeline.check_run(context, batches, receipts, warehouse)
+    _, report = world.run(world.context("other"))
     assert report["red"] == []
     with world.warehouse() as warehouse:
-        loaded = pipeline.load_run(job, checked, warehouse)
+        loaded = pipeline.load_run(context, checked, warehouse)
     assert loaded["rows"] == len(SYMBOLS) * len(DAYS)
     assert loaded["changed"] == 0
-    assert pipeline.publish_run(job, batches, receipts, {}, checked, loaded, planned.summary, NOW)["red"] == []
+    assert pipeline.publish_run(context, batches, receipts, {}, checked, loaded, planned.summary, NOW)["red"] == []
     world.agree()
 
 
 @pytest.mark.slow
 def test_what_another_run_stages_after_the_check_makes_the_run_red(world):
-    job = world.job()
-    planned, receipts = world.fetch_only(job)
+    context = world.context()
+    planned, receipts = world.fetch_only(context)
     batches = list(planned.plan.batches)
     with world.warehouse() as warehouse:
-        checked = pipeline.check_run(job, batches, receipts, warehouse)
-        loaded = pipeline.load_run(job, checked, warehouse)
+        checked = pipeline.check_run(context, batches, receipts, warehouse)
+        loaded = pipeline.load_run(context, checked, warehouse)
     world.api.alter("AAPL", DAYS[1], multiply=1.01)
-    world.fetch_only(world.job("other", force=True))
-    published = pipeline.publish_run(job, batches, receipts, {}, checked, loaded, planned.summary, NOW)
+    world.fetch_only(world.context("other", force=True))
+    published = pipeline.publish_run(context, batches, receipts, {}, checked, loaded, planned.summary, NOW)
     assert published["red"] == [
         f"{len(DAYS)} requests of other wait in staging and were not loaded; the feed's next run loads them"
     ]
@@ -248,12 +248,12 @@ def test_what_another_run_stages_after_the_check_makes_the_run_red(world):
 def test_a_refused_leftover_is_recorded_deleted_and_named(world):
     world.run(sessions=WEEK, symbols=MANY)
     world.api.alter(None, WEEK[4], multiply=10)
-    job = world.job("forced", force=True)
+    context = world.context("forced", force=True)
     with world.hook() as hook:
-        batches = pipeline.plan_run(job, hook, Wanted(WEEK), MANY, world.now).plan.batches
+        batches = pipeline.plan_run(context, hook, Wanted(WEEK), MANY, world.now).plan.batches
         for batch in batches:
-            pipeline.fetch_batch(job, hook, batch, lambda: world.now)
-    _, report = world.run(world.job("r2"), sessions=WEEK, symbols=MANY)
+            pipeline.fetch_batch(context, hook, batch, lambda: world.now)
+    _, report = world.run(world.context("r2"), sessions=WEEK, symbols=MANY)
     assert [red.partition(" was refused")[0] for red in report["red"]] == [f"session {WEEK[4]}, left in staging by forced,"]
     coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
     assert {coverage.state(symbol, WEEK[4]) for symbol in MANY} == {State.REFUSED}
@@ -265,23 +265,23 @@ def test_a_refused_leftover_is_recorded_deleted_and_named(world):
 def test_an_older_leftover_changes_no_newer_record(world):
     """The first response lacks a bar that a later run has loaded."""
     world.api.hide(DAYS[1], symbols=["IBM"])
-    world.fetch_only(world.job("old"))
+    world.fetch_only(world.context("old"))
     kept = {key: world.lake.get(key).body for key in world.staged()}
     world.api.edits.clear_hidden()
-    _, report = world.run(world.job("new", force=True))
+    _, report = world.run(world.context("new", force=True))
     assert report["red"] == []
     for key, body in kept.items():  # as if only now somebody found them
         world.lake.put_new(key, body)
-    _, report = world.run(world.job("r3"))
+    _, report = world.run(world.context("r3"))
     assert report["red"] == []
     world.agree()
 
 
 def test_an_unreadable_staging_object_is_named_and_blocks_nothing_else(world):
-    world.fetch_only(world.job("old"))
+    world.fetch_only(world.context("old"))
     broken = world.staged()[0].rpartition("-")[0] + f"-{16 * 'f'}.parquet"
     world.lake.put_new(broken, b"no Parquet")
-    _, report = world.run(world.job("r2"))
+    _, report = world.run(world.context("r2"))
     assert len(report["red"]) == 1
     assert f"staging object cannot be read: {broken}" in report["red"][0]
     assert world.staged() == [broken]
@@ -296,12 +296,12 @@ def test_a_clear_from_check_on_with_an_empty_warehouse_loads_the_same_rows_from_
     before, calls = world.query(select), len(world.api.calls)
     for path in world.folder.glob("warehouse.duckdb*"):
         path.unlink()
-    job = world.job(clear_number=1)
+    context = world.context(clear_number=1)
     receipts = world.receipts
     with world.warehouse() as warehouse:
-        checked = pipeline.check_run(job, world.batches, receipts, warehouse)
-        loaded = pipeline.load_run(job, checked, warehouse)
-    published = pipeline.publish_run(job, world.batches, receipts, {}, checked, loaded, {}, world.now)
+        checked = pipeline.check_run(context, world.batches, receipts, warehouse)
+        loaded = pipeline.load_run(context, checked, warehouse)
+    published = pipeline.publish_run(context, world.batches, receipts, {}, checked, loaded, {}, world.now)
     assert published["red"] == []
     assert world.query(select) == before
     assert len(world.api.calls) == calls
@@ -329,7 +329,7 @@ def test_an_object_hash_in_a_receipt_is_that_of_the_lake_object(world):
     from market_data.lake import receipts
 
     world.run()
-    world.run(world.job("r2", force=True))
+    world.run(world.context("r2", force=True))
     for key, _ in world.lake.list("receipts"):
         for row in receipts.read_one(world.lake, key).objects.to_pylist():
             assert row["sha256"] == hashlib.sha256(world.lake.get(row["key"]).body).hexdigest()[:16]

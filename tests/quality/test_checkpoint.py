@@ -16,8 +16,9 @@ from market_data.quality import checkpoint as module
 from market_data.quality import checkpoint_result
 from market_data.quality.checkpoint import Scope, run_checkpoint
 from market_data.quality.great_expectations import Validator
+from market_data.quality.metric_rules import Thresholds, session_rules, year_rules
 from market_data.quality.row_counts import RowCounts, row_rules
-from market_data.quality.suites import Thresholds, metrics_suite, rows_suite, session_rules, year_rules
+from market_data.quality.suites import metrics_suite, rows_suite
 from tests.quality.rows import DATASET, NONE_BEFORE, landed, names, warehoused, weekdays
 
 DAYS = weekdays(date(2024, 1, 1), 6)

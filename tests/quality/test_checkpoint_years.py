@@ -11,7 +11,7 @@ from market_data.core.errors import QualityError
 from market_data.quality import checkpoint as module
 from market_data.quality import checkpoint_result
 from market_data.quality.checkpoint import Scope, run_checkpoint
-from market_data.quality.suites import Thresholds
+from market_data.quality.metric_rules import Thresholds
 from market_data.quality.verdicts import allowed
 from tests.quality.rows import DATASET, NONE_BEFORE, landed, names, weekdays
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_data.quality import session_bars
-from market_data.quality.suites import Thresholds, year_rules
+from market_data.quality.metric_rules import Thresholds, year_rules
 from market_data.quality.year_metrics import measure_years, reason
 from tests.quality.rows import weekdays
 

@@ -10,15 +10,15 @@ import pyarrow as pa
 
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.base import Dataset
-from market_data.warehouse import statements
+from market_data.warehouse import upsert_sql
 
 OF_A_LOAD = (
-    statements.count_stage,
-    statements.compare,
-    statements.insert_versions,
-    statements.insert_confirmed,
-    statements.begin_again,
-    statements.merge,
+    upsert_sql.count_stage,
+    upsert_sql.compare,
+    upsert_sql.insert_versions,
+    upsert_sql.insert_confirmed,
+    upsert_sql.begin_again,
+    upsert_sql.merge,
 )
 """What makes a load's statements, but for those of the audit row."""
 FIRST = datetime(2024, 1, 2, tzinfo=UTC)

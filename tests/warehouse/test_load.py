@@ -35,8 +35,8 @@ WEEK = Interval(date(2024, 1, 1), date(2024, 1, 13))
 RUN = RunInfo("dag", "run", "manual", 0, SEEN)
 
 
-def job(lake: Lake, dataset: Dataset, clear_number: int = 0) -> Any:
-    """Return as much of a ``Job`` as a load reads."""
+def context(lake: Lake, dataset: Dataset, clear_number: int = 0) -> Any:
+    """Return as much of a ``RunContext`` as a load reads."""
     run = replace(RUN, clear_number=clear_number)
     return SimpleNamespace(dataset=dataset, lake=lake, feed=SimpleNamespace(dataset=dataset.name), source="polygon", run=run)
 
@@ -83,7 +83,7 @@ def test_receipts_of_any_size_are_loaded_in_chunks(connection: WarehouseConnecti
         put(lake, prefix, OHLCV_1D, symbol, rows)
     word = checked("a", "b", refused=("2024-01-03", "MSFT/2024"))
     with open_with_hooks(replace(connection, extra={**connection.extra, "chunk_rows": 4})) as warehouse:
-        done = steps.load_run(job(lake, OHLCV_1D), word, warehouse)
+        done = steps.load_run(context(lake, OHLCV_1D), word, warehouse)
         wanted = 9 + 10  # without the refused session; MSFT is refused whole
         assert done == {
             "of": steps.judged(word),
@@ -98,16 +98,16 @@ def test_receipts_of_any_size_are_loaded_in_chunks(connection: WarehouseConnecti
         assert [(row["symbol"], row["n"]) for row in found] == [("AAPL", 9), ("IBM", 10)]
         runs = warehouse.query("SELECT DISTINCT dag_id, run_id FROM load_audit").to_pylist()
         assert runs == [{"dag_id": "dag", "run_id": "run"}]
-        again = steps.load_run(job(lake, OHLCV_1D), word, warehouse)
+        again = steps.load_run(context(lake, OHLCV_1D), word, warehouse)
         assert (again["rows"], again["changed"], again["already"]) == (wanted, wanted, 5)
-        cleared = steps.load_run(job(lake, OHLCV_1D, clear_number=1), word, warehouse)
+        cleared = steps.load_run(context(lake, OHLCV_1D, clear_number=1), word, warehouse)
         assert (cleared["rows"], cleared["changed"], cleared["already"]) == (wanted, 0, 0)
 
 
 def test_trades_are_loaded(connection: WarehouseConnection, lake: Lake) -> None:
     put(lake, "a", TRADES, "AAPL", table(*(trade(ordinal=n) for n in range(3)), dataset=TRADES))
     with open_with_hooks(connection) as warehouse:
-        assert steps.load_run(job(lake, TRADES), checked("a"), warehouse)["changed"] == 3
+        assert steps.load_run(context(lake, TRADES), checked("a"), warehouse)["changed"] == 3
 
 
 @pytest.mark.parametrize("dataset", [TBBO, STATISTICS], ids=lambda dataset: dataset.name)
@@ -118,7 +118,7 @@ def test_what_stays_in_the_lake_is_said_to_and_opens_no_warehouse(
     file = tmp_path / "warehouse.duckdb"
     word = checked("a")
     with open_with_hooks(WarehouseConnection("duckdb", extra={"path": str(file)})) as warehouse:
-        done = steps.load_run(job(lake, dataset), word, warehouse)
+        done = steps.load_run(context(lake, dataset), word, warehouse)
     assert done == {"of": steps.judged(word), "rows": 0, "changed": 0, "loads": 0, "already": 0, "leftover_errors": {}}
     assert f"{dataset.name} has no table in the warehouse: it stays in the lake" in caplog.text
     assert not file.exists()

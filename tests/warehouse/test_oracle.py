@@ -28,7 +28,7 @@ from market_data.airflow.warehouse_connections import OracleConnector, from_airf
 from market_data.core.errors import ConfigError, WarehouseError
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.fundamentals import FUNDAMENTALS
-from market_data.warehouse import WarehouseConnection, dialects, migrations, statements
+from market_data.warehouse import WarehouseConnection, dialects, migrations, recent_bars_sql, upsert_sql
 from market_data.warehouse.base import Loaded, Warehouse
 from market_data.warehouse.oracle import engine, errors, settings
 from market_data.warehouse.oracle.dialect import ORACLE
@@ -716,14 +716,14 @@ SHIPPED = {
     **{f"{name} {n}": made for name, each in TABLES.items() for n, made in enumerate(make(each) for make in OF_A_LOAD)},
     "versions": migrations.SELECT_VERSIONS,
     "insert version": migrations.INSERT_VERSION,
-    "audit": statements.SELECT_AUDIT,
-    "insert audit": statements.INSERT_AUDIT,
+    "audit": upsert_sql.SELECT_AUDIT,
+    "insert audit": upsert_sql.INSERT_AUDIT,
     "table exists": ORACLE.table_exists,
     "lock": ORACLE.lock.format(table="silver_prices"),
-    "first of previous": statements.first_of_previous(PRICES.silver, 20),
-    "last before": statements.last_before(PRICES.silver),
-    "folded": statements.folded_bars(PRICES.silver),
-    "previous": statements.previous_bars(PRICES.silver),
+    "first of previous": recent_bars_sql.first_of_previous(PRICES.silver, 20),
+    "last before": recent_bars_sql.last_before(PRICES.silver),
+    "folded": recent_bars_sql.folded_bars(PRICES.silver),
+    "previous": recent_bars_sql.previous_bars(PRICES.silver),
     "session": engine.SESSION,
     "read only": engine.READ_ONLY,
     **{path.name: path.read_text("utf-8") for path in sorted((migrations.MIGRATIONS.parent / "queries").glob("*.sql"))},

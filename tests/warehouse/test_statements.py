@@ -10,7 +10,7 @@ import pytest
 
 from market_data.core.errors import ConfigError
 from market_data.datasets.registry import DATASETS, dataset
-from market_data.warehouse import dialects, migrations, statements
+from market_data.warehouse import dialects, migrations, recent_bars_sql, upsert_sql
 from market_data.warehouse.duckdb import DUCKDB
 from market_data.warehouse.oracle.dialect import ORACLE
 from market_data.warehouse.postgres.dialect import POSTGRES
@@ -27,13 +27,13 @@ CREATED = [
 USED = [
     migrations.SELECT_VERSIONS,
     migrations.INSERT_VERSION,
-    statements.SELECT_AUDIT,
-    statements.INSERT_AUDIT,
+    upsert_sql.SELECT_AUDIT,
+    upsert_sql.INSERT_AUDIT,
     *(make(columns) for columns in TABLES.values() for make in OF_A_LOAD),
-    statements.first_of_previous(PRICES.silver, 20),
-    statements.previous_bars(PRICES.silver),
-    statements.last_before(PRICES.silver),
-    statements.folded_bars(PRICES.silver),
+    recent_bars_sql.first_of_previous(PRICES.silver, 20),
+    recent_bars_sql.previous_bars(PRICES.silver),
+    recent_bars_sql.last_before(PRICES.silver),
+    recent_bars_sql.folded_bars(PRICES.silver),
     *(path.read_text("utf-8") for path in sorted((migrations.MIGRATIONS.parent / "queries").glob("*.sql"))),
 ]
 

@@ -102,7 +102,7 @@ def run_of(context: Mapping[str, Any]) -> RunInfo:
     return RunInfo(run.dag_id, run.run_id, run_type, run.clear_number or 0, run.start_date or run.run_after)
 
 
-def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.Job:
+def _run_context(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.RunContext:
     from market_data.lake.layout import Layout
 
     source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
@@ -119,7 +119,7 @@ def _job(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.
             log.info("run %s of %s is not known to Airflow any more: %s", run.run_id, run.dag_id, error)
             return False
 
-    return pipeline.Job(feed, params, run_of(context), open_lake(), layout, source, is_running)
+    return pipeline.RunContext(feed, params, run_of(context), open_lake(), layout, source, is_running)
 
 
 # -- task bodies ---------------------------------------------------------------------------------------------------------------------
@@ -157,17 +157,17 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
         _attempt(lambda: check_provider(hook), errors)
     if dataset(feed.dataset).table:
         _attempt(warehouse, errors)  # its settings only: fetching does not need the server
-    job = _attempt(lambda: _job(feed, params, context), errors)
+    run_context = _attempt(lambda: _run_context(feed, params, context), errors)
     as_of = wanted.own[-1] if wanted and wanted.own else today
     symbols = _attempt(lambda: pipeline.symbols_of(params, feed, as_of, today, open_s3), errors)
-    if errors or hook is None or job is None or wanted is None or symbols is None:
+    if errors or hook is None or run_context is None or wanted is None or symbols is None:
         raise _all_of(errors)
-    planned = pipeline.plan_run(job, hook, wanted, symbols, now)
+    planned = pipeline.plan_run(run_context, hook, wanted, symbols, now)
     log.info("%s", planned.explain())
     if params.index_name and not params.dry_run:
-        log.info("%s", pipeline.record_index(job.lake, params.index_name, symbols, today))
+        log.info("%s", pipeline.record_index(run_context.lake, params.index_name, symbols, today))
     task_notes.leave(context["ti"], planned.note)
-    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run, "run_key": job.run.key})
+    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run, "run_key": run_context.run.key})
     return [] if params.dry_run else [batch.to_json() for batch in planned.plan.batches]
 
 
@@ -177,7 +177,7 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
     ti = context["ti"]
     try:
         with _hook(feed, params) as hook:
-            receipt = pipeline.fetch_batch(_job(feed, params, context), hook, Batch.from_json(batch), _now, ti.try_number)
+            receipt = pipeline.fetch_batch(_run_context(feed, params, context), hook, Batch.from_json(batch), _now, ti.try_number)
     except Exception as error:
         # A failed task returns nothing; the report takes the reason from its note.
         task_notes.leave(ti, f"{type(error).__name__}: {error}")
@@ -197,11 +197,11 @@ def run_check(
     params = _params(feed, context)
     if not landed and params.dry_run:
         raise AirflowSkipException("dry run: nothing is checked")
-    job = _job(feed, params, context)
-    if not landed and not pipeline.has_leftovers(job, planned):
+    run_context = _run_context(feed, params, context)
+    if not landed and not pipeline.has_leftovers(run_context, planned):
         raise AirflowSkipException("nothing was fetched and nothing waits in staging, so there is nothing to check")
     with warehouse() as opened:
-        checked = pipeline.check_run(job, planned, landed, opened)
+        checked = pipeline.check_run(run_context, planned, landed, opened)
     log.info("%s", checked["table"])
     return checked
 
@@ -209,7 +209,7 @@ def run_check(
 def run_load(feed: Feed, checked: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
     """Load the partitions that passed into the warehouse."""
     with warehouse() as opened:
-        return pipeline.load_run(_job(feed, _params(feed, context), context), checked, opened)
+        return pipeline.load_run(_run_context(feed, _params(feed, context), context), checked, opened)
 
 
 def run_publish(
@@ -225,12 +225,12 @@ def run_publish(
     ti, params = context["ti"], _params(feed, context)
     if batches is None or (not batches and params.dry_run):
         raise AirflowSkipException("nothing was planned, so there is nothing to publish")
-    job, summary = _job(feed, params, context), _summary(context)
-    if not batches and checked is None and not pipeline.has_leftovers(job, ()):
+    run_context, summary = _run_context(feed, params, context), _summary(context)
+    if not batches and checked is None and not pipeline.has_leftovers(run_context, ()):
         raise AirflowSkipException("nothing was planned and nothing waits in staging, so there is nothing to publish")
-    landed = _receipts(batches, receipts, summary, job.run)
+    landed = _receipts(batches, receipts, summary, run_context.run)
     errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
-    published = pipeline.publish_run(job, _batches(batches), landed, errors, checked, loaded, summary, _now())
+    published = pipeline.publish_run(run_context, _batches(batches), landed, errors, checked, loaded, summary, _now())
     context["outlet_events"][asset].extra = {name: published[name] for name in ("sessions", "rows", "report")}
     _mirror(context, asset, published)
     return published

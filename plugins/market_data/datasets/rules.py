@@ -1,7 +1,7 @@
 """Constructors of rules: requirements on received rows. Datasets list theirs; the gate applies them.
 
 A rule sees one response, row by row and vectorised. The checkpoint judges faults that show only in a whole session or its neighbours,
-such as price jumps: `quality/suites.py`.
+such as price jumps: `quality/metric_rules.py`.
 Many rules still hold for stored rows: these carry a `Check`, from which the checkpoint counts the rows that break it.
 """
 

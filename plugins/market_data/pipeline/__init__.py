@@ -16,13 +16,13 @@ from market_data.pipeline.load import load_run
 from market_data.pipeline.plan import Planned, check_history, plan_run
 from market_data.pipeline.publish import publish_run
 from market_data.pipeline.rebuild import Rebuilt, Selection, rebuild_warehouse
-from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_symbols import record_index, symbols_of
 
 __all__ = [
-    "Job",
     "Planned",
     "Rebuilt",
+    "RunContext",
     "Selection",
     "check_history",
     "check_run",

@@ -18,7 +18,7 @@ from market_data.core.intervals import coalesce
 from market_data.core.outcome import Receipt
 from market_data.pipeline.leftovers import find_leftovers
 from market_data.pipeline.requests import finished_requests, request_rows, staged_rows, staged_sizes
-from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ RECENT = timedelta(days=365)
 NOTHING = "The provider has none of the sessions yet; there is nothing to check."
 
 
-def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], warehouse: Warehouse) -> dict[str, Any]:
+def check_run(context: RunContext, batches: Sequence[Batch], receipts: Sequence[Receipt], warehouse: Warehouse) -> dict[str, Any]:
     """Judge the rows of the given receipts, and apart from them what earlier runs left in staging.
 
     :returns: for an XCom: ``prefixes`` of the receipts, ``passed`` as date intervals, ``refused`` and ``warned`` verdicts, ``statistics``,
@@ -45,32 +45,34 @@ def check_run(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], w
         staging ``keys`` judged, or ``error``; ``broken``: staging objects that cannot be read.
     """
     prefixes = [receipt.prefix for receipt in receipts]
-    own = finished_requests(job, prefixes)
-    staged = staged_sizes(job)
+    own = finished_requests(context, prefixes)
+    staged = staged_sizes(context)
     # The chunks are read as the checkpoint takes them, once.
-    checked = _judge(job, warehouse, own, request_rows(job, prefixes, staged), job.params.file_grain, "")
-    groups, broken = find_leftovers(job, batches, receipts, {receipt.staged for receipt in own})
-    earlier = [_judge_leftover(job, warehouse, group, staged, number) for number, group in enumerate(groups)]
+    checked = _judge(context, warehouse, own, request_rows(context, prefixes, staged), context.params.file_grain, "")
+    groups, broken = find_leftovers(context, batches, receipts, {receipt.staged for receipt in own})
+    earlier = [_judge_leftover(context, warehouse, group, staged, number) for number, group in enumerate(groups)]
     tables = [checked["table"]] if receipts or not earlier else []
     tables += [f"Left in staging by {left['run_id']}:\n{left['table']}" for left in earlier if "table" in left]
     return {"prefixes": prefixes, **checked, "table": "\n".join(tables), "leftovers": earlier, "broken": broken}
 
 
-def _judge_leftover(job: Job, warehouse: Warehouse, group: LeftoverGroup, staged: dict[str, int], number: int) -> dict[str, Any]:
+def _judge_leftover(
+    context: RunContext, warehouse: Warehouse, group: LeftoverGroup, staged: dict[str, int], number: int
+) -> dict[str, Any]:
     """Judge what one earlier attempt left. An error is kept: it must not stop this run's own rows."""
     keys = list(group.infos)
     log.info("loading what %s left in staging: %d requests", group.run.run_id, len(keys))
     left = {"run_id": group.run.run_id, "keys": keys}
     try:
-        rows = staged_rows(job, keys, staged)
-        return {**left, **_judge(job, warehouse, group.receipts, rows, group.file_grain, f"/leftover-{number}")}
+        rows = staged_rows(context, keys, staged)
+        return {**left, **_judge(context, warehouse, group.receipts, rows, group.file_grain, f"/leftover-{number}")}
     except QualityError as error:
         log.exception("what %s left in staging cannot be judged", group.run.run_id)
         return {**left, "passed": [], "refused": [], "warned": [], "error": f"{type(error).__name__}: {error}"}
 
 
 def _judge(
-    job: Job, warehouse: Warehouse, judged: Sequence[RequestReceipt], chunks: Iterable[pa.Table], grain: str, name: str
+    context: RunContext, warehouse: Warehouse, judged: Sequence[RequestReceipt], chunks: Iterable[pa.Table], grain: str, name: str
 ) -> dict[str, Any]:
     """Run the checkpoint over the rows of some requests.
 
@@ -83,22 +85,22 @@ def _judge(
     if not planned:
         return {"passed": [], "refused": [], "warned": [], "statistics": {}, "table": NOTHING, "document": None}
     symbols = sorted(set().union(*planned.values()))
-    previous = _previous(job, warehouse, min(planned), symbols)
-    prefix = f"quality/{job.feed.dataset}/provider={job.source}/run={job.run.key}{name}"
+    previous = _previous(context, warehouse, min(planned), symbols)
+    prefix = f"quality/{context.feed.dataset}/provider={context.source}/run={context.run.key}{name}"
     with tempfile.TemporaryDirectory() as folder:
-        docs = Path(folder) if job.params.data_docs else None
+        docs = Path(folder) if context.params.data_docs else None
         scope = Scope(
             planned={session: len(members) for session, members in planned.items()},
             requested=planned,
             previous=previous,
-            provider=job.source,
-            recent_from=job.run.started.date() - RECENT,
+            provider=context.source,
+            recent_from=context.run.started.date() - RECENT,
             grain="year" if grain == "year" else "day",
         )
-        result = run_checkpoint(job.dataset, scope, chunks, run_name=job.run.run_id, docs=docs)
+        result = run_checkpoint(context.dataset, scope, chunks, run_name=context.run.run_id, docs=docs)
         if docs:
-            _keep_docs(job.lake, f"{prefix}/docs", docs)
-    job.lake.update(f"{prefix}.json", lambda _: json.dumps(result.document, default=str).encode(), new=True)
+            _keep_docs(context.lake, f"{prefix}/docs", docs)
+    context.lake.update(f"{prefix}.json", lambda _: json.dumps(result.document, default=str).encode(), new=True)
     refused = [v for v in result.verdicts if not v.passed]
     refused_sessions = {session_of(v.partition) for v in refused}
     axis = sorted(planned)
@@ -112,14 +114,14 @@ def _judge(
     }
 
 
-def _previous(job: Job, warehouse: Warehouse, before: date, symbols: Sequence[str]) -> pa.Table:
+def _previous(context: RunContext, warehouse: Warehouse, before: date, symbols: Sequence[str]) -> pa.Table:
     """Return the sessions to compare with; none for datasets other than bars."""
     import pyarrow as pa
 
-    if not job.dataset.is_bars:
+    if not context.dataset.is_bars:
         return pa.table({})
     warehouse.migrate()
-    return warehouse.previous_bars(job.dataset, job.source, before, symbols=symbols)
+    return warehouse.previous_bars(context.dataset, context.source, before, symbols=symbols)
 
 
 def _keep_docs(lake: Lake, prefix: str, folder: Path) -> None:

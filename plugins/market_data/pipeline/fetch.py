@@ -30,7 +30,7 @@ from market_data.core.intervals import Interval, IntervalSet, coalesce, differen
 from market_data.core.outcome import MAY_BE_MORE, SOME_QUARANTINED, Evidence, Receipt, State
 from market_data.lake.cells import cells_of, rows_inside
 from market_data.pipeline.batch_log import Progress
-from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +56,7 @@ PART_ROWS = 50_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], datetime], attempt: int = 1) -> Receipt:
+def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Callable[[], datetime], attempt: int = 1) -> Receipt:
     """Fetch a batch request by request: gate, write and receipt each before the next call.
 
     Requests with a receipt from an earlier try of this attempt are not repeated. If the provider refuses a symbol or its response has
@@ -75,21 +75,21 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     # The default pool of pyarrow keeps memory that its many threads released: 50 % more than the rows need.
     pa.set_memory_pool(pa.system_memory_pool())
     started = time.monotonic()
-    folder = receipts.prefix(job.feed.dataset, job.source, job.run, batch)
-    finished = dict(receipts.finished(job.lake, folder))
+    folder = receipts.prefix(context.feed.dataset, context.source, context.run, batch)
+    finished = dict(receipts.finished(context.lake, folder))
     requests = list(batch.requests(sessions_in(batch.intervals)))
-    progress = Progress(job.source, batch, len(requests), len(finished), attempt)
-    failures = Failures.of(job.lake, job.feed.dataset, job.source, job.run)
+    progress = Progress(context.source, batch, len(requests), len(finished), attempt)
+    failures = Failures.of(context.lake, context.feed.dataset, context.source, context.run)
     open_requests = [request for request in requests if request.id not in finished]
     if open_requests:
-        _check_breaker(job, failures, batch, now())
+        _check_breaker(context, failures, batch, now())
     failed: dict[str, str] = {}
     broken: list[MarketDataError] = []
     in_a_row = 0
     for request in open_requests:
         before = replace(hook.counters)
         try:
-            detail = _fetch_request(job, hook, batch, folder, request, before, now())
+            detail = _fetch_request(context, hook, batch, folder, request, before, now())
         except MarketDataError as error:
             in_a_row += 1
             refused = isinstance(error, BadRequest | SchemaDrift)
@@ -108,7 +108,7 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
         finished[request.id] = detail
         progress.done(request, detail.counts, sum(run.size for run in detail.cells if run.state is not State.HAVE))
         for words in (*detail.warnings, *(f"{symbol} was refused: {why}" for symbol, why in detail.refused.items())):
-            log.warning("%s: %s: %s", job.source, request, words)
+            log.warning("%s: %s: %s", context.source, request, words)
         failures.recovered(batch.id, now())
     if broken:
         # The task's retry does not repeat the finished requests.
@@ -117,19 +117,19 @@ def fetch_batch(job: Job, hook: ProviderHook, batch: Batch, now: Callable[[], da
     return _receipt(batch, folder, requests, finished, failed, progress.resumed, time.monotonic() - started)
 
 
-def _check_breaker(job: Job, failures: Failures, batch: Batch, now: datetime) -> None:
+def _check_breaker(context: RunContext, failures: Failures, batch: Batch, now: datetime) -> None:
     """Check the circuit breaker of the run.
 
     :raises CircuitOpen: while the breaker is open.
     """
-    most = job.params.circuit_breaker
+    most = context.params.circuit_breaker
     until = failures.open_until(batch.id, now, most)
     if until is not None:
         raise CircuitOpen(
             f"{most} batches failed in a row: no more requests before {until:%H:%M:%S} UTC",
             until=until,
             retry_after=(until - now).total_seconds(),
-            provider=job.source,
+            provider=context.source,
             request=f"batch {batch.number} of {batch.of}",
         )
 
@@ -167,7 +167,7 @@ def _record(
 
 
 def _fetch_request(
-    job: Job, hook: ProviderHook, batch: Batch, folder: str, request: Request, before: Counters, now: datetime
+    context: RunContext, hook: ProviderHook, batch: Batch, folder: str, request: Request, before: Counters, now: datetime
 ) -> RequestReceipt:
     """Fetch one request, write its rows and then its receipt.
 
@@ -177,7 +177,7 @@ def _fetch_request(
     from market_data.lake.receipts import RequestReceipt
     from market_data.lake.staging import StagedInfo
 
-    dataset, sessions = job.dataset, sessions_in(request.intervals)
+    dataset, sessions = context.dataset, sessions_in(request.intervals)
     reported: dict[date, tuple[State, str]] = {}
     try:
         fetched = hook.fetch(request)
@@ -189,23 +189,23 @@ def _fetch_request(
     evidence, refused, warnings = fetched.evidence, dict(fetched.refused), fetched.warnings
     if not evidence.last_page_seen or evidence.rows_declared not in (None, evidence.rows_received):
         raise TruncatedResponse(
-            f"the evidence does not prove a complete response: {evidence}", provider=job.source, request=str(request)
+            f"the evidence does not prove a complete response: {evidence}", provider=context.source, request=str(request)
         )
     parts = _parts(fetched.table)
     counts = Counter(rows_received=len(fetched.table))
     del fetched  # release its rows part by part
-    landed = _land(job, batch, request, parts, counts, now)
+    landed = _land(context, batch, request, parts, counts, now)
     counts["calls"] = hook.counters.calls - before.calls
     counts["retries"] = hook.counters.retries - before.retries
     counts["bytes"] = hook.counters.bytes - before.bytes
     served = [symbol for symbol in request.symbols if symbol not in refused]
-    cells = _cells(dataset, served, sessions, landed, job.settled(now), reported)
+    cells = _cells(dataset, served, sessions, landed, context.settled(now), reported)
     receipt = RequestReceipt(request, evidence, counts, cells, coalesce(sorted(reported), sessions), refused, warnings)
     # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
-    info = StagedInfo(job.run, batch.id, job.params.file_grain, receipt)
-    key = staging.write(job.lake, dataset.name, job.source, batch.spec_hash, info, landed.rows)
+    info = StagedInfo(context.run, batch.id, context.params.file_grain, receipt)
+    key = staging.write(context.lake, dataset.name, context.source, batch.spec_hash, info, landed.rows)
     receipt = receipt.with_staged(key)
-    receipts.write(job.lake, folder, receipt, landed.objects)
+    receipts.write(context.lake, folder, receipt, landed.objects)
     return receipt
 
 
@@ -247,7 +247,9 @@ class _Written:
     quarantined: dict[str, set[date]]
 
 
-def _land(job: Job, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime) -> _Written:
+def _land(
+    context: RunContext, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime
+) -> _Written:
     """Gate the rows and write them to the lake part by part.
 
     Empties ``parts`` to release memory; adds to ``counts``.
@@ -260,8 +262,8 @@ def _land(job: Job, batch: Batch, request: Request, parts: list[pa.Table], count
     from market_data.lake.writer import land
     from market_data.quality.gate import gate
 
-    dataset, sessions = job.dataset, sessions_in(request.intervals)
-    extra = {"timeframe": dataset.timeframe, "provider": job.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
+    dataset, sessions = context.dataset, sessions_in(request.intervals)
+    extra = {"timeframe": dataset.timeframe, "provider": context.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
     current = Encoder()
     bad: list[pa.Table] = []
     objects: list[pa.Table] = []
@@ -274,8 +276,8 @@ def _land(job: Job, batch: Batch, request: Request, parts: list[pa.Table], count
         rows = gated.good
         columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in dataset.schema.names]
         landed = land(
-            job.lake, job.layout, dataset, job.source, pa.table(columns, schema=dataset.schema), job.params.file_grain,
-            refetch=batch.refetch or job.run.clear_number > 0,
+            context.lake, context.layout, dataset, context.source, pa.table(columns, schema=dataset.schema), context.params.file_grain,
+            refetch=batch.refetch or context.run.clear_number > 0,
         )  # fmt: skip
         current.add(landed.rows)
         objects.append(landed.objects)
@@ -289,7 +291,7 @@ def _land(job: Job, batch: Batch, request: Request, parts: list[pa.Table], count
             rows_vanished=landed.vanished,
         )
     rejected = pa.concat_tables(bad)
-    quarantine.write(job.lake, dataset.name, job.source, job.run, batch.id, rejected, received_at=now)
+    quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=now)
     # One copy of a duplicate row is in the lake.
     lacking = rejected.filter(pc.not_equal(rejected["reasons"], "duplicate row"))
     return _Written(current, pa.concat_tables(objects), have, cells_of(lacking))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from market_data.core.batch import Batch
 from market_data.core.outcome import Receipt
 from market_data.core.run import RunInfo
-from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
     from market_data.lake.receipts import RequestReceipt
@@ -41,7 +41,7 @@ class LeftoverGroup:
 
 
 def find_leftovers(
-    job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], named: Collection[str]
+    context: RunContext, batches: Sequence[Batch], receipts: Sequence[Receipt], named: Collection[str]
 ) -> tuple[list[LeftoverGroup], list[str]]:
     """Find what this run has to load beside its own requests, oldest attempt first.
 
@@ -54,34 +54,38 @@ def find_leftovers(
     from market_data.lake import staging
 
     found = [
-        item for item in staging.waiting(job.lake, job.feed.dataset, job.source) if not is_own(job, batches, receipts, named, item)
+        item
+        for item in staging.waiting(context.lake, context.feed.dataset, context.source)
+        if not is_own(context, batches, receipts, named, item)
     ]
-    infos, broken = staging.describe(job.lake, found)
+    infos, broken = staging.describe(context.lake, found)
     for message in broken:
         log.error("staging object cannot be read: %s", message)
-    return group_leftovers(job, infos), broken
+    return group_leftovers(context, infos), broken
 
 
-def has_leftovers(job: Job, batches: Sequence[Batch]) -> bool:
+def has_leftovers(context: RunContext, batches: Sequence[Batch]) -> bool:
     """Return true if staging has objects that a run without finished batches must load or report."""
-    groups, broken = find_leftovers(job, batches, (), ())
+    groups, broken = find_leftovers(context, batches, (), ())
     return bool(groups or broken)
 
 
-def is_own(job: Job, batches: Sequence[Batch], receipts: Sequence[Receipt], named: Collection[str], item: StagedKey) -> bool:
+def is_own(
+    context: RunContext, batches: Sequence[Batch], receipts: Sequence[Receipt], named: Collection[str], item: StagedKey
+) -> bool:
     """Return true if the staging object is of this attempt: a receipt names it, or its batch failed."""
     if item.key in named:
         return True
     finished = {receipt.batch_id for receipt in receipts}
     failed = {batch.spec_hash for batch in batches if batch.id not in finished}
-    return item.run_key == job.run.key and item.spec_hash in failed
+    return item.run_key == context.run.key and item.spec_hash in failed
 
 
-def group_leftovers(job: Job, infos: dict[str, StagedInfo]) -> list[LeftoverGroup]:
+def group_leftovers(context: RunContext, infos: dict[str, StagedInfo]) -> list[LeftoverGroup]:
     """Group staging objects by attempt, oldest first, without those of other active runs."""
     others = {(info.run.dag_id, info.run.run_id): info.run for info in infos.values()}
-    mine = (job.run.dag_id, job.run.run_id)
-    running = {name for name, run in others.items() if name != mine and job.is_running(run)}
+    mine = (context.run.dag_id, context.run.run_id)
+    running = {name for name, run in others.items() if name != mine and context.is_running(run)}
     groups: dict[tuple[str, str, int], dict[str, StagedInfo]] = defaultdict(dict)
     versions: Counter[tuple[str, str]] = Counter()
     for key, info in sorted(infos.items(), key=lambda item: item[1].staged_us):

@@ -13,7 +13,7 @@ from market_data.core.intervals import Interval, union
 from market_data.core.run import RunInfo
 from market_data.lake.cells import only
 from market_data.pipeline.requests import request_rows, staged_rows, staged_sizes
-from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 HASH_ROWS = 50_000
 
 
-def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict[str, Any]:
+def load_run(context: RunContext, checked: Mapping[str, Any], warehouse: Warehouse) -> dict[str, Any]:
     """Load the leftovers of earlier runs, then the rows of this run.
 
     A chunk has at most ``warehouse.chunk_rows`` rows. Leftovers that the warehouse rejects for good are reported in ``leftover_errors``
@@ -37,29 +37,29 @@ def load_run(job: Job, checked: Mapping[str, Any], warehouse: Warehouse) -> dict
     """
     done: Counter[str] = Counter(rows=0, changed=0, loads=0, already=0)
     errors = {str(n): left["error"] for n, left in enumerate(checked.get("leftovers", ())) if "error" in left}
-    if job.dataset.table is None:
-        log.info("%s has no table in the warehouse: it stays in the lake", job.dataset.name)
+    if context.dataset.table is None:
+        log.info("%s has no table in the warehouse: it stays in the lake", context.dataset.name)
     else:
         warehouse.migrate()
-        staged = staged_sizes(job)
+        staged = staged_sizes(context)
         for number, left in enumerate(checked.get("leftovers", ())):
             if str(number) in errors:
                 continue
             try:
-                _load(job, _passed(staged_rows(job, left["keys"], staged), left), warehouse, done)
+                _load(context, _passed(staged_rows(context, left["keys"], staged), left), warehouse, done)
             except (DataError, WarehouseError) as error:
                 if getattr(error, "retriable", False):
                     raise
                 log.exception("what %s left in staging cannot be loaded", left["run_id"])
                 errors[str(number)] = f"{type(error).__name__}: {error}"
         if checked["passed"]:
-            _load(job, _passed(request_rows(job, checked["prefixes"], staged), checked), warehouse, done)
+            _load(context, _passed(request_rows(context, checked["prefixes"], staged), checked), warehouse, done)
     return {"of": judged(checked), **done, "leftover_errors": errors}
 
 
-def _load(job: Job, rows: Iterable[pa.Table], warehouse: Warehouse, done: Counter[str]) -> None:
+def _load(context: RunContext, rows: Iterable[pa.Table], warehouse: Warehouse, done: Counter[str]) -> None:
     for chunk in in_chunks(rows, warehouse.chunk_rows):
-        loaded = warehouse.load(job.dataset, chunk, load_id(job.run, chunk), job.run)
+        loaded = warehouse.load(context.dataset, chunk, load_id(context.run, chunk), context.run)
         done.update(rows=loaded.rows_in, changed=loaded.rows_changed, loads=1, already=int(loaded.already))
         earlier = " (by an earlier try)" * loaded.already
         log.info("load %d: %d rows, %d new or changed%s", done["loads"], loaded.rows_in, loaded.rows_changed, earlier)

@@ -15,7 +15,7 @@ from market_data.core.batch import Request
 from market_data.core.errors import ParamError
 from market_data.core.outcome import State
 from market_data.pipeline.planner import Plan, make_plan
-from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_sessions import Wanted
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _closed(first: date, last: date) -> str:
     return f"no session on {span} ({', '.join(reasons)})" if reasons else f"no session on {span} that is over"
 
 
-def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str], now: datetime) -> Planned:
+def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str], now: datetime) -> Planned:
     """Find the missing cells and plan their requests.
 
     A forced or cleared run requests its own cells again. All other cells are requested only if coverage has no state for them.
@@ -120,34 +120,34 @@ def plan_run(job: Job, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str
     """
     from market_data.lake.ledger import read_coverage
 
-    check_history(job.feed.dataset, job.params, hook, wanted)
-    capabilities = hook.capabilities(job.feed.dataset)
+    check_history(context.feed.dataset, context.params, hook, wanted)
+    capabilities = hook.capabilities(context.feed.dataset)
     start = capabilities.history_start
     wished = [s for s in (*wanted.lookback, *wanted.own) if not start or s >= start]
-    pending = tuple(s for s in wished if max(_over(s, job.dataset), _available(s, capabilities.available_after)) > now)
+    pending = tuple(s for s in wished if max(_over(s, context.dataset), _available(s, capabilities.available_after)) > now)
     sessions = tuple(s for s in wished if s not in pending)
     if sessions:
         symbols = hook.expand(symbols, sessions[0], sessions[-1])
-    coverage = read_coverage(job.lake, job.feed.dataset, job.source)
-    covered = _covered(coverage, symbols, sessions, scheduled=job.run.run_type == "scheduled", settled=job.settled(now))
-    staged = _staged(job, sessions)
+    coverage = read_coverage(context.lake, context.feed.dataset, context.source)
+    covered = _covered(coverage, symbols, sessions, scheduled=context.run.run_type == "scheduled", settled=context.settled(now))
+    staged = _staged(context, sessions)
     left_over = sum((mask & ~covered[symbol]).bit_count() for symbol, mask in staged.items() if symbol in covered)
     covered = {symbol: mask | staged.get(symbol, 0) for symbol, mask in covered.items()}
-    refetch = job.params.force or job.run.clear_number > 0
+    refetch = context.params.force or context.run.clear_number > 0
     again = sum(1 << bit for bit, session in enumerate(sessions) if session in set(wanted.own)) if refetch else 0
     everything = (1 << len(sessions)) - 1
     missing = {symbol: everything & (~covered.get(symbol, 0) | again) for symbol in symbols}
 
     def plan_with(file_grain: str, endpoint: str) -> Plan:
-        size, dataset = job.params.batch_size, job.feed.dataset
+        size, dataset = context.params.batch_size, context.feed.dataset
         return make_plan(
             dataset, missing, sessions, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain,
             refetch=refetch, now=now,
         )  # fmt: skip
 
-    plan = plan_with(job.params.file_grain, job.params.endpoint)
+    plan = plan_with(context.params.file_grain, context.params.endpoint)
     cheaper = plan.calls
-    if job.params.file_grain != "day":
+    if context.params.file_grain != "day":
         with contextlib.suppress(ParamError):  # too many calls for one run: then there is nothing to recommend
             cheaper = plan_with("day", "auto").calls
     covered_cells = len(symbols) * len(sessions) - plan.cells
@@ -197,16 +197,16 @@ def _covered(
     return {symbol: mask | pending[symbol] & recent for symbol, mask in covered.items()}
 
 
-def _staged(job: Job, sessions: Sequence[date]) -> dict[str, int]:
+def _staged(context: RunContext, sessions: Sequence[date]) -> dict[str, int]:
     """Return symbol -> mask of the sessions in staging: fetched, not loaded, not requested again."""
     from market_data.lake import staging
 
-    waiting = staging.waiting(job.lake, job.feed.dataset, job.source)
+    waiting = staging.waiting(context.lake, context.feed.dataset, context.source)
     if not waiting or not sessions:
         return {}
     bits = {session: 1 << bit for bit, session in enumerate(sessions)}
     masks: dict[str, int] = defaultdict(int)
-    for info in staging.describe(job.lake, waiting)[0].values():
+    for info in staging.describe(context.lake, waiting)[0].values():
         for run in info.receipt.cells:
             if run.state in (State.HAVE, State.EMPTY):
                 mask = sum(bits.get(session, 0) for session in calendar.sessions_in(run.intervals))

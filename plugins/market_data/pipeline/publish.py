@@ -10,7 +10,7 @@ from market_data.core.batch import Batch
 from market_data.core.outcome import Receipt, State, Verdict
 from market_data.pipeline.leftovers import group_leftovers, is_own
 from market_data.pipeline.load import judged
-from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def publish_run(
-    job: Job,
+    context: RunContext,
     batches: Sequence[Batch],
     receipts: Sequence[Receipt],
     errors: Mapping[str, str],
@@ -55,20 +55,20 @@ def publish_run(
         loaded = None
     refused = {v["partition"]: Verdict.from_json(v) for v in (checked or {}).get("refused", ())}
     by_batch = {receipt.batch_id: receipt for receipt in receipts}
-    coverage = read_coverage(job.lake, job.feed.dataset, job.source)
-    settled = job.settled(now)
-    tally = Tally(job.dataset)
-    tally.troubles(Failures.of(job.lake, job.feed.dataset, job.source, job.run).read())
+    coverage = read_coverage(context.lake, context.feed.dataset, context.source)
+    settled = context.settled(now)
+    tally = Tally(context.dataset)
+    tally.troubles(Failures.of(context.lake, context.feed.dataset, context.source, context.run).read())
     recorded: dict[str, pa.Table] = {}
     named: set[str] = set()
     for batch in batches:
         stored = by_batch.get(batch.id)
         if stored is None:
-            folder = lake_receipts.prefix(job.feed.dataset, job.source, job.run, batch)
-            details = lake_receipts.finished(job.lake, folder).values()
+            folder = lake_receipts.prefix(context.feed.dataset, context.source, context.run, batch)
+            details = lake_receipts.finished(context.lake, folder).values()
             tally.failed(batch, errors.get(batch.id, "the task was killed or never ran"), list(details))
             continue
-        found = list(lake_receipts.read(job.lake, stored.prefix))
+        found = list(lake_receipts.read(context.lake, stored.prefix))
         for each in found:
             tally.add(each.receipt, each.objects)
             named.add(each.receipt.staged)
@@ -81,17 +81,19 @@ def publish_run(
             recorded[batch.id] = cells.filter(pc.invert(gone))
     done: set[str] = set()
     if loaded is not None and checked is not None:
-        done = named | _record_leftovers(job, checked, loaded, coverage, list(recorded.values()), now)
+        done = named | _record_leftovers(context, checked, loaded, coverage, list(recorded.values()), now)
     for batch_id, cells in recorded.items():
-        write_cells(job.lake, job.feed.dataset, job.source, job.run, batch_id, coverage.changed(cells), recorded_at=now)
-    rest = _empty_staging(job, done)
-    tally.not_loaded(*_not_loaded(job, [item for item in rest if not is_own(job, batches, receipts, named, item)]))
-    document = tally.document(job, batches, refused, checked, loaded, summary, now)
-    key = write(job.lake, document, job.run)
+        write_cells(
+            context.lake, context.feed.dataset, context.source, context.run, batch_id, coverage.changed(cells), recorded_at=now
+        )
+    rest = _empty_staging(context, done)
+    tally.not_loaded(*_not_loaded(context, [item for item in rest if not is_own(context, batches, receipts, named, item)]))
+    document = tally.document(context, batches, refused, checked, loaded, summary, now)
+    key = write(context.lake, document, context.run)
     if not document["red"]:
-        write_flag(job.lake, key, document)
+        write_flag(context.lake, key, document)
     result = {"report": key, "sessions": document["sessions_loaded"], "rows": document["rows_loaded"]}
-    unserved = tally.unserved(job, batches, refused) if job.feed.fallback else []
+    unserved = tally.unserved(context, batches, refused) if context.feed.fallback else []
     return {**result, "red": document["red"], "warnings": document["warnings"], "unserved": unserved}
 
 
@@ -124,7 +126,12 @@ def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], settled: dat
 
 
 def _record_leftovers(
-    job: Job, checked: Mapping[str, Any], loaded: Mapping[str, Any], coverage: Coverage, own: Sequence[pa.Table], now: datetime
+    context: RunContext,
+    checked: Mapping[str, Any],
+    loaded: Mapping[str, Any],
+    coverage: Coverage,
+    own: Sequence[pa.Table],
+    now: datetime,
 ) -> set[str]:
     """Record the cells of loaded or refused leftovers under the run and batch that fetched them.
 
@@ -141,10 +148,10 @@ def _record_leftovers(
     from market_data.lake.ledger import without, write_cells
 
     taken = [left for n, left in enumerate(checked.get("leftovers", ())) if str(n) not in loaded["leftover_errors"]]
-    sizes = {item.key: item for item in staging.waiting(job.lake, job.feed.dataset, job.source)} if taken else {}
-    newer, settled, done = list(own), job.settled(now), set()
+    sizes = {item.key: item for item in staging.waiting(context.lake, context.feed.dataset, context.source)} if taken else {}
+    newer, settled, done = list(own), context.settled(now), set()
     for left in reversed(taken):  # newest first
-        infos, _ = staging.describe(job.lake, [sizes[key] for key in left["keys"] if key in sizes])
+        infos, _ = staging.describe(context.lake, [sizes[key] for key in left["keys"] if key in sizes])
         refused = {v["partition"]: Verdict.from_json(v) for v in left["refused"]}
         by_batch: dict[tuple[str, str], list[StagedInfo]] = {}
         for info in infos.values():
@@ -157,17 +164,19 @@ def _record_leftovers(
             later = coverage.recorded_after(cells, fetched)
             overruled = pc.and_(later, pc.invert(_is_have_over_nothing(coverage, cells)))
             kept = cells.filter(pc.invert(pc.or_(overruled, coverage.lost(cells))))
-            write_cells(job.lake, job.feed.dataset, job.source, found[0].run, batch_id, coverage.changed(kept), recorded_at=now)
+            write_cells(
+                context.lake, context.feed.dataset, context.source, found[0].run, batch_id, coverage.changed(kept), recorded_at=now
+            )
         done |= set(infos)
     return done
 
 
-def _empty_staging(job: Job, done: set[str]) -> list[StagedKey]:
+def _empty_staging(context: RunContext, done: set[str]) -> list[StagedKey]:
     """Delete the staging objects in ``done``; return all others of the feed."""
     from market_data.lake import staging
 
-    waiting = staging.waiting(job.lake, job.feed.dataset, job.source)
-    staging.delete(job.lake, [item.key for item in waiting if item.key in done])
+    waiting = staging.waiting(context.lake, context.feed.dataset, context.source)
+    staging.delete(context.lake, [item.key for item in waiting if item.key in done])
     return [item for item in waiting if item.key not in done]
 
 
@@ -180,12 +189,12 @@ def _is_have_over_nothing(coverage: Coverage, cells: pa.Table) -> pa.Array:
     return pc.and_(pc.equal(cells["state"], str(State.HAVE)), nothing)
 
 
-def _not_loaded(job: Job, rest: Sequence[StagedKey]) -> tuple[dict[str, int], list[str]]:
+def _not_loaded(context: RunContext, rest: Sequence[StagedKey]) -> tuple[dict[str, int], list[str]]:
     """Return run id -> requests that an ended run left in staging, and messages on unreadable objects."""
     from market_data.lake import staging
 
-    infos, broken = staging.describe(job.lake, rest)
+    infos, broken = staging.describe(context.lake, rest)
     counts: dict[str, int] = {}
-    for group in group_leftovers(job, infos):
+    for group in group_leftovers(context, infos):
         counts[group.run.run_id] = counts.get(group.run.run_id, 0) + len(group.infos)
     return counts, broken

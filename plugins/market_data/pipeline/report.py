@@ -16,7 +16,7 @@ from market_data.core.intervals import closed, intersection
 from market_data.core.messages import some
 from market_data.core.outcome import Receipt, State, Verdict
 from market_data.core.run import RunInfo
-from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_context import RunContext
 from market_data.quality.verdicts import parse
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Tally:
 
     def document(
         self,
-        job: Job,
+        context: RunContext,
         batches: Sequence[Batch],
         refused: Mapping[str, Verdict],
         checked: Mapping[str, Any] | None,
@@ -133,14 +133,14 @@ class Tally:
         symbols = list(dict.fromkeys(symbol for batch in batches for symbol in batch.symbols))
         failures = [{"symbol": symbol, "reason": reason} for symbol, reason in self._failures.items()]
         self._written = self._written_by_symbol()
-        seconds = (now - job.run.started).total_seconds()
+        seconds = (now - context.run.started).total_seconds()
         planned = sum(batch.cells for batch in batches)
         return {
-            "run_id": job.run.run_id,
-            "dag_id": job.run.dag_id,
-            "clear_number": job.run.clear_number,
-            "provider": job.source,
-            "dataset": job.feed.dataset,
+            "run_id": context.run.run_id,
+            "dag_id": context.run.dag_id,
+            "clear_number": context.run.clear_number,
+            "provider": context.source,
+            "dataset": context.feed.dataset,
             "date_range": {"from": summary.get("from"), "to": summary.get("to")},
             "total_batches": len(batches),
             "total_tickers": len(symbols),
@@ -161,7 +161,7 @@ class Tally:
             "rows_changed": (loaded or {}).get("changed", 0),
             "refused": [verdict.to_json() for verdict in refused.values()],
             "warned": list((checked or {}).get("warned", ())),
-            "warnings": self._warnings(job, batches, planned, checked, loaded),
+            "warnings": self._warnings(context, batches, planned, checked, loaded),
             "sessions_loaded": sorted(
                 s.isoformat() for s in self._landed if (loaded or {}).get("changed") and s.isoformat() not in refused
             ),
@@ -171,8 +171,8 @@ class Tally:
             "sources": sorted(self._sources),
             "errors": sorted({*self._failures.values(), *(event.error for event in self._events if event.error)}),
             "events": [event.to_json() for event in self._events],
-            "red": self._red(job, planned, refused, checked, loaded),
-            "start_time": job.run.started.isoformat(),
+            "red": self._red(context, planned, refused, checked, loaded),
+            "start_time": context.run.started.isoformat(),
             "end_time": now.isoformat(),
             "duration_seconds": round(seconds, 3),
             "rows_per_second": round(self._totals["rows_landed"] / seconds, 1) if seconds > 0 else 0.0,
@@ -198,50 +198,52 @@ class Tally:
 
     def _warnings(
         self,
-        job: Job,
+        context: RunContext,
         batches: Sequence[Batch],
         planned: int,
         checked: Mapping[str, Any] | None,
         loaded: Mapping[str, Any] | None,
     ) -> list[str]:
         """Return the warnings: findings that do not make the run red."""
-        nowhere = self._nowhere(job, batches)
+        nowhere = self._nowhere(context, batches)
         warnings = []
         if nowhere:
-            warnings.append(f"no bars for {some(nowhere)}: not listed in these sessions, or unknown to {job.source}")
+            warnings.append(f"no bars for {some(nowhere)}: not listed in these sessions, or unknown to {context.source}")
         if self._totals["quarantined"]:
             warnings.append(f"{self._totals['quarantined']} rows were quarantined; see quarantine/ in the lake")
         if self._totals["vanished"]:
-            warnings.append(f"{self._totals['vanished']} stored rows are missing from the responses of {job.source}; they are kept")
+            warnings.append(
+                f"{self._totals['vanished']} stored rows are missing from the responses of {context.source}; they are kept"
+            )
         if self._lost:
-            warnings.append(f"{job.source} no longer has {some(self._lost)}; the stored bars are kept")
-        if not self._too_much_missing(job, planned):
+            warnings.append(f"{context.source} no longer has {some(self._lost)}; the stored bars are kept")
+        if not self._too_much_missing(context, planned):
             warnings += self._refusals()
         warned = (checked or {}).get("warned", ())
         warnings += [
             f"loaded {len(left['keys'])} requests that {left['run_id']} had left in staging"
             for left in loaded_leftovers(checked, loaded)
         ]
-        warnings += [f"{job.source} reported: {words}" for words in self._said]
+        warnings += [f"{context.source} reported: {words}" for words in self._said]
         warnings += [f"{_named(v['partition'])}: {'; '.join(v['reasons'])}" for v in warned[:WARNED]]
         if len(warned) > WARNED:
             warnings.append(f"and {len(warned) - WARNED} more sessions or symbol-years with warnings; see `warned` in the report")
         return warnings
 
-    def _nowhere(self, job: Job, batches: Sequence[Batch]) -> list[str]:
+    def _nowhere(self, context: RunContext, batches: Sequence[Batch]) -> list[str]:
         """Return the symbols without rows and without pending cells; for bars only, where this is unusual."""
-        asked = (symbol for batch in batches for symbol in batch.symbols) if job.dataset.is_bars else ()
+        asked = (symbol for batch in batches for symbol in batch.symbols) if context.dataset.is_bars else ()
         known = self._with_rows.union(self._failures, self._waiting)
         return [symbol for symbol in dict.fromkeys(asked) if symbol not in known]
 
-    def unserved(self, job: Job, batches: Sequence[Batch], refused: Mapping[str, Verdict]) -> list[dict[str, Any]]:
+    def unserved(self, context: RunContext, batches: Sequence[Batch], refused: Mapping[str, Verdict]) -> list[dict[str, Any]]:
         """Return params for runs of another provider that fetch the data this one could not serve.
 
         These are cells without a state, symbols without any bar and partitions that the checkpoint refused.
 
         :return: ``symbols``, ``start_date`` and ``end_date`` per run.
         """
-        nowhere = set(self._nowhere(job, batches))
+        nowhere = set(self._nowhere(context, batches))
         planned = [block for batch in batches for block in batch.blocks]
         blocks = [*self._unserved, *(Block(tuple(s for s in b.symbols if s in nowhere), b.intervals) for b in planned)]
         for partition in refused:
@@ -263,8 +265,8 @@ class Tally:
         """Return a message per symbol that the provider refused."""
         return [f"{b['batch']}: {symbol} failed: {why}" for b in self._batches for symbol, why in b.get("failed", {}).items()]
 
-    def _too_much_missing(self, job: Job, planned: int) -> bool:
-        return planned > 0 and self._totals["failed_cells"] / planned > job.params.max_missing_ratio
+    def _too_much_missing(self, context: RunContext, planned: int) -> bool:
+        return planned > 0 and self._totals["failed_cells"] / planned > context.params.max_missing_ratio
 
     def _result(self, symbol: str) -> dict[str, Any]:
         errors = [self._failures[symbol]] if symbol in self._failures else []
@@ -273,7 +275,7 @@ class Tally:
 
     def _red(
         self,
-        job: Job,
+        context: RunContext,
         planned: int,
         refused: Mapping[str, Verdict],
         checked: Mapping[str, Any] | None,
@@ -281,11 +283,11 @@ class Tally:
     ) -> list[str]:
         """Return the reasons why the run is red, one sentence each; empty if it is not."""
         red = [f"batch {b['batch']} failed: {b['error']}" for b in self._batches if b["state"] == "failed"]
-        if self._too_much_missing(job, planned):
+        if self._too_much_missing(context, planned):
             missing = self._totals["failed_cells"] / planned
             red += [
                 *self._refusals(),
-                f"{missing:.1%} of the planned cells are missing; {job.params.max_missing_ratio:.1%} is tolerated (max_missing_ratio)",
+                f"{missing:.1%} of the planned cells are missing; {context.params.max_missing_ratio:.1%} is tolerated (max_missing_ratio)",
             ]
         if any(batch["state"] == "success" for batch in self._batches) and (checked is None or loaded is None):
             red.append("fetched rows were not loaded: see the logs of `check` and `load`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from market_data.pipeline.run_context import Job
+from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from market_data.lake.receipts import RequestReceipt
 
 
-def finished_requests(job: Job, prefixes: Sequence[str]) -> list[RequestReceipt]:
+def finished_requests(context: RunContext, prefixes: Sequence[str]) -> list[RequestReceipt]:
     """Return the receipts in the given folders; reads no rows."""
     from market_data.lake import receipts
 
-    return [receipt for prefix in prefixes for receipt in receipts.finished(job.lake, prefix).values()]
+    return [receipt for prefix in prefixes for receipt in receipts.finished(context.lake, prefix).values()]
 
 
-def staged_sizes(job: Job) -> dict[str, int]:
+def staged_sizes(context: RunContext) -> dict[str, int]:
     """Return key -> size in bytes of everything in staging for the run's dataset and source."""
     from market_data.lake import staging
 
-    return {item.key: item.size for item in staging.waiting(job.lake, job.feed.dataset, job.source)}
+    return {item.key: item.size for item in staging.waiting(context.lake, context.feed.dataset, context.source)}
 
 
-def request_rows(job: Job, prefixes: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
+def request_rows(context: RunContext, prefixes: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
     """Yield the rows of the requests in the given receipt folders.
 
     :param staged: from ``staged_sizes``.
@@ -36,19 +36,19 @@ def request_rows(job: Job, prefixes: Sequence[str], staged: Mapping[str, int]) -
     from market_data.lake.reader import read_request
 
     for prefix in prefixes:
-        found = receipts.finished(job.lake, prefix)
+        found = receipts.finished(context.lake, prefix)
         names = {receipt.staged: request_id for request_id, receipt in found.items()}
 
         def from_lake(key: str, prefix: str = prefix, names: Mapping[str, str] = names) -> Iterator[pa.Table]:
-            stored = receipts.read_one(job.lake, f"{prefix}/{names[key]}.parquet")
-            yield from read_request(job.lake, job.layout, job.dataset, job.source, stored)
+            stored = receipts.read_one(context.lake, f"{prefix}/{names[key]}.parquet")
+            yield from read_request(context.lake, context.layout, context.dataset, context.source, stored)
 
         keys = [(receipt.staged, staged.get(receipt.staged, 0)) for receipt in found.values()]
-        yield from staging.read_rows(job.lake, keys, from_lake)
+        yield from staging.read_rows(context.lake, keys, from_lake)
 
 
-def staged_rows(job: Job, keys: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
+def staged_rows(context: RunContext, keys: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
     """Yield the rows of staging objects, without those that another run has published and deleted."""
     from market_data.lake import staging
 
-    yield from staging.read_rows(job.lake, [(key, staged.get(key, 0)) for key in keys], lambda _: ())
+    yield from staging.read_rows(context.lake, [(key, staged.get(key, 0)) for key in keys], lambda _: ())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Job:
+class RunContext:
     """Feed, params, run, lake and layout of a run, for every step.
 
     :param source: the provider's name in lake and warehouse, e.g. ``polygon`` or ``alpaca~iex``.

@@ -30,19 +30,10 @@ from market_data.datasets.base import Dataset
 from market_data.quality import session_bars, session_metrics, year_metrics
 from market_data.quality.checkpoint_result import CheckpointResult, result_of
 from market_data.quality.great_expectations import BrokenExpectation, Validator, plain
+from market_data.quality.metric_rules import CRITICAL, NOTHING_CAME, MetricRule, Thresholds, session_rules, year_rules
 from market_data.quality.row_counts import BrokenRows, RowCounts, row_rules
 from market_data.quality.session_metrics import BarsBySession, SessionMetrics
-from market_data.quality.suites import (
-    CRITICAL,
-    NOTHING_CAME,
-    MetricRule,
-    Thresholds,
-    family,
-    metrics_suite,
-    rows_suite,
-    session_rules,
-    year_rules,
-)
+from market_data.quality.suites import family, metrics_suite, rows_suite
 from market_data.quality.verdicts import session_of
 
 log = logging.getLogger(__name__)

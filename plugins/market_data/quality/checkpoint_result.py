@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from market_data.core.outcome import Verdict
 from market_data.quality.great_expectations import plain
+from market_data.quality.metric_rules import Thresholds
 from market_data.quality.session_metrics import SessionMetrics
-from market_data.quality.suites import Thresholds
 
 TABLE_LINES = 40
 """Lines of the table per kind of partition."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from market_data.core import calendar
 from market_data.core.run import Grain
-from market_data.quality.suites import CRITICAL, MetricRule, Thresholds, session_rules
+from market_data.quality.metric_rules import CRITICAL, MetricRule, Thresholds, session_rules
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from market_data.datasets.bars import PRICES
-from market_data.quality.suites import MetricRule, Thresholds
+from market_data.quality.metric_rules import MetricRule, Thresholds
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

@@ -32,21 +32,17 @@ from market_data.warehouse.arrow_rows import naive_utc, to_wire
 from market_data.warehouse.connection import Connector, WarehouseConnection, number
 from market_data.warehouse.dialects import Dialect
 from market_data.warehouse.migrations import CREATE_SCHEMA_VERSION, INSERT_VERSION, SELECT_VERSIONS, migrations
+from market_data.warehouse.recent_bars_sql import NEW_YORK_HOURS, first_of_previous, folded_bars, last_before, previous_bars
 from market_data.warehouse.schema import LOAD_ID, Table, table
-from market_data.warehouse.statements import (
+from market_data.warehouse.upsert_sql import (
     INSERT_AUDIT,
-    NEW_YORK_HOURS,
     SELECT_AUDIT,
     begin_again,
     compare,
     count_stage,
-    first_of_previous,
-    folded_bars,
     insert_confirmed,
     insert_versions,
-    last_before,
     merge,
-    previous_bars,
 )
 
 PREVIOUS_DAILY, PREVIOUS_INTRADAY = 20, 5

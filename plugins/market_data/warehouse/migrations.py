@@ -22,7 +22,7 @@ from market_data.warehouse.schema import (
     Table,
     Type,
 )
-from market_data.warehouse.statements import _names
+from market_data.warehouse.upsert_sql import _names
 
 MIGRATIONS = sql_folder() / "migrations"
 

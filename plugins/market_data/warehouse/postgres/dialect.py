@@ -1,4 +1,4 @@
-"""Define the words of PostgreSQL. Its upsert is the MERGE of `warehouse/statements.py`."""
+"""Define the words of PostgreSQL. Its upsert is the MERGE of `warehouse/upsert_sql.py`."""
 
 from __future__ import annotations
 
