@@ -1,4 +1,4 @@
-"""The rules of the checkpoint over metrics, with their thresholds: missing symbols, price jumps, copied sessions, volume, holes in a year.
+"""The checkpoint's rules over metrics: missing symbols, price jumps, copied sessions, volume, holes.
 
 Each rule bounds one metric of a session (``session_metrics.py``) or of a symbol's year (``year_metrics.py``). ``suites.py`` turns rules
 into Great Expectations suites. A metric that does not apply is null, and null passes. Severity ``critical`` refuses the partition;

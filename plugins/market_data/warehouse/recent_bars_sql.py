@@ -1,6 +1,6 @@
-"""The SQL that reads a symbol's recent bars from silver, for the checkpoint to compare with. The same for every engine.
+"""The SQL that reads recent bars from silver, for the checkpoint to compare with.
 
-Syntax: see ``upsert_sql.py``.
+It is the same for every engine; for its syntax see ``upsert_sql.py``.
 """
 
 # ruff: noqa: S608  only names from ``schema`` and whole numbers enter the text; values are bound
