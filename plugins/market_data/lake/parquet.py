@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -30,10 +31,14 @@ def encode(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
 
 
 class Encoder:
-    """``encode`` for tables that arrive one by one, without holding them all in memory."""
+    """``encode`` for tables that arrive one by one, without holding them all in memory.
 
-    def __init__(self) -> None:
-        self._sink = pa.BufferOutputStream()
+    :param sink: binary file for the encoded bytes, writable and readable; None: memory.
+    """
+
+    def __init__(self, sink: IO[bytes] | None = None) -> None:
+        self._file = sink
+        self._sink = pa.BufferOutputStream() if sink is None else pa.PythonFile(sink, "w")
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, table: pa.Table) -> None:
@@ -48,8 +53,11 @@ class Encoder:
             raise ValueError("no table was added")
         self._writer.add_key_value_metadata(dict(metadata or {}))
         self._writer.close()
-        body: bytes = self._sink.getvalue().to_pybytes()
-        return body
+        if self._file is None:
+            body: bytes = self._sink.getvalue().to_pybytes()
+            return body
+        self._file.seek(0)
+        return self._file.read()
 
     def _open(self, table: pa.Table) -> pq.ParquetWriter:
         repeating, differences, bounded = [], [], []
