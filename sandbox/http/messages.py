@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request as HttpRequest
 
 if TYPE_CHECKING:
     from sandbox.vendors.base import Vendor
@@ -19,6 +21,7 @@ class Request:
     :param vendor: the vendor that is called.
     :param base: scheme, host and port that the client used, and the vendor's path prefix: the start of links in responses.
     :param path: decoded, without prefix and query.
+    :param endpoint: name of its route in ``vendor.routes``, or ``unknown``. ``found``: the parameters of that route's path.
     :param query, form: the last value of each parameter, without the key; ``form`` is the body of a POST.
     :param headers: names in lower case.
     :param url_key: the key where the client put it into the URL, where logs get to see it.
@@ -28,27 +31,26 @@ class Request:
     method: str
     base: str
     path: str
+    endpoint: str
+    found: Mapping[str, str]
     query: Mapping[str, str]
     form: Mapping[str, str]
     headers: Mapping[str, str]
     url_key: str | None = None
 
     @classmethod
-    def parse(
-        cls, vendor: Vendor, target: str, headers: Mapping[str, str], *, method: str = "GET", body: bytes = b"", prefix: str = ""
-    ) -> Request:
-        """Build a request from ``target`` (path and query).
+    async def read(cls, vendor: Vendor, endpoint: str, request: HttpRequest, gateway: str = "") -> Request:
+        """Read a request of Starlette's.
 
-        :param body: a form, URL-encoded.
-        :param prefix: the vendor's prefix, already removed from ``target``.
+        :param gateway: path prefix that links in responses do not have.
         """
-        parts = urlsplit(target)
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        query = dict(parse_qsl(request.url.query, keep_blank_values=True))
         url_key = query.pop(vendor.key_parameter, None) if vendor.key_parameter else None
-        form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
-        lower = {name.lower(): value for name, value in headers.items()}
-        base = f"http://{lower.get('host', '127.0.0.1')}{prefix}"
-        return cls(vendor, method, base, unquote(parts.path), query, form, lower, url_key)
+        form = dict(parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True))
+        root = request.scope["root_path"]
+        base = f"http://{request.url.netloc}{root.removeprefix(gateway)}"
+        path = request.scope["path"].removeprefix(root)
+        return cls(vendor, request.method, base, path, endpoint, request.path_params, query, form, request.headers, url_key)
 
     @property
     def parameters(self) -> dict[str, str]:

@@ -71,7 +71,7 @@ class Alpaca(Vendor):
     """
 
     name = "alpaca"
-    routes: ClassVar = {"bars": r"/v2/stocks/bars"}
+    routes: ClassVar = {"/v2/stocks/bars": "bars"}
     words: ClassVar = {401: UNKNOWN_KEY, 403: FORBIDDEN, 404: "endpoint not found.", 429: "too many requests."}
     no_key = NO_KEY
     faults = alpaca_faults.KINDS

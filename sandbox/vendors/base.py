@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -40,7 +39,7 @@ class Vendor:
     name: ClassVar[str]
     methods: ClassVar[tuple[str, ...]] = ("GET",)
     routes: ClassVar[Mapping[str, str]]
-    """Endpoint -> pattern of its whole path. The first that fits is taken."""
+    """Path as Starlette has it, parameters in braces -> endpoint. The first that fits is taken."""
     words: ClassVar[Mapping[int, str]]
     """Status -> what the vendor says with it, where nothing else is known; 401 and 429 are needed, 403 and 404 for those faults."""
     no_key: ClassVar[str]
@@ -81,13 +80,6 @@ class Vendor:
         return replace(self.error(request, 429, self.words[429]), headers=headers)
 
     # responses
-
-    def route(self, path: str) -> tuple[str, dict[str, str]] | None:
-        """Return the endpoint's name and the named parts of ``path``, or None for an unknown path."""
-        for name, pattern in self.routes.items():
-            if found := re.fullmatch(pattern, path):
-                return name, found.groupdict()
-        return None
 
     def subject(self, request: Request, found: Mapping[str, str]) -> tuple[str | None, str | None]:  # noqa: ARG002
         """Return a call's ticker and date for the call log; None for a part that is absent or ambiguous."""

@@ -120,14 +120,14 @@ class Databento(Vendor):
     name = "databento"
     methods = ("GET", "POST")
     routes: ClassVar = {
-        "get_range": r"/v0/timeseries\.get_range",
-        "get_record_count": r"/v0/metadata\.get_record_count",
-        "get_billable_size": r"/v0/metadata\.get_billable_size",
-        "get_cost": r"/v0/metadata\.get_cost",
-        "get_dataset_range": r"/v0/metadata\.get_dataset_range",
-        "get_dataset_condition": r"/v0/metadata\.get_dataset_condition",
-        "list_datasets": r"/v0/metadata\.list_datasets",
-        "resolve": r"/v0/symbology\.resolve",
+        "/v0/timeseries.get_range": "get_range",
+        "/v0/metadata.get_record_count": "get_record_count",
+        "/v0/metadata.get_billable_size": "get_billable_size",
+        "/v0/metadata.get_cost": "get_cost",
+        "/v0/metadata.get_dataset_range": "get_dataset_range",
+        "/v0/metadata.get_dataset_condition": "get_dataset_condition",
+        "/v0/metadata.list_datasets": "list_datasets",
+        "/v0/symbology.resolve": "resolve",
     }
     words: ClassVar = {
         401: "Authentication failed.",

@@ -27,7 +27,6 @@ DAY = timedelta(days=1)
 LISTED_ABROAD = [f"{number:06d}.{exchange}" for exchange in ("SS", "SZ") for number in range(1, 151)]  # in every bulk file
 QUARTERS = ("Q1", "Q2", "Q3", "Q4")
 NAMES = {"income": "income-statement", "balance_sheet": "balance-sheet-statement", "cash_flow": "cash-flow-statement"}
-STATEMENT = rf"/stable/(?P<name>{'|'.join(NAMES.values())})"
 FREE = frozenset({"AAPL", "AMZN", "GOOG", "IBM", "MSFT", "SPY"})  # the free plan has some symbols only
 FREE_STATEMENTS = 5
 
@@ -65,11 +64,12 @@ class FMP(Vendor):
 
     name = "fmp"
     routes: ClassVar = {
-        "eod": r"/stable/historical-price-eod/(?P<kind>full|non-split-adjusted)",
-        "eod_bulk": r"/stable/eod-bulk",
-        "statements": STATEMENT,
-        "statements_bulk": f"{STATEMENT}-bulk",
-        "legacy": r"/api/v[34]/.*",
+        "/stable/historical-price-eod/{kind}": "eod",
+        "/stable/eod-bulk": "eod_bulk",
+        **{f"/stable/{name}": "statements" for name in NAMES.values()},
+        **{f"/stable/{name}-bulk": "statements_bulk" for name in NAMES.values()},
+        "/api/v3/{rest:path}": "legacy",
+        "/api/v4/{rest:path}": "legacy",
     }
     words: ClassVar = {401: UNKNOWN_KEY, 402: RESTRICTED, 403: LEGACY, 404: "Not found", 429: OVER_QUOTA}
     no_key = UNKNOWN_KEY
@@ -95,6 +95,8 @@ class FMP(Vendor):
 
     def eod(self, request: Request, found: Found) -> Answer:
         """Return bars of one symbol, newest first, both dates inclusive, at most ``most_rows``."""
+        if found["kind"] not in ("full", "non-split-adjusted"):
+            return self.unknown_path(request)
         symbol = self._symbol(request)
         start, last = _day(request, "from") or FIRST, _day(request, "to") or date.max - DAY
         bars = self.market.range(self._known.get(symbol, ""), start, last + DAY)[::-1][: self.most_rows]
@@ -116,9 +118,9 @@ class FMP(Vendor):
 
     # statements
 
-    def statements(self, request: Request, found: Found) -> Answer:
+    def statements(self, request: Request, _found: Found) -> Answer:
         """Return the latest statements of one symbol, newest first."""
-        symbol = self._symbol(request)
+        symbol, name = self._symbol(request), request.path.removeprefix("/stable/")
         period, limit = request.query.get("period", "annual"), request.query.get("limit", "5")
         periods = {"annual": ("FY",), "quarter": QUARTERS}.get(period, (period,))
         if not limit.isdecimal():
@@ -128,17 +130,18 @@ class FMP(Vendor):
         this_year = self.market.now().year
         years = range(max(FIRST.year, this_year - int(limit) // (1 if period == "annual" else 4) - 1), this_year + 2)
         made = [one for year in years for one in self._statements(self._known.get(symbol, ""), year)]
-        some = [one for one in made if one.period in periods and NAMES[one.statement] == found["name"]][::-1][: int(limit)]
+        some = [one for one in made if one.period in periods and NAMES[one.statement] == name][::-1][: int(limit)]
         return Answer(request, 200, [_statement(one) for one in some], source="generated")
 
-    def statements_bulk(self, request: Request, found: Found) -> Answer:
+    def statements_bulk(self, request: Request, _found: Found) -> Answer:
         """Return a CSV file with the statements of all symbols for one period of one fiscal year."""
         self._needs_more_than_basic()
+        name = request.path.removeprefix("/stable/").removesuffix("-bulk")
         year, period = request.query.get("year", ""), request.query.get("period", "")
         if not year.isdecimal() or period not in ("FY", *QUARTERS):
             raise BadParameterError(f"Query Error: Invalid or missing query parameter - {'period' if year.isdecimal() else 'year'}")
         made = [one for symbol in self.market.symbols for one in self._statements(symbol, int(year))]
-        rows = [_statement(one) for one in made if one.period == period and NAMES[one.statement] == found["name"]]
+        rows = [_statement(one) for one in made if one.period == period and NAMES[one.statement] == name]
         abroad = [{**row, "symbol": symbol, "reportedCurrency": "CNY"} for symbol, row in zip(LISTED_ABROAD, rows, strict=False)]
         columns = list(rows[0]) if rows else fmp_faults.STATEMENT_COLUMNS
         return _csv(request, columns, [list(row.values()) for row in (*rows, *abroad)], "generated")

@@ -53,11 +53,11 @@ class Polygon(Vendor):
 
     name = "polygon"
     routes: ClassVar = {
-        "range": r"/v2/aggs/ticker/(?P<ticker>[^/]+)/range/(?P<multiplier>[^/]+)/(?P<timespan>[^/]+)/(?P<start>[^/]+)/(?P<end>[^/]+)",
-        "grouped": r"/v2/aggs/grouped/locale/us/market/stocks/(?P<date>[^/]+)",
-        "tickers": r"/v3/reference/tickers",
-        "splits": r"/v3/reference/splits",
-        "dividends": r"/v3/reference/dividends",
+        "/v2/aggs/ticker/{ticker}/range/{multiplier}/{timespan}/{start}/{end}": "range",
+        "/v2/aggs/grouped/locale/us/market/stocks/{date}": "grouped",
+        "/v3/reference/tickers": "tickers",
+        "/v3/reference/splits": "splits",
+        "/v3/reference/dividends": "dividends",
     }
     words: ClassVar = {401: UNKNOWN_KEY, 403: NOT_ENTITLED, 404: "Data not found.", 429: TOO_MANY}
     no_key = NO_KEY
@@ -229,7 +229,7 @@ class Polygon(Vendor):
 
 def last_date(request: Request) -> date | None:
     """Return the last date of an aggregates request, or None for other calls."""
-    _, found = request.vendor.route(request.path) or ("", {})
+    found = request.found
     try:
         return as_date(found.get("end") or found["date"], "to")
     except (KeyError, BadParameterError):

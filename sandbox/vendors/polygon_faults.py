@@ -15,7 +15,7 @@ Row = dict[str, Any]
 def page_loop(answer: Answer, *, days_back: int = 0) -> Answer:
     """Point ``next_url`` at its own page; ``days_back``: at an earlier one."""
     path, request = answer.request.path, answer.request
-    _, found = request.vendor.route(path) or ("", {})
+    found = request.found
     if days_back and "start" in found:
         day = timedelta(days=days_back)
         text = found["start"]

@@ -55,7 +55,7 @@ def drifted(answer):
 
 class TemplateVendor(Vendor):
     name = "template"
-    routes = {"history": "/v1/bars"}  # noqa: RUF012
+    routes = {"/v1/bars": "history"}  # noqa: RUF012
     words = {401: "Unknown API key", 403: "Not in your plan", 404: "Not found", 429: "Too many calls"}  # noqa: RUF012
     no_key = "No API key"
     faults = {  # noqa: RUF012

@@ -23,7 +23,7 @@ class Teletype(Vendor):
 
     name = "teletype"
     methods = ("GET", "POST")
-    routes: ClassVar = {"close": r"/close/(?P<date>[^/]+)"}
+    routes: ClassVar = {"/close/{date}": "close"}
     words: ClassVar = {401: "who are you", 429: "slow down"}
     no_key = "no name given"
     content_type = "text/plain"

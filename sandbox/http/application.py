@@ -1,0 +1,97 @@
+"""The sample API as a Starlette application: the routes, and how a response leaves, faults of the transfer included."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import struct
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from sandbox.http import control
+from sandbox.http.messages import Answer, Request
+from sandbox.vendors.base import Vendor
+
+if TYPE_CHECKING:
+    from sandbox.http.server import SampleApi
+
+LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends a reset and drops what is unsent
+ANY = "/{rest:path}"
+
+
+def application(api: SampleApi) -> Starlette:
+    """Return the application: control, every vendor under its name, one of them at the root."""
+    vendors: list[BaseRoute] = [Mount(f"/{name}", routes=_routes(api, vendor)) for name, vendor in api.vendors.items()]
+    served = [*vendors, *_routes(api, api.vendor)]
+    if api.prefix:
+        served = [Mount(api.prefix, routes=served), _route(api, api.vendor, "unknown", ANY)]
+
+    async def steer(request: HttpRequest) -> Response:
+        status, body = control.answer(api, request.method, request.url.path, await request.body())
+        return JSONResponse(body, status)
+
+    return Starlette(routes=[Route(control.PREFIX + "{rest:path}", steer, methods=["GET", "POST", "DELETE"]), *served])
+
+
+def _routes(api: SampleApi, vendor: Vendor) -> list[BaseRoute]:
+    return [_route(api, vendor, endpoint, path) for path, endpoint in {**vendor.routes, ANY: "unknown"}.items()]
+
+
+def _route(api: SampleApi, vendor: Vendor, endpoint: str, path: str) -> Route:
+    async def respond(request: HttpRequest) -> Response:
+        asked = await Request.read(vendor, endpoint, request, api.prefix)
+        return _Transfer(await run_in_threadpool(api.answer, asked))
+
+    return Route(path, respond, methods=vendor.methods)
+
+
+class _Transfer(Response):
+    """Sends an answer with the faults of its transfer."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        body, headers = answer.encoded(), answer.all_headers
+        takes = answer.request.vendor.compresses and "gzip" in answer.request.headers.get("accept-encoding", "")
+        if takes and "Content-Encoding" not in headers:
+            body, headers = gzip.compress(body, 1), {**headers, "Content-Encoding": "gzip"}
+        super().__init__(body, answer.status, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer, transport = self.answer, scope["extensions"]["transport"]
+        if answer.delay:
+            await asyncio.sleep(answer.delay)
+        if not (answer.reset or answer.drip or answer.send < 1):
+            await super().__call__(scope, receive, send)
+            return
+        if answer.reset:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+            transport.abort()
+        else:
+            await self._write_part(transport)
+            transport.close()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def _write_part(self, transport: asyncio.Transport) -> None:
+        answer = self.answer
+        lines = [
+            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}".encode(),
+            *(b": ".join(pair) for pair in self.raw_headers),
+        ]
+        head = b"\r\n".join([*lines, b"", b""])
+        whole = head + self.body[: int(len(self.body) * answer.send)]
+        begin = len(whole) if not answer.drip else 0 if answer.drip_head else len(head)
+        transport.write(whole[:begin])
+        for place in range(begin, len(whole)):
+            if transport.is_closing():
+                return
+            transport.write(whole[place : place + 1])
+            await asyncio.sleep(answer.drip)
