@@ -1,4 +1,4 @@
-"""The sample API as a Starlette application: the routes, and how a response leaves, faults of the transfer included."""
+"""The sample API as a Starlette application: routes, and how a response is sent, transfer faults included."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request as HttpRequest
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from sandbox.http import control
-from sandbox.http.messages import Answer, Request
+from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.vendors.base import Vendor
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def application(api: SampleApi) -> Starlette:
     if api.prefix:
         served = [Mount(api.prefix, routes=served), _route(api, api.vendor, "unknown", ANY)]
 
-    async def steer(request: HttpRequest) -> Response:
-        status, body = control.answer(api, request.method, request.url.path, await request.body())
+    async def steer(request: Request) -> Response:
+        status, body = control.respond(api, request.method, request.url.path, await request.body())
         return JSONResponse(body, status)
 
     return Starlette(routes=[Route(control.PREFIX + "{rest:path}", steer, methods=["GET", "POST", "DELETE"]), *served])
@@ -46,32 +46,32 @@ def _routes(api: SampleApi, vendor: Vendor) -> list[BaseRoute]:
 
 
 def _route(api: SampleApi, vendor: Vendor, endpoint: str, path: str) -> Route:
-    async def respond(request: HttpRequest) -> Response:
-        asked = await Request.read(vendor, endpoint, request, api.prefix)
-        return _Transfer(await run_in_threadpool(api.answer, asked))
+    async def respond(request: Request) -> Response:
+        call = await VendorRequest.read(vendor, endpoint, request, api.prefix)
+        return _Transfer(await run_in_threadpool(api.respond, call))
 
     return Route(path, respond, methods=vendor.methods)
 
 
 class _Transfer(Response):
-    """Sends an answer with the faults of its transfer."""
+    """Sends a response with the faults of its transfer."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        body, headers = answer.encoded(), answer.all_headers
-        takes = answer.request.vendor.compresses and "gzip" in answer.request.headers.get("accept-encoding", "")
+    def __init__(self, response: VendorResponse) -> None:
+        self.response = response
+        body, headers = response.encoded(), response.all_headers
+        takes = response.request.vendor.compresses and "gzip" in response.request.headers.get("accept-encoding", "")
         if takes and "Content-Encoding" not in headers:
             body, headers = gzip.compress(body, 1), {**headers, "Content-Encoding": "gzip"}
-        super().__init__(body, answer.status, headers)
+        super().__init__(body, response.status, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer, transport = self.answer, scope["extensions"]["transport"]
-        if answer.delay:
-            await asyncio.sleep(answer.delay)
-        if not (answer.reset or answer.drip or answer.send < 1):
+        response, transport = self.response, scope["extensions"]["transport"]
+        if response.delay:
+            await asyncio.sleep(response.delay)
+        if not (response.reset or response.drip or response.send < 1):
             await super().__call__(scope, receive, send)
             return
-        if answer.reset:
+        if response.reset:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
             transport.abort()
         else:
@@ -81,17 +81,17 @@ class _Transfer(Response):
             pass
 
     async def _write_part(self, transport: asyncio.Transport) -> None:
-        answer = self.answer
+        response = self.response
         lines = [
-            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}".encode(),
+            f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}".encode(),
             *(b": ".join(pair) for pair in self.raw_headers),
         ]
         head = b"\r\n".join([*lines, b"", b""])
-        whole = head + self.body[: int(len(self.body) * answer.send)]
-        begin = len(whole) if not answer.drip else 0 if answer.drip_head else len(head)
+        whole = head + self.body[: int(len(self.body) * response.send)]
+        begin = len(whole) if not response.drip else 0 if response.drip_head else len(head)
         transport.write(whole[:begin])
         for place in range(begin, len(whole)):
             if transport.is_closing():
                 return
             transport.write(whole[place : place + 1])
-            await asyncio.sleep(answer.drip)
+            await asyncio.sleep(response.drip)

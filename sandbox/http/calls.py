@@ -26,7 +26,7 @@ class Call:
     :param accepted: the call had a valid key and was within the quota; only these use the quota up.
     :param source: value of ``X-Sample-Source``.
     :param fault: the kind of the injected fault.
-    :param client_request_id: what the client sent as ``X-Request-Id``.
+    :param client_request_id: what the client sent as ``X-VendorRequest-Id``.
     :param key_in_url: the URL contained a key, valid or not.
     :param vendor: the vendor that was called.
     """

@@ -11,83 +11,83 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
-from sandbox.http.messages import Answer, Request
+from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.vendors.base import Vendor
 
-Match = str | re.Pattern[str] | Callable[[Request], bool]
-Kind = Callable[..., Answer]
+Match = str | re.Pattern[str] | Callable[[VendorRequest], bool]
+Kind = Callable[..., VendorResponse]
 
 
 # Refusals, in the vendor's shape
 
 
-def unauthorized(answer: Answer, *, message: str | None = None) -> Answer:
-    return _error(answer, 401, message)
+def unauthorized(response: VendorResponse, *, message: str | None = None) -> VendorResponse:
+    return _error(response, 401, message)
 
 
-def forbidden(answer: Answer, *, message: str | None = None, status: int = 403) -> Answer:
-    return _error(answer, status, message)
+def forbidden(response: VendorResponse, *, message: str | None = None, status: int = 403) -> VendorResponse:
+    return _error(response, status, message)
 
 
-def not_found(answer: Answer, *, message: str | None = None) -> Answer:
-    return _error(answer, 404, message)
+def not_found(response: VendorResponse, *, message: str | None = None) -> VendorResponse:
+    return _error(response, 404, message)
 
 
-def throttled(answer: Answer, *, retry_after: float | str | None = None) -> Answer:
-    return answer.request.vendor.throttled(answer.request, retry_after)
+def throttled(response: VendorResponse, *, retry_after: float | str | None = None) -> VendorResponse:
+    return response.request.vendor.throttled(response.request, retry_after)
 
 
-def server_error(answer: Answer, *, status: int = 500, message: str = "Internal Server Error") -> Answer:
-    return _error(answer, status, message)
+def server_error(response: VendorResponse, *, status: int = 500, message: str = "Internal Server Error") -> VendorResponse:
+    return _error(response, status, message)
 
 
-def error_with_200(answer: Answer, *, message: str = "Internal error") -> Answer:
-    return _error(answer, 200, message)
+def error_with_200(response: VendorResponse, *, message: str = "Internal error") -> VendorResponse:
+    return _error(response, 200, message)
 
 
 # Bodies and transfers that are not whole, or not the API's
 
 
-def truncated(answer: Answer, *, fraction: float = 0.5, clean: bool = False) -> Answer:
+def truncated(response: VendorResponse, *, fraction: float = 0.5, clean: bool = False) -> VendorResponse:
     """Send ``fraction`` of the body, then disconnect; ``clean``: with a fitting ``Content-Length``."""
     if not clean:
-        return replace(answer, send=fraction)
-    return replace(answer, body=_share(answer.encoded(), fraction))
+        return replace(response, send=fraction)
+    return replace(response, body=_share(response.encoded(), fraction))
 
 
-def truncated_gzip(answer: Answer, *, fraction: float = 0.5) -> Answer:
+def truncated_gzip(response: VendorResponse, *, fraction: float = 0.5) -> VendorResponse:
     """Send ``fraction`` of the compressed body in a complete transfer: ``Content-Length`` fits."""
-    return _gzipped(answer, _share(gzip.compress(answer.encoded(), 1), fraction))
+    return _gzipped(response, _share(gzip.compress(response.encoded(), 1), fraction))
 
 
-def bad_gzip(answer: Answer) -> Answer:
+def bad_gzip(response: VendorResponse) -> VendorResponse:
     """Change a byte in the middle of the compressed body, in a complete transfer."""
-    body = bytearray(gzip.compress(answer.encoded(), 1))
+    body = bytearray(gzip.compress(response.encoded(), 1))
     body[len(body) // 2] ^= 0xFF
-    return _gzipped(answer, bytes(body))
+    return _gzipped(response, bytes(body))
 
 
-def empty(answer: Answer, *, status: int = 200) -> Answer:
-    return replace(answer, status=status, body=b"")
+def empty(response: VendorResponse, *, status: int = 200) -> VendorResponse:
+    return replace(response, status=status, body=b"")
 
 
-def html(answer: Answer, *, status: int = 200) -> Answer:
+def html(response: VendorResponse, *, status: int = 200) -> VendorResponse:
     """Send an HTML page, as a proxy in maintenance does."""
     page = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Maintenance</h1></body></html>"
-    return Answer(answer.request, status, page, {"Content-Type": "text/html; charset=utf-8"})
+    return VendorResponse(response.request, status, page, {"Content-Type": "text/html; charset=utf-8"})
 
 
-def reset(answer: Answer) -> Answer:
-    return replace(answer, reset=True)
+def reset(response: VendorResponse) -> VendorResponse:
+    return replace(response, reset=True)
 
 
-def slow(answer: Answer, *, seconds: float = 1.0) -> Answer:
-    return replace(answer, delay=seconds)
+def slow(response: VendorResponse, *, seconds: float = 1.0) -> VendorResponse:
+    return replace(response, delay=seconds)
 
 
-def trickle(answer: Answer, *, seconds: float = 0.05, head: bool = False) -> Answer:
+def trickle(response: VendorResponse, *, seconds: float = 0.05, head: bool = False) -> VendorResponse:
     """Send single bytes with pauses too short for a read time-out; ``head``: the headers too."""
-    return replace(answer, drip=seconds, drip_head=head)
+    return replace(response, drip=seconds, drip_head=head)
 
 
 KINDS: Mapping[str, Kind] = {
@@ -100,10 +100,10 @@ KINDS: Mapping[str, Kind] = {
 """Those that can happen to any vendor. Each vendor has more of its own."""
 
 
-def _error(answer: Answer, status: int, message: str | None) -> Answer:
-    vendor = answer.request.vendor
+def _error(response: VendorResponse, status: int, message: str | None) -> VendorResponse:
+    vendor = response.request.vendor
     return vendor.error(
-        answer.request, status, (vendor.words.get(status) or HTTPStatus(status).phrase) if message is None else message
+        response.request, status, (vendor.words.get(status) or HTTPStatus(status).phrase) if message is None else message
     )
 
 
@@ -111,8 +111,8 @@ def _share(body: bytes, fraction: float) -> bytes:
     return body[: int(len(body) * fraction)]
 
 
-def _gzipped(answer: Answer, body: bytes) -> Answer:
-    return replace(answer, body=body, headers={**answer.headers, "Content-Encoding": "gzip"})
+def _gzipped(response: VendorResponse, body: bytes) -> VendorResponse:
+    return replace(response, body=body, headers={**response.headers, "Content-Encoding": "gzip"})
 
 
 @dataclass(slots=True)
@@ -150,10 +150,10 @@ class Fault:
     def kinds(self) -> Mapping[str, Kind]:
         return {**KINDS, **self.vendor.faults}
 
-    def apply(self, answer: Answer) -> Answer:
-        return self.kinds[self.kind](answer, **self.options)
+    def apply(self, response: VendorResponse) -> VendorResponse:
+        return self.kinds[self.kind](response, **self.options)
 
-    def hits(self, request: Request) -> bool:
+    def hits(self, request: VendorRequest) -> bool:
         if request.vendor is not self.vendor:
             return False
         if self.match is None:
@@ -187,12 +187,12 @@ class Faults:
         with self._lock:
             return [fault.to_json() for fault in self._waiting]
 
-    def apply(self, answer: Answer) -> tuple[Answer, str | None]:
+    def apply(self, response: VendorResponse) -> tuple[VendorResponse, str | None]:
         """Return the response to send, and the kind of the fault in it."""
-        fault = self._take(answer.request)
-        return (fault.apply(answer), fault.kind) if fault else (answer, None)
+        fault = self._take(response.request)
+        return (fault.apply(response), fault.kind) if fault else (response, None)
 
-    def _take(self, request: Request) -> Fault | None:
+    def _take(self, request: VendorRequest) -> Fault | None:
         with self._lock:
             for fault in self._waiting:
                 if fault.hits(request):

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.requests import Request as HttpRequest
+from starlette.requests import Request
 
 if TYPE_CHECKING:
     from sandbox.vendors.base import Vendor
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class VendorRequest:
     """A call of a data endpoint.
 
     :param vendor: the vendor that is called.
@@ -23,23 +23,23 @@ class Request:
     :param path: decoded, without prefix and query.
     :param endpoint: name of its route in ``vendor.routes``, or ``unknown``. ``found``: the parameters of that route's path.
     :param query, form: the last value of each parameter, without the key; ``form`` is the body of a POST.
-    :param headers: names in lower case.
+    :param headers: found by name in lower case.
     :param url_key: the key where the client put it into the URL, where logs get to see it.
     """
 
     vendor: Vendor
-    method: str
-    base: str
     path: str
-    endpoint: str
-    found: Mapping[str, str]
     query: Mapping[str, str]
-    form: Mapping[str, str]
-    headers: Mapping[str, str]
+    method: str = "GET"
+    base: str = ""
+    endpoint: str = "unknown"
+    found: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     url_key: str | None = None
 
     @classmethod
-    async def read(cls, vendor: Vendor, endpoint: str, request: HttpRequest, gateway: str = "") -> Request:
+    async def read(cls, vendor: Vendor, endpoint: str, request: Request, gateway: str = "") -> VendorRequest:
         """Read a request of Starlette's.
 
         :param gateway: path prefix that links in responses do not have.
@@ -50,7 +50,8 @@ class Request:
         root = request.scope["root_path"]
         base = f"http://{request.url.netloc}{root.removeprefix(gateway)}"
         path = request.scope["path"].removeprefix(root)
-        return cls(vendor, request.method, base, path, endpoint, request.path_params, query, form, request.headers, url_key)
+        found = request.path_params
+        return cls(vendor, path, query, request.method, base, endpoint, found, form, request.headers, url_key)
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -64,7 +65,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class VendorResponse:
     """A response to send. Faults turn one into another.
 
     :param body: bytes as they are, text, or what the vendor's ``encode`` makes text of.
@@ -77,7 +78,7 @@ class Answer:
     :param reset: end the connection with a TCP reset instead.
     """
 
-    request: Request
+    request: VendorRequest
     status: int
     body: Any
     headers: Mapping[str, str] = field(default_factory=dict)

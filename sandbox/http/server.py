@@ -17,7 +17,7 @@ from sandbox.http.calls import Call, RollingQuota, max_in_window
 from sandbox.http.edits import PRICES, Change, Edits
 from sandbox.http.faults import Fault, Faults, Match
 from sandbox.http.listener import Listener
-from sandbox.http.messages import Answer, Request
+from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.market.file_prices import FilePrices
 from sandbox.market.market import Market
 from sandbox.market.recorded_prices import SamplePrices, scattered, universe_symbols, utc_now
@@ -173,7 +173,7 @@ class SampleApi:
             symbols = present[: round(len(present) * (fraction or 0))]
         self.edits.hide(session, symbols)
 
-    def answer(self, request: Request) -> Answer:
+    def respond(self, request: VendorRequest) -> VendorResponse:
         """Return the response to a data call, and log the call."""
         vendor = request.vendor
         with self._arrivals:
@@ -182,11 +182,11 @@ class SampleApi:
         endpoint, found = request.endpoint, request.found
         fault = None
         if refused is not None:
-            answer = refused
+            response = refused
         elif endpoint == "unknown":
-            answer = vendor.unknown_path(request)
+            response = vendor.unknown_path(request)
         else:
-            answer, fault = self.faults.apply(vendor.answer(endpoint, request, found))
+            response, fault = self.faults.apply(vendor.respond(endpoint, request, found))
         ticker, day = vendor.subject(request, found)
         self.log.add(
             Call(
@@ -196,20 +196,20 @@ class SampleApi:
                 endpoint=endpoint,
                 ticker=ticker,
                 date=day,
-                status=answer.status,
+                status=response.status,
                 accepted=refused is None,
-                source=answer.source,
+                source=response.source,
                 fault=fault,
-                request_id=answer.request_id,
+                request_id=response.request_id,
                 client_request_id=request.headers.get("x-request-id"),
                 key_in_url=request.url_key is not None,
                 vendor=vendor.name,
                 method=request.method,
             )
         )
-        return answer
+        return response
 
-    def _refusal(self, request: Request, moment: float) -> Answer | None:
+    def _refusal(self, request: VendorRequest, moment: float) -> VendorResponse | None:
         vendor, key = request.vendor, request.vendor.key(request)
         if key != self._api_key:
             return vendor.unauthorized(request, key)

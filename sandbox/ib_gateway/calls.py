@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.http.call_log import read_calls
-from sandbox.ib_gateway.requests import Request
+from sandbox.ib_gateway.requests import GatewayRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class Call:
 
     @classmethod
     def of(
-        cls, request: Request, *, time: float, monotonic: float, status: int, accepted: bool, rows: int, fault: str | None
+        cls, request: GatewayRequest, *, time: float, monotonic: float, status: int, accepted: bool, rows: int, fault: str | None
     ) -> Call:
-        asked = {name: getattr(request, name) for name in ("target", "kind", "client_id", "number", "end", "duration", "size")}
+        copied = {name: getattr(request, name) for name in ("target", "kind", "client_id", "number", "end", "duration", "size")}
         return cls(
-            **asked,
+            **copied,
             symbol=request.contract.symbol,
             time=time,
             monotonic=monotonic,

@@ -22,10 +22,10 @@ from sandbox.http.edits import Edits
 from sandbox.ib_gateway import history, requests
 from sandbox.ib_gateway.calls import Call
 from sandbox.ib_gateway.contracts import INDICES, Catalogue, Listing
-from sandbox.ib_gateway.faults import Answer, Fault, Faults, Match
+from sandbox.ib_gateway.faults import Fault, Faults, GatewayResponse, Match
 from sandbox.ib_gateway.pacing import Pacing, Rules
 from sandbox.ib_gateway.prices import Prices
-from sandbox.ib_gateway.requests import Reader, Request, frame
+from sandbox.ib_gateway.requests import GatewayRequest, Reader, frame
 from sandbox.market.market import Market
 from sandbox.market.recorded_prices import SamplePrices, universe_symbols, utc_now
 
@@ -157,49 +157,49 @@ class SampleGateway:
         """Put in a fault: see `faults.Fault`. It happens to calls that keep the rules."""
         self.faults.add(Fault(kind, match, times, options))
 
-    def answer(self, request: Request) -> Answer:
+    def respond(self, request: GatewayRequest) -> GatewayResponse:
         """Return the response to a request, and log the request."""
         with self._arrivals:
             arrived, moment = time.time(), self._clock()
             accepted = request.kind != "history" or self._pacing.admit(request, moment)
         fault = None
         if not accepted:
-            answer = Answer(request, error=(history.NO_DATA, history.PACING))
+            response = GatewayResponse(request, error=(history.NO_DATA, history.PACING))
         else:
-            answer, fault = self.faults.apply(self._due(request))
+            response, fault = self.faults.apply(self._due(request))
         self.log.add(
             Call.of(
                 request,
                 time=arrived,
                 monotonic=moment,
-                status=answer.status,
+                status=response.status,
                 accepted=accepted,
-                rows=len(answer.rows),
+                rows=len(response.rows),
                 fault=fault,
             )
         )
-        return answer
+        return response
 
-    def _due(self, request: Request) -> Answer:
+    def _due(self, request: GatewayRequest) -> GatewayResponse:
         now = self.now()
         found = self.catalogue.find(request.contract, now.astimezone(NEW_YORK).date())
         try:
             return self._details(request, found) if request.kind == "details" else self._history(request, found, now)
-        except history.Refusal as refusal:
-            return Answer(request, error=(refusal.code, refusal.text))
+        except history.Refused as refusal:
+            return GatewayResponse(request, error=(refusal.code, refusal.text))
 
-    def _details(self, request: Request, found: Sequence[Listing]) -> Answer:
+    def _details(self, request: GatewayRequest, found: Sequence[Listing]) -> GatewayResponse:
         if not found:
-            raise history.Refusal(history.UNKNOWN, history.NO_DEFINITION)
-        return Answer(request, rows=tuple(tuple(_details(listing, self.version)) for listing in found))
+            raise history.Refused(history.UNKNOWN, history.NO_DEFINITION)
+        return GatewayResponse(request, rows=tuple(tuple(_details(listing, self.version)) for listing in found))
 
-    def _history(self, request: Request, found: Sequence[Listing], now: datetime) -> Answer:
+    def _history(self, request: GatewayRequest, found: Sequence[Listing], now: datetime) -> GatewayResponse:
         listing = history.the_only(found, request)
         history.check(request, listing)
-        asked = history.span(request, now)
-        rows = tuple(map(tuple, history.rows(request, listing, history.bars(request, listing, self.prices, asked))))
-        begins, ends = (f"{moment:%Y%m%d  %H:%M:%S}" for moment in (asked.start, asked.end))
-        return Answer(request, rows, begins, ends, len(rows))
+        span = history.span(request, now)
+        rows = tuple(map(tuple, history.rows(request, listing, history.bars(request, listing, self.prices, span))))
+        begins, ends = (f"{moment:%Y%m%d  %H:%M:%S}" for moment in (span.start, span.end))
+        return GatewayResponse(request, rows, begins, ends, len(rows))
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -261,7 +261,7 @@ class _Link(socketserver.BaseRequestHandler):
         if kind == requests.START_API:
             self._begin(int(fields[2]))
         elif kind in (requests.DETAILS, requests.HISTORY):
-            self._deliver(self.server.gateway.answer(Request.parse(self.client_id, fields)))
+            self._deliver(self.server.gateway.respond(GatewayRequest.parse(self.client_id, fields)))
         elif kind == requests.CANCEL_HISTORY:
             number = int(fields[2])
             self._error(number, history.NO_DATA, f"{history.SERVICE}API historical data query cancelled: {number}")
@@ -282,38 +282,38 @@ class _Link(socketserver.BaseRequestHandler):
         for code, text in INFO:
             self._error(-1, code, text)
 
-    def _deliver(self, answer: Answer) -> None:
+    def _deliver(self, response: GatewayResponse) -> None:
         stopping = self.server.gateway.stopping
-        if answer.delay:
-            stopping.wait(answer.delay)
-        if answer.silent:
+        if response.delay:
+            stopping.wait(response.delay)
+        if response.silent:
             return
-        body = self._encoded(answer)
-        if answer.drip:
+        body = self._encoded(response)
+        if response.drip:
             for place in range(len(body)):
                 self.request.sendall(body[place : place + 1])
-                if stopping.wait(answer.drip):
+                if stopping.wait(response.drip):
                     return
-        elif answer.send is None:
+        elif response.send is None:
             self.request.sendall(body)
         else:
-            self.request.sendall(body[: int(len(body) * answer.send)])
-            if answer.reset:
+            self.request.sendall(body[: int(len(body) * response.send)])
+            if response.reset:
                 self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
             raise _Ended
 
-    def _encoded(self, answer: Answer) -> bytes:
-        number = answer.request.number
-        if answer.raw is not None:
-            return answer.raw
-        if answer.error is not None:
-            return self._error_frame(number if answer.about is None else answer.about, *answer.error)
-        if answer.request.kind == "details":
+    def _encoded(self, response: GatewayResponse) -> bytes:
+        number = response.request.number
+        if response.raw is not None:
+            return response.raw
+        if response.error is not None:
+            return self._error_frame(number if response.about is None else response.about, *response.error)
+        if response.request.kind == "details":
             head = ("8",) if self.version < 164 else ()
-            details = [frame((10, *head, number, *row)) for row in answer.rows]
+            details = [frame((10, *head, number, *row)) for row in response.rows]
             return b"".join([*details, frame((52, 1, number))])
-        fields = (field for row in answer.rows for field in row)
-        return frame((17, number, answer.begins, answer.ends, answer.declared, *fields))
+        fields = (field for row in response.rows for field in row)
+        return frame((17, number, response.begins, response.ends, response.declared, *fields))
 
     def _error(self, number: int, code: int, text: str) -> None:
         self.request.sendall(self._error_frame(number, code, text))

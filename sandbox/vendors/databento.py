@@ -25,8 +25,8 @@ from market_data.core import calendar
 from market_data.core.intervals import Interval, union
 from market_data.datasets import generated
 from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import Answer, Request
-from sandbox.market.bars import Bar
+from sandbox.http.messages import VendorRequest, VendorResponse
+from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 from sandbox.market.recorded_prices import SamplePrices
 from sandbox.vendors import databento_faults
@@ -77,7 +77,7 @@ CASES = {
 }
 
 
-class Refusal(Exception):
+class DatabentoRefusal(Exception):
     """A request that the vendor refuses, with a case and a payload."""
 
     def __init__(self, status: int, case: str, message: str, payload: Mapping[str, str] | None = None) -> None:
@@ -159,35 +159,35 @@ class Databento(Vendor):
 
     # keys and refusals
 
-    def key(self, request: Request) -> str | None:
+    def key(self, request: VendorRequest) -> str | None:
         shown = basic(request)
         return None if shown is None else shown[0].removeprefix("db-") if shown[0].startswith("db-") else ""
 
-    def unauthorized(self, request: Request, key: str | None) -> Answer:
-        return Answer(request, 401, {"detail": self.no_key}) if key is None else self.error(request, 401, self.words[401])
+    def unauthorized(self, request: VendorRequest, key: str | None) -> VendorResponse:
+        return VendorResponse(request, 401, {"detail": self.no_key}) if key is None else self.error(request, 401, self.words[401])
 
-    def error(self, request: Request, status: int, message: str) -> Answer:
+    def error(self, request: VendorRequest, status: int, message: str) -> VendorResponse:
         """Return an error as JSON; from status 500 on, as plain text."""
         if status >= 500:
-            return Answer(request, status, message, {"Content-Type": "text/plain; charset=utf-8"})
+            return VendorResponse(request, status, message, {"Content-Type": "text/plain; charset=utf-8"})
         return _refused(request, status, CASES.get(status, "error"), message)
 
-    def answer(self, endpoint: str, request: Request, found: Mapping[str, str]) -> Answer:
+    def respond(self, endpoint: str, request: VendorRequest, found: Mapping[str, str]) -> VendorResponse:
         try:
-            return super().answer(endpoint, request, found)
-        except Refusal as refusal:
+            return super().respond(endpoint, request, found)
+        except DatabentoRefusal as refusal:
             return _refused(request, refusal.status, refusal.case, str(refusal), refusal.payload)
 
-    def subject(self, request: Request, found: Mapping[str, str]) -> tuple[str | None, str | None]:  # noqa: ARG002
+    def subject(self, request: VendorRequest, found: Mapping[str, str]) -> tuple[str | None, str | None]:  # noqa: ARG002
         symbols = request.parameters.get("symbols", "").split(",")
         return (symbols[0] or None) if len(symbols) == 1 else None, None
 
-    def headers(self, answer: Answer) -> dict[str, str]:
-        return {"Content-Type": self.content_type, "request-id": answer.request_id}
+    def headers(self, response: VendorResponse) -> dict[str, str]:
+        return {"Content-Type": self.content_type, "request-id": response.request_id}
 
     # time series
 
-    def get_range(self, request: Request, _found: Mapping[str, str]) -> Answer:
+    def get_range(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
         query = self._query(request)
         _choice(request, "encoding", "csv", ("dbn",))
         pieces = self._resolved(query)
@@ -200,46 +200,48 @@ class Databento(Vendor):
         headers = {"Content-Type": "application/octet-stream"}
         unresolved = [symbol for symbol, found in pieces.items() if not found]
         if unresolved:
-            said = f"BentoWarning: The request had symbols which did not resolve: {', '.join(unresolved)}"
-            headers["X-Warning"] = json.dumps([said])
-        return Answer(request, 206 if unresolved else 200, body, headers, source=source)
+            message = f"BentoWarning: The request had symbols which did not resolve: {', '.join(unresolved)}"
+            headers["X-Warning"] = json.dumps([message])
+        return VendorResponse(request, 206 if unresolved else 200, body, headers, source=source)
 
-    def get_record_count(self, request: Request, _found: Mapping[str, str]) -> Answer:
-        return Answer(request, 200, self._count(self._query(request)))
+    def get_record_count(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
+        return VendorResponse(request, 200, self._count(self._query(request)))
 
-    def get_billable_size(self, request: Request, _found: Mapping[str, str]) -> Answer:
+    def get_billable_size(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
         query = self._query(request)
-        return Answer(request, 200, self._count(query) * dtype(query.schema).itemsize)
+        return VendorResponse(request, 200, self._count(query) * dtype(query.schema).itemsize)
 
-    def get_cost(self, request: Request, _found: Mapping[str, str]) -> Answer:
+    def get_cost(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
         query = self._query(request)
         size = self._count(query) * dtype(query.schema).itemsize
-        return Answer(request, 200, size / 2**30 * SCHEMAS[query.schema].price)
+        return VendorResponse(request, 200, size / 2**30 * SCHEMAS[query.schema].price)
 
-    def get_dataset_range(self, request: Request, _found: Mapping[str, str]) -> Answer:
+    def get_dataset_range(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
         found = {"start": stamp(self.available_start), "end": stamp(self._end)}
-        return Answer(request, 200, {**found, "schema": dict.fromkeys(self._schemas(self._dataset(request)), found)})
+        return VendorResponse(request, 200, {**found, "schema": dict.fromkeys(self._schemas(self._dataset(request)), found)})
 
-    def get_dataset_condition(self, request: Request, _found: Mapping[str, str]) -> Answer:
+    def get_dataset_condition(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
         self._dataset(request)
         start = _moment(request.parameters.get("start_date", str(self.available_start.date())), "start_date").date()
         last = _moment(request.parameters.get("end_date", str(self._end.date())), "end_date").date()
         modified = str(self._end.date())
         days = calendar.sessions(max(start, calendar.FIRST), min(last, self._end.date()) + DAY)
-        return Answer(request, 200, [{"date": str(d), "condition": "available", "last_modified_date": modified} for d in days])
+        return VendorResponse(
+            request, 200, [{"date": str(d), "condition": "available", "last_modified_date": modified} for d in days]
+        )
 
-    def list_datasets(self, request: Request, _found: Mapping[str, str]) -> Answer:
-        return Answer(request, 200, sorted(self._instruments))
+    def list_datasets(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
+        return VendorResponse(request, 200, sorted(self._instruments))
 
     # symbology
 
-    def resolve(self, request: Request, _found: Mapping[str, str]) -> Answer:
+    def resolve(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
         """Resolve any symbology to ``instrument_id``, and ``instrument_id`` to ``raw_symbol``."""
         dataset = self._dataset(request)
         stype_in, symbols = self._symbols(request, dataset)
         stype_out = _choice(request, "stype_out", "instrument_id", ("instrument_id", "raw_symbol"))
         if stype_out == "raw_symbol" and stype_in != "instrument_id":
-            raise Refusal(422, "symbology_invalid_request", f"Cannot resolve from `{stype_in}` to `raw_symbol`.")
+            raise DatabentoRefusal(422, "symbology_invalid_request", f"Cannot resolve from `{stype_in}` to `raw_symbol`.")
         start = _moment(_needed(request, "start_date"), "start_date").date()
         end = _moment(request.parameters.get("end_date") or str(start + DAY), "end_date").date()
         found = self._instruments[dataset].pieces(symbols, stype_in, start, end)
@@ -259,7 +261,9 @@ class Databento(Vendor):
             "not_found": [symbol for symbol, pieces in found.items() if not pieces],
         }
         status = 2 if body["not_found"] else 1 if body["partial"] else 0
-        return Answer(request, 200, {**body, "message": ("OK", "Partially resolved", "Not found")[status], "status": status})
+        return VendorResponse(
+            request, 200, {**body, "message": ("OK", "Partially resolved", "Not found")[status], "status": status}
+        )
 
     # request parameters
 
@@ -270,25 +274,29 @@ class Databento(Vendor):
     def _schemas(self, dataset: str) -> tuple[str, ...]:
         return DAILY_ONLY if dataset == "EQUS.SUMMARY" else tuple(SCHEMAS)
 
-    def _dataset(self, request: Request) -> str:
+    def _dataset(self, request: VendorRequest) -> str:
         return _choice(request, "dataset", None, tuple(self._instruments))
 
-    def _symbols(self, request: Request, dataset: str) -> tuple[str, tuple[str, ...]]:
+    def _symbols(self, request: VendorRequest, dataset: str) -> tuple[str, tuple[str, ...]]:
         stype = _choice(request, "stype_in", "raw_symbol", self._instruments[dataset].stypes)
         symbols = tuple(dict.fromkeys(_needed(request, "symbols").split(",")))
         if len(symbols) > MOST_SYMBOLS:
-            raise Refusal(422, "symbology_too_many_symbols", f"{len(symbols)} symbols; at most {MOST_SYMBOLS} are allowed.")
+            raise DatabentoRefusal(
+                422, "symbology_too_many_symbols", f"{len(symbols)} symbols; at most {MOST_SYMBOLS} are allowed."
+            )
         for symbol in symbols:
             if not re.fullmatch(FORMS[stype], symbol):
-                raise Refusal(400, "symbology_invalid_symbol", f"Invalid format for `{stype}` symbol '{symbol}'.")
+                raise DatabentoRefusal(400, "symbology_invalid_symbol", f"Invalid format for `{stype}` symbol '{symbol}'.")
         return stype, symbols
 
-    def _query(self, request: Request) -> Query:
-        """:raises Refusal: for what is not there, not licensed, or makes no sense."""
+    def _query(self, request: VendorRequest) -> Query:
+        """:raises DatabentoRefusal: for what is not there, not licensed, or makes no sense."""
         dataset = self._dataset(request)
         schema = _choice(request, "schema", "trades", tuple(SCHEMAS))
         if schema not in self._schemas(dataset):
-            raise Refusal(422, "dataset_schema_not_available", f"The schema {schema} is not available for dataset {dataset}.")
+            raise DatabentoRefusal(
+                422, "dataset_schema_not_available", f"The schema {schema} is not available for dataset {dataset}."
+            )
         stype, symbols = self._symbols(request, dataset)
         start = _moment(_needed(request, "start"), "start")
         end = _moment(request.parameters.get("end") or str(start.date() + DAY), "end")
@@ -301,35 +309,39 @@ class Databento(Vendor):
         payload = {"dataset": dataset, "start": stamp(start), "end": stamp(end)}
         payload |= {"available_start": stamp(self.available_start), "available_end": stamp(self._end)}
         if start >= end:
-            said = f"Invalid time range query, `start` {start} cannot be on or after `end` {end}."
-            raise Refusal(422, "data_time_range_start_on_or_after_end", said, payload)
+            message = f"Invalid time range query, `start` {start} cannot be on or after `end` {end}."
+            raise DatabentoRefusal(422, "data_time_range_start_on_or_after_end", message, payload)
         if start < self.available_start:
-            said = f"`start` in query ('{start}') was before the available start of dataset {dataset} ('{self.available_start}')."
-            raise Refusal(422, "data_start_before_available_start", f"{said} Try requesting with a later `start`.", payload)
+            message = (
+                f"`start` in query ('{start}') was before the available start of dataset {dataset} ('{self.available_start}')."
+            )
+            raise DatabentoRefusal(
+                422, "data_start_before_available_start", f"{message} Try requesting with a later `start`.", payload
+            )
         for case, moment in (("start", start), ("end", end)):
             if moment > self._end:
-                said = (
+                message = (
                     f"The dataset {dataset} has data available up to '{self._end}'. The `{case}` in the query ('{moment}') is after"
                 )
-                raise Refusal(
+                raise DatabentoRefusal(
                     422,
                     f"data_{case}_after_available_end",
-                    f"{said} the available range. Try requesting with an earlier `{case}`.",
+                    f"{message} the available range. Try requesting with an earlier `{case}`.",
                     payload,
                 )
         if self.licensed_until is not None and end > self.licensed_until:
-            said = f"A live data license is required to access {dataset} data after {stamp(self.licensed_until)}."
-            raise Refusal(403, "license_not_found_unauthorized", said)
+            message = f"A live data license is required to access {dataset} data after {stamp(self.licensed_until)}."
+            raise DatabentoRefusal(403, "license_not_found_unauthorized", message)
 
     def _resolved(self, query: Query) -> dict[str, list[Piece]]:
         """Return the instruments of each symbol.
 
-        :raises Refusal: if no symbol has an instrument.
+        :raises DatabentoRefusal: if no symbol has an instrument.
         """
         instruments = self._instruments[query.dataset]
         found = instruments.pieces(query.symbols, query.stype, *query.dates)
         if not any(found.values()):
-            raise Refusal(422, "symbology_invalid_request", "None of the symbols could be resolved")
+            raise DatabentoRefusal(422, "symbology_invalid_request", "None of the symbols could be resolved")
         return found
 
     # records
@@ -399,7 +411,7 @@ class _Mapping(NamedTuple):
     intervals: Sequence[_MappingInterval]
 
 
-def _rows(market: Market, query: Query, bars: Sequence[Bar]) -> Records:
+def _rows(market: Market, query: Query, bars: Sequence[DailyBar]) -> Records:
     """All records of ``bars``, which are of one instrument."""
     if query.schema == "ohlcv-1d":
         cells, fields = np.arange(len(bars)), _daily(bars)
@@ -426,7 +438,7 @@ def _rows(market: Market, query: Query, bars: Sequence[Bar]) -> Records:
     return rows
 
 
-def _with_closed_days(rows: Records, cells: NDArray[np.int64], bars: Sequence[Bar], *, sundays: bool) -> Records:
+def _with_closed_days(rows: Records, cells: NDArray[np.int64], bars: Sequence[DailyBar], *, sundays: bool) -> Records:
     """Return ``rows`` plus a copy of each session's rows on every holiday before it.
 
     A Sunday evening already belongs to Monday's session.
@@ -453,13 +465,13 @@ def _closed_before(session: date) -> tuple[date, ...]:
     return tuple(day for day in days if day.weekday() != calendar.SATURDAY)
 
 
-def _daily(bars: Sequence[Bar]) -> dict[str, Any]:
+def _daily(bars: Sequence[DailyBar]) -> dict[str, Any]:
     prices = {name: _fixed([getattr(bar, name) for bar in bars]) for name in ("open", "high", "low", "close")}
     stamps = np.array([bar.session for bar in bars], "datetime64[D]").astype("datetime64[ns]").astype(np.int64)
     return {"ts_event": stamps, **prices, "volume": _whole([bar.volume or 0 for bar in bars])}
 
 
-def _trades(market: Market, bars: Sequence[Bar], *, quotes: bool) -> tuple[NDArray[np.int64], dict[str, Any]]:
+def _trades(market: Market, bars: Sequence[DailyBar], *, quotes: bool) -> tuple[NDArray[np.int64], dict[str, Any]]:
     found = market.trades(bars)
     fields = {
         "ts_event": found.time,
@@ -477,7 +489,7 @@ def _trades(market: Market, bars: Sequence[Bar], *, quotes: bool) -> tuple[NDArr
     return found.cell, fields
 
 
-def _statistics(market: Market, bars: Sequence[Bar]) -> tuple[NDArray[np.int64], dict[str, Any]]:
+def _statistics(market: Market, bars: Sequence[DailyBar]) -> tuple[NDArray[np.int64], dict[str, Any]]:
     found = market.statistics(bars)
     days = np.array([bar.session for bar in bars], "datetime64[D]").astype("datetime64[ns]").astype(np.uint64)
     quantity = np.where(np.isnan(found.quantity), dbn.UNDEF_STAT_QUANTITY, np.nan_to_num(found.quantity).astype(np.int64))
@@ -527,7 +539,9 @@ def stamp(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
 
 
-def _refused(request: Request, status: int, case: str, message: str, payload: Mapping[str, str] | None = None) -> Answer:
+def _refused(
+    request: VendorRequest, status: int, case: str, message: str, payload: Mapping[str, str] | None = None
+) -> VendorResponse:
     detail = {
         "case": case,
         "message": message,
@@ -535,19 +549,19 @@ def _refused(request: Request, status: int, case: str, message: str, payload: Ma
         "docs": DOCS,
         "payload": payload,
     }
-    return Answer(request, status, {"detail": detail})
+    return VendorResponse(request, status, {"detail": detail})
 
 
-def _needed(request: Request, name: str) -> str:
+def _needed(request: VendorRequest, name: str) -> str:
     if not request.parameters.get(name):
-        raise Refusal(422, "validation_failed", f"The parameter `{name}` is missing.")
+        raise DatabentoRefusal(422, "validation_failed", f"The parameter `{name}` is missing.")
     return request.parameters[name]
 
 
-def _choice(request: Request, name: str, default: str | None, allowed: tuple[str, ...]) -> str:
+def _choice(request: VendorRequest, name: str, default: str | None, allowed: tuple[str, ...]) -> str:
     value = request.parameters.get(name) or default or _needed(request, name)
     if value not in allowed:
-        raise Refusal(422, "validation_failed", f"`{name}` is '{value}'; this server has: {', '.join(allowed)}.")
+        raise DatabentoRefusal(422, "validation_failed", f"`{name}` is '{value}'; this server has: {', '.join(allowed)}.")
     return value
 
 
@@ -558,5 +572,5 @@ def _moment(text: str, name: str) -> datetime:
             return datetime.fromtimestamp(int(text) / SECOND, UTC)
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise Refusal(422, "validation_failed", f"`{name}` is '{text}', which is not a valid datetime.") from None
+        raise DatabentoRefusal(422, "validation_failed", f"`{name}` is '{text}', which is not a valid datetime.") from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -20,8 +20,8 @@ from market_data.core.calendar import FIRST, NEW_YORK
 from market_data.datasets import generated
 from market_data.datasets.generated import Minutes
 from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import Answer, Request
-from sandbox.market.bars import Bar
+from sandbox.http.messages import VendorRequest, VendorResponse
+from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 from sandbox.vendors import polygon_faults
 from sandbox.vendors.base import BadParameterError, Vendor
@@ -68,21 +68,21 @@ class Polygon(Vendor):
         super().__init__(market, quota)
         self.cursor_keeps_adjusted = cursor_keeps_adjusted
 
-    def error(self, request: Request, status: int, message: str) -> Answer:
+    def error(self, request: VendorRequest, status: int, message: str) -> VendorResponse:
         """Put the message under ``message`` for 403 and 404, otherwise under ``error``."""
         word, field = {403: ("NOT_AUTHORIZED", "message"), 404: ("NOT_FOUND", "message")}.get(status, ("ERROR", "error"))
-        return Answer(request, status, {"status": word, field: message})
+        return VendorResponse(request, status, {"status": word, field: message})
 
-    def subject(self, request: Request, found: Found) -> tuple[str | None, str | None]:
+    def subject(self, request: VendorRequest, found: Found) -> tuple[str | None, str | None]:
         return found.get("ticker") or request.query.get("ticker"), found.get("date")
 
-    def encode(self, answer: Answer) -> bytes:
-        text = json.dumps({**answer.body, "request_id": answer.request_id}, separators=(",", ":"))
+    def encode(self, response: VendorResponse) -> bytes:
+        text = json.dumps({**response.body, "request_id": response.request_id}, separators=(",", ":"))
         return _LARGE_VOLUME.sub(lambda found: f'"v":{_exponent(found[1])}', _ZERO_FRACTION.sub("", text)).encode()
 
     # aggregates
 
-    def range(self, request: Request, found: Found) -> Answer:
+    def range(self, request: VendorRequest, found: Found) -> VendorResponse:
         """Return minute or daily bars of one symbol, both ends inclusive."""
         query = {**_cursor(request), **request.query}
         adjusted = _flag(query, "adjusted", default=True)
@@ -95,12 +95,12 @@ class Polygon(Vendor):
         elif found["timespan"] == "minute" and found["multiplier"].isdecimal() and 1 <= int(found["multiplier"]) <= 60:
             rows, count, reached, source = self._minutes(found, limit, adjusted=adjusted, descending=descending)
         else:
-            asked = f"range/{found['multiplier']}/{found['timespan']}"
-            raise BadParameterError(f"this server has range/1/day and range/1..60/minute only, not {asked}")
+            request = f"range/{found['multiplier']}/{found['timespan']}"
+            raise BadParameterError(f"this server has range/1/day and range/1..60/minute only, not {request}")
         body = {"ticker": found["ticker"], **_summary(rows, count, adjusted)}
         if reached is not None:
             body["next_url"] = self._next_range(request, found, reached, limit, adjusted=adjusted, descending=descending)
-        return Answer(request, 200, body, source=source)
+        return VendorResponse(request, 200, body, source=source)
 
     def _days(self, found: Found, limit: int, *, adjusted: bool, descending: bool) -> tuple[list[Row], int, int | None, str]:
         """Return a page: rows, base bar count, start of the next page (None: last page), source."""
@@ -126,7 +126,7 @@ class Polygon(Vendor):
         ratio = np.array([bar.ratio if adjusted else 1.0 for bar in bars])
         return _minute_rows(folded, ratio), end, reached, "generated" if end else self.market.source([])
 
-    def _some_minutes(self, bars: Sequence[Bar], span: tuple[int, int], enough: int, *, descending: bool) -> Minutes:
+    def _some_minutes(self, bars: Sequence[DailyBar], span: tuple[int, int], enough: int, *, descending: bool) -> Minutes:
         """Return the minutes of ``bars`` in ``span`` (milliseconds, inclusive), batch by batch.
 
         Stops once there are more than ``enough`` rows.
@@ -144,14 +144,16 @@ class Polygon(Vendor):
                 break
         return Minutes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
-    def grouped(self, request: Request, found: Found) -> Answer:
+    def grouped(self, request: VendorRequest, found: Found) -> VendorResponse:
         """Return bars of all symbols of one session."""
         adjusted = _flag(request.query, "adjusted", default=True)
         bars = self.market.session(as_date(found["date"], "date"))
         rows = [{"T": bar.symbol, **_row(bar, adjusted, closing(bar.session))} for bar in bars]
-        return Answer(request, 200, _summary(rows, len(rows), adjusted), source=self.market.source(bars))
+        return VendorResponse(request, 200, _summary(rows, len(rows), adjusted), source=self.market.source(bars))
 
-    def _next_range(self, request: Request, found: Found, reached: int, limit: int, *, adjusted: bool, descending: bool) -> str:
+    def _next_range(
+        self, request: VendorRequest, found: Found, reached: int, limit: int, *, adjusted: bool, descending: bool
+    ) -> str:
         """Return the URL of the next page, without the key: the same path with a new bound, and a cursor."""
         start, end = (found["start"], reached) if descending else (reached, found["end"])
         kept = {"adjusted": "false"} if self.cursor_keeps_adjusted and not adjusted else {}
@@ -161,7 +163,7 @@ class Polygon(Vendor):
 
     # reference data
 
-    def tickers(self, request: Request, _found: Found) -> Answer:
+    def tickers(self, request: VendorRequest, _found: Found) -> VendorResponse:
         """Return a page of symbols."""
         fixed = {
             "market": "stocks",
@@ -174,7 +176,7 @@ class Polygon(Vendor):
         rows = [{"ticker": symbol, "name": f"{symbol} Inc.", **fixed} for symbol in self.market.symbols]
         return self._references(request, rows, "ticker", order="asc", limit=100)
 
-    def splits(self, request: Request, _found: Found) -> Answer:
+    def splits(self, request: VendorRequest, _found: Found) -> VendorResponse:
         query = {**_cursor(request), **request.query}
         rows = [
             {
@@ -188,7 +190,7 @@ class Polygon(Vendor):
         ]
         return self._references(request, rows, "execution_date", order="desc", limit=10)
 
-    def dividends(self, request: Request, _found: Found) -> Answer:
+    def dividends(self, request: VendorRequest, _found: Found) -> VendorResponse:
         query = {**_cursor(request), **request.query}
         rows = [
             {
@@ -207,7 +209,7 @@ class Polygon(Vendor):
         ]
         return self._references(request, rows, "ex_dividend_date", order="desc", limit=10)
 
-    def _references(self, request: Request, rows: Iterable[Row], sort: str, *, order: str, limit: int) -> Answer:
+    def _references(self, request: VendorRequest, rows: Iterable[Row], sort: str, *, order: str, limit: int) -> VendorResponse:
         """Return a page of ``rows``, filtered and sorted as requested; the cursor holds all parameters."""
         query = {**_cursor(request), **request.query}
         query.pop("cursor", None)
@@ -224,10 +226,10 @@ class Polygon(Vendor):
         body: Row = {"results": found[begin:end], "status": "OK"}
         if len(found) > end:
             body["next_url"] = f"{request.base}{request.path}?cursor={_as_cursor({**query, 'offset': end})}"
-        return Answer(request, 200, body, source="generated")
+        return VendorResponse(request, 200, body, source="generated")
 
 
-def last_date(request: Request) -> date | None:
+def last_date(request: VendorRequest) -> date | None:
     """Return the last date of an aggregates request, or None for other calls."""
     found = request.found
     try:
@@ -278,7 +280,7 @@ def _minute_rows(bars: Minutes, ratio: NDArray[np.float64]) -> list[Row]:
     return [dict(zip(("v", "vw", "o", "c", "h", "l", "t", "n"), row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _row(bar: Bar, adjusted: bool, stamp: int) -> Row:
+def _row(bar: DailyBar, adjusted: bool, stamp: int) -> Row:
     shown = bar.adjusted if adjusted else bar
     vwap = {} if shown.vwap is None else {"vw": shown.vwap}
     trades = {} if shown.trades is None else {"n": shown.trades}
@@ -338,7 +340,7 @@ def _as_cursor(query: Mapping[str, Any]) -> str:
     return base64.urlsafe_b64encode(urlencode(query).encode()).decode().rstrip("=")
 
 
-def _cursor(request: Request) -> dict[str, str]:
+def _cursor(request: VendorRequest) -> dict[str, str]:
     text = request.query.get("cursor", "")
     try:
         return dict(

@@ -71,7 +71,7 @@ class TestAlpaca(NetworkContract):
         "other_adjustment": "an answer does not say how it is adjusted",
     }
     outcomes: ClassVar = {
-        "forbidden": Fault(AuthError, passes=False, calls=1),  # said of a wrong key, too
+        "forbidden": Fault(AuthError, passes=False, calls=1),  # also for a wrong key
         "page_loop": Fault(ServerError, passes=False, calls=1, paging=True),  # a token that does not move is seen at once
     }
 
@@ -148,7 +148,7 @@ def sent(call):
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 249, 250, 251])
-def test_a_symbol_may_span_pages_and_a_page_may_be_shorter_than_asked(server, hook, size):
+def test_a_symbol_may_span_pages_and_a_page_may_be_shorter_than_requested(server, hook, size):
     server.vendor.page_rows = size
     request = ask(("IBM", "AAPL", "SPY"), WEEK[0], WEEK[1]) if size < 100 else ask(("IBM", "AAPL", "SPY"), *YEAR)
     fetched = hook.fetch(request)
@@ -186,7 +186,7 @@ def test_a_symbol_that_comes_again_after_others_is_an_error(server, hook):
         hook.fetch(ask(("AAPL", "IBM"), WEEK[0], date(2013, 1, 31)))
 
 
-def test_an_answer_that_does_not_say_whether_a_page_follows_is_not_whole(server, hook):
+def test_a_response_that_does_not_say_whether_a_page_follows_is_not_whole(server, hook):
     server.fault("no_token")
     request = ask(("IBM",))
     fetched = hook.fetch(request)
@@ -203,7 +203,7 @@ def test_an_answer_that_does_not_say_whether_a_page_follows_is_not_whole(server,
         ("error_with_200", ServerError, "HTTP 200 with an error: Internal error"),
     ],
 )
-def test_what_cannot_be_the_answer_is_said(server, hook, kind, error, text):
+def test_what_cannot_be_the_response_is_reported(server, hook, kind, error, text):
     server.fault(kind, times=None)
     with pytest.raises(error, match=text):
         hook.fetch(ask(("IBM", "AAPL")))
@@ -263,7 +263,7 @@ def test_a_malformed_symbol_between_pages_begins_the_chain_anew(server, hook):
 @pytest.mark.parametrize(
     "message", ["invalid symbol: TSLA", "invalid symbol: IBMX", "invalid symbol: ", "invalid limit: 10000", "no subscription"]
 )
-def test_a_400_that_names_none_of_the_asked_symbols_is_an_error(server, hook, message):
+def test_a_400_that_names_none_of_the_requested_symbols_is_an_error(server, hook, message):
     server.fault("server_error", status=400, message=message)
     with pytest.raises(BadRequest, match=f"{message.strip()} .HTTP 400"):
         hook.fetch(ask(("AAPL", "IBM")))
@@ -430,7 +430,7 @@ def test_calls_are_as_many_as_planned(monkeypatch, first, last, rows_a_page, cal
 # what is young, and refusals
 
 
-def test_after_hours_the_session_of_today_is_asked_up_to_what_the_free_plan_has():
+def test_after_hours_the_session_of_today_is_requested_up_to_what_the_free_plan_has():
     moment = calendar.at(date(2020, 6, 16), clock(20, 20))
     with SampleApi(vendor="alpaca", api_key=KEY, embargo=900, now=lambda: moment) as api, make_hook(api) as hook:
         hook.now = lambda: moment
@@ -470,7 +470,7 @@ def test_a_subscription_that_never_has_a_feed_is_no_matter_of_age(server, hook):
 
 
 @pytest.mark.parametrize("kind", ["unauthorized", "forbidden"])
-def test_401_and_403_are_both_said_of_a_bad_key(server, hook, kind):
+def test_401_and_403_are_both_sent_for_a_bad_key(server, hook, kind):
     server.fault(kind)
     with pytest.raises(AuthError, match="login and password of connection 'alpaca_default' are the key"):
         hook.fetch(ask(("IBM",)))

@@ -188,7 +188,7 @@ class TestDatabento(NetworkContract):
 
 
 @pytest.mark.parametrize("fault", [name for name in HTTP_FAULTS if FAULTS[name].passes])
-def test_a_stream_that_fails_once_is_asked_again(server, fault):
+def test_a_stream_that_fails_once_is_requested_again(server, fault):
     late = FAULTS[fault].late
     server.fault(**HTTP_FAULTS[fault], match=STREAM)
     with hook_of(server, late=late) as hook:
@@ -215,11 +215,11 @@ class TestSilentLoss:
     big = question("AAPL", "IBM", "SPY", "BRK.B", dataset="ohlcv-1m", days=(date(2013, 1, 2), date(2013, 2, 28)))
 
     def test_the_vendors_client_does_not_see_it(self, server, official, share):
-        asked = ("EQUS.MINI", "2013-01-02", "2013-03-01", self.big.symbols, "ohlcv-1m")
-        whole = len(official.timeseries.get_range(*asked).to_ndarray())
+        requested = ("EQUS.MINI", "2013-01-02", "2013-03-01", self.big.symbols, "ohlcv-1m")
+        whole = len(official.timeseries.get_range(*requested).to_ndarray())
         server.fault("truncated", match=STREAM, fraction=share, clean=True)
         with warnings.catch_warnings(action="ignore"):
-            assert 0 < len(official.timeseries.get_range(*asked).to_ndarray()) < whole
+            assert 0 < len(official.timeseries.get_range(*requested).to_ndarray()) < whole
 
     def test_the_hook_does(self, server, hook, share):
         server.fault("truncated", match=STREAM, fraction=share, clean=True, times=None)
@@ -238,7 +238,7 @@ class TestSilentLoss:
 
 
 @pytest.mark.parametrize("by", [1, -1, 1000])
-def test_a_count_that_was_wrong_is_asked_again_and_not_the_stream(server, hook, by):
+def test_a_count_that_was_wrong_is_requested_again_and_not_the_stream(server, hook, by):
     server.fault("miscounted", by=by)
     assert len(hook.fetch(question("IBM")).table) == 5
     assert [call.endpoint for call in server.calls] == ["get_record_count", "get_range", "get_record_count"]
@@ -272,7 +272,7 @@ def test_a_strange_record_of_a_damaged_stream_is_damage(server, hook, monkeypatc
         hook.fetch(question("IBM"))
 
 
-def test_a_stream_of_another_schema_is_no_answer(server, hook):
+def test_a_stream_of_another_schema_is_no_response(server, hook):
     server.fault("other_schema", match=STREAM, times=None)
     with pytest.raises(WrongResponse, match="the stream is status of EQUS.SUMMARY"):
         hook.fetch(question("IBM"))
@@ -355,10 +355,10 @@ def test_what_is_not_there_yet_is_left_for_later(server, hook):
     assert [call.status for call in server.calls] == [422, 200, 200]
 
 
-@pytest.mark.parametrize("said", [True, False])
-def test_what_needs_a_live_licence_is_left_for_later(server, hook, said):
+@pytest.mark.parametrize("reported", [True, False])
+def test_what_needs_a_live_licence_is_left_for_later(server, hook, reported):
     hook.now = lambda: datetime(2013, 1, 10, 12, tzinfo=UTC)
-    if said:
+    if reported:
         vendor(server).licensed_until = datetime(2013, 1, 9, 12, tzinfo=UTC)
     else:
         server.fault("forbidden", message="A live data license is required.")
@@ -369,12 +369,14 @@ def test_what_needs_a_live_licence_is_left_for_later(server, hook, said):
 
 def test_a_subscription_that_ends_is_as_a_licence(server, hook):
     hook.now = lambda: datetime(2013, 1, 10, 12, tzinfo=UTC)
-    said = "Part or all of your request requires a subscription. Try again with an end time before 2013-01-09T04:36:14.380325000Z."
-    refuse(server, 422, "dataset_unavailable_range", said)
+    reported = (
+        "Part or all of your request requires a subscription. Try again with an end time before 2013-01-09T04:36:14.380325000Z."
+    )
+    refuse(server, 422, "dataset_unavailable_range", reported)
     assert hook.fetch(question("IBM")).pending_from == date(2013, 1, 9)
 
 
-def test_it_is_asked_again_once(server, hook):
+def test_it_is_requested_again_once(server, hook):
     hook.now = lambda: datetime(2013, 1, 10, 12, tzinfo=UTC)
     server.fault("forbidden", message="A live data license is required.", times=None)
     with pytest.raises(EntitlementError) as caught:
@@ -383,7 +385,7 @@ def test_it_is_asked_again_once(server, hook):
     assert len(server.calls) == 2
 
 
-def test_it_is_asked_again_once_even_if_the_vendor_takes_more_back(server, hook):
+def test_it_is_requested_again_once_even_if_the_vendor_takes_more_back(server, hook):
     hook.now = lambda: datetime(2013, 1, 12, tzinfo=UTC)
     for day in (11, 9):
         server.fault("forbidden", message=f"A live data license is required to access data after 2013-01-{day:02}T00:00:00Z.")
@@ -411,7 +413,7 @@ def test_a_dataset_that_has_ended_is_not_waited_for(server, hook):
         assert type(caught.value) is EntitlementError
 
 
-def test_what_is_before_a_dataset_is_said(server, hook):
+def test_what_is_before_a_dataset_is_reported(server, hook):
     vendor(server).available_start = datetime(2013, 1, 8, tzinfo=UTC)
     with pytest.raises(EntitlementError, match=r"before the available start of dataset EQUS.SUMMARY \('2013-01-08.*later `start`"):
         hook.fetch(question("IBM"))
@@ -429,7 +431,7 @@ def test_symbols_that_stand_for_nothing_are_named(server, hook):
     assert ours == "NOSUCH, NO0, NO1, NO2, NO3 and 5 more: no instrument in EQUS.SUMMARY on these dates"
 
 
-def test_where_none_stands_for_anything_the_answer_is_empty(server, hook):
+def test_where_none_stands_for_anything_the_response_is_empty(server, hook):
     fetched = hook.fetch(question("NOSUCH", "NO2"))
     assert (len(fetched.table), fetched.evidence.pages, fetched.warnings) == (0, 0, ("None of the symbols could be resolved",))
     assert [call.status for call in server.calls] == [422]
@@ -445,7 +447,7 @@ def test_malformed_symbols_are_set_aside(server, hook):
     assert (len(fetched.table), set(fetched.refused)) == (0, {"BAD$"})
 
 
-def test_rows_carry_the_symbol_as_it_was_asked_for(hook):
+def test_rows_carry_the_symbol_as_it_was_requested(hook):
     fetched = hook.fetch(question("ibm", "IBM", "spy"))
     assert fetched.table["symbol"].unique().to_pylist() == ["ibm", "spy"]
     assert fetched.refused == {"IBM": "the vendor does not tell it from ibm"}
@@ -455,9 +457,9 @@ def test_rows_carry_the_symbol_as_it_was_asked_for(hook):
 
 
 def test_cost_is_the_vendors_sum(server, hook):
-    asked = [question("IBM", "SPY"), question("AAPL", dataset="trades")]
-    cost = hook.cost(asked)
-    trades = len(hook.fetch(asked[1]).table)
+    requested = [question("IBM", "SPY"), question("AAPL", dataset="trades")]
+    cost = hook.cost(requested)
+    trades = len(hook.fetch(requested[1]).table)
     assert cost == pytest.approx((10 * 56 * 600 + trades * 48 * 28) / 2**30)
     assert [call.endpoint for call in server.calls][:2] == ["get_cost", "get_cost"]
 
@@ -498,9 +500,9 @@ def test_requests_span_as_many_days_as_the_option_allows(server, days, requests)
     assert endpoint.max_days == days
     sessions = calendar.sessions(date(2012, 1, 1), date(2013, 1, 1))
     plan = make_plan("ohlcv-1d", {"IBM": (1 << len(sessions)) - 1}, sessions, hook.capabilities("ohlcv-1d"))
-    asked = [request for batch in plan.batches for request in batch.requests(sessions)]
-    assert len(asked) == pytest.approx(requests, abs=2)
-    assert all((request.last - request.start).days < (days or 366) + 4 for request in asked)  # holidays are not seen in advance
+    requested = [request for batch in plan.batches for request in batch.requests(sessions)]
+    assert len(requested) == pytest.approx(requests, abs=2)
+    assert all((request.last - request.start).days < (days or 366) + 4 for request in requested)  # holidays are not seen in advance
 
 
 @pytest.mark.parametrize(("days", "wanted"), [(None, 1), (1, 1), (7, 1)])
@@ -532,12 +534,12 @@ def limit(hook, rows):
     ],
 )
 def test_what_is_too_much_for_one_stream_comes_in_several(server, name, symbols, days, options):
-    asked = question(*symbols, dataset=name, days=days)
+    requested = question(*symbols, dataset=name, days=days)
     with hook_of(server, options=options) as hook:
-        whole = hook.fetch(asked)
+        whole = hook.fetch(requested)
         most = len(whole.table) // 5
         server.forget()
-        found = limit(hook, most).fetch(asked)
+        found = limit(hook, most).fetch(requested)
     # Of two symbols for one instrument, each chunk of a stream holds the one's rows after the other's.
     assert found.table.sort_by("symbol").equals(whole.table.sort_by("symbol"))
     assert found.evidence.rows_declared == found.evidence.rows_received == whole.evidence.rows_received
@@ -554,7 +556,7 @@ def test_a_symbol_that_begins_or_ends_between_two_streams_is_not_missing(server)
         days = (date(2024, 3, 13), date(2024, 3, 22))
         found = limit(hook, 1000).fetch(question("ESH4", "ESM4", "ESZ4", dataset="ohlcv-1m", days=days))
     assert found.table["symbol"].unique().to_pylist() == ["ESH4", "ESM4", "ESZ4"]
-    assert not [said for said in found.warnings if "no instrument in" in said]  # ours; the vendor says it of each stream
+    assert not [text for text in found.warnings if "no instrument in" in text]  # ours; the vendor says it of each stream
 
 
 def test_no_stream_brings_more_than_it_may(server, hook, monkeypatch):
@@ -580,11 +582,11 @@ def test_parts_that_are_not_the_whole_are_not_paid_for(server, hook, by):
     assert [call.endpoint for call in server.calls] == ["get_record_count"] * 3
 
 
-def test_a_part_without_any_symbol_is_asked_and_empty(server):
+def test_a_part_without_any_symbol_is_requested_and_empty(server):
     """ESH4 ends on the 15th."""
     with hook_of(server, options={"stype_in": "parent"}) as hook:
-        asked = question("ESH4", dataset="ohlcv-1m", days=(date(2024, 3, 14), date(2024, 3, 27)))
-        fetched = limit(hook, 700).fetch(asked)
+        requested = question("ESH4", dataset="ohlcv-1m", days=(date(2024, 3, 14), date(2024, 3, 27)))
+        fetched = limit(hook, 700).fetch(requested)
     assert len(fetched.table) == 2 * 390
     assert [call.status for call in server.calls if call.endpoint == "get_range"][-1] == 422
 
@@ -632,7 +634,7 @@ def test_a_wrong_option_says_what_is_allowed(server, options, text):
         hook_of(server, options=options).validate_config()
 
 
-def test_a_host_of_its_own_is_asked_at_its_path():
+def test_a_host_of_its_own_is_called_at_its_path():
     with SampleApi(api_key=KEY) as api, hook_of(api, base_url=f"{api.url}/databento/") as hook:
         assert len(hook.fetch(question("IBM")).table) == 5
         assert {call.vendor for call in api.calls} == {"databento"}

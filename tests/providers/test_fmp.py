@@ -33,7 +33,7 @@ from market_data.providers.polygon.hook import PolygonHook
 from market_data.providers.registry import providers
 from market_data.quality.gate import gate
 from sandbox.http import SampleApi
-from sandbox.http.messages import Request as Call
+from sandbox.http.messages import VendorRequest
 from sandbox.vendors.fmp import RESTRICTED, SYMBOL, UNKNOWN_KEY
 from sandbox.vendors.fmp_faults import EOD_COLUMNS
 from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, NetworkContract, order, quick, rows
@@ -173,7 +173,7 @@ def test_classes_of_shares_stand_behind_a_dash_and_exchanges_stay(symbol, name):
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_a_symbol_comes_back_as_it_was_asked_for(server, hook, endpoint):
+def test_a_symbol_comes_back_as_it_was_requested(server, hook, endpoint):
     for symbol in ("BRK.B", "BRK-B"):
         request = bulk(MONDAY, symbol) if endpoint == "bulk" else span(symbol, MONDAY, MONDAY)
         assert hook.fetch(request).table["symbol"].to_pylist() == [symbol]
@@ -231,7 +231,7 @@ def test_a_field_that_is_gone_is_drift_unless_it_is_the_volume(server, hook):
             hook.fetch(request)
 
 
-def test_strangers_are_left_aside_and_counted(hook):
+def test_unexpected_symbols_are_left_aside_and_counted(hook):
     fetched = hook.fetch(bulk(MONDAY, "BRK.B", "IBM"))
     assert len(fetched.table) == 2
     assert fetched.evidence.rows_received > 800
@@ -241,7 +241,7 @@ def test_strangers_are_left_aside_and_counted(hook):
 # slices: no answer may reach the most rows that one holds
 
 
-def test_a_span_is_cut_into_slices_that_no_answer_fills(server, hook, monkeypatch):
+def test_a_span_is_cut_into_slices_that_no_response_fills(server, hook, monkeypatch):
     server.vendor.most_rows = 50
     monkeypatch.setattr("market_data.providers.fmp.client.MOST_ROWS", 50)
     monkeypatch.setattr("market_data.providers.fmp.hook.SLICE", 49)
@@ -264,11 +264,11 @@ def test_twenty_years_are_two_slices_and_ten_are_one(server, hook):
     size=st.integers(1, 60),
 )
 def test_slices_cover_every_day_once(first, days, size):
-    asked = []
+    requested = []
 
     class Client(FmpClient):
         def history(self, symbol, first, last, log):
-            asked.append((first, last))
+            requested.append((first, last))
             return []
 
     with pytest.MonkeyPatch.context() as patch:
@@ -276,13 +276,13 @@ def test_slices_cover_every_day_once(first, days, size):
         patch.setattr("market_data.providers.fmp.hook.FmpClient", Client)
         request = span("IBM", first, first + days * DAY)
         FMPHook(ProviderConfig("fmp_default", "http://127.0.0.1", password="k")).fetch(request)
-    assert asked[0][0] == request.start
-    assert asked[-1][1] == request.last
-    assert all(after[0] == before[1] + DAY for before, after in pairwise(asked))
-    assert all(calendar.sessions_count(start, last + DAY) <= size for start, last in asked)
+    assert requested[0][0] == request.start
+    assert requested[-1][1] == request.last
+    assert all(after[0] == before[1] + DAY for before, after in pairwise(requested))
+    assert all(calendar.sessions_count(start, last + DAY) <= size for start, last in requested)
 
 
-def test_an_answer_with_the_most_rows_is_no_whole_one(server, hook, monkeypatch):
+def test_a_response_with_the_most_rows_is_no_whole_one(server, hook, monkeypatch):
     server.vendor.most_rows = 5
     monkeypatch.setattr("market_data.providers.fmp.client.MOST_ROWS", 5)
     with pytest.raises(TruncatedResponse, match="5 rows from 2012-01-03 to 2012-12-31 came, the most a response holds"):
@@ -399,7 +399,7 @@ def test_a_file_cut_anywhere_has_fewer_lines_or_is_an_error(place):
 
 def file_of(server, day):
     vendor = server.vendor
-    return vendor.eod_bulk(Call.parse(vendor, f"/stable/eod-bulk?date={day}", {}), {}).body
+    return vendor.eod_bulk(VendorRequest(vendor, "/stable/eod-bulk", {"date": f"{day}"}), {}).body
 
 
 # refusals, in the vendor's words

@@ -106,7 +106,7 @@ class TestPolygon(NetworkContract):
         with self.make_hook(server, options={"adjustment": "split"}) as adjusted:
             assert adjusted.fetch(request).table["close"].to_pylist() != hook.fetch(request).table["close"].to_pylist()
 
-    def test_every_page_is_asked_for_with_its_adjustment(self, server, hook, small_pages):
+    def test_every_page_is_requested_with_its_adjustment(self, server, hook, small_pages):
         hook.fetch(self.ask("range", *YEAR))
         assert len(server.calls) > 3
         assert all("adjusted=false" in call.target for call in server.calls)
@@ -122,7 +122,7 @@ class TestPolygon(NetworkContract):
             ("range", "other_adjustment", "adjusted is True, False was requested"),
         ],
     )
-    def test_what_cannot_be_the_answer_is_said(self, server, hook, where, kind, text):
+    def test_what_cannot_be_the_response_is_reported(self, server, hook, where, kind, text):
         server.fault(kind, times=None)
         with pytest.raises(RetriableError, match=text):
             hook.fetch(self.ask(where, *WEEK))
@@ -175,7 +175,7 @@ class TestPolygon(NetworkContract):
             PolygonHook(config=config).validate_config()
         assert server.calls == []
 
-    def test_an_unknown_adjustment_is_answered_with_the_known_ones(self, server):
+    def test_an_unknown_adjustment_is_refused_with_the_known_ones(self, server):
         with pytest.raises(ConfigError, match="adjustment is 'dividend'; allowed: raw, split"):
             self.make_hook(server, options={"adjustment": "dividend"}).validate_config()
 
@@ -184,7 +184,7 @@ def last_date_of(call):
     return date.fromisoformat(call.target.partition("?")[0].rpartition("/")[2])
 
 
-def test_pages_behind_a_gateway_are_asked_for_through_it(monkeypatch):
+def test_pages_behind_a_gateway_are_requested_through_it(monkeypatch):
     monkeypatch.setattr("market_data.providers.polygon.client.PAGE_ROWS", 50)
     with SampleApi(api_key=KEY, symbols=(), prefix="/vendors/polygon") as api:
         config = ProviderConfig("polygon_default", api.url, password=KEY, extra=FAST)
@@ -194,6 +194,6 @@ def test_pages_behind_a_gateway_are_asked_for_through_it(monkeypatch):
         assert [call.status for call in api.calls] == [200] * 5
 
 
-def test_an_unknown_provider_is_answered_with_the_known_ones():
+def test_an_unknown_provider_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="known providers: .*mock, polygon"):
         provider("yahoo")

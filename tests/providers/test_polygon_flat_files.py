@@ -194,7 +194,7 @@ def put(s3, text):
     s3.put(flat_files.key("day", DAY), gzip.compress(text.encode()))
 
 
-def test_a_file_is_one_call_whatever_is_asked_of_it(server, hook):
+def test_a_file_is_one_call_whatever_is_requested_from_it(server, hook):
     fetched = hook.fetch(ask(SYMBOLS[:2], dataset="ohlcv-1m"))
     assert server.calls == [f"/flatfiles/{flat_files.key('minute', DAY)}"]
     evidence = fetched.evidence
@@ -357,8 +357,8 @@ def test_a_passing_fault_costs_a_call_and_no_row(s3, hook):
 def test_keys_are_checked_by_their_signature(s3, server, hook, monkeypatch):
     with s3.checking_keys() as (key_id, secret):
         monkeypatch.setenv(VARIABLE, s3.connection(key_id=key_id, secret=secret))
-        said = f"{server.api.url} responded with status OK; {s3.endpoint} listed the flat files"
-        assert make_hook(server).test_connection() == (True, said)
+        reported = f"{server.api.url} responded with status OK; {s3.endpoint} listed the flat files"
+        assert make_hook(server).test_connection() == (True, reported)
         with make_hook(server) as good:
             assert len(good.fetch(ask()).table) == 2
         for wrong in ({"key_id": key_id, "secret": "another-secret"}, {"key_id": "AKIDOTHER", "secret": secret}):
@@ -458,7 +458,7 @@ def test_what_is_wrong_with_the_s3_connection_is_named_at_once(server, monkeypat
         assert f"connection '{CONN_ID}': {text}" in str(caught.value)
 
 
-def test_another_bucket_is_asked(server, s3):
+def test_another_bucket_is_read(server, s3):
     s3.client.create_bucket(Bucket="flatfiles-copy")
     flat_files.write(s3.client, server.market, [DAY], ("day",), "flatfiles-copy")
     with make_hook(server, extra={"flat_files_bucket": "flatfiles-copy"}) as hook:
@@ -481,11 +481,11 @@ def test_minutes_of_many_symbols_take_a_file_a_session(server, hook, s3):
     assert plan.calls == len(server.calls) == len(s3.reads) == len(sessions) == 5
 
 
-def test_a_session_too_young_for_a_file_is_asked_of_the_range_endpoint(hook):
+def test_a_session_too_recent_for_a_file_is_requested_from_the_range_endpoint(hook):
     sessions = calendar.sessions(date(2013, 1, 7), date(2013, 1, 19))
     missing = {f"S{n}": (1 << len(sessions)) - 1 for n in range(50)}
     now = datetime(2013, 1, 19, 12, tzinfo=UTC)
     plan = make_plan("ohlcv-1m", missing, sessions, hook.capabilities("ohlcv-1m"), now=now)
-    asked = {batch.endpoint: batch.intervals for batch in plan.batches}
-    assert asked["flatfile"][-1].last == date(2013, 1, 17)
-    assert asked["range"] == (closed(date(2013, 1, 18), date(2013, 1, 18)),)
+    requested = {batch.endpoint: batch.intervals for batch in plan.batches}
+    assert requested["flatfile"][-1].last == date(2013, 1, 17)
+    assert requested["range"] == (closed(date(2013, 1, 18), date(2013, 1, 18)),)

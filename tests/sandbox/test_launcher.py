@@ -40,8 +40,8 @@ def environ(tmp_path):
     return theirs | ours
 
 
-def stack(environ, said=None):
-    return Stack(Paths.of(PROJECT, environ), environ, (said if said is not None else []).append)
+def stack(environ, reported=None):
+    return Stack(Paths.of(PROJECT, environ), environ, (reported if reported is not None else []).append)
 
 
 @pytest.mark.parametrize("variable", ["AIRFLOW_PORT", "S3_PORT", "SAMPLE_API_PORT"])

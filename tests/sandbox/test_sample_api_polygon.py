@@ -22,9 +22,9 @@ def api():
 
 
 def get(api, path, **params):
-    answer = requests.get(path if path.startswith("http") else api.url + path, params=params, headers=KEY, timeout=10)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = requests.get(path if path.startswith("http") else api.url + path, params=params, headers=KEY, timeout=10)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def minutes(size, start, end, ticker="BRK.B"):
@@ -177,9 +177,9 @@ def test_a_dividend_is_there_from_its_declaration_on():
     ],
 )
 def test_bad_questions_are_refused(api, params, word):
-    answer = requests.get(f"{api.url}/v3/reference/dividends", params=params, headers=KEY, timeout=10)
-    assert answer.status_code == 400
-    assert word in answer.json()["error"]
+    response = requests.get(f"{api.url}/v3/reference/dividends", params=params, headers=KEY, timeout=10)
+    assert response.status_code == 400
+    assert word in response.json()["error"]
 
 
 @pytest.mark.parametrize(
