@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
-import struct
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -18,12 +17,12 @@ from starlette.types import Receive, Scope, Send
 
 from sandbox.http import control
 from sandbox.http.messages import VendorRequest, VendorResponse
+from sandbox.sample_server import LINGER_ZERO
 from sandbox.vendors.base import Vendor
 
 if TYPE_CHECKING:
     from sandbox.http.server import SampleApi
 
-LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends a reset and drops what is unsent
 ANY = "/{rest:path}"
 
 

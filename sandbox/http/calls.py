@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from market_data.core.capabilities import Window
-from sandbox.http.call_log import read_calls
+from sandbox.call_log import read_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +51,6 @@ class Call:
 def read_call_log(path: Path) -> list[Call]:
     """Read the calls of a log file, in order of arrival."""
     return read_calls(path, Call)
-
-
-def max_in_window(calls: Iterable[Call], seconds: float, *, accepted_only: bool = False) -> int:
-    """Return the largest number of calls that arrived in any window of ``seconds`` seconds.
-
-    Two calls exactly ``seconds`` apart share no window.
-
-    :param accepted_only: leave out those refused for their key or the quota. All calls count otherwise: a client is within a quota
-        of n calls only where no window holds more than n, the refused ones among them.
-    """
-    times = sorted(call.monotonic for call in calls if call.accepted or not accepted_only)
-    most = first = 0
-    for last, moment in enumerate(times):
-        while times[first] <= moment - seconds:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
 
 
 @dataclass(frozen=True, slots=True)

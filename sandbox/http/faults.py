@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import inspect
-import re
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
+from sandbox.faults import Fault, Kind, Match
 from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.vendors.base import Vendor
-
-Match = str | re.Pattern[str] | Callable[[VendorRequest], bool]
-Kind = Callable[..., VendorResponse]
-
 
 # Refusals, in the vendor's shape
 
@@ -116,88 +110,20 @@ def _gzipped(response: VendorResponse, body: bytes) -> VendorResponse:
 
 
 @dataclass(slots=True)
-class Fault:
-    """A fault to inject.
+class VendorFault(Fault):
+    """A fault in the responses of one vendor.
 
-    :param vendor: the vendor whose responses get it.
-    :param kind: a name in `KINDS`, or in the vendor's ``faults``.
-    :param match: a pattern searched in the request's path and query, or a function of the request; None is every request.
-    :param times: how often; None is without end.
-    :param options: those of the kind.
-    :raises ValueError: for an unknown kind or option.
+    :param vendor: the vendor; its own kinds take precedence over `KINDS`.
     """
 
-    vendor: Vendor
-    kind: str
-    match: Match | None = None
-    times: int | None = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
+    vendor: Vendor | None = None
 
-    def __post_init__(self) -> None:
-        if self.kind not in self.kinds:
-            raise ValueError(f"fault is {self.kind!r}; allowed: {', '.join(self.kinds)}")
-        allowed = list(inspect.signature(self.kinds[self.kind]).parameters)[1:]
-        for name in self.options:
-            if name not in allowed:
-                raise ValueError(f"option of fault {self.kind} is {name!r}; allowed: {', '.join(allowed) or 'none'}")
-        if isinstance(self.match, str):
-            try:
-                self.match = re.compile(self.match)
-            except re.error as error:
-                raise ValueError(f"match is {self.match!r}, which is not a pattern: {error}") from None
-
-    @property
-    def kinds(self) -> Mapping[str, Kind]:
-        return {**KINDS, **self.vendor.faults}
-
-    def apply(self, response: VendorResponse) -> VendorResponse:
-        return self.kinds[self.kind](response, **self.options)
+    @classmethod
+    def of(cls, vendor: Vendor, kind: str, match: Match | None, times: int | None, options: Mapping[str, Any]) -> VendorFault:
+        return cls({**KINDS, **vendor.faults}, kind, match, times, options, vendor)
 
     def hits(self, request: VendorRequest) -> bool:
-        if request.vendor is not self.vendor:
-            return False
-        if self.match is None:
-            return True
-        if isinstance(self.match, re.Pattern):
-            return self.match.search(request.target) is not None
-        assert callable(self.match)
-        return self.match(request)
+        return request.vendor is self.vendor and Fault.hits(self, request)
 
     def to_json(self) -> dict[str, Any]:
-        match = self.match.pattern if isinstance(self.match, re.Pattern) else repr(self.match) if self.match else None
-        return {"vendor": self.vendor.name, "kind": self.kind, "match": match, "times": self.times, **self.options}
-
-
-class Faults:
-    """The faults that wait, in the order they were set; a request meets the first that fits it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: list[Fault] = []
-
-    def add(self, fault: Fault) -> None:
-        with self._lock:
-            self._waiting.append(fault)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._waiting.clear()
-
-    def to_json(self) -> list[dict[str, Any]]:
-        with self._lock:
-            return [fault.to_json() for fault in self._waiting]
-
-    def apply(self, response: VendorResponse) -> tuple[VendorResponse, str | None]:
-        """Return the response to send, and the kind of the fault in it."""
-        fault = self._take(response.request)
-        return (fault.apply(response), fault.kind) if fault else (response, None)
-
-    def _take(self, request: VendorRequest) -> Fault | None:
-        with self._lock:
-            for fault in self._waiting:
-                if fault.hits(request):
-                    if fault.times is not None:
-                        fault.times -= 1
-                    self._waiting = [waiting for waiting in self._waiting if waiting.times != 0]
-                    return fault
-        return None
+        return {"vendor": self.vendor.name if self.vendor else None, **Fault.to_json(self)}

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-class Listener:
+class UvicornListener:
     """Serve ``app`` on 127.0.0.1 from construction until `close`.
 
     :raises OSError: if the port is taken.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date, datetime
@@ -11,23 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from market_data.core.capabilities import Window
+from sandbox.faults import Match
 from sandbox.http.application import application
-from sandbox.http.call_log import CallLog
-from sandbox.http.calls import Call, RollingQuota, max_in_window
-from sandbox.http.edits import PRICES, Change, Edits
-from sandbox.http.faults import Fault, Faults, Match
-from sandbox.http.listener import Listener
+from sandbox.http.calls import Call, RollingQuota
+from sandbox.http.faults import VendorFault
+from sandbox.http.listener import UvicornListener
 from sandbox.http.messages import VendorRequest, VendorResponse
+from sandbox.market.edits import PRICES, Change
 from sandbox.market.file_prices import FilePrices
-from sandbox.market.market import Market
 from sandbox.market.recorded_prices import SamplePrices, scattered, universe_symbols, utc_now
+from sandbox.sample_server import Listener, SampleServer
 from sandbox.vendors import VENDORS, Vendor
 
-LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends a reset and drops what is unsent
 
-
-class SampleApi:
-    """The sample API on 127.0.0.1; a context manager that starts and stops it.
+class SampleApi(SampleServer[Call]):
+    """The sample API.
 
     :param port: 0 takes a free one; a restart takes the same again.
     :param data: a Parquet file to serve instead of recorded and generated prices.
@@ -62,63 +58,29 @@ class SampleApi:
     ) -> None:
         if vendor not in VENDORS:
             raise ValueError(f"vendor is {vendor!r}; allowed: {', '.join(VENDORS)}")
-        self.port = port
-        self.faults = Faults()
-        self.edits = Edits()
-        self.log: CallLog[Call] = CallLog(Path(call_log) if call_log else None)
-        self.prefix = prefix
         generated = universe_symbols() if symbols is None else symbols
-        self.prices = FilePrices(Path(data)) if data else SamplePrices(seed, generated, now)
-        self.market = Market(self.prices, self.edits, seed, now)
+        super().__init__(port, FilePrices(Path(data)) if data else SamplePrices(seed, generated, now), seed, call_log, now, clock)
+        self.prefix = prefix
         self.vendors: dict[str, Vendor] = {
             name: make(self.market, RollingQuota(limits, clock), **(options if name == vendor else {}))
             for name, make in VENDORS.items()
         }
         self.vendor = self.vendors[vendor]
         self._api_key = api_key
-        self._clock = clock
-        self._arrivals = threading.Lock()
-        self._listener: Listener | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.prefix}"
 
-    def start(self) -> SampleApi:
-        """Listen, in threads of this process.
-
-        :raises OSError: if the port is taken.
-        """
-        self._listener = Listener(application(self), self.port)
-        self.port = self._listener.port
-        return self
-
-    def stop(self) -> None:
-        """Stop listening and break off every connection."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-
-    def __enter__(self) -> SampleApi:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def _listen(self) -> Listener:
+        return UvicornListener(application(self), self.port)
 
     def forget(self) -> None:
         """Reset to the initial state: no calls, faults, changes or quota."""
-        self.log.clear()
-        self.faults.clear()
-        self.edits.clear_changes()
-        self.edits.clear_hidden()
+        super().forget()
         self.limits = ()
         for vendor in self.vendors.values():
             vendor.quota.forget()
-
-    @property
-    def calls(self) -> list[Call]:
-        """The calls so far, in order of arrival. A call is added before its response is sent."""
-        return self.log.calls
 
     @property
     def limits(self) -> tuple[Window, ...]:
@@ -131,20 +93,16 @@ class SampleApi:
         for vendor in self.vendors.values():
             vendor.quota.limits = windows
 
-    def max_in_window(self, seconds: float, *, accepted_only: bool = False) -> int:
-        """See `calls.max_in_window`."""
-        return max_in_window(self.calls, seconds, accepted_only=accepted_only)
-
     def fault(
         self, kind: str, *, match: Match | None = None, times: int | None = 1, vendor: str | None = None, **options: Any
     ) -> None:
-        """Inject a fault: see `faults.Fault`. It happens to calls with a valid key and within the quota.
+        """Inject a fault: see `sandbox.faults.Fault`. It happens to calls with a valid key and within the quota.
 
         :param vendor: the vendor whose responses get it; None: the one at the root.
         """
         if vendor is not None and vendor not in self.vendors:
             raise ValueError(f"vendor is {vendor!r}; allowed: {', '.join(self.vendors)}")
-        self.faults.add(Fault(self.vendors[vendor] if vendor else self.vendor, kind, match, times, options))
+        self.faults.add(VendorFault.of(self.vendors[vendor] if vendor else self.vendor, kind, match, times, options))
 
     def alter(
         self,
@@ -157,7 +115,7 @@ class SampleApi:
     ) -> None:
         """Change prices from now on, for example ``alter("AAPL", date(2012, 1, 3), close=60.0)``.
 
-        See `edits.Change`.
+        See `sandbox.market.edits.Change`.
         """
         self.edits.alter(session, Change(symbol, multiply, tuple(fields), replace))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.http.call_log import read_calls
+from sandbox.call_log import read_calls
 from sandbox.ib_gateway.requests import GatewayRequest
 
 

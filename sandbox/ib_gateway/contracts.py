@@ -174,3 +174,19 @@ def _fits(listing: Listing, wanted: Contract) -> bool:
         and wanted.trading_class in ("", listing.trading_class)
         and wanted.multiplier in ("", listing.multiplier)
     )
+
+
+def details(listing: Listing, version: int) -> list[object]:
+    """The fields of a contract's details behind the request's number."""
+    expires = f"{listing.expiry:%Y%m%d} 08:30 US/Central" if listing.expiry else ""
+    month = f"{listing.expiry:%Y%m}" if listing.expiry else ""
+    kind = "COMMON" if listing.sec_type == "STK" else ""
+    return [
+        *(listing.symbol, listing.sec_type, expires, 0, "", listing.exchange, "USD", listing.local_symbol),
+        *(listing.trading_class or listing.symbol, listing.trading_class, listing.con_id, listing.tick),
+        *(("1",) if version < 164 else ()),
+        *(listing.multiplier, "LMT,MKT", listing.exchange, 1, 0, listing.name, listing.primary, month),
+        *("", "", "", listing.zone, "", "", "", 0, 0),
+        *(1, "", "", "26", f"{listing.expiry:%Y%m%d}" if listing.expiry else "", kind),
+        *((1, 1, 1) if version >= 164 else (1,) if version == 163 else ()),
+    ]

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from sandbox.ib_gateway import history
 from sandbox.ib_gateway.requests import GatewayRequest
-
-Match = str | re.Pattern[str] | Callable[[GatewayRequest], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,62 +139,3 @@ KINDS: Mapping[str, Callable[..., GatewayResponse]] = {
         *(short, miscounted, half, page_loop, duplicated, out_of_range, drifted, blank),
     )
 }
-
-
-@dataclass(slots=True)
-class Fault:
-    """A fault to put in.
-
-    :param kind: a name in `KINDS`.
-    :param match: a pattern searched in the request's words, or a function of the request; None is every request.
-    :param times: how often; None is without end.
-    :param options: those of the kind.
-    :raises ValueError: for an unknown kind or option.
-    """
-
-    kind: str
-    match: Match | None = None
-    times: int | None = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"fault is {self.kind!r}; allowed: {', '.join(KINDS)}")
-        allowed = list(inspect.signature(KINDS[self.kind]).parameters)[1:]
-        for name in self.options:
-            if name not in allowed:
-                raise ValueError(f"option of fault {self.kind} is {name!r}; allowed: {', '.join(allowed) or 'none'}")
-
-    def hits(self, request: GatewayRequest) -> bool:
-        if self.match is None:
-            return True
-        return bool(self.match(request) if callable(self.match) else re.search(self.match, request.target))
-
-
-class Faults:
-    """The faults that wait, in the order they were set; a request meets the first that fits it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: list[Fault] = []
-
-    def add(self, fault: Fault) -> None:
-        with self._lock:
-            self._waiting.append(fault)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._waiting.clear()
-
-    def apply(self, response: GatewayResponse) -> tuple[GatewayResponse, str | None]:
-        """Return the response to send, and the kind of the fault in it."""
-        fault = self._take(response.request)
-        return (KINDS[fault.kind](response, **fault.options), fault.kind) if fault else (response, None)
-
-    def _take(self, request: GatewayRequest) -> Fault | None:
-        with self._lock:
-            fault = next((fault for fault in self._waiting if fault.hits(request)), None)
-            if fault is not None and fault.times is not None:
-                fault.times -= 1
-            self._waiting = [waiting for waiting in self._waiting if waiting.times != 0]
-            return fault

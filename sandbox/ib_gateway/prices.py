@@ -17,7 +17,7 @@ import numpy as np
 from market_data.core import calendar
 from market_data.datasets import generated
 from sandbox.ib_gateway.contracts import ROOTS, Listing
-from sandbox.market.bars import GatewayBar as StockBar
+from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 
 LEVELS = {"SPX": 4800.0, "NDX": 16_900.0, "RUT": 2010.0, "DJI": 37_700.0, "VIX": 13.2}
@@ -98,7 +98,7 @@ class Prices:
             bars = sorted([*bars, *(bar for day in days for bar in _outside(_daily(day)))], key=lambda bar: bar.opens)
         return bars
 
-    def _stock(self, listing: Listing, sessions: Sequence[date]) -> list[StockBar]:
+    def _stock(self, listing: Listing, sessions: Sequence[date]) -> list[DailyBar]:
         """The daily bars that are whole."""
         wanted = set(sessions)
         bars = self._market.range(listing.ticker, min(wanted), max(wanted) + timedelta(days=1)) if wanted else []
@@ -179,13 +179,13 @@ def closes(listing: Listing, session: date) -> datetime:
     return calendar.at(session, AFTERNOON) if listing.is_future else calendar.session_close(session)
 
 
-def _daily(bar: StockBar) -> GatewayBar:
+def _daily(bar: DailyBar) -> GatewayBar:
     high, low, close, volume = bar[3:7]
     wap, count = bar.vwap or round((high + low + close) / 3, 4), bar.trades or int(volume) // 120 + 1
     return GatewayBar(bar.session, calendar.at(bar.session, time(9, 30)), bar.open, high, low, close, volume, wap, count)
 
 
-def _bars(days: Sequence[GatewayBar | StockBar], found: generated.Minutes) -> list[GatewayBar]:
+def _bars(days: Sequence[GatewayBar | DailyBar], found: generated.Minutes) -> list[GatewayBar]:
     """Minute bars as this module has them."""
     columns = zip(*(column.tolist() for column in found), strict=True)
     return [

@@ -11,8 +11,8 @@ import numpy as np
 from market_data.core import calendar
 from market_data.datasets import generated
 from market_data.datasets.generated import Cells, GeneratedDividend, GeneratedSplit, Minutes, Statement, Statistics, Trades
-from sandbox.http.edits import Edits
 from sandbox.market.bars import DailyBar, Prices
+from sandbox.market.edits import Edits
 
 
 class Market:

@@ -18,7 +18,7 @@ from pyarrow import csv
 
 from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
-from sandbox.vendors.polygon import midnight
+from sandbox.vendors.polygon_parameters import midnight
 
 BUCKET = "flatfiles"
 FOLDERS = {"day": "us_stocks_sip/day_aggs_v1", "minute": "us_stocks_sip/minute_aggs_v1"}

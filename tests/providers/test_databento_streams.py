@@ -26,8 +26,9 @@ from market_data.providers.databento.hook import DatabentoHook
 from market_data.providers.databento.parse import Days, Symbols, numbered, ordinals, read
 from market_data.providers.polygon.hook import PolygonHook
 from sandbox.http import SampleApi
-from sandbox.vendors import databento as dialect
+from sandbox.vendors import databento_records as dialect
 from sandbox.vendors.databento_instruments import Piece, number
+from sandbox.vendors.databento_query import Query
 
 PROJECT = Path(__file__).parents[2]
 KEY = "a-key"
@@ -331,7 +332,7 @@ def test_ordinals_count_rows_of_equal_keys_in_the_order_received(keys):
 def streamed(schema, **columns):
     """A stream of records of one instrument, as a table."""
     start = datetime(2013, 1, 7, tzinfo=UTC)
-    query = dialect.Query("EQUS.MINI", schema, ("IBM",), "raw_symbol", start, start + timedelta(days=1))
+    query = Query("EQUS.MINI", schema, ("IBM",), "raw_symbol", start, start + timedelta(days=1))
     pieces = {"IBM": [Piece(start.date(), start.date() + timedelta(days=1), "IBM")]}
     records = np.zeros(len(columns["ts_recv"]), dialect.dtype(schema))
     records["instrument_id"] = number("IBM")

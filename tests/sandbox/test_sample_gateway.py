@@ -204,7 +204,7 @@ def test_stocks_have_the_bars_of_the_sample_api(ib):
 
 
 def test_an_edited_bar_is_served_as_edited(gateway, ib):
-    from sandbox.http.edits import Change
+    from sandbox.market.edits import Change
 
     gateway.edits.alter(date(2013, 1, 7), Change("IBM", 1.0, (), {"close": 1.0}))
     try:
