@@ -16,9 +16,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from sandbox.http import control
-from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.sample_server import LINGER_ZERO
 from sandbox.vendors.base import Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
 
 if TYPE_CHECKING:
     from sandbox.http.server import SampleApi

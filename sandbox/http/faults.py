@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import Any
 
 from sandbox.faults import Fault, Kind, Match
-from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.vendors.base import Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
 
 # Refusals, in the vendor's shape
 

@@ -11,15 +11,16 @@ from typing import Any
 from market_data.core.capabilities import Window
 from sandbox.faults import Match
 from sandbox.http.application import application
-from sandbox.http.calls import Call, RollingQuota
+from sandbox.http.calls import Call
 from sandbox.http.faults import VendorFault
 from sandbox.http.listener import UvicornListener
-from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.market.edits import PRICES, Change
 from sandbox.market.file_prices import FilePrices
 from sandbox.market.recorded_prices import SamplePrices, scattered, universe_symbols, utc_now
 from sandbox.sample_server import Listener, SampleServer
 from sandbox.vendors import VENDORS, Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.quota import RollingQuota
 
 
 class SampleApi(SampleServer[Call]):

@@ -15,7 +15,7 @@ from sandbox.ib_gateway.prices import GatewayBar, Prices, opens
 from sandbox.ib_gateway.requests import GatewayRequest
 
 SIZES = {"1 day": None, "5 mins": 5, "1 min": 1}
-"""GatewayBar sizes that are served -> minutes."""
+"""Bar sizes that are served -> minutes."""
 LEGAL = (
     *("1 secs", "5 secs", "10 secs", "15 secs", "30 secs", "1 min", "2 mins", "3 mins", "5 mins", "10 mins", "15 mins"),
     *("20 mins", "30 mins", "1 hour", "2 hours", "3 hours", "4 hours", "8 hours", "1 day", "1W", "1M"),

@@ -53,18 +53,12 @@ def load(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 def local_connections(paths: Paths, ports: Ports) -> dict[str, dict[str, Any]]:
     """Return the connections to the stack's own servers by id, in the settings file's format."""
-    sample = {"conn_type": "http", "conn_password": SAMPLE_API_KEY, "conn_extra": {"plan": "sample"}}
+    from sandbox import ib_gateway
+    from sandbox.vendors import VENDORS
+
     return {
-        "polygon_default": {**sample, "conn_host": ports.sample_api_url},
-        "alpaca_default": {**sample, "conn_host": f"{ports.sample_api_url}/alpaca", "conn_login": "sample"},
-        "fmp_default": {**sample, "conn_host": f"{ports.sample_api_url}/fmp"},
-        "databento_default": {**sample, "conn_host": f"{ports.sample_api_url}/databento", "conn_password": f"db-{SAMPLE_API_KEY}"},
-        "ib_default": {
-            "conn_type": "generic",
-            "conn_host": HOST,
-            "conn_port": ports.gateway,
-            "conn_extra": {"plan": "sample", "client_id": 1},
-        },
+        **{f"{name}_default": vendor.connection(ports.sample_api_url, SAMPLE_API_KEY) for name, vendor in VENDORS.items()},
+        "ib_default": ib_gateway.connection(HOST, ports.gateway),
         "aws_default": {
             "conn_type": "aws",
             "conn_login": "local",

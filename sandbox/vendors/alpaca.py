@@ -15,12 +15,12 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from market_data.core.calendar import FIRST, NEW_YORK
-from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 from sandbox.vendors import alpaca_faults
 from sandbox.vendors.base import BadParameterError, Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.quota import RollingQuota
 
 DEFAULT_LIMIT, MAX_LIMIT = 1000, 10_000
 DAY = timedelta(days=1)
@@ -81,6 +81,10 @@ class Alpaca(Vendor):
     ) -> None:
         super().__init__(market, quota)
         self.page_rows, self.embargo, self.bare = page_rows, timedelta(seconds=embargo), bare
+
+    @classmethod
+    def connection(cls, url: str, api_key: str) -> dict[str, Any]:
+        return {**super().connection(url, api_key), "conn_login": "sample"}
 
     def key(self, request: VendorRequest) -> str | None:
         return request.headers.get("apca-api-secret-key") if request.headers.get("apca-api-key-id") else None
@@ -170,6 +174,9 @@ class Alpaca(Vendor):
             columns = (found.open, found.high, found.low, found.close, found.volume, found.trades, found.vwap)
             for cell, *values in zip(found.cell.tolist(), moments, *(column.tolist() for column in columns), strict=True):
                 yield bars[place + cell], tuple(values)
+
+
+VENDOR = Alpaca
 
 
 def _daily(bar: DailyBar) -> tuple[Any, ...]:

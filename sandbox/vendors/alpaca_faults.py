@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from sandbox.http.messages import VendorResponse
+from sandbox.vendors.messages import VendorResponse
 
 Row = dict[str, Any]
 _numbers = count(1)

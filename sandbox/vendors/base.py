@@ -7,11 +7,11 @@ import binascii
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.market.market import Market
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.quota import RollingQuota
 
 
 class BadParameterError(Exception):
@@ -54,6 +54,11 @@ class Vendor:
 
     def __init__(self, market: Market, quota: RollingQuota) -> None:
         self.market, self.quota = market, quota
+
+    @classmethod
+    def connection(cls, url: str, api_key: str) -> dict[str, Any]:
+        """Return the Airflow connection to this vendor on the sample API at ``url``, in the settings file's format."""
+        return {"conn_type": "http", "conn_host": f"{url}/{cls.name}", "conn_password": api_key, "conn_extra": {"plan": "sample"}}
 
     # the key
 
@@ -102,7 +107,7 @@ class Vendor:
 
     def headers(self, response: VendorResponse) -> dict[str, str]:
         """Return the headers that every response has; `VendorResponse.headers` takes precedence."""
-        return {"Content-Type": self.content_type, "X-VendorRequest-Id": response.request_id}
+        return {"Content-Type": self.content_type, "X-Request-Id": response.request_id}
 
 
 def bearer(request: VendorRequest) -> str | None:

@@ -11,13 +11,11 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import zstandard
 
 from market_data.core import calendar
-from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.market.market import Market
 from sandbox.market.recorded_prices import SamplePrices
 from sandbox.vendors import databento_faults
@@ -25,6 +23,8 @@ from sandbox.vendors.base import Vendor, basic
 from sandbox.vendors.databento_instruments import FORMS, Futures, Piece, Stocks, contracts, not_covered, number
 from sandbox.vendors.databento_query import CASES, DAY, DatabentoRefusal, Query, choice, moment_of, needed, refused, stamp
 from sandbox.vendors.databento_records import DAILY_ONLY, FUTURE_DATASETS, SCHEMAS, STOCK_DATASETS, dtype, metadata, records
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.quota import RollingQuota
 
 MOST_SYMBOLS = 2000
 
@@ -80,6 +80,10 @@ class Databento(Vendor):
         }
 
     # keys and refusals
+
+    @classmethod
+    def connection(cls, url: str, api_key: str) -> dict[str, Any]:
+        return super().connection(url, f"db-{api_key}")
 
     def key(self, request: VendorRequest) -> str | None:
         shown = basic(request)
@@ -268,3 +272,6 @@ class Databento(Vendor):
 
     def _count(self, query: Query) -> int:
         return len(records(self._instruments[query.dataset].market, query, self._resolved(query))[0])
+
+
+VENDOR = Databento

@@ -10,7 +10,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from sandbox.http.messages import VendorResponse
+from sandbox.vendors.messages import VendorResponse
 
 DAY = 86_400_000_000_000  # in nanoseconds
 VERSION = 3  # the place of a stream's version

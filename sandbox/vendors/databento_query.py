@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from sandbox.http.messages import VendorRequest, VendorResponse
+from sandbox.vendors.messages import VendorRequest, VendorResponse
 
 DAY = timedelta(days=1)
 SECOND = 1_000_000_000  # in nanoseconds

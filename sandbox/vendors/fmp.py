@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 
 from market_data.core.calendar import FIRST, NEW_YORK
 from market_data.datasets.generated import Statement
-from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 from sandbox.market.recorded_prices import scattered
 from sandbox.vendors import fmp_faults
 from sandbox.vendors.base import BadParameterError, Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.quota import RollingQuota
 
 MOST_ROWS = 5000  # per response; older rows are left out silently
 DAY = timedelta(days=1)
@@ -175,6 +175,9 @@ class FMP(Vendor):
             found = self.market.statements(symbol, date(year - 1, 6, 1), date(year + 1, 4, 1))
             self._made[symbol, year] = [one for one in found if one.fiscal_year == year]
         return self._made[symbol, year]
+
+
+VENDOR = FMP
 
 
 def wire(symbol: str) -> str:

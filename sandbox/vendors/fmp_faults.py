@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
-from sandbox.http.messages import VendorResponse
+from sandbox.vendors.messages import VendorResponse
 
 EOD_COLUMNS = ["symbol", "date", "open", "low", "high", "close", "adjClose", "volume"]
 STATEMENT_COLUMNS = ["date", "symbol", "reportedCurrency", "cik", "filingDate", "acceptedDate", "fiscalYear", "period", "netIncome"]

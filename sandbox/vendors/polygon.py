@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import numpy as np
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from market_data.datasets import generated
 from market_data.datasets.generated import Minutes
-from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import VendorRequest, VendorResponse
 from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 from sandbox.vendors import polygon_faults
 from sandbox.vendors.base import BadParameterError, Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
 from sandbox.vendors.polygon_parameters import (
     DAY,
     Row,
@@ -36,6 +35,7 @@ from sandbox.vendors.polygon_parameters import (
     moment_of,
     ticker_of,
 )
+from sandbox.vendors.quota import RollingQuota
 
 DEFAULT_LIMIT, MAX_LIMIT = 5000, 50_000
 MAX_REFERENCES = 1000
@@ -76,6 +76,10 @@ class Polygon(Vendor):
         super().__init__(market, quota)
         self.cursor_keeps_adjusted = cursor_keeps_adjusted
 
+    @classmethod
+    def connection(cls, url: str, api_key: str) -> dict[str, Any]:
+        return {**super().connection(url, api_key), "conn_host": url}  # it is served at the root
+
     def error(self, request: VendorRequest, status: int, message: str) -> VendorResponse:
         """Put the message under ``message`` for 403 and 404, otherwise under ``error``."""
         word, field = {403: ("NOT_AUTHORIZED", "message"), 404: ("NOT_FOUND", "message")}.get(status, ("ERROR", "error"))
@@ -103,8 +107,8 @@ class Polygon(Vendor):
         elif found["timespan"] == "minute" and found["multiplier"].isdecimal() and 1 <= int(found["multiplier"]) <= 60:
             rows, count, reached, source = self._minutes(found, limit, adjusted=adjusted, descending=descending)
         else:
-            request = f"range/{found['multiplier']}/{found['timespan']}"
-            raise BadParameterError(f"this server has range/1/day and range/1..60/minute only, not {request}")
+            unsupported = f"range/{found['multiplier']}/{found['timespan']}"
+            raise BadParameterError(f"this server has range/1/day and range/1..60/minute only, not {unsupported}")
         body = {"ticker": found["ticker"], **_summary(rows, count, adjusted)}
         if reached is not None:
             body["next_url"] = self._next_range(request, found, reached, limit, adjusted=adjusted, descending=descending)
@@ -235,6 +239,9 @@ class Polygon(Vendor):
         if len(found) > end:
             body["next_url"] = f"{request.base}{request.path}?cursor={as_cursor({**query, 'offset': end})}"
         return VendorResponse(request, 200, body, source="generated")
+
+
+VENDOR = Polygon
 
 
 def last_date(request: VendorRequest) -> date | None:

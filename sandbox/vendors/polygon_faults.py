@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
-from sandbox.http.messages import VendorResponse
+from sandbox.vendors.messages import VendorResponse
 
 Row = dict[str, Any]
 

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from market_data.core.calendar import FIRST, NEW_YORK
-from sandbox.http.messages import VendorRequest
 from sandbox.vendors.base import BadParameterError
+from sandbox.vendors.messages import VendorRequest
 
 DAY = timedelta(days=1)
 FAR = date.max - DAY  # the day after it can still be computed

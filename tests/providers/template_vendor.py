@@ -6,9 +6,9 @@ from datetime import date, timedelta
 from unittest.mock import patch
 
 from sandbox.http import SampleApi
-from sandbox.http.messages import VendorResponse
 from sandbox.vendors import VENDORS
 from sandbox.vendors.base import BadParameterError, Vendor
+from sandbox.vendors.messages import VendorResponse
 
 
 def _with(response, **fields):

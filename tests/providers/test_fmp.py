@@ -33,9 +33,9 @@ from market_data.providers.polygon.hook import PolygonHook
 from market_data.providers.registry import providers
 from market_data.quality.gate import gate
 from sandbox.http import SampleApi
-from sandbox.http.messages import VendorRequest
 from sandbox.vendors.fmp import RESTRICTED, SYMBOL, UNKNOWN_KEY
 from sandbox.vendors.fmp_faults import EOD_COLUMNS
+from sandbox.vendors.messages import VendorRequest
 from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, NetworkContract, order, quick, rows
 
 ENDPOINTS = {endpoint.name: endpoint.shape for endpoint in providers()["fmp"].serves["ohlcv-1d"]}

@@ -26,8 +26,8 @@ from market_data.datasets.fundamentals import FUNDAMENTALS, PERIODS
 from market_data.providers.fmp.fundamentals import LATE, NAMES, enough, filing, filing_dates, periods_filed
 from market_data.providers.fmp.parse import vendors_name
 from sandbox.http import SampleApi
-from sandbox.http.messages import VendorRequest
 from sandbox.vendors.fmp import LIMIT, OVER_QUOTA, PERIOD, RESTRICTED, SYMBOL
+from sandbox.vendors.messages import VendorRequest
 from tests.contract.provider import KEY, NOW
 from tests.providers.test_fmp import make_hook
 

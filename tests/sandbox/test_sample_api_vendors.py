@@ -7,9 +7,9 @@ import pytest
 import requests
 
 from sandbox.http import SampleApi, Window, server
-from sandbox.http.messages import VendorResponse
 from sandbox.vendors import VENDORS
 from sandbox.vendors.base import BadParameterError, Vendor, basic
+from sandbox.vendors.messages import VendorResponse
 
 POLYGON = "/v2/aggs/ticker/SPY/range/1/day/2012-01-03/2012-01-05"
 
