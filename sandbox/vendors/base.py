@@ -57,7 +57,7 @@ class Vendor:
 
     @classmethod
     def connection(cls, url: str, api_key: str) -> dict[str, Any]:
-        """Return the Airflow connection to this vendor on the sample API at ``url``, in the settings file's format."""
+        """Return the Airflow connection to this vendor, as the settings file has it; ``url`` is the API's."""
         return {"conn_type": "http", "conn_host": f"{url}/{cls.name}", "conn_password": api_key, "conn_extra": {"plan": "sample"}}
 
     # the key

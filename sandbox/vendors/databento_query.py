@@ -88,7 +88,7 @@ def choice(request: VendorRequest, name: str, default: str | None, allowed: tupl
 
 
 def moment_of(text: str, name: str) -> datetime:
-    """A date, a moment in ISO 8601 (UTC where it names no zone) or nanoseconds since the epoch."""
+    """Parse a date, a moment in ISO 8601 (UTC where it names no zone) or nanoseconds since the epoch."""
     try:
         if text.isdecimal() and len(text) > 8:
             return datetime.fromtimestamp(int(text) / SECOND, UTC)

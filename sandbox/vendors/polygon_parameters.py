@@ -45,7 +45,7 @@ def as_date(text: str, name: str) -> date:
 
 
 def moment_of(text: str, name: str, *, inclusive: bool = False) -> int:
-    """Milliseconds: those given, or of the begin of a date (``inclusive``: of its end)."""
+    """Return milliseconds: those given, or of the begin of a date (``inclusive``: of its end)."""
     day = as_date(text, name)
     if re.fullmatch(r"-?\d+", text):
         return int(text)
@@ -53,7 +53,7 @@ def moment_of(text: str, name: str, *, inclusive: bool = False) -> int:
 
 
 def date_span(query: Mapping[str, str], name: str) -> tuple[date, date]:
-    """The dates that the filters of a field leave, the end exclusive."""
+    """Return the dates that the filters of a field leave, the end exclusive."""
     first = max((query[key] for key in (name, f"{name}.gte", f"{name}.gt") if key in query), default=None)
     last = min((query[key] for key in (name, f"{name}.lte", f"{name}.lt") if key in query), default=None)
     return (date_of(first, name) if first else FIRST), (date_of(last, name) + DAY if last else FAR)
