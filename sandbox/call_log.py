@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 
 class Logged(Protocol):
-    """A call, a dataclass: when it arrived, by the server's monotonic clock and since the epoch, seconds; in its limits or not."""
+    """A call, a dataclass: when it arrived (monotonic, and since the epoch), and if within limits."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import struct
+import sys
 import threading
 import time
 from abc import abstractmethod
@@ -62,6 +64,15 @@ class SampleServer(Generic[C]):
         self._arrivals = threading.Lock()
         self._listener: Listener | None = None
 
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """What clients are given to connect to."""
+        return self.address
+
     @abstractmethod
     def _listen(self) -> Listener:
         """Open `port`. :raises OSError: if it is taken."""
@@ -102,3 +113,19 @@ class SampleServer(Generic[C]):
         self.faults.clear()
         self.edits.clear_changes()
         self.edits.clear_hidden()
+
+
+def serve(name: str, port: int, make: Callable[[], SampleServer[Any]]) -> int:
+    """Run a server until SIGTERM or Ctrl-C. Return the exit status: 1 where it cannot start."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        server = make().start()
+    except (OSError, ValueError) as error:
+        print(f"{name} on port {port}: {error}", file=sys.stderr)
+        return 1
+    print(f"{name} on {server.url}", flush=True)
+    ended.wait()
+    server.stop()
+    return 0

@@ -1,4 +1,4 @@
-"""The sample API as a Starlette application: routes, and how a response is sent, transfer faults included."""
+"""The sample API as a Starlette application: routes, and how responses are sent, with faults."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class SampleApi(SampleServer[Call]):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{self.prefix}"
+        return f"http://{self.address}{self.prefix}"
 
     def _listen(self) -> Listener:
         return UvicornListener(application(self), self.port)
@@ -97,7 +97,7 @@ class SampleApi(SampleServer[Call]):
     def fault(
         self, kind: str, *, match: Match | None = None, times: int | None = 1, vendor: str | None = None, **options: Any
     ) -> None:
-        """Inject a fault: see `sandbox.faults.Fault`. It happens to calls with a valid key and within the quota.
+        """Inject a fault (`sandbox.faults.Fault`). It happens to calls with a valid key within the quota.
 
         :param vendor: the vendor whose responses get it; None: the one at the root.
         """

@@ -177,7 +177,7 @@ def _fits(listing: Listing, wanted: Contract) -> bool:
 
 
 def details(listing: Listing, version: int) -> list[object]:
-    """The fields of a contract's details behind the request's number."""
+    """Return the fields of a contract's details behind the request's number."""
     expires = f"{listing.expiry:%Y%m%d} 08:30 US/Central" if listing.expiry else ""
     month = f"{listing.expiry:%Y%m}" if listing.expiry else ""
     kind = "COMMON" if listing.sec_type == "STK" else ""

@@ -53,10 +53,6 @@ class SampleGateway(SampleServer[Call]):
         self.catalogue = Catalogue(self.market.symbols)
         self._pacing = Pacing(rules)
 
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
     def _listen(self) -> Listener:
         return LinkListener(self)
 

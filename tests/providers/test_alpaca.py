@@ -22,33 +22,20 @@ from market_data.providers.base import ProviderConfig
 from market_data.providers.registry import providers
 from sandbox.http import SampleApi
 from sandbox.vendors.alpaca import NOT_RECENT, last_date
-from tests.contract.provider import HTTP_FAULTS, KEY, NOW, TURNS, WEEK, YEAR, Fault, NetworkContract, order, quick, rows
+from tests.contract.provider import HTTP_FAULTS, KEY, NOW, TURNS, WEEK, YEAR, Fault, NetworkContract, order, rows
+from tests.providers.sample_setup import AAPL_ROW, as_row, hook_on, rows_held
 
 KEY_ID = "an-id-nobody-may-see"
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 
 
-def make_hook(server, *, key=KEY, key_id=KEY_ID, late=False, base_url=None, extra=None, options=None):
-    config = ProviderConfig("alpaca_default", base_url or server.url, key_id, key, {**FAST, **(extra or {})})
-    return quick(AlpacaHook, late=late)(config=config, options=options)
+def make_hook(server, *, key_id=KEY_ID, **config):
+    return hook_on(AlpacaHook, "alpaca", server, login=key_id, **config)
 
 
 class TestAlpaca(NetworkContract):
     provider = "alpaca"
     endpoints: ClassVar = {"bars": Shape.MULTI}
-    anchor: ClassVar = {  # as traded on the day, before three later splits
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = AAPL_ROW
     unknown = "NOSUC"  # six letters would be malformed
     paged = "bars"
     second_page = "page_token="
@@ -89,24 +76,10 @@ class TestAlpaca(NetworkContract):
         return make_hook(server, **config)
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted((as_row(bar) for bar in bars), key=order)
+        return rows_held(server, symbols, intervals)
 
     def refuse_from(self, server, day):
         server.fault("forbidden", match=lambda request: last_date(request) >= day, times=None, message=NOT_RECENT)
-
-
-def as_row(bar):
-    return {
-        "symbol": bar.symbol,
-        "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-        "session": bar.session,
-        **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-        "adj_close": None,
-        "volume": bar.volume,
-        "vwap": bar.vwap,
-        "trade_count": bar.trades,
-    }
 
 
 # what is Alpaca's own

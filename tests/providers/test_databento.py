@@ -36,16 +36,15 @@ from market_data.providers.databento.hook import DatabentoHook
 from market_data.providers.databento.parse import read
 from sandbox.http import SampleApi
 from sandbox.vendors.base import basic
-from tests.contract.provider import FAULTS, HTTP_FAULTS, KEY, NOW, WEEK, YEAR, Fault, NetworkContract, order, quick
+from tests.contract.provider import FAULTS, HTTP_FAULTS, KEY, NOW, WEEK, YEAR, Fault, NetworkContract
+from tests.providers.sample_setup import AAPL_ROW, as_row, hook_on, rows_held
 
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 STREAM, COUNT = r"get_range", r"get_record_count"
 MIDNIGHT = datetime(2013, 1, 9, tzinfo=UTC)
 
 
-def hook_of(server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
-    config = ProviderConfig("databento_default", base_url or server.url, password=f"db-{key}", extra={**FAST, **(extra or {})})
-    return quick(DatabentoHook, late=late)(config=config, options=options)
+def hook_of(server, *, key=KEY, **config):
+    return hook_on(DatabentoHook, "databento", server, key=f"db-{key}", **config)
 
 
 def question(*symbols, dataset="ohlcv-1d", days=WEEK):
@@ -84,19 +83,7 @@ def hook(server):
 class TestDatabento(NetworkContract):
     provider = "databento"
     endpoints: ClassVar = {"range": Shape.MULTI}
-    anchor: ClassVar = {
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = AAPL_ROW
     besides = 1
     most_calls = 5  # the count, and twice the stream and the count again
     young_days = 1
@@ -158,23 +145,7 @@ class TestDatabento(NetworkContract):
             assert self.make_hook(server, options=options).source == f"databento{own}"
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted(
-            (
-                {
-                    "symbol": bar.symbol,
-                    "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-                    "session": bar.session,
-                    **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-                    "adj_close": None,
-                    "volume": bar.volume,
-                    "vwap": None,
-                    "trade_count": None,
-                }
-                for bar in bars
-            ),
-            key=order,
-        )
+        return rows_held(server, symbols, intervals, lambda bar: as_row(bar, vwap=None, trade_count=None))
 
     def refuse_from(self, server, day):
         vendor(server).available_end = datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -36,35 +36,23 @@ from sandbox.http import SampleApi
 from sandbox.vendors.fmp import RESTRICTED, SYMBOL, UNKNOWN_KEY
 from sandbox.vendors.fmp_faults import EOD_COLUMNS
 from sandbox.vendors.messages import VendorRequest
-from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, NetworkContract, order, quick, rows
+from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, NetworkContract, order, rows
+from tests.providers import sample_setup
+from tests.providers.sample_setup import AAPL_ROW, FAST, hook_on, rows_held
 
 ENDPOINTS = {endpoint.name: endpoint.shape for endpoint in providers()["fmp"].serves["ohlcv-1d"]}
 HISTORY = next(name for name, shape in ENDPOINTS.items() if shape is Shape.SYMBOL)
-FAST = {"plan": "sample", "calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 DAY = timedelta(days=1)
 
 
-def make_hook(server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
-    config = ProviderConfig("fmp_default", base_url or server.url, password=key, extra={**FAST, **(extra or {})})
-    return quick(FMPHook, late=late)(config=config, options=options)
+def make_hook(server, *, extra=None, **config):
+    return hook_on(FMPHook, "fmp", server, extra={"plan": "sample", **(extra or {})}, **config)
 
 
 class TestFMP(NetworkContract):
     provider = "fmp"
     endpoints: ClassVar = ENDPOINTS
-    anchor: ClassVar = {  # as traded on the day, before three later splits
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": 67.937,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = {**AAPL_ROW, "adj_close": 67.937}
     lacking: ClassVar = {HISTORY: ("adj_close",)}
     paged = HISTORY
     second_page = r"from=(?!2012-01-03)"
@@ -98,21 +86,11 @@ class TestFMP(NetworkContract):
         return make_hook(server, **config)
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted((as_row(bar) for bar in bars), key=order)
+        return rows_held(server, symbols, intervals, as_row)
 
 
 def as_row(bar):
-    return {
-        "symbol": bar.symbol,
-        "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-        "session": bar.session,
-        **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-        "adj_close": round(bar.close * bar.ratio, 4),
-        "volume": bar.volume,
-        "vwap": None,
-        "trade_count": None,
-    }
+    return sample_setup.as_row(bar, adj_close=round(bar.close * bar.ratio, 4), vwap=None, trade_count=None)
 
 
 # what is its own
@@ -189,7 +167,7 @@ def test_both_spellings_of_a_symbol_come(hook):
 
 def test_a_close_agrees_with_polygons_raw_one_to_a_cent(server, hook):
     day, symbols = date(2013, 1, 7), ("AAPL", "IBM", "BRK.B", "SPY")
-    config = ProviderConfig("polygon_default", f"{server.url}/polygon", password=KEY, extra={**FAST})
+    config = ProviderConfig("polygon_default", f"{server.url}/polygon", password=KEY, extra={"plan": "sample", **FAST})
     with PolygonHook(config=config) as polygon:
         theirs = rows(polygon.fetch(Request("ohlcv-1d", "grouped", symbols, (closed(day, day),))).table)
     ours = [

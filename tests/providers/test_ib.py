@@ -27,9 +27,11 @@ from market_data.providers.ib.contracts import MONTHS, Instrument, last_step, le
 from market_data.providers.ib.hook import IDENTICAL, InteractiveBrokersHook
 from sandbox.ib_gateway import RULES, Rules, SampleGateway
 from sandbox.ib_gateway.contracts import roll
-from tests.contract.provider import KEY, WEEK, YEAR, Fault, NetworkContract, order
+from tests.contract.provider import KEY, WEEK, YEAR, Fault, NetworkContract
+from tests.providers import sample_setup
+from tests.providers.sample_setup import AAPL_ROW, rows_held
 
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}], "identical_seconds": 0}
+FAST = {**sample_setup.FAST, "identical_seconds": 0}
 NOW = datetime(2026, 11, 20, 23, tzinfo=UTC)
 NO_PAGES = "an answer has no address of a next one"
 NO_BODY = "there is no HTTP and no compression"
@@ -39,19 +41,7 @@ NO_FIELDS = "an answer has no such field"
 class TestIb(NetworkContract):
     provider = "ib"
     endpoints: ClassVar = {"historical": Shape.SYMBOL}
-    anchor: ClassVar = {
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": 522.8,
-        "trade_count": 144_095,
-    }
+    anchor: ClassVar = {**AAPL_ROW, "vwap": 522.8, "trade_count": 144_095}
     paged = "historical"
     second_page: ClassVar = staticmethod(lambda request: request.end < "20121201")
     says_unknown = True
@@ -121,23 +111,12 @@ class TestIb(NetworkContract):
         return quick(late=late)(config=config, options=options)
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted(
-            (
-                {
-                    "symbol": bar.symbol,
-                    "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-                    "session": bar.session,
-                    **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-                    "adj_close": None,
-                    "volume": bar.volume,
-                    "vwap": bar.vwap or round((bar.high + bar.low + bar.close) / 3, 4),
-                    "trade_count": bar.trades or int(bar.volume) // 120 + 1,
-                }
-                for bar in bars
-            ),
-            key=order,
-        )
+        return rows_held(server, symbols, intervals, as_row)
+
+
+def as_row(bar):
+    vwap, trades = bar.vwap or round((bar.high + bar.low + bar.close) / 3, 4), bar.trades or int(bar.volume) // 120 + 1
+    return sample_setup.as_row(bar, vwap=vwap, trade_count=trades)
 
 
 def quick(*, late=False):

@@ -1,6 +1,6 @@
 """The Polygon hook against a real HTTP server: the provider contract, and what is Polygon's own."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import ClassVar
 
 import pytest
@@ -16,27 +16,14 @@ from market_data.providers.polygon.hook import PolygonHook
 from market_data.providers.registry import provider
 from sandbox.http import SampleApi
 from sandbox.vendors.polygon import NO_TIMEFRAME, last_date
-from tests.contract.provider import HTTP_FAULTS, KEY, WEEK, YEAR, NetworkContract, order, quick
-
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
+from tests.contract.provider import HTTP_FAULTS, KEY, WEEK, YEAR, NetworkContract
+from tests.providers.sample_setup import AAPL_ROW, FAST, hook_on, rows_held
 
 
 class TestPolygon(NetworkContract):
     provider = "polygon"
     endpoints: ClassVar = {"grouped": Shape.MARKET, "range": Shape.SYMBOL}
-    anchor: ClassVar = {  # as traded on the day, before three later splits
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = AAPL_ROW
     paged = "range"
     second_page = r"cursor="
     young_days = 1
@@ -66,28 +53,11 @@ class TestPolygon(NetworkContract):
     def small_pages(self, monkeypatch):
         monkeypatch.setattr("market_data.providers.polygon.client.PAGE_ROWS", 50)
 
-    def make_hook(self, server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
-        config = ProviderConfig("polygon_default", base_url or server.url, password=key, extra={**FAST, **(extra or {})})
-        return quick(PolygonHook, late=late)(config=config, options=options)
+    def make_hook(self, server, **config):
+        return hook_on(PolygonHook, "polygon", server, **config)
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.prices.range(symbol, part.start, part.end)]
-        return sorted(
-            (
-                {
-                    "symbol": bar.symbol,
-                    "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-                    "session": bar.session,
-                    **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-                    "adj_close": None,
-                    "volume": bar.volume,
-                    "vwap": bar.vwap,
-                    "trade_count": bar.trades,
-                }
-                for bar in bars
-            ),
-            key=order,
-        )
+        return rows_held(server, symbols, intervals)
 
     def refuse_from(self, server, day):
         server.fault("forbidden", match=lambda request: last_date(request) >= day, times=None, message=NO_TIMEFRAME)

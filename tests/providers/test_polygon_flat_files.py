@@ -29,11 +29,11 @@ from market_data.providers.base import ProviderConfig
 from market_data.providers.polygon.hook import PolygonHook
 from sandbox.http import SampleApi
 from sandbox.vendors import flat_files
-from tests.contract.provider import KEY, TURNS, WEEK, YEAR, ProviderContract, order, rows
+from tests.contract.provider import KEY, TURNS, WEEK, YEAR, ProviderContract, rows
 from tests.providers.s3_files import CONN_ID, SECRET, S3Files
+from tests.providers.sample_setup import AAPL_ROW, FAST, rows_held
 from tests.providers.test_polygon_minutes import held as held_minutes
 
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 SYMBOLS = ("BRK.B", "SPY", "NA")
 SESSIONS = (YEAR[0], *calendar.sessions(WEEK[0], WEEK[1] + timedelta(days=1)), *TURNS)
 VARIABLE = f"AIRFLOW_CONN_{CONN_ID.upper()}"
@@ -97,24 +97,11 @@ class FlatFiles(ProviderContract):
 
 class TestPolygonDayFiles(FlatFiles):
     endpoints: ClassVar = {"grouped": Shape.MARKET, "range": Shape.SYMBOL, "flatfile": Shape.MARKET}
-    anchor: ClassVar = {
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = AAPL_ROW
     symbols = ("IBM", "AAPL", "MSFT")  # recorded: the API has no VWAP of theirs either
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted((as_row(bar) for bar in bars), key=order)
+        return rows_held(server, symbols, intervals)
 
 
 class TestPolygonMinuteFiles(FlatFiles):
@@ -142,19 +129,6 @@ class TestPolygonMinuteFiles(FlatFiles):
 
     def held(self, server, symbols, intervals):
         return [{**row, "vwap": None} for row in held_minutes(server.market, symbols, intervals, 1)]
-
-
-def as_row(bar):
-    return {
-        "symbol": bar.symbol,
-        "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-        "session": bar.session,
-        **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-        "adj_close": None,
-        "volume": bar.volume,
-        "vwap": bar.vwap,
-        "trade_count": bar.trades,
-    }
 
 
 # a file's own
