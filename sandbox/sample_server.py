@@ -70,7 +70,7 @@ class SampleServer(Generic[C]):
 
     @property
     def url(self) -> str:
-        """What clients are given to connect to."""
+        """The address that clients are given."""
         return self.address
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import socket
 from http import HTTPStatus
@@ -64,6 +65,10 @@ class _Transfer(Response):
         super().__init__(body, response.status, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(asyncio.CancelledError):  # the server stops
+            await self._transfer(scope, receive, send)
+
+    async def _transfer(self, scope: Scope, receive: Receive, send: Send) -> None:
         response, transport = self.response, scope["extensions"]["transport"]
         if response.delay:
             await asyncio.sleep(response.delay)

@@ -21,7 +21,7 @@ class UvicornListener:
         self._socket = socket.create_server(("127.0.0.1", port), backlog=128)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
         self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(app, http=_Protocol, loop="asyncio", ws="none", lifespan="off", log_config=None, log_level="critical",
+        config = uvicorn.Config(app, http=_Protocol, loop="asyncio", ws="none", lifespan="off", log_config=None, log_level="error",
             access_log=False, server_header=False, timeout_keep_alive=3600, backlog=128)  # fmt: skip
         self._server = _Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="sample-api", daemon=True)

@@ -19,7 +19,7 @@ from typing import Any
 if importlib.util.find_spec("market_data") is None:  # Airflow puts plugins/ on the path; this server also runs without it
     sys.path.append(str(Path(__file__).resolve().parents[2] / "plugins"))
 
-from sandbox.ib_gateway.calls import Call, read_call_log
+from sandbox.ib_gateway.calls import GatewayCall, read_call_log
 from sandbox.ib_gateway.pacing import RULES, Rules
 from sandbox.ib_gateway.server import SampleGateway
 
@@ -29,4 +29,4 @@ def connection(host: str, port: int) -> dict[str, Any]:
     return {"conn_type": "generic", "conn_host": host, "conn_port": port, "conn_extra": {"plan": "sample", "client_id": 1}}
 
 
-__all__ = ["RULES", "Call", "Rules", "SampleGateway", "connection", "read_call_log"]
+__all__ = ["RULES", "GatewayCall", "Rules", "SampleGateway", "connection", "read_call_log"]

@@ -10,7 +10,7 @@ from sandbox.ib_gateway.requests import GatewayRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class GatewayCall:
     """One request for contract details or historical bars. Requests made while connecting are not logged.
 
     :param time: arrival, Unix seconds.
@@ -44,7 +44,7 @@ class Call:
     @classmethod
     def of(
         cls, request: GatewayRequest, *, time: float, monotonic: float, status: int, accepted: bool, rows: int, fault: str | None
-    ) -> Call:
+    ) -> GatewayCall:
         copied = {name: getattr(request, name) for name in ("target", "kind", "client_id", "number", "end", "duration", "size")}
         return cls(
             **copied,
@@ -58,6 +58,6 @@ class Call:
         )
 
 
-def read_call_log(path: Path) -> list[Call]:
+def read_call_log(path: Path) -> list[GatewayCall]:
     """Read the calls of a log file, in order of arrival."""
-    return read_calls(path, Call)
+    return read_calls(path, GatewayCall)

@@ -12,7 +12,7 @@ from market_data.core.calendar import NEW_YORK
 from market_data.core.capabilities import Window
 from sandbox.faults import Fault, Match
 from sandbox.ib_gateway import history, requests
-from sandbox.ib_gateway.calls import Call
+from sandbox.ib_gateway.calls import GatewayCall
 from sandbox.ib_gateway.contracts import INDICES, Catalogue, Listing, details
 from sandbox.ib_gateway.faults import KINDS, GatewayResponse
 from sandbox.ib_gateway.link import LinkListener
@@ -23,7 +23,7 @@ from sandbox.market.recorded_prices import SamplePrices, universe_symbols, utc_n
 from sandbox.sample_server import Listener, SampleServer
 
 
-class SampleGateway(SampleServer[Call]):
+class SampleGateway(SampleServer[GatewayCall]):
     """The sample gateway.
 
     :param port: 0 takes a free one.
@@ -105,7 +105,7 @@ class SampleGateway(SampleServer[Call]):
         else:
             response, fault = self.faults.apply(self._due(request))
         self.log.add(
-            Call.of(
+            GatewayCall.of(
                 request,
                 time=arrived,
                 monotonic=moment,

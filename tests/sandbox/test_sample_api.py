@@ -547,11 +547,11 @@ def test_unauthorized_and_throttled(api):
     api.fault("unauthorized")
     api.fault("throttled")
     api.fault("throttled", retry_after=2)
-    answers = [get(api, GROUPED + "2012-01-04") for _ in range(4)]
-    assert [response.status_code for response in answers] == [401, 429, 429, 200]
-    assert [response.headers.get("Retry-After") for response in answers] == [None, None, "2", None]
-    assert answers[0].json()["error"] == "Unknown API Key"
-    assert answers[1].json()["error"].startswith(TOO_MANY)
+    responses = [get(api, GROUPED + "2012-01-04") for _ in range(4)]
+    assert [response.status_code for response in responses] == [401, 429, 429, 200]
+    assert [response.headers.get("Retry-After") for response in responses] == [None, None, "2", None]
+    assert responses[0].json()["error"] == "Unknown API Key"
+    assert responses[1].json()["error"].startswith(TOO_MANY)
     assert [call.fault for call in api.calls] == ["unauthorized", "throttled", "throttled", None]
     assert all(call.accepted for call in api.calls)
 
@@ -561,14 +561,14 @@ def test_refusals_have_the_vendors_shapes(api):
         api.fault(kind)
     api.fault("forbidden", message=NO_TIMEFRAME)
     api.fault("throttled", retry_after="Sun, 06 Nov 1994 08:49:37 GMT")
-    answers = [get(api, GROUPED + "2012-01-04") for _ in range(5)]
-    assert [response.status_code for response in answers] == [403, 404, 200, 403, 429]
-    bodies = [{name: value for name, value in response.json().items() if name != "request_id"} for response in answers]
+    responses = [get(api, GROUPED + "2012-01-04") for _ in range(5)]
+    assert [response.status_code for response in responses] == [403, 404, 200, 403, 429]
+    bodies = [{name: value for name, value in response.json().items() if name != "request_id"} for response in responses]
     assert bodies[0] == {"status": "NOT_AUTHORIZED", "message": NOT_ENTITLED}
     assert bodies[1] == {"status": "NOT_FOUND", "message": "Data not found."}
     assert bodies[2] == {"status": "ERROR", "error": "Internal error"}
     assert bodies[3] == {"status": "NOT_AUTHORIZED", "message": NO_TIMEFRAME}
-    assert answers[4].headers["Retry-After"] == "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert responses[4].headers["Retry-After"] == "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 def test_a_plan_can_end_at_a_date(api):
@@ -951,8 +951,8 @@ def test_the_process_serves_and_ends_cleanly(prices_file, tmp_path, number):
     try:
         url = line.removeprefix("sample API on ")
         assert url.startswith("http://127.0.0.1:")
-        answers = [get(url, GROUPED + "2015-01-05", headers={"Authorization": "Bearer k"}) for _ in range(3)]
-        assert [response.status_code for response in answers] == [200, 200, 429]
+        responses = [get(url, GROUPED + "2015-01-05", headers={"Authorization": "Bearer k"}) for _ in range(3)]
+        assert [response.status_code for response in responses] == [200, 200, 429]
         assert [call.status for call in read_call_log(log)] == [200, 200, 429]
         assert len(requests.get(f"{url}/_control/quota", timeout=10).json()["limits"]) == 2
     finally:

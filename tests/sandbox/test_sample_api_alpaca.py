@@ -124,11 +124,11 @@ def test_both_halves_of_the_key_are_needed(api, keys, text):
 
 def test_every_response_tells_what_is_left_of_the_quota(api):
     api.limits = [Window(2, 60)]
-    answers = [get(api), get(api, symbols="BRK-B"), get(api)]
-    assert [status for status, _, _ in answers] == [200, 400, 429]
-    assert [headers["X-RateLimit-Limit"] for _, headers, _ in answers] == ["2"] * 3
-    assert [headers["X-RateLimit-Remaining"] for _, headers, _ in answers] == ["1", "0", "0"]
-    assert all(58 < int(headers["X-RateLimit-Reset"]) - time.time() <= 61 for _, headers, _ in answers)
+    responses = [get(api), get(api, symbols="BRK-B"), get(api)]
+    assert [status for status, _, _ in responses] == [200, 400, 429]
+    assert [headers["X-RateLimit-Limit"] for _, headers, _ in responses] == ["2"] * 3
+    assert [headers["X-RateLimit-Remaining"] for _, headers, _ in responses] == ["1", "0", "0"]
+    assert all(58 < int(headers["X-RateLimit-Reset"]) - time.time() <= 61 for _, headers, _ in responses)
 
 
 def test_young_consolidated_bars_are_refused_and_those_of_iex_are_not():

@@ -23,7 +23,7 @@ class Teletype(Vendor):
 
     name = "teletype"
     methods = ("GET", "POST")
-    routes: ClassVar = {"/close/{date}": "close"}
+    routes: ClassVar = {"/close/{date}": "close", "/broken": "broken"}
     words: ClassVar = {401: "who are you", 429: "slow down"}
     no_key = "no name given"
     content_type = "text/plain"
@@ -106,8 +106,8 @@ def test_a_form_is_read_and_logged(api):
 
 
 def test_refusals_are_in_the_vendors_words(api):
-    answers = [ask(api, key=None), ask(api, key="other"), ask(api, symbol="NOSUCH"), ask(api, "/teletype/open")]
-    assert [response.text for response in answers] == [
+    responses = [ask(api, key=None), ask(api, key="other"), ask(api, symbol="NOSUCH"), ask(api, "/teletype/open")]
+    assert [response.text for response in responses] == [
         "401 no name given",
         "401 who are you",
         "422 no such symbol",
@@ -121,9 +121,9 @@ def test_accounts_have_quotas_of_their_own(api):
     api.limits = [Window(2, 60)]
     headers = {"Authorization": "Bearer sample"}
     statuses = [requests.get(api.url + POLYGON, headers=headers, timeout=10).status_code for _ in range(3)]
-    answers = [ask(api) for _ in range(3)]
-    assert statuses == [response.status_code for response in answers] == [200, 200, 429]
-    assert [response.headers["X-Left"] for response in answers] == ["1/2", "0/2", "0/2"]
+    responses = [ask(api) for _ in range(3)]
+    assert statuses == [response.status_code for response in responses] == [200, 200, 429]
+    assert [response.headers["X-Left"] for response in responses] == ["1/2", "0/2", "0/2"]
     assert 59 < api.vendors["teletype"].quota.standing().reset < 60
 
 
@@ -133,9 +133,9 @@ def test_faults_are_those_of_one_vendor(api):
     api.fault("empty", vendor="teletype")
     api.fault("server_error", match="symbol=SPY", vendor="teletype")
     assert requests.get(api.url + POLYGON, headers={"Authorization": "Bearer sample"}, timeout=10).ok
-    answers = [ask(api) for _ in range(4)]
-    assert answers[0].headers["Retry-After"] == "3"
-    assert [response.text for response in answers] == [
+    responses = [ask(api) for _ in range(4)]
+    assert responses[0].headers["Retry-After"] == "3"
+    assert [response.text for response in responses] == [
         "429 slow down",
         "502 Internal Server Error",
         "nothing",  # its own goes before the one for all
@@ -172,3 +172,10 @@ def test_what_is_inside_a_session_follows_its_altered_bar(api):
     assert set(api.market.statistics(bars).cell) == {1, 2}  # the one with a blank has nothing inside
     api.hide(date(2012, 1, 4), ["SPY"])
     assert len(api.market.range("SPY", session, date(2012, 1, 6))) == 2
+
+
+def test_a_defect_of_a_vendor_is_logged_and_no_later_call_suffers(api, caplog):
+    assert ask(api, "/teletype/broken").status_code == 500
+    assert ask(api).status_code == 200
+    (record,) = (record for record in caplog.records if record.name == "uvicorn.error")
+    assert "has no attribute 'broken'" in str(record.exc_info)
