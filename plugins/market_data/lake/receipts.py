@@ -161,7 +161,7 @@ def finished(lake: Lake, folder: str) -> dict[str, RequestReceipt]:
 
 
 def read(lake: Lake, folders: Sequence[str], columns: Sequence[str] = tuple(OBJECTS.names)) -> Iterator[list[StoredReceipt]]:
-    """Yield the receipts of each folder in the order of their keys. Objects are read ahead, across folders.
+    """Yield the receipts of each folder in the order of their keys; read ahead across folders.
 
     :param columns: the columns of ``OBJECTS`` to read; with fewer than all, ``symbol`` is dictionary-encoded.
     """

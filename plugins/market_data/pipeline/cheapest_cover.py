@@ -1,4 +1,4 @@
-"""Choose what to request by symbol and what by session, so that the missing cells cost the fewest calls.
+"""Choose what to request by symbol and what by session, with the fewest calls for all missing cells.
 
 A call of a market-wide endpoint returns one session of every symbol; a call of a per-symbol endpoint returns every session of one
 symbol. So a plan must cover each missing cell by its session or by its symbol: a vertex cover of the bipartite graph of symbols and
