@@ -89,7 +89,7 @@ def test_first_table_shows_who_serves_which_dataset():
 @pytest.mark.parametrize("name", providers())
 def test_connection_table_matches_hook(name):
     kind, cells = provider(name), dict(rows(section(name), "connection"))
-    assert quoted(cells["type"]) == [kind.conn_type]
+    assert quoted(cells["type"]) == [f"market_data_{name}", kind.conn_type]
     assert kind.default_base_url in quoted(cells.get("host") or cells["host, port"])
     assert {*kind.known_extra} <= set(quoted(cells["extra"]))
     assert cells["extra"] == "none of its own" or kind.known_extra
