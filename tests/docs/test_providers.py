@@ -208,7 +208,7 @@ def test_sample_servers_are_where_the_page_says():
     connections = local_connections(Paths(Path(), Path()), Ports())
     hosts = {name: connections.get(f"{name}_default") for name in providers()}
     assert found == {
-        name: [f"{at['conn_host']}:{at['conn_port']}" if "conn_port" in at else at["conn_host"]] if at else []
+        name: [f"{at['conn_host']}:{at['conn_port']}" if at.get("conn_port") else at["conn_host"]] if at else []
         for name, at in hosts.items()
     }
     assert set(VENDORS) == set(found) - {"ib", "mock"}
