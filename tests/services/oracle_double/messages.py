@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.services.oracle_double import codec
-from tests.services.oracle_double.describe import ResultColumn
+from tests.services.oracle_double.engine import ResultColumn
 from tests.services.oracle_double.errors import OraError
 from tests.services.oracle_double.packets import Reader, Writer
 

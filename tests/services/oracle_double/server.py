@@ -121,7 +121,7 @@ class OracleDouble:
 
         :raises TimeoutError: they do not within ``timeout`` seconds.
         """
-        self.database.locks.until_waiting(sessions, timeout)
+        self.database.until_waiting(sessions, timeout)
 
     def _accept(self, listener: socket.socket) -> None:
         for number in self._numbers:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.services.oracle_double import codec, faults, messages
-from tests.services.oracle_double.describe import ResultColumn
+from tests.services.oracle_double.engine import ResultColumn
 from tests.services.oracle_double.engine import Engine, Result
 from tests.services.oracle_double.errors import Break, DropConnection, OraError
 from tests.services.oracle_double.faults import Fault, drop_after, suffer
 from tests.services.oracle_double.handshake import Answer, Handshake
 from tests.services.oracle_double.packets import Link, Reader
-from tests.services.oracle_double.tokens import tokens, words
+from tests.services.oracle_double.sql import words
 
 if TYPE_CHECKING:
     from tests.services.oracle_double.server import OracleDouble
@@ -207,7 +207,7 @@ class Session:
         if result.columns is not None:
             cursor.columns, cursor.pending, cursor.sent = result.columns, result.rows, 0
             return bytes(messages.description(cursor.columns) + self._rows(number, cursor, prefetch))
-        return self._end(cursor=number, rows=sum(result.counts))
+        return self._end(cursor=number, rows=result.count)
 
     def _rows(self, number: int, cursor: Cursor, count: int) -> bytes:
         rows, cursor.pending = cursor.pending[:count], cursor.pending[count:]
@@ -258,7 +258,7 @@ class Session:
 
     def _check(self, cursor: Cursor) -> None:
         """Refuse a LONG bind elsewhere than in a plain INSERT."""
-        plain = tokens(cursor.sql)[0].upper == "INSERT" and "SELECT" not in words(cursor.sql)
+        plain = words(cursor.sql)[0] == "insert" and "select" not in words(cursor.sql)
         if not plain and any(bind.kind in messages.LONGS for bind in cursor.binds):
             raise OraError(1461, "can bind a LONG value only for insert into a LONG column")
 
