@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import closing
 from functools import cache
+from graphlib import TopologicalSorter
 from typing import Any
 
 import psycopg
@@ -16,9 +17,11 @@ from sqlglot import exp
 
 from tests.services import postgres_server
 from tests.services.oracle_double import sql as oracle_sql
-from tests.services.oracle_double.errors import OraError, from_postgres, not_done
+from tests.services.oracle_double.errors import OraError, not_done
 
 Connection = psycopg.Connection[Any]
+View = tuple[str, set[str]]
+"""A view's query, and the tables and views that it reads."""
 SYSTEM = """
 CREATE SCHEMA oracle;
 CREATE TABLE oracle.dual AS SELECT 'X'::text AS dummy;
@@ -63,7 +66,7 @@ class Database:
         self.stages: dict[str, int] = {}
         """The global temporary tables, with a number that is another after each change."""
         self._numbers = itertools.count()
-        self._views: dict[str, str] = {}
+        self._views: dict[str, View] = {}
         self._ddl = threading.Lock()
         with closing(self.connect(owner)) as connection:
             connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(self.home)))
@@ -73,8 +76,8 @@ class Database:
         connection = postgres_server.server().admin()
         connection.cursor_factory = psycopg.RawCursor
         connection.prepare_threshold = None
-        settings = {"oracle.owner": self.owner, "oracle.home": self.home, "oracle.session_user": user, "application_name": self.home}
-        for name, value in {**SESSION, **settings}.items():
+        ours = {"oracle.owner": self.owner, "oracle.home": self.home, "oracle.session_user": user}
+        for name, value in {**SESSION, **ours, "application_name": self.home}.items():
             connection.execute("SELECT set_config($1, $2, false)", [name, value])
         return connection
 
@@ -90,29 +93,30 @@ class Database:
         temporary = tree.find(exp.TemporaryProperty)
         if temporary:
             tree.set("properties", None)
+        target.set("db", exp.to_identifier(self.home))  # not the session's part of a temporary table
+        is_view, makes = tree.args.get("kind") == "VIEW", isinstance(tree, exp.Create)
         with self._ddl, connection.transaction():
-            views = self._changed_views(tree, target.name)
-            if views != self._views or not isinstance(tree, exp.Create):
+            views = self._changed_views(tree, target.name) if is_view else self._views
+            if is_view or not makes:  # PostgreSQL changes nothing that a view reads
                 for name in self._views:
                     connection.execute(f"DROP VIEW IF EXISTS {name} CASCADE")
-            if tree.args.get("kind") != "VIEW":
+            if not is_view:
                 connection.execute(oracle_sql.text(tree))
-            if views != self._views or not isinstance(tree, exp.Create):
-                for name, query in views.items():
-                    connection.execute(f"CREATE VIEW {name} AS {query}")
+            if is_view or not makes:
+                for name in TopologicalSorter({name: reads & views.keys() for name, (_, reads) in views.items()}).static_order():
+                    connection.execute(f"CREATE VIEW {name} AS {views[name][0]}")
             self._views = views
             if temporary or target.name in self.stages:
                 self.stages[target.name] = next(self._numbers)
             if isinstance(tree, exp.Drop):
                 self.stages.pop(target.name, None)
 
-    def _changed_views(self, tree: exp.Expression, name: str) -> dict[str, str]:
-        if tree.args.get("kind") != "VIEW":
-            return self._views
+    def _changed_views(self, tree: exp.Expression, name: str) -> dict[str, View]:
         if isinstance(tree, exp.Create):
             if name in self._views and not tree.args.get("replace"):
                 raise OraError(955, "name is already used by an existing object")
-            return {**self._views, name: oracle_sql.text(tree.expression)}
+            query = tree.expression
+            return {**self._views, name: (oracle_sql.text(query), {table.name for table in query.find_all(exp.Table)})}
         if name not in self._views:
             raise OraError(942, "table or view does not exist")
         return {view: query for view, query in self._views.items() if view != name}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -20,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from tests.services.oracle_double import codec
 from tests.services.oracle_double import sql as oracle_sql
 from tests.services.oracle_double.database import Database
-from tests.services.oracle_double.errors import BUSY, OraError, from_postgres, not_done
+from tests.services.oracle_double.errors import OraError, from_postgres, not_done
 
 Row = list[Any]
 T = TypeVar("T")
@@ -162,7 +161,7 @@ class Engine:
                 like = f"(LIKE {self._database.home}.{name} INCLUDING ALL) ON COMMIT DELETE ROWS"
                 self._connection.execute(f"CREATE TEMPORARY TABLE {name} {like}")
                 self._made[name] = number
-        return oracle_sql.text(oracle_sql.parse(sql, self._database.owner))
+        return oracle_sql.translate(sql, self._database.owner)
 
     def _as_one(self, work: Callable[[], T], *, begin: bool = False) -> T:
         """Do all of ``work``, or nothing; in the transaction that is open, or in a new one.

@@ -26,7 +26,7 @@ class Break(Exception):
     """The client interrupts the call under way: its ``call_timeout`` is over."""
 
 
-BUSY = "resource busy and acquire with NOWAIT specified or timeout expired"
+UNKNOWN = re.compile(r'column "?(?:\w+\.)?(\w+)"? (?:of relation .* )?does not exist|missing FROM-clause entry.*"(\w+)"')
 NUMBERS = {
     "21000": (30926, "unable to get a stable set of rows in the source tables"),
     "22003": (1438, "value larger than specified precision allowed for this column"),
@@ -46,7 +46,7 @@ NUMBERS = {
     "42883": (904, "invalid identifier"),
     "42P01": (942, "table or view does not exist"),
     "42P07": (955, "name is already used by an existing object"),
-    "55P03": (54, BUSY),
+    "55P03": (54, "resource busy and acquire with NOWAIT specified or timeout expired"),
 }
 """By PostgreSQL's SQLSTATE; the others of it are below."""
 
@@ -73,7 +73,7 @@ def from_postgres(error: psycopg.Error, owner: str) -> OraError:
         return OraError(1400, f"cannot insert NULL into ({column}){values}")
     if state == "22001":
         return OraError(12899, f"value too large for column ({primary})")
-    if found := re.search(r'column "?(?:\w+\.)?(\w+)"? (?:of relation .* )?does not exist|missing FROM-clause entry.*"(\w+)"', primary):
+    if found := UNKNOWN.search(primary):
         return OraError(904, f'"{(found[1] or found[2]).upper()}": invalid identifier')
     if state == "42601" and (found := re.search("more (expressions|target columns)", primary)):
         return OraError(913, "too many values") if found[1] == "expressions" else OraError(947, "not enough values")

@@ -12,7 +12,7 @@ from tests.services.oracle_double import faults, messages
 from tests.services.oracle_double.auth import Login
 from tests.services.oracle_double.errors import DropConnection, OraError
 from tests.services.oracle_double.faults import suffer
-from tests.services.oracle_double.packets import ACCEPT, CONNECT, SDU, Link, Reader
+from tests.services.oracle_double.packets import ACCEPT, SDU, Link, Reader
 
 if TYPE_CHECKING:
     from tests.services.oracle_double.server import OracleDouble
@@ -41,9 +41,7 @@ class Handshake:
         """What the login is to end in: a listener knows no errors but its own."""
 
     def connect(self) -> None:
-        kind, body = self._link.receive()
-        if kind != CONNECT:
-            raise DropConnection(f"packet type {kind} where a CONNECT is due")
+        _, body = self._link.receive()
         size, offset = struct.unpack(">HH", body[16:20])
         text = body[offset - 8 : offset - 8 + size]
         if len(text) < size:  # a long one follows in a packet of its own
@@ -51,21 +49,17 @@ class Handshake:
         descriptor = text.decode()
         self._double.seen.connects.append(descriptor)
         fault = self._double.faults.strike(faults.CONNECT)
-        if fault and fault.action == "refuse":
-            self._refuse(fault.number)
+        service = re.search(r"SERVICE_NAME=([^)]*)", descriptor, re.IGNORECASE)
+        known = service and service[1].upper() == self._double.service_name.upper()
+        if not known or (fault and fault.action == "refuse"):
+            self._link.refuse(fault.number if known and fault else 12514)
+            raise DropConnection("refused")
         try:
             suffer(fault, self._link)
         except OraError as error:
             self._refused = error
-        service = re.search(r"SERVICE_NAME=([^)]*)", descriptor, re.IGNORECASE)
-        if not service or service[1].upper() != self._double.service_name.upper():
-            self._refuse(12514)
         self._link.send(ACCEPT, struct.pack(">HH", TNS_VERSION, 0) + bytes(20) + struct.pack(">I", SDU))
         self._link.wide = True
-
-    def _refuse(self, number: int) -> None:
-        self._link.refuse(number)
-        raise DropConnection("refused")
 
     def data_types(self) -> Answer:
         self._reader.take(5)

@@ -146,14 +146,9 @@ class Reader:
         while len(self._data) - self._at < size:
             kind, body = self._link.receive()
             if kind == MARKER:
-                if body[2] == RESET:
-                    continue
                 raise Break
             if kind != DATA or struct.unpack(">H", body[:2])[0] & END_OF_FILE:
                 raise DropConnection(f"the client sent packet type {kind} or an end")
-            if self._at > 1 << 20:
-                del self._data[: self._at]
-                self._at = 0
             self._data += body[2:]
 
 

@@ -42,8 +42,7 @@ class OracleDouble:
     ) -> None:
         self.user, self.password, self.service_name, self.tls = user, password, service_name, tls
         self.passwords = {name.upper(): word for name, word in {**(guests or {}), user: password}.items()}
-        self.host = HOST
-        self.port = 0
+        self.host, self.port = HOST, 0
         self.faults = Faults()
         self.seen = Record()
         self.database = Database(user.upper())
@@ -83,9 +82,7 @@ class OracleDouble:
         """Listen; after ``stop`` on the same port again."""
         self._listener = socket.create_server((HOST, self.port))
         self.port = self._listener.getsockname()[1]
-        self._acceptor = threading.Thread(
-            target=self._accept, args=[self._listener], name=f"oracle double {self.port}", daemon=True
-        )
+        self._acceptor = threading.Thread(target=self._accept, args=[self._listener], name="oracle double", daemon=True)
         self._acceptor.start()
 
     def stop(self) -> None:

@@ -50,6 +50,12 @@ def text(tree: exp.Expression) -> str:
         raise not_done(str(error)) from error
 
 
+@lru_cache(maxsize=1024)
+def translate(sql: str, owner: str) -> str:
+    """Put a query or a change into PostgreSQL's words; see ``parse``."""
+    return text(parse(sql, owner))
+
+
 def words(sql: str) -> list[str]:
     """List the words of ``sql`` outside of quotes and comments, in lower case."""
     return re.findall(r"[a-z_]\w*", QUOTED_OR_BIND.sub(" ", sql).lower())
