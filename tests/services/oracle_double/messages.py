@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.services.oracle_double import codec
 from tests.services.oracle_double.engine import ResultColumn
@@ -20,21 +19,15 @@ NO_DATA = 1403
 PARSE, FETCH = 0x1, 0x40
 
 
-@dataclass
-class BindType:
+class BindType(NamedTuple):
     """A bind's type and the bytes that the client reserved for it."""
 
     kind: int
     size: int
 
 
-@dataclass
-class Execute:
-    """An EXECUTE message.
-
-    :param sql: None to run what the cursor has.
-    :param values: raw, a list for each row.
-    """
+class Execute(NamedTuple):
+    """An EXECUTE message; ``sql`` is None to run what the cursor has."""
 
     options: int
     cursor: int
@@ -114,14 +107,9 @@ def end(*, in_transaction: bool, cursor: int = 0, rows: int = 0, error: OraError
     """Return the end of an execution or fetch: rows so far and an error, if there is one."""
     number = error.number if error else 0
     out = Writer().bytes1(ERROR).numbers(IN_TRANSACTION if in_transaction else 0, 0, 0, min(number, 65535), 0, 0, cursor, 0)
-    out.bytes1(0, 0, 0, 0, 0, 0)
-    out.numbers(0, 0).bytes1(0).numbers(0, 0)  # the row's address
-    out.numbers(0).bytes1(0, 0).numbers(0, 0, 0)
-    out.numbers(0, 0, 0)
+    out += bytes(20)  # the row's address, and warnings
     out.numbers(number, rows)
-    if error:
-        out.bytes_(f"{error}\n".encode())
-    return out
+    return out.bytes_(f"{error}\n".encode()) if error else out
 
 
 def description(columns: list[ResultColumn]) -> Writer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.services.oracle_double import codec, faults, messages
 from tests.services.oracle_double.engine import Engine, ResultColumn
 from tests.services.oracle_double.errors import Break, DropConnection, OraError
-from tests.services.oracle_double.handshake import Answer, Handshake
+from tests.services.oracle_double.handshake import Handshake, Respond
 from tests.services.oracle_double.packets import Link, Reader
 from tests.services.oracle_double.sql import words
 
@@ -41,7 +41,7 @@ class Session:
         self._engine: Engine | None = None
         self._failed: OraError | None = None
         """Of a message that came along with the next call, which is to fail of it."""
-        self._functions: dict[int, Callable[[], Answer]] = {
+        self._functions: dict[int, Callable[[], Respond]] = {
             4: lambda: self._execute_again(fetch=False),
             5: self._fetch,
             9: lambda: self._roll_back,  # at log-off
@@ -51,7 +51,6 @@ class Session:
             94: self._execute,
             115: lambda: self._handshake.authenticate(second=True),
             118: lambda: self._handshake.authenticate(second=False),
-            147: lambda: self._status,  # a ping
         }
 
     def run(self) -> None:
@@ -95,7 +94,7 @@ class Session:
             self._reader.forget()
             self._link.send_message(self._end(error=OraError(1013, "User requested cancel of current operation.")))
 
-    def _read(self) -> Answer:
+    def _read(self) -> Respond:
         while (kind := self._reader.byte()) == messages.PIGGYBACK:
             self._piggyback()
         if kind == messages.PROTOCOL:
@@ -133,19 +132,19 @@ class Session:
 
     # --- calls --------------------------------------------------------------------------------------------------------------------
 
-    def _execute(self) -> Answer:
+    def _execute(self) -> Respond:
         call = messages.read_execute(self._reader)
+        number = call.cursor
         if call.sql is not None:
-            if not call.cursor:
-                self._opened += 1
-            call.cursor = call.cursor or self._opened
-            self._cursors[call.cursor] = Cursor(call.sql)
-        cursor = self._cursors[call.cursor]
+            self._opened += not number
+            number = number or self._opened
+            self._cursors[number] = Cursor(call.sql)
+        cursor = self._cursors[number]
         cursor.binds = call.binds or cursor.binds
         prefetch = call.prefetch if call.options & messages.FETCH else 0
-        return lambda: self._run(call.cursor, call.values, prefetch)
+        return lambda: self._run(number, call.values, prefetch)
 
-    def _execute_again(self, *, fetch: bool) -> Answer:
+    def _execute_again(self, *, fetch: bool) -> Respond:
         number, count = self._reader.number(), self._reader.number()
         self._reader.skip("nn")
         binds = self._cursors[number].binds
@@ -175,7 +174,7 @@ class Session:
         error = OraError(messages.NO_DATA, "no data found") if count and not cursor.pending else None
         return bytes(messages.rows(cursor.columns, rows) + self._end(cursor=number, rows=cursor.sent, error=error))
 
-    def _fetch(self) -> Answer:
+    def _fetch(self) -> Respond:
         number, count = self._reader.number(), self._reader.number()
         return lambda: self._rows(number, count)
 
