@@ -7,7 +7,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Self
 
 from tests.services.oracle_double.database import Database
@@ -49,7 +48,7 @@ class OracleDouble:
         self._context = tls.server_context() if tls else None
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
-        self._sessions: dict[threading.Thread, socket.socket] = {}
+        self._sessions: dict[threading.Thread, Link] = {}
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._crashes: list[BaseException] = []
@@ -98,9 +97,8 @@ class OracleDouble:
         """Cut all connections; the sessions are over, and rolled back, when this returns."""
         with self._lock:
             sessions = dict(self._sessions)
-        for thread, sock in sessions.items():
-            with suppress(OSError):  # it went by itself
-                sock.shutdown(socket.SHUT_RDWR)
+        for thread, link in sessions.items():
+            link.close()
             thread.join(JOIN_SECONDS)
             if thread.is_alive():
                 raise RuntimeError("a session of the double does not end")
@@ -129,17 +127,18 @@ class OracleDouble:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context:
                 client = self._context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-            thread = threading.Thread(target=self._serve, args=[client, number], name=f"session {number}", daemon=True)
+            link = Link(client)
+            thread = threading.Thread(target=self._serve, args=[link, number], name=f"session {number}", daemon=True)
             with self._lock:
-                self._sessions[thread] = client
+                self._sessions[thread] = link
             thread.start()
 
-    def _serve(self, client: socket.socket, number: int) -> None:
+    def _serve(self, link: Link, number: int) -> None:
         try:
-            with client:
+            with link.sock as client:
                 if isinstance(client, ssl.SSLSocket):
                     client.do_handshake()
-                Session(self, number, Link(client)).run()
+                Session(self, number, link).run()
         except (ssl.SSLError, ConnectionError) as error:
             self.seen.failed_handshakes.append(getattr(error, "reason", None) or type(error).__name__)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the result is waited for
