@@ -25,7 +25,7 @@ View = tuple[str, set[str]]
 SYSTEM = """
 CREATE SCHEMA oracle;
 CREATE TABLE oracle.dual AS SELECT 'X'::text AS dummy;
-CREATE FUNCTION oracle.computed(anyelement) RETURNS anyelement LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+CREATE FUNCTION oracle.computed(anyelement) RETURNS anyelement LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
 CREATE FUNCTION oracle.sys_context(text, text) RETURNS text LANGUAGE sql STABLE AS
   'SELECT current_setting(''oracle.'' || lower($2))';
 CREATE VIEW oracle.all_tables AS
