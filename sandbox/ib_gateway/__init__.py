@@ -26,7 +26,7 @@ from sandbox.ib_gateway.server import SampleGateway
 
 def connection(host: str, port: int) -> dict[str, Any]:
     """Return the Airflow connection to the sample gateway, in the settings file's format."""
-    return {"conn_type": "generic", "conn_host": host, "conn_port": port, "conn_extra": {"plan": "sample", "client_id": 1}}
+    return {"conn_type": "market_data_ib", "conn_host": host, "conn_port": port, "conn_extra": {"plan": "sample", "client_id": 1}}
 
 
 __all__ = ["RULES", "GatewayCall", "Rules", "SampleGateway", "connection", "read_call_log"]

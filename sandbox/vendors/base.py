@@ -58,7 +58,9 @@ class Vendor:
     @classmethod
     def connection(cls, url: str, api_key: str) -> dict[str, Any]:
         """Return the Airflow connection to this vendor, as the settings file has it; ``url`` is the API's."""
-        return {"conn_type": "http", "conn_host": f"{url}/{cls.name}", "conn_password": api_key, "conn_extra": {"plan": "sample"}}
+        kind = f"market_data_{cls.name}"
+        key = {"conn_password": api_key, "conn_extra": {"plan": "sample"}}
+        return {"conn_type": kind, "conn_host": f"{url}/{cls.name}", "conn_port": 0, **key}
 
     # the key
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO
 
 import numpy as np
@@ -101,13 +102,23 @@ def decode(body: bytes, key: str, schema: pa.Schema | None = None, dictionary: S
     :param dictionary: string columns to keep dictionary-encoded (without ``schema``).
     :raises LakeError: if the object is not Parquet or lacks a column that must not be null.
     """
-    try:
+    with readable(key):
         # The lake reads many small objects at once: threads within one only cost.
         file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=list(dictionary), pre_buffer=False)
         table = file.read(use_threads=False)
         return table if schema is None or table.schema.equals(schema) else _conform(table, schema)
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise LakeError(f"lake object {key} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def readable(key: str) -> Iterator[None]:
+    """Report any error of reading the Parquet object ``key`` as ``LakeError``.
+
+    :raises LakeError: naming the object, if it is not Parquet or lacks what is read.
+    """
+    try:
+        yield
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+        raise LakeError(f"lake object {key} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}") from error
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
