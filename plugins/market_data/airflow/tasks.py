@@ -259,7 +259,7 @@ def run_verdict(
 
 
 def _failed_tasks(ti: Any) -> list[str]:
-    """Return the tasks before ``verdict`` that failed in this run: nothing is published then, as where there was nothing to do."""
+    """Return the tasks before ``verdict`` that failed, so that nothing is published."""
     if not hasattr(ti, "get_task_states"):  # outside Airflow
         return []
     found = ti.get_task_states(ti.dag_id, task_ids=["check", "load", "publish"], run_ids=[ti.run_id])

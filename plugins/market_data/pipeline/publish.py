@@ -33,7 +33,7 @@ GAPS = "suspected-gaps"
 
 
 def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[str, Any]:
-    """Record coverage, write the report and, if every cell of the run is final and loaded, the completion flag.
+    """Record coverage, write the report, and the flag if every cell of the run is final and loaded.
 
     Coverage is recorded for requests that have been loaded or refused only. Their staging objects are deleted afterwards, so that a
     publish that dies in between leaves them to the next run. Everything else stays in staging, and the run is red.
