@@ -242,18 +242,18 @@ def runs():
         connection.execute(text(f"CREATE TABLE dag_run (id INTEGER PRIMARY KEY, {columns})"))
     with Session(engine) as session, session.no_autoflush:
 
-        def make(run_type, day, dag_id="d"):
+        def make(run_type, day, dag_id="d", run_id=None):
             interval = TIMETABLE._interval(date.fromisoformat(day))
             values = {
                 "dag_id": dag_id,
-                "run_id": f"{run_type}__{day}",
+                "run_id": run_id or f"{run_type}__{day}",
                 "run_type": run_type,
                 "state": "success",
+                "logical_date": interval.start.strftime("%Y-%m-%d 00:00:00.000000"),
                 "id": len(made) + 1,
             }
             session.execute(
-                text("INSERT INTO dag_run (id, dag_id, run_id, run_type, state) VALUES (:id, :dag_id, :run_id, :run_type, :state)"),
-                values,
+                text(f"INSERT INTO dag_run ({', '.join(values)}) VALUES ({', '.join(f':{name}' for name in values)})"), values
             )
             run = DagRun(
                 dag_id=dag_id,
@@ -284,10 +284,35 @@ def test_a_backfill_before_the_first_scheduled_run_is_not_caught_up_from(clock, 
     assert following(TIMETABLE, runs(run_type, "2026-11-09")) == utc("2026-11-23")
 
 
-def test_after_a_scheduled_run_the_session_after_a_backfill_is_caught_up(clock, runs):
+@pytest.mark.parametrize("run_type", ["backfill", "manual"])
+def test_after_a_scheduled_run_the_session_after_a_backfill_is_caught_up(clock, runs, run_type):
     clock("2026-11-21T12:00:00Z")
     runs("scheduled", "2026-11-06")
-    assert following(TIMETABLE, runs("backfill", "2026-11-09")) == utc("2026-11-10")
+    assert following(TIMETABLE, runs(run_type, "2026-11-09")) == utc("2026-11-10")
+
+
+def test_sessions_missed_before_a_backfill_are_caught_up(clock, runs):
+    clock("2026-11-21T12:00:00Z")
+    runs("scheduled", "2026-11-06")
+    runs("backfill", "2026-11-11")
+    assert following(TIMETABLE, runs("backfill", "2026-11-12")) == utc("2026-11-09")
+    runs("scheduled", "2026-11-09")
+    assert following(TIMETABLE, runs("scheduled", "2026-11-10")) == utc("2026-11-11")  # Airflow finds that it exists and asks again
+    assert following(TIMETABLE, runs("backfill", "2026-11-11")) == utc("2026-11-13")
+
+
+def test_a_scheduled_run_that_a_backfill_took_over_still_counts(clock, runs):
+    clock("2026-11-21T12:00:00Z")
+    assert following(TIMETABLE, runs("backfill", "2026-11-09", run_id="scheduled__2026-11-09")) == utc("2026-11-10")
+
+
+@pytest.mark.parametrize("away", ["2026-11-28T12:00:00Z", "2027-11-27T12:00:00Z"])
+def test_a_dag_that_never_had_a_scheduled_run_starts_after_any_pause_with_the_next_session(clock, away):
+    clock("2026-11-21T12:00:00Z")
+    first = next_info(earliest="2012-01-01", catchup=False)
+    clock(away)
+    again = next_info(earliest="2012-01-01", catchup=False)
+    assert again.run_after > utc(away) > first.run_after
 
 
 def test_a_scheduled_run_is_followed_by_the_next_session(clock, runs):

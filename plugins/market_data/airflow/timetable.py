@@ -35,13 +35,12 @@ from pendulum import DateTime
 
 from market_data.core import calendar
 from market_data.core.errors import MarketDataError
+from market_data.core.run import CATCH_UP_SESSIONS
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.utils.types import DagRunType
-
-CATCH_UP_SESSIONS = 30
-"""Default of a feed's ``catch_up_sessions``."""
+    from sqlalchemy.orm import Session
 
 SESSION_RUNS = ("scheduled", "backfill")
 """Types of runs of which each session has at most one."""
@@ -108,7 +107,7 @@ class SessionTimetable(Timetable):
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """Return the run of the session after the last one, or the first run, within ``restriction`` (both ends inclusive)."""
+        """Return the next run, or the first one, within ``restriction`` (both ends inclusive)."""
         last = last_automated_data_interval
         days = [] if last is None else [calendar.next_session(last.start.in_timezone("UTC").date())]
         if restriction.earliest is not None:
@@ -123,20 +122,28 @@ class SessionTimetable(Timetable):
         return DagRunInfo(run_after=interval.end, data_interval=interval)
 
     def run_info_from_dag_run(self, *, dag_run: DagRun) -> DagRunInfo:
-        """Return what the next run is computed from: ``dag_run``, unless the DAG never had a scheduled run.
+        """Return the run that the next one follows: ``dag_run`` if it was scheduled.
 
-        Airflow also passes runs of a Backfill. If they counted before the first scheduled run, switching the DAG on would fetch
-        every session after the Backfill's last one.
+        Airflow also passes runs of a Backfill, and a triggered run with the logical date of the next session. These follow the last
+        scheduled run: sessions that were missed before them are still caught up. Without a scheduled run nothing precedes the next
+        run, or unpausing would fetch every session after the Backfill's last one.
         """
+        from sqlalchemy.orm import object_session
+
         info = super().run_info_from_dag_run(dag_run=dag_run)
-        if dag_run.run_type == "scheduled" or _has_scheduled_run(dag_run):
+        session = object_session(dag_run)
+        if _was_scheduled(dag_run) or session is None:
             return info
-        return info._replace(data_interval=None)
+        last = _last_in_a_row(session, dag_run)
+        return info._replace(data_interval=self._interval(last) if last else None)
 
     def generate_run_id(
         self, *, run_type: DagRunType, run_after: DateTime, data_interval: DataInterval | None, **extra: Any
     ) -> str:
-        """Return the id of a run; that of a scheduled run or of a Backfill carries its session's date, not the next day's."""
+        """Return the id of a run.
+
+        Scheduled runs and those of a Backfill carry their session's date, not the next day's.
+        """
         if data_interval is not None and run_type.value in SESSION_RUNS:
             return run_type.generate_run_id(suffix=data_interval.start.date().isoformat())
         return super().generate_run_id(run_type=run_type, run_after=run_after, data_interval=data_interval, **extra)
@@ -171,13 +178,25 @@ def _first_session(earliest: datetime) -> date:
     return day if moment == _midnight(day) and calendar.is_session(day) else calendar.next_session(day)
 
 
-def _has_scheduled_run(dag_run: DagRun) -> bool:
-    """Return whether the DAG of ``dag_run`` ever had a scheduled run; asks the database that the run was read from."""
-    from sqlalchemy import inspect, select
+def _was_scheduled(dag_run: DagRun) -> bool:
+    """Return true for a scheduled run, also one that a Backfill has taken over, which changes its type."""
+    return dag_run.run_type == "scheduled" or dag_run.run_id.startswith("scheduled__")
 
-    session = inspect(dag_run).session
-    if session is None:
-        return True
+
+def _last_in_a_row(session: Session, dag_run: DagRun) -> date | None:
+    """Return the last session of the DAG's scheduled runs, or of the runs that follow it without a gap.
+
+    None if the DAG never had a scheduled run.
+    """
+    from sqlalchemy import func, or_, select
+
     kind = type(dag_run)
-    found = session.scalar(select(kind.id).where(kind.dag_id == dag_run.dag_id, kind.run_type == "scheduled").limit(1))
-    return found is not None
+    scheduled = or_(kind.run_type == "scheduled", kind.run_id.startswith("scheduled__"))
+    last = session.scalar(select(func.max(kind.logical_date)).where(kind.dag_id == dag_run.dag_id, scheduled))
+    if last is None:
+        return None
+    later = session.scalars(select(kind.logical_date).where(kind.dag_id == dag_run.dag_id, kind.logical_date > last))
+    days, day = {moment.date() for moment in later}, last.date()
+    while (following := calendar.next_session(day)) in days:
+        day = following
+    return day
