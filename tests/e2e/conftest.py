@@ -142,11 +142,14 @@ class World:
             body["task_ids"] = list(tasks)
         self.api("POST", f"/dags/{run['dag_id']}/clearTaskInstances", body)
 
-    def parsed(self, dag_id):
-        until = time.time() + 60
-        while self.airflow.dag(dag_id) is None:
-            assert time.time() < until, self.airflow.import_errors()
+    def until(self, holds, seconds=60):
+        end = time.time() + seconds
+        while not holds():
+            assert time.time() < end, f"{self.airflow.import_errors()}\n{self.log('scheduler')}"
             time.sleep(0.5)
+
+    def parsed(self, dag_id):
+        self.until(lambda: self.airflow.dag(dag_id) is not None)
 
     def runs(self, dag_id):
         return self.airflow._all(f"/dags/{dag_id}/dagRuns", "dag_runs")

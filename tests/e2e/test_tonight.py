@@ -19,7 +19,11 @@ TONIGHT = calendar.last_completed_session(datetime.now(UTC), clock_time(20, 30))
 def backlog(tmp_path_factory):
     """A stack with a standing backlog of cleared runs that are at work."""
     past = calendar.sessions(TONIGHT - timedelta(days=400), TONIGHT)[-CLEARED:]
-    with running(tmp_path_factory.mktemp("tonight"), AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL="5") as world:
+    with running(
+        tmp_path_factory.mktemp("tonight"),
+        AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL="5",
+        AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE="500",
+    ) as world:
         world.stack.holds.add(DAG)  # tonight has not come
         runs = world.scheduled(DAG, *past, cleared=1)
         world.airflow.unpause(DAG)
