@@ -20,7 +20,7 @@ def in_order(*run_ids, now=SATURDAY):
 
 
 def test_newer_sessions_go_first_whoever_made_their_runs():
-    ids = ["scheduled__2026-11-27", "backfill__2026-11-25", "scheduled__2026-11-24", "scheduled__2012-01-03"]
+    ids = ["scheduled__2026-11-27", "backfill__2026-11-26T01:30:00+00:00", "scheduled__2026-11-24", "scheduled__2012-01-03"]
     assert in_order(*reversed(ids)) == ids
 
 
@@ -45,8 +45,11 @@ def test_a_range_run_that_was_triggered_before_never_precedes_tonights(now, toni
     assert weight("manual__x", now) < weight(f"scheduled__{tonight}", now)
 
 
-def test_run_ids_of_earlier_versions_count_too():
-    assert weight("scheduled__2026-11-27T01:30:00+00:00", SATURDAY) == weight("scheduled__2026-11-27", SATURDAY)
+@pytest.mark.parametrize("kind", ["scheduled", "backfill"])
+@pytest.mark.parametrize("time", ["2026-11-28T01:30:00+00:00", "2026-11-27T21:00:00+00:00", "2026-11-28T04:59:00.123456+00:00"])
+def test_run_ids_with_the_time_of_the_run_mean_the_session_before(kind, time):
+    """Airflow's Backfill and earlier versions make them."""
+    assert weight(f"{kind}__{time}", SATURDAY) == weight("scheduled__2026-11-27", SATURDAY)
 
 
 def test_weights_fit_into_the_database():

@@ -240,6 +240,8 @@ def runs():
     columns = ", ".join(f"{column.name} TEXT" for column in DagRun.__table__.columns if column.name != "id")
     with engine.begin() as connection:
         connection.execute(text(f"CREATE TABLE dag_run (id INTEGER PRIMARY KEY, {columns})"))
+        connection.execute(text("CREATE TABLE dag (dag_id TEXT PRIMARY KEY, next_dagrun TEXT)"))
+        connection.execute(text("INSERT INTO dag VALUES ('d', '2026-11-10 00:00:00.000000')"))
     with Session(engine) as session, session.no_autoflush:
 
         def make(run_type, day, dag_id="d", run_id=None):
@@ -301,9 +303,42 @@ def test_sessions_missed_before_a_backfill_are_caught_up(clock, runs):
     assert following(TIMETABLE, runs("backfill", "2026-11-11")) == utc("2026-11-13")
 
 
+def test_a_triggered_run_of_the_session_that_the_dag_waits_for_takes_its_place(clock, runs):
+    clock("2026-11-10T12:00:00Z")
+    assert following(TIMETABLE, runs("manual", "2026-11-10")) == utc("2026-11-11")
+
+
 def test_a_scheduled_run_that_a_backfill_took_over_still_counts(clock, runs):
     clock("2026-11-21T12:00:00Z")
     assert following(TIMETABLE, runs("backfill", "2026-11-09", run_id="scheduled__2026-11-09")) == utc("2026-11-10")
+
+
+@pytest.fixture
+def awaited(monkeypatch):
+    """What Airflow has stored as the next run of the unpaused DAG `d`."""
+
+    def store(session):
+        found = {"d": session and date.fromisoformat(session)}
+        monkeypatch.setattr("market_data.airflow.known_runs.awaited_session", found.get)
+
+    return store
+
+
+@pytest.mark.parametrize(
+    ("stored", "session"),
+    [
+        ("2026-11-20", "2026-11-20"),  # due, and not created yet: the DAG was read again in between
+        ("2026-11-19", "2026-11-19"),  # Airflow was down since
+        ("2026-11-23", "2026-11-23"),
+        ("2025-01-02", "2026-10-12"),  # down for longer than catch_up_sessions
+        ("2027-01-04", "2026-11-23"),
+        (None, "2026-11-23"),  # paused, or new
+    ],
+)
+def test_an_unpaused_dag_keeps_waiting_for_its_first_run(clock, awaited, stored, session):
+    clock("2026-11-21T12:00:00Z")
+    awaited(stored)
+    assert next_info(earliest="2012-01-01", catchup=False, timetable=SessionTimetable(dag_id="d")).logical_date == utc(session)
 
 
 @pytest.mark.parametrize("away", ["2026-11-28T12:00:00Z", "2027-11-27T12:00:00Z"])
@@ -334,11 +369,11 @@ def test_serialization_keeps_everything(registered):
     from airflow.serialization.decoders import decode_timetable
     from airflow.serialization.encoders import encode_timetable
 
-    timetable = SessionTimetable(run_at="17:45", catch_up_sessions=7)
+    timetable = SessionTimetable(run_at="17:45", catch_up_sessions=7, dag_id="d")
     encoded = json.loads(json.dumps(encode_timetable(timetable)))
     decoded = decode_timetable(encoded)
     assert encoded["__type"] == "market_data.airflow.timetable.SessionTimetable"
-    assert (decoded.run_at, decoded.exchange, decoded.catch_up_sessions) == ("17:45", "XNYS", 7)
+    assert (decoded.run_at, decoded.exchange, decoded.catch_up_sessions, decoded.dag_id) == ("17:45", "XNYS", 7, "d")
     assert (decoded.summary, decoded.description) == (timetable.summary, timetable.description)
     assert next_info("2026-11-02", timetable=decoded) == next_info("2026-11-02", timetable=timetable)
 

@@ -38,7 +38,7 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
         feed.dag_id,
         description=f"{feed.dataset} from {feed.provider} into the lake and the warehouse",
         doc_md=doc,
-        schedule=SessionTimetable(run_at=feed.schedule, catch_up_sessions=feed.catch_up_sessions) if feed.schedule else None,
+        schedule=_timetable(feed),
         start_date=datetime.combine(feed.start_date, time(), UTC),
         catchup=False,
         max_active_runs=MAX_ACTIVE_RUNS,
@@ -96,6 +96,12 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
     # Together that took 80 % of the parse time. `load_feeds` has validated the values against the schemas.
     object.__setattr__(dag, "params", ParamsDict(build_params(feed)))
     return dag
+
+
+def _timetable(feed: Feed) -> SessionTimetable | None:
+    if not feed.schedule:
+        return None
+    return SessionTimetable(run_at=feed.schedule, catch_up_sessions=feed.catch_up_sessions, dag_id=feed.dag_id)
 
 
 def _add_fallback(dag_id: str, published: Any) -> None:

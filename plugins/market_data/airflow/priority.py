@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 from airflow.task.priority_strategy import PriorityWeightStrategy
 
 from market_data.core import calendar
+from market_data.core.calendar import NEW_YORK
 
 if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
 
-SESSION_RUN = re.compile(r"(?:scheduled|backfill)__(\d{4}-\d{2}-\d{2})")
-"""The id of a run that belongs to a session, see ``SessionTimetable.generate_run_id``."""
+SESSION_RUN = re.compile(r"(?:scheduled|backfill)__(\d{4}-\d{2}-\d{2})(T\S+)?")
+"""The id of a run that belongs to a session: it has the session's date, or the time from which the run may start.
+
+Runs of a Backfill have the latter, as have scheduled ones of earlier versions: that time is on the session's date in New York.
+"""
 
 
 class NewestSessionFirst(PriorityWeightStrategy):
@@ -41,5 +45,6 @@ def weight(run_id: str, now: datetime) -> int:
     """
     found = SESSION_RUN.match(run_id)
     if found:
-        return 2 * date.fromisoformat(found[1]).toordinal()
+        session = datetime.fromisoformat(found[1] + found[2]).astimezone(NEW_YORK) if found[2] else date.fromisoformat(found[1])
+        return 2 * session.toordinal()
     return 2 * calendar.last_completed_session(now).toordinal() - 1

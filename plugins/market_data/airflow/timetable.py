@@ -33,6 +33,7 @@ from airflow.exceptions import AirflowTimetableInvalid
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from pendulum import DateTime
 
+from market_data.airflow import known_runs
 from market_data.core import calendar
 from market_data.core.errors import MarketDataError
 from market_data.core.run import CATCH_UP_SESSIONS
@@ -40,7 +41,6 @@ from market_data.core.run import CATCH_UP_SESSIONS
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.utils.types import DagRunType
-    from sqlalchemy.orm import Session
 
 SESSION_RUNS = ("scheduled", "backfill")
 """Types of runs of which each session has at most one."""
@@ -52,14 +52,21 @@ class SessionTimetable(Timetable):
     :param run_at: earliest start, New York time on the session's date, ``16:00`` to ``23:59``.
     :param exchange: ``XNYS``, the only exchange with a calendar.
     :param catch_up_sessions: how many of the last completed sessions may be caught up; at least 1.
+    :param dag_id: the DAG that it belongs to. Without it, a first run that is due is left out if the DAG is read again before the
+        scheduler has created it.
     """
 
     def __init__(
-        self, run_at: str = "20:30", exchange: str = calendar.EXCHANGE, catch_up_sessions: int = CATCH_UP_SESSIONS
+        self,
+        run_at: str = "20:30",
+        exchange: str = calendar.EXCHANGE,
+        catch_up_sessions: int = CATCH_UP_SESSIONS,
+        dag_id: str = "",
     ) -> None:
         self.run_at = run_at
         self.exchange = exchange
         self.catch_up_sessions = catch_up_sessions
+        self.dag_id = dag_id
         self.description = f"After every {exchange} session at {run_at} New York time"
 
     @property
@@ -67,7 +74,8 @@ class SessionTimetable(Timetable):
         return f"{self.exchange} {self.run_at} New York"
 
     def serialize(self) -> dict[str, Any]:
-        return {"run_at": self.run_at, "exchange": self.exchange, "catch_up_sessions": self.catch_up_sessions}
+        names = ("run_at", "exchange", "catch_up_sessions", "dag_id")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> SessionTimetable:
@@ -113,7 +121,7 @@ class SessionTimetable(Timetable):
         if restriction.earliest is not None:
             days.append(_first_session(restriction.earliest))
         if not restriction.catchup:
-            days.append(self._next_due() if last is None else self._oldest_caught_up())
+            days.append(self._first() if last is None else self._oldest_caught_up())
         if not days:
             return None
         interval = self._interval(max(days))
@@ -128,29 +136,32 @@ class SessionTimetable(Timetable):
         scheduled run: sessions that were missed before them are still caught up. Without a scheduled run nothing precedes the next
         run, or unpausing would fetch every session after the Backfill's last one.
         """
-        from sqlalchemy.orm import object_session
-
         info = super().run_info_from_dag_run(dag_run=dag_run)
-        session = object_session(dag_run)
-        if _was_scheduled(dag_run) or session is None:
+        if known_runs.was_scheduled(dag_run):
             return info
-        last = _last_in_a_row(session, dag_run)
+        last = known_runs.last_in_a_row(dag_run)
         return info._replace(data_interval=self._interval(last) if last else None)
 
     def generate_run_id(
         self, *, run_type: DagRunType, run_after: DateTime, data_interval: DataInterval | None, **extra: Any
     ) -> str:
-        """Return the id of a run.
+        """Return the id of a run. A scheduled run's has its session's date, not the next day's.
 
-        Scheduled runs and those of a Backfill carry their session's date, not the next day's.
+        Airflow does not call this for a Backfill.
         """
         if data_interval is not None and run_type.value in SESSION_RUNS:
             return run_type.generate_run_id(suffix=data_interval.start.date().isoformat())
         return super().generate_run_id(run_type=run_type, run_after=run_after, data_interval=data_interval, **extra)
 
-    def _next_due(self) -> date:
-        """Return the first session whose time to run is still to come."""
-        return calendar.next_session(calendar.last_completed_session(pendulum.now("UTC"), self._clock))
+    def _first(self) -> date:
+        """Return the first session whose time to run is still to come.
+
+        An unpaused DAG that waits for its first run keeps its session: Airflow may read the DAG again after that run was due and before
+        the scheduler creates it.
+        """
+        upcoming = calendar.next_session(calendar.last_completed_session(pendulum.now("UTC"), self._clock))
+        awaited = known_runs.awaited_session(self.dag_id) if self.dag_id else None
+        return upcoming if awaited is None else max(min(awaited, upcoming), self._oldest_caught_up())
 
     def _oldest_caught_up(self) -> date:
         """Return the first of the last ``catch_up_sessions`` sessions whose time to run has come."""
@@ -176,27 +187,3 @@ def _first_session(earliest: datetime) -> date:
     moment = max(pendulum.instance(earliest).in_timezone("UTC"), _midnight(calendar.FIRST))
     day = moment.date()
     return day if moment == _midnight(day) and calendar.is_session(day) else calendar.next_session(day)
-
-
-def _was_scheduled(dag_run: DagRun) -> bool:
-    """Return true for a scheduled run, also one that a Backfill has taken over, which changes its type."""
-    return dag_run.run_type == "scheduled" or dag_run.run_id.startswith("scheduled__")
-
-
-def _last_in_a_row(session: Session, dag_run: DagRun) -> date | None:
-    """Return the last session of the DAG's scheduled runs, or of the runs that follow it without a gap.
-
-    None if the DAG never had a scheduled run.
-    """
-    from sqlalchemy import func, or_, select
-
-    kind = type(dag_run)
-    scheduled = or_(kind.run_type == "scheduled", kind.run_id.startswith("scheduled__"))
-    last = session.scalar(select(func.max(kind.logical_date)).where(kind.dag_id == dag_run.dag_id, scheduled))
-    if last is None:
-        return None
-    later = session.scalars(select(kind.logical_date).where(kind.dag_id == dag_run.dag_id, kind.logical_date > last))
-    days, day = {moment.date() for moment in later}, last.date()
-    while (following := calendar.next_session(day)) in days:
-        day = following
-    return day
