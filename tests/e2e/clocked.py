@@ -46,6 +46,7 @@ class ClockedAirflow:
         self._bag = BundleDagBag(dag_folder=str(dags), bundle_path=dags, bundle_name="dags-folder")
         assert self._bag.import_errors == {}
         self._runner = SchedulerJobRunner(Job(), executors=[])
+        self.after_task = lambda run_id, task_id, map_index: None
         self.parse()
 
     # -- the clock ---------------------------------------------------------------------------------------------------------------
@@ -153,6 +154,7 @@ class ClockedAirflow:
         waiting = [found for found in run.get_task_instances(session=session) if found.state == TaskInstanceState.SCHEDULED]
         for instance in sorted(waiting, key=lambda found: found.map_index):
             _run_task(ti=instance, task=self._bag.dags[run.dag_id].task_dict[instance.task_id])
+            self.after_task(run.run_id, instance.task_id, instance.map_index)
 
 
 def _same_clock(connection, _record):

@@ -58,6 +58,7 @@ class Story:
             REFUSED + DAY: self.mend_and_clear_the_refused,
             TOGETHER: self.trigger_two_runs_of_the_same_dates,
             TOGETHER + DAY: self.backfill,
+            TOGETHER + 2 * DAY: self.trigger_a_run_that_takes_too_long,
         }
         events.get(day, lambda: None)()
 
@@ -89,6 +90,17 @@ class Story:
     def backfill(self):
         for dag_id in DAGS:
             self.air.backfill(dag_id, *BACKFILLED)
+
+    def trigger_a_run_that_takes_too_long(self):
+        """Three batches, the first of which takes five hours."""
+
+        def five_hours(*task):
+            if task == ("too_long", "fetch", 0):
+                self.air.moment.shift(5 * 3600)
+
+        self.air.after_task = five_hours
+        dates = {"start_date": "2026-10-05", "end_date": "2026-10-06"}
+        self.air.trigger(POLYGON, "too_long", endpoint="range", batch_size=10, **dates)
 
     def night(self, day):
         self.api.log.clear()
@@ -140,7 +152,9 @@ class Story:
             ]
             for dag_id in DAGS
         }  # fmt: skip
-        return {"runs": runs, "dawns": self.dawns, "reached": self.reached, "seconds": self.seconds, "calls": self.calls}
+        too_long = sum(session in ("2026-10-05", "2026-10-06") for _, session in self.silver("polygon"))
+        told = {"dawns": self.dawns, "reached": self.reached, "seconds": self.seconds, "calls": self.calls}
+        return {"runs": runs, "loaded_of_too_long": too_long, **told}
 
 
 def sessions_until(day):

@@ -67,7 +67,8 @@ def test_other_runs_are_those_that_somebody_asked_for(facts, dag_id):
     others = [run for run in facts["runs"][dag_id] if not run["run_id"].startswith("scheduled__")]
     backfilled = calendar.sessions(days.BACKFILLED[0], days.BACKFILLED[1] + timedelta(days=1))
     assert sorted(run["session"] for run in others if run["type"] == "backfill") == [str(day) for day in backfilled]
-    assert sorted(run["run_id"] for run in others if run["type"] != "backfill") == ["together_1", "together_2"]
+    too_long = ["too_long"] if dag_id == POLYGON else []
+    assert sorted(run["run_id"] for run in others if run["type"] != "backfill") == ["together_1", "together_2", *too_long]
 
 
 @pytest.mark.parametrize("dag_id", DAGS)
@@ -78,7 +79,18 @@ def test_a_clear_reaches_the_run_of_its_session(facts, dag_id):
 @pytest.mark.parametrize("dag_id", DAGS)
 def test_only_the_day_when_the_vendor_failed_stays_red(facts, dag_id):
     red = {run["run_id"]: run["notes"] for run in facts["runs"][dag_id] if run["state"] != "success"}
-    assert set(red) == {f"scheduled__{days.FAILED}"}
+    assert set(red) - {"too_long"} == {f"scheduled__{days.FAILED}"}
+
+
+def test_a_run_that_takes_too_long_says_what_was_left_undone_and_loads_the_rest(facts):
+    (run,) = [run for run in facts["runs"][POLYGON] if run["run_id"] == "too_long"]
+    assert run["state"] == "failed"
+    undone = "market-data: not fetched: the run's run_timeout (4h) was over before this batch started"
+    assert [run["notes"][f"fetch {number}"].startswith(undone) for number in (1, 2)] == [True, True]
+    assert "fetch 0" not in run["notes"]
+    verdict = run["notes"]["verdict -1"]
+    assert verdict.count("run_timeout (4h) was over") == 2
+    assert facts["loaded_of_too_long"] == 10 * 2
 
 
 @pytest.mark.parametrize("dag_id", DAGS)
