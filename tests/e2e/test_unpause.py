@@ -99,7 +99,7 @@ def test_each_missed_session_has_a_run_of_its_own_up_to_catch_up_sessions(world)
     while len(expected) < 30:
         expected.insert(0, calendar.previous_session(expected[0]))
     ids = [f"scheduled__{day}" for day in (first, *expected)]
-    world.until(lambda: len(scheduled(world, dag_id)) >= len(ids), seconds=240)
+    world.until(lambda: len(scheduled(world, dag_id)) >= len(ids), seconds=700)
     assert scheduled(world, dag_id) == ids
     assert next_run(world, dag_id) > datetime.now(UTC)
     world.airflow.pause(dag_id)
