@@ -6,6 +6,7 @@ of Python, and SQLite's ``CURRENT_TIMESTAMP``, with which the scheduler decides 
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime, time
 from pathlib import Path
 
@@ -153,7 +154,9 @@ class ClockedAirflow:
         session.commit()
         waiting = [found for found in run.get_task_instances(session=session) if found.state == TaskInstanceState.SCHEDULED]
         for instance in sorted(waiting, key=lambda found: found.map_index):
-            _run_task(ti=instance, task=self._bag.dags[run.dag_id].task_dict[instance.task_id])
+            # The params of a run are written into those of the DAG, which is read again for each task elsewhere.
+            dag = copy.deepcopy(self._bag.dags[run.dag_id])
+            _run_task(ti=instance, task=dag.task_dict[instance.task_id])
             self.after_task(run.run_id, instance.task_id, instance.map_index)
 
 
