@@ -38,7 +38,8 @@ def forms(world):
     gateway = ["Client ID", "Seconds between identical requests"]
     return {
         "Polygon / Massive": form(
-            {"host": api, "port": "0", "password": "sample-key"}, "responded", [*PLAN, *flat_files],
+            {"host": api, "port": "0", "password": "sample-key", "element_calls_per_minute_per_slot": "600"},
+            "responded", [*PLAN, *flat_files],
             host=("Host", "https://api.massive.com"), port=no_port, password=key,
         ),
         "Alpaca Market Data": form(
@@ -131,6 +132,9 @@ def test_each_form_shows_its_fields_and_its_connection_can_be_tested(world, page
 def test_a_wrong_key_fails_the_test_and_is_not_shown(world, page):
     dialog = open_form(page, world, "Polygon / Massive")
     fill(dialog, {"connection_id": "wrong-key", "host": world.sample, "port": "0", "password": "hush-hush-key"})
+    dialog.get_by_text("Extra Fields", exact=True).click()
+    dialog.get_by_text("Calls per minute per pool slot", exact=True).wait_for()
+    fill(dialog, {"element_calls_per_minute_per_slot": "600"})
     save(page, dialog, "wrong-key")
     found = press_test(page, "wrong-key")
     delete(world, "wrong-key")
