@@ -152,3 +152,70 @@ def test_the_verdict_is_green_when_nothing_is_missing_or_nothing_was_asked():
     assert ti.pushed[task_notes.KEY] == "look"
     run_verdict([{"id": "b000"}], {"red": [], "warnings": [], "report": "r"}, {"ti": (ti := Instance())})
     assert ti.pushed == {}
+
+
+def test_a_green_verdict_has_the_figures_and_the_report_before_what_deserves_a_look():
+    ti = Instance()
+    head = "30 symbols, 28 bars, 28 loaded, 1 call, 0.4 minutes. Report: s3://lake/logs/r.json"
+    run_verdict([{"id": "b000"}], {"red": [], "warnings": ["look"], "report": "r", "headline": head}, {"ti": ti})
+    assert ti.pushed[task_notes.KEY] == f"{head}\nlook"
+
+
+def test_a_run_with_nothing_to_do_is_red_while_a_session_of_its_own_is_refused():
+    standing = {"red": ["session 2012-01-03 was refused on 2012-01-04"], "warnings": ["2 of 30 cells are pending"]}
+    ti = Instance(summary={"note": "Nothing to do", "standing": standing})
+    with pytest.raises(errors.QualityError, match="session 2012-01-03 was refused"):
+        run_verdict([], None, {"ti": ti})
+    assert "2 of 30 cells are pending" in ti.pushed[task_notes.KEY]
+    ti = Instance(summary={"note": "", "standing": standing, "dry_run": True})
+    run_verdict([], None, {"ti": ti})
+    assert ti.pushed[task_notes.KEY].splitlines() == ["Dry run: nothing was fetched", *standing["red"], *standing["warnings"]]
+
+
+class Scheduled(Instance):
+    """A task instance in Airflow, which knows the states of the run's tasks."""
+
+    dag_id, run_id = "polygon_ohlcv_1d", "r1"
+
+    def __init__(self, **states):
+        super().__init__({"note": "Nothing to do"})
+        self.states = states
+
+    def get_task_states(self, dag_id, task_ids, run_ids):
+        assert (dag_id, run_ids) == (self.dag_id, [self.run_id])
+        return {self.run_id: {name: state for name, state in self.states.items() if name in task_ids}}
+
+
+@pytest.mark.parametrize("task", ["check", "load", "publish"])
+def test_a_run_without_batches_is_red_if_a_later_task_failed(task):
+    with pytest.raises(errors.QualityError, match=f"`{task}` failed: nothing was published"):
+        run_verdict([], None, {"ti": Scheduled(**{"check": "success", "load": "success", "publish": "skipped", task: "failed"})})
+    run_verdict([], None, {"ti": Scheduled(check="skipped", load="skipped", publish="skipped")})
+
+
+def test_the_verdict_of_a_failed_plan_repeats_its_problems():
+    with pytest.raises(errors.QualityError, match="the plan failed: 1 problem with the run parameters"):
+        run_verdict(None, None, {"ti": Instance(summary={"error": "1 problem with the run parameters:\n  1. x"})})
+
+
+@pytest.mark.parametrize(("count", "running"), [(1, True), (0, False)])
+def test_a_run_is_running_if_airflow_counts_it_and_an_error_of_airflow_is_not_a_no(monkeypatch, tmp_path, count, running):
+    from datetime import UTC, datetime
+
+    from market_data.airflow import tasks
+    from market_data.core.run import RunInfo
+
+    monkeypatch.setenv("MARKET_DATA_LAKE", f"file://{tmp_path}")
+    moment = datetime(2026, 11, 20, tzinfo=UTC)
+    run = SimpleNamespace(dag_id=FEED.dag_id, run_id="r1", run_type="manual", clear_number=0, start_date=moment, run_after=moment)
+    ti = SimpleNamespace(get_dr_count=lambda dag_id, run_ids, states: count)
+    params = tasks.RunParams()
+    other = RunInfo(FEED.dag_id, "other", "manual", 0, moment)
+    assert tasks._run_context(FEED, params, {"dag_run": run, "ti": ti}).is_running(other) is running
+
+    def broken(*_, **__):
+        raise RuntimeError("the API server does not respond")
+
+    context = {"dag_run": run, "ti": SimpleNamespace(get_dr_count=broken)}
+    with pytest.raises(RuntimeError, match="does not respond"):
+        tasks._run_context(FEED, params, context).is_running(other)

@@ -127,6 +127,8 @@ def inside_a_life(have: Any, empty: Any) -> Any:
     import numpy as np
 
     count = have.shape[1]
+    if not count:
+        return empty
     at = np.arange(count)
     first = np.where(have.any(axis=1), have.argmax(axis=1), count)[:, None]
     last = np.where(have.any(axis=1), count - 1 - have[:, ::-1].argmax(axis=1), -1)[:, None]

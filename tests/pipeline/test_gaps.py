@@ -1,0 +1,78 @@
+"""Suspected gaps and suggestions, without a lake."""
+
+import time
+
+import numpy as np
+import pytest
+
+from market_data.pipeline.gaps import inside_a_life, last_requested, next_request, reason
+from market_data.pipeline.unknown_symbols import did_you_mean
+
+
+def suspected(life):
+    """Places of the suspected gaps in a life: ``x`` bar, ``.`` empty, space unknown."""
+    cells = np.array([list(life)])
+    return np.flatnonzero(inside_a_life(cells == "x", cells == ".")[0]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("life", "places"),
+    [
+        ("xxxx.xxxx", [4]),
+        ("xx.xx", [2]),
+        ("x.xx", []),  # too little is known
+        ("xx   .xx", [5]),
+        (".xxxxx", []),  # not listed yet
+        ("xxxxx..", []),  # delisted
+        ("xxxxx..   x", []),  # two of eight: it does not trade nearly every session
+        ("xxxxx..xxx", [5, 6]),
+        ("x.x.x.x.x.x.x.x", []),
+        ("." * 10, []),
+        ("", []),
+    ],
+)
+def test_a_gap_is_suspected_inside_the_life_of_a_symbol_that_trades_nearly_daily(life, places):
+    assert suspected(life) == places
+
+
+def test_only_the_year_around_a_cell_tells_how_often_a_symbol_trades():
+    rarely, daily = "x..." * 100, "x" * 300
+    found = suspected(f"{rarely}{daily}.{daily}")
+    assert found == [700]
+
+
+def test_ten_years_of_523_symbols_take_less_than_three_seconds():
+    have = np.random.default_rng(1).random((523, 2520)) > 0.02
+    began = time.process_time()
+    assert inside_a_life(have, ~have).any()
+    assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(("last", "due"), [(3, 10), (5, 10), (10, 30), (29, 30), (30, 90), (90, None), (400, None)])
+def test_requests_of_a_suspected_gap_follow_the_schedule(last, due):
+    assert last_requested(reason(last)) == last
+    assert next_request(reason(last)) == due
+
+
+KNOWN = ("AAPL", "APP", "PPL", "AMZN", "BRK.B", "GOOGL", "IBM", "MSFT", "TSLA", "V", "VZ", "ESH6")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "meant"),
+    [
+        ("APPL", "AAPL"),
+        ("MSTF", "MSFT"),
+        ("TSAL", "TSLA"),
+        ("BRK-B", "BRK.B"),
+        ("BRKB", "BRK.B"),
+        ("aapl", "AAPL"),
+        ("GOGL", "GOOGL"),
+        ("AMZ", "AMZN"),
+        ("ESH7", "ESH6"),
+        ("NOSUCH", None),
+        ("ZZ", None),
+        ("X", None),
+    ],
+)
+def test_the_closest_known_symbol_is_suggested(symbol, meant):
+    assert did_you_mean(symbol, KNOWN) == meant
