@@ -189,6 +189,7 @@ def _defaults(paths: Paths) -> dict[str, str]:
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(paths.project / "plugins"),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
         "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",  # the button in the connection form; only this machine's user reaches it
         "AIRFLOW__API__EXPOSE_CONFIG": "False",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",

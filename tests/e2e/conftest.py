@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,17 @@ class World:
         return done.stdout
 
 
+def installed(folder):
+    """Register the project's entry points in a folder of the path, as its installation does; connection types come from there."""
+    groups = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["entry-points"]
+    info = folder / "airflow_market_data-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: airflow-market-data\nVersion: 0\n")
+    lines = [f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in found.items()) for group, found in groups.items()]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def _world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stack")
@@ -172,6 +184,7 @@ def _world(tmp_path_factory):
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "45",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        "PYTHONPATH": str(installed(tmp_path_factory.mktemp("site"))),
     }
     stack = Stack(Paths.of(PROJECT, environ), environ)
     try:
@@ -206,3 +219,23 @@ def world(_world):
     _world.control("POST", "quota", limits=LIMITS)
     _world.forget_calls()
     return _world
+
+
+@pytest.fixture
+def page(world):
+    """A browser in which the admin has logged in."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "a browser is needed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 1600})
+        page.set_default_timeout(60_000)
+        page.goto(world.airflow.url)
+        page.fill("input[name=username]", "admin")
+        page.fill("input[name=password]", world.airflow.password)
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="Dags", exact=True).first.wait_for()
+        yield page
+        browser.close()

@@ -53,7 +53,7 @@ def test_a_finished_request_can_be_resumed(lake, run):
     assert receipts.write(lake, folder, some, objects(5))
     assert receipts.write(lake, folder, none, OBJECTS.empty_table())
     assert receipts.finished(lake, folder) == {some.request.id: some, none.request.id: none}
-    found = {stored.receipt.request.id: stored for stored in receipts.read(lake, folder)}
+    found = {stored.receipt.request.id: stored for stored in next(receipts.read(lake, [folder]))}
     assert found[some.request.id].receipt == some
     assert found[some.request.id].objects.equals(objects(5))
     assert found[none.request.id].objects.equals(OBJECTS.empty_table())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -30,10 +32,14 @@ def encode(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
 
 
 class Encoder:
-    """``encode`` for tables that arrive one by one, without holding them all in memory."""
+    """``encode`` for tables that arrive one by one, without holding them all in memory.
 
-    def __init__(self) -> None:
-        self._sink = pa.BufferOutputStream()
+    :param sink: binary file for the encoded bytes, writable and readable; None: memory.
+    """
+
+    def __init__(self, sink: IO[bytes] | None = None) -> None:
+        self._file = sink
+        self._sink = pa.BufferOutputStream() if sink is None else pa.PythonFile(sink, "w")
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, table: pa.Table) -> None:
@@ -48,8 +54,11 @@ class Encoder:
             raise ValueError("no table was added")
         self._writer.add_key_value_metadata(dict(metadata or {}))
         self._writer.close()
-        body: bytes = self._sink.getvalue().to_pybytes()
-        return body
+        if self._file is None:
+            body: bytes = self._sink.getvalue().to_pybytes()
+            return body
+        self._file.seek(0)
+        return self._file.read()
 
     def _open(self, table: pa.Table) -> pq.ParquetWriter:
         repeating, differences, bounded = [], [], []
@@ -93,13 +102,23 @@ def decode(body: bytes, key: str, schema: pa.Schema | None = None, dictionary: S
     :param dictionary: string columns to keep dictionary-encoded (without ``schema``).
     :raises LakeError: if the object is not Parquet or lacks a column that must not be null.
     """
-    try:
+    with readable(key):
         # The lake reads many small objects at once: threads within one only cost.
         file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=list(dictionary), pre_buffer=False)
         table = file.read(use_threads=False)
         return table if schema is None or table.schema.equals(schema) else _conform(table, schema)
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise LakeError(f"lake object {key} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def readable(key: str) -> Iterator[None]:
+    """Report any error of reading the Parquet object ``key`` as ``LakeError``.
+
+    :raises LakeError: naming the object, if it is not Parquet or lacks what is read.
+    """
+    try:
+        yield
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+        raise LakeError(f"lake object {key} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}") from error
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

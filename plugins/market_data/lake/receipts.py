@@ -7,8 +7,9 @@ Everything else is JSON in the footer, so that a retry reads footers only.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -159,12 +160,16 @@ def finished(lake: Lake, folder: str) -> dict[str, RequestReceipt]:
     return {PurePosixPath(key).stem: receipt for (key, _), receipt in zip(objects, found, strict=True)}
 
 
-def read(lake: Lake, folder: str) -> Iterator[StoredReceipt]:
-    """Yield the receipts of a folder in the order of their keys."""
-    keys = [key for key, _ in lake.list(folder)]
-    for key, stored in zip(keys, lake.get_many(keys), strict=True):
-        if stored is not None:
-            yield _decoded(stored.body, key)
+def read(lake: Lake, folders: Sequence[str], columns: Sequence[str] = tuple(OBJECTS.names)) -> Iterator[list[StoredReceipt]]:
+    """Yield the receipts of each folder in the order of their keys; read ahead across folders.
+
+    :param columns: the columns of ``OBJECTS`` to read; with fewer than all, ``symbol`` is dictionary-encoded.
+    """
+    keys = [[key for key, _ in found] for found in lake.each(lake.list, folders)]
+    bodies = lake.get_many(key for some in keys for key in some)
+    for some in keys:
+        found = zip(some, islice(bodies, len(some)), strict=True)
+        yield [_decoded(stored.body, key, columns) for key, stored in found if stored is not None]
 
 
 def read_one(lake: Lake, key: str) -> StoredReceipt:
@@ -178,9 +183,13 @@ def read_one(lake: Lake, key: str) -> StoredReceipt:
     return _decoded(stored.body, key)
 
 
-def _decoded(body: bytes, key: str) -> StoredReceipt:
-    objects = parquet.decode(body, key, OBJECTS).replace_schema_metadata()
-    return StoredReceipt(from_footer(footer_of(body, key, FIELD)), objects)
+def _decoded(body: bytes, key: str, columns: Sequence[str] = tuple(OBJECTS.names)) -> StoredReceipt:
+    dictionary = ["symbol"] if len(columns) < len(OBJECTS) else []
+    with parquet.readable(key):
+        file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=dictionary, pre_buffer=False)
+        receipt = from_footer(file.metadata.metadata[FIELD.encode()].decode())
+        objects = file.read(list(columns), use_threads=False).replace_schema_metadata()
+    return StoredReceipt(receipt, objects if dictionary else objects.cast(OBJECTS))
 
 
 def from_footer(text: str) -> RequestReceipt:
@@ -202,10 +211,8 @@ def footer_of(tail: bytes, key: str, name: str) -> str:
 
     :raises LakeError: if it is not Parquet or lacks the field.
     """
-    try:
+    with parquet.readable(key):
         return str(pq.read_metadata(pa.BufferReader(tail)).metadata[name.encode()].decode())
-    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
-        raise LakeError(f"lake object {key} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}") from error
 
 
 def dates_to_json(intervals: IntervalSet) -> list[list[str]]:

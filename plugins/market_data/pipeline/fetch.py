@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from market_data.core.batch import Batch, Request
@@ -174,6 +175,7 @@ def _fetch_request(
     :param before: the hook's counters before this request.
     """
     from market_data.lake import receipts, staging
+    from market_data.lake.parquet import Encoder
     from market_data.lake.receipts import RequestReceipt
     from market_data.lake.staging import StagedInfo
 
@@ -194,16 +196,18 @@ def _fetch_request(
     parts = _parts(fetched.table)
     counts = Counter(rows_received=len(fetched.table))
     del fetched  # release its rows part by part
-    landed = _land(context, batch, request, parts, counts, now)
-    counts["calls"] = hook.counters.calls - before.calls
-    counts["retries"] = hook.counters.retries - before.retries
-    counts["bytes"] = hook.counters.bytes - before.bytes
-    served = [symbol for symbol in request.symbols if symbol not in refused]
-    cells = _cells(dataset, served, sessions, landed, context.settled(now), reported)
-    receipt = RequestReceipt(request, evidence, counts, cells, coalesce(sorted(reported), sessions), refused, warnings)
-    # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
-    info = StagedInfo(context.run, batch.id, context.params.file_grain, receipt)
-    key = staging.write(context.lake, dataset.name, context.source, batch.spec_hash, info, landed.rows)
+    with TemporaryFile() as spool:  # minutes of many symbols have tens of megabytes: they wait on disk
+        staged = Encoder(spool)
+        landed = _land(context, batch, request, parts, counts, now, staged)
+        counts["calls"] = hook.counters.calls - before.calls
+        counts["retries"] = hook.counters.retries - before.retries
+        counts["bytes"] = hook.counters.bytes - before.bytes
+        served = [symbol for symbol in request.symbols if symbol not in refused]
+        cells = _cells(dataset, served, sessions, landed, context.settled(now), reported)
+        receipt = RequestReceipt(request, evidence, counts, cells, coalesce(sorted(reported), sessions), refused, warnings)
+        # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
+        info = StagedInfo(context.run, batch.id, context.params.file_grain, receipt)
+        key = staging.write(context.lake, dataset.name, context.source, batch.spec_hash, info, staged)
     receipt = receipt.with_staged(key)
     receipts.write(context.lake, folder, receipt, landed.objects)
     return receipt
@@ -235,36 +239,32 @@ def _parts(rows: pa.Table) -> list[pa.Table]:
 class _Written:
     """Result of ``_land``: the rows of a request in the lake.
 
-    :param rows: the rows as they are in the lake, encoded for staging.
     :param objects: schema ``receipts.OBJECTS``.
     :param have: symbol -> sessions with rows.
     :param quarantined: symbol -> sessions with quarantined rows.
     """
 
-    rows: Encoder
     objects: pa.Table
     have: dict[str, set[date]]
     quarantined: dict[str, set[date]]
 
 
 def _land(
-    context: RunContext, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime
+    context: RunContext, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime, staged: Encoder
 ) -> _Written:
     """Gate the rows and write them to the lake part by part.
 
-    Empties ``parts`` to release memory; adds to ``counts``.
+    Empties ``parts`` to release memory; adds to ``counts``, and to ``staged`` the rows as they are in the lake.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from market_data.lake import quarantine
-    from market_data.lake.parquet import Encoder
     from market_data.lake.writer import land
     from market_data.quality.gate import gate
 
     dataset, sessions = context.dataset, sessions_in(request.intervals)
     extra = {"timeframe": dataset.timeframe, "provider": context.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
-    current = Encoder()
     bad: list[pa.Table] = []
     objects: list[pa.Table] = []
     have: dict[str, set[date]] = {}
@@ -279,7 +279,7 @@ def _land(
             context.lake, context.layout, dataset, context.source, pa.table(columns, schema=dataset.schema), context.params.file_grain,
             refetch=batch.refetch or context.run.clear_number > 0,
         )  # fmt: skip
-        current.add(landed.rows)
+        staged.add(landed.rows)
         objects.append(landed.objects)
         bad.append(gated.bad)
         have |= cells_of(landed.rows)
@@ -294,7 +294,7 @@ def _land(
     quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=now)
     # One copy of a duplicate row is in the lake.
     lacking = rejected.filter(pc.not_equal(rejected["reasons"], "duplicate row"))
-    return _Written(current, pa.concat_tables(objects), have, cells_of(lacking))
+    return _Written(pa.concat_tables(objects), have, cells_of(lacking))
 
 
 def _nothing(dataset: Dataset, calls: int) -> Fetched:

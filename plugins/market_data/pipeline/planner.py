@@ -2,10 +2,7 @@
 
 Everything here is pure: the same cells, endpoints and quota give the same plan, and its cost is known before any call.
 
-**Fewest calls.** A call of a market-wide endpoint returns one session of every symbol; a call of a per-symbol endpoint returns every
-session of one symbol. So a plan must cover each missing cell by its session or by its symbol: a vertex cover of the bipartite graph of
-symbols and sessions whose edges are the missing cells. The cheapest one is a minimum cut (König's theorem, weighted form), computed on
-classes of symbols with equal holes and of sessions with equal symbols, so that the graph stays small.
+**Fewest calls.** Market-wide and per-symbol endpoints of a provider are combined by ``cheapest_cover.py``.
 
 A call of a multi-symbol endpoint returns a page of many symbols over many sessions. The missing cells are split into rectangles that one
 task can hold in memory, of the size that leaves the fewest pages half full. If a provider has both kinds, the cheaper plan is used.
@@ -20,7 +17,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import reduce
 from operator import or_
 from typing import Any, TypeVar
@@ -29,6 +26,7 @@ from market_data.core.batch import Batch, Block, spec_hash
 from market_data.core.capabilities import Capabilities, Endpoint, Shape
 from market_data.core.errors import ParamError
 from market_data.core.intervals import IntervalSet, closed, coalesce
+from market_data.pipeline.cheapest_cover import cover, holders, span, unavailable
 
 T = TypeVar("T")
 
@@ -121,7 +119,7 @@ def make_plan(
     covering = {shape: next((e for e in usable if e.shape is shape), None) for shape in (Shape.MARKET, Shape.SYMBOL)}
     if any(covering.values()):
         market, symbol = covering[Shape.MARKET], covering[Shape.SYMBOL]
-        by_symbol, by_session = _cover(missing, market, symbol, _unavailable(market, sessions, now))
+        by_symbol, by_session = cover(missing, market, symbol, unavailable(market, sessions, now))
         drafts = [
             *_market_drafts(by_session, sessions, market, window),
             *_symbol_drafts(by_symbol, sessions, symbol, batch_size),
@@ -183,73 +181,6 @@ def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str
     return [endpoint for endpoint in usable if wanted in ("auto", endpoint.name)]
 
 
-def _unavailable(endpoint: Endpoint | None, sessions: Sequence[date], now: datetime | None) -> int:
-    """Return the sessions, as a bit mask, that ``endpoint`` does not have yet."""
-    if endpoint is None or now is None or not endpoint.available_after:
-        return 0
-    latest = (now - timedelta(seconds=endpoint.available_after)).date()
-    return sum(1 << bit for bit, session in enumerate(sessions) if session > latest)
-
-
-def _cover(
-    missing: Mapping[str, int], market: Endpoint | None, symbol: Endpoint | None, unavailable: int
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Split the missing cells into those to request by symbol and those by session, as masks per symbol.
-
-    :param unavailable: sessions that the market-wide endpoint does not have yet.
-    """
-    if not missing or market is None:
-        return dict(missing), {}
-    if symbol is None:
-        return {}, dict(missing)
-    by_symbol, by_session = _cheapest_cover({name: mask & ~unavailable for name, mask in missing.items()}, market, symbol)
-    late = {name: by_symbol.get(name, 0) | mask & unavailable for name, mask in missing.items()}
-    return {name: mask for name, mask in late.items() if mask}, by_session
-
-
-def _cheapest_cover(missing: Mapping[str, int], market: Endpoint, symbol: Endpoint) -> tuple[dict[str, int], dict[str, int]]:
-    missing = {name: mask for name, mask in missing.items() if mask}
-    if not missing:
-        return {}, {}
-    classes: dict[int, list[str]] = defaultdict(list)
-    for name, mask in missing.items():
-        classes[mask].append(name)
-    masks = list(classes)
-    columns: dict[tuple[int, ...], int] = defaultdict(int)
-    for bit, members in _holders(masks):
-        columns[members] |= 1 << bit
-    symbol_calls = [len(classes[mask]) * symbol.calls(_span(mask)) for mask in masks]
-    session_calls = [market.calls(column.bit_count()) for column in columns.values()]
-    asked_by_symbol = _minimum_cover(symbol_calls, session_calls, list(columns))
-    by_symbol = {name: mask for k, mask in enumerate(masks) if k in asked_by_symbol for name in classes[mask]}
-    by_session = {name: mask for name, mask in missing.items() if name not in by_symbol}
-    return by_symbol, by_session
-
-
-def _minimum_cover(left: Sequence[int], right: Sequence[int], edges: Sequence[tuple[int, ...]]) -> set[int]:
-    """Return the left vertices of a cheapest vertex cover of a bipartite graph; ties prefer the left.
-
-    :param left: cost of each left vertex.
-    :param right: cost of each right vertex.
-    :param edges: for each right vertex, the left vertices connected to it.
-    """
-    import numpy as np
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
-
-    source, sink = len(left) + len(right), len(left) + len(right) + 1
-    ends = [(k, len(left) + j) for j, members in enumerate(edges) for k in members]
-    heads = np.array([source] * len(left) + [k for k, _ in ends] + list(range(len(left), source)))
-    tails = np.array(list(range(len(left))) + [j for _, j in ends] + [sink] * len(right))
-    unlimited = sum(left) + sum(right) + 1
-    capacity = np.array([*left, *[unlimited] * len(ends), *right], dtype=np.int32)
-    graph = coo_array((capacity, (heads, tails)), shape=(sink + 1, sink + 1)).tocsr()
-    residual = graph - maximum_flow(graph, source, sink).flow
-    residual.eliminate_zeros()
-    reached = set(breadth_first_order(residual, source, return_predecessors=False).tolist())
-    return set(range(len(left))) - reached
-
-
 def _market_drafts(
     masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, window: int
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
@@ -257,7 +188,7 @@ def _market_drafts(
     if endpoint is None or not masks:
         return
     classes = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
-    wanted = list(_holders(list(classes)))
+    wanted = list(holders(list(classes)))
     symbols: dict[tuple[int, ...], tuple[str, ...]] = {}
     for members in {members for _, members in wanted}:
         chosen = set(members)
@@ -303,7 +234,7 @@ def _multi_drafts(
         classes[mask].append(symbol)
     blocks = []
     for mask, symbols in classes.items():
-        wide, long = _rectangle(len(symbols), _span(mask), endpoint, batch_size, whole=file_grain == "year")
+        wide, long = _rectangle(len(symbols), span(mask), endpoint, batch_size, whole=file_grain == "year")
         pieces = [_intervals(piece, sessions) for piece in _pieces(mask, long)]
         blocks += [Block(tuple(part), piece) for part in _chunks(symbols, wide) for piece in pieces]
     drafts: list[list[Block]] = []
@@ -387,24 +318,6 @@ def _hull(block: Block) -> IntervalSet:
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _holders(masks: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield every bit that is set in any mask, ascending, and the places of the masks in which it is set."""
-    # Neighbouring bits mostly have the same holders: they are collected again only where a run of bits begins or ends.
-    every = reduce(or_, masks, 0)
-    turns = reduce(or_, (mask ^ mask << 1 for mask in masks), 0)
-    members: tuple[int, ...] = ()
-    for bit in range(every.bit_length()):
-        if turns >> bit & 1:
-            members = tuple(place for place, mask in enumerate(masks) if mask >> bit & 1)
-        if members:
-            yield bit, members
-
-
-def _span(mask: int) -> int:
-    """Return the number of sessions from the first to the last missing one, which one request covers."""
-    return mask.bit_length() - ((mask & -mask).bit_length() - 1)
 
 
 def _sessions_in(intervals: IntervalSet, sessions: Sequence[date]) -> int:

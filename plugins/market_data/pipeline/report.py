@@ -181,20 +181,24 @@ class Tally:
 
     def _written_by_symbol(self) -> dict[str, tuple[int, int]]:
         """Return symbol -> files with rows first seen by this run, and how many such rows."""
+        import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if not self._objects:
             return {}
-        objects = pa.concat_tables(self._objects)
-        written = objects.filter(pc.greater(objects["new_rows"], 0)).select(["symbol", "key", "new_rows"])
-        if pc.count_distinct(written["key"]).as_py() < len(written):  # several requests wrote one object, which counts once
-            written = (
-                written.group_by(["symbol", "key"]).aggregate([("new_rows", "sum")]).rename_columns(["symbol", "key", "new_rows"])
-            )
-        found = written.group_by("symbol").aggregate([([], "count_all"), ("new_rows", "sum")])
-        columns = (found[name].to_pylist() for name in ("symbol", "count_all", "new_rows_sum"))
-        return {symbol: (files, rows) for symbol, files, rows in zip(*columns, strict=True)}
+        written = pa.concat_tables(self._objects).unify_dictionaries()
+        written = written.filter(pc.greater(written["new_rows"], 0))
+        if "key" in written.column_names:  # several requests may have written one object, which counts once
+            written = written.group_by(["symbol", "key"]).aggregate([("new_rows", "sum")])
+            written = written.rename_columns(["symbol", "key", "new_rows"])
+        if not len(written):
+            return {}
+        symbols = written["symbol"].combine_chunks()
+        codes, names = symbols.indices.to_numpy(), symbols.dictionary.to_pylist()
+        files = np.bincount(codes, minlength=len(names)).tolist()
+        rows = np.bincount(codes, written["new_rows"].to_numpy(), len(names)).tolist()
+        return {name: (count, int(total)) for name, count, total in zip(names, files, rows, strict=True) if count}
 
     def _warnings(
         self,

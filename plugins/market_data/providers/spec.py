@@ -43,7 +43,7 @@ class ConnectionForm:
     :param plans: names of the subscription plans, the default first.
     :param host: example of the host; empty hides the field.
     :param login_label: label of the login; empty hides it. ``key_label`` likewise.
-    :param port: whether the port is shown.
+    :param port: example of the port; empty where the host says it.
     :param extra: further keys of the connection's extra -> (label, JSON schema type).
     """
 
@@ -51,7 +51,7 @@ class ConnectionForm:
     host: str = ""
     login_label: str = ""
     key_label: str = "API key"
-    port: bool = False
+    port: str = ""
     extra: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
