@@ -102,7 +102,9 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
     named: set[str] = set()
     # Only a year's object is shared by requests: of day files there are too many to compare their keys.
     columns = ["symbol", "new_rows"] if context.params.file_grain == "day" else ["symbol", "key", "new_rows"]
-    found_of_batches = lake_receipts.read(context.lake, [by_batch[b.id].prefix for b in result.batches if b.id in by_batch], columns)
+    found_of_batches = lake_receipts.read(
+        context.lake, [by_batch[b.id].prefix for b in result.batches if b.id in by_batch], columns
+    )
     for batch in result.batches:
         stored = by_batch.get(batch.id)
         if stored is None:
