@@ -284,20 +284,15 @@ class ModelWorld:
         return json.loads(json.dumps(pipeline.check_run(run.context, run.batches, run.receipts, self.warehouse)))
 
     def _publish(self, run: Run) -> Any:
-        if hasattr(pipeline, "RunResult"):
-            result = pipeline.RunResult(run.batches, run.receipts, run.errors, run.checked, run.loaded, run.planned.summary)
-            return pipeline.publish_run(run.context, result, self.now)
-        return pipeline.publish_run(
-            run.context, run.batches, run.receipts, run.errors, run.checked, run.loaded, run.planned.summary, self.now
-        )
+        result = pipeline.RunResult(run.batches, run.receipts, run.errors, run.checked, run.loaded, run.planned.summary)
+        return pipeline.publish_run(run.context, result, self.now)
 
     def _verdict(self, run: Run) -> None:
         summary = {**run.planned.summary, "dry_run": run.dry} if run.planned else {}
         batches = None if run.planned is None else [batch.to_json() for batch in run.batches]
         try:
             failed = [failure.partition(":")[0] for failure in run.failed if not failure.startswith("fetch")]
-            extra = [failed if run.published is None else []] if hasattr(pipeline, "RunResult") else []
-            said = tasks._verdict(batches, run.published, summary, *extra)
+            said = tasks._verdict(batches, run.published, summary, failed if run.published is None else [])
             run.green, run.text = True, "\n".join([*said, summary.get("note") or ""])
         except QualityError as error:
             run.green, run.text = False, str(error)

@@ -172,7 +172,9 @@ def rows(dataset: str, bars: dict[Cell, Bar]) -> pa.Table:
              "volume": 1000.0}
         )  # fmt: skip
     columns = [
-        pa.array([row.get(f.name) for row in found], f.type if not pa.types.is_timestamp(f.type) else pa.timestamp("us")).cast(f.type)
+        pa.array([row.get(f.name) for row in found], f.type if not pa.types.is_timestamp(f.type) else pa.timestamp("us")).cast(
+            f.type
+        )
         for f in schema
     ]
     return pa.table(columns, schema=schema)

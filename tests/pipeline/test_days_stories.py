@@ -285,9 +285,7 @@ def test_the_newest_response_wins_whatever_the_clock_of_a_worker_within_the_limi
     session = story.back(5)
     for version, skew in ((2, seconds), (3, -seconds), (1, seconds)):
         story.correct("IBM", session, version)
-        run = story.world.new(
-            "manual", LISTED, start_date=session, end_date=session, force=True, skew=timedelta(seconds=skew)
-        )
+        run = story.world.new("manual", LISTED, start_date=session, end_date=session, force=True, skew=timedelta(seconds=skew))
         story.world.now -= timedelta(seconds=58)  # the runs follow each other within seconds
         story.world.work(run)
         assert story.values("IBM", session) == (version, version)
