@@ -12,7 +12,10 @@ from typing import Any
 
 
 class State(StrEnum):
-    """The known state of a cell. A cell without any state is missing, and planned; so are recent cells that are not final."""
+    """The known state of a cell.
+
+    A cell without any state is missing, and planned. Scheduled runs also plan recent cells that are not final.
+    """
 
     HAVE = "have"  # in the lake, and in the warehouse if the dataset is loaded
     EMPTY = "empty"  # the provider has no rows; the reason says why

@@ -51,7 +51,7 @@ def examine(
 
 
 def unknown_symbols(context: RunContext, coverage: Coverage, own: OwnCells, with_rows: Collection[str]) -> Mapping[str, str | None]:
-    """Return the symbols without a row in the responses and the ledger, each with the symbol that it probably should be.
+    """Return the symbols without a row in responses and ledger, with the symbol probably meant.
 
     For bars only, where this is unusual. A symbol without a state failed and is not unknown. A member of a universe whose cells are
     all ``pending`` is not unknown either: its bar is not published yet.

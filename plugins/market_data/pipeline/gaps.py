@@ -1,4 +1,4 @@
-"""Suspected gaps: cells without a row whose symbol trades nearly every session, before them and after them.
+"""Suspected gaps: cells without a row, of symbols that trade nearly every session before and after.
 
 A vendor may publish such a bar late, or never. So the cell is not final: it is requested again 10, 30 and 90 sessions after its own.
 Its record in the ledger tells when it was last requested, so each request changes the record.
@@ -39,12 +39,12 @@ _LAST = re.compile(r"T\+(\d+)$")
 
 
 def reason(sessions_later: int) -> str:
-    """Return the reason of a suspected gap that was last requested ``sessions_later`` sessions after its own."""
+    """Return the reason of a gap that was last requested ``sessions_later`` sessions after its own."""
     return f"{SUSPECTED_GAP}: the symbol has bars before and after; last requested at T+{sessions_later}"
 
 
 def last_requested(words: str) -> int:
-    """Return how many sessions after its own a suspected gap was last requested; 0 if the reason does not tell."""
+    """Return how many sessions after its own a gap was last requested; 0 if ``words`` do not tell."""
     found = _LAST.search(words)
     return int(found[1]) if found else 0
 
@@ -117,7 +117,7 @@ def find_gaps(coverage: Coverage, recorded: Sequence[pa.Table], now: datetime) -
 
 
 def inside_a_life(have: Any, empty: Any) -> Any:
-    """Return a mask of the ``empty`` cells with bars before and after, of symbols that trade nearly every session.
+    """Return a mask of the ``empty`` cells inside the life of a symbol that trades nearly every session.
 
     Only cells that are ``have`` or ``empty`` are known. Apart from the cell itself, at most a share of ``OTHERS`` of the known sessions
     of the window may be without a row.

@@ -28,7 +28,7 @@ KINDS = (str(State.PENDING), str(State.QUARANTINED), str(State.REFUSED), SUSPECT
 
 @dataclass(frozen=True)
 class OwnCells:
-    """The cells of a run: each of ``symbols`` in each of ``sessions``, covered ones included, lookback not."""
+    """The cells of a run: ``symbols`` x ``sessions``, with covered cells, without the lookback."""
 
     symbols: tuple[str, ...]
     sessions: tuple[date, ...]
@@ -83,7 +83,7 @@ class OpenCells:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is open after a run, for its verdict and report.
+    """The open cells after a run, for its verdict and report.
 
     :param own: the cells of the run.
     :param older: by session and kind: ``session``, ``kind``, ``count`` and the first ``symbols``; for scheduled runs only.
@@ -156,7 +156,7 @@ def older_open(coverage: Coverage, before: date, settled: date, most: int = 3) -
 
 
 def suspected_until(coverage: Coverage, own: OwnCells) -> pa.Table:
-    """Return the suspected gaps of the ``WINDOW`` sessions that end with the run's last one, and of all its sessions; by session."""
+    """Return the suspected gaps of a run's sessions and of the ``WINDOW`` before, by session."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -171,7 +171,9 @@ def suspected_until(coverage: Coverage, own: OwnCells) -> pa.Table:
 
 
 def unfetched_sessions(coverage: Coverage, symbols: Sequence[str], before: date, catch_up: int) -> list[date]:
-    """Return sessions older than the last ``catch_up`` ones before ``before`` in which symbols without a state have an earlier one.
+    """Return the sessions without a state for symbols that have an earlier one, too old to catch up.
+
+    These are older than the last ``catch_up`` sessions before ``before``.
 
     Only sessions after the first in which at least half of the symbols have a state are considered: a trial of one symbol does not
     begin a feed's history.

@@ -33,7 +33,7 @@ GAPS = "suspected-gaps"
 
 
 def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[str, Any]:
-    """Record coverage, write the report and, if every cell of the run is final and loaded, the completion flag.
+    """Record coverage, write the report, and the flag if every cell of the run is final and loaded.
 
     Coverage is recorded for requests that have been loaded or refused only. Their staging objects are deleted afterwards, so that a
     publish that dies in between leaves them to the next run. Everything else stays in staging, and the run is red.
@@ -102,9 +102,8 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
     named: set[str] = set()
     # Only a year's object is shared by requests: of day files there are too many to compare their keys.
     columns = ["symbol", "new_rows"] if context.params.file_grain == "day" else ["symbol", "key", "new_rows"]
-    found_of_batches = lake_receipts.read(
-        context.lake, [by_batch[b.id].prefix for b in result.batches if b.id in by_batch], columns
-    )
+    folders = [by_batch[batch.id].prefix for batch in result.batches if batch.id in by_batch]
+    found_of_batches = lake_receipts.read(context.lake, folders, columns)
     for batch in result.batches:
         stored = by_batch.get(batch.id)
         if stored is None:

@@ -138,7 +138,7 @@ class Tally:
         return {name: (count, int(total)) for name, count, total in zip(names, files, rows, strict=True) if count}
 
     def nowhere(self, result: RunResult) -> list[str]:
-        """Return the symbols without rows and without pending or quarantined cells; for bars only, where this is unusual."""
+        """Return the symbols of bars without rows and without pending or quarantined cells."""
         known = self.with_rows.union(self.failures, self._waiting, self._quarantined)
         return [symbol for symbol in (result.symbols if self._dataset.is_bars else ()) if symbol not in known]
 

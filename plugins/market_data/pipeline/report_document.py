@@ -133,7 +133,9 @@ def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:
 
 
 def write_flag(lake: Lake, report: str, document: Mapping[str, Any]) -> str:
-    """Write the completion flag beside the report if the run is complete; else delete that of an earlier try. Return its key.
+    """Write the completion flag if the run is complete, else delete that of an earlier try.
+
+    The flag is beside the report; the result is its key.
 
     A run is complete if it is not red and every cell of it is final and loaded.
     """

@@ -1,4 +1,4 @@
-"""What the tasks of a run have done: the input of `publish`."""
+"""The results of the tasks of a run: the input of `publish`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class RunResult:
     summary: Mapping[str, Any] = field(default_factory=dict)
 
     def consistent(self) -> RunResult:
-        """Return the results that belong together: a cleared task that does not run again leaves its old result."""
+        """Return the results that belong together.
+
+        A cleared task that does not run again leaves its old result.
+        """
         checked, loaded = self.checked, self.loaded
         if checked is not None and checked["prefixes"] != [receipt.prefix for receipt in self.receipts]:
             checked = None
@@ -47,7 +50,7 @@ class RunResult:
 
     @property
     def leftovers(self) -> Sequence[Mapping[str, Any]]:
-        """What earlier runs had left in staging, as ``check`` judged it."""
+        """The leftovers of earlier runs in staging, as ``check`` judged them."""
         found: Sequence[Mapping[str, Any]] = (self.checked or {}).get("leftovers", ())
         return found
 

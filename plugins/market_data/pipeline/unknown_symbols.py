@@ -13,7 +13,7 @@ def did_you_mean(symbol: str, known: Iterable[str]) -> str | None:
     """Return the known symbol closest to ``symbol``, or None if none is close.
 
     Close is another spelling (``brk-b``), two neighbouring characters swapped, or one changed, added or missing; for longer symbols also
-    what ``difflib`` finds. Of several, the one with the same length and letters is returned.
+    what ``difflib`` finds. If several are close, the one with the same length and letters is returned.
     """
     candidates = sorted(set(known) - {symbol})
     same = [name for name in candidates if _plain(name) == _plain(symbol)]

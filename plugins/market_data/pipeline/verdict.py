@@ -46,7 +46,7 @@ def red_sentences(context: RunContext, result: RunResult, tally: Tally, findings
 
 
 def open_red(context: RunContext, findings: Findings, judged: Iterable[str] = ()) -> list[str]:
-    """Return a sentence per refusal that still stands, and one if more cells are open than the run tolerates.
+    """Return a sentence per refused session, and one if more cells are open than the run tolerates.
 
     :param judged: partitions that this run has judged itself; they have sentences of their own.
     """
