@@ -16,6 +16,7 @@ from market_data.core.calendar import sessions_in
 from market_data.core.errors import QualityError
 from market_data.core.intervals import coalesce
 from market_data.core.outcome import Receipt
+from market_data.pipeline.interrupted import stage_interrupted
 from market_data.pipeline.leftovers import find_leftovers
 from market_data.pipeline.requests import finished_requests, request_rows, staged_rows, staged_sizes
 from market_data.pipeline.run_context import RunContext
@@ -44,6 +45,7 @@ def check_run(context: RunContext, batches: Sequence[Batch], receipts: Sequence[
         ``file_grain=year`` perhaps a symbol's year: see ``quality.verdicts``. ``leftovers``: the same for each earlier attempt, with the
         staging ``keys`` judged, or ``error``; ``broken``: staging objects that cannot be read.
     """
+    stage_interrupted(context)
     prefixes = [receipt.prefix for receipt in receipts]
     own = finished_requests(context, prefixes)
     staged = staged_sizes(context)

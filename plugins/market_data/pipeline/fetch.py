@@ -174,7 +174,7 @@ def _fetch_request(
 
     :param before: the hook's counters before this request.
     """
-    from market_data.lake import receipts, staging
+    from market_data.lake import begun, receipts, staging
     from market_data.lake.parquet import Encoder
     from market_data.lake.receipts import RequestReceipt
     from market_data.lake.staging import StagedInfo
@@ -196,6 +196,11 @@ def _fetch_request(
     parts = _parts(fetched.table)
     counts = Counter(rows_received=len(fetched.table))
     del fetched  # release its rows part by part
+    mark = ""
+    if counts["rows_received"] and _may_replace(context, batch):
+        stamp = {"ingest_us": (now - EPOCH) // timedelta(microseconds=1)}
+        info = StagedInfo(context.run, batch.id, context.params.file_grain, RequestReceipt(request, evidence, stamp))
+        mark = begun.begin(context.lake, dataset.name, context.source, batch.spec_hash, info)
     with TemporaryFile() as spool:  # minutes of many symbols have tens of megabytes: they wait on disk
         staged = Encoder(spool)
         landed = _land(context, batch, request, parts, counts, now, staged)
@@ -208,9 +213,16 @@ def _fetch_request(
         # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
         info = StagedInfo(context.run, batch.id, context.params.file_grain, receipt)
         key = staging.write(context.lake, dataset.name, context.source, batch.spec_hash, info, staged)
+    if mark:
+        context.lake.delete(mark)
     receipt = receipt.with_staged(key)
     receipts.write(context.lake, folder, receipt, landed.objects)
     return receipt
+
+
+def _may_replace(context: RunContext, batch: Batch) -> bool:
+    """Return true if rows of the batch may replace stored ones. Other runs request cells without a state only, and do so again."""
+    return batch.refetch or context.run.clear_number > 0 or context.run.run_type == "scheduled"
 
 
 def _parts(rows: pa.Table) -> list[pa.Table]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from market_data.core.batch import Batch
 from market_data.core.outcome import Receipt
 from market_data.core.run import RunInfo
+from market_data.pipeline.interrupted import interrupted
 from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def find_leftovers(
 def has_leftovers(context: RunContext, batches: Sequence[Batch]) -> bool:
     """Return true if staging has objects that a run without finished batches must load or report."""
     groups, broken = find_leftovers(context, batches, (), ())
-    return bool(groups or broken)
+    return bool(groups or broken or interrupted(context))
 
 
 def is_own(
@@ -83,9 +84,7 @@ def is_own(
 
 def group_leftovers(context: RunContext, infos: dict[str, StagedInfo]) -> list[LeftoverGroup]:
     """Group staging objects by attempt, oldest first, without those of other active runs."""
-    others = {(info.run.dag_id, info.run.run_id): info.run for info in infos.values()}
-    mine = (context.run.dag_id, context.run.run_id)
-    running = {name for name, run in others.items() if name != mine and context.is_running(run)}
+    running = active_runs(context, [info.run for info in infos.values()])
     groups: dict[tuple[str, str, int], dict[str, StagedInfo]] = defaultdict(dict)
     versions: Counter[tuple[str, str]] = Counter()
     for key, info in sorted(infos.items(), key=lambda item: item[1].staged_us):
@@ -96,3 +95,10 @@ def group_leftovers(context: RunContext, infos: dict[str, StagedInfo]) -> list[L
         versions[info.run.key, info.receipt.request.id] += 1
         groups[info.run.key, info.file_grain, version][key] = info
     return sorted((LeftoverGroup(found) for found in groups.values()), key=lambda g: min(i.staged_us for i in g.infos.values()))
+
+
+def active_runs(context: RunContext, runs: Iterable[RunInfo]) -> set[tuple[str, str]]:
+    """Return DAG and run id of those of ``runs`` that are active, apart from this run."""
+    others = {(run.dag_id, run.run_id): run for run in runs}
+    mine = (context.run.dag_id, context.run.run_id)
+    return {name for name, run in others.items() if name != mine and context.is_running(run)}

@@ -14,6 +14,7 @@ from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.errors import ParamError
 from market_data.core.outcome import FINAL, State
+from market_data.pipeline.leftovers import active_runs
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan, make_plan
 from market_data.pipeline.run_context import RunContext
@@ -43,6 +44,7 @@ class Planned:
     :param day_grain_calls: calls for the same cells with ``file_grain=day``.
     :param cost: charge of the provider in US dollars; None if it does not charge per request.
     :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
+    :param at_work: id of an active run -> number of cells that it has fetched and will load.
     :param gaps: number of cells that are requested because they are suspected gaps.
     :param own: the cells of the run itself; sessions that are not available yet included.
     :param standing: ``red`` and ``warnings`` that hold if the run has nothing to do: what is open although nothing is requested.
@@ -58,6 +60,7 @@ class Planned:
     day_grain_calls: int
     cost: float | None = None
     staged: int = 0
+    at_work: Mapping[str, int] = field(default_factory=dict)
     gaps: int = 0
     own: OwnCells = NO_CELLS
     standing: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -90,6 +93,9 @@ class Planned:
             states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
             nothing = f"{nothing or 'Covered, and not requested again'}: {states} among them; force (Fetch again) requests them"
         staged = f"Fetched by an earlier run, loaded from staging by this one: {self.staged:,} cells" if self.staged else ""
+        if self.at_work:
+            runs = ", ".join(f"{run_id} ({count:,} cells)" for run_id, count in self.at_work.items())
+            staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
         gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
         return ". ".join(filter(None, [nothing, staged, gaps, pending]))
 
@@ -142,15 +148,24 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
     scheduled = context.run.run_type == "scheduled"
     coverage = read_coverage(context.lake, context.feed.dataset, context.source)
     due = due_gaps(coverage, symbols, now) if scheduled and sessions else {}
-    due = {session: names for session, names in due.items() if session < sessions[0] and (not start or session >= start)}
-    if due:  # intervals extend over the dates between neighbours: no session may be left out between them
+    due = {session: names for session, names in due.items() if session <= sessions[-1] and (not start or session >= start)}
+    first = sessions[0] if sessions else now.date()
+    if due and min(due) < first:  # intervals extend over the dates between neighbours: no session may be left out between them
         sessions = (*calendar.sessions(min(due), sessions[0]), *sessions)
     bits = {session: 1 << bit for bit, session in enumerate(sessions)}
     everything = sum(bits[session] for session in wished if session in bits)
     covered = _covered(coverage, symbols, sessions, scheduled=scheduled, settled=context.settled(now))
-    staged = _staged(context, sessions)
-    left_over = sum((mask & ~covered[symbol] & everything).bit_count() for symbol, mask in staged.items() if symbol in covered)
-    covered = {symbol: mask | staged.get(symbol, 0) for symbol, mask in covered.items()}
+    left_over = 0
+    at_work: dict[str, int] = {}
+    taken = covered
+    for run_id, masks in _staged(context, sessions).items():
+        count = sum((mask & ~taken[symbol] & everything).bit_count() for symbol, mask in masks.items() if symbol in taken)
+        taken = {symbol: mask | masks.get(symbol, 0) for symbol, mask in taken.items()}
+        if run_id is None:
+            left_over = count
+        elif count:
+            at_work[run_id] = count
+    covered = taken
     refetch = context.params.force or context.run.clear_number > 0
     again = sum(bits.get(session, 0) for session in wanted.own) if refetch else 0
     missing = {symbol: everything & (~covered.get(symbol, 0) | again) for symbol in symbols}
@@ -172,7 +187,8 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
             cheaper = plan_with("day", "auto").calls
     left = {symbol: everything & ~mask for symbol, mask in missing.items()}
     gaps = sum(map(len, due.values()))
-    covered_cells = len(symbols) * everything.bit_count() - (plan.cells - gaps)
+    older = sum(len(names) for session, names in due.items() if session < first)
+    covered_cells = len(symbols) * everything.bit_count() - (plan.cells - older)
     doubtful = {str(state): _count(coverage, left, sessions, state) for state in (State.PENDING, State.QUARANTINED, State.REFUSED)}
     doubtful = {state: count for state, count in doubtful.items() if count}
     cost = _cost(hook, [request for batch in plan.batches for request in batch.requests(sessions)])
@@ -188,6 +204,7 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         cheaper,
         cost,
         staged=left_over,
+        at_work=at_work,
         gaps=gaps,
         own=own,
         standing=_standing(context, coverage, OwnCells(own.symbols, tuple(s for s in own.sessions if s not in pending)), now),
@@ -242,21 +259,27 @@ def _covered(
     return {symbol: mask | bad[symbol] & kept | pending.get(symbol, 0) & recent for symbol, mask in final.items()}
 
 
-def _staged(context: RunContext, sessions: Sequence[date]) -> dict[str, int]:
-    """Return symbol -> mask of the sessions in staging: fetched, not loaded, not requested again."""
+def _staged(context: RunContext, sessions: Sequence[date]) -> dict[str | None, dict[str, int]]:
+    """Return the cells in staging: fetched, not loaded, not requested again.
+
+    :return: id of the active run that will load them, None for those that this run loads -> symbol -> mask of sessions.
+    """
     from market_data.lake import staging
 
     waiting = staging.waiting(context.lake, context.feed.dataset, context.source)
     if not waiting or not sessions:
         return {}
     bits = {session: 1 << bit for bit, session in enumerate(sessions)}
-    masks: dict[str, int] = defaultdict(int)
-    for info in staging.describe(context.lake, waiting)[0].values():
+    infos = staging.describe(context.lake, waiting)[0].values()
+    active = active_runs(context, [info.run for info in infos])
+    masks: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for info in infos:
+        found = masks[info.run.run_id if (info.run.dag_id, info.run.run_id) in active else None]
         for run in info.receipt.cells:
             if run.state in (State.HAVE, State.EMPTY):
                 mask = sum(bits.get(session, 0) for session in calendar.sessions_in(run.intervals))
                 for symbol in run.symbols:
-                    masks[symbol] |= mask
+                    found[symbol] |= mask
     return masks
 
 

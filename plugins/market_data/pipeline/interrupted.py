@@ -1,0 +1,85 @@
+"""Interrupted requests: a worker died after it had written rows to the lake and before they were in staging."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import PurePosixPath
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+from market_data.core import calendar
+from market_data.core.intervals import coalesce
+from market_data.core.outcome import State
+from market_data.pipeline.run_context import RunContext
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from market_data.lake.ledger import Coverage
+    from market_data.lake.receipts import CellRun
+    from market_data.lake.staging import StagedInfo
+
+log = logging.getLogger(__name__)
+
+
+def interrupted(context: RunContext) -> dict[str, StagedInfo]:
+    """Return key -> request of the marks that other runs, and earlier attempts of this one, have left.
+
+    Those of active runs are not among them, nor those of this attempt: a retry completes it, or the feed's next run.
+    """
+    from market_data.lake import begun
+
+    mine = (context.run.dag_id, context.run.run_id)
+    return {
+        key: info
+        for key, info in begun.marks(context.lake, context.feed.dataset, context.source).items()
+        if info.run.key != context.run.key and ((info.run.dag_id, info.run.run_id) == mine or not context.is_running(info.run))
+    }
+
+
+def stage_interrupted(context: RunContext) -> None:
+    """Stage the lake's rows of interrupted requests, so that this run loads them with the other leftovers.
+
+    Values that the warehouse has already change nothing there.
+    """
+    from market_data.lake import staging
+    from market_data.lake.cells import only
+    from market_data.lake.ledger import read_coverage
+    from market_data.lake.parquet import Encoder
+    from market_data.lake.reader import read_rows
+
+    found = interrupted(context)
+    if not found:
+        return
+    place = (context.lake, context.feed.dataset, context.source)
+    coverage = read_coverage(*place)
+    for key, info in found.items():
+        request = info.receipt.request
+        span = (request.start, request.intervals[-1].end)
+        rows = only(
+            read_rows(context.lake, context.layout, context.dataset, context.source, request.symbols, *span), request.intervals
+        )
+        if len(rows):
+            log.warning("%s ended while it wrote %s: the %d rows in the lake are loaded", info.run.run_id, request, len(rows))
+            receipt = replace(info.receipt, cells=_cells(rows, coverage))
+            with TemporaryFile() as spool:
+                staged = Encoder(spool)
+                staged.add(rows)
+                staging.write(*place, PurePosixPath(key).parent.name, replace(info, receipt=receipt), staged)
+        context.lake.delete(key)
+
+
+def _cells(rows: pa.Table, coverage: Coverage) -> tuple[CellRun, ...]:
+    """Return the cells that have rows. A quarantined cell stays so: its other rows are not known to be right."""
+    from market_data.lake.cells import cells_of
+    from market_data.lake.receipts import CellRun
+
+    found = []
+    for symbol, sessions in cells_of(rows).items():
+        axis = calendar.sessions(min(sessions), max(sessions) + timedelta(days=1))
+        days = sorted(session for session in sessions if coverage.state(symbol, session) is not State.QUARANTINED)
+        if days:
+            found.append(CellRun((symbol,), State.HAVE, "", coalesce(days, axis), with_rows=True))
+    return tuple(found)
