@@ -9,10 +9,16 @@ from typing import Any
 
 from market_data.core.run import Grain
 
+RECHECK_SESSIONS = 3
+"""Default of ``recheck_sessions``, except for providers that charge."""
+
 
 @dataclass(frozen=True)
 class RunParams:
-    """The validated params of a run, with the project's defaults. A feed may override them (``params``)."""
+    """The validated params of a run, with the project's defaults. A feed may override them (``params``).
+
+    :param recheck_sessions: None: ``RECHECK_SESSIONS``, or 0 for a provider that charges.
+    """
 
     universe: str = "sp500_etf"
     symbols: tuple[str, ...] | None = None
@@ -28,6 +34,7 @@ class RunParams:
     max_retries: int = 5
     retry_delay_seconds: int = 60
     lookback_days: int = 7
+    recheck_sessions: int | None = None
     endpoint: str = "auto"
     max_missing_ratio: float = 0.0
     circuit_breaker: int = 5

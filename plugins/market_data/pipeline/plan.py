@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from market_data.config.run_params import RunParams
@@ -15,6 +16,7 @@ from market_data.core.batch import Request
 from market_data.core.errors import ParamError
 from market_data.core.outcome import State
 from market_data.pipeline.planner import Plan, make_plan
+from market_data.pipeline.recheck import add_recheck, rechecked_sessions
 from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_sessions import Wanted
 
@@ -42,6 +44,7 @@ class Planned:
     :param day_grain_calls: calls for the same cells with ``file_grain=day``.
     :param cost: charge of the provider in US dollars; None if it does not charge per request.
     :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
+    :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
     """
 
     plan: Plan
@@ -54,6 +57,7 @@ class Planned:
     day_grain_calls: int
     cost: float | None = None
     staged: int = 0
+    exceeded_cap: float | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -81,7 +85,10 @@ class Planned:
             states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
             nothing = f"{nothing or 'Covered, and not requested again'}: {states} among them; force (Fetch again) requests them"
         staged = f"Fetched by an earlier run, loaded from staging by this one: {self.staged:,} cells" if self.staged else ""
-        return ". ".join(filter(None, [nothing, staged, pending]))
+        cap = ""
+        if self.cost is not None and self.exceeded_cap is not None:
+            cap = f"over the cap: {_dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
+        return ". ".join(filter(None, [cap, nothing, staged, pending]))
 
     def explain(self) -> str:
         """Describe the plan for the log."""
@@ -97,7 +104,7 @@ class Planned:
         if self.day_grain_calls < self.plan.calls:
             lines.append(f"file_grain year requests symbol by symbol; file_grain day would take {self.day_grain_calls:,} calls")
         if self.cost is not None:
-            lines.append(f"The provider will charge {self.cost:,.2f} US dollars")
+            lines.append(f"The provider will charge {_dollars(self.cost)}")
         return "\n".join([*lines, self.plan.explain()])
 
 
@@ -138,42 +145,50 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
     everything = (1 << len(sessions)) - 1
     missing = {symbol: everything & (~covered.get(symbol, 0) | again) for symbol in symbols}
 
-    def plan_with(file_grain: str, endpoint: str) -> Plan:
+    def plan_with(
+        file_grain: str, endpoint: str, cells: Mapping[str, int] = missing, axis: Sequence[date] = sessions, again: bool = refetch
+    ) -> Plan:
         size, dataset = context.params.batch_size, context.feed.dataset
         return make_plan(
-            dataset, missing, sessions, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain,
-            refetch=refetch, now=now,
+            dataset, cells, axis, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain, refetch=again, now=now,
         )  # fmt: skip
 
     plan = plan_with(context.params.file_grain, context.params.endpoint)
+    covered_cells = len(symbols) * len(sessions) - plan.cells
+    rechecked = rechecked_sessions(context, hook, wanted.own, start)
+    make = partial(plan_with, context.params.file_grain, context.params.endpoint)
+    plan, axis = add_recheck(plan, missing, sessions, rechecked, coverage, make)
     cheaper = plan.calls
     if context.params.file_grain != "day":
         with contextlib.suppress(ParamError):  # too many calls for one run: then there is nothing to recommend
             cheaper = plan_with("day", "auto").calls
-    covered_cells = len(symbols) * len(sessions) - plan.cells
     left = {symbol: everything & ~mask for symbol, mask in missing.items()}
     doubtful = {str(state): _count(coverage, left, sessions, state) for state in (State.PENDING, State.QUARANTINED, State.REFUSED)}
     doubtful = {state: count for state, count in doubtful.items() if count}
-    cost = _cost(hook, [request for batch in plan.batches for request in batch.requests(sessions)])
-    return Planned(plan, sessions, len(symbols), covered_cells, pending, doubtful, wanted.dates, cheaper, cost, left_over)
+    cost, cap = _cost(hook, [request for batch in plan.batches for request in batch.requests(axis)], context.params)
+    return Planned(
+        plan, sessions, len(symbols), covered_cells, pending, doubtful, wanted.dates, cheaper, cost, left_over, cap,
+    )  # fmt: skip
 
 
-def _cost(hook: ProviderHook, requests: Sequence[Request]) -> float | None:
-    """Return the charge for the requests in US dollars; None if the provider does not charge per request.
+def _cost(hook: ProviderHook, requests: Sequence[Request], params: RunParams) -> tuple[float | None, float | None]:
+    """Return the charge in US dollars, and the limit ``max_cost_usd`` of a dry run that would exceed it; each may be None.
 
-    :raises ParamError: if the cost exceeds the option ``max_cost_usd``.
+    :raises ParamError: if the cost of a run that is not a dry run exceeds the limit.
     """
-    if not requests:
-        return None
-    cost = hook.cost(requests)
-    most = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
-    if cost is not None and most is not None and cost > most:
-        raise ParamError(
-            [
-                f"max_cost_usd is {most:g}; the run would cost {cost:,.2f} US dollars: request fewer symbols or dates, or raise the limit"
-            ]
-        )
-    return cost
+    cost = hook.cost(requests) if requests else None
+    cap = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
+    if cost is None or cap is None or cost <= cap:
+        return cost, None
+    if params.dry_run:
+        return cost, cap
+    raise ParamError(
+        [f"max_cost_usd is {cap:g}; the run would cost {_dollars(cost)}: request fewer symbols or dates, or raise the limit"]
+    )
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:,.2f} US dollars" if amount >= 0.01 or not amount else f"{amount:.2g} US dollars"
 
 
 def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date], state: State) -> int:
