@@ -172,7 +172,9 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
 
 
 def _cost(hook: ProviderHook, requests: Sequence[Request], params: RunParams) -> tuple[float | None, float | None]:
-    """Return the charge in US dollars, and the limit ``max_cost_usd`` of a dry run that would exceed it; each may be None.
+    """Return the charge in US dollars, and the limit ``max_cost_usd`` of a dry run that would exceed it.
+
+    Each may be None.
 
     :raises ParamError: if the cost of a run that is not a dry run exceeds the limit.
     """

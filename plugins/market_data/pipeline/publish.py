@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import Batch
 from market_data.core.outcome import Receipt, State, Verdict
+from market_data.core.run import RunInfo
 from market_data.pipeline.leftovers import group_leftovers, is_own
 from market_data.pipeline.load import judged
 from market_data.pipeline.run_context import RunContext
@@ -43,7 +44,7 @@ def publish_run(
     from market_data.lake import receipts as lake_receipts
     from market_data.lake.cells import table_of
     from market_data.lake.failures import Failures
-    from market_data.lake.ledger import read_coverage, write_cells
+    from market_data.lake.ledger import read_coverage
     from market_data.pipeline.report import Tally, write, write_flag
     from market_data.quality.verdicts import is_refused
 
@@ -57,7 +58,7 @@ def publish_run(
     by_batch = {receipt.batch_id: receipt for receipt in receipts}
     coverage = read_coverage(context.lake, context.feed.dataset, context.source)
     settled = context.settled(now)
-    tally = Tally(context.dataset)
+    tally = Tally(context.dataset, coverage.unreadable)
     tally.troubles(Failures.of(context.lake, context.feed.dataset, context.source, context.run).read())
     recorded: dict[str, pa.Table] = {}
     named: set[str] = set()
@@ -86,9 +87,7 @@ def publish_run(
     if loaded is not None and checked is not None:
         done = named | _record_leftovers(context, checked, loaded, coverage, list(recorded.values()), now)
     for batch_id, cells in recorded.items():
-        write_cells(
-            context.lake, context.feed.dataset, context.source, context.run, batch_id, coverage.changed(cells), recorded_at=now
-        )
+        _record(context, context.run, batch_id, coverage, cells, now)
     rest = _empty_staging(context, done)
     tally.not_loaded(*_not_loaded(context, [item for item in rest if not is_own(context, batches, receipts, named, item)]))
     document = tally.document(context, batches, refused, checked, loaded, summary, now)
@@ -98,6 +97,15 @@ def publish_run(
     result = {"report": key, "sessions": document["sessions_loaded"], "rows": document["rows_loaded"]}
     unserved = tally.unserved(context, batches, refused) if context.feed.fallback else []
     return {**result, "red": document["red"], "warnings": document["warnings"], "unserved": unserved}
+
+
+def _record(context: RunContext, run: RunInfo, batch_id: str, coverage: Coverage, cells: pa.Table, now: datetime) -> None:
+    """Record the cells whose state is new, as the latest records of these cells."""
+    from market_data.lake.ledger import write_cells
+
+    changed = coverage.changed(cells)
+    stamp = coverage.next_stamp(changed, now)
+    write_cells(context.lake, context.feed.dataset, context.source, run, batch_id, changed, recorded_at=stamp)
 
 
 def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], settled: date) -> pa.Table:
@@ -148,7 +156,7 @@ def _record_leftovers(
 
     from market_data.lake import staging
     from market_data.lake.cells import table_of
-    from market_data.lake.ledger import without, write_cells
+    from market_data.lake.ledger import without
 
     taken = [left for n, left in enumerate(checked.get("leftovers", ())) if str(n) not in loaded["leftover_errors"]]
     sizes = {item.key: item for item in staging.waiting(context.lake, context.feed.dataset, context.source)} if taken else {}
@@ -167,9 +175,7 @@ def _record_leftovers(
             later = coverage.recorded_after(cells, fetched)
             overruled = pc.and_(later, pc.invert(_is_have_over_nothing(coverage, cells)))
             kept = cells.filter(pc.invert(pc.or_(overruled, coverage.lost(cells))))
-            write_cells(
-                context.lake, context.feed.dataset, context.source, found[0].run, batch_id, coverage.changed(kept), recorded_at=now
-            )
+            _record(context, found[0].run, batch_id, coverage, kept, now)
         done |= set(infos)
     return done
 

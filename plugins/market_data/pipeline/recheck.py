@@ -1,4 +1,4 @@
-"""Recheck: scheduled runs request recent sessions again that they already have, to find restated values."""
+"""Recheck: scheduled runs request recent sessions again that they have, to find restated values."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def rechecked_sessions(context: RunContext, hook: ProviderHook, own: Sequence[da
 def add_recheck(
     plan: Plan, missing: Mapping[str, int], sessions: Sequence[date], rechecked: Sequence[date], coverage: Coverage, make: MakePlan
 ) -> tuple[Plan, tuple[date, ...]]:
-    """Add the cells in ``rechecked`` that are ``have`` to a plan, where that costs at most one more call per session.
+    """Add the ``have`` cells of ``rechecked`` to a plan, if that costs at most one more call per session.
 
     A market-wide endpoint takes one more call per session. Endpoints for ranges of dates return them in the same call.
 

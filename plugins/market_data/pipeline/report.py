@@ -36,9 +36,12 @@ WARNED = 10
 
 
 class Tally:
-    """Adds up a run, batch by batch."""
+    """Adds up a run, batch by batch.
 
-    def __init__(self, dataset: Dataset) -> None:
+    :param unreadable: a sentence per lake object that could not be read.
+    """
+
+    def __init__(self, dataset: Dataset, unreadable: Sequence[str] = ()) -> None:
         self._dataset = dataset
         self._batches: list[dict[str, Any]] = []
         self._objects: list[pa.Table] = []
@@ -56,6 +59,8 @@ class Tally:
         self._unserved: list[Block] = []
         self._waiting: set[str] = set()
         self._written: dict[str, tuple[int, int]] = {}
+        self._restated: list[tuple[str, str, int]] = []
+        self._unreadable: dict[str, None] = dict.fromkeys(unreadable)
 
     def troubles(self, events: Sequence[Event]) -> None:
         """Add the failures of the run and their calls, which no receipt contains."""
@@ -77,6 +82,8 @@ class Tally:
                 self._with_rows.update(run.symbols)
                 self._landed.update(sessions_in(run.intervals))
         self._objects.append(objects)
+        self._restated += receipt.restated
+        self._unreadable.update(dict.fromkeys(receipt.replaced))
 
     def not_loaded(self, left: Mapping[str, int], broken: Sequence[str]) -> None:
         """Add what still waits in staging: requests by run id, and objects that cannot be read."""
@@ -157,6 +164,8 @@ class Tally:
             "rows_landed": self._totals["rows_landed"],
             "rows_written": sum(rows for _, rows in self._written.values()),
             "rows_quarantined": self._totals["quarantined"],
+            "restated": [{"symbol": symbol, "session": session, "rows": rows} for symbol, session, rows in sorted(self._restated)],
+            "unreadable": list(self._unreadable),
             "rows_loaded": (loaded or {}).get("rows", 0),
             "rows_changed": (loaded or {}).get("changed", 0),
             "refused": [verdict.to_json() for verdict in refused.values()],
@@ -219,6 +228,10 @@ class Tally:
             warnings.append(
                 f"{self._totals['vanished']} stored rows are missing from the responses of {context.source}; they are kept"
             )
+        if self._restated:
+            cells = [f"{symbol} {session}" for symbol, session, _ in sorted(self._restated)]
+            warnings.append(f"{context.source} restated {some(cells)}; the new values replaced the old ones (gold_restatements)")
+        warnings += list(self._unreadable)[:WARNED]
         if self._lost:
             warnings.append(f"{context.source} no longer has {some(self._lost)}; the stored bars are kept")
         if not self._too_much_missing(context, planned):
