@@ -65,7 +65,7 @@ class ConfigError(MarketDataError):
 
 
 class ClockError(ConfigError):
-    """Two clocks differ, or a stored stamp lies in the future: so it is not known which response is the newest."""
+    """Two clocks differ, or a stored stamp lies in the future: the newest response is not known."""
 
 
 class ParamError(MarketDataError):

@@ -61,8 +61,8 @@ def check_clock(lake: Lake, clock: Callable[[], datetime] | None = None) -> None
         gap = max(before - last, first - after).total_seconds()
         raise ClockError(
             f"the clock of host {socket.gethostname()} differs from that of the object store by {gap:,.0f} s: "
-            f"{after:%Y-%m-%d %H:%M:%S} UTC and {first:%Y-%m-%d %H:%M:%S} UTC at {lake.url}; at most {SKEW.total_seconds():g} s are allowed. Nothing was requested or "
-            "written. Synchronise the clock (NTP), then clear the failed tasks"
+            f"{after:%Y-%m-%d %H:%M:%S} UTC and {first:%Y-%m-%d %H:%M:%S} UTC at {lake.url}; {SKEW.total_seconds():g} s are allowed. "
+            "Nothing was requested or written. Synchronise the clock (NTP), then clear the failed tasks"
         )
 
 
@@ -77,8 +77,9 @@ def check_stamp(stamp: int, now: int, name: str) -> None:
         return
     stored, present = EPOCH + stamp * MICROSECOND, EPOCH + now * MICROSECOND
     raise ClockError(
-        f"{name} has the stamp {stored:%Y-%m-%d %H:%M:%S} UTC, in the future: the clock of host {socket.gethostname()} shows "
-        f"{present:%Y-%m-%d %H:%M:%S} UTC. One of the two clocks was wrong, so it is not known which response is newer; nothing was replaced. "
+        f"{name} has the stamp {stored:%Y-%m-%d %H:%M:%S} UTC, in the future: "
+        f"the clock of host {socket.gethostname()} shows {present:%Y-%m-%d %H:%M:%S} UTC. "
+        "One of the clocks was wrong, so it is not known which response is newer; nothing was replaced. "
         "Synchronise the clocks (NTP). If this host is right, move the object away and fetch its cells again (force)"
     )
 
