@@ -163,7 +163,7 @@ class Checks:
 
     def why_requested(self, run: Run, cell: Cell) -> str:
         """Return the rule by which a run may request a cell; empty if there is none."""
-        state, reason = run.before.get(cell, (None, ""))
+        state, _ = run.before.get(cell, (None, ""))
         scheduled, age = run.info.run_type == "scheduled", self._age(cell[1], run)
         if state is None:
             return "without a state"

@@ -6,7 +6,6 @@ import pytest
 
 from market_data.core import calendar
 from market_data.core.capabilities import Shape
-from market_data.core.outcome import State
 from tests.pipeline.model_quick import quick  # noqa: F401  fixture
 from tests.pipeline.model_story import FIRST, LISTED, UNKNOWN, Bar, Kind, Story
 

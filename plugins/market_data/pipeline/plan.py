@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from market_data.config.run_params import RunParams
@@ -17,6 +18,7 @@ from market_data.core.outcome import FINAL, State
 from market_data.pipeline.leftovers import active_runs
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan, make_plan
+from market_data.pipeline.recheck import add_recheck, rechecked_sessions
 from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_sessions import Wanted
 
@@ -48,6 +50,7 @@ class Planned:
     :param gaps: number of cells that are requested because they are suspected gaps.
     :param own: the cells of the run itself; sessions that are not available yet included.
     :param standing: ``red`` and ``warnings`` that hold if the run has nothing to do: what is open although nothing is requested.
+    :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
     """
 
     plan: Plan
@@ -64,6 +67,7 @@ class Planned:
     gaps: int = 0
     own: OwnCells = NO_CELLS
     standing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    exceeded_cap: float | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -97,7 +101,10 @@ class Planned:
             runs = ", ".join(f"{run_id} ({count:,} cells)" for run_id, count in self.at_work.items())
             staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
         gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
-        return ". ".join(filter(None, [nothing, staged, gaps, pending]))
+        cap = ""
+        if self.cost is not None and self.exceeded_cap is not None:
+            cap = f"over the cap: {_dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
+        return ". ".join(filter(None, [cap, nothing, staged, gaps, pending]))
 
     def explain(self) -> str:
         """Describe the plan for the log."""
@@ -113,7 +120,7 @@ class Planned:
         if self.day_grain_calls < self.plan.calls:
             lines.append(f"file_grain year requests symbol by symbol; file_grain day would take {self.day_grain_calls:,} calls")
         if self.cost is not None:
-            lines.append(f"The provider will charge {self.cost:,.2f} US dollars")
+            lines.append(f"The provider will charge {_dollars(self.cost)}")
         return "\n".join([*lines, self.plan.explain()])
 
 
@@ -155,17 +162,7 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
     bits = {session: 1 << bit for bit, session in enumerate(sessions)}
     everything = sum(bits[session] for session in wished if session in bits)
     covered = _covered(coverage, symbols, sessions, scheduled=scheduled, settled=context.settled(now))
-    left_over = 0
-    at_work: dict[str, int] = {}
-    taken = covered
-    for run_id, masks in _staged(context, sessions).items():
-        count = sum((mask & ~taken[symbol] & everything).bit_count() for symbol, mask in masks.items() if symbol in taken)
-        taken = {symbol: mask | masks.get(symbol, 0) for symbol, mask in taken.items()}
-        if run_id is None:
-            left_over = count
-        elif count:
-            at_work[run_id] = count
-    covered = taken
+    covered, left_over, at_work = _with_staged(covered, _staged(context, sessions), everything)
     refetch = context.params.force or context.run.clear_number > 0
     again = sum(bits.get(session, 0) for session in wanted.own) if refetch else 0
     missing = {symbol: everything & (~covered.get(symbol, 0) | again) for symbol in symbols}
@@ -173,25 +170,29 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         for symbol in names:
             missing[symbol] |= bits[session]
 
-    def plan_with(file_grain: str, endpoint: str) -> Plan:
+    def plan_with(
+        file_grain: str, endpoint: str, cells: Mapping[str, int] = missing, axis: Sequence[date] = sessions, again: bool = refetch
+    ) -> Plan:
         size, dataset = context.params.batch_size, context.feed.dataset
         return make_plan(
-            dataset, missing, sessions, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain,
-            refetch=refetch, now=now,
+            dataset, cells, axis, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain, refetch=again, now=now,
         )  # fmt: skip
 
     plan = plan_with(context.params.file_grain, context.params.endpoint)
+    older = sum(len(names) for session, names in due.items() if session < first)
+    covered_cells = len(symbols) * everything.bit_count() - (plan.cells - older)
+    rechecked = rechecked_sessions(context, hook, wanted.own, start)
+    make = partial(plan_with, context.params.file_grain, context.params.endpoint)
+    plan, axis = add_recheck(plan, missing, sessions, rechecked, coverage, make)
     cheaper = plan.calls
     if context.params.file_grain != "day":
         with contextlib.suppress(ParamError):  # too many calls for one run: then there is nothing to recommend
             cheaper = plan_with("day", "auto").calls
     left = {symbol: everything & ~mask for symbol, mask in missing.items()}
     gaps = sum(map(len, due.values()))
-    older = sum(len(names) for session, names in due.items() if session < first)
-    covered_cells = len(symbols) * everything.bit_count() - (plan.cells - older)
     doubtful = {str(state): _count(coverage, left, sessions, state) for state in (State.PENDING, State.QUARANTINED, State.REFUSED)}
     doubtful = {state: count for state, count in doubtful.items() if count}
-    cost = _cost(hook, [request for batch in plan.batches for request in batch.requests(sessions)])
+    cost, cap = _cost(hook, [request for batch in plan.batches for request in batch.requests(axis)], context.params)
     own = OwnCells(tuple(symbols), wanted.own)
     return Planned(
         plan,
@@ -207,8 +208,28 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         at_work=at_work,
         gaps=gaps,
         own=own,
+        exceeded_cap=cap,
         standing=_standing(context, coverage, OwnCells(own.symbols, tuple(s for s in own.sessions if s not in pending)), now),
     )
+
+
+def _with_staged(
+    covered: Mapping[str, int], staged: Mapping[str | None, Mapping[str, int]], everything: int
+) -> tuple[dict[str, int], int, dict[str, int]]:
+    """Return the covered cells with those in staging, which are not requested again, as a mask per symbol.
+
+    :param staged: id of the active run that loads them, or None -> symbol -> mask.
+    :return: also the number of cells that this run loads, and active run -> number of cells that it loads.
+    """
+    taken, left_over, at_work = dict(covered), 0, {}
+    for run_id, masks in staged.items():
+        count = sum((mask & ~taken[symbol] & everything).bit_count() for symbol, mask in masks.items() if symbol in taken)
+        taken = {symbol: mask | masks.get(symbol, 0) for symbol, mask in taken.items()}
+        if run_id is None:
+            left_over = count
+        elif count:
+            at_work[run_id] = count
+    return taken, left_over, at_work
 
 
 def _standing(context: RunContext, coverage: Coverage, own: OwnCells, now: datetime) -> dict[str, list[str]]:
@@ -220,22 +241,26 @@ def _standing(context: RunContext, coverage: Coverage, own: OwnCells, now: datet
     return {"red": open_red(context, findings), "warnings": open_warnings(context, findings)}
 
 
-def _cost(hook: ProviderHook, requests: Sequence[Request]) -> float | None:
-    """Return the charge for the requests in US dollars; None if the provider does not charge per request.
+def _cost(hook: ProviderHook, requests: Sequence[Request], params: RunParams) -> tuple[float | None, float | None]:
+    """Return the charge in US dollars, and the limit ``max_cost_usd`` of a dry run that would exceed it.
 
-    :raises ParamError: if the cost exceeds the option ``max_cost_usd``.
+    Each may be None.
+
+    :raises ParamError: if the cost of a run that is not a dry run exceeds the limit.
     """
-    if not requests:
-        return None
-    cost = hook.cost(requests)
-    most = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
-    if cost is not None and most is not None and cost > most:
-        raise ParamError(
-            [
-                f"max_cost_usd is {most:g}; the run would cost {cost:,.2f} US dollars: request fewer symbols or dates, or raise the limit"
-            ]
-        )
-    return cost
+    cost = hook.cost(requests) if requests else None
+    cap = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
+    if cost is None or cap is None or cost <= cap:
+        return cost, None
+    if params.dry_run:
+        return cost, cap
+    raise ParamError(
+        [f"max_cost_usd is {cap:g}; the run would cost {_dollars(cost)}: request fewer symbols or dates, or raise the limit"]
+    )
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:,.2f} US dollars" if amount >= 0.01 or not amount else f"{amount:.2g} US dollars"
 
 
 def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date], state: State) -> int:

@@ -41,15 +41,16 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
     :returns: for an XCom: ``report`` (lake key), ``sessions`` loaded (ISO dates), ``rows`` loaded, ``red`` (why, or empty), ``warnings``,
         ``headline`` (figures for the note), ``unserved`` (what another provider might serve, see ``Tally.unserved``).
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     from market_data.lake.failures import Failures
-    from market_data.lake.ledger import read_coverage, write_cells
+    from market_data.lake.ledger import CELLS, read_coverage, write_cells
 
     result = result.consistent()
     place = (context.lake, context.feed.dataset, context.source)
     coverage = read_coverage(*place)
-    tally = Tally(context.dataset)
+    tally = Tally(context.dataset, coverage.unreadable)
     tally.troubles(Failures.of(*place, context.run).read())
     recorded, named = _own_cells(context, result, coverage, tally)
     records: list[Record] = []
@@ -59,19 +60,21 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
         done = named | taken
     records += [(context.run, batch_id, cells) for batch_id, cells in recorded.items()]
     tables = [cells for _, _, cells in records]
-    after = coverage.updated(tables, now)
+    stamp = coverage.next_stamp(pa.concat_tables([CELLS.empty_table(), *tables]), now)
+    after = coverage.updated(tables, stamp)
     gaps = find_gaps(after, tables if context.dataset.follows_trading else (), now)
+    stamp = coverage.next_stamp(gaps, stamp)
     for run, batch_id, cells in [
         *((run, batch, without_gaps(cells, gaps)) for run, batch, cells in records),
         (context.run, GAPS, gaps),
     ]:
-        write_cells(*place, run, batch_id, coverage.changed(cells), recorded_at=now)
+        write_cells(*place, run, batch_id, coverage.changed(cells), recorded_at=stamp)
     rest = _empty_staging(context, done)
     not_own = [item for item in rest if not is_own(context, result.batches, result.receipts, named, item)]
     tally.not_loaded(*_not_loaded(context, not_own))
     own = OwnCells.of(result.summary, result.batches)
     new = gaps.filter(pc.invert(coverage.are_suspected(gaps)))
-    findings = examine(context, after.updated([gaps], now), own, now, found=new, with_rows=tally.with_rows)
+    findings = examine(context, after.updated([gaps], stamp), own, now, found=new, with_rows=tally.with_rows)
     report = document(context, result, tally, findings, own, now)
     key = write(context.lake, report, context.run)
     write_flag(context.lake, key, report)

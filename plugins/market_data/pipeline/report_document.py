@@ -67,6 +67,8 @@ def document(
         "rows_landed": totals["rows_landed"],
         "rows_written": sum(rows for _, rows in written.values()),
         "rows_quarantined": totals["quarantined"],
+        "restated": [{"symbol": symbol, "session": session, "rows": rows} for symbol, session, rows in sorted(tally.restated)],
+        "unreadable": list(tally.unreadable),
         "rows_loaded": loaded.get("rows", 0),
         "rows_changed": loaded.get("changed", 0),
         "refused": [verdict.to_json() for verdict in result.refused.values()],
