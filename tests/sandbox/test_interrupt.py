@@ -33,7 +33,11 @@ def test_an_interrupt_while_a_run_is_triggered_ends_that_run(monkeypatch):
     monkeypatch.setattr(commands, "wait_for_dag", lambda *_: {"dag_id": "d", "is_paused": False})
     monkeypatch.setattr(commands, "start", trigger)
     stack = SimpleNamespace(
-        airflow=airflow, paths=None, up=lambda: True, down=lambda: ended.append(True), holds=SimpleNamespace(release=lambda *_: None)
+        airflow=airflow,
+        paths=None,
+        up=lambda: True,
+        down=lambda: ended.append(True),
+        holds=SimpleNamespace(release=lambda *_: None),
     )
     with pytest.raises(KeyboardInterrupt):
         commands.run(stack, {"DAG": "d", "CONF": "{}"}, Console(file=io.StringIO()))
