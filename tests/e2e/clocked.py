@@ -46,6 +46,7 @@ class ClockedAirflow:
             manager.sync_bundles_to_db(session=session)
         self._bag = BundleDagBag(dag_folder=str(dags), bundle_path=dags, bundle_name="dags-folder")
         assert self._bag.import_errors == {}
+        self._params = {dag_id: copy.deepcopy(dag.params) for dag_id, dag in self._bag.dags.items()}
         self._runner = SchedulerJobRunner(Job(), executors=[])
         self.after_task = lambda run_id, task_id, map_index: None
         self.parse()
@@ -155,7 +156,8 @@ class ClockedAirflow:
         waiting = [found for found in run.get_task_instances(session=session) if found.state == TaskInstanceState.SCHEDULED]
         for instance in sorted(waiting, key=lambda found: found.map_index):
             # The params of a run are written into those of the DAG, which is read again for each task elsewhere.
-            dag = copy.deepcopy(self._bag.dags[run.dag_id])
+            dag = self._bag.dags[run.dag_id]
+            object.__setattr__(dag, "params", copy.deepcopy(self._params[run.dag_id]))
             _run_task(ti=instance, task=dag.task_dict[instance.task_id])
             self.after_task(run.run_id, instance.task_id, instance.map_index)
 

@@ -67,7 +67,7 @@ class Story:
 
     def the_vendor_fails(self):
         for vendor in ("polygon", "alpaca"):
-            self.api.fault("server_error", status=403, times=None, vendor=vendor)  # 5xx would be tried again for a minute
+            self.api.fault("server_error", status=401, times=None, vendor=vendor)  # 5xx would be tried again for a minute
 
     def correct(self):
         close = self.price(SYMBOL, RESTATED)
