@@ -23,13 +23,7 @@ FEEDS = [
 
 
 @pytest.mark.parametrize(("dag_id", "grain", "symbol"), FEEDS)
-def test_a_forced_run_whose_load_failed_is_red_and_the_next_run_with_nothing_to_do_loads_it(
-    dag_id,
-    grain,
-    symbol,
-    make_hook,
-    tmp_path,
-):
+def test_what_a_forced_run_did_not_load_the_next_run_loads(dag_id, grain, symbol, make_hook, tmp_path):  # noqa: F811
     world = world_of(dag_id, tmp_path, make_hook)
     kind = dataset(world.feed.dataset)
     first, last = map(date.fromisoformat, SAMPLE_DATES[kind.name])
