@@ -17,9 +17,7 @@ _PROGRAM = "import sys; from market_data.airflow.command import main; sys.exit(m
 
 
 def arguments(command: str, paths: Paths, environ: Mapping[str, str]) -> list[str]:
-    """Return the arguments of ``market-data``.
-
-    ``SQL`` is the statement of a query, ``ARGS`` holds its options.
+    """Return the arguments of ``market-data``; ``SQL`` and ``ARGS`` hold a query's statement and options.
 
     :raises LocalError: a query without a warehouse file, or ``ARGS`` has a quote that does not end.
     """

@@ -53,23 +53,12 @@ def load(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 def local_connections(paths: Paths, ports: Ports) -> dict[str, dict[str, Any]]:
     """Return the connections to the stack's own servers by id, in the settings file's format."""
-    base = ports.sample_api_url
-
-    def sample(provider: str, host: str, **fields: str) -> dict[str, Any]:
-        key = {"conn_password": SAMPLE_API_KEY, "conn_extra": {"plan": "sample"}}
-        return {"conn_type": f"market_data_{provider}", "conn_host": host, "conn_port": 0, **key, **fields}
+    from sandbox import ib_gateway
+    from sandbox.vendors import VENDORS
 
     return {
-        "polygon_default": sample("polygon", base),
-        "alpaca_default": sample("alpaca", f"{base}/alpaca", conn_login="sample"),
-        "fmp_default": sample("fmp", f"{base}/fmp"),
-        "databento_default": sample("databento", f"{base}/databento", conn_password=f"db-{SAMPLE_API_KEY}"),
-        "ib_default": {
-            "conn_type": "market_data_ib",
-            "conn_host": HOST,
-            "conn_port": ports.gateway,
-            "conn_extra": {"plan": "sample", "client_id": 1},
-        },
+        **{f"{name}_default": vendor.connection(ports.sample_api_url, SAMPLE_API_KEY) for name, vendor in VENDORS.items()},
+        "ib_default": ib_gateway.connection(HOST, ports.gateway),
         "aws_default": {
             "conn_type": "aws",
             "conn_port": 0,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from market_data import pipeline
 from market_data.airflow import task_notes
+from market_data.airflow.overlap import without_active_runs
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
 from market_data.config.run_params import RunParams
@@ -148,6 +150,8 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     interval = (start, end) if start and end else None
     scheduled = run_of(context).run_type == "scheduled"
     wanted = _attempt(lambda: resolve_sessions(params, interval, scheduled=scheduled, now=now), errors)
+    if wanted:
+        wanted = replace(wanted, lookback=without_active_runs(context, wanted.lookback))
 
     def check_provider(hook: ProviderHook) -> None:
         hook.validate_config()
