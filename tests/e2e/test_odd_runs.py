@@ -55,7 +55,10 @@ def test_a_failed_symbol_is_named_with_its_reason_in_log_report_and_note(world):
     world.control("DELETE", "faults")
     world.clear(run, ["fetch", 0])
     assert world.wait(run)["state"] == "success", world.why(run)
-    assert notes(world, run) == {}
+    written = notes(world, run)
+    assert set(written) == {("verdict", -1)}  # the note on the failed batch is gone
+    assert "Report: s3://" in written["verdict", -1]
+    assert world.api("GET", f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}")["note"] == written["verdict", -1]
 
 
 def test_after_too_many_failures_in_a_row_the_provider_is_left_alone(world):
@@ -168,7 +171,10 @@ def test_every_problem_with_the_params_is_said_at_once(world):
     for word in ("'../x'", "tickers_path", "start_date is 2013-01-07", "file_grain", "colour is unknown", "index_name"):
         assert word in why
     assert world.calls() == []
-    assert "colour is unknown" in notes(world, run)["plan", -1]
+    written = notes(world, run)
+    assert "colour is unknown" in written["plan", -1]
+    assert "the plan failed: " in written["verdict", -1]
+    assert world.api("GET", f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}")["note"] == written["verdict", -1]
 
 
 def test_a_retried_batch_waits_frees_its_slot_and_repeats_no_finished_call(world):

@@ -142,7 +142,7 @@ def test_a_cell_that_turns_empty_inside_a_life_is_a_suspected_gap_requested_at_1
         world.evening(DAYS[place])
         context = world.context(f"gap-{place}", run_type="scheduled")
         with world.hook() as hook:
-            planned = pipeline.plan_run(context, hook, Wanted(DAYS[place : place + 1]), SYMBOLS, world.now)
+            planned = pipeline.plan_run(context, hook, Wanted(DAYS[place : place + 1]), SYMBOLS, world.now + timedelta(hours=1))
         if planned.gaps:
             requested.append(place - 8)
             world.night(place)

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from market_data.lake.ledger import Coverage
 
-CATCH_UP = 30
-"""Sessions that scheduled runs catch up, where the feed does not say."""
-
 
 def examine(
     context: RunContext,
@@ -45,9 +42,10 @@ def examine(
     if context.run.run_type != "scheduled" or not own.sessions:
         return findings
     first = own.sessions[0]
-    catch_up = getattr(context.feed, "catch_up_sessions", CATCH_UP)
     older = older_open(coverage, first, context.settled(now))
-    return replace(findings, older=older, unfetched=unfetched_sessions(coverage, own.symbols, first, catch_up))
+    return replace(
+        findings, older=older, unfetched=unfetched_sessions(coverage, own.symbols, first, context.feed.catch_up_sessions)
+    )
 
 
 def unknown_symbols(context: RunContext, coverage: Coverage, own: OwnCells, with_rows: Collection[str]) -> Mapping[str, str | None]:
