@@ -3,7 +3,7 @@
 .PHONY: help install run up down query migrate test lint
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
-export DAG CONF SQL PYTHON
+export DAG CONF SQL ARGS PYTHON
 
 help: ## List the targets
 	@echo "Market data from provider APIs into a lake and a warehouse, on Apache Airflow."
@@ -29,7 +29,7 @@ up: install ## Start the local stack: Airflow, an S3 server, sample provider ser
 down: ## End every process of the local stack; the lake and the warehouse stay in .local
 	@if [ -x $(PYTHON_ENV) ]; then $(PYTHON_ENV) -m sandbox.stack down; else echo "Nothing is installed, so nothing is running."; fi
 
-query: install ## Query the warehouse with `market-data query`: SQL="select ..."
+query: install ## Query the warehouse with `market-data query`: SQL="select ...", ARGS=--csv
 	@$(PYTHON_ENV) -m sandbox.stack query
 
 migrate: install ## Create missing tables and views of the warehouse with `market-data migrate`

@@ -71,7 +71,7 @@ def measure(grain: str) -> dict[str, object]:
         checked = {"prefixes": [r.prefix for r in done], "passed": [], "refused": [], "warned": [], "leftovers": []}
         loaded = {"of": judged(checked), "rows": 1, "changed": 1, "leftover_errors": {}}
         began = time.monotonic()
-        published = pipeline.publish_run(context, batches, done, {}, checked, loaded, {}, now)
+        published = pipeline.publish_run(context, pipeline.RunResult(batches, done, {}, checked, loaded, {}), now)
         seconds = time.monotonic() - began
         size = sum(size for _, size in context.lake.list("receipts"))
         return {

@@ -17,7 +17,8 @@ if importlib.util.find_spec("market_data") is None:  # Airflow puts plugins/ on 
     sys.path.append(str(Path(__file__).resolve().parents[2] / "plugins"))
 
 from market_data.core.capabilities import Window
-from sandbox.http.calls import Call, max_in_window, read_call_log
+from sandbox.call_log import max_in_window
+from sandbox.http.calls import Call, read_call_log
 from sandbox.http.server import SampleApi
 
 __all__ = ["Call", "SampleApi", "Window", "max_in_window", "read_call_log"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
 from pathlib import Path
 
 from sandbox.http import SampleApi, Window
+from sandbox.sample_server import serve
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,18 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{given}; each quota window needs one of both")
 
     limits = [Window(calls, seconds) for calls, seconds in zip(options.calls, options.seconds, strict=True)]
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    try:
-        api = SampleApi(options.port, options.data, limits, options.api_key, options.seed, call_log=options.call_log).start()
-    except (OSError, ValueError) as error:
-        print(f"sample API on port {options.port}: {error}", file=sys.stderr)
-        return 1
-    print(f"sample API on {api.url}", flush=True)
-    ended.wait()
-    api.stop()
-    return 0
+    return serve(
+        "sample API",
+        options.port,
+        lambda: SampleApi(options.port, options.data, limits, options.api_key, options.seed, call_log=options.call_log),
+    )
 
 
 if __name__ == "__main__":

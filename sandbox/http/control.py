@@ -39,7 +39,7 @@ PREFIX = "/_control/"
 Json = dict[str, Any]
 
 
-def answer(api: SampleApi, method: str, target: str, body: bytes) -> tuple[int, Json]:
+def respond(api: SampleApi, method: str, target: str, body: bytes) -> tuple[int, Json]:
     """Return status and JSON body of the response to a control call."""
     path = urlsplit(target).path
     routine = ROUTES.get((method, path.removeprefix(PREFIX)))

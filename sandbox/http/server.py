@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import json
-import socket
-import socketserver
-import struct
-import sys
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from market_data.core.capabilities import Window
-from sandbox.http import control
-from sandbox.http.call_log import CallLog
-from sandbox.http.calls import Call, RollingQuota, max_in_window
-from sandbox.http.edits import PRICES, Change, Edits
-from sandbox.http.faults import Fault, Faults, Match
-from sandbox.http.messages import Answer, Request
+from sandbox.faults import Match
+from sandbox.http.application import application
+from sandbox.http.calls import Call
+from sandbox.http.faults import VendorFault
+from sandbox.http.listener import UvicornListener
+from sandbox.market.edits import PRICES, Change
 from sandbox.market.file_prices import FilePrices
-from sandbox.market.market import Market
 from sandbox.market.recorded_prices import SamplePrices, scattered, universe_symbols, utc_now
+from sandbox.sample_server import Listener, SampleServer
 from sandbox.vendors import VENDORS, Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.quota import RollingQuota
 
-LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends a reset and drops what is unsent
 
-
-class SampleApi:
-    """The sample API on 127.0.0.1; a context manager that starts and stops it.
+class SampleApi(SampleServer[Call]):
+    """The sample API.
 
     :param port: 0 takes a free one; a restart takes the same again.
     :param data: a Parquet file to serve instead of recorded and generated prices.
@@ -69,69 +59,29 @@ class SampleApi:
     ) -> None:
         if vendor not in VENDORS:
             raise ValueError(f"vendor is {vendor!r}; allowed: {', '.join(VENDORS)}")
-        self.port = port
-        self.faults = Faults()
-        self.edits = Edits()
-        self.log: CallLog[Call] = CallLog(Path(call_log) if call_log else None)
-        self.stopping = threading.Event()
-        self.prefix = prefix
         generated = universe_symbols() if symbols is None else symbols
-        self.prices = FilePrices(Path(data)) if data else SamplePrices(seed, generated, now)
-        self.market = Market(self.prices, self.edits, seed, now)
+        super().__init__(port, FilePrices(Path(data)) if data else SamplePrices(seed, generated, now), seed, call_log, now, clock)
+        self.prefix = prefix
         self.vendors: dict[str, Vendor] = {
             name: make(self.market, RollingQuota(limits, clock), **(options if name == vendor else {}))
             for name, make in VENDORS.items()
         }
         self.vendor = self.vendors[vendor]
         self._api_key = api_key
-        self._clock = clock
-        self._arrivals = threading.Lock()
-        self._server: _Server | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{self.prefix}"
+        return f"http://{self.address}{self.prefix}"
 
-    def start(self) -> SampleApi:
-        """Listen, in threads of this process.
-
-        :raises OSError: if the port is taken.
-        """
-        self.stopping.clear()
-        self._server = _Server(self)
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sample-api", daemon=True).start()
-        return self
-
-    def stop(self) -> None:
-        """Stop listening and break off every connection."""
-        if self._server is not None:
-            self.stopping.set()
-            self._server.shutdown()
-            self._server.server_close()
-            self._server.break_connections()
-            self._server = None
-
-    def __enter__(self) -> SampleApi:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def _listen(self) -> Listener:
+        return UvicornListener(application(self), self.port)
 
     def forget(self) -> None:
         """Reset to the initial state: no calls, faults, changes or quota."""
-        self.log.clear()
-        self.faults.clear()
-        self.edits.clear_changes()
-        self.edits.clear_hidden()
+        super().forget()
         self.limits = ()
         for vendor in self.vendors.values():
             vendor.quota.forget()
-
-    @property
-    def calls(self) -> list[Call]:
-        """The calls so far, in order of arrival. A call is added before its response is sent."""
-        return self.log.calls
 
     @property
     def limits(self) -> tuple[Window, ...]:
@@ -144,20 +94,16 @@ class SampleApi:
         for vendor in self.vendors.values():
             vendor.quota.limits = windows
 
-    def max_in_window(self, seconds: float, *, accepted_only: bool = False) -> int:
-        """See `calls.max_in_window`."""
-        return max_in_window(self.calls, seconds, accepted_only=accepted_only)
-
     def fault(
         self, kind: str, *, match: Match | None = None, times: int | None = 1, vendor: str | None = None, **options: Any
     ) -> None:
-        """Inject a fault: see `faults.Fault`. It happens to calls with a valid key and within the quota.
+        """Inject a fault (`sandbox.faults.Fault`). It happens to calls with a valid key within the quota.
 
         :param vendor: the vendor whose responses get it; None: the one at the root.
         """
         if vendor is not None and vendor not in self.vendors:
             raise ValueError(f"vendor is {vendor!r}; allowed: {', '.join(self.vendors)}")
-        self.faults.add(Fault(self.vendors[vendor] if vendor else self.vendor, kind, match, times, options))
+        self.faults.add(VendorFault.of(self.vendors[vendor] if vendor else self.vendor, kind, match, times, options))
 
     def alter(
         self,
@@ -170,7 +116,7 @@ class SampleApi:
     ) -> None:
         """Change prices from now on, for example ``alter("AAPL", date(2012, 1, 3), close=60.0)``.
 
-        See `edits.Change`.
+        See `sandbox.market.edits.Change`.
         """
         self.edits.alter(session, Change(symbol, multiply, tuple(fields), replace))
 
@@ -186,29 +132,20 @@ class SampleApi:
             symbols = present[: round(len(present) * (fraction or 0))]
         self.edits.hide(session, symbols)
 
-    def request(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> Request:
-        """Build the request for its vendor. A path without the gateway's prefix is unknown."""
-        target = target.removeprefix(self.prefix) if target.startswith(self.prefix) else "/"
-        name = target.partition("?")[0].split("/")[1] if target.startswith("/") else ""
-        if name in self.vendors:
-            prefix = f"/{name}"
-            return Request.parse(self.vendors[name], target.removeprefix(prefix), headers, method=method, body=body, prefix=prefix)
-        return Request.parse(self.vendor, target, headers, method=method, body=body)
-
-    def answer(self, request: Request) -> Answer:
+    def respond(self, request: VendorRequest) -> VendorResponse:
         """Return the response to a data call, and log the call."""
         vendor = request.vendor
         with self._arrivals:
             arrived, moment = time.time(), self._clock()
             refused = self._refusal(request, moment)
-        endpoint, found = vendor.route(request.path) or ("unknown", {})
+        endpoint, found = request.endpoint, request.found
         fault = None
         if refused is not None:
-            answer = refused
+            response = refused
         elif endpoint == "unknown":
-            answer = vendor.unknown_path(request)
+            response = vendor.unknown_path(request)
         else:
-            answer, fault = self.faults.apply(vendor.answer(endpoint, request, found))
+            response, fault = self.faults.apply(vendor.respond(endpoint, request, found))
         ticker, day = vendor.subject(request, found)
         self.log.add(
             Call(
@@ -218,124 +155,21 @@ class SampleApi:
                 endpoint=endpoint,
                 ticker=ticker,
                 date=day,
-                status=answer.status,
+                status=response.status,
                 accepted=refused is None,
-                source=answer.source,
+                source=response.source,
                 fault=fault,
-                request_id=answer.request_id,
+                request_id=response.request_id,
                 client_request_id=request.headers.get("x-request-id"),
                 key_in_url=request.url_key is not None,
                 vendor=vendor.name,
                 method=request.method,
             )
         )
-        return answer
+        return response
 
-    def _refusal(self, request: Request, moment: float) -> Answer | None:
+    def _refusal(self, request: VendorRequest, moment: float) -> VendorResponse | None:
         vendor, key = request.vendor, request.vendor.key(request)
         if key != self._api_key:
             return vendor.unauthorized(request, key)
         return None if vendor.quota.admit(moment) else vendor.throttled(request)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, api: SampleApi) -> None:
-        self.api = api
-        self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", api.port), _Handler)
-
-    def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # HTTPServer's looks the host's name up, which can take seconds
-        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        if request.fileno() >= 0 and request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(LINGER_ZERO)) == LINGER_ZERO:
-            self.close_request(request)  # a shutdown first would end the connection in good order
-        else:
-            super().shutdown_request(request)
-
-    def break_connections(self) -> None:
-        for connection in tuple(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # the client closed the connection
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "SampleApi"
-    disable_nagle_algorithm = True
-    wbufsize = -1  # headers and body leave together
-    server: _Server
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path.startswith(control.PREFIX):
-            status, value = control.answer(self.server.api, self.command, self.path, body)
-            self._send(status, {"Content-Type": "application/json"}, json.dumps(value).encode())
-            return
-        request = self.server.api.request(self.command, self.path, dict(self.headers), body)
-        if self.command in request.vendor.methods:
-            self._deliver(self.server.api.answer(request))
-        else:
-            self.send_error(405)
-
-    def do_POST(self) -> None:
-        self.do_GET()
-
-    def do_DELETE(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *_: object) -> None:
-        """Write nothing: the call log has every call."""
-
-    def _deliver(self, answer: Answer) -> None:
-        if answer.delay:
-            self.server.api.stopping.wait(answer.delay)
-        if answer.reset:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
-            self.close_connection = True
-            return
-        body, headers = answer.encoded(), answer.all_headers
-        takes = answer.request.vendor.compresses and "gzip" in self.headers.get("Accept-Encoding", "")
-        if takes and "Content-Encoding" not in headers:
-            body, headers = gzip.compress(body, 1), {**headers, "Content-Encoding": "gzip"}
-        if answer.drip:
-            self._drip(answer, headers, body)
-        else:
-            self._send(answer.status, headers, body, answer.send)
-
-    def _drip(self, answer: Answer, headers: dict[str, str], body: bytes) -> None:
-        connection, self.wfile = self.wfile, BytesIO()
-        self._send(answer.status, headers, body)
-        whole, self.wfile = self.wfile.getvalue(), connection
-        at_once = 0 if answer.drip_head else len(whole) - len(body)
-        self.wfile.write(whole[:at_once])
-        for place in range(at_once, len(whole)):
-            self.wfile.write(whole[place : place + 1])
-            self.wfile.flush()
-            if self.server.api.stopping.wait(answer.drip):
-                return
-
-    def _send(self, status: int, headers: dict[str, str], body: bytes, share: float = 1.0) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: int(len(body) * share)])
-        self.wfile.flush()
-        if share < 1:
-            self.close_connection = True

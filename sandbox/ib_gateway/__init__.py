@@ -14,12 +14,19 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 if importlib.util.find_spec("market_data") is None:  # Airflow puts plugins/ on the path; this server also runs without it
     sys.path.append(str(Path(__file__).resolve().parents[2] / "plugins"))
 
-from sandbox.ib_gateway.calls import Call, read_call_log
+from sandbox.ib_gateway.calls import GatewayCall, read_call_log
 from sandbox.ib_gateway.pacing import RULES, Rules
 from sandbox.ib_gateway.server import SampleGateway
 
-__all__ = ["RULES", "Call", "Rules", "SampleGateway", "read_call_log"]
+
+def connection(host: str, port: int) -> dict[str, Any]:
+    """Return the Airflow connection to the sample gateway, in the settings file's format."""
+    return {"conn_type": "market_data_ib", "conn_host": host, "conn_port": port, "conn_extra": {"plan": "sample", "client_id": 1}}
+
+
+__all__ = ["RULES", "GatewayCall", "Rules", "SampleGateway", "connection", "read_call_log"]

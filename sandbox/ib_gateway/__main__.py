@@ -6,12 +6,11 @@ Ends with exit status 0 on SIGTERM and Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
 from pathlib import Path
 
 from sandbox.ib_gateway import RULES, Rules, SampleGateway
+from sandbox.sample_server import serve
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,19 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
 
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     rules = Rules() if options.rules is None else RULES.scaled(options.rules)
-    try:
-        gateway = SampleGateway(options.port, rules, options.seed, call_log=options.call_log).start()
-    except OSError as error:
-        print(f"sample gateway on port {options.port}: {error}", file=sys.stderr)
-        return 1
-    print(f"sample gateway on {gateway.address}", flush=True)
-    ended.wait()
-    gateway.stop()
-    return 0
+    return serve(
+        "sample gateway",
+        options.port,
+        lambda: SampleGateway(options.port, rules, options.seed, call_log=options.call_log),
+    )
 
 
 if __name__ == "__main__":

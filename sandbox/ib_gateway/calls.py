@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.http.call_log import read_calls
-from sandbox.ib_gateway.requests import Request
+from sandbox.call_log import read_calls
+from sandbox.ib_gateway.requests import GatewayRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class GatewayCall:
     """One request for contract details or historical bars. Requests made while connecting are not logged.
 
     :param time: arrival, Unix seconds.
@@ -43,11 +43,11 @@ class Call:
 
     @classmethod
     def of(
-        cls, request: Request, *, time: float, monotonic: float, status: int, accepted: bool, rows: int, fault: str | None
-    ) -> Call:
-        asked = {name: getattr(request, name) for name in ("target", "kind", "client_id", "number", "end", "duration", "size")}
+        cls, request: GatewayRequest, *, time: float, monotonic: float, status: int, accepted: bool, rows: int, fault: str | None
+    ) -> GatewayCall:
+        copied = {name: getattr(request, name) for name in ("target", "kind", "client_id", "number", "end", "duration", "size")}
         return cls(
-            **asked,
+            **copied,
             symbol=request.contract.symbol,
             time=time,
             monotonic=monotonic,
@@ -58,6 +58,6 @@ class Call:
         )
 
 
-def read_call_log(path: Path) -> list[Call]:
+def read_call_log(path: Path) -> list[GatewayCall]:
     """Read the calls of a log file, in order of arrival."""
-    return read_calls(path, Call)
+    return read_calls(path, GatewayCall)

@@ -87,15 +87,15 @@ class Catalogue:
     def __init__(self, stocks: Iterable[str]) -> None:
         self._stocks = {symbol.replace(".", " "): _stock(symbol.replace(".", " ")) for symbol in stocks}
 
-    def find(self, asked: Contract, today: date) -> list[Listing]:
+    def find(self, wanted: Contract, today: date) -> list[Listing]:
         """Return all contracts that match a description, by expiry; expired futures only on request."""
-        return [listing for listing in self._candidates(asked, today) if _fits(listing, asked)]
+        return [listing for listing in self._candidates(wanted, today) if _fits(listing, wanted)]
 
-    def _candidates(self, asked: Contract, today: date) -> Iterator[Listing]:
-        by_id = asked.con_id not in ("", "0")
-        kind, symbol = asked.sec_type, asked.symbol
+    def _candidates(self, wanted: Contract, today: date) -> Iterator[Listing]:
+        by_id = wanted.con_id not in ("", "0")
+        kind, symbol = wanted.sec_type, wanted.symbol
         if kind in ("FUT", "") or by_id:
-            begin = today - KEPT if asked.expired else today
+            begin = today - KEPT if wanted.expired else today
             for name in ROOTS if by_id else {symbol} & ROOTS.keys():
                 yield from quarterlies(name, begin, today + AHEAD)
         if kind == "CONTFUT" and symbol in ROOTS:
@@ -160,17 +160,33 @@ def _con_id(name: str) -> int:
     return 100_000_000 + zlib.crc32(name.encode()) % 500_000_000
 
 
-def _fits(listing: Listing, asked: Contract) -> bool:
+def _fits(listing: Listing, wanted: Contract) -> bool:
     expires = f"{listing.expiry:%Y%m%d}" if listing.expiry else ""
     exchanges = ("", "SMART", listing.exchange, listing.primary) if listing.sec_type == "STK" else ("", listing.exchange)
     return (
-        asked.con_id in ("", "0", str(listing.con_id))
-        and asked.symbol in ("", listing.symbol)
-        and asked.sec_type in ("", listing.sec_type)
-        and asked.exchange in exchanges
-        and asked.currency in ("", "USD")
-        and expires.startswith(asked.expiry)
-        and asked.local_symbol in ("", listing.local_symbol)
-        and asked.trading_class in ("", listing.trading_class)
-        and asked.multiplier in ("", listing.multiplier)
+        wanted.con_id in ("", "0", str(listing.con_id))
+        and wanted.symbol in ("", listing.symbol)
+        and wanted.sec_type in ("", listing.sec_type)
+        and wanted.exchange in exchanges
+        and wanted.currency in ("", "USD")
+        and expires.startswith(wanted.expiry)
+        and wanted.local_symbol in ("", listing.local_symbol)
+        and wanted.trading_class in ("", listing.trading_class)
+        and wanted.multiplier in ("", listing.multiplier)
     )
+
+
+def details(listing: Listing, version: int) -> list[object]:
+    """Return the fields of a contract's details behind the request's number."""
+    expires = f"{listing.expiry:%Y%m%d} 08:30 US/Central" if listing.expiry else ""
+    month = f"{listing.expiry:%Y%m}" if listing.expiry else ""
+    kind = "COMMON" if listing.sec_type == "STK" else ""
+    return [
+        *(listing.symbol, listing.sec_type, expires, 0, "", listing.exchange, "USD", listing.local_symbol),
+        *(listing.trading_class or listing.symbol, listing.trading_class, listing.con_id, listing.tick),
+        *(("1",) if version < 164 else ()),
+        *(listing.multiplier, "LMT,MKT", listing.exchange, 1, 0, listing.name, listing.primary, month),
+        *("", "", "", listing.zone, "", "", "", 0, 0),
+        *(1, "", "", "26", f"{listing.expiry:%Y%m%d}" if listing.expiry else "", kind),
+        *((1, 1, 1) if version >= 164 else (1,) if version == 163 else ()),
+    ]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from sandbox.ib_gateway import history
-from sandbox.ib_gateway.requests import Request
-
-Match = str | re.Pattern[str] | Callable[[Request], bool]
+from sandbox.ib_gateway.requests import GatewayRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GatewayResponse:
     """A response to send.
 
     :param rows: fields of each bar, or of each contract.
@@ -29,7 +23,7 @@ class Answer:
     :param send: share of the bytes after which the connection is closed; None sends all and keeps it. ``reset``: with a TCP reset.
     """
 
-    request: Request
+    request: GatewayRequest
     rows: tuple[tuple[str, ...], ...] = ()
     begins: str = ""
     ends: str = ""
@@ -48,159 +42,100 @@ class Answer:
         return self.error[0] if self.error else 0
 
 
-def refused(answer: Answer, *, code: int, text: str, broadcast: bool = False) -> Answer:
+def refused(response: GatewayResponse, *, code: int, text: str, broadcast: bool = False) -> GatewayResponse:
     """Send an error.
 
     :param broadcast: the error refers to no request, as for a lost link; the request itself gets no response.
     """
-    return replace(answer, error=(code, text), about=-1 if broadcast else None, rows=(), declared=0)
+    return replace(response, error=(code, text), about=-1 if broadcast else None, rows=(), declared=0)
 
 
-def pacing(answer: Answer) -> Answer:
-    return refused(answer, code=history.NO_DATA, text=history.PACING)
+def pacing(response: GatewayResponse) -> GatewayResponse:
+    return refused(response, code=history.NO_DATA, text=history.PACING)
 
 
-def hang(answer: Answer) -> Answer:
-    return replace(answer, silent=True)
+def hang(response: GatewayResponse) -> GatewayResponse:
+    return replace(response, silent=True)
 
 
-def slow(answer: Answer, *, seconds: float = 1.0) -> Answer:
-    return replace(answer, delay=seconds)
+def slow(response: GatewayResponse, *, seconds: float = 1.0) -> GatewayResponse:
+    return replace(response, delay=seconds)
 
 
-def trickle(answer: Answer, *, seconds: float = 0.05) -> Answer:
-    return replace(answer, drip=seconds)
+def trickle(response: GatewayResponse, *, seconds: float = 0.05) -> GatewayResponse:
+    return replace(response, drip=seconds)
 
 
-def reset(answer: Answer) -> Answer:
+def reset(response: GatewayResponse) -> GatewayResponse:
     """Reset the connection before anything is sent."""
-    return replace(answer, send=0.0, reset=True)
+    return replace(response, send=0.0, reset=True)
 
 
-def broken_off(answer: Answer, *, fraction: float = 0.5) -> Answer:
+def broken_off(response: GatewayResponse, *, fraction: float = 0.5) -> GatewayResponse:
     """Close the connection in the middle of the response."""
-    return replace(answer, send=fraction)
+    return replace(response, send=fraction)
 
 
-def garbage(answer: Answer) -> Answer:
+def garbage(response: GatewayResponse) -> GatewayResponse:
     """Send bytes of another protocol."""
-    return replace(answer, raw=b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html><h1>Maintenance</h1></html>")
+    return replace(response, raw=b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html><h1>Maintenance</h1></html>")
 
 
-def short(answer: Answer, *, fraction: float = 0.5) -> Answer:
+def short(response: GatewayResponse, *, fraction: float = 0.5) -> GatewayResponse:
     """Send fewer bars than the message declares."""
-    return replace(answer, rows=answer.rows[: int(len(answer.rows) * fraction)])
+    return replace(response, rows=response.rows[: int(len(response.rows) * fraction)])
 
 
-def miscounted(answer: Answer, *, by: int = 1) -> Answer:
-    return replace(answer, declared=answer.declared + by)
+def miscounted(response: GatewayResponse, *, by: int = 1) -> GatewayResponse:
+    return replace(response, declared=response.declared + by)
 
 
-def half(answer: Answer) -> Answer:
+def half(response: GatewayResponse) -> GatewayResponse:
     """Send the later half of the bars only, with its true begin.
 
     The service does so when it responds for a shorter span.
     """
-    kept = answer.rows[len(answer.rows) // 2 :]
-    return replace(answer, rows=kept, declared=len(kept), begins=f"{kept[0][0][:8]}  00:00:00") if kept else answer
+    kept = response.rows[len(response.rows) // 2 :]
+    return replace(response, rows=kept, declared=len(kept), begins=f"{kept[0][0][:8]}  00:00:00") if kept else response
 
 
-def page_loop(answer: Answer) -> Answer:
+def page_loop(response: GatewayResponse) -> GatewayResponse:
     """Declare a span that begins where it ends."""
-    return replace(answer, begins=answer.ends)
+    return replace(response, begins=response.ends)
 
 
-def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
+def duplicated(response: GatewayResponse, *, conflicting: bool = False) -> GatewayResponse:
     """Send every bar twice; ``conflicting``: the second time with another volume."""
 
     def copy(row: tuple[str, ...]) -> tuple[str, ...]:
         return (*row[:5], f"{float(row[5]) + 1:.10g}", *row[6:]) if conflicting else row
 
-    rows = tuple(row for one in answer.rows for row in (one, copy(one)))
-    return replace(answer, rows=rows, declared=len(rows))
+    rows = tuple(row for one in response.rows for row in (one, copy(one)))
+    return replace(response, rows=rows, declared=len(rows))
 
 
-def out_of_range(answer: Answer, *, stamp: str = "20350102") -> Answer:
+def out_of_range(response: GatewayResponse, *, stamp: str = "20350102") -> GatewayResponse:
     """Give the last bar another date."""
-    if not answer.rows:
-        return answer
-    *rows, last = answer.rows
-    return replace(answer, rows=(*rows, (stamp, *last[1:])))
+    if not response.rows:
+        return response
+    *rows, last = response.rows
+    return replace(response, rows=(*rows, (stamp, *last[1:])))
 
 
-def drifted(answer: Answer) -> Answer:
+def drifted(response: GatewayResponse) -> GatewayResponse:
     """Closing prices that are no numbers."""
-    return replace(answer, rows=tuple((*row[:4], f"USD {row[4]}", *row[5:]) for row in answer.rows))
+    return replace(response, rows=tuple((*row[:4], f"USD {row[4]}", *row[5:]) for row in response.rows))
 
 
-def blank(answer: Answer, *, value: str = "1.7976931348623157E308") -> Answer:
+def blank(response: GatewayResponse, *, value: str = "1.7976931348623157E308") -> GatewayResponse:
     """Replace all numbers by ``value``: the protocol's null value, ``nan`` or ``Infinity``."""
-    return replace(answer, rows=tuple((row[0], *[value] * 6, "-1") for row in answer.rows))
+    return replace(response, rows=tuple((row[0], *[value] * 6, "-1") for row in response.rows))
 
 
-KINDS: Mapping[str, Callable[..., Answer]] = {
+KINDS: Mapping[str, Callable[..., GatewayResponse]] = {
     function.__name__: function
     for function in (
         *(refused, pacing, hang, slow, trickle, reset, broken_off, garbage),
         *(short, miscounted, half, page_loop, duplicated, out_of_range, drifted, blank),
     )
 }
-
-
-@dataclass(slots=True)
-class Fault:
-    """A fault to put in.
-
-    :param kind: a name in `KINDS`.
-    :param match: a pattern searched in the request's words, or a function of the request; None is every request.
-    :param times: how often; None is without end.
-    :param options: those of the kind.
-    :raises ValueError: for an unknown kind or option.
-    """
-
-    kind: str
-    match: Match | None = None
-    times: int | None = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"fault is {self.kind!r}; allowed: {', '.join(KINDS)}")
-        allowed = list(inspect.signature(KINDS[self.kind]).parameters)[1:]
-        for name in self.options:
-            if name not in allowed:
-                raise ValueError(f"option of fault {self.kind} is {name!r}; allowed: {', '.join(allowed) or 'none'}")
-
-    def hits(self, request: Request) -> bool:
-        if self.match is None:
-            return True
-        return bool(self.match(request) if callable(self.match) else re.search(self.match, request.target))
-
-
-class Faults:
-    """The faults that wait, in the order they were set; a request meets the first that fits it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: list[Fault] = []
-
-    def add(self, fault: Fault) -> None:
-        with self._lock:
-            self._waiting.append(fault)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._waiting.clear()
-
-    def apply(self, answer: Answer) -> tuple[Answer, str | None]:
-        """Return the response to send, and the kind of the fault in it."""
-        fault = self._take(answer.request)
-        return (KINDS[fault.kind](answer, **fault.options), fault.kind) if fault else (answer, None)
-
-    def _take(self, request: Request) -> Fault | None:
-        with self._lock:
-            fault = next((fault for fault in self._waiting if fault.hits(request)), None)
-            if fault is not None and fault.times is not None:
-                fault.times -= 1
-            self._waiting = [waiting for waiting in self._waiting if waiting.times != 0]
-            return fault

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from market_data.core.calendar import NEW_YORK
 from sandbox.ib_gateway.contracts import Listing
-from sandbox.ib_gateway.prices import Bar, Prices, opens
-from sandbox.ib_gateway.requests import Request
+from sandbox.ib_gateway.prices import GatewayBar, Prices, opens
+from sandbox.ib_gateway.requests import GatewayRequest
 
 SIZES = {"1 day": None, "5 mins": 5, "1 min": 1}
 """Bar sizes that are served -> minutes."""
@@ -28,7 +28,7 @@ PACING = f"{SERVICE}Historical data request pacing violation"
 NO_DEFINITION = "No security definition has been found for the request"
 
 
-class Refusal(Exception):
+class Refused(Exception):
     """An error as the vendor numbers and words it."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -45,23 +45,23 @@ class Span:
     sessions: int | None = None
 
 
-def span(request: Request, now: datetime) -> Span:
+def span(request: GatewayRequest, now: datetime) -> Span:
     """Return the range that the request's end and duration describe.
 
-    :raises Refusal: if one of them is invalid.
+    :raises Refused: if one of them is invalid.
     """
     end = _end(request.end) or now
     count, _, unit = request.duration.partition(" ")
     if not count.isdigit() or int(count) < 1 or unit not in ("S", "D", "W", "M", "Y"):
-        raise Refusal(
+        raise Refused(
             INVALID, "Error validating request.-'bW' : cause - Historical data duration is invalid. Legal ones are <n> S|D|W|M|Y"
         )
     number = int(count)
     if unit == "S" and number > 86_400:
-        raise Refusal(INVALID, "Error validating request.-'bW' : cause - Historical data requests for durations longer than 86400 secs "
+        raise Refused(INVALID, "Error validating request.-'bW' : cause - Historical data requests for durations longer than 86400 secs "
                       "must be made in days, weeks, months, or years")  # fmt: skip
     if unit == "D" and number > 365:
-        raise Refusal(INVALID, "Error validating request.-'bW' : cause - Historical data requests for durations longer than 365 days "
+        raise Refused(INVALID, "Error validating request.-'bW' : cause - Historical data requests for durations longer than 365 days "
                       "must be made in years")  # fmt: skip
     local = end.astimezone(NEW_YORK)
     starts: Mapping[str, Callable[[], datetime]] = {
@@ -74,58 +74,58 @@ def span(request: Request, now: datetime) -> Span:
     return Span(starts[unit](), local, number if unit == "D" else None)
 
 
-def the_only(found: Sequence[Listing], request: Request) -> Listing:
+def the_only(found: Sequence[Listing], request: GatewayRequest) -> Listing:
     """Return the only contract that matches the request.
 
-    :raises Refusal: if none or several match.
+    :raises Refused: if none or several match.
     """
     if len(found) > 1:
-        raise Refusal(UNKNOWN, f"The contract description specified for {request.contract.symbol} is ambiguous.")
+        raise Refused(UNKNOWN, f"The contract description specified for {request.contract.symbol} is ambiguous.")
     if not found:
-        raise Refusal(UNKNOWN, NO_DEFINITION)
+        raise Refused(UNKNOWN, NO_DEFINITION)
     return found[0]
 
 
-def check(request: Request, listing: Listing) -> None:
+def check(request: GatewayRequest, listing: Listing) -> None:
     """Check that the request is valid for this contract.
 
-    :raises Refusal: if it is not.
+    :raises Refused: if it is not.
     """
     if request.size not in LEGAL:
-        raise Refusal(
+        raise Refused(
             INVALID,
             "Error validating request.-'bW' : cause - Historical data bar size setting is invalid. Legal ones are: "
             + ", ".join(LEGAL),
         )
     if request.what not in SHOWN or (listing.sec_type == "IND" and request.what != "TRADES"):
-        raise Refusal(
+        raise Refused(
             INVALID, f"Error validating request.-'bW' : cause - What to show field is missing or incorrect: {request.what}"
         )
     if request.end and listing.sec_type == "CONTFUT":
-        raise Refusal(NO_END, "Setting end date/time for continuous future security type is not allowed.")
+        raise Refused(NO_END, "Setting end date/time for continuous future security type is not allowed.")
     if request.end and request.what == "ADJUSTED_LAST":
-        raise Refusal(INVALID, "Error validating request.-'bW' : cause - End date/time not supported with adjusted last")
+        raise Refused(INVALID, "Error validating request.-'bW' : cause - End date/time not supported with adjusted last")
 
 
-def bars(request: Request, listing: Listing, prices: Prices, asked: Span) -> list[Bar]:
+def bars(request: GatewayRequest, listing: Listing, prices: Prices, span: Span) -> list[GatewayBar]:
     """Return the bars of a span, ascending.
 
-    :raises Refusal: if there are none.
+    :raises Refused: if there are none.
     """
-    first, last = asked.start.date(), asked.end.date()
-    if asked.sessions is not None:
-        first -= timedelta(days=asked.sessions + 14)  # as many trading days lie in there
-    days = [day for day in prices.sessions(listing, first, last + timedelta(days=2)) if opens(listing, day) < asked.end]
-    if asked.sessions is not None:
-        days = days[-asked.sessions :]
+    first, last = span.start.date(), span.end.date()
+    if span.sessions is not None:
+        first -= timedelta(days=span.sessions + 14)  # as many trading days lie in there
+    days = [day for day in prices.sessions(listing, first, last + timedelta(days=2)) if opens(listing, day) < span.end]
+    if span.sessions is not None:
+        days = days[-span.sessions :]
     minutes = SIZES.get(request.size)
     if minutes is None:
-        found = [bar for bar in prices.daily(listing, days) if asked.sessions or bar.opens >= asked.start]
+        found = [bar for bar in prices.daily(listing, days) if span.sessions or bar.opens >= span.start]
     else:
         found = prices.minutes(listing, days, minutes, regular=request.regular)
-        found = [bar for bar in found if bar.opens < asked.end and (asked.sessions or bar.opens >= asked.start)]
+        found = [bar for bar in found if bar.opens < span.end and (span.sessions or bar.opens >= span.start)]
     if not found:
-        raise Refusal(
+        raise Refused(
             NO_DATA, f"{SERVICE}HMDS query returned no data: {listing.local_symbol}@{listing.exchange} {request.what.title()}"
         )
     if request.what != "TRADES":
@@ -134,12 +134,12 @@ def bars(request: Request, listing: Listing, prices: Prices, asked: Span) -> lis
     return found
 
 
-def rows(request: Request, listing: Listing, found: Sequence[Bar]) -> list[list[str]]:
+def rows(request: GatewayRequest, listing: Listing, found: Sequence[GatewayBar]) -> list[list[str]]:
     """Return the fields of each bar in the protocol's format."""
     daily = SIZES.get(request.size) is None
     zone = ZoneInfo(listing.zone)
 
-    def stamp(bar: Bar) -> str:
+    def stamp(bar: GatewayBar) -> str:
         if daily:
             return f"{bar.session:%Y%m%d}"
         if request.format_date == 2:
@@ -152,7 +152,7 @@ def rows(request: Request, listing: Listing, found: Sequence[Bar]) -> list[list[
     ]
 
 
-def _quote(bar: Bar, away: float) -> Bar:
+def _quote(bar: GatewayBar, away: float) -> GatewayBar:
     moved = {name: round(getattr(bar, name) + away, 4) for name in ("open", "high", "low", "close")}
     return bar._replace(**moved, volume=-1.0, wap=-1.0, count=-1)
 
@@ -170,7 +170,7 @@ def _end(text: str) -> datetime | None:
         moment = datetime.strptime(f"{day} {clock}", "%Y%m%d %H:%M:%S")  # noqa: DTZ007 - its zone comes with the next line
         return moment.replace(tzinfo=UTC if zone is None and "-" in text else ZoneInfo(zone or "America/New_York"))
     except (ValueError, ZoneInfoNotFoundError):
-        raise Refusal(
+        raise Refused(
             BAD_END,
             "End Date/Time: The date, time, or time-zone entered is invalid. The correct format is yyyymmdd hh:mm:ss xx/xxxx "
             "where yyyymmdd and xx/xxxx are optional. E.g.: 20031126 15:59:00 US/Eastern",

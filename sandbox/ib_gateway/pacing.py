@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from market_data.core.capabilities import Window
-from sandbox.ib_gateway.requests import Request
+from sandbox.ib_gateway.requests import GatewayRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class Pacing:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self._accepted: list[tuple[float, Request]] = []
+        self._accepted: list[tuple[float, GatewayRequest]] = []
 
-    def admit(self, request: Request, now: float) -> bool:
+    def admit(self, request: GatewayRequest, now: float) -> bool:
         """Return true if a request at ``now`` (monotonic seconds) keeps all rules, and count it in that case."""
         rules, before = self.rules, self._accepted
         same = (moment for moment, other in before if other.contract == request.contract)
-        equal = (moment for moment, other in before if other.question == request.question)
+        equal = (moment for moment, other in before if other.parameters == request.parameters)
         kept = (
             all(_fits(window, (moment for moment, _ in before), now) for window in rules.windows)
             and (rules.per_contract is None or _fits(rules.per_contract, same, now))

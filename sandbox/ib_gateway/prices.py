@@ -17,7 +17,7 @@ import numpy as np
 from market_data.core import calendar
 from market_data.datasets import generated
 from sandbox.ib_gateway.contracts import ROOTS, Listing
-from sandbox.market.bars import Bar as StockBar
+from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 
 LEVELS = {"SPX": 4800.0, "NDX": 16_900.0, "RUT": 2010.0, "DJI": 37_700.0, "VIX": 13.2}
@@ -33,7 +33,7 @@ QUIET = 15
 """Minutes between two trades of a stock outside regular hours."""
 
 
-class Bar(NamedTuple):
+class GatewayBar(NamedTuple):
     """A bar.
 
     :param opens: start of the bar, UTC; for a daily bar, start of its session.
@@ -73,7 +73,7 @@ class Prices:
         now = self._market.now()
         return [day for day in days if closes(listing, day) <= now]
 
-    def daily(self, listing: Listing, sessions: Sequence[date]) -> list[Bar]:
+    def daily(self, listing: Listing, sessions: Sequence[date]) -> list[GatewayBar]:
         """Return the daily bars of ``sessions``; a session without prices has none."""
         if not sessions:
             return []
@@ -83,7 +83,7 @@ class Prices:
             return [self._future(listing, day) for day in sessions]
         return [self._index(listing.symbol, day) for day in sessions]
 
-    def minutes(self, listing: Listing, sessions: Sequence[date], size: int, *, regular: bool) -> list[Bar]:
+    def minutes(self, listing: Listing, sessions: Sequence[date], size: int, *, regular: bool) -> list[GatewayBar]:
         """Return bars of ``size`` minutes, ascending.
 
         :param regular: for a stock, only 09:30 to the close; for a future, always the whole trading day.
@@ -98,13 +98,13 @@ class Prices:
             bars = sorted([*bars, *(bar for day in days for bar in _outside(_daily(day)))], key=lambda bar: bar.opens)
         return bars
 
-    def _stock(self, listing: Listing, sessions: Sequence[date]) -> list[StockBar]:
+    def _stock(self, listing: Listing, sessions: Sequence[date]) -> list[DailyBar]:
         """The daily bars that are whole."""
         wanted = set(sessions)
         bars = self._market.range(listing.ticker, min(wanted), max(wanted) + timedelta(days=1)) if wanted else []
         return [bar for bar in bars if bar.session in wanted and None not in bar[2:7]]
 
-    def _inside(self, listing: Listing, days: Sequence[Bar], size: int) -> list[Bar]:
+    def _inside(self, listing: Listing, days: Sequence[GatewayBar], size: int) -> list[GatewayBar]:
         """Those of an index, which has no volume."""
         if not days:
             return []
@@ -114,22 +114,22 @@ class Prices:
         bars = _bars(days, generated.fold(found, size) if size > 1 else found)
         return [bar._replace(volume=-1.0, wap=-1.0, count=-1) for bar in bars]
 
-    def _index(self, symbol: str, day: date) -> Bar:
+    def _index(self, symbol: str, day: date) -> GatewayBar:
         prices = self._level(symbol, day)
-        return Bar(day, calendar.at(day, time(9, 30)), *(round(price, 2) for price in prices[:4]), 0.0, 0.0, 0)
+        return GatewayBar(day, calendar.at(day, time(9, 30)), *(round(price, 2) for price in prices[:4]), 0.0, 0.0, 0)
 
-    def _future(self, listing: Listing, day: date) -> Bar:
+    def _future(self, listing: Listing, day: date) -> GatewayBar:
         root, expiry = ROOTS[listing.symbol], listing.expiry or day
         carry = 1 + CARRY * (expiry - day).days / 365
         *prices, volume = self._level(root.underlying, day)
         open_, high, low, close = (round(round(price * carry / root.tick) * root.tick, 2) for price in prices)
         # Nine of ten contracts are traded in the one that leads; the others share the rest.
         traded = math.ceil(volume * (0.9 if (expiry - day).days < 95 else 0.05))
-        return Bar(
+        return GatewayBar(
             day, opens(listing, day), open_, high, low, close, traded, round((open_ + high + low + close) / 4, 4), traded // 3 + 1
         )
 
-    def _around_the_clock(self, listing: Listing, day: Bar, size: int) -> list[Bar]:
+    def _around_the_clock(self, listing: Listing, day: GatewayBar, size: int) -> list[GatewayBar]:
         """The bars of a future's trading day; they fold to its daily bar."""
         tick, n = ROOTS[listing.symbol].tick, int((closes(listing, day.session) - day.opens) / MINUTE)
         share = np.linspace(0, 1, n + 1)
@@ -145,7 +145,7 @@ class Prices:
             prices, volume = points[begin : begin + size + 1].tolist(), float(traded[begin : begin + size].sum())
             ends = (prices[0], max(prices), min(prices), prices[-1])
             wap, count = round(sum(prices) / len(prices), 4), int(volume) // 3 + 1
-            found.append(Bar(day.session, day.opens + begin * MINUTE, *ends, volume, wap, count))
+            found.append(GatewayBar(day.session, day.opens + begin * MINUTE, *ends, volume, wap, count))
         return found
 
     def _level(self, symbol: str, day: date) -> tuple[float, ...]:
@@ -179,24 +179,26 @@ def closes(listing: Listing, session: date) -> datetime:
     return calendar.at(session, AFTERNOON) if listing.is_future else calendar.session_close(session)
 
 
-def _daily(bar: StockBar) -> Bar:
+def _daily(bar: DailyBar) -> GatewayBar:
     high, low, close, volume = bar[3:7]
     wap, count = bar.vwap or round((high + low + close) / 3, 4), bar.trades or int(volume) // 120 + 1
-    return Bar(bar.session, calendar.at(bar.session, time(9, 30)), bar.open, high, low, close, volume, wap, count)
+    return GatewayBar(bar.session, calendar.at(bar.session, time(9, 30)), bar.open, high, low, close, volume, wap, count)
 
 
-def _bars(days: Sequence[Bar | StockBar], found: generated.Minutes) -> list[Bar]:
+def _bars(days: Sequence[GatewayBar | DailyBar], found: generated.Minutes) -> list[GatewayBar]:
     """Minute bars as this module has them."""
     columns = zip(*(column.tolist() for column in found), strict=True)
-    return [Bar(days[cell].session, datetime.fromtimestamp(stamp // 10**9, UTC), *values) for cell, stamp, *values in columns]
+    return [
+        GatewayBar(days[cell].session, datetime.fromtimestamp(stamp // 10**9, UTC), *values) for cell, stamp, *values in columns
+    ]
 
 
-def _outside(day: Bar) -> list[Bar]:
+def _outside(day: GatewayBar) -> list[GatewayBar]:
     """Return a stock's bars outside regular hours: small volumes at the nearest regular price."""
     close = calendar.session_close(day.session)
     spans = ((calendar.at(day.session, EARLIEST), day.opens, day.open), (close, calendar.at(day.session, LATEST), day.close))
     return [
-        Bar(day.session, begin + n * MINUTE, price, price, price, price, 100.0, price, 1)
+        GatewayBar(day.session, begin + n * MINUTE, price, price, price, price, 100.0, price, 1)
         for begin, end, price in spans
         for n in range(0, int((end - begin) / MINUTE), QUIET)
     ]

@@ -39,8 +39,8 @@ class Contract:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A question for contract details or historical bars.
+class GatewayRequest:
+    """A parameters for contract details or historical bars.
 
     :param number: the client's own number of it.
     :param end: ``yyyymmdd hh:mm:ss`` with a time zone behind it, or empty for now.
@@ -58,7 +58,7 @@ class Request:
     format_date: int = 1
 
     @classmethod
-    def parse(cls, client_id: int, fields: Sequence[str]) -> Request:
+    def parse(cls, client_id: int, fields: Sequence[str]) -> GatewayRequest:
         """Parse the fields of a message.
 
         :raises ValueError: if they are not those of a known message.
@@ -69,11 +69,11 @@ class Request:
             return cls("details", client_id, int(fields[2]), contract)
         contract, rest = fields[2 : 2 + CONTRACT_FIELDS], fields[2 + CONTRACT_FIELDS :]
         expired, end, size, duration, regular, what, format_date = rest[:7]
-        asked = Contract(*contract, expired=expired == "1")
-        return cls("history", client_id, int(fields[1]), asked, end, size, duration, regular == "1", what, int(format_date))
+        wanted = Contract(*contract, expired=expired == "1")
+        return cls("history", client_id, int(fields[1]), wanted, end, size, duration, regular == "1", what, int(format_date))
 
     @property
-    def question(self) -> tuple[object, ...]:
+    def parameters(self) -> tuple[object, ...]:
         """All parameters of the request: equal for identical requests."""
         return self.kind, self.contract, self.end, self.size, self.duration, self.regular, self.what
 

@@ -7,7 +7,7 @@ from datetime import date
 from typing import NamedTuple, Protocol
 
 
-class Bar(NamedTuple):
+class DailyBar(NamedTuple):
     """One symbol's bar of one session.
 
     :param session: exchange date.
@@ -31,7 +31,7 @@ class Bar(NamedTuple):
     trades: int | None = None
 
     @property
-    def adjusted(self) -> Bar:
+    def adjusted(self) -> DailyBar:
         """The same bar with its prices scaled to the adjusted close, rounded to 4 decimals."""
         if self.ratio == 1.0:
             return self
@@ -45,10 +45,10 @@ class Prices(Protocol):
     default_source: str  # source name of a response without bars
     symbols: Sequence[str]
 
-    def range(self, symbol: str, start: date, end: date) -> list[Bar]:
+    def range(self, symbol: str, start: date, end: date) -> list[DailyBar]:
         """Return the bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
         ...
 
-    def session(self, day: date) -> list[Bar]:
+    def session(self, day: date) -> list[DailyBar]:
         """Return the bars of all symbols of one session, in no particular order."""
         ...

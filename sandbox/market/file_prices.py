@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sandbox.market.bars import Bar
+from sandbox.market.bars import DailyBar
 
 COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume")
 EPOCH = date(1970, 1, 1).toordinal()
@@ -42,7 +42,7 @@ class FilePrices:
         self._by_day = np.argsort(self._days, kind="stable")
         self._sorted_days = self._days[self._by_day]
 
-    def range(self, symbol: str, start: date, end: date) -> list[Bar]:
+    def range(self, symbol: str, start: date, end: date) -> list[DailyBar]:
         """Return the bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
         if symbol not in self.symbols:
             return []
@@ -51,15 +51,15 @@ class FilePrices:
         low, high = first + np.searchsorted(self._days[first:beyond], [start.toordinal(), end.toordinal()])
         return self._bars(np.arange(low, high))
 
-    def session(self, day: date) -> list[Bar]:
+    def session(self, day: date) -> list[DailyBar]:
         """Return the bars of all symbols of one date."""
         first, beyond = np.searchsorted(self._sorted_days, [day.toordinal(), day.toordinal() + 1])
         return self._bars(self._by_day[first:beyond])
 
-    def _bars(self, rows: NDArray[np.int64]) -> list[Bar]:
+    def _bars(self, rows: NDArray[np.int64]) -> list[DailyBar]:
         columns = (self._codes[rows].tolist(), self._days[rows].tolist(), self._values[rows].tolist())
         return [self._bar(code, day, values) for code, day, values in zip(*columns, strict=True)]
 
-    def _bar(self, code: int, day: int, values: list[float]) -> Bar:
+    def _bar(self, code: int, day: int, values: list[float]) -> DailyBar:
         open_, high, low, close, volume = (value if math.isfinite(value) else None for value in values)
-        return Bar(self.symbols[code], date.fromordinal(day), open_, high, low, close, volume, "file")
+        return DailyBar(self.symbols[code], date.fromordinal(day), open_, high, low, close, volume, "file")

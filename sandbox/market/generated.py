@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from market_data.datasets import generated
-from sandbox.market.bars import Bar
+from sandbox.market.bars import DailyBar
 
 
 class Generator:
@@ -21,7 +21,7 @@ class Generator:
     :param anchors: symbol -> a bar that its generated ones continue: price, adjusted price and volume keep their levels.
     """
 
-    def __init__(self, seed: int, symbols: Sequence[str], anchors: Mapping[str, Bar]) -> None:
+    def __init__(self, seed: int, symbols: Sequence[str], anchors: Mapping[str, DailyBar]) -> None:
         self._keys = {symbol: generated.key(seed, symbol) for symbol in symbols}
         self._scales = dict.fromkeys(symbols, (1.0, 1.0))  # of price, of volume
         self._ratios = {symbol: anchor.ratio for symbol, anchor in anchors.items()}
@@ -30,14 +30,14 @@ class Generator:
             if anchor.close and bar.close and anchor.volume and bar.volume:
                 self._scales[symbol] = (anchor.close / bar.close, anchor.volume / bar.volume)
 
-    def bars(self, symbols: Sequence[str], days: Sequence[date]) -> list[Bar]:
+    def bars(self, symbols: Sequence[str], days: Sequence[date]) -> list[DailyBar]:
         """Return a bar per symbol and day: all days of the first symbol, then the next."""
         keys = np.array([[self._keys[symbol]] for symbol in symbols], dtype=np.uint64).reshape(-1, 1)
         ordinals = np.array([day.toordinal() for day in days], dtype=np.int64)
         scales = np.array([self._scales[symbol] for symbol in symbols]).reshape(-1, 2)
         columns = [column.ravel().tolist() for column in generated.columns(keys, ordinals, scales[:, :1], scales[:, 1:])]
         return [
-            Bar(
+            DailyBar(
                 symbol,
                 day,
                 open_,

@@ -11,8 +11,8 @@ import numpy as np
 from market_data.core import calendar
 from market_data.datasets import generated
 from market_data.datasets.generated import Cells, GeneratedDividend, GeneratedSplit, Minutes, Statement, Statistics, Trades
-from sandbox.http.edits import Edits
-from sandbox.market.bars import Bar, Prices
+from sandbox.market.bars import DailyBar, Prices
+from sandbox.market.edits import Edits
 
 
 class Market:
@@ -33,30 +33,30 @@ class Market:
         """Those known, in no particular order."""
         return self.prices.symbols
 
-    def range(self, symbol: str, start: date, end: date) -> list[Bar]:
+    def range(self, symbol: str, start: date, end: date) -> list[DailyBar]:
         """Return the daily bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending.
 
         An unknown symbol has none.
         """
         return self.edits.apply(self.prices.range(symbol, start, end))
 
-    def session(self, day: date) -> list[Bar]:
+    def session(self, day: date) -> list[DailyBar]:
         """Return the daily bars of all symbols of one session, in no particular order."""
         return self.edits.apply(self.prices.session(day))
 
-    def minutes(self, bars: Sequence[Bar], size: int = 1) -> Minutes:
+    def minutes(self, bars: Sequence[DailyBar], size: int = 1) -> Minutes:
         """Return bars of ``size`` minutes; ``cell`` is the index in ``bars``."""
         places, cells = self._cells(bars)
         found = generated.fold(generated.minutes(cells), size) if size > 1 else generated.minutes(cells)
         return found._replace(cell=places[found.cell])
 
-    def trades(self, bars: Sequence[Bar]) -> Trades:
+    def trades(self, bars: Sequence[DailyBar]) -> Trades:
         """Return trades with the quotes before them; ``cell`` is the index in ``bars``."""
         places, cells = self._cells(bars)
         found = generated.trades(cells)
         return found._replace(cell=places[found.cell])
 
-    def statistics(self, bars: Sequence[Bar]) -> Statistics:
+    def statistics(self, bars: Sequence[DailyBar]) -> Statistics:
         """Return statistics of the sessions; ``cell`` is the index in ``bars``."""
         places, cells = self._cells(bars)
         found = generated.statistics(cells)
@@ -91,8 +91,8 @@ class Market:
         found = generated.statements(symbol, keys[symbol], start, end) if keys and start < end else []
         return [statement for statement in found if statement.accepted <= self.now()]
 
-    def source(self, bars: Iterable[Bar]) -> str:
-        """Return the names of the sources of ``bars``, for ``Answer.source``."""
+    def source(self, bars: Iterable[DailyBar]) -> str:
+        """Return the names of the sources of ``bars``, for ``VendorResponse.source``."""
         return "+".join(sorted({bar.source for bar in bars}, reverse=True)) or self.prices.default_source
 
     @property
@@ -103,7 +103,7 @@ class Market:
         known = sorted(self.symbols if symbols is None else set(symbols).intersection(self.symbols))
         return {symbol: generated.key(self.seed, symbol) for symbol in known}
 
-    def _cells(self, bars: Sequence[Bar]) -> tuple[np.ndarray, Cells]:
+    def _cells(self, bars: Sequence[DailyBar]) -> tuple[np.ndarray, Cells]:
         """The bars that have something inside: their places, and themselves."""
         places = [place for place, bar in enumerate(bars) if _whole(bar)]
         kept = [bars[place] for place in places]
@@ -113,7 +113,7 @@ class Market:
         return np.array(places, np.int64), Cells(np.array([keys[bar.symbol] for bar in kept], np.uint64), sessions, *values)
 
 
-def _whole(bar: Bar) -> bool:
+def _whole(bar: DailyBar) -> bool:
     return (
         all(value is not None and math.isfinite(value) for value in bar[2:7])
         and bar.volume > 0

@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 
 from market_data.core import calendar
-from sandbox.market.bars import Bar
+from sandbox.market.bars import DailyBar
 from sandbox.market.generated import Generator
 
 RECORDED = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 UNIVERSES = Path(__file__).resolve().parents[2] / "include" / "universes"
 
 # The exchanges' test symbols: in every grouped response but in no universe, so a client must filter for its own symbols.
-STRANGERS = (
+EXTRA_SYMBOLS = (
     *("ATEST", "ATEST.A", "ATEST.B", "ATEST.C", "CBO", "CBX", "MTEST", "NTEST", "NTEST.A", "NTEST.B", "NTEST.C", "PTEST"),
     *("ZBZX", "ZEXIT", "ZIEXT", "ZTEST", "ZTST", "ZVZZT", "ZWZZT", "ZXZZT"),
 )
@@ -50,13 +50,13 @@ class SamplePrices:
     default_source = "generated"
 
     def __init__(self, seed: int, symbols: Iterable[str], now: Callable[[], datetime]) -> None:
-        known = {*symbols, *RECORDED, *STRANGERS}
+        known = {*symbols, *RECORDED, *EXTRA_SYMBOLS}
         self.symbols = sorted(known, key=scattered)  # vendors give no order
         self._known = known
         self._seed = seed
         self._now = now
 
-    def range(self, symbol: str, start: date, end: date) -> list[Bar]:
+    def range(self, symbol: str, start: date, end: date) -> list[DailyBar]:
         """Return the bars of ``symbol`` from ``start`` (inclusive) to ``end`` (exclusive), ascending."""
         if symbol not in self._known:
             return []
@@ -65,7 +65,7 @@ class SamplePrices:
         later = [day for day in days if day > self._recorded_until.get(symbol, date.min)]
         return [recorded[day] for day in days if day in recorded] + self._generator.bars([symbol], later)
 
-    def session(self, day: date) -> list[Bar]:
+    def session(self, day: date) -> list[DailyBar]:
         """Return the bars of all symbols of one session."""
         if not self._days(day, day + timedelta(days=1)):
             return []
@@ -81,7 +81,7 @@ class SamplePrices:
         return calendar.sessions(start, end) if start < end else ()
 
     @cached_property
-    def _recorded(self) -> Mapping[str, Mapping[date, Bar]]:
+    def _recorded(self) -> Mapping[str, Mapping[date, DailyBar]]:
         from bokeh_sampledata import stocks
 
         return {symbol: {bar.session: bar for bar in _recorded_bars(symbol, getattr(stocks, symbol))} for symbol in RECORDED}
@@ -96,11 +96,11 @@ class SamplePrices:
         return Generator(self._seed, self.symbols, anchors)
 
 
-def _recorded_bars(symbol: str, columns: Mapping[str, list[float]]) -> Iterable[Bar]:
+def _recorded_bars(symbol: str, columns: Mapping[str, list[float]]) -> Iterable[DailyBar]:
     names = ("date", "open", "high", "low", "close", "volume", "adj_close")
     for day, open_, high, low, close, volume, adj_close in zip(*(columns[name] for name in names), strict=True):
         session = date.fromisoformat(str(day))
-        yield Bar(symbol, session, open_, high, low, close, volume, "recorded", ratio=adj_close / close)
+        yield DailyBar(symbol, session, open_, high, low, close, volume, "recorded", ratio=adj_close / close)
 
 
 def utc_now() -> datetime:

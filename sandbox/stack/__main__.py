@@ -78,7 +78,8 @@ def run(stack: Stack, environ: Mapping[str, str], console: Console) -> int:
         dag = wait_for_dag(airflow, dag_id)
         conf = default_conf(feed, airflow, environ) if conf is None else conf
         console.print(f"Run of {dag_id} with {json.dumps(conf)}", soft_wrap=True, highlight=False)
-        watch = Watch(airflow, dag_id, start(airflow, stack.holds, dag, conf))
+        with held_signals():  # an interrupt here would leave a run that nobody knows of
+            watch = Watch(airflow, dag_id, start(airflow, stack.holds, dag, conf))
         snapshot = follow(watch, console, Notices(stack.registry.log("watchdog")))
         stack.holds.release(dag_id, airflow)
         return conclude(stack, watch, snapshot, feed, console)

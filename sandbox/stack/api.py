@@ -35,8 +35,8 @@ class Airflow:
     def health(self) -> dict[str, str]:
         """Return the status of each component; empty if Airflow does not respond."""
         try:
-            answer = self._http.get(f"{self.url}/api/v2/monitor/health", timeout=TIMEOUT)
-            parts = answer.json() if answer.ok else {}
+            response = self._http.get(f"{self.url}/api/v2/monitor/health", timeout=TIMEOUT)
+            parts = response.json() if response.ok else {}
         except (requests.RequestException, ValueError):
             return {}
         return {name: part["status"] for name, part in parts.items() if isinstance(part, dict) and part.get("status")}
@@ -115,15 +115,15 @@ class Airflow:
         Every call made here is safe to repeat.
         """
         for pause in RETRY_PAUSES:  # SQLite on a busy machine: "database is locked"
-            answer = self._request(method, path, body)
-            if answer.status_code < 500:
+            response = self._request(method, path, body)
+            if response.status_code < 500:
                 break
             time.sleep(pause)
-        if answer.status_code == tolerated:
+        if response.status_code == tolerated:
             return None
-        if not answer.ok:
-            raise LocalError(f"Airflow responds with status {answer.status_code}: {_detail(answer).splitlines()[0]}")
-        content: dict[str, Any] = answer.json()
+        if not response.ok:
+            raise LocalError(f"Airflow responds with status {response.status_code}: {_detail(response).splitlines()[0]}")
+        content: dict[str, Any] = response.json()
         return content
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> requests.Response:
@@ -137,20 +137,20 @@ class Airflow:
     def _log_in(self) -> None:
         body = {"username": ADMIN, "password": self.password}
         try:
-            answer = self._http.post(f"{self.url}/auth/token", json=body, timeout=TIMEOUT)
+            response = self._http.post(f"{self.url}/auth/token", json=body, timeout=TIMEOUT)
         except requests.RequestException as error:
             raise UnreachableError(f"Airflow at {self.url} does not respond ({type(error).__name__})") from None
-        if not answer.ok:
+        if not response.ok:
             raise LocalError(f"Airflow at {self.url} refuses the password in {self._passwords}")
-        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self._http.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
 
 
 class UnreachableError(LocalError):
     """Airflow does not respond: still starting, stopped, or overloaded."""
 
 
-def _detail(answer: requests.Response) -> str:
+def _detail(response: requests.Response) -> str:
     try:
-        return str(answer.json()["detail"])
+        return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        return answer.text[:200]
+        return response.text[:200]

@@ -5,6 +5,7 @@ It uses the warehouse that ``AIRFLOW_CONN_WAREHOUSE_DEFAULT`` names, or else the
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,16 +17,25 @@ _PROGRAM = "import sys; from market_data.airflow.command import main; sys.exit(m
 
 
 def arguments(command: str, paths: Paths, environ: Mapping[str, str]) -> list[str]:
-    """Return the arguments of ``market-data``: ``SQL`` is the statement of a query.
+    """Return the arguments of ``market-data``; ``SQL`` and ``ARGS`` hold a query's statement and options.
 
-    :raises LocalError: a query without a warehouse file.
+    :raises LocalError: a query without a warehouse file, or ``ARGS`` has a quote that does not end.
     """
     local = not environ.get(WAREHOUSE_VARIABLE)
     if command == "query" and local and not paths.warehouse.exists():
         raise LocalError(f"there is no warehouse at {paths.warehouse} yet; `make run` creates it")
     where = ["--duckdb", str(paths.warehouse)] if local else []
-    statement = ["--", environ["SQL"]] if command == "query" and environ.get("SQL") else []
-    return [command, *where, *statement]
+    if command != "query":
+        return [command, *where]
+    statement = ["--", environ["SQL"]] if environ.get("SQL") else []
+    return [command, *where, *_options(environ.get("ARGS", "")), *statement]
+
+
+def _options(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise LocalError(f"ARGS is {text!r}: {error}") from None
 
 
 def run_command(command: str, paths: Paths, environ: Mapping[str, str]) -> int:

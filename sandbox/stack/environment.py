@@ -189,11 +189,14 @@ def _defaults(paths: Paths) -> dict[str, str]:
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(paths.project / "plugins"),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
         "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",  # the button in the connection form; only this machine's user reaches it
         "AIRFLOW__API__EXPOSE_CONFIG": "False",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": "3600",
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "great_expectations=WARNING",
+        # Among hundreds of cleared runs, tonight's is examined in every third loop; the default is 20 runs per loop.
+        "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "100",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         # A LocalExecutor slot idles this long after a task that ends just as its sockets close; the default is 5 seconds.

@@ -137,16 +137,16 @@ def bar(snapshot: Snapshot) -> Group:
 
 
 def _poll(watch: Watch, show: Callable[[Snapshot], None], report: Callable[[], None]) -> Snapshot:
-    answered = time.monotonic()
+    responded = time.monotonic()
     while True:
         report()
         try:
             snapshot = watch.look()
         except UnreachableError:
-            if time.monotonic() - answered > GONE_SECONDS:
+            if time.monotonic() - responded > GONE_SECONDS:
                 raise
         else:
-            answered = time.monotonic()
+            responded = time.monotonic()
             show(snapshot)
             if snapshot.is_over:
                 return snapshot

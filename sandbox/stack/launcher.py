@@ -5,13 +5,10 @@ Not `airflow standalone`: ending that leaves its children behind, it listens on 
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import hashlib
 import json
 import os
-import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -21,12 +18,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import requests
-
 from sandbox.stack.api import Airflow
+from sandbox.stack.components import AIRFLOW_SERVICES, SERVER_PORTS, command, listens, responds, write_secrets
 from sandbox.stack.environment import (
-    ADMIN,
-    HOST,
     PORT_VARIABLES,
     LocalError,
     Paths,
@@ -37,12 +31,10 @@ from sandbox.stack.environment import (
 )
 from sandbox.stack.holds import Holds
 from sandbox.stack.processes import Registry, check_port, held_signals
-from sandbox.stack.settings import SAMPLE_API_KEY, load
+from sandbox.stack.settings import load
 
 Say = Callable[[str], None]
 
-AIRFLOW_SERVICES = ("scheduler", "dag-processor", "api-server", "triggerer")
-SERVER_PORTS = {"s3": "s3", "sample-api": "sample_api", "sample-gateway": "gateway"}
 PATIENCE = {"triggerer": 1.0}  # seconds from SIGTERM to the second one; by itself it takes 12, and here nothing is deferred
 HEALTHY = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 START_SECONDS = 180.0  # a cold disk and a busy machine; a stack that can be had is there within 20
@@ -150,7 +142,7 @@ class Stack:
     def _start_airflow(self, lake: str) -> None:
         began = time.monotonic()
         load(self.paths.settings)  # a broken file is found before anything waits for it
-        self._write_secrets()
+        write_secrets(self.paths)
         prepare = self._start("prepare", "-m", "sandbox.stack.settings", lake)
         processes = {"api-server": self._start("api-server")}
         self._until("Airflow's database", lambda: prepare.poll() is not None, processes)
@@ -160,43 +152,25 @@ class Stack:
         processes |= {name: self._start(name) for name in ("scheduler", "dag-processor", "triggerer")}
         if "s3" in self.servers:
             self._until("the S3 server", self._make_bucket, processes)
-        self._until("the sample API", lambda: _responds(f"{self.ports.sample_api_url}/_control/health"), processes)
-        self._until("the sample gateway", lambda: _listens(self.ports.gateway), processes)
+        self._until("the sample API", lambda: responds(f"{self.ports.sample_api_url}/_control/health"), processes)
+        self._until("the sample gateway", lambda: listens(self.ports.gateway), processes)
         # Airflow builds its task API at the first call, for seconds: better while the scheduler starts than in the first task.
-        self._until("Airflow's task API", lambda: _responds(f"{self.ports.airflow_url}/execution/health"), processes)
+        self._until("Airflow's task API", lambda: responds(f"{self.ports.airflow_url}/execution/health"), processes)
         self._until("Airflow", self._airflow_is_healthy, processes)
         self._start("watchdog")
         self._remember(made_of=self._made_of())
         self.say(f"Airflow is up at {self.ports.airflow_url} after {time.monotonic() - began:.0f} s.")
 
-    def _command(self, name: str) -> tuple[str, ...]:
-        """Return the arguments of a component, for Python."""
-        logs, data = self.paths.logs, self.environ.get("SAMPLE_API_DATA")
-        api = (
-            "--port",
-            str(self.ports.sample_api),
-            "--api-key",
-            SAMPLE_API_KEY,
-            "--call-log",
-            str(logs / "sample-api-calls.jsonl"),
-        )
-        gateway = ("--port", str(self.ports.gateway), "--call-log", str(logs / "sample-gateway-calls.jsonl"))
-        return {
-            "s3": ("-m", "sandbox.s3", "--port", str(self.ports.s3), "--folder", str(self.paths.s3)),
-            "sample-api": ("-m", "sandbox.http", *api, *(("--data", data) if data else ())),
-            "sample-gateway": ("-m", "sandbox.ib_gateway", *gateway),
-            "scheduler": ("-m", "sandbox.stack.scheduler"),
-            "dag-processor": ("-m", "airflow", "dag-processor"),
-            "api-server": ("-m", "airflow", "api-server"),
-            "triggerer": ("-m", "airflow", "triggerer", "--skip-serve-logs"),
-            "watchdog": ("-m", "sandbox.stack.watchdog"),
-        }[name]
-
     def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         env = process_env(self.environ, self.paths, self.ports)
         env |= {variable: str(getattr(self.ports, field)) for field, variable in PORT_VARIABLES.items()}
         self._started.append(name)
-        return self.registry.start(name, [sys.executable, *(arguments or self._command(name))], env, self.paths.project)
+        return self.registry.start(
+            name,
+            [sys.executable, *(arguments or command(name, self.paths, self.ports, self.environ.get("SAMPLE_API_DATA")))],
+            env,
+            self.paths.project,
+        )
 
     def _until(self, what: str, ready: Callable[[], bool], processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
         """Wait for ``ready``; no longer than a process that it needs lives."""
@@ -220,26 +194,11 @@ class Stack:
         return lines[-1].strip() if lines else "nothing"
 
     def _make_bucket(self) -> bool:
-        return _responds(f"{self.ports.s3_url}/{bucket_of(self.environ)}", method="PUT")
+        return responds(f"{self.ports.s3_url}/{bucket_of(self.environ)}", method="PUT")
 
     def _airflow_is_healthy(self) -> bool:
         health = self.airflow.health()
         return all(health.get(part) == "healthy" for part in HEALTHY)
-
-    def _write_secrets(self) -> None:
-        """Write the admin's password and Airflow's shared keys, unless they exist.
-
-        New keys would make the stored connections unreadable.
-        """
-        self.paths.airflow_home.mkdir(parents=True, exist_ok=True)
-        config = self.paths.airflow_home / "airflow.cfg"
-        if not config.exists():
-            fernet, api, jwt = (base64.urlsafe_b64encode(secrets.token_bytes(size)).decode() for size in (32, 64, 64))
-            config.write_text(f"[core]\nfernet_key = {fernet}\n\n[api]\nsecret_key = {api}\n\n[api_auth]\njwt_secret = {jwt}\n")
-        if not self.paths.passwords.exists():
-            self.paths.passwords.write_text(json.dumps({ADMIN: secrets.token_urlsafe(12)}))
-        for file in (config, self.paths.passwords):
-            file.chmod(0o600)
 
     # -- down ------------------------------------------------------------------------------------------------------------------
 
@@ -314,20 +273,3 @@ class Stack:
                 self.say("Another make is starting or ending the stack: waiting for it.")
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def _listens(port: int) -> bool:
-    try:
-        with socket.create_connection((HOST, port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def _responds(url: str, method: str = "GET") -> bool:
-    try:
-        with requests.Session() as http:
-            http.trust_env = False
-            return http.request(method, url, timeout=30).status_code < 500
-    except requests.RequestException:
-        return False

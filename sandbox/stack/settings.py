@@ -53,25 +53,20 @@ def load(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 def local_connections(paths: Paths, ports: Ports) -> dict[str, dict[str, Any]]:
     """Return the connections to the stack's own servers by id, in the settings file's format."""
-    sample = {"conn_type": "http", "conn_password": SAMPLE_API_KEY, "conn_extra": {"plan": "sample"}}
+    from sandbox import ib_gateway
+    from sandbox.vendors import VENDORS
+
     return {
-        "polygon_default": {**sample, "conn_host": ports.sample_api_url},
-        "alpaca_default": {**sample, "conn_host": f"{ports.sample_api_url}/alpaca", "conn_login": "sample"},
-        "fmp_default": {**sample, "conn_host": f"{ports.sample_api_url}/fmp"},
-        "databento_default": {**sample, "conn_host": f"{ports.sample_api_url}/databento", "conn_password": f"db-{SAMPLE_API_KEY}"},
-        "ib_default": {
-            "conn_type": "generic",
-            "conn_host": HOST,
-            "conn_port": ports.gateway,
-            "conn_extra": {"plan": "sample", "client_id": 1},
-        },
+        **{f"{name}_default": vendor.connection(ports.sample_api_url, SAMPLE_API_KEY) for name, vendor in VENDORS.items()},
+        "ib_default": ib_gateway.connection(HOST, ports.gateway),
         "aws_default": {
             "conn_type": "aws",
+            "conn_port": 0,
             "conn_login": "local",
-            "conn_password": "local",
+            "conn_password": "sample-s3-key",  # Airflow masks it wherever it occurs, so no word of a path or message
             "conn_extra": {"endpoint_url": ports.s3_url, "region_name": "us-east-1"},
         },
-        "warehouse_default": {"conn_type": "duckdb", "conn_extra": {"path": str(paths.warehouse)}},
+        "warehouse_default": {"conn_type": "duckdb", "conn_port": 0, "conn_extra": {"path": str(paths.warehouse)}},
     }
 
 
@@ -85,7 +80,8 @@ def columns(item: Mapping[str, Any]) -> dict[str, Any]:
     if item.get("conn_uri"):
         return {"uri": item["conn_uri"]}
     values: dict[str, Any] = {column: item.get(key) or None for column, key in FIELDS.items()}
-    values["port"] = int(item["conn_port"]) if item.get("conn_port") else None
+    port = item.get("conn_port")  # 0: none, in a form that Airflow's Test button takes
+    values["port"] = None if port in (None, "") else int(port)
     values["extra"] = _text(item.get("conn_extra")) or None
     return values
 

@@ -92,7 +92,7 @@ def _rows(snapshot: Snapshot, report: Mapping[str, Any], origins: set[str], reco
     yield "Batches", f"{snapshot.batches_done - snapshot.batches_failed} of {snapshot.batches} done, in {seconds(snapshot.elapsed)}"
     yield "Symbols", f"{symbols:,}, of which {report.get('failed_tickers', snapshot.symbols_failed):,} failed"
     files, same = report.get("files_written", 0), report.get("files_unchanged", 0)
-    yield "Landed", f"{report.get('rows_landed', snapshot.rows):,} rows; {files:,} files written, {same:,} as they were"
+    yield "Written", f"{report.get('rows_landed', snapshot.rows):,} rows; {files:,} files written, {same:,} as they were"
     yield "Quarantined", f"{report.get('rows_quarantined', snapshot.quarantined):,} rows"
     yield "Loaded", f"{report.get('rows_loaded', 0):,} rows"
     yield "Calls", f"{calls:,}" + (f"; a client with one call per symbol makes {symbols:,}" if calls < symbols else "")

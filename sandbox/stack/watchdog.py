@@ -28,19 +28,19 @@ class Watchdog:
 
     def look(self) -> list[str]:
         """Start dead components again; return one line per component that died."""
-        said = []
+        lines = []
         for name in self._stack.dead():
             recent = [moment for moment in self._starts[name] if time.monotonic() - moment < WITHIN]
             if len(recent) < MOST_STARTS:
                 self._starts[name] = [*recent, time.monotonic()]
                 self._given_up.discard(name)
-                said.append(f"{name} ended and was started again; its last output: {self._stack.restart(name)}")
+                lines.append(f"{name} ended and was started again; its last output: {self._stack.restart(name)}")
             elif name not in self._given_up:
                 self._given_up.add(name)
-                said.append(
+                lines.append(
                     f"{name} ended {MOST_STARTS} times within {WITHIN:.0f} s and stays down; see {self._stack.registry.log(name)}"
                 )
-        return said
+        return lines
 
 
 def main() -> None:

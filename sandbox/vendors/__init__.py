@@ -1,19 +1,22 @@
-"""The vendors, by the name that is their path prefix too. Adding one: a file here, and a line below."""
+"""The vendors of the sample API, by the name that is their path prefix too.
+
+To add one, write a module with a `Vendor` called ``VENDOR`` and add the module's name below.
+"""
 
 from __future__ import annotations
 
-from sandbox.vendors.alpaca import Alpaca
-from sandbox.vendors.base import Vendor
-from sandbox.vendors.databento import Databento
-from sandbox.vendors.fmp import FMP
-from sandbox.vendors.polygon import Polygon
+from importlib import import_module
 
-VENDORS: dict[str, type[Vendor]] = {
-    vendor.name: vendor
-    for vendor in (
-        Alpaca,
-        Databento,
-        FMP,
-        Polygon,
-    )
-}  # fmt: skip
+from sandbox.vendors.base import Vendor
+
+MODULES = (
+    "alpaca",
+    "databento",
+    "fmp",
+    "polygon",
+)
+
+_FOUND: list[type[Vendor]] = [import_module(f"sandbox.vendors.{module}").VENDOR for module in MODULES]
+VENDORS = {vendor.name: vendor for vendor in _FOUND}
+
+__all__ = ["VENDORS", "Vendor"]

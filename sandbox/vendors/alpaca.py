@@ -15,12 +15,12 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from market_data.core.calendar import FIRST, NEW_YORK
-from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import Answer, Request
-from sandbox.market.bars import Bar
+from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 from sandbox.vendors import alpaca_faults
 from sandbox.vendors.base import BadParameterError, Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.quota import RollingQuota
 
 DEFAULT_LIMIT, MAX_LIMIT = 1000, 10_000
 DAY = timedelta(days=1)
@@ -42,7 +42,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class BarsQuery:
     """Parsed parameters of a bars request.
 
     :param symbols: each once, ascending.
@@ -71,7 +71,7 @@ class Alpaca(Vendor):
     """
 
     name = "alpaca"
-    routes: ClassVar = {"bars": r"/v2/stocks/bars"}
+    routes: ClassVar = {"/v2/stocks/bars": "bars"}
     words: ClassVar = {401: UNKNOWN_KEY, 403: FORBIDDEN, 404: "endpoint not found.", 429: "too many requests."}
     no_key = NO_KEY
     faults = alpaca_faults.KINDS
@@ -82,42 +82,46 @@ class Alpaca(Vendor):
         super().__init__(market, quota)
         self.page_rows, self.embargo, self.bare = page_rows, timedelta(seconds=embargo), bare
 
-    def key(self, request: Request) -> str | None:
+    @classmethod
+    def connection(cls, url: str, api_key: str) -> dict[str, Any]:
+        return {**super().connection(url, api_key), "conn_login": "sample"}
+
+    def key(self, request: VendorRequest) -> str | None:
         return request.headers.get("apca-api-secret-key") if request.headers.get("apca-api-key-id") else None
 
-    def error(self, request: Request, status: int, message: str) -> Answer:
-        return Answer(request, status, {"message": message})
+    def error(self, request: VendorRequest, status: int, message: str) -> VendorResponse:
+        return VendorResponse(request, status, {"message": message})
 
-    def headers(self, answer: Answer) -> dict[str, str]:
+    def headers(self, response: VendorResponse) -> dict[str, str]:
         standing = self.quota.standing()
         if standing is None:
-            return super().headers(answer)
+            return super().headers(response)
         known = {"Limit": standing.limit, "Remaining": standing.remaining, "Reset": math.ceil(clock.time() + standing.reset)}
-        return super().headers(answer) | {f"X-RateLimit-{name}": str(value) for name, value in known.items()}
+        return super().headers(response) | {f"X-RateLimit-{name}": str(value) for name, value in known.items()}
 
-    def subject(self, request: Request, _found: Mapping[str, str]) -> tuple[str | None, str | None]:
+    def subject(self, request: VendorRequest, _found: Mapping[str, str]) -> tuple[str | None, str | None]:
         symbols = request.query.get("symbols", "").split(",")
         return (symbols[0] or None) if len(symbols) == 1 else None, None
 
-    def bars(self, request: Request, _found: Mapping[str, str]) -> Answer:
+    def bars(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
         """Return a page of bars; ``limit`` counts the rows of all symbols together."""
-        question = self._question(request.query)
-        count = min(question.limit, self.page_rows)
-        found = list(islice(self._rows(question, _after(request.query.get("page_token", ""), question)), count + 1))
+        query = self._query(request.query)
+        count = min(query.limit, self.page_rows)
+        found = list(islice(self._rows(query, _after(request.query.get("page_token", ""), query)), count + 1))
         page = found[:count]
         bars: dict[str, list[Row]] = {}
         for bar, row in page:
             bars.setdefault(bar.symbol, []).append(row)
         token = self.token(request, page[-1][0].symbol, datetime.fromisoformat(page[-1][1]["t"])) if found[count:] else None
-        source = "generated" if question.size and page else self.market.source(bar for bar, _ in page)
-        return Answer(request, 200, {"bars": bars, "next_page_token": token}, source=source)
+        source = "generated" if query.size and page else self.market.source(bar for bar, _ in page)
+        return VendorResponse(request, 200, {"bars": bars, "next_page_token": token}, source=source)
 
-    def token(self, request: Request, symbol: str, moment: datetime) -> str:
+    def token(self, request: VendorRequest, symbol: str, moment: datetime) -> str:
         """Return the token of the page that begins after this row of ``symbol``."""
         letter = "M" if TIMEFRAMES[request.query["timeframe"]] else "D"
         return base64.b64encode(f"{symbol}|{letter}|{moment:%Y-%m-%dT%H:%M:%S.%f}000Z".encode()).decode()
 
-    def _question(self, query: Mapping[str, str]) -> Question:
+    def _query(self, query: Mapping[str, str]) -> BarsQuery:
         symbols = self._symbols(query)
         if query.get("timeframe") not in TIMEFRAMES:
             raise BadParameterError(f"invalid timeframe: {query.get('timeframe')}; this server has {', '.join(TIMEFRAMES)}")
@@ -139,7 +143,7 @@ class Alpaca(Vendor):
             raise BadParameterError(NOT_RECENT, 403)
         if end < start:
             raise BadParameterError("end should not be before start")
-        return Question(symbols, TIMEFRAMES[query["timeframe"]], start, end, int(limit), feed, adjustments != ["raw"])
+        return BarsQuery(symbols, TIMEFRAMES[query["timeframe"]], start, end, int(limit), feed, adjustments != ["raw"])
 
     def _symbols(self, query: Mapping[str, str]) -> list[str]:
         symbols = sorted(set(filter(None, query.get("symbols", "").split(","))))
@@ -150,20 +154,20 @@ class Alpaca(Vendor):
                 raise BadParameterError(f"{'' if self.bare else 'code=400, message='}invalid symbol: {symbol}")
         return symbols
 
-    def _rows(self, question: Question, after: tuple[str, datetime] | None) -> Iterator[tuple[Bar, Row]]:
+    def _rows(self, query: BarsQuery, after: tuple[str, datetime] | None) -> Iterator[tuple[DailyBar, Row]]:
         """The rows behind ``after``, each with its daily bar, made as they are needed."""
-        for symbol in () if question.feed in OTHERS else question.symbols:
+        for symbol in () if query.feed in OTHERS else query.symbols:
             if after and symbol < after[0]:
                 continue
-            begin = after[1] + timedelta(microseconds=1) if after and symbol == after[0] else question.start
-            bars = self.market.range(symbol, max(_day(begin), FIRST), _day(question.end) + DAY)
-            if question.adjusted:
+            begin = after[1] + timedelta(microseconds=1) if after and symbol == after[0] else query.start
+            bars = self.market.range(symbol, max(_day(begin), FIRST), _day(query.end) + DAY)
+            if query.adjusted:
                 bars = [bar.adjusted for bar in bars]
-            for bar, values in self._minutes(bars, question.size) if question.size else ((bar, _daily(bar)) for bar in bars):
-                if begin <= values[0] <= question.end:
-                    yield bar, _row(*values, question.feed)
+            for bar, values in self._minutes(bars, query.size) if query.size else ((bar, _daily(bar)) for bar in bars):
+                if begin <= values[0] <= query.end:
+                    yield bar, _row(*values, query.feed)
 
-    def _minutes(self, bars: Sequence[Bar], size: int) -> Iterator[tuple[Bar, tuple[Any, ...]]]:
+    def _minutes(self, bars: Sequence[DailyBar], size: int) -> Iterator[tuple[DailyBar, tuple[Any, ...]]]:
         for place in range(0, len(bars), BATCH):
             found = self.market.minutes(bars[place : place + BATCH], size)
             moments = (moment.replace(tzinfo=UTC) for moment in (found.time // 1000).astype("datetime64[us]").tolist())
@@ -172,7 +176,10 @@ class Alpaca(Vendor):
                 yield bars[place + cell], tuple(values)
 
 
-def _daily(bar: Bar) -> tuple[Any, ...]:
+VENDOR = Alpaca
+
+
+def _daily(bar: DailyBar) -> tuple[Any, ...]:
     return midnight(bar.session), bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trades, bar.vwap
 
 
@@ -206,12 +213,12 @@ def midnight(session: date) -> datetime:
     return datetime.combine(session, time(), NEW_YORK).astimezone(UTC)
 
 
-def last_date(request: Request) -> date:
+def last_date(request: VendorRequest) -> date:
     """Return the last New York date of the requested range."""
     return _day(_moment(request.query, "end", datetime.max.replace(tzinfo=UTC) - DAY))
 
 
-def _after(token: str, question: Question) -> tuple[str, datetime] | None:
+def _after(token: str, query: BarsQuery) -> tuple[str, datetime] | None:
     """Symbol and moment of the row that a token's page begins behind."""
     if not token:
         return None
@@ -220,7 +227,7 @@ def _after(token: str, question: Question) -> tuple[str, datetime] | None:
         moment = datetime.fromisoformat(f"{stamp[:-4]}Z")
     except (binascii.Error, ValueError):
         raise BadParameterError("invalid page token") from None
-    if symbol not in question.symbols:
+    if symbol not in query.symbols:
         raise BadParameterError("invalid page token")
     return symbol, moment
 

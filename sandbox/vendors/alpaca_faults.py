@@ -10,79 +10,79 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from sandbox.http.messages import Answer
+from sandbox.vendors.messages import VendorResponse
 
 Row = dict[str, Any]
 _numbers = count(1)
 
 
-def page_loop(answer: Answer, *, days_back: int = 0) -> Answer:
+def page_loop(response: VendorResponse, *, days_back: int = 0) -> VendorResponse:
     """Point the token at its own page; ``days_back``: at an earlier row of the same symbol."""
-    own = answer.request.query.get("page_token")
-    token = own if own and not days_back else _before_first(answer, timedelta(days=days_back, seconds=1))
-    return _with(answer, next_page_token=token)
+    own = response.request.query.get("page_token")
+    token = own if own and not days_back else _before_first(response, timedelta(days=days_back, seconds=1))
+    return _with(response, next_page_token=token)
 
 
-def no_rows(answer: Answer) -> Answer:
+def no_rows(response: VendorResponse) -> VendorResponse:
     """Send no bars and a new token that leads to the same page."""
-    return _with(answer, bars={}, next_page_token=_before_first(answer, timedelta(milliseconds=next(_numbers))))
+    return _with(response, bars={}, next_page_token=_before_first(response, timedelta(milliseconds=next(_numbers))))
 
 
-def other_symbol(answer: Answer, *, symbol: str = "ZVZZT") -> Answer:
+def other_symbol(response: VendorResponse, *, symbol: str = "ZVZZT") -> VendorResponse:
     """Put the last symbol's rows under another symbol."""
-    bars = _bars(answer)
-    return _with(answer, bars={(symbol if name == [*bars][-1] else name): rows for name, rows in bars.items()})
+    bars = _bars(response)
+    return _with(response, bars={(symbol if name == [*bars][-1] else name): rows for name, rows in bars.items()})
 
 
-def out_of_range(answer: Answer, *, days: int = 4000) -> Answer:
+def out_of_range(response: VendorResponse, *, days: int = 4000) -> VendorResponse:
     """Move the last row ``days`` into the future."""
-    last = _rows(answer)[-1][1]
+    last = _rows(response)[-1][1]
     moment = f"{datetime.fromisoformat(last['t']) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
-    return _each(answer, lambda row: [{**row, "t": moment} if row is last else row])
+    return _each(response, lambda row: [{**row, "t": moment} if row is last else row])
 
 
-def other_hour(answer: Answer) -> Answer:
+def other_hour(response: VendorResponse) -> VendorResponse:
     """Stamp each row with noon UTC of its date."""
-    return _each(answer, lambda row: [{**row, "t": f"{row['t'][:10]}T12:00:00Z"}])
+    return _each(response, lambda row: [{**row, "t": f"{row['t'][:10]}T12:00:00Z"}])
 
 
-def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
+def duplicated(response: VendorResponse, *, conflicting: bool = False) -> VendorResponse:
     """Send every row twice; ``conflicting``: the second time with another volume."""
-    return _each(answer, lambda row: [row, {**row, "v": row["v"] + 1} if conflicting else row])
+    return _each(response, lambda row: [row, {**row, "v": row["v"] + 1} if conflicting else row])
 
 
-def no_bars(answer: Answer, *, null: bool = False) -> Answer:
+def no_bars(response: VendorResponse, *, null: bool = False) -> VendorResponse:
     """Leave ``bars`` out, or send it as null."""
-    rest = {name: value for name, value in answer.body.items() if name != "bars"}
-    return replace(answer, body={"bars": None, **rest} if null else rest)
+    rest = {name: value for name, value in response.body.items() if name != "bars"}
+    return replace(response, body={"bars": None, **rest} if null else rest)
 
 
-def no_token(answer: Answer) -> Answer:
+def no_token(response: VendorResponse) -> VendorResponse:
     """Leave ``next_page_token`` out."""
-    return replace(answer, body={"bars": _bars(answer)})
+    return replace(response, body={"bars": _bars(response)})
 
 
-def drifted(answer: Answer) -> Answer:
+def drifted(response: VendorResponse) -> VendorResponse:
     """Closing prices as text."""
-    return _each(answer, lambda row: [{**row, "c": str(row["c"])}])
+    return _each(response, lambda row: [{**row, "c": str(row["c"])}])
 
 
-def throttled(answer: Answer, *, retry_after: float | str | None = None, reset: float | None = None) -> Answer:
+def throttled(response: VendorResponse, *, retry_after: float | str | None = None, reset: float | None = None) -> VendorResponse:
     """Refuse with status 429.
 
     :param retry_after: the header's value; the vendor is not known to send one.
     :param reset: seconds from now, sent as ``X-RateLimit-Reset``.
     """
-    refusal = answer.request.vendor.throttled(answer.request, retry_after)
+    refusal = response.request.vendor.throttled(response.request, retry_after)
     return replace(refusal, headers={**refusal.headers, **_used_up(reset)})
 
 
-def used_up(answer: Answer, *, reset: float = 1.0) -> Answer:
+def used_up(response: VendorResponse, *, reset: float = 1.0) -> VendorResponse:
     """Send the normal response with no calls left for ``reset`` seconds."""
-    return replace(answer, headers={**answer.headers, **_used_up(reset)})
+    return replace(response, headers={**response.headers, **_used_up(reset)})
 
 
-KINDS: Mapping[str, Callable[..., Answer]] = {
+KINDS: Mapping[str, Callable[..., VendorResponse]] = {
     function.__name__: function
     for function in (
         *(page_loop, no_rows, other_symbol, out_of_range, other_hour, duplicated, no_bars, no_token, drifted, throttled, used_up),
@@ -96,24 +96,26 @@ def _used_up(reset: float | None) -> dict[str, str]:
     return {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(math.ceil(time.time() + reset))}
 
 
-def _bars(answer: Answer) -> dict[str, list[Row]]:
-    return answer.body.get("bars") or {}
+def _bars(response: VendorResponse) -> dict[str, list[Row]]:
+    return response.body.get("bars") or {}
 
 
-def _rows(answer: Answer) -> list[tuple[str, Row]]:
-    return [(symbol, row) for symbol, rows in _bars(answer).items() for row in rows]
+def _rows(response: VendorResponse) -> list[tuple[str, Row]]:
+    return [(symbol, row) for symbol, rows in _bars(response).items() for row in rows]
 
 
-def _before_first(answer: Answer, by: timedelta) -> str:
+def _before_first(response: VendorResponse, by: timedelta) -> str:
     """A token whose page begins at the first row here, or earlier."""
-    symbol, row = _rows(answer)[0]
-    return answer.request.vendor.token(answer.request, symbol, datetime.fromisoformat(row["t"]) - by)  # type: ignore[attr-defined]
+    symbol, row = _rows(response)[0]
+    return response.request.vendor.token(response.request, symbol, datetime.fromisoformat(row["t"]) - by)  # type: ignore[attr-defined]
 
 
-def _each(answer: Answer, change: Callable[[Row], list[Row]]) -> Answer:
+def _each(response: VendorResponse, change: Callable[[Row], list[Row]]) -> VendorResponse:
     """Return the response with each row replaced by the rows that ``change`` makes of it."""
-    return _with(answer, bars={symbol: [made for row in rows for made in change(row)] for symbol, rows in _bars(answer).items()})
+    return _with(
+        response, bars={symbol: [made for row in rows for made in change(row)] for symbol, rows in _bars(response).items()}
+    )
 
 
-def _with(answer: Answer, **fields: Any) -> Answer:
-    return replace(answer, body={**answer.body, **fields})
+def _with(response: VendorResponse, **fields: Any) -> VendorResponse:
+    return replace(response, body={**response.body, **fields})

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import Answer, Request
 from sandbox.market.market import Market
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.quota import RollingQuota
 
 
 class BadParameterError(Exception):
@@ -29,7 +28,7 @@ class BadParameterError(Exception):
 class Vendor:
     """A vendor's dialect: endpoints, place of the key, error bodies and encoding.
 
-    An endpoint is an entry in ``routes`` and a method of that name, ``(request, found) -> Answer``, where ``found`` holds the named
+    An endpoint is an entry in ``routes`` and a method of that name, ``(request, found) -> VendorResponse``, where ``found`` holds the named
     groups of the pattern. It raises `BadParameterError` for what the vendor refuses. More options of a vendor are keyword arguments
     of its own ``__init__``, and of `SampleApi`.
 
@@ -40,7 +39,7 @@ class Vendor:
     name: ClassVar[str]
     methods: ClassVar[tuple[str, ...]] = ("GET",)
     routes: ClassVar[Mapping[str, str]]
-    """Endpoint -> pattern of its whole path. The first that fits is taken."""
+    """Path as Starlette has it, parameters in braces -> endpoint. The first that fits is taken."""
     words: ClassVar[Mapping[int, str]]
     """Status -> what the vendor says with it, where nothing else is known; 401 and 429 are needed, 403 and 404 for those faults."""
     no_key: ClassVar[str]
@@ -50,29 +49,36 @@ class Vendor:
     content_type: ClassVar[str] = "application/json"
     compresses: ClassVar[bool] = True
     """Bodies are sent with gzip to clients that take it."""
-    faults: ClassVar[Mapping[str, Callable[..., Answer]]] = {}
-    """Faults of its own, ``(answer, **options) -> Answer``; one of a name in ``faults.KINDS`` takes its place."""
+    faults: ClassVar[Mapping[str, Callable[..., VendorResponse]]] = {}
+    """Faults of its own, ``(response, **options) -> VendorResponse``; one of a name in ``faults.KINDS`` takes its place."""
 
     def __init__(self, market: Market, quota: RollingQuota) -> None:
         self.market, self.quota = market, quota
 
+    @classmethod
+    def connection(cls, url: str, api_key: str) -> dict[str, Any]:
+        """Return the Airflow connection to this vendor, as the settings file has it; ``url`` is the API's."""
+        kind = f"market_data_{cls.name}"
+        key = {"conn_password": api_key, "conn_extra": {"plan": "sample"}}
+        return {"conn_type": kind, "conn_host": f"{url}/{cls.name}", "conn_port": 0, **key}
+
     # the key
 
-    def key(self, request: Request) -> str | None:
+    def key(self, request: VendorRequest) -> str | None:
         """Return the request's key, which the server compares with its own; None without one."""
         return request.url_key or bearer(request)
 
     # refusals
 
-    def error(self, request: Request, status: int, message: str) -> Answer:
+    def error(self, request: VendorRequest, status: int, message: str) -> VendorResponse:
         """Return an error in the vendor's format."""
         raise NotImplementedError
 
-    def unauthorized(self, request: Request, key: str | None) -> Answer:
+    def unauthorized(self, request: VendorRequest, key: str | None) -> VendorResponse:
         """Return the response to a missing key (None) or an unknown one."""
         return self.error(request, 401, self.no_key if key is None else self.words[401])
 
-    def throttled(self, request: Request, retry_after: float | str | None = None) -> Answer:
+    def throttled(self, request: VendorRequest, retry_after: float | str | None = None) -> VendorResponse:
         """Return the response to a call over the quota.
 
         :param retry_after: seconds, or a date in words, for the header of that name; None leaves it out.
@@ -82,44 +88,37 @@ class Vendor:
 
     # responses
 
-    def route(self, path: str) -> tuple[str, dict[str, str]] | None:
-        """Return the endpoint's name and the named parts of ``path``, or None for an unknown path."""
-        for name, pattern in self.routes.items():
-            if found := re.fullmatch(pattern, path):
-                return name, found.groupdict()
-        return None
-
-    def subject(self, request: Request, found: Mapping[str, str]) -> tuple[str | None, str | None]:  # noqa: ARG002
+    def subject(self, request: VendorRequest, found: Mapping[str, str]) -> tuple[str | None, str | None]:  # noqa: ARG002
         """Return a call's ticker and date for the call log; None for a part that is absent or ambiguous."""
         return found.get("ticker"), found.get("date")
 
-    def answer(self, endpoint: str, request: Request, found: Mapping[str, str]) -> Answer:
+    def respond(self, endpoint: str, request: VendorRequest, found: Mapping[str, str]) -> VendorResponse:
         """Return the response of the endpoint that `route` found."""
         try:
-            answer: Answer = getattr(self, endpoint)(request, found)
+            response: VendorResponse = getattr(self, endpoint)(request, found)
         except BadParameterError as bad:
             return self.error(request, bad.status, str(bad))
-        return answer
+        return response
 
-    def unknown_path(self, request: Request) -> Answer:
+    def unknown_path(self, request: VendorRequest) -> VendorResponse:
         return self.error(request, 404, "Page not found")
 
-    def encode(self, answer: Answer) -> bytes:
+    def encode(self, response: VendorResponse) -> bytes:
         """Encode a body that is neither bytes nor text."""
-        return json.dumps(answer.body, separators=(",", ":")).encode()
+        return json.dumps(response.body, separators=(",", ":")).encode()
 
-    def headers(self, answer: Answer) -> dict[str, str]:
-        """Return the headers that every response has; `Answer.headers` takes precedence."""
-        return {"Content-Type": self.content_type, "X-Request-Id": answer.request_id}
+    def headers(self, response: VendorResponse) -> dict[str, str]:
+        """Return the headers that every response has; `VendorResponse.headers` takes precedence."""
+        return {"Content-Type": self.content_type, "X-Request-Id": response.request_id}
 
 
-def bearer(request: Request) -> str | None:
+def bearer(request: VendorRequest) -> str | None:
     """Return the token of ``Authorization: Bearer``."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return (token.strip() or None) if scheme.lower() == "bearer" else None
 
 
-def basic(request: Request) -> tuple[str, str] | None:
+def basic(request: VendorRequest) -> tuple[str, str] | None:
     """User and password of ``Authorization: Basic``."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":

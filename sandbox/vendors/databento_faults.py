@@ -10,76 +10,78 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from sandbox.http.messages import Answer
+from sandbox.vendors.messages import VendorResponse
 
 DAY = 86_400_000_000_000  # in nanoseconds
 VERSION = 3  # the place of a stream's version
 
 
-def miscounted(answer: Answer, *, by: int = 0, factor: int = 1) -> Answer:
+def miscounted(response: VendorResponse, *, by: int = 0, factor: int = 1) -> VendorResponse:
     """Multiply the record count by ``factor``, then add ``by``."""
-    return replace(answer, body=answer.body * factor + by) if isinstance(answer.body, int) else answer
+    return replace(response, body=response.body * factor + by) if isinstance(response.body, int) else response
 
 
-def duplicated(answer: Answer, *, conflicting: bool = False) -> Answer:
+def duplicated(response: VendorResponse, *, conflicting: bool = False) -> VendorResponse:
     """Send every record twice without changing the counts.
 
     :param conflicting: the second record has another volume (size, quantity).
     """
-    if not isinstance(answer.body, bytes):
-        return answer
-    head, records = opened(answer.body)
+    if not isinstance(response.body, bytes):
+        return response
+    head, records = opened(response.body)
     copies = records.copy()
     if conflicting:
         name = next(name for name in ("volume", "size", "quantity") if name in (records.dtype.names or ()))
         copies[name] += 1
     both = np.stack([records, copies], axis=1).ravel()
-    return replace(answer, body=closed(head, both))
+    return replace(response, body=closed(head, both))
 
 
-def refused(answer: Answer, *, status: int, case: str, message: str = "", payload: Mapping[str, str] | None = None) -> Answer:
+def refused(
+    response: VendorResponse, *, status: int, case: str, message: str = "", payload: Mapping[str, str] | None = None
+) -> VendorResponse:
     """Refuse a request with the error code ``case``."""
     detail = {"case": case, "message": message, "status_code": status, "docs": "", "payload": payload}
-    return Answer(answer.request, status, {"detail": detail})
+    return VendorResponse(response.request, status, {"detail": detail})
 
 
-def no_records(answer: Answer) -> Answer:
+def no_records(response: VendorResponse) -> VendorResponse:
     """Send the stream's header without records."""
-    return _with_records(answer, lambda records: records[:0])
+    return _with_records(response, lambda records: records[:0])
 
 
-def other_symbol(answer: Answer, *, instrument: int = 999) -> Answer:
+def other_symbol(response: VendorResponse, *, instrument: int = 999) -> VendorResponse:
     """Give the last record an instrument that belongs to no symbol."""
-    return _with_last(answer, "instrument_id", lambda _: instrument)
+    return _with_last(response, "instrument_id", lambda _: instrument)
 
 
-def out_of_range(answer: Answer, *, days: int = 4000) -> Answer:
+def out_of_range(response: VendorResponse, *, days: int = 4000) -> VendorResponse:
     """Move the last record ``days`` into the future."""
-    later = _with_last(answer, "ts_event", lambda moment: moment + days * DAY)
+    later = _with_last(response, "ts_event", lambda moment: moment + days * DAY)
     return _with_last(later, "ts_recv", lambda moment: moment + days * DAY)
 
 
-def other_schema(answer: Answer, *, schema: str = "status") -> Answer:
+def other_schema(response: VendorResponse, *, schema: str = "status") -> VendorResponse:
     """Declare another schema in the stream's header."""
-    if not isinstance(answer.body, bytes):
-        return answer
-    head, records = opened(answer.body)
+    if not isinstance(response.body, bytes):
+        return response
+    head, records = opened(response.body)
     known = dbn.Metadata.decode(head)
     changed = dbn.Metadata(
         known.dataset, known.start, known.stype_in, known.stype_out, dbn.Schema.from_str(schema), list(known.symbols), end=known.end
     )
-    return replace(answer, body=closed(changed.encode(), records))
+    return replace(response, body=closed(changed.encode(), records))
 
 
-def drifted(answer: Answer, *, version: int = 99) -> Answer:
+def drifted(response: VendorResponse, *, version: int = 99) -> VendorResponse:
     """Send a stream of an unknown version, or a count as an object."""
-    if not isinstance(answer.body, bytes):
-        return replace(answer, body={"record_count": answer.body})
-    head, records = opened(answer.body)
-    return replace(answer, body=closed(head[:VERSION] + bytes([version]) + head[VERSION + 1 :], records))
+    if not isinstance(response.body, bytes):
+        return replace(response, body={"record_count": response.body})
+    head, records = opened(response.body)
+    return replace(response, body=closed(head[:VERSION] + bytes([version]) + head[VERSION + 1 :], records))
 
 
-KINDS: Mapping[str, Callable[..., Answer]] = {
+KINDS: Mapping[str, Callable[..., VendorResponse]] = {
     function.__name__: function
     for function in (refused, miscounted, duplicated, no_records, other_symbol, out_of_range, other_schema, drifted)
 }
@@ -100,18 +102,18 @@ def closed(head: bytes, records: NDArray[np.void]) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(head + records.tobytes())
 
 
-def _with_records(answer: Answer, change: Callable[[NDArray[np.void]], NDArray[np.void]]) -> Answer:
-    if not isinstance(answer.body, bytes):
-        return answer
-    head, records = opened(answer.body)
-    return replace(answer, body=closed(head, change(records)))
+def _with_records(response: VendorResponse, change: Callable[[NDArray[np.void]], NDArray[np.void]]) -> VendorResponse:
+    if not isinstance(response.body, bytes):
+        return response
+    head, records = opened(response.body)
+    return replace(response, body=closed(head, change(records)))
 
 
-def _with_last(answer: Answer, field: str, change: Callable[[int], int]) -> Answer:
+def _with_last(response: VendorResponse, field: str, change: Callable[[int], int]) -> VendorResponse:
     def changed(records: NDArray[np.void]) -> NDArray[np.void]:
         rows = records.copy()
         if len(rows) and field in (rows.dtype.names or ()):
             rows[field][-1] = change(int(rows[field][-1]))
         return rows
 
-    return _with_records(answer, changed)
+    return _with_records(response, changed)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from market_data.core import calendar
-from sandbox.market.bars import Bar
+from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 
 DAY = timedelta(days=1)
@@ -148,7 +148,7 @@ def not_covered(pieces: Sequence[Piece], start: date, end: date) -> bool:
     return any(not any(piece.start <= day < piece.end for piece in pieces) for day in calendar.sessions(start, end))
 
 
-def bars_of(market: Market, names: Collection[str], start: date, end: date) -> dict[str, list[Bar]]:
+def bars_of(market: Market, names: Collection[str], start: date, end: date) -> dict[str, list[DailyBar]]:
     """Return the daily bars of each name, ascending.
 
     Reads by session or by symbol, whichever needs fewer reads.
@@ -156,7 +156,7 @@ def bars_of(market: Market, names: Collection[str], start: date, end: date) -> d
     days = calendar.sessions(start, end) if start < end else ()
     if 4 * len(days) >= len(names):
         return {name: market.range(name, start, end) for name in names}
-    found: dict[str, list[Bar]] = {name: [] for name in names}
+    found: dict[str, list[DailyBar]] = {name: [] for name in names}
     for day in days:
         for bar in market.session(day):
             if bar.symbol in found:

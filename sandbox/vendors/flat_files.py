@@ -16,9 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from sandbox.market.bars import Bar
+from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
-from sandbox.vendors.polygon import midnight
+from sandbox.vendors.polygon_parameters import midnight
 
 BUCKET = "flatfiles"
 FOLDERS = {"day": "us_stocks_sip/day_aggs_v1", "minute": "us_stocks_sip/minute_aggs_v1"}
@@ -57,14 +57,14 @@ def packed(rows: pa.Table) -> bytes:
     return gzip.compress(lines.getvalue(), 1, mtime=0)
 
 
-def day_rows(bars: Sequence[Bar]) -> pa.Table:
+def day_rows(bars: Sequence[DailyBar]) -> pa.Table:
     """Return the rows of a day file, stamped 00:00 New York."""
     columns = [[getattr(bar, name) for bar in bars] for name in ("symbol", "volume", "open", "close", "high", "low")]
     stamps = [midnight(bar.session) * 1_000_000 for bar in bars]
     return _rows(*columns, stamps, [bar.trades for bar in bars])
 
 
-def minute_rows(market: Market, bars: Sequence[Bar]) -> pa.Table:
+def minute_rows(market: Market, bars: Sequence[DailyBar]) -> pa.Table:
     """Return the rows of a minute file, stamped with each bar's open."""
     found = market.minutes(bars)
     symbols = np.array([bar.symbol for bar in bars], dtype=object)[found.cell]

@@ -14,20 +14,19 @@ from typing import Any, ClassVar
 
 from market_data.core.calendar import FIRST, NEW_YORK
 from market_data.datasets.generated import Statement
-from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import Answer, Request
-from sandbox.market.bars import Bar
+from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 from sandbox.market.recorded_prices import scattered
 from sandbox.vendors import fmp_faults
 from sandbox.vendors.base import BadParameterError, Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.quota import RollingQuota
 
 MOST_ROWS = 5000  # per response; older rows are left out silently
 DAY = timedelta(days=1)
 LISTED_ABROAD = [f"{number:06d}.{exchange}" for exchange in ("SS", "SZ") for number in range(1, 151)]  # in every bulk file
 QUARTERS = ("Q1", "Q2", "Q3", "Q4")
 NAMES = {"income": "income-statement", "balance_sheet": "balance-sheet-statement", "cash_flow": "cash-flow-statement"}
-STATEMENT = rf"/stable/(?P<name>{'|'.join(NAMES.values())})"
 FREE = frozenset({"AAPL", "AMZN", "GOOG", "IBM", "MSFT", "SPY"})  # the free plan has some symbols only
 FREE_STATEMENTS = 5
 
@@ -65,11 +64,12 @@ class FMP(Vendor):
 
     name = "fmp"
     routes: ClassVar = {
-        "eod": r"/stable/historical-price-eod/(?P<kind>full|non-split-adjusted)",
-        "eod_bulk": r"/stable/eod-bulk",
-        "statements": STATEMENT,
-        "statements_bulk": f"{STATEMENT}-bulk",
-        "legacy": r"/api/v[34]/.*",
+        "/stable/historical-price-eod/{kind}": "eod",
+        "/stable/eod-bulk": "eod_bulk",
+        **{f"/stable/{name}": "statements" for name in NAMES.values()},
+        **{f"/stable/{name}-bulk": "statements_bulk" for name in NAMES.values()},
+        "/api/v3/{rest:path}": "legacy",
+        "/api/v4/{rest:path}": "legacy",
     }
     words: ClassVar = {401: UNKNOWN_KEY, 402: RESTRICTED, 403: LEGACY, 404: "Not found", 429: OVER_QUOTA}
     no_key = UNKNOWN_KEY
@@ -81,27 +81,29 @@ class FMP(Vendor):
         self.plan, self.most_rows = plan, most_rows
         self._made: dict[tuple[str, int], list[Statement]] = {}
 
-    def key(self, request: Request) -> str | None:
+    def key(self, request: VendorRequest) -> str | None:
         return request.url_key or request.headers.get("apikey")
 
-    def error(self, request: Request, status: int, message: str) -> Answer:
+    def error(self, request: VendorRequest, status: int, message: str) -> VendorResponse:
         """JSON; 400 and 402 are plain text that calls itself JSON."""
-        return Answer(request, status, message if status in (400, 402) else {"Error Message": message})
+        return VendorResponse(request, status, message if status in (400, 402) else {"Error Message": message})
 
-    def subject(self, request: Request, _found: Found) -> tuple[str | None, str | None]:
+    def subject(self, request: VendorRequest, _found: Found) -> tuple[str | None, str | None]:
         return request.query.get("symbol"), request.query.get("date")
 
     # prices
 
-    def eod(self, request: Request, found: Found) -> Answer:
+    def eod(self, request: VendorRequest, found: Found) -> VendorResponse:
         """Return bars of one symbol, newest first, both dates inclusive, at most ``most_rows``."""
+        if found["kind"] not in ("full", "non-split-adjusted"):
+            return self.unknown_path(request)
         symbol = self._symbol(request)
         start, last = _day(request, "from") or FIRST, _day(request, "to") or date.max - DAY
         bars = self.market.range(self._known.get(symbol, ""), start, last + DAY)[::-1][: self.most_rows]
         rows = [_adjusted(symbol, bar) if found["kind"] == "full" else _as_traded(symbol, bar) for bar in bars]
-        return Answer(request, 200, rows, source=self.market.source(bars))
+        return VendorResponse(request, 200, rows, source=self.market.source(bars))
 
-    def eod_bulk(self, request: Request, _found: Found) -> Answer:
+    def eod_bulk(self, request: VendorRequest, _found: Found) -> VendorResponse:
         """Return a CSV file with one day's bars of all symbols on all exchanges."""
         self._needs_more_than_basic()
         day = _needed(request, "date")
@@ -116,9 +118,9 @@ class FMP(Vendor):
 
     # statements
 
-    def statements(self, request: Request, found: Found) -> Answer:
+    def statements(self, request: VendorRequest, _found: Found) -> VendorResponse:
         """Return the latest statements of one symbol, newest first."""
-        symbol = self._symbol(request)
+        symbol, name = self._symbol(request), request.path.removeprefix("/stable/")
         period, limit = request.query.get("period", "annual"), request.query.get("limit", "5")
         periods = {"annual": ("FY",), "quarter": QUARTERS}.get(period, (period,))
         if not limit.isdecimal():
@@ -128,22 +130,23 @@ class FMP(Vendor):
         this_year = self.market.now().year
         years = range(max(FIRST.year, this_year - int(limit) // (1 if period == "annual" else 4) - 1), this_year + 2)
         made = [one for year in years for one in self._statements(self._known.get(symbol, ""), year)]
-        some = [one for one in made if one.period in periods and NAMES[one.statement] == found["name"]][::-1][: int(limit)]
-        return Answer(request, 200, [_statement(one) for one in some], source="generated")
+        some = [one for one in made if one.period in periods and NAMES[one.statement] == name][::-1][: int(limit)]
+        return VendorResponse(request, 200, [_statement(one) for one in some], source="generated")
 
-    def statements_bulk(self, request: Request, found: Found) -> Answer:
+    def statements_bulk(self, request: VendorRequest, _found: Found) -> VendorResponse:
         """Return a CSV file with the statements of all symbols for one period of one fiscal year."""
         self._needs_more_than_basic()
+        name = request.path.removeprefix("/stable/").removesuffix("-bulk")
         year, period = request.query.get("year", ""), request.query.get("period", "")
         if not year.isdecimal() or period not in ("FY", *QUARTERS):
             raise BadParameterError(f"Query Error: Invalid or missing query parameter - {'period' if year.isdecimal() else 'year'}")
         made = [one for symbol in self.market.symbols for one in self._statements(symbol, int(year))]
-        rows = [_statement(one) for one in made if one.period == period and NAMES[one.statement] == found["name"]]
+        rows = [_statement(one) for one in made if one.period == period and NAMES[one.statement] == name]
         abroad = [{**row, "symbol": symbol, "reportedCurrency": "CNY"} for symbol, row in zip(LISTED_ABROAD, rows, strict=False)]
         columns = list(rows[0]) if rows else fmp_faults.STATEMENT_COLUMNS
         return _csv(request, columns, [list(row.values()) for row in (*rows, *abroad)], "generated")
 
-    def legacy(self, request: Request, _found: Found) -> Answer:
+    def legacy(self, request: VendorRequest, _found: Found) -> VendorResponse:
         return self.error(request, 403, LEGACY)
 
     # what the account may see
@@ -153,7 +156,7 @@ class FMP(Vendor):
         """The vendor's name of a symbol -> the symbol."""
         return {wire(symbol): symbol for symbol in self.market.symbols}
 
-    def _symbol(self, request: Request) -> str:
+    def _symbol(self, request: VendorRequest) -> str:
         symbol = request.query.get("symbol")
         if not symbol:
             raise BadParameterError("Query Error: Invalid or missing query parameter - symbol")
@@ -174,18 +177,21 @@ class FMP(Vendor):
         return self._made[symbol, year]
 
 
+VENDOR = FMP
+
+
 def wire(symbol: str) -> str:
     """Return the vendor's spelling of a symbol: a dash before the share class."""
     return re.sub(r"\.([A-E])$", r"-\1", symbol)
 
 
-def _as_traded(symbol: str, bar: Bar) -> Row:
+def _as_traded(symbol: str, bar: DailyBar) -> Row:
     """Called adjusted, and is not."""
     prices = {"adjOpen": bar.open, "adjHigh": bar.high, "adjLow": bar.low, "adjClose": bar.close}
     return {"symbol": symbol, "date": bar.session.isoformat(), **prices, "volume": _number(bar.volume)}
 
 
-def _adjusted(symbol: str, bar: Bar) -> Row:
+def _adjusted(symbol: str, bar: DailyBar) -> Row:
     """``vwap`` is the mean of the four prices, ``change`` that since the open."""
     bar = bar.adjusted
     prices = {"open": bar.open, "high": bar.high, "low": bar.low, "close": bar.close}
@@ -196,7 +202,7 @@ def _adjusted(symbol: str, bar: Bar) -> Row:
     return {**row, "change": round(change, 4), "changePercent": round(100 * change / bar.open, 8), "vwap": sum(prices.values()) / 4}
 
 
-def _adjusted_close(bar: Bar) -> float | None:
+def _adjusted_close(bar: DailyBar) -> float | None:
     return None if bar.close is None else round(bar.close * bar.ratio, 4)
 
 
@@ -219,7 +225,7 @@ def _number(value: float | None) -> float | int | None:
     return int(value) if value is not None and value == int(value) else value
 
 
-def _csv(request: Request, columns: Sequence[str], rows: Collection[Sequence[Any]], source: str) -> Answer:
+def _csv(request: VendorRequest, columns: Sequence[str], rows: Collection[Sequence[Any]], source: str) -> VendorResponse:
     """Text in quotes, numbers without; in no particular order, but always in the same."""
 
     def lines() -> Iterator[str]:
@@ -228,10 +234,10 @@ def _csv(request: Request, columns: Sequence[str], rows: Collection[Sequence[Any
             yield ",".join(f'"{value}"' if isinstance(value, str) else "" if value is None else f"{value}" for value in row)
 
     text = "".join(f"{line}\n" for line in lines())
-    return Answer(request, 200, text, {"Content-Type": "text/csv"}, source=source)
+    return VendorResponse(request, 200, text, {"Content-Type": "text/csv"}, source=source)
 
 
-def _day(request: Request, name: str) -> date | None:
+def _day(request: VendorRequest, name: str) -> date | None:
     text = request.query.get(name)
     try:
         return min(date.fromisoformat(text), date.max - DAY) if text else None
@@ -239,7 +245,7 @@ def _day(request: Request, name: str) -> date | None:
         raise BadParameterError(f"Query Error: Invalid or missing query parameter - {name}") from None
 
 
-def _needed(request: Request, name: str) -> date:
+def _needed(request: VendorRequest, name: str) -> date:
     day = _day(request, name)
     if day is None:
         raise BadParameterError(f"Query Error: Invalid or missing query parameter - {name}")

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from market_data.core.calendar import FIRST, NEW_YORK
 from market_data.datasets import generated
 from market_data.datasets.generated import Minutes
-from sandbox.http.calls import RollingQuota
-from sandbox.http.messages import Answer, Request
-from sandbox.market.bars import Bar
+from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 from sandbox.vendors import polygon_faults
 from sandbox.vendors.base import BadParameterError, Vendor
+from sandbox.vendors.messages import VendorRequest, VendorResponse
+from sandbox.vendors.polygon_parameters import (
+    DAY,
+    Row,
+    as_cursor,
+    as_date,
+    choice,
+    closing,
+    cursor_of,
+    date_span,
+    filtered,
+    flag,
+    limit_of,
+    midnight,
+    moment_of,
+    ticker_of,
+)
+from sandbox.vendors.quota import RollingQuota
 
 DEFAULT_LIMIT, MAX_LIMIT = 5000, 50_000
 MAX_REFERENCES = 1000
-DAY = timedelta(days=1)
-FAR = date.max - DAY  # the day after it can still be computed
 MINUTE = 60_000  # in milliseconds
 BATCH = 64  # sessions whose minutes are made at once
 
@@ -41,7 +50,6 @@ NO_TIMEFRAME = "Your plan doesn't include this data timeframe. Please upgrade yo
 TOO_MANY = "You've exceeded the maximum requests per minute, please wait or upgrade your subscription to continue. https://polygon.io/pricing"
 
 Found = Mapping[str, str]
-Row = dict[str, Any]
 
 
 class Polygon(Vendor):
@@ -53,11 +61,11 @@ class Polygon(Vendor):
 
     name = "polygon"
     routes: ClassVar = {
-        "range": r"/v2/aggs/ticker/(?P<ticker>[^/]+)/range/(?P<multiplier>[^/]+)/(?P<timespan>[^/]+)/(?P<start>[^/]+)/(?P<end>[^/]+)",
-        "grouped": r"/v2/aggs/grouped/locale/us/market/stocks/(?P<date>[^/]+)",
-        "tickers": r"/v3/reference/tickers",
-        "splits": r"/v3/reference/splits",
-        "dividends": r"/v3/reference/dividends",
+        "/v2/aggs/ticker/{ticker}/range/{multiplier}/{timespan}/{start}/{end}": "range",
+        "/v2/aggs/grouped/locale/us/market/stocks/{date}": "grouped",
+        "/v3/reference/tickers": "tickers",
+        "/v3/reference/splits": "splits",
+        "/v3/reference/dividends": "dividends",
     }
     words: ClassVar = {401: UNKNOWN_KEY, 403: NOT_ENTITLED, 404: "Data not found.", 429: TOO_MANY}
     no_key = NO_KEY
@@ -68,26 +76,30 @@ class Polygon(Vendor):
         super().__init__(market, quota)
         self.cursor_keeps_adjusted = cursor_keeps_adjusted
 
-    def error(self, request: Request, status: int, message: str) -> Answer:
+    @classmethod
+    def connection(cls, url: str, api_key: str) -> dict[str, Any]:
+        return {**super().connection(url, api_key), "conn_host": url}  # it is served at the root
+
+    def error(self, request: VendorRequest, status: int, message: str) -> VendorResponse:
         """Put the message under ``message`` for 403 and 404, otherwise under ``error``."""
         word, field = {403: ("NOT_AUTHORIZED", "message"), 404: ("NOT_FOUND", "message")}.get(status, ("ERROR", "error"))
-        return Answer(request, status, {"status": word, field: message})
+        return VendorResponse(request, status, {"status": word, field: message})
 
-    def subject(self, request: Request, found: Found) -> tuple[str | None, str | None]:
+    def subject(self, request: VendorRequest, found: Found) -> tuple[str | None, str | None]:
         return found.get("ticker") or request.query.get("ticker"), found.get("date")
 
-    def encode(self, answer: Answer) -> bytes:
-        text = json.dumps({**answer.body, "request_id": answer.request_id}, separators=(",", ":"))
+    def encode(self, response: VendorResponse) -> bytes:
+        text = json.dumps({**response.body, "request_id": response.request_id}, separators=(",", ":"))
         return _LARGE_VOLUME.sub(lambda found: f'"v":{_exponent(found[1])}', _ZERO_FRACTION.sub("", text)).encode()
 
     # aggregates
 
-    def range(self, request: Request, found: Found) -> Answer:
+    def range(self, request: VendorRequest, found: Found) -> VendorResponse:
         """Return minute or daily bars of one symbol, both ends inclusive."""
-        query = {**_cursor(request), **request.query}
-        adjusted = _flag(query, "adjusted", default=True)
-        descending = _choice(query, "sort", ("asc", "desc")) == "desc"
-        limit = _limit(query, DEFAULT_LIMIT, MAX_LIMIT)
+        query = {**cursor_of(request), **request.query}
+        adjusted = flag(query, "adjusted", default=True)
+        descending = choice(query, "sort", ("asc", "desc")) == "desc"
+        limit = limit_of(query, DEFAULT_LIMIT, MAX_LIMIT)
         if as_date(found["end"], "to") < as_date(found["start"], "from"):
             raise BadParameterError("The parameter 'to' cannot be a time that occurs before 'from'")
         if (found["multiplier"], found["timespan"]) == ("1", "day"):
@@ -95,12 +107,12 @@ class Polygon(Vendor):
         elif found["timespan"] == "minute" and found["multiplier"].isdecimal() and 1 <= int(found["multiplier"]) <= 60:
             rows, count, reached, source = self._minutes(found, limit, adjusted=adjusted, descending=descending)
         else:
-            asked = f"range/{found['multiplier']}/{found['timespan']}"
-            raise BadParameterError(f"this server has range/1/day and range/1..60/minute only, not {asked}")
+            unsupported = f"range/{found['multiplier']}/{found['timespan']}"
+            raise BadParameterError(f"this server has range/1/day and range/1..60/minute only, not {unsupported}")
         body = {"ticker": found["ticker"], **_summary(rows, count, adjusted)}
         if reached is not None:
             body["next_url"] = self._next_range(request, found, reached, limit, adjusted=adjusted, descending=descending)
-        return Answer(request, 200, body, source=source)
+        return VendorResponse(request, 200, body, source=source)
 
     def _days(self, found: Found, limit: int, *, adjusted: bool, descending: bool) -> tuple[list[Row], int, int | None, str]:
         """Return a page: rows, base bar count, start of the next page (None: last page), source."""
@@ -113,7 +125,7 @@ class Polygon(Vendor):
     def _minutes(self, found: Found, limit: int, *, adjusted: bool, descending: bool) -> tuple[list[Row], int, int | None, str]:
         """As `_days`. ``limit`` counts minutes, not bars; a bar that it would cut begins the next page."""
         bars = self.market.range(found["ticker"], as_date(found["start"], "from"), as_date(found["end"], "to") + DAY)
-        size, span = int(found["multiplier"]), (_moment(found["start"], "from"), _moment(found["end"], "to", inclusive=True))
+        size, span = int(found["multiplier"]), (moment_of(found["start"], "from"), moment_of(found["end"], "to", inclusive=True))
         base = self._some_minutes(bars, span, limit + size, descending=descending)
         bucket, end, reached = base.time // (size * MINUTE * 1_000_000), len(base.time), None
         if end > limit:
@@ -126,7 +138,7 @@ class Polygon(Vendor):
         ratio = np.array([bar.ratio if adjusted else 1.0 for bar in bars])
         return _minute_rows(folded, ratio), end, reached, "generated" if end else self.market.source([])
 
-    def _some_minutes(self, bars: Sequence[Bar], span: tuple[int, int], enough: int, *, descending: bool) -> Minutes:
+    def _some_minutes(self, bars: Sequence[DailyBar], span: tuple[int, int], enough: int, *, descending: bool) -> Minutes:
         """Return the minutes of ``bars`` in ``span`` (milliseconds, inclusive), batch by batch.
 
         Stops once there are more than ``enough`` rows.
@@ -144,24 +156,26 @@ class Polygon(Vendor):
                 break
         return Minutes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
-    def grouped(self, request: Request, found: Found) -> Answer:
+    def grouped(self, request: VendorRequest, found: Found) -> VendorResponse:
         """Return bars of all symbols of one session."""
-        adjusted = _flag(request.query, "adjusted", default=True)
+        adjusted = flag(request.query, "adjusted", default=True)
         bars = self.market.session(as_date(found["date"], "date"))
         rows = [{"T": bar.symbol, **_row(bar, adjusted, closing(bar.session))} for bar in bars]
-        return Answer(request, 200, _summary(rows, len(rows), adjusted), source=self.market.source(bars))
+        return VendorResponse(request, 200, _summary(rows, len(rows), adjusted), source=self.market.source(bars))
 
-    def _next_range(self, request: Request, found: Found, reached: int, limit: int, *, adjusted: bool, descending: bool) -> str:
+    def _next_range(
+        self, request: VendorRequest, found: Found, reached: int, limit: int, *, adjusted: bool, descending: bool
+    ) -> str:
         """Return the URL of the next page, without the key: the same path with a new bound, and a cursor."""
         start, end = (found["start"], reached) if descending else (reached, found["end"])
         kept = {"adjusted": "false"} if self.cursor_keeps_adjusted and not adjusted else {}
-        cursor = _as_cursor({**kept, "limit": limit, "sort": "desc" if descending else "asc"})
+        cursor = as_cursor({**kept, "limit": limit, "sort": "desc" if descending else "asc"})
         kind = f"{found['multiplier']}/{found['timespan']}"
         return f"{request.base}/v2/aggs/ticker/{quote(found['ticker'])}/range/{kind}/{start}/{end}?cursor={cursor}"
 
     # reference data
 
-    def tickers(self, request: Request, _found: Found) -> Answer:
+    def tickers(self, request: VendorRequest, _found: Found) -> VendorResponse:
         """Return a page of symbols."""
         fixed = {
             "market": "stocks",
@@ -174,8 +188,8 @@ class Polygon(Vendor):
         rows = [{"ticker": symbol, "name": f"{symbol} Inc.", **fixed} for symbol in self.market.symbols]
         return self._references(request, rows, "ticker", order="asc", limit=100)
 
-    def splits(self, request: Request, _found: Found) -> Answer:
-        query = {**_cursor(request), **request.query}
+    def splits(self, request: VendorRequest, _found: Found) -> VendorResponse:
+        query = {**cursor_of(request), **request.query}
         rows = [
             {
                 "execution_date": split.ex_date.isoformat(),
@@ -184,12 +198,12 @@ class Polygon(Vendor):
                 "split_to": split.split_to,
                 "ticker": split.symbol,
             }
-            for split in self.market.splits(*_span(query, "execution_date"), _one(query))
+            for split in self.market.splits(*date_span(query, "execution_date"), ticker_of(query))
         ]
         return self._references(request, rows, "execution_date", order="desc", limit=10)
 
-    def dividends(self, request: Request, _found: Found) -> Answer:
-        query = {**_cursor(request), **request.query}
+    def dividends(self, request: VendorRequest, _found: Found) -> VendorResponse:
+        query = {**cursor_of(request), **request.query}
         rows = [
             {
                 "cash_amount": dividend.amount,
@@ -203,67 +217,40 @@ class Polygon(Vendor):
                 "record_date": dividend.record_date.isoformat(),
                 "ticker": dividend.symbol,
             }
-            for dividend in self.market.dividends(*_span(query, "ex_dividend_date"), _one(query))
+            for dividend in self.market.dividends(*date_span(query, "ex_dividend_date"), ticker_of(query))
         ]
         return self._references(request, rows, "ex_dividend_date", order="desc", limit=10)
 
-    def _references(self, request: Request, rows: Iterable[Row], sort: str, *, order: str, limit: int) -> Answer:
+    def _references(self, request: VendorRequest, rows: Iterable[Row], sort: str, *, order: str, limit: int) -> VendorResponse:
         """Return a page of ``rows``, filtered and sorted as requested; the cursor holds all parameters."""
-        query = {**_cursor(request), **request.query}
+        query = {**cursor_of(request), **request.query}
         query.pop("cursor", None)
-        limit = _limit(query, limit, MAX_REFERENCES)
+        limit = limit_of(query, limit, MAX_REFERENCES)
         offset = query.pop("offset", "0")
         if not offset.isdecimal():
             raise BadParameterError("Could not parse the parameter 'cursor'")
         sort = query.get("sort", sort)
-        descending = _choice({"order": query.get("order", order)}, "order", ("asc", "desc")) == "desc"
+        descending = choice({"order": query.get("order", order)}, "order", ("asc", "desc")) == "desc"
         for name, value in query.items():
-            rows = _filtered(list(rows), name, value)
+            rows = filtered(list(rows), name, value)
         found = sorted(rows, key=lambda row: (row.get(sort, ""), row["ticker"], row.get("id", "")), reverse=descending)
         begin, end = int(offset), int(offset) + limit
         body: Row = {"results": found[begin:end], "status": "OK"}
         if len(found) > end:
-            body["next_url"] = f"{request.base}{request.path}?cursor={_as_cursor({**query, 'offset': end})}"
-        return Answer(request, 200, body, source="generated")
+            body["next_url"] = f"{request.base}{request.path}?cursor={as_cursor({**query, 'offset': end})}"
+        return VendorResponse(request, 200, body, source="generated")
 
 
-def last_date(request: Request) -> date | None:
+VENDOR = Polygon
+
+
+def last_date(request: VendorRequest) -> date | None:
     """Return the last date of an aggregates request, or None for other calls."""
-    _, found = request.vendor.route(request.path) or ("", {})
+    found = request.found
     try:
         return as_date(found.get("end") or found["date"], "to")
     except (KeyError, BadParameterError):
         return None
-
-
-@lru_cache(maxsize=65_536)
-def midnight(session: date) -> int:
-    """Return 00:00 New York in milliseconds, the range endpoint's stamp for a session."""
-    return int(datetime.combine(session, time(), NEW_YORK).timestamp()) * 1000
-
-
-@lru_cache(maxsize=65_536)
-def closing(session: date) -> int:
-    """Return 16:00 New York in milliseconds, the grouped endpoint's stamp, also for half days."""
-    return int(datetime.combine(session, time(16), NEW_YORK).timestamp()) * 1000
-
-
-def as_date(text: str, name: str) -> date:
-    """Parse ``YYYY-MM-DD``, or Unix milliseconds to their New York date."""
-    try:
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-            return min(date.fromisoformat(text), FAR)
-        return min(datetime.fromtimestamp(int(text) / 1000, UTC).astimezone(NEW_YORK).date(), FAR)
-    except (ValueError, OverflowError, OSError):
-        raise BadParameterError(f"Could not parse the time parameter: '{name}'. Use YYYY-MM-DD or Unix MS Timestamps") from None
-
-
-def _moment(text: str, name: str, *, inclusive: bool = False) -> int:
-    """Milliseconds: those given, or of the begin of a date (``inclusive``: of its end)."""
-    day = as_date(text, name)
-    if re.fullmatch(r"-?\d+", text):
-        return int(text)
-    return midnight(day + DAY) - 1 if inclusive else midnight(day)
 
 
 def _reversed(minutes: Minutes) -> Minutes:
@@ -278,7 +265,7 @@ def _minute_rows(bars: Minutes, ratio: NDArray[np.float64]) -> list[Row]:
     return [dict(zip(("v", "vw", "o", "c", "h", "l", "t", "n"), row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _row(bar: Bar, adjusted: bool, stamp: int) -> Row:
+def _row(bar: DailyBar, adjusted: bool, stamp: int) -> Row:
     shown = bar.adjusted if adjusted else bar
     vwap = {} if shown.vwap is None else {"vw": shown.vwap}
     trades = {} if shown.trades is None else {"n": shown.trades}
@@ -290,80 +277,6 @@ def _summary(rows: list[Row], count: int, adjusted: bool) -> Row:
     results = {"results": rows} if rows else {}
     counts = {"queryCount": count, "resultsCount": len(rows)}
     return {**counts, "adjusted": adjusted, **results, "status": "OK", "count": len(rows)}
-
-
-def _span(query: Mapping[str, str], name: str) -> tuple[date, date]:
-    """The dates that the filters of a field leave, the end exclusive."""
-    first = max((query[key] for key in (name, f"{name}.gte", f"{name}.gt") if key in query), default=None)
-    last = min((query[key] for key in (name, f"{name}.lte", f"{name}.lt") if key in query), default=None)
-    return (_date(first, name) if first else FIRST), (_date(last, name) + DAY if last else FAR)
-
-
-def _one(query: Mapping[str, str]) -> list[str] | None:
-    """Return the requested symbol, or None if all are requested."""
-    return [query["ticker"]] if "ticker" in query else None
-
-
-def _date(text: str, name: str) -> date:
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-        raise BadParameterError(f"Could not parse the time parameter: '{name}'. Use YYYY-MM-DD")
-    return as_date(text, name)
-
-
-COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
-    "": operator.eq,
-    "gte": operator.ge,
-    "gt": operator.gt,
-    "lte": operator.le,
-    "lt": operator.lt,
-}
-
-
-def _filtered(rows: list[Row], parameter: str, text: str) -> list[Row]:
-    """Return the rows that pass a filter such as ``pay_date.gte``; an unknown filter passes all."""
-    name, _, word = parameter.partition(".")
-    if not rows or name not in rows[0] or word not in COMPARE:
-        return rows
-    kind = type(rows[0][name])
-    if name.endswith("_date"):
-        _date(text, parameter)
-    try:
-        wanted = text == "true" if kind is bool else kind(text)
-    except ValueError:
-        raise BadParameterError(f"Could not parse the parameter '{parameter}'") from None
-    return [row for row in rows if COMPARE[word](row[name], wanted)]
-
-
-def _as_cursor(query: Mapping[str, Any]) -> str:
-    return base64.urlsafe_b64encode(urlencode(query).encode()).decode().rstrip("=")
-
-
-def _cursor(request: Request) -> dict[str, str]:
-    text = request.query.get("cursor", "")
-    try:
-        return dict(
-            parse_qsl(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode(), strict_parsing=bool(text))
-        )
-    except (binascii.Error, ValueError):
-        raise BadParameterError("Could not parse the parameter 'cursor'") from None
-
-
-def _flag(query: Mapping[str, str], name: str, *, default: bool) -> bool:
-    return {"true": True, "false": False, "": default}[_choice(query, name, ("", "true", "false"))]
-
-
-def _choice(query: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
-    value = query.get(name, allowed[0]).lower()
-    if value not in allowed:
-        raise BadParameterError(f"Could not parse the parameter '{name}'. Use one of: {', '.join(filter(None, allowed))}")
-    return value
-
-
-def _limit(query: Mapping[str, str], default: int, most: int) -> int:
-    text = query.get("limit", str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise BadParameterError(f"The parameter 'limit' must be a number from 1 to {most}")
-    return int(text)
 
 
 # The vendor writes 75 for 75.0, and volumes from a million on with an exponent.

@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 from airflow.sdk._shared.module_loading import import_string
 
+from market_data.airflow.connections import provider_config
 from market_data.airflow.provider_info import get_provider_info
 from market_data.providers.registry import provider, providers
 from market_data.warehouse import WarehouseConnection, open_warehouse
@@ -74,6 +75,26 @@ def test_the_button_of_duckdb_says_what_is_missing_and_then_works(monkeypatch, t
     with open_warehouse(WarehouseConnection("duckdb", extra={"path": path})) as warehouse:
         applied = warehouse.migrate()
     assert hook.test_connection() == (True, f"the warehouse opens; {len(applied)} migrations are applied")
+
+
+def test_the_button_does_not_name_the_copy_that_airflow_tests(monkeypatch):
+    set_connection(monkeypatch, "xYz12", conn_type="market_data_polygon", extra={"plan": "basic"})
+    found = import_string(TYPES["market_data_polygon"]["hook-class-name"])("xYz12").test_connection()
+    assert found == (False, "this connection: password is empty; the API key is needed there")
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_form_shows_a_port_because_airflow_tests_no_connection_without_one(name):
+    """Airflow 3.3.2: its page sends 0 for a missing port, which its API takes for another server."""
+    behaviour = TYPES[name]["ui-field-behaviour"]
+    assert "port" not in behaviour["hidden-fields"]
+    needs_one = name == "market_data_ib"
+    assert (behaviour["placeholders"]["port"], "port" in behaviour["relabeling"]) == ("4002" if needs_one else "0", not needs_one)
+
+
+def test_port_zero_is_not_part_of_the_address(monkeypatch):
+    set_connection(monkeypatch, "mine", conn_type="market_data_polygon", host="https://api.massive.com", port=0)
+    assert provider_config("mine").base_url == "https://api.massive.com"
 
 
 def test_the_button_names_a_connection_that_does_not_exist():

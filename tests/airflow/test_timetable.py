@@ -88,26 +88,37 @@ def test_run_at_is_new_york_time_of_the_session(run_at, run_after):
 @pytest.mark.parametrize(
     ("now", "session"),
     [
-        ("2026-11-20T20:00:00Z", "2026-11-19"),  # during the session of the 20th
-        ("2026-11-21T01:29:59Z", "2026-11-19"),  # a second before it is time
-        ("2026-11-21T01:30:00Z", "2026-11-20"),
-        ("2026-11-22T12:00:00Z", "2026-11-20"),  # a Sunday
-        ("2026-11-27T00:00:00Z", "2026-11-25"),  # Thanksgiving
+        ("2026-11-20T20:00:00Z", "2026-11-20"),  # during the session of the 20th
+        ("2026-11-21T01:29:59Z", "2026-11-20"),  # a second before its time to run
+        ("2026-11-21T01:30:00Z", "2026-11-23"),  # its time has come: it is the past
+        ("2026-11-22T12:00:00Z", "2026-11-23"),  # a Sunday
+        ("2026-11-27T00:00:00Z", "2026-11-27"),  # Thanksgiving evening
     ],
 )
-def test_without_catchup_the_first_unpause_fires_the_last_completed_session(clock, now, session, earliest):
+def test_switching_on_never_fetches_the_past(clock, now, session, earliest):
     clock(now)
     info = next_info(earliest=earliest, catchup=False)
     assert info.logical_date == utc(session)
-    assert info.run_after <= utc(now)
-    following = next_info(session, earliest=earliest, catchup=False)
-    assert following.run_after > utc(now)
-    assert following.logical_date.date() == calendar.next_session(date.fromisoformat(session))
+    assert info.run_after > utc(now)
 
 
-def test_without_catchup_a_long_pause_is_skipped(clock):
+def test_each_missed_session_has_a_run_of_its_own(clock):
     clock("2026-11-21T12:00:00Z")
-    assert next_info("2012-01-03", earliest="2012-01-01", catchup=False).logical_date == utc("2026-11-20")
+    infos, last = [], "2026-11-05"
+    while (info := next_info(last, earliest="2012-01-01", catchup=False)).run_after <= utc("2026-11-21T12:00:00Z"):
+        infos.append(info)
+        last = info.logical_date.isoformat()
+    assert sessions(infos) == [day.isoformat() for day in calendar.sessions(date(2026, 11, 6), date(2026, 11, 21))]
+    assert sessions([info]) == ["2026-11-23"]
+
+
+@pytest.mark.parametrize(("most", "first"), [(1, "2026-11-20"), (2, "2026-11-19"), (30, "2026-10-12")])
+def test_at_most_the_last_sessions_are_caught_up(clock, most, first):
+    clock("2026-11-21T12:00:00Z")
+    timetable = SessionTimetable(catch_up_sessions=most)
+    info = next_info("2012-01-03", earliest="2012-01-01", catchup=False, timetable=timetable)
+    assert info.logical_date == utc(first)
+    assert len(calendar.sessions(date.fromisoformat(first), date(2026, 11, 21))) == most
 
 
 def test_without_catchup_a_later_start_date_is_waited_for(clock):
@@ -214,19 +225,155 @@ def test_the_scheduler_asks_for_the_next_run(serialized_dag, clock):
     clock("2026-11-21T12:00:00Z")
     dag = serialized_dag(catchup=False)
     first = dag.next_dagrun_info(last_automated_run_info=None)
-    assert first.logical_date == utc("2026-11-20")
-    assert dag.next_dagrun_info(last_automated_run_info=first).logical_date == utc("2026-11-23")
+    assert first.logical_date == utc("2026-11-23")
+    assert dag.next_dagrun_info(last_automated_run_info=first).logical_date == utc("2026-11-24")
+
+
+@pytest.fixture
+def runs():
+    """Make runs of a DAG in a database that holds runs alone."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.orm import Session
+
+    engine = create_engine("sqlite://")
+    columns = ", ".join(f"{column.name} TEXT" for column in DagRun.__table__.columns if column.name != "id")
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE TABLE dag_run (id INTEGER PRIMARY KEY, {columns})"))
+        connection.execute(text("CREATE TABLE dag (dag_id TEXT PRIMARY KEY, next_dagrun TEXT)"))
+        connection.execute(text("INSERT INTO dag VALUES ('d', '2026-11-10 00:00:00.000000')"))
+    with Session(engine) as session, session.no_autoflush:
+
+        def make(run_type, day, dag_id="d", run_id=None):
+            interval = TIMETABLE._interval(date.fromisoformat(day))
+            values = {
+                "dag_id": dag_id,
+                "run_id": run_id or f"{run_type}__{day}",
+                "run_type": run_type,
+                "state": "success",
+                "logical_date": interval.start.strftime("%Y-%m-%d 00:00:00.000000"),
+                "id": len(made) + 1,
+            }
+            session.execute(
+                text(f"INSERT INTO dag_run ({', '.join(values)}) VALUES ({', '.join(f':{name}' for name in values)})"), values
+            )
+            run = DagRun(
+                dag_id=dag_id,
+                run_id=values["run_id"],
+                run_type=run_type,
+                logical_date=interval.start,
+                run_after=interval.end,
+                data_interval=interval,
+            )
+            session.add(run)
+            made.append(run)
+            return run
+
+        made = []
+        yield make
+
+
+def following(timetable, run):
+    restriction = TimeRestriction(utc("2012-01-01"), None, False)
+    info = timetable.run_info_from_dag_run(dag_run=run)
+    return timetable.next_dagrun_info_v2(last_dagrun_info=info, restriction=restriction).logical_date
+
+
+@pytest.mark.parametrize("run_type", ["backfill", "manual"])
+def test_a_backfill_before_the_first_scheduled_run_is_not_caught_up_from(clock, runs, run_type):
+    clock("2026-11-21T12:00:00Z")
+    runs("scheduled", "2026-11-09", dag_id="another")
+    assert following(TIMETABLE, runs(run_type, "2026-11-09")) == utc("2026-11-23")
+
+
+@pytest.mark.parametrize("run_type", ["backfill", "manual"])
+def test_after_a_scheduled_run_the_session_after_a_backfill_is_caught_up(clock, runs, run_type):
+    clock("2026-11-21T12:00:00Z")
+    runs("scheduled", "2026-11-06")
+    assert following(TIMETABLE, runs(run_type, "2026-11-09")) == utc("2026-11-10")
+
+
+def test_sessions_missed_before_a_backfill_are_caught_up(clock, runs):
+    clock("2026-11-21T12:00:00Z")
+    runs("scheduled", "2026-11-06")
+    runs("backfill", "2026-11-11")
+    assert following(TIMETABLE, runs("backfill", "2026-11-12")) == utc("2026-11-09")
+    runs("scheduled", "2026-11-09")
+    assert following(TIMETABLE, runs("scheduled", "2026-11-10")) == utc("2026-11-11")  # Airflow finds that it exists and asks again
+    assert following(TIMETABLE, runs("backfill", "2026-11-11")) == utc("2026-11-13")
+
+
+def test_a_triggered_run_of_the_session_that_the_dag_waits_for_takes_its_place(clock, runs):
+    clock("2026-11-10T12:00:00Z")
+    assert following(TIMETABLE, runs("manual", "2026-11-10")) == utc("2026-11-11")
+
+
+def test_a_scheduled_run_that_a_backfill_took_over_still_counts(clock, runs):
+    clock("2026-11-21T12:00:00Z")
+    assert following(TIMETABLE, runs("backfill", "2026-11-09", run_id="scheduled__2026-11-09")) == utc("2026-11-10")
+
+
+@pytest.fixture
+def awaited(monkeypatch):
+    """What Airflow has stored as the next run of the unpaused DAG `d`."""
+
+    def store(session):
+        found = {"d": session and date.fromisoformat(session)}
+        monkeypatch.setattr("market_data.airflow.known_runs.awaited_session", found.get)
+
+    return store
+
+
+@pytest.mark.parametrize(
+    ("stored", "session"),
+    [
+        ("2026-11-20", "2026-11-20"),  # due, and not created yet: the DAG was read again in between
+        ("2026-11-19", "2026-11-19"),  # Airflow was down since
+        ("2026-11-23", "2026-11-23"),
+        ("2025-01-02", "2026-10-12"),  # down for longer than catch_up_sessions
+        ("2027-01-04", "2026-11-23"),
+        (None, "2026-11-23"),  # paused, or new
+    ],
+)
+def test_an_unpaused_dag_keeps_waiting_for_its_first_run(clock, awaited, stored, session):
+    clock("2026-11-21T12:00:00Z")
+    awaited(stored)
+    assert next_info(earliest="2012-01-01", catchup=False, timetable=SessionTimetable(dag_id="d")).logical_date == utc(session)
+
+
+@pytest.mark.parametrize("away", ["2026-11-28T12:00:00Z", "2027-11-27T12:00:00Z"])
+def test_a_dag_that_never_had_a_scheduled_run_starts_after_any_pause_with_the_next_session(clock, away):
+    clock("2026-11-21T12:00:00Z")
+    first = next_info(earliest="2012-01-01", catchup=False)
+    clock(away)
+    again = next_info(earliest="2012-01-01", catchup=False)
+    assert again.run_after > utc(away) > first.run_after
+
+
+def test_a_scheduled_run_is_followed_by_the_next_session(clock, runs):
+    clock("2026-11-21T12:00:00Z")
+    assert following(TIMETABLE, runs("scheduled", "2026-11-09")) == utc("2026-11-10")
+
+
+def test_run_ids_carry_the_date_of_the_session():
+    from airflow.utils.types import DagRunType
+
+    interval = TIMETABLE._interval(date(2026, 11, 20))
+    ids = [TIMETABLE.generate_run_id(run_type=kind, run_after=interval.end, data_interval=interval) for kind in DagRunType]
+    assert "scheduled__2026-11-20" in ids
+    assert "backfill__2026-11-20" in ids
+    assert "manual__2026-11-21T01:30:00+00:00" in ids  # several a session are possible
 
 
 def test_serialization_keeps_everything(registered):
     from airflow.serialization.decoders import decode_timetable
     from airflow.serialization.encoders import encode_timetable
 
-    timetable = SessionTimetable(run_at="17:45")
+    timetable = SessionTimetable(run_at="17:45", catch_up_sessions=7, dag_id="d")
     encoded = json.loads(json.dumps(encode_timetable(timetable)))
     decoded = decode_timetable(encoded)
     assert encoded["__type"] == "market_data.airflow.timetable.SessionTimetable"
-    assert (decoded.run_at, decoded.exchange) == ("17:45", "XNYS")
+    assert (decoded.run_at, decoded.exchange, decoded.catch_up_sessions, decoded.dag_id) == ("17:45", "XNYS", 7, "d")
     assert (decoded.summary, decoded.description) == (timetable.summary, timetable.description)
     assert next_info("2026-11-02", timetable=decoded) == next_info("2026-11-02", timetable=timetable)
 
@@ -247,6 +394,12 @@ def test_valid_run_at(run_at):
 def test_wrong_run_at_is_refused(run_at):
     with pytest.raises(AirflowTimetableInvalid, match=r"run_at is .*; allowed: HH:MM, New York time, from '16:00'"):
         SessionTimetable(run_at).validate()
+
+
+@pytest.mark.parametrize("sessions", [0, -1, 1.5, True, None, "30"])
+def test_wrong_catch_up_sessions_are_refused(sessions):
+    with pytest.raises(AirflowTimetableInvalid, match="catch_up_sessions is .*; allowed: a whole number from 1"):
+        SessionTimetable(catch_up_sessions=sessions).validate()
 
 
 def test_unknown_exchange_is_refused():

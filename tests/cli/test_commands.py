@@ -7,10 +7,12 @@ from requests import Response, Session
 
 from market_data.airflow.command import AirflowDeployment
 from market_data.airflow.command import main as console_script
+from market_data.api import MISSING
 from market_data.cli import rest, setup
 from market_data.cli.main import main, parser
 from market_data.core import settings
 from market_data.core.errors import ConfigError
+from market_data.core.outcome import State
 
 
 class Airflow:
@@ -117,11 +119,32 @@ def test_plan_takes_the_run_params(lake, capsys):
 def test_coverage_names_what_is_missing(lake, capsys):
     code, out, _ = run(capsys, "coverage", "mock_ohlcv_1d", "--start", "2024-09-16", "--end", "2024-09-17", "--symbols", "AAPL")
     assert code == 0
-    assert out.endswith("1 symbols, 2024-09-16 to 2024-09-17: 2 missing\n")
+    assert out.endswith("1 symbol, 2024-09-16 to 2024-09-17: 2 missing\n")
     rows = run(capsys, "coverage", "mock_ohlcv_1d", "--start", "2024-09-16", "--end", "2024-09-17", "--symbols", "AAPL", "--json")[
         1
     ]
     assert [row["state"] for row in json.loads(rows)] == ["missing", "missing"]
+
+
+def test_one_wrong_argument_is_one_line(lake, capsys):
+    code, _, err = run(capsys, "plan", "nope", "--start", "2024-09-16")
+    assert (code, err.count("\n"), err.startswith("error: FEED is 'nope'; feeds: ")) == (2, 1, True)
+
+
+@pytest.mark.parametrize("command", [["coverage", "mock_ohlcv_1d"], ["plan", "mock_ohlcv_1d"], ["rebuild-warehouse"]])
+def test_a_start_after_the_end_is_refused(lake, capsys, command):
+    code, _, err = run(capsys, *command, "--start", "2024-09-17", "--end", "2024-09-16")
+    assert (code, err) == (2, "error: --start is 2024-09-17 and --end 2024-09-16; the start must not come after the end\n")
+
+
+def test_an_unknown_state_is_refused_and_the_known_ones_are_those_of_cells(lake, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(capsys, "coverage", "mock_ohlcv_1d", "--start", "2024-09-16", "--state", "gone")
+    assert ended.value.code == 2
+    assert "have" in capsys.readouterr().err
+    for state in (*State, MISSING):
+        code, _, err = run(capsys, "coverage", "mock_ohlcv_1d", "--start", "2024-09-16", "--symbols", "AAPL", "--state", state)
+        assert (code, err) == (0, "")
 
 
 def test_wrong_arguments_exit_with_2(lake, capsys):

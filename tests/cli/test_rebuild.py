@@ -81,4 +81,4 @@ def test_a_dry_run_counts_and_creates_no_warehouse(rebuild, tmp_path):
 def test_a_source_that_the_lake_lacks_is_named(rebuild):
     code, _, err = rebuild("mock_ohlcv_1d", "--source", "mock~split")
     assert code == 2
-    assert "source is 'mock~split'; the lake has of mock_ohlcv_1d: mock" in err
+    assert "source is 'mock~split'; sources of mock_ohlcv_1d in the lake: mock" in err

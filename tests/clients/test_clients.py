@@ -6,7 +6,8 @@ from datetime import date
 import pytest
 
 from sandbox.http import SampleApi
-from sandbox.vendors.polygon import NOT_ENTITLED, closing, midnight
+from sandbox.vendors.polygon import NOT_ENTITLED
+from sandbox.vendors.polygon_parameters import closing, midnight
 
 KEY = "a-key"
 MONTH = (date(2012, 3, 1), date(2012, 3, 31))

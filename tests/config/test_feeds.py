@@ -33,8 +33,13 @@ TWO = GOOD + "  - {provider: mock, dataset: ohlcv-1d, universe: dow30}\n"
 KNOWN = f"known keys: {', '.join(KEYS)}"
 PARAMS = (
     "known params: universe, symbols, tickers_path, index_name, start_date, end_date, backfill_days, file_grain, force, dry_run, "
-    "batch_size, max_retries, retry_delay_seconds, lookback_days, recheck_sessions, endpoint, max_missing_ratio, circuit_breaker, data_docs"
+    "batch_size, max_retries, retry_delay_seconds, lookback_days, recheck_sessions, endpoint, max_missing_ratio, circuit_breaker, "
+    "data_docs, tolerate"
 )
+
+
+SUGGESTED = "22:30"
+"""The schedule that ``feeds.yaml`` suggests for a feed that has none."""
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +115,68 @@ def test_defaults_and_names_follow(load):
 def test_a_feed_may_have_no_schedule(load):
     (feed,) = load(GOOD.replace("dataset: ohlcv-1d}", "dataset: ohlcv-1d, schedule: null}"))
     assert feed.schedule is None
+
+
+PAID = GOOD + "  - {provider: databento, dataset: ohlcv-1d}\n"
+
+
+def schedules(feeds):
+    return {feed.dag_id: feed.schedule for feed in feeds}
+
+
+def test_a_feed_that_charges_has_no_schedule_until_its_own_stanza_sets_one(load):
+    by_hand = {"polygon_ohlcv_1d": "20:30", "databento_ohlcv_1d": None}
+    assert schedules(load(PAID)) == by_hand
+    assert schedules(load(PAID, 'defaults: {schedule: "21:00"}')) == {**by_hand, "polygon_ohlcv_1d": "21:00"}
+    assert schedules(load(GOOD, "feeds: [{provider: databento, dataset: trades}]"))["databento_trades"] is None
+    stanza = 'feeds: [{provider: databento, dataset: ohlcv-1d, schedule: "22:00"}]'
+    assert schedules(load(PAID, stanza)) == {**by_hand, "databento_ohlcv_1d": "22:00"}
+    assert schedules(load(PAID.replace("ohlcv-1d}\n", 'ohlcv-1d, schedule: "22:00"}\n')))["databento_ohlcv_1d"] == "22:00"
+
+
+def test_the_projects_feeds_that_charge_have_no_schedule():
+    charged = {name for name, spec in providers().items() if spec.charges}
+    assert charged == {"databento"}
+    assert {feed.schedule is None for feed in load_feeds() if feed.provider in charged} == {True}
+    assert None not in {feed.schedule for feed in load_feeds() if feed.provider not in charged}
+
+
+def test_every_provider_that_tells_a_cost_is_one_that_charges():
+    from market_data.providers.base import ProviderHook
+
+    assert {name for name in providers() if provider(name).cost is not ProviderHook.cost} == {
+        name for name, spec in providers().items() if spec.charges
+    }
+
+
+def test_limits_of_a_feed_reach_its_dag(load):
+    (feed,) = load(GOOD)
+    assert (feed.catch_up_sessions, feed.run_timeout) == (30, timedelta(hours=4))
+    (feed,) = load(GOOD.replace("ohlcv-1d}", "ohlcv-1d, catch_up_sessions: 5, run_timeout: 1h30m}"))
+    dag = build_dag(feed)
+    assert dag.timetable.catch_up_sessions == 5
+    limits = {(task.partial_kwargs["execution_timeout"] if task.is_mapped else task.execution_timeout) for task in dag.tasks}
+    assert limits == {timedelta(minutes=90)}
+
+
+@pytest.mark.parametrize(("text", "limit"), [("4h", 240), ("90m", 90), ("1h30m", 90), ("168h", 10_080), ("1m", 1)])
+def test_a_run_timeout_is_written_in_hours_and_minutes(load, text, limit):
+    (feed,) = load(GOOD.replace("ohlcv-1d}", f"ohlcv-1d, run_timeout: {text}}}"))
+    assert feed.run_timeout == timedelta(minutes=limit)
+
+
+@pytest.mark.parametrize("text", ["4", "'4'", "0m", "'0h'", "169h", "4:00", "'4 h'", "true", "h", "''", "-1h", "4d"])
+def test_any_other_run_timeout_is_a_problem(load, text):
+    (problem,) = problems(load, GOOD.replace("ohlcv-1d}", f"ohlcv-1d, run_timeout: {text}}}"))
+    assert "run_timeout is " in problem
+    assert problem.endswith('; a time such as "4h", "90m" or "1h30m", at most 7 days, is needed')
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "253", "1.5", "true", "'30'", "[]"])
+def test_other_catch_up_sessions_are_a_problem(load, text):
+    (problem,) = problems(load, GOOD.replace("ohlcv-1d}", f"ohlcv-1d, catch_up_sessions: {text}}}"))
+    assert "catch_up_sessions is " in problem
+    assert problem.endswith("; a whole number from 1 to 252 is needed")
 
 
 def test_params_of_a_feed_are_merged_with_the_defaults_name_by_name(load):
@@ -368,7 +435,7 @@ def test_parsing_the_dags_takes_less_than_a_third_of_a_second_of_its_own():
 @pytest.mark.parametrize("session", [date(2026, 1, 15), date(2026, 7, 15)], ids=["winter", "summer"])
 @pytest.mark.parametrize("feed", load_feeds(), ids=lambda feed: feed.dag_id)
 def test_a_scheduled_run_finds_its_session_available_on_every_plan(feed, session):
-    hour, minute = map(int, feed.schedule.split(":"))
+    hour, minute = map(int, (feed.schedule or SUGGESTED).split(":"))
     starts = datetime.combine(session, time(hour, minute), calendar.NEW_YORK)
     midnight = datetime(session.year, session.month, session.day, tzinfo=UTC)
     for plan in provider(feed.provider).plans.values():

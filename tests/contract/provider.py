@@ -333,7 +333,7 @@ class ProviderContract:
         named = self.make_hook(server).capabilities(self.dataset).endpoints
         assert {endpoint.name: endpoint.shape for endpoint in named} == dict(self.endpoints)
 
-    def test_a_dataset_it_does_not_serve_is_answered_with_those_it_does(self, hook):
+    def test_a_dataset_it_does_not_serve_is_refused_with_those_it_does(self, hook):
         with pytest.raises(ConfigError, match=f"{self.provider} does not serve the dataset 'nothing'; it serves: .*{self.dataset}"):
             hook.capabilities("nothing")
 
@@ -392,7 +392,7 @@ class ProviderContract:
 
 
 class NetworkContract(ProviderContract):
-    """A provider that is asked over a network."""
+    """A provider that is called over a network."""
 
     faults: ClassVar[Mapping[str, How]]
     """*Given*: how its server makes each of ``FAULTS``."""
@@ -505,10 +505,10 @@ class NetworkContract(ProviderContract):
         if passing.place == SECOND_PAGE:
             request.getfixturevalue("small_pages")
         late = self.outcome(passing.fault).late
-        asked = self.put(server, passing, times=1)
+        requested = self.put(server, passing, times=1)
         with self.make_hook(server, late=late) as hook:
-            fetched = hook.fetch(asked)
-        self.check_whole(fetched, server, asked)
+            fetched = hook.fetch(requested)
+        self.check_whole(fetched, server, requested)
         evidence = fetched.evidence
         assert evidence.retries == evidence.calls - evidence.pages - self.besides
         assert evidence.retries == 1 or ((late or self.besides) and evidence.retries > 1)
@@ -519,11 +519,11 @@ class NetworkContract(ProviderContract):
             request.getfixturevalue("small_pages")
         outcome, began = self.outcome(lasting.fault), time.monotonic()
         before = 1 if lasting.place == SECOND_PAGE else 0
-        asked = self.put(server, lasting, times=None)
+        requested = self.put(server, lasting, times=None)
         with self.make_hook(server, late=outcome.late) as hook, pytest.raises(outcome.error) as caught:
-            hook.fetch(asked)
+            hook.fetch(requested)
         assert type(caught.value) is outcome.error
-        self.check_error(caught.value, asked, hook)
+        self.check_error(caught.value, requested, hook)
         assert before + (2 if outcome.passes else 1) <= len(server.calls) <= before + self.most_calls
         assert hook.counters.calls == len(server.calls)
         assert time.monotonic() - began < 20
@@ -532,10 +532,10 @@ class NetworkContract(ProviderContract):
         if final.place == SECOND_PAGE:
             request.getfixturevalue("small_pages")
         outcome = self.outcome(final.fault)
-        asked = self.put(server, final, times=1)
+        requested = self.put(server, final, times=1)
         with self.make_hook(server) as hook, pytest.raises(outcome.error) as caught:
-            hook.fetch(asked)
-        self.check_error(caught.value, asked, hook)
+            hook.fetch(requested)
+        self.check_error(caught.value, requested, hook)
         before = 1 if final.place == SECOND_PAGE else 0
         assert hook.counters.calls == len(server.calls) == before + outcome.calls
         assert not isinstance(caught.value, RetriableError) or outcome.paging  # paging begins anew with the task's next try

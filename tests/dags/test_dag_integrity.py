@@ -27,8 +27,23 @@ def test_each_feed_is_a_dag(dagbag):
     assert set(dagbag.dags) == {feed.dag_id for feed in load_feeds()}
 
 
-def test_no_dag_catches_up_or_runs_twice_at_once(dagbag):
-    assert {(dag.catchup, dag.max_active_runs) for dag in dagbag.dags.values()} == {(False, 1)}
+def test_no_dag_catches_up_since_its_start_date(dagbag):
+    assert {dag.catchup for dag in dagbag.dags.values()} == {False}
+
+
+def test_tonights_run_is_created_while_cleared_runs_of_years_stand(dagbag):
+    """Airflow creates no run of a DAG that has ``max_active_runs`` queued or running ones, cleared ones too."""
+    assert min(dag.max_active_runs for dag in dagbag.dags.values()) > 26 * 253
+
+
+def test_in_every_pool_the_newest_session_goes_first(dagbag):
+    rules = {
+        (task.partial_kwargs["weight_rule"] if task.is_mapped else task.weight_rule)
+        for dag in dagbag.dags.values()
+        for task in dag.tasks
+        if task.task_id in ("plan", "fetch", "check", "load", "publish", "verdict")
+    }
+    assert rules == {"market_data.airflow.priority.NewestSessionFirst"}
 
 
 def test_each_task_has_an_owner_and_a_pool_that_the_settings_create(dagbag):

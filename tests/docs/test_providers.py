@@ -89,7 +89,7 @@ def test_first_table_shows_who_serves_which_dataset():
 @pytest.mark.parametrize("name", providers())
 def test_connection_table_matches_hook(name):
     kind, cells = provider(name), dict(rows(section(name), "connection"))
-    assert quoted(cells["type"]) == [kind.conn_type]
+    assert quoted(cells["type"]) == [f"market_data_{name}", kind.conn_type]
     assert kind.default_base_url in quoted(cells.get("host") or cells["host, port"])
     assert {*kind.known_extra} <= set(quoted(cells["extra"]))
     assert cells["extra"] == "none of its own" or kind.known_extra
@@ -208,7 +208,7 @@ def test_sample_servers_are_where_the_page_says():
     connections = local_connections(Paths(Path(), Path()), Ports())
     hosts = {name: connections.get(f"{name}_default") for name in providers()}
     assert found == {
-        name: [f"{at['conn_host']}:{at['conn_port']}" if "conn_port" in at else at["conn_host"]] if at else []
+        name: [f"{at['conn_host']}:{at['conn_port']}" if at.get("conn_port") else at["conn_host"]] if at else []
         for name, at in hosts.items()
     }
     assert set(VENDORS) == set(found) - {"ib", "mock"}

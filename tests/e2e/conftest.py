@@ -7,11 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from datetime import time as clock_time
 from pathlib import Path
 
 import pytest
 import requests
 
+from market_data.core import calendar
 from sandbox.stack.environment import BUCKET, Paths, process_env
 from sandbox.stack.launcher import Stack
 
@@ -138,21 +143,55 @@ class World:
             body["task_ids"] = list(tasks)
         self.api("POST", f"/dags/{run['dag_id']}/clearTaskInstances", body)
 
+    def until(self, holds, seconds=60):
+        end = time.time() + seconds
+        while not holds():
+            assert time.time() < end, f"{self.airflow.import_errors()}\n{self.log('scheduler')}"
+            time.sleep(0.5)
+
+    def parsed(self, dag_id):
+        self.until(lambda: self.airflow.dag(dag_id) is not None)
+
+    def runs(self, dag_id):
+        return self.airflow._all(f"/dags/{dag_id}/dagRuns", "dag_runs")
+
+    def scheduled(self, dag_id, *sessions, cleared=0):
+        """Scheduled runs of past sessions: unpausing makes none."""
+        done = self.python("-m", "tests.e2e.scheduled_runs", dag_id, str(cleared), *map(str, sessions))
+        ids = [line for line in done.splitlines() if line.startswith("scheduled__")]
+        assert len(ids) == len(sessions), done
+        return [{"dag_id": dag_id, "dag_run_id": run_id} for run_id in ids]
+
     def resize(self, pool, slots):
         body = {"pool": pool, "slots": slots, "include_deferred": False}
         self.api("PATCH", f"/pools/{pool}?update_mask=slots", body)
 
     def cli(self, *arguments):
+        return self.python("-m", "airflow", *arguments)
+
+    def python(self, *arguments):
         env = process_env(self.environ, self.stack.paths, self.stack.ports)
-        command = [sys.executable, "-m", "airflow", *arguments]
-        done = subprocess.run(command, env=env, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(
+            [sys.executable, *arguments], env=env, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
 
-@pytest.fixture(scope="session")
-def _world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stack")
+def installed(folder):
+    """Register the project's entry points in a folder of the path, as its installation does; connection types come from there."""
+    groups = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["entry-points"]
+    info = folder / "airflow_market_data-0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: airflow-market-data\nVersion: 0\n")
+    lines = [f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in found.items()) for group, found in groups.items()]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return folder
+
+
+@contextmanager
+def running(folder, **more):
+    """A stack of its own in ``folder``, with the DAGs of ``tests/e2e/dags``; all of them paused."""
     sample = free_port()
     polygon = {
         "conn_type": "http",
@@ -172,30 +211,31 @@ def _world(tmp_path_factory):
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "45",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        "PYTHONPATH": str(installed(folder / "site")),
+        **more,
     }
     stack = Stack(Paths.of(PROJECT, environ), environ)
     try:
         stack.up()
         world = World(stack, environ)
         world.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        until = time.time() + 60
-        while world.airflow.dag(DAG) is None:
-            assert time.time() < until, world.airflow.import_errors()
-            time.sleep(0.5)
+        world.parsed(DAG)
         world.forget_calls()
-        world.airflow.unpause(DAG)
-        until = time.time() + 90
-        while not (
-            runs := [run for run in world.airflow._all(f"/dags/{DAG}/dagRuns", "dag_runs") if run["run_type"] == "scheduled"]
-        ):
-            assert time.time() < until, "unpausing makes no scheduled run"
-            time.sleep(0.5)
-        # It would mix its calls into those that a test counts.
-        world.first_run, world.first_calls = world.wait(runs[0]), world.calls()
         yield world
     finally:
         stack.down()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _world(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("stack")) as world:
+        last = calendar.last_completed_session(datetime.now(UTC), clock_time(20, 30))
+        (run,) = world.scheduled(DAG, last)
+        world.airflow.unpause(DAG)
+        # It would mix its calls into those that a test counts.
+        world.first_run, world.first_calls = world.wait(run), world.calls()
+        yield world
 
 
 @pytest.fixture
@@ -206,3 +246,23 @@ def world(_world):
     _world.control("POST", "quota", limits=LIMITS)
     _world.forget_calls()
     return _world
+
+
+@pytest.fixture
+def page(world):
+    """A browser in which the admin has logged in."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "a browser is needed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 1600})
+        page.set_default_timeout(60_000)
+        page.goto(world.airflow.url)
+        page.fill("input[name=username]", "admin")
+        page.fill("input[name=password]", world.airflow.password)
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="Dags", exact=True).first.wait_for()
+        yield page
+        browser.close()

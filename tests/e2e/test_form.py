@@ -1,7 +1,6 @@
 """The trigger form in a real browser."""
 
 import re
-import shutil
 import time
 
 import pytest
@@ -9,25 +8,6 @@ import pytest
 from tests.e2e.conftest import DAG
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def page(world):
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium, "a browser is needed: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1300, "height": 1600})
-        page.set_default_timeout(60_000)
-        page.goto(world.airflow.url)
-        page.fill("input[name=username]", "admin")
-        page.fill("input[name=password]", world.airflow.password)
-        page.keyboard.press("Enter")
-        page.get_by_role("link", name="Dags", exact=True).first.wait_for()
-        yield page
-        browser.close()
 
 
 def test_someone_triggers_a_run_with_params_in_the_ui(world, page):

@@ -32,8 +32,10 @@ def over_quota(world):
     return [(w, max_in_window(calls, w["seconds"])) for w in LIMITS if max_in_window(calls, w["seconds"]) > w["calls"]]
 
 
-def test_the_first_unpause_fetches_the_last_completed_session_and_the_week_before(world):
+def test_a_scheduled_run_fetches_its_session_and_the_week_before(world):
     run = world.first_run
+    assert run["run_type"] == "scheduled"
+    assert run["dag_run_id"] == f"scheduled__{run['logical_date'][:10]}"
     assert run["state"] == "success", world.why(run)
     session = run["logical_date"][:10]
     assert run["logical_date"].startswith(f"{session}T00:00:00")

@@ -60,6 +60,7 @@ class World:
                 except (ServerError, CircuitOpen, AuthError, BadRequest) as error:
                     errors[batch.id] = str(error)
         self.batches, self.receipts = batches, receipts
+        self.standing = planned.standing
         left = pipeline.has_leftovers(context, batches)
         if not batches and not left:
             return planned, None
@@ -68,7 +69,9 @@ class World:
             with self.warehouse() as warehouse:
                 checked = json.loads(json.dumps(pipeline.check_run(context, batches, receipts, warehouse)))
                 loaded = pipeline.load_run(context, checked, warehouse)
-        published = pipeline.publish_run(context, batches, receipts, errors, checked, loaded, planned.summary, self.now)
+        published = pipeline.publish_run(
+            context, pipeline.RunResult(batches, receipts, errors, checked, loaded, planned.summary), self.now
+        )
         return planned, {**published, **json.loads(self.lake.get(published["report"]).body), "key": published["report"]}
 
     def query(self, sql):

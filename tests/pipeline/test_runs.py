@@ -251,7 +251,7 @@ def test_a_refused_young_session_is_asked_again_by_the_next_scheduled_run(world)
     world.api.hide(sessions[-1], fraction=0.5)
     _, report = world.run(world.context("monday", run_type="scheduled"), sessions=sessions[-1:])
     assert "was refused" in report["red"][0]
-    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", sessions[-1]) is State.PENDING
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", sessions[-1]) is State.REFUSED
     world.api.edits.clear_hidden()
     _, report = world.run(world.context("tuesday", run_type="scheduled"), sessions=(), lookback=sessions)
     assert report["red"] == []
@@ -280,7 +280,7 @@ def test_what_was_loaded_by_an_earlier_attempt_does_not_count_for_this_one(world
         loaded = pipeline.load_run(context, checked, warehouse)
         checked_again = pipeline.check_run(again, batches, new, warehouse)
     for stale in ((None, loaded), (checked, loaded), (checked_again, loaded)):
-        published = pipeline.publish_run(again, batches, new, {}, *stale, planned.summary, NOW)
+        published = pipeline.publish_run(again, pipeline.RunResult(batches, new, {}, *stale, planned.summary), NOW)
         assert "fetched rows were not loaded" in published["red"][0]
         assert len(read_coverage(world.lake, "ohlcv-1d", "polygon")) == 0
 
@@ -463,7 +463,8 @@ def test_a_refetch_that_is_refused_leaves_a_young_session_to_be_asked_again(worl
     _, report = world.run(world.context(clear_number=1), sessions=WEEK)
     assert f"session {WEEK[-1]} was refused" in report["red"][0]
     assert not any("no longer has" in warning for warning in report["warnings"])
-    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[-1]) is State.PENDING
+    assert read_coverage(world.lake, "ohlcv-1d", "polygon").state("AAPL", WEEK[-1]) is State.REFUSED
+    assert world.run(world.context("night", run_type="scheduled"), sessions=WEEK)[0].plan.cells == len(SYMBOLS)
 
 
 @pytest.mark.slow

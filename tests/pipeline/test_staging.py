@@ -149,7 +149,7 @@ def test_a_load_that_fails_for_good_is_red_and_left_to_the_next_run(world, monke
     batches = list(planned.plan.batches)
     with world.warehouse() as warehouse:
         checked = pipeline.check_run(context, batches, receipts, warehouse)
-    published = pipeline.publish_run(context, batches, receipts, {}, checked, None, planned.summary, NOW)
+    published = pipeline.publish_run(context, pipeline.RunResult(batches, receipts, {}, checked, None, planned.summary), NOW)
     assert "fetched rows were not loaded" in published["red"][0]
     assert len(world.staged()) == len(DAYS)
     _, report = world.run(world.context("r2"))
@@ -207,7 +207,9 @@ def test_what_a_run_that_is_still_at_work_has_staged_is_left_to_it(world):
     with world.warehouse() as warehouse:
         checked = pipeline.check_run(context, batches, receipts, warehouse)
         loaded = pipeline.load_run(context, checked, warehouse)
-    assert pipeline.publish_run(context, batches, receipts, {}, checked, loaded, planned.summary, NOW)["red"] == []
+    assert (
+        pipeline.publish_run(context, pipeline.RunResult(batches, receipts, {}, checked, loaded, planned.summary), NOW)["red"] == []
+    )
     assert world.staged() == []
 
 
@@ -224,7 +226,9 @@ def test_two_runs_that_load_the_same_staging_objects_do_no_harm(world):
         loaded = pipeline.load_run(context, checked, warehouse)
     assert loaded["rows"] == len(SYMBOLS) * len(DAYS)
     assert loaded["changed"] == 0
-    assert pipeline.publish_run(context, batches, receipts, {}, checked, loaded, planned.summary, NOW)["red"] == []
+    assert (
+        pipeline.publish_run(context, pipeline.RunResult(batches, receipts, {}, checked, loaded, planned.summary), NOW)["red"] == []
+    )
     world.agree()
 
 
@@ -238,7 +242,7 @@ def test_what_another_run_stages_after_the_check_makes_the_run_red(world):
         loaded = pipeline.load_run(context, checked, warehouse)
     world.api.alter("AAPL", DAYS[1], multiply=1.01)
     world.fetch_only(world.context("other", force=True))
-    published = pipeline.publish_run(context, batches, receipts, {}, checked, loaded, planned.summary, NOW)
+    published = pipeline.publish_run(context, pipeline.RunResult(batches, receipts, {}, checked, loaded, planned.summary), NOW)
     assert published["red"] == [
         f"{len(DAYS)} requests of other wait in staging and were not loaded; the feed's next run loads them"
     ]
@@ -301,7 +305,7 @@ def test_a_clear_from_check_on_with_an_empty_warehouse_loads_the_same_rows_from_
     with world.warehouse() as warehouse:
         checked = pipeline.check_run(context, world.batches, receipts, warehouse)
         loaded = pipeline.load_run(context, checked, warehouse)
-    published = pipeline.publish_run(context, world.batches, receipts, {}, checked, loaded, {}, world.now)
+    published = pipeline.publish_run(context, pipeline.RunResult(world.batches, receipts, {}, checked, loaded, {}), world.now)
     assert published["red"] == []
     assert world.query(select) == before
     assert len(world.api.calls) == calls

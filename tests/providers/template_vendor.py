@@ -6,56 +6,56 @@ from datetime import date, timedelta
 from unittest.mock import patch
 
 from sandbox.http import SampleApi
-from sandbox.http.messages import Answer
 from sandbox.vendors import VENDORS
 from sandbox.vendors.base import BadParameterError, Vendor
+from sandbox.vendors.messages import VendorResponse
 
 
-def _with(answer, **fields):
-    return replace(answer, body={**answer.body, **fields})
+def _with(response, **fields):
+    return replace(response, body={**response.body, **fields})
 
 
-def _with_bars(answer, bars):
-    return _with(answer, bars=bars, count=len(bars))
+def _with_bars(response, bars):
+    return _with(response, bars=bars, count=len(bars))
 
 
-def _bars(answer):
-    return answer.body["bars"]
+def _bars(response):
+    return response.body["bars"]
 
 
-def page_loop(answer, *, pages_back=0):
-    return _with(answer, next_page=int(answer.request.query["page"]) - pages_back)
+def page_loop(response, *, pages_back=0):
+    return _with(response, next_page=int(response.request.query["page"]) - pages_back)
 
 
-def other_symbol(answer):
-    return _with(answer, symbol="ZVZZT")
+def other_symbol(response):
+    return _with(response, symbol="ZVZZT")
 
 
-def out_of_range(answer):
-    *bars, last = _bars(answer)
-    return _with_bars(answer, [*bars, {**last, "date": f"{date.fromisoformat(last['date']) + timedelta(days=4000)}"}])
+def out_of_range(response):
+    *bars, last = _bars(response)
+    return _with_bars(response, [*bars, {**last, "date": f"{date.fromisoformat(last['date']) + timedelta(days=4000)}"}])
 
 
-def duplicated(answer, *, conflicting=False):
-    return _with_bars(answer, [two for bar in _bars(answer) for two in (bar, {**bar, "volume": bar["volume"] + conflicting})])
+def duplicated(response, *, conflicting=False):
+    return _with_bars(response, [two for bar in _bars(response) for two in (bar, {**bar, "volume": bar["volume"] + conflicting})])
 
 
-def miscounted(answer, *, by=1):
-    return _with(answer, count=len(_bars(answer)) + by)
+def miscounted(response, *, by=1):
+    return _with(response, count=len(_bars(response)) + by)
 
 
-def no_bars(answer, *, null=False):
-    rest = {name: value for name, value in answer.body.items() if name != "bars"}
-    return replace(answer, body={**rest, "bars": None} if null else rest)
+def no_bars(response, *, null=False):
+    rest = {name: value for name, value in response.body.items() if name != "bars"}
+    return replace(response, body={**rest, "bars": None} if null else rest)
 
 
-def drifted(answer):
-    return _with_bars(answer, [{**bar, "close": f"{bar['close']}"} for bar in _bars(answer)])
+def drifted(response):
+    return _with_bars(response, [{**bar, "close": f"{bar['close']}"} for bar in _bars(response)])
 
 
 class TemplateVendor(Vendor):
     name = "template"
-    routes = {"history": "/v1/bars"}  # noqa: RUF012
+    routes = {"/v1/bars": "history"}  # noqa: RUF012
     words = {401: "Unknown API key", 403: "Not in your plan", 404: "Not found", 429: "Too many calls"}  # noqa: RUF012
     no_key = "No API key"
     faults = {  # noqa: RUF012
@@ -66,7 +66,7 @@ class TemplateVendor(Vendor):
         return request.headers.get("x-api-key")
 
     def error(self, request, status, message):
-        return Answer(request, status, {"error": message})
+        return VendorResponse(request, status, {"error": message})
 
     def history(self, request, _found):
         query = request.query
@@ -84,7 +84,7 @@ class TemplateVendor(Vendor):
             "bars": [{"date": f"{bar.session}", **{name: getattr(bar, name) for name in names}} for bar in bars],
             "next_page": page + 1 if len(found) > page * limit else None,
         }
-        return Answer(request, 200, body, source=self.market.source(bars))
+        return VendorResponse(request, 200, body, source=self.market.source(bars))
 
 
 @contextmanager

@@ -22,33 +22,20 @@ from market_data.providers.base import ProviderConfig
 from market_data.providers.registry import providers
 from sandbox.http import SampleApi
 from sandbox.vendors.alpaca import NOT_RECENT, last_date
-from tests.contract.provider import HTTP_FAULTS, KEY, NOW, TURNS, WEEK, YEAR, Fault, NetworkContract, order, quick, rows
+from tests.contract.provider import HTTP_FAULTS, KEY, NOW, TURNS, WEEK, YEAR, Fault, NetworkContract, order, rows
+from tests.providers.sample_setup import AAPL_ROW, as_row, hook_on, rows_held
 
 KEY_ID = "an-id-nobody-may-see"
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 
 
-def make_hook(server, *, key=KEY, key_id=KEY_ID, late=False, base_url=None, extra=None, options=None):
-    config = ProviderConfig("alpaca_default", base_url or server.url, key_id, key, {**FAST, **(extra or {})})
-    return quick(AlpacaHook, late=late)(config=config, options=options)
+def make_hook(server, *, key_id=KEY_ID, **config):
+    return hook_on(AlpacaHook, "alpaca", server, login=key_id, **config)
 
 
 class TestAlpaca(NetworkContract):
     provider = "alpaca"
     endpoints: ClassVar = {"bars": Shape.MULTI}
-    anchor: ClassVar = {  # as traded on the day, before three later splits
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = AAPL_ROW
     unknown = "NOSUC"  # six letters would be malformed
     paged = "bars"
     second_page = "page_token="
@@ -71,7 +58,7 @@ class TestAlpaca(NetworkContract):
         "other_adjustment": "an answer does not say how it is adjusted",
     }
     outcomes: ClassVar = {
-        "forbidden": Fault(AuthError, passes=False, calls=1),  # said of a wrong key, too
+        "forbidden": Fault(AuthError, passes=False, calls=1),  # also for a wrong key
         "page_loop": Fault(ServerError, passes=False, calls=1, paging=True),  # a token that does not move is seen at once
     }
 
@@ -89,24 +76,10 @@ class TestAlpaca(NetworkContract):
         return make_hook(server, **config)
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted((as_row(bar) for bar in bars), key=order)
+        return rows_held(server, symbols, intervals)
 
     def refuse_from(self, server, day):
         server.fault("forbidden", match=lambda request: last_date(request) >= day, times=None, message=NOT_RECENT)
-
-
-def as_row(bar):
-    return {
-        "symbol": bar.symbol,
-        "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-        "session": bar.session,
-        **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-        "adj_close": None,
-        "volume": bar.volume,
-        "vwap": bar.vwap,
-        "trade_count": bar.trades,
-    }
 
 
 # what is Alpaca's own
@@ -148,7 +121,7 @@ def sent(call):
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 249, 250, 251])
-def test_a_symbol_may_span_pages_and_a_page_may_be_shorter_than_asked(server, hook, size):
+def test_a_symbol_may_span_pages_and_a_page_may_be_shorter_than_requested(server, hook, size):
     server.vendor.page_rows = size
     request = ask(("IBM", "AAPL", "SPY"), WEEK[0], WEEK[1]) if size < 100 else ask(("IBM", "AAPL", "SPY"), *YEAR)
     fetched = hook.fetch(request)
@@ -186,7 +159,7 @@ def test_a_symbol_that_comes_again_after_others_is_an_error(server, hook):
         hook.fetch(ask(("AAPL", "IBM"), WEEK[0], date(2013, 1, 31)))
 
 
-def test_an_answer_that_does_not_say_whether_a_page_follows_is_not_whole(server, hook):
+def test_a_response_that_does_not_say_whether_a_page_follows_is_not_whole(server, hook):
     server.fault("no_token")
     request = ask(("IBM",))
     fetched = hook.fetch(request)
@@ -203,7 +176,7 @@ def test_an_answer_that_does_not_say_whether_a_page_follows_is_not_whole(server,
         ("error_with_200", ServerError, "HTTP 200 with an error: Internal error"),
     ],
 )
-def test_what_cannot_be_the_answer_is_said(server, hook, kind, error, text):
+def test_what_cannot_be_the_response_is_reported(server, hook, kind, error, text):
     server.fault(kind, times=None)
     with pytest.raises(error, match=text):
         hook.fetch(ask(("IBM", "AAPL")))
@@ -263,7 +236,7 @@ def test_a_malformed_symbol_between_pages_begins_the_chain_anew(server, hook):
 @pytest.mark.parametrize(
     "message", ["invalid symbol: TSLA", "invalid symbol: IBMX", "invalid symbol: ", "invalid limit: 10000", "no subscription"]
 )
-def test_a_400_that_names_none_of_the_asked_symbols_is_an_error(server, hook, message):
+def test_a_400_that_names_none_of_the_requested_symbols_is_an_error(server, hook, message):
     server.fault("server_error", status=400, message=message)
     with pytest.raises(BadRequest, match=f"{message.strip()} .HTTP 400"):
         hook.fetch(ask(("AAPL", "IBM")))
@@ -430,7 +403,7 @@ def test_calls_are_as_many_as_planned(monkeypatch, first, last, rows_a_page, cal
 # what is young, and refusals
 
 
-def test_after_hours_the_session_of_today_is_asked_up_to_what_the_free_plan_has():
+def test_after_hours_the_session_of_today_is_requested_up_to_what_the_free_plan_has():
     moment = calendar.at(date(2020, 6, 16), clock(20, 20))
     with SampleApi(vendor="alpaca", api_key=KEY, embargo=900, now=lambda: moment) as api, make_hook(api) as hook:
         hook.now = lambda: moment
@@ -470,7 +443,7 @@ def test_a_subscription_that_never_has_a_feed_is_no_matter_of_age(server, hook):
 
 
 @pytest.mark.parametrize("kind", ["unauthorized", "forbidden"])
-def test_401_and_403_are_both_said_of_a_bad_key(server, hook, kind):
+def test_401_and_403_are_both_sent_for_a_bad_key(server, hook, kind):
     server.fault(kind)
     with pytest.raises(AuthError, match="login and password of connection 'alpaca_default' are the key"):
         hook.fetch(ask(("IBM",)))

@@ -7,6 +7,7 @@ from itertools import count
 from typing import ClassVar
 
 import pytest
+import requests
 from databento import DBNStore
 from databento_dbn import DBNError
 
@@ -35,16 +36,15 @@ from market_data.providers.databento.hook import DatabentoHook
 from market_data.providers.databento.parse import read
 from sandbox.http import SampleApi
 from sandbox.vendors.base import basic
-from tests.contract.provider import FAULTS, HTTP_FAULTS, KEY, NOW, WEEK, YEAR, Fault, NetworkContract, order, quick
+from tests.contract.provider import FAULTS, HTTP_FAULTS, KEY, NOW, WEEK, YEAR, Fault, NetworkContract
+from tests.providers.sample_setup import AAPL_ROW, as_row, hook_on, rows_held
 
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 STREAM, COUNT = r"get_range", r"get_record_count"
 MIDNIGHT = datetime(2013, 1, 9, tzinfo=UTC)
 
 
-def hook_of(server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
-    config = ProviderConfig("databento_default", base_url or server.url, password=f"db-{key}", extra={**FAST, **(extra or {})})
-    return quick(DatabentoHook, late=late)(config=config, options=options)
+def hook_of(server, *, key=KEY, **config):
+    return hook_on(DatabentoHook, "databento", server, key=f"db-{key}", **config)
 
 
 def question(*symbols, dataset="ohlcv-1d", days=WEEK):
@@ -83,19 +83,7 @@ def hook(server):
 class TestDatabento(NetworkContract):
     provider = "databento"
     endpoints: ClassVar = {"range": Shape.MULTI}
-    anchor: ClassVar = {
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = AAPL_ROW
     besides = 1
     most_calls = 5  # the count, and twice the stream and the count again
     young_days = 1
@@ -157,23 +145,7 @@ class TestDatabento(NetworkContract):
             assert self.make_hook(server, options=options).source == f"databento{own}"
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted(
-            (
-                {
-                    "symbol": bar.symbol,
-                    "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-                    "session": bar.session,
-                    **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-                    "adj_close": None,
-                    "volume": bar.volume,
-                    "vwap": None,
-                    "trade_count": None,
-                }
-                for bar in bars
-            ),
-            key=order,
-        )
+        return rows_held(server, symbols, intervals, lambda bar: as_row(bar, vwap=None, trade_count=None))
 
     def refuse_from(self, server, day):
         vendor(server).available_end = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -187,7 +159,7 @@ class TestDatabento(NetworkContract):
 
 
 @pytest.mark.parametrize("fault", [name for name in HTTP_FAULTS if FAULTS[name].passes])
-def test_a_stream_that_fails_once_is_asked_again(server, fault):
+def test_a_stream_that_fails_once_is_requested_again(server, fault):
     late = FAULTS[fault].late
     server.fault(**HTTP_FAULTS[fault], match=STREAM)
     with hook_of(server, late=late) as hook:
@@ -214,11 +186,11 @@ class TestSilentLoss:
     big = question("AAPL", "IBM", "SPY", "BRK.B", dataset="ohlcv-1m", days=(date(2013, 1, 2), date(2013, 2, 28)))
 
     def test_the_vendors_client_does_not_see_it(self, server, official, share):
-        asked = ("EQUS.MINI", "2013-01-02", "2013-03-01", self.big.symbols, "ohlcv-1m")
-        whole = len(official.timeseries.get_range(*asked).to_ndarray())
+        requested = ("EQUS.MINI", "2013-01-02", "2013-03-01", self.big.symbols, "ohlcv-1m")
+        whole = len(official.timeseries.get_range(*requested).to_ndarray())
         server.fault("truncated", match=STREAM, fraction=share, clean=True)
         with warnings.catch_warnings(action="ignore"):
-            assert 0 < len(official.timeseries.get_range(*asked).to_ndarray()) < whole
+            assert 0 < len(official.timeseries.get_range(*requested).to_ndarray()) < whole
 
     def test_the_hook_does(self, server, hook, share):
         server.fault("truncated", match=STREAM, fraction=share, clean=True, times=None)
@@ -237,7 +209,7 @@ class TestSilentLoss:
 
 
 @pytest.mark.parametrize("by", [1, -1, 1000])
-def test_a_count_that_was_wrong_is_asked_again_and_not_the_stream(server, hook, by):
+def test_a_count_that_was_wrong_is_requested_again_and_not_the_stream(server, hook, by):
     server.fault("miscounted", by=by)
     assert len(hook.fetch(question("IBM")).table) == 5
     assert [call.endpoint for call in server.calls] == ["get_record_count", "get_range", "get_record_count"]
@@ -271,7 +243,7 @@ def test_a_strange_record_of_a_damaged_stream_is_damage(server, hook, monkeypatc
         hook.fetch(question("IBM"))
 
 
-def test_a_stream_of_another_schema_is_no_answer(server, hook):
+def test_a_stream_of_another_schema_is_no_response(server, hook):
     server.fault("other_schema", match=STREAM, times=None)
     with pytest.raises(WrongResponse, match="the stream is status of EQUS.SUMMARY"):
         hook.fetch(question("IBM"))
@@ -327,8 +299,9 @@ def test_a_refusal_is_the_error_that_says_what_to_do(server, hook, status, case,
     assert len(server.calls) == 1
 
 
-def test_a_key_that_is_not_shown_is_asked_for(server):
-    assert server.answer(server.request("POST", "/v0/metadata.list_datasets", {})).body == {"detail": "Not authenticated"}
+def test_a_request_without_a_key_is_refused(server):
+    response = requests.post(f"{server.url}/v0/metadata.list_datasets", timeout=10)
+    assert response.json() == {"detail": "Not authenticated"}
 
 
 def test_a_429_waits_as_long_as_it_says(server):
@@ -353,10 +326,10 @@ def test_what_is_not_there_yet_is_left_for_later(server, hook):
     assert [call.status for call in server.calls] == [422, 200, 200]
 
 
-@pytest.mark.parametrize("said", [True, False])
-def test_what_needs_a_live_licence_is_left_for_later(server, hook, said):
+@pytest.mark.parametrize("reported", [True, False])
+def test_what_needs_a_live_licence_is_left_for_later(server, hook, reported):
     hook.now = lambda: datetime(2013, 1, 10, 12, tzinfo=UTC)
-    if said:
+    if reported:
         vendor(server).licensed_until = datetime(2013, 1, 9, 12, tzinfo=UTC)
     else:
         server.fault("forbidden", message="A live data license is required.")
@@ -367,12 +340,14 @@ def test_what_needs_a_live_licence_is_left_for_later(server, hook, said):
 
 def test_a_subscription_that_ends_is_as_a_licence(server, hook):
     hook.now = lambda: datetime(2013, 1, 10, 12, tzinfo=UTC)
-    said = "Part or all of your request requires a subscription. Try again with an end time before 2013-01-09T04:36:14.380325000Z."
-    refuse(server, 422, "dataset_unavailable_range", said)
+    reported = (
+        "Part or all of your request requires a subscription. Try again with an end time before 2013-01-09T04:36:14.380325000Z."
+    )
+    refuse(server, 422, "dataset_unavailable_range", reported)
     assert hook.fetch(question("IBM")).pending_from == date(2013, 1, 9)
 
 
-def test_it_is_asked_again_once(server, hook):
+def test_it_is_requested_again_once(server, hook):
     hook.now = lambda: datetime(2013, 1, 10, 12, tzinfo=UTC)
     server.fault("forbidden", message="A live data license is required.", times=None)
     with pytest.raises(EntitlementError) as caught:
@@ -381,7 +356,7 @@ def test_it_is_asked_again_once(server, hook):
     assert len(server.calls) == 2
 
 
-def test_it_is_asked_again_once_even_if_the_vendor_takes_more_back(server, hook):
+def test_it_is_requested_again_once_even_if_the_vendor_takes_more_back(server, hook):
     hook.now = lambda: datetime(2013, 1, 12, tzinfo=UTC)
     for day in (11, 9):
         server.fault("forbidden", message=f"A live data license is required to access data after 2013-01-{day:02}T00:00:00Z.")
@@ -409,7 +384,7 @@ def test_a_dataset_that_has_ended_is_not_waited_for(server, hook):
         assert type(caught.value) is EntitlementError
 
 
-def test_what_is_before_a_dataset_is_said(server, hook):
+def test_what_is_before_a_dataset_is_reported(server, hook):
     vendor(server).available_start = datetime(2013, 1, 8, tzinfo=UTC)
     with pytest.raises(EntitlementError, match=r"before the available start of dataset EQUS.SUMMARY \('2013-01-08.*later `start`"):
         hook.fetch(question("IBM"))
@@ -427,7 +402,7 @@ def test_symbols_that_stand_for_nothing_are_named(server, hook):
     assert ours == "NOSUCH, NO0, NO1, NO2, NO3 and 5 more: no instrument in EQUS.SUMMARY on these dates"
 
 
-def test_where_none_stands_for_anything_the_answer_is_empty(server, hook):
+def test_where_none_stands_for_anything_the_response_is_empty(server, hook):
     fetched = hook.fetch(question("NOSUCH", "NO2"))
     assert (len(fetched.table), fetched.evidence.pages, fetched.warnings) == (0, 0, ("None of the symbols could be resolved",))
     assert [call.status for call in server.calls] == [422]
@@ -443,7 +418,7 @@ def test_malformed_symbols_are_set_aside(server, hook):
     assert (len(fetched.table), set(fetched.refused)) == (0, {"BAD$"})
 
 
-def test_rows_carry_the_symbol_as_it_was_asked_for(hook):
+def test_rows_carry_the_symbol_as_it_was_requested(hook):
     fetched = hook.fetch(question("ibm", "IBM", "spy"))
     assert fetched.table["symbol"].unique().to_pylist() == ["ibm", "spy"]
     assert fetched.refused == {"IBM": "the vendor does not tell it from ibm"}
@@ -453,9 +428,9 @@ def test_rows_carry_the_symbol_as_it_was_asked_for(hook):
 
 
 def test_cost_is_the_vendors_sum(server, hook):
-    asked = [question("IBM", "SPY"), question("AAPL", dataset="trades")]
-    cost = hook.cost(asked)
-    trades = len(hook.fetch(asked[1]).table)
+    requested = [question("IBM", "SPY"), question("AAPL", dataset="trades")]
+    cost = hook.cost(requested)
+    trades = len(hook.fetch(requested[1]).table)
     assert cost == pytest.approx((10 * 56 * 600 + trades * 48 * 28) / 2**30)
     assert [call.endpoint for call in server.calls][:2] == ["get_cost", "get_cost"]
 
@@ -496,9 +471,9 @@ def test_requests_span_as_many_days_as_the_option_allows(server, days, requests)
     assert endpoint.max_days == days
     sessions = calendar.sessions(date(2012, 1, 1), date(2013, 1, 1))
     plan = make_plan("ohlcv-1d", {"IBM": (1 << len(sessions)) - 1}, sessions, hook.capabilities("ohlcv-1d"))
-    asked = [request for batch in plan.batches for request in batch.requests(sessions)]
-    assert len(asked) == pytest.approx(requests, abs=2)
-    assert all((request.last - request.start).days < (days or 366) + 4 for request in asked)  # holidays are not seen in advance
+    requested = [request for batch in plan.batches for request in batch.requests(sessions)]
+    assert len(requested) == pytest.approx(requests, abs=2)
+    assert all((request.last - request.start).days < (days or 366) + 4 for request in requested)  # holidays are not seen in advance
 
 
 @pytest.mark.parametrize(("days", "wanted"), [(None, 1), (1, 1), (7, 1)])
@@ -530,12 +505,12 @@ def limit(hook, rows):
     ],
 )
 def test_what_is_too_much_for_one_stream_comes_in_several(server, name, symbols, days, options):
-    asked = question(*symbols, dataset=name, days=days)
+    requested = question(*symbols, dataset=name, days=days)
     with hook_of(server, options=options) as hook:
-        whole = hook.fetch(asked)
+        whole = hook.fetch(requested)
         most = len(whole.table) // 5
         server.forget()
-        found = limit(hook, most).fetch(asked)
+        found = limit(hook, most).fetch(requested)
     # Of two symbols for one instrument, each chunk of a stream holds the one's rows after the other's.
     assert found.table.sort_by("symbol").equals(whole.table.sort_by("symbol"))
     assert found.evidence.rows_declared == found.evidence.rows_received == whole.evidence.rows_received
@@ -552,7 +527,7 @@ def test_a_symbol_that_begins_or_ends_between_two_streams_is_not_missing(server)
         days = (date(2024, 3, 13), date(2024, 3, 22))
         found = limit(hook, 1000).fetch(question("ESH4", "ESM4", "ESZ4", dataset="ohlcv-1m", days=days))
     assert found.table["symbol"].unique().to_pylist() == ["ESH4", "ESM4", "ESZ4"]
-    assert not [said for said in found.warnings if "no instrument in" in said]  # ours; the vendor says it of each stream
+    assert not [text for text in found.warnings if "no instrument in" in text]  # ours; the vendor says it of each stream
 
 
 def test_no_stream_brings_more_than_it_may(server, hook, monkeypatch):
@@ -578,11 +553,11 @@ def test_parts_that_are_not_the_whole_are_not_paid_for(server, hook, by):
     assert [call.endpoint for call in server.calls] == ["get_record_count"] * 3
 
 
-def test_a_part_without_any_symbol_is_asked_and_empty(server):
+def test_a_part_without_any_symbol_is_requested_and_empty(server):
     """ESH4 ends on the 15th."""
     with hook_of(server, options={"stype_in": "parent"}) as hook:
-        asked = question("ESH4", dataset="ohlcv-1m", days=(date(2024, 3, 14), date(2024, 3, 27)))
-        fetched = limit(hook, 700).fetch(asked)
+        requested = question("ESH4", dataset="ohlcv-1m", days=(date(2024, 3, 14), date(2024, 3, 27)))
+        fetched = limit(hook, 700).fetch(requested)
     assert len(fetched.table) == 2 * 390
     assert [call.status for call in server.calls if call.endpoint == "get_range"][-1] == 422
 
@@ -630,7 +605,7 @@ def test_a_wrong_option_says_what_is_allowed(server, options, text):
         hook_of(server, options=options).validate_config()
 
 
-def test_a_host_of_its_own_is_asked_at_its_path():
+def test_a_host_of_its_own_is_called_at_its_path():
     with SampleApi(api_key=KEY) as api, hook_of(api, base_url=f"{api.url}/databento/") as hook:
         assert len(hook.fetch(question("IBM")).table) == 5
         assert {call.vendor for call in api.calls} == {"databento"}

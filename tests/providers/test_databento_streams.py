@@ -26,8 +26,9 @@ from market_data.providers.databento.hook import DatabentoHook
 from market_data.providers.databento.parse import Days, Symbols, numbered, ordinals, read
 from market_data.providers.polygon.hook import PolygonHook
 from sandbox.http import SampleApi
-from sandbox.vendors import databento as dialect
+from sandbox.vendors import databento_records as dialect
 from sandbox.vendors.databento_instruments import Piece, number
+from sandbox.vendors.databento_query import Query
 
 PROJECT = Path(__file__).parents[2]
 KEY = "a-key"
@@ -192,13 +193,13 @@ def test_two_symbols_for_one_contract_have_its_rows_each(server):
 
 
 def test_instruments_go_by_their_numbers(server):
-    asked = str(number("IBM"))
-    table = fetch(server, "ohlcv-1d", asked, stype_in="instrument_id")
+    requested = str(number("IBM"))
+    table = fetch(server, "ohlcv-1d", requested, stype_in="instrument_id")
     assert table.drop("symbol").equals(fetch(server, "ohlcv-1d", "IBM").drop("symbol"))
-    assert table["symbol"].unique().to_pylist() == [asked]
+    assert table["symbol"].unique().to_pylist() == [requested]
 
 
-def test_records_of_other_days_are_no_answer(server):
+def test_records_of_other_days_are_no_response(server):
     """A number stands for itself on any day."""
     server.fault("out_of_range", match="get_range", times=None)
     with hook_of(server, stype_in="instrument_id") as hook:
@@ -331,7 +332,7 @@ def test_ordinals_count_rows_of_equal_keys_in_the_order_received(keys):
 def streamed(schema, **columns):
     """A stream of records of one instrument, as a table."""
     start = datetime(2013, 1, 7, tzinfo=UTC)
-    query = dialect.Query("EQUS.MINI", schema, ("IBM",), "raw_symbol", start, start + timedelta(days=1))
+    query = Query("EQUS.MINI", schema, ("IBM",), "raw_symbol", start, start + timedelta(days=1))
     pieces = {"IBM": [Piece(start.date(), start.date() + timedelta(days=1), "IBM")]}
     records = np.zeros(len(columns["ts_recv"]), dialect.dtype(schema))
     records["instrument_id"] = number("IBM")
@@ -425,14 +426,20 @@ def test_the_vendors_client_reads_all_that_the_server_says(server):
     client = databento.Historical(f"db-{KEY}")
     for name in ("metadata", "symbology", "timeseries"):
         getattr(client, name)._base_url = f"{server.url}/v0/{name}"
-    asked = {"dataset": "EQUS.MINI", "start": "2013-01-07", "end": "2013-01-12", "symbols": ["IBM", "NOSUCH"], "schema": "trades"}
+    requested = {
+        "dataset": "EQUS.MINI",
+        "start": "2013-01-07",
+        "end": "2013-01-12",
+        "symbols": ["IBM", "NOSUCH"],
+        "schema": "trades",
+    }
     with pytest.warns(BentoWarning, match="did not resolve: NOSUCH"):
-        store = client.timeseries.get_range(**asked)
+        store = client.timeseries.get_range(**requested)
     assert (store.metadata.not_found, store.schema, store.dataset) == (["NOSUCH"], "trades", "EQUS.MINI")
     count = len(store.to_ndarray())
-    assert client.metadata.get_record_count(**asked) == count
-    assert client.metadata.get_billable_size(**asked) == 48 * count
-    assert client.metadata.get_cost(**asked) == pytest.approx(48 * count * 28 / 2**30)
+    assert client.metadata.get_record_count(**requested) == count
+    assert client.metadata.get_billable_size(**requested) == 48 * count
+    assert client.metadata.get_cost(**requested) == pytest.approx(48 * count * 28 / 2**30)
     assert client.metadata.list_datasets() == ["EQUS.MINI", "EQUS.SUMMARY", "GLBX.MDP3", "XNAS.ITCH"]
     assert client.metadata.get_dataset_range("EQUS.MINI")["start"] == "2000-01-01T00:00:00.000000000Z"
     assert len(client.metadata.get_dataset_condition("EQUS.MINI", "2013-01-07", "2013-01-11")) == 5
@@ -441,7 +448,7 @@ def test_the_vendors_client_reads_all_that_the_server_says(server):
     assert found["not_found"] == ["NOSUCH"]
     for wrong in (["b$d"], ["NOSUCH"]):
         with pytest.raises(databento.BentoClientError, match="symbology_invalid"):
-            client.timeseries.get_range(**{**asked, "symbols": wrong})
+            client.timeseries.get_range(**{**requested, "symbols": wrong})
 
 
 # -- memory --------------------------------------------------------------------------------------------------------------------------
@@ -466,8 +473,8 @@ print(json.dumps([len(table), table.nbytes / 2**20, before, peak()]))
 
 def peak_of(server, name, symbols, days):
     """Rows, MB of the table, and the highest memory of a process before and after it was fetched, MB."""
-    asked = json.dumps([server.url, f"db-{KEY}", EXTRA, name, symbols, [str(day) for day in days]])
-    command = [sys.executable, "-c", CHILD, asked]
+    requested = json.dumps([server.url, f"db-{KEY}", EXTRA, name, symbols, [str(day) for day in days]])
+    command = [sys.executable, "-c", CHILD, requested]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(PROJECT / "plugins")}, timeout=250
     )

@@ -33,38 +33,26 @@ from market_data.providers.polygon.hook import PolygonHook
 from market_data.providers.registry import providers
 from market_data.quality.gate import gate
 from sandbox.http import SampleApi
-from sandbox.http.messages import Request as Call
 from sandbox.vendors.fmp import RESTRICTED, SYMBOL, UNKNOWN_KEY
 from sandbox.vendors.fmp_faults import EOD_COLUMNS
-from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, NetworkContract, order, quick, rows
+from sandbox.vendors.messages import VendorRequest
+from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, NetworkContract, order, rows
+from tests.providers import sample_setup
+from tests.providers.sample_setup import AAPL_ROW, FAST, hook_on, rows_held
 
 ENDPOINTS = {endpoint.name: endpoint.shape for endpoint in providers()["fmp"].serves["ohlcv-1d"]}
 HISTORY = next(name for name, shape in ENDPOINTS.items() if shape is Shape.SYMBOL)
-FAST = {"plan": "sample", "calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 DAY = timedelta(days=1)
 
 
-def make_hook(server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
-    config = ProviderConfig("fmp_default", base_url or server.url, password=key, extra={**FAST, **(extra or {})})
-    return quick(FMPHook, late=late)(config=config, options=options)
+def make_hook(server, *, extra=None, **config):
+    return hook_on(FMPHook, "fmp", server, extra={"plan": "sample", **(extra or {})}, **config)
 
 
 class TestFMP(NetworkContract):
     provider = "fmp"
     endpoints: ClassVar = ENDPOINTS
-    anchor: ClassVar = {  # as traded on the day, before three later splits
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": 67.937,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = {**AAPL_ROW, "adj_close": 67.937}
     lacking: ClassVar = {HISTORY: ("adj_close",)}
     paged = HISTORY
     second_page = r"from=(?!2012-01-03)"
@@ -98,21 +86,11 @@ class TestFMP(NetworkContract):
         return make_hook(server, **config)
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted((as_row(bar) for bar in bars), key=order)
+        return rows_held(server, symbols, intervals, as_row)
 
 
 def as_row(bar):
-    return {
-        "symbol": bar.symbol,
-        "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-        "session": bar.session,
-        **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-        "adj_close": round(bar.close * bar.ratio, 4),
-        "volume": bar.volume,
-        "vwap": None,
-        "trade_count": None,
-    }
+    return sample_setup.as_row(bar, adj_close=round(bar.close * bar.ratio, 4), vwap=None, trade_count=None)
 
 
 # what is its own
@@ -173,7 +151,7 @@ def test_classes_of_shares_stand_behind_a_dash_and_exchanges_stay(symbol, name):
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_a_symbol_comes_back_as_it_was_asked_for(server, hook, endpoint):
+def test_a_symbol_comes_back_as_it_was_requested(server, hook, endpoint):
     for symbol in ("BRK.B", "BRK-B"):
         request = bulk(MONDAY, symbol) if endpoint == "bulk" else span(symbol, MONDAY, MONDAY)
         assert hook.fetch(request).table["symbol"].to_pylist() == [symbol]
@@ -189,7 +167,7 @@ def test_both_spellings_of_a_symbol_come(hook):
 
 def test_a_close_agrees_with_polygons_raw_one_to_a_cent(server, hook):
     day, symbols = date(2013, 1, 7), ("AAPL", "IBM", "BRK.B", "SPY")
-    config = ProviderConfig("polygon_default", f"{server.url}/polygon", password=KEY, extra={**FAST})
+    config = ProviderConfig("polygon_default", f"{server.url}/polygon", password=KEY, extra={"plan": "sample", **FAST})
     with PolygonHook(config=config) as polygon:
         theirs = rows(polygon.fetch(Request("ohlcv-1d", "grouped", symbols, (closed(day, day),))).table)
     ours = [
@@ -231,7 +209,7 @@ def test_a_field_that_is_gone_is_drift_unless_it_is_the_volume(server, hook):
             hook.fetch(request)
 
 
-def test_strangers_are_left_aside_and_counted(hook):
+def test_unexpected_symbols_are_left_aside_and_counted(hook):
     fetched = hook.fetch(bulk(MONDAY, "BRK.B", "IBM"))
     assert len(fetched.table) == 2
     assert fetched.evidence.rows_received > 800
@@ -241,7 +219,7 @@ def test_strangers_are_left_aside_and_counted(hook):
 # slices: no answer may reach the most rows that one holds
 
 
-def test_a_span_is_cut_into_slices_that_no_answer_fills(server, hook, monkeypatch):
+def test_a_span_is_cut_into_slices_that_no_response_fills(server, hook, monkeypatch):
     server.vendor.most_rows = 50
     monkeypatch.setattr("market_data.providers.fmp.client.MOST_ROWS", 50)
     monkeypatch.setattr("market_data.providers.fmp.hook.SLICE", 49)
@@ -264,11 +242,11 @@ def test_twenty_years_are_two_slices_and_ten_are_one(server, hook):
     size=st.integers(1, 60),
 )
 def test_slices_cover_every_day_once(first, days, size):
-    asked = []
+    requested = []
 
     class Client(FmpClient):
         def history(self, symbol, first, last, log):
-            asked.append((first, last))
+            requested.append((first, last))
             return []
 
     with pytest.MonkeyPatch.context() as patch:
@@ -276,13 +254,13 @@ def test_slices_cover_every_day_once(first, days, size):
         patch.setattr("market_data.providers.fmp.hook.FmpClient", Client)
         request = span("IBM", first, first + days * DAY)
         FMPHook(ProviderConfig("fmp_default", "http://127.0.0.1", password="k")).fetch(request)
-    assert asked[0][0] == request.start
-    assert asked[-1][1] == request.last
-    assert all(after[0] == before[1] + DAY for before, after in pairwise(asked))
-    assert all(calendar.sessions_count(start, last + DAY) <= size for start, last in asked)
+    assert requested[0][0] == request.start
+    assert requested[-1][1] == request.last
+    assert all(after[0] == before[1] + DAY for before, after in pairwise(requested))
+    assert all(calendar.sessions_count(start, last + DAY) <= size for start, last in requested)
 
 
-def test_an_answer_with_the_most_rows_is_no_whole_one(server, hook, monkeypatch):
+def test_a_response_with_the_most_rows_is_no_whole_one(server, hook, monkeypatch):
     server.vendor.most_rows = 5
     monkeypatch.setattr("market_data.providers.fmp.client.MOST_ROWS", 5)
     with pytest.raises(TruncatedResponse, match="5 rows from 2012-01-03 to 2012-12-31 came, the most a response holds"):
@@ -399,7 +377,7 @@ def test_a_file_cut_anywhere_has_fewer_lines_or_is_an_error(place):
 
 def file_of(server, day):
     vendor = server.vendor
-    return vendor.eod_bulk(Call.parse(vendor, f"/stable/eod-bulk?date={day}", {}), {}).body
+    return vendor.eod_bulk(VendorRequest(vendor, "/stable/eod-bulk", {"date": f"{day}"}), {}).body
 
 
 # refusals, in the vendor's words

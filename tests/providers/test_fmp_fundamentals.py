@@ -26,8 +26,8 @@ from market_data.datasets.fundamentals import FUNDAMENTALS, PERIODS
 from market_data.providers.fmp.fundamentals import LATE, NAMES, enough, filing, filing_dates, periods_filed
 from market_data.providers.fmp.parse import vendors_name
 from sandbox.http import SampleApi
-from sandbox.http.messages import Request as Call
 from sandbox.vendors.fmp import LIMIT, OVER_QUOTA, PERIOD, RESTRICTED, SYMBOL
+from sandbox.vendors.messages import VendorRequest
 from tests.contract.provider import KEY, NOW
 from tests.providers.test_fmp import make_hook
 
@@ -158,7 +158,7 @@ def test_filings_belong_to_the_first_session_on_or_after(first, last, filed):
 
 
 @given(st.dates(date(2000, 1, 5), date(2039, 1, 1)), st.integers(0, 40), st.integers(-10, 50))
-def test_a_filing_is_kept_exactly_where_its_session_is_asked_for(first, days, offset):
+def test_a_filing_is_kept_exactly_where_its_session_is_requested(first, days, offset):
     request, day = ask("bulk", span=(first, first + days * DAY)), first + offset * DAY
     session = calendar.next_session(day - DAY)
     assert (day in filing_dates(request)) == (request.start <= session <= request.last)
@@ -268,7 +268,7 @@ def test_the_limit_reaches_back_to_the_span(server, hook):
     assert limits == [enough("annual", YEAR[0], NOW.date()), enough("quarter", YEAR[0], NOW.date())] * 3 == [11, 44] * 3
 
 
-def test_an_answer_that_does_not_reach_back_is_asked_for_more(server, hook, monkeypatch):
+def test_a_response_that_does_not_reach_back_is_followed_by_another_request(server, hook, monkeypatch):
     monkeypatch.setattr("market_data.providers.fmp.hook.fundamentals.enough", lambda *_: 2)
     request = ask("statements")
     assert rows(hook.fetch(request).table) == held(server, request)
@@ -305,7 +305,7 @@ def test_the_free_plan_brings_what_its_five_statements_reach(server):
 # which periods can have been filed
 
 
-def test_all_that_the_market_filed_is_of_a_period_asked_for(server):
+def test_all_that_the_market_filed_is_of_a_requested_period(server):
     for symbol in SYMBOLS:
         for first, length in product((date(2003, 1, 1), date(2011, 6, 17), date(2015, 11, 30)), (1, 31, 366)):
             dates = Interval(first, first + length * DAY)
@@ -321,7 +321,7 @@ def test_all_that_the_market_filed_is_of_a_period_asked_for(server):
     ahead=st.integers(0, 3),
     earlier_name=st.booleans(),
 )
-def test_whatever_was_filed_within_a_year_is_of_a_period_asked_for(filed, before, length, late, ahead, earlier_name):
+def test_whatever_was_filed_within_a_year_is_of_a_requested_period(filed, before, length, late, ahead, earlier_name):
     """A quarter that ends ``late`` days before it is filed, so many quarters before its year does, which is called after that end or,
     where it is by June, perhaps after the year before."""
     ended = filed - late * DAY
@@ -329,10 +329,10 @@ def test_whatever_was_filed_within_a_year_is_of_a_period_asked_for(filed, before
     year_ends = date(ended.year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
     name = year_ends.year - (earlier_name and year_ends.month <= 6)
     start = filed - min(before, length - 1) * DAY
-    asked = periods_filed(Interval(start, start + length * DAY))
-    assert (name, PERIODS[PERIODS.index("Q4") - ahead]) in asked
+    requested = periods_filed(Interval(start, start + length * DAY))
+    assert (name, PERIODS[PERIODS.index("Q4") - ahead]) in requested
     if ahead == 0:
-        assert (name, "FY") in asked
+        assert (name, "FY") in requested
 
 
 @pytest.mark.parametrize(
@@ -343,12 +343,12 @@ def test_whatever_was_filed_within_a_year_is_of_a_period_asked_for(filed, before
         (Interval(date(2012, 7, 2), date(2013, 7, 2)), 17),
     ],
 )
-def test_no_more_periods_are_asked_for_than_can_be(dates, pairs):
-    asked = periods_filed(dates)
-    assert len(asked) == len(set(asked)) == pairs
-    assert asked == sorted(asked, key=lambda one: one[0])
+def test_no_more_periods_are_requested_than_can_be(dates, pairs):
+    requested = periods_filed(dates)
+    assert len(requested) == len(set(requested)) == pairs
+    assert requested == sorted(requested, key=lambda one: one[0])
     for period in PERIODS:
-        years = [year for year, name in asked if name == period]
+        years = [year for year, name in requested if name == period]
         assert all(after == before + 1 for before, after in pairwise(years))
 
 
@@ -359,7 +359,7 @@ def income_file(year, period="Q1"):
     return f"/income-statement-bulk.*year={year}&period={period}"
 
 
-def test_what_a_file_cut_between_lines_lost_is_asked_for_by_itself(server, hook):
+def test_rows_missing_from_a_cut_file_are_requested_by_themselves(server, hook):
     server.fault("cut_lines", match=income_file(2012), before="BRK-B")
     request = ask("bulk")
     fetched = hook.fetch(request)
@@ -371,8 +371,8 @@ def test_what_a_file_cut_between_lines_lost_is_asked_for_by_itself(server, hook)
 def test_a_file_cut_between_lines_that_lost_more_than_a_few_is_refused(server, hook, monkeypatch):
     monkeypatch.setattr("market_data.providers.fmp.hook.FEW", 5)
     vendor = server.vendor
-    call = Call.parse(vendor, "/stable/income-statement-bulk?year=2012&period=Q1", {})
-    lines = vendor.statements_bulk(call, {"name": "income-statement"}).body.splitlines()
+    call = VendorRequest(vendor, "/stable/income-statement-bulk", {"year": "2012", "period": "Q1"})
+    lines = vendor.statements_bulk(call, {}).body.splitlines()
     own = [line.split(",")[1].strip('"') for line in lines if line.split(",")[1].strip('"') in {vendors_name(s) for s in SYMBOLS}]
     assert len(own) == len(SYMBOLS)
     server.fault("cut_lines", match=income_file(2012), before=own[3])

@@ -1,4 +1,4 @@
-"""The generated data: it adds up, and it is the same whatever is asked."""
+"""The generated data: it adds up, and it is the same for every request."""
 
 from datetime import date, time, timedelta
 from itertools import pairwise
@@ -92,7 +92,7 @@ def test_statistics_are_the_daily_bars(cells):
 
 
 @given(st.lists(st.sampled_from(range(len(KEYS) * len(SESSIONS))), max_size=6))
-def test_what_is_inside_a_bar_is_the_same_whatever_else_is_asked(chosen):
+def test_what_is_inside_a_bar_is_the_same_whatever_else_is_requested(chosen):
     whole = generated.cells(KEYS, SESSIONS)
     some = Cells(*([column[n] for n in chosen] if isinstance(column, list) else column[chosen] for column in whole))
     for make in (generated.minutes, generated.trades, generated.statistics):
@@ -161,7 +161,7 @@ def test_statements_add_up():
         assert sum(quarters) == by_kind["income", year, "FY"]["revenue"]
 
 
-def test_statements_are_filed_about_35_days_later_and_are_the_same_whatever_is_asked():
+def test_statements_are_filed_about_35_days_later_and_are_the_same_whatever_is_requested():
     key = generated.key(0, "AAPL")
     found = generated.statements("AAPL", key, *DECADE)
     assert all(timedelta(30) <= row.filing_date - row.period_end <= timedelta(45) for row in found)

@@ -27,9 +27,11 @@ from market_data.providers.ib.contracts import MONTHS, Instrument, last_step, le
 from market_data.providers.ib.hook import IDENTICAL, InteractiveBrokersHook
 from sandbox.ib_gateway import RULES, Rules, SampleGateway
 from sandbox.ib_gateway.contracts import roll
-from tests.contract.provider import KEY, WEEK, YEAR, Fault, NetworkContract, order
+from tests.contract.provider import KEY, WEEK, YEAR, Fault, NetworkContract
+from tests.providers import sample_setup
+from tests.providers.sample_setup import AAPL_ROW, rows_held
 
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}], "identical_seconds": 0}
+FAST = {**sample_setup.FAST, "identical_seconds": 0}
 NOW = datetime(2026, 11, 20, 23, tzinfo=UTC)
 NO_PAGES = "an answer has no address of a next one"
 NO_BODY = "there is no HTTP and no compression"
@@ -39,19 +41,7 @@ NO_FIELDS = "an answer has no such field"
 class TestIb(NetworkContract):
     provider = "ib"
     endpoints: ClassVar = {"historical": Shape.SYMBOL}
-    anchor: ClassVar = {
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": 522.8,
-        "trade_count": 144_095,
-    }
+    anchor: ClassVar = {**AAPL_ROW, "vwap": 522.8, "trade_count": 144_095}
     paged = "historical"
     second_page: ClassVar = staticmethod(lambda request: request.end < "20121201")
     says_unknown = True
@@ -90,7 +80,7 @@ class TestIb(NetworkContract):
         "absent_results": NO_FIELDS,
         "other_adjustment": NO_FIELDS,
         "other_symbol": "an answer has the number of its request, and no symbol",
-        "page_loop_back": "an answer that begins earlier than asked is whole",
+        "page_loop_back": "an answer that begins earlier than requested is whole",
     }
     outcomes: ClassVar = {
         "unavailable": Fault(NetworkError),
@@ -121,23 +111,12 @@ class TestIb(NetworkContract):
         return quick(late=late)(config=config, options=options)
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted(
-            (
-                {
-                    "symbol": bar.symbol,
-                    "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-                    "session": bar.session,
-                    **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-                    "adj_close": None,
-                    "volume": bar.volume,
-                    "vwap": bar.vwap or round((bar.high + bar.low + bar.close) / 3, 4),
-                    "trade_count": bar.trades or int(bar.volume) // 120 + 1,
-                }
-                for bar in bars
-            ),
-            key=order,
-        )
+        return rows_held(server, symbols, intervals, as_row)
+
+
+def as_row(bar):
+    vwap, trades = bar.vwap or round((bar.high + bar.low + bar.close) / 3, 4), bar.trades or int(bar.volume) // 120 + 1
+    return sample_setup.as_row(bar, vwap=vwap, trade_count=trades)
 
 
 def quick(*, late=False):
@@ -180,8 +159,8 @@ def ask(symbol, first, last=None, name="ohlcv-1d"):
     return Request(name, "historical", (symbol,), (closed(first, last or first),))
 
 
-def asked(gateway):
-    """What was asked for, in words: contract month, duration and end."""
+def requested(gateway):
+    """What was requested, in words: contract month, duration and end."""
     return [(call.target.split()[3], call.duration, call.end[:8]) for call in gateway.calls]
 
 
@@ -212,7 +191,7 @@ def test_a_future_that_is_not_served_is_named_before_any_call(gateway, hook, sym
     assert gateway.calls == []
 
 
-def test_minutes_are_asked_for_with_the_epoch_and_futures_round_the_clock(gateway, hook):
+def test_minutes_are_requested_with_the_epoch_and_futures_round_the_clock(gateway, hook):
     seen = []
     gateway.fault("slow", seconds=0, match=lambda request: seen.append((request.format_date, request.regular)))
     for symbol in ("AAPL", "VIX", "ES.c.0"):
@@ -271,7 +250,7 @@ def test_minutes_fold_to_the_daily_bar(hook):
             assert symbol == "VIX" or sum(bar["volume"] for bar in bars) == whole["volume"]
 
 
-def test_extended_hours_come_only_when_asked_for(gateway, hook):
+def test_extended_hours_come_only_when_requested(gateway, hook):
     request = ask("AAPL", date(2026, 11, 19), name="ohlcv-1m")
     with make(gateway, options={"hours": "extended"}) as extended:
         more = extended.fetch(request).table["bar_time"].to_pylist()
@@ -289,7 +268,7 @@ def test_quotes_have_no_volume(gateway, hook):
     assert (bid["volume"], bid["vwap"], bid["trade_count"]) == (None, None, None)
 
 
-def test_a_year_of_minutes_is_asked_for_by_the_month_and_whole(gateway, hook):
+def test_a_year_of_minutes_is_requested_by_the_month_and_whole(gateway, hook):
     fetched = hook.fetch(ask("SPY", date(2025, 11, 21), date(2026, 11, 20), "ohlcv-5m"))
     assert sorted(call.duration for call in gateway.calls) == ["1 M"] * 11 + ["4 W"]  # February has 28 days
     days = calendar.sessions(date(2025, 11, 21), date(2026, 11, 21))
@@ -376,7 +355,7 @@ def test_a_futures_steps_end_between_their_last_session_and_the_next(first, days
 
 def test_the_front_rolls_from_contract_to_contract(gateway, hook):
     table = hook.fetch(ask("ES.c.0", date(2026, 3, 2), date(2026, 10, 30))).table
-    assert asked(gateway) == [("202612", "7 W", "20261030"), ("202609", "13 W", "20260913"), ("202606", "13 W", "20260614"),
+    assert requested(gateway) == [("202612", "7 W", "20261030"), ("202609", "13 W", "20260913"), ("202606", "13 W", "20260614"),
                               ("202603", "2 W", "20260315")]  # fmt: skip
     assert table["session"].to_pylist() == list(calendar.sessions(date(2026, 3, 2), date(2026, 10, 31)))
     for month, day in (("H", date(2026, 3, 13)), ("M", date(2026, 3, 16)), ("M", date(2026, 6, 12)), ("U", date(2026, 6, 15))):
@@ -385,13 +364,13 @@ def test_the_front_rolls_from_contract_to_contract(gateway, hook):
         assert {**dated, "symbol": "ES.c.0"} == front
 
 
-def test_no_continuous_future_is_asked_for(gateway, hook):
+def test_no_continuous_future_is_requested(gateway, hook):
     """It takes no end date (10339)."""
     hook.fetch(ask("MES.c.0", date(2025, 1, 2), date(2026, 11, 19)))
     assert all("CONTFUT" not in call.target and call.status == 0 for call in gateway.calls)
 
 
-def test_what_is_older_than_the_contracts_that_are_kept_is_empty_and_said(gateway, hook):
+def test_what_is_older_than_the_contracts_that_are_kept_is_empty_and_reported(gateway, hook):
     fetched = hook.fetch(ask("MES.c.0", date(2024, 6, 3), date(2025, 1, 31)))
     assert fetched.table["session"].to_pylist()[0] == date(2024, 9, 16)
     assert "of the contracts that led are not known any more" in fetched.warnings[0]
@@ -433,7 +412,7 @@ def friday(year, month):
 
 
 @given(st.dates(date(2001, 1, 1), date(2030, 1, 1)), st.integers(1, 9000), st.booleans())
-def test_a_step_ends_where_asked_and_its_duration_reaches_its_start(first, days, daily):
+def test_a_step_ends_where_requested_and_its_duration_reaches_its_start(first, days, daily):
     dates = Interval(first, first + timedelta(days=days))
     step = last_step(dates, daily=daily)
     assert step.dates.end == dates.end
@@ -448,7 +427,7 @@ def test_a_step_ends_where_asked_and_its_duration_reaches_its_start(first, days,
 # answers
 
 
-def test_an_answer_for_a_shorter_span_is_continued(gateway, hook):
+def test_a_response_for_a_shorter_span_is_continued(gateway, hook):
     gateway.fault("half")
     request = ask("IBM", *YEAR)
     fetched = hook.fetch(request)
@@ -534,7 +513,7 @@ def test_word_of_a_data_farm_ends_nothing(gateway, hook):
         hook.fetch(ask("IBM", *WEEK))
 
 
-def test_no_data_is_an_answer(gateway, hook):
+def test_no_data_is_a_response(gateway, hook):
     fetched = hook.fetch(ask("FB", date(2010, 1, 4), date(2010, 1, 8)))
     assert [call.status for call in gateway.calls] == [162]
     assert len(fetched.table) == 0
@@ -577,7 +556,7 @@ def test_hooks_side_by_side_take_client_ids_of_their_own(gateway):
     assert gateway.calls[-1].client_id == 40
 
 
-def test_that_all_client_ids_are_in_use_is_said(gateway, monkeypatch):
+def test_that_all_client_ids_are_in_use_is_reported(gateway, monkeypatch):
     monkeypatch.setattr(client, "CLIENT_IDS", 2)
     with make(gateway, client_id=50) as one, make(gateway, client_id=50) as two, make(gateway, client_id=50) as three:
         one.fetch(ask("IBM", *WEEK))
@@ -677,7 +656,7 @@ def test_a_good_connection_is_taken(address):
 
 
 @pytest.mark.parametrize(("value", "text"), [("adjusted_last", "takes no end date"), ("bid_ask", "bar")])
-def test_why_a_kind_of_price_is_not_served_is_said(value, text):
+def test_why_a_kind_of_price_is_not_served_is_reported(value, text):
     config = ProviderConfig("ib_default", "127.0.0.1:4001")
     with pytest.raises(ConfigError, match=f"what_to_show is '{value}'.*{text}"):
         InteractiveBrokersHook(config=config, options={"what_to_show": value}).validate_config()
@@ -696,7 +675,7 @@ def test_an_older_gateway_is_served_too():
             assert f"protocol version {version}" in hook._probe()
 
 
-def test_what_is_no_gateway_is_said_within_the_deadline(gateway):
+def test_what_is_no_gateway_is_reported_within_the_deadline(gateway):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         config = ProviderConfig("ib_default", f"127.0.0.1:{silent.getsockname()[1]}", extra=FAST)
         hook = quick(late=True)(config=config)

@@ -64,7 +64,7 @@ class TestMock(ProviderContract):
         moment = datetime(session.year, session.month, session.day, tzinfo=UTC)
         return {"symbol": symbol, "bar_time": moment, "session": session, **values, "adj_close": None, "trade_count": None}
 
-    def test_the_same_bar_comes_whatever_is_asked(self, hook):
+    def test_the_same_bar_comes_whatever_is_requested(self, hook):
         span = rows(hook.fetch(self.ask("symbol", *SPAN, ["AAPL"])).table)
         assert [row["session"] for row in span] == list(calendar.sessions(SPAN[0], SPAN[1] + timedelta(days=1)))
         for row in span[::7]:

@@ -1,6 +1,6 @@
 """The Polygon hook against a real HTTP server: the provider contract, and what is Polygon's own."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import ClassVar
 
 import pytest
@@ -16,27 +16,14 @@ from market_data.providers.polygon.hook import PolygonHook
 from market_data.providers.registry import provider
 from sandbox.http import SampleApi
 from sandbox.vendors.polygon import NO_TIMEFRAME, last_date
-from tests.contract.provider import HTTP_FAULTS, KEY, WEEK, YEAR, NetworkContract, order, quick
-
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
+from tests.contract.provider import HTTP_FAULTS, KEY, WEEK, YEAR, NetworkContract
+from tests.providers.sample_setup import AAPL_ROW, FAST, hook_on, rows_held
 
 
 class TestPolygon(NetworkContract):
     provider = "polygon"
     endpoints: ClassVar = {"grouped": Shape.MARKET, "range": Shape.SYMBOL}
-    anchor: ClassVar = {  # as traded on the day, before three later splits
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = AAPL_ROW
     paged = "range"
     second_page = r"cursor="
     young_days = 1
@@ -66,28 +53,11 @@ class TestPolygon(NetworkContract):
     def small_pages(self, monkeypatch):
         monkeypatch.setattr("market_data.providers.polygon.client.PAGE_ROWS", 50)
 
-    def make_hook(self, server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
-        config = ProviderConfig("polygon_default", base_url or server.url, password=key, extra={**FAST, **(extra or {})})
-        return quick(PolygonHook, late=late)(config=config, options=options)
+    def make_hook(self, server, **config):
+        return hook_on(PolygonHook, "polygon", server, **config)
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.prices.range(symbol, part.start, part.end)]
-        return sorted(
-            (
-                {
-                    "symbol": bar.symbol,
-                    "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-                    "session": bar.session,
-                    **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-                    "adj_close": None,
-                    "volume": bar.volume,
-                    "vwap": bar.vwap,
-                    "trade_count": bar.trades,
-                }
-                for bar in bars
-            ),
-            key=order,
-        )
+        return rows_held(server, symbols, intervals)
 
     def refuse_from(self, server, day):
         server.fault("forbidden", match=lambda request: last_date(request) >= day, times=None, message=NO_TIMEFRAME)
@@ -106,7 +76,7 @@ class TestPolygon(NetworkContract):
         with self.make_hook(server, options={"adjustment": "split"}) as adjusted:
             assert adjusted.fetch(request).table["close"].to_pylist() != hook.fetch(request).table["close"].to_pylist()
 
-    def test_every_page_is_asked_for_with_its_adjustment(self, server, hook, small_pages):
+    def test_every_page_is_requested_with_its_adjustment(self, server, hook, small_pages):
         hook.fetch(self.ask("range", *YEAR))
         assert len(server.calls) > 3
         assert all("adjusted=false" in call.target for call in server.calls)
@@ -122,7 +92,7 @@ class TestPolygon(NetworkContract):
             ("range", "other_adjustment", "adjusted is True, False was requested"),
         ],
     )
-    def test_what_cannot_be_the_answer_is_said(self, server, hook, where, kind, text):
+    def test_what_cannot_be_the_response_is_reported(self, server, hook, where, kind, text):
         server.fault(kind, times=None)
         with pytest.raises(RetriableError, match=text):
             hook.fetch(self.ask(where, *WEEK))
@@ -175,7 +145,7 @@ class TestPolygon(NetworkContract):
             PolygonHook(config=config).validate_config()
         assert server.calls == []
 
-    def test_an_unknown_adjustment_is_answered_with_the_known_ones(self, server):
+    def test_an_unknown_adjustment_is_refused_with_the_known_ones(self, server):
         with pytest.raises(ConfigError, match="adjustment is 'dividend'; allowed: raw, split"):
             self.make_hook(server, options={"adjustment": "dividend"}).validate_config()
 
@@ -184,7 +154,7 @@ def last_date_of(call):
     return date.fromisoformat(call.target.partition("?")[0].rpartition("/")[2])
 
 
-def test_pages_behind_a_gateway_are_asked_for_through_it(monkeypatch):
+def test_pages_behind_a_gateway_are_requested_through_it(monkeypatch):
     monkeypatch.setattr("market_data.providers.polygon.client.PAGE_ROWS", 50)
     with SampleApi(api_key=KEY, symbols=(), prefix="/vendors/polygon") as api:
         config = ProviderConfig("polygon_default", api.url, password=KEY, extra=FAST)
@@ -194,6 +164,6 @@ def test_pages_behind_a_gateway_are_asked_for_through_it(monkeypatch):
         assert [call.status for call in api.calls] == [200] * 5
 
 
-def test_an_unknown_provider_is_answered_with_the_known_ones():
+def test_an_unknown_provider_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="known providers: .*mock, polygon"):
         provider("yahoo")

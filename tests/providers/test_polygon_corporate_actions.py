@@ -93,7 +93,7 @@ def endpoints(server):
 
 
 @pytest.mark.parametrize("count", [1, 3, 40, 400])
-def test_all_actions_of_the_asked_symbols_come(server, hook, count):
+def test_all_actions_of_the_requested_symbols_come(server, hook, count):
     request = ask(sorted(server.market.symbols)[:count])
     fetched = hook.fetch(request)
     assert fetched.table.schema == SCHEMA
@@ -108,7 +108,7 @@ def test_all_actions_of_the_asked_symbols_come(server, hook, count):
     assert len(gate(dataset("corporate-actions"), fetched.table, request, sessions).bad) == 0
 
 
-def test_few_symbols_are_asked_one_by_one_and_many_at_once(server, hook):
+def test_few_symbols_are_requested_one_by_one_and_many_at_once(server, hook):
     some = sorted(server.market.symbols)
     hook.fetch(ask(some[:5]))
     assert [call.ticker for call in server.calls] == [symbol for symbol in some[:5] for _ in range(2)]
@@ -146,7 +146,7 @@ def test_the_weekend_before_belongs_to_the_first_session(server, hook):
     [
         (date(2019, 1, 5), date(2019, 1, 8), date(2019, 1, 7)),  # Saturday
         (date(2019, 1, 8), date(2019, 1, 8), date(2019, 1, 8)),
-        (date(2019, 1, 12), date(2019, 1, 13), None),  # Saturday, and the Monday after is not asked for
+        (date(2019, 1, 12), date(2019, 1, 13), None),  # Saturday, and the Monday after is not requested
     ],
 )
 def test_an_action_stands_under_the_first_session_on_or_after_its_date(server, hook, monkeypatch, ex_date, last, session):
@@ -248,7 +248,7 @@ def test_a_fault_that_passes_costs_a_call_and_no_row(server, hook, small_pages):
 
 def test_a_row_of_another_symbol_or_date_is_an_error(server, hook, monkeypatch):
     found = server.market.splits(*YEAR)[0]
-    monkeypatch.setattr("sandbox.vendors.polygon._filtered", lambda rows, *_: rows)
+    monkeypatch.setattr("sandbox.vendors.polygon.filtered", lambda rows, *_: rows)
     for wrong, text in (({"symbol": "MSFT"}, "rows of MSFT came"), ({"ex_date": date(2018, 6, 1)}, "rows of 2018-06-01 came")):
         action = found._replace(symbol="IBM", ex_date=date(2019, 6, 3))._replace(**wrong)
         monkeypatch.setattr(server.market, "splits", lambda *_, action=action: [action])
@@ -301,7 +301,7 @@ def test_tickers_of_a_day_are_paged_through(server, hook, small_pages):
     assert table.slice(0, 1).to_pylist()[0].keys() == {"ticker", "name", "type", "active", "primary_exchange", "cik", "delisted"}
 
 
-def test_delisted_tickers_are_asked_for_and_have_their_date(server, hook, monkeypatch):
+def test_delisted_tickers_are_requested_and_have_their_date(server, hook, monkeypatch):
     gone = {"ticker": "TWTR", "active": False, "type": "CS", "cik": "0001418091", "delisted_utc": "2022-11-08T00:00:00Z"}
     monkeypatch.setattr(
         Polygon, "tickers", lambda vendor, request, _: vendor._references(request, [gone], "ticker", order="asc", limit=9)

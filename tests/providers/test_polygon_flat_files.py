@@ -29,11 +29,11 @@ from market_data.providers.base import ProviderConfig
 from market_data.providers.polygon.hook import PolygonHook
 from sandbox.http import SampleApi
 from sandbox.vendors import flat_files
-from tests.contract.provider import KEY, TURNS, WEEK, YEAR, ProviderContract, order, rows
+from tests.contract.provider import KEY, TURNS, WEEK, YEAR, ProviderContract, rows
 from tests.providers.s3_files import CONN_ID, SECRET, S3Files
+from tests.providers.sample_setup import AAPL_ROW, FAST, rows_held
 from tests.providers.test_polygon_minutes import held as held_minutes
 
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 SYMBOLS = ("BRK.B", "SPY", "NA")
 SESSIONS = (YEAR[0], *calendar.sessions(WEEK[0], WEEK[1] + timedelta(days=1)), *TURNS)
 VARIABLE = f"AIRFLOW_CONN_{CONN_ID.upper()}"
@@ -97,24 +97,11 @@ class FlatFiles(ProviderContract):
 
 class TestPolygonDayFiles(FlatFiles):
     endpoints: ClassVar = {"grouped": Shape.MARKET, "range": Shape.SYMBOL, "flatfile": Shape.MARKET}
-    anchor: ClassVar = {
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = AAPL_ROW
     symbols = ("IBM", "AAPL", "MSFT")  # recorded: the API has no VWAP of theirs either
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted((as_row(bar) for bar in bars), key=order)
+        return rows_held(server, symbols, intervals)
 
 
 class TestPolygonMinuteFiles(FlatFiles):
@@ -142,19 +129,6 @@ class TestPolygonMinuteFiles(FlatFiles):
 
     def held(self, server, symbols, intervals):
         return [{**row, "vwap": None} for row in held_minutes(server.market, symbols, intervals, 1)]
-
-
-def as_row(bar):
-    return {
-        "symbol": bar.symbol,
-        "bar_time": datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC),
-        "session": bar.session,
-        **{field: getattr(bar, field) for field in ("open", "high", "low", "close")},
-        "adj_close": None,
-        "volume": bar.volume,
-        "vwap": bar.vwap,
-        "trade_count": bar.trades,
-    }
 
 
 # a file's own
@@ -194,7 +168,7 @@ def put(s3, text):
     s3.put(flat_files.key("day", DAY), gzip.compress(text.encode()))
 
 
-def test_a_file_is_one_call_whatever_is_asked_of_it(server, hook):
+def test_a_file_is_one_call_whatever_is_requested_from_it(server, hook):
     fetched = hook.fetch(ask(SYMBOLS[:2], dataset="ohlcv-1m"))
     assert server.calls == [f"/flatfiles/{flat_files.key('minute', DAY)}"]
     evidence = fetched.evidence
@@ -357,8 +331,8 @@ def test_a_passing_fault_costs_a_call_and_no_row(s3, hook):
 def test_keys_are_checked_by_their_signature(s3, server, hook, monkeypatch):
     with s3.checking_keys() as (key_id, secret):
         monkeypatch.setenv(VARIABLE, s3.connection(key_id=key_id, secret=secret))
-        said = f"{server.api.url} responded with status OK; {s3.endpoint} listed the flat files"
-        assert make_hook(server).test_connection() == (True, said)
+        reported = f"{server.api.url} responded with status OK; {s3.endpoint} listed the flat files"
+        assert make_hook(server).test_connection() == (True, reported)
         with make_hook(server) as good:
             assert len(good.fetch(ask()).table) == 2
         for wrong in ({"key_id": key_id, "secret": "another-secret"}, {"key_id": "AKIDOTHER", "secret": secret}):
@@ -458,7 +432,7 @@ def test_what_is_wrong_with_the_s3_connection_is_named_at_once(server, monkeypat
         assert f"connection '{CONN_ID}': {text}" in str(caught.value)
 
 
-def test_another_bucket_is_asked(server, s3):
+def test_another_bucket_is_read(server, s3):
     s3.client.create_bucket(Bucket="flatfiles-copy")
     flat_files.write(s3.client, server.market, [DAY], ("day",), "flatfiles-copy")
     with make_hook(server, extra={"flat_files_bucket": "flatfiles-copy"}) as hook:
@@ -481,11 +455,11 @@ def test_minutes_of_many_symbols_take_a_file_a_session(server, hook, s3):
     assert plan.calls == len(server.calls) == len(s3.reads) == len(sessions) == 5
 
 
-def test_a_session_too_young_for_a_file_is_asked_of_the_range_endpoint(hook):
+def test_a_session_too_recent_for_a_file_is_requested_from_the_range_endpoint(hook):
     sessions = calendar.sessions(date(2013, 1, 7), date(2013, 1, 19))
     missing = {f"S{n}": (1 << len(sessions)) - 1 for n in range(50)}
     now = datetime(2013, 1, 19, 12, tzinfo=UTC)
     plan = make_plan("ohlcv-1m", missing, sessions, hook.capabilities("ohlcv-1m"), now=now)
-    asked = {batch.endpoint: batch.intervals for batch in plan.batches}
-    assert asked["flatfile"][-1].last == date(2013, 1, 17)
-    assert asked["range"] == (closed(date(2013, 1, 18), date(2013, 1, 18)),)
+    requested = {batch.endpoint: batch.intervals for batch in plan.batches}
+    assert requested["flatfile"][-1].last == date(2013, 1, 17)
+    assert requested["range"] == (closed(date(2013, 1, 18), date(2013, 1, 18)),)

@@ -15,13 +15,12 @@ from market_data.core.batch import Request
 from market_data.core.capabilities import Shape
 from market_data.core.errors import ServerError, TruncatedResponse
 from market_data.core.intervals import closed
-from market_data.providers.base import ProviderConfig
 from market_data.providers.polygon.hook import PolygonHook
 from sandbox.http import SampleApi
 from sandbox.vendors.polygon import Polygon
-from tests.contract.provider import KEY, WEEK, ProviderContract, order, quick, rows
+from tests.contract.provider import KEY, WEEK, ProviderContract, order, rows
+from tests.providers.sample_setup import FAST, hook_on
 
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 SYMBOLS = ("BRK.B", "SPY")
 PLUGINS = Path(__file__).parents[2] / "plugins"
 FIELDS = ("open", "high", "low", "close", "volume", "vwap")
@@ -45,9 +44,8 @@ def hook(server):
         yield hook
 
 
-def make_hook(server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
-    config = ProviderConfig("polygon_default", base_url or server.url, password=key, extra={**FAST, **(extra or {})})
-    return quick(PolygonHook, late=late)(config=config, options=options)
+def make_hook(server, **config):
+    return hook_on(PolygonHook, "polygon", server, **config)
 
 
 def held(market, symbols, intervals, size):

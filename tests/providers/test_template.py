@@ -1,6 +1,5 @@
 """The template provider against a real HTTP server. Copy this file for a new provider."""
 
-from datetime import UTC, date, datetime
 from typing import ClassVar
 
 import pytest
@@ -9,30 +8,16 @@ from market_data.core.capabilities import Shape
 from market_data.core.errors import ServerError
 from market_data.providers._template.hook import TemplateHook
 from market_data.providers._template.spec import SPEC
-from market_data.providers.base import ProviderConfig
 from market_data.providers.registry import providers
-from tests.contract.provider import HTTP_FAULTS, KEY, Fault, NetworkContract, order, quick
+from tests.contract.provider import HTTP_FAULTS, KEY, Fault, NetworkContract
+from tests.providers.sample_setup import AAPL_ROW, as_row, hook_on, rows_held
 from tests.providers.template_vendor import template_server
-
-FAST = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
 
 
 class TestTemplate(NetworkContract):
     provider = "template"
     endpoints: ClassVar = {"history": Shape.SYMBOL}
-    anchor: ClassVar = {
-        "symbol": "AAPL",
-        "bar_time": datetime(2013, 1, 7, tzinfo=UTC),
-        "session": date(2013, 1, 7),
-        "open": 522.0,
-        "high": 529.3,
-        "low": 515.2,
-        "close": 523.9,
-        "adj_close": None,
-        "volume": 17_291_300.0,
-        "vwap": None,
-        "trade_count": None,
-    }
+    anchor: ClassVar = AAPL_ROW
     paged = "history"
     second_page = r"&page=[2-9]"
     faults: ClassVar = {
@@ -66,20 +51,11 @@ class TestTemplate(NetworkContract):
     def small_pages(self, monkeypatch):
         monkeypatch.setattr("market_data.providers._template.client.PAGE_ROWS", 50)
 
-    def make_hook(self, server, *, key=KEY, late=False, base_url=None, extra=None, options=None):
-        config = ProviderConfig("template_default", base_url or server.url, password=key, extra={**FAST, **(extra or {})})
-        return quick(TemplateHook, late=late)(config, options=options)
+    def make_hook(self, server, **config):
+        return hook_on(TemplateHook, "template", server, **config)
 
     def held(self, server, symbols, intervals):
-        bars = [bar for symbol in symbols for part in intervals for bar in server.market.range(symbol, part.start, part.end)]
-        return sorted((as_row(bar) for bar in bars), key=order)
-
-
-def as_row(bar):
-    """Return a bar of the server as the hook's row."""
-    midnight = datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC)
-    named = {name: getattr(bar, name) for name in ("symbol", "session", "open", "high", "low", "close", "volume")}
-    return {**named, "bar_time": midnight, **dict.fromkeys(("adj_close", "vwap", "trade_count"))}
+        return rows_held(server, symbols, intervals, lambda bar: as_row(bar, vwap=None, trade_count=None))
 
 
 def test_the_template_is_not_a_provider_itself():

@@ -1,4 +1,4 @@
-"""What Airflow's REST API said of a run of four batches, two symbols each, recorded and cut to what is read."""
+"""What Airflow's REST API returned for a run of four batches, two symbols each, recorded and cut to what is read."""
 
 RUN = {
     "dag_run_id": "make_run__2026-11-20T21:33:10.941585",

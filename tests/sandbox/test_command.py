@@ -47,6 +47,16 @@ def test_migrate_creates_tables_that_query_reads(paths):
     assert (refused.returncode, "a SELECT is needed" in refused.stderr) == (1, True)
 
 
+def test_query_takes_options(paths):
+    stack("migrate", paths)
+    found = stack("query", paths, SQL="select version from schema_version where version = 1", ARGS="--csv")
+    assert (found.returncode, found.stdout) == (0, "version\n1\n")
+    unknown = stack("query", paths, ARGS="--cvs")
+    assert (unknown.returncode, "unrecognized arguments: --cvs" in unknown.stderr) == (2, True)
+    broken = stack("query", paths, ARGS="'--csv")
+    assert (broken.returncode, "ARGS is" in broken.stderr) == (1, True)
+
+
 def test_query_before_the_first_run_names_make_run(paths):
     done = stack("query", paths)
     assert done.returncode == 1

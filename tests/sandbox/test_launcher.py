@@ -11,6 +11,7 @@ import pytest
 
 from market_data.datasets.registry import DATASETS, dataset
 from sandbox.stack.__main__ import EXAMPLE_CONF, SAMPLE_DATES, Notices, default_conf, example_query, parse_conf
+from sandbox.stack.components import write_secrets
 from sandbox.stack.environment import PORT_VARIABLES, LocalError, Paths, Ports
 from sandbox.stack.feed import SandboxFeed, read_feed
 from sandbox.stack.follow import start
@@ -40,8 +41,8 @@ def environ(tmp_path):
     return theirs | ours
 
 
-def stack(environ, said=None):
-    return Stack(Paths.of(PROJECT, environ), environ, (said if said is not None else []).append)
+def stack(environ, reported=None):
+    return Stack(Paths.of(PROJECT, environ), environ, (reported if reported is not None else []).append)
 
 
 @pytest.mark.parametrize("variable", ["AIRFLOW_PORT", "S3_PORT", "SAMPLE_API_PORT"])
@@ -85,11 +86,11 @@ def test_airflow_is_started_again_when_what_it_read_at_its_start_changes(environ
 
 def test_passwords_and_keys_are_made_once_and_for_this_user_only(environ):
     one = stack(environ)
-    one._write_secrets()
+    write_secrets(one.paths)
     files = {file: file.read_text() for file in (one.paths.passwords, one.paths.airflow_home / "airflow.cfg")}
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
     assert len(json.loads(one.paths.passwords.read_text())["admin"]) >= 16
-    one._write_secrets()
+    write_secrets(one.paths)
     assert all(file.read_text() == text for file, text in files.items())
 
 

@@ -39,14 +39,14 @@ def start(registry, argv, name="one"):
     return registry.start(name, argv, os.environ, registry.folder.parent)
 
 
-def said(registry, name="one"):
+def first_line(registry, name="one"):
     """What the process printed, once it has."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
         if text := registry.log(name).read_text().strip():
             return text
         time.sleep(0.05)
-    raise AssertionError(f"{name} said nothing")
+    raise AssertionError(f"{name} wrote nothing")
 
 
 def lives(pid):
@@ -72,14 +72,14 @@ def test_stopping_twice_is_harmless(registry):
 
 def test_a_process_that_will_not_end_is_killed(registry):
     process = start(registry, STUBBORN)
-    said(registry)
+    first_line(registry)
     registry.stop("one", patience=0.2)
     assert not lives(process.pid)
 
 
 def test_children_end_with_their_parent(registry):
     start(registry, FAMILY)
-    child = int(said(registry))
+    child = int(first_line(registry))
     assert lives(child)
     registry.stop("one")
     assert not lives(child)
@@ -87,7 +87,7 @@ def test_children_end_with_their_parent(registry):
 
 def test_children_of_a_killed_parent_end_too(registry):
     parent = start(registry, FAMILY)
-    child = int(said(registry))
+    child = int(first_line(registry))
     parent.kill()
     parent.wait()
     assert lives(child)
@@ -97,19 +97,19 @@ def test_children_of_a_killed_parent_end_too(registry):
 
 
 def test_a_recycled_pid_is_left_alone(registry):
-    stranger = subprocess.Popen(SLEEPER, start_new_session=True)
+    other = subprocess.Popen(SLEEPER, start_new_session=True)
     try:
-        record = Record("one", stranger.pid, psutil.Process(stranger.pid).create_time() - 60)
+        record = Record("one", other.pid, psutil.Process(other.pid).create_time() - 60)
         registry.folder.mkdir()
         (registry.folder / "one.pid").write_text(json.dumps({"name": record.name, "pid": record.pid, "started": record.started}))
         assert record.leader() is None
         assert record.members() == []
         registry.stop("one")
-        assert lives(stranger.pid)
+        assert lives(other.pid)
         assert registry.records() == {}
     finally:
-        stranger.kill()
-        stranger.wait()
+        other.kill()
+        other.wait()
 
 
 def test_a_dead_process_is_not_alive(registry):

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from market_data.core import calendar
 from sandbox.http import Call, SampleApi, Window, max_in_window, read_call_log
-from sandbox.market.recorded_prices import STRANGERS, UNIVERSES
+from sandbox.market.recorded_prices import EXTRA_SYMBOLS, UNIVERSES
 from sandbox.vendors.polygon import NO_TIMEFRAME, NOT_ENTITLED, last_date
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,9 +52,9 @@ def control(api: SampleApi, method: str, route: str, body: object = None) -> req
 
 
 def rows(api: SampleApi, path: str, **params) -> list[dict]:
-    answer = get(api, path, **{"adjusted": False, **params})
-    assert answer.status_code == 200, answer.text
-    return answer.json().get("results", [])
+    response = get(api, path, **{"adjusted": False, **params})
+    assert response.status_code == 200, response.text
+    return response.json().get("results", [])
 
 
 def all_pages(api: SampleApi, path: str, resend: dict | None = None, **params) -> list[dict]:
@@ -88,13 +88,13 @@ def api():
 def test_range_serves_the_recorded_prices_in_the_vendors_shape(shared):
     from bokeh_sampledata.stocks import IBM
 
-    answer = get(shared, daily("IBM", "2012-01-03", "2012-01-06"), adjusted=False)
-    body = answer.json()
+    response = get(shared, daily("IBM", "2012-01-03", "2012-01-06"), adjusted=False)
+    body = response.json()
     assert list(body) == ["ticker", "queryCount", "resultsCount", "adjusted", "results", "status", "count", "request_id"]
     assert (body["ticker"], body["status"], body["adjusted"]) == ("IBM", "OK", False)
     assert body["queryCount"] == body["resultsCount"] == body["count"] == len(body["results"]) == 4
-    assert answer.headers["X-Request-Id"] == body["request_id"]
-    assert answer.headers["X-Sample-Source"] == "recorded"
+    assert response.headers["X-Request-Id"] == body["request_id"]
+    assert response.headers["X-Sample-Source"] == "recorded"
     first = IBM["date"].index("2012-01-03")
     columns = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
     for n, row in enumerate(body["results"]):
@@ -147,16 +147,16 @@ def test_milliseconds_name_the_new_york_date(shared):
     assert rows(shared, daily("AAPL", "1331269200000", "1331524799999")) == by_date[:1]
 
 
-def test_grouped_holds_the_universe_the_recorded_and_strangers(shared):
-    answer = get(shared, GROUPED + "2012-06-01", adjusted=False)
-    body = answer.json()
+def test_grouped_holds_the_universe_the_recorded_and_the_extra_symbols(shared):
+    response = get(shared, GROUPED + "2012-06-01", adjusted=False)
+    body = response.json()
     symbols = [row["T"] for row in body["results"]]
     universe = (UNIVERSES / "sp500_etf.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert len(universe) > 500
-    assert set(symbols) >= {line.split(",")[0] for line in universe} | {"AAPL", "FB", "GOOG", "IBM", "MSFT"} | set(STRANGERS)
+    assert set(symbols) >= {line.split(",")[0] for line in universe} | {"AAPL", "FB", "GOOG", "IBM", "MSFT"} | set(EXTRA_SYMBOLS)
     assert len(symbols) == len(set(symbols)) == body["resultsCount"] == body["queryCount"]
     assert symbols != sorted(symbols)
-    assert answer.headers["X-Sample-Source"] == "recorded+generated"
+    assert response.headers["X-Sample-Source"] == "recorded+generated"
     assert next(iter(body["results"][0])) == "T"
     assert "ticker" not in body
 
@@ -194,10 +194,12 @@ def test_pages_make_up_the_whole_range(shared, sort):
 
 
 def test_next_url_has_the_vendors_shape_and_no_key(shared):
-    answer = get(shared, daily("AAPL", "2004-01-01", "2004-01-09"), headers={}, limit=2, apiKey="sample")
+    response = get(shared, daily("AAPL", "2004-01-01", "2004-01-09"), headers={}, limit=2, apiKey="sample")
     # the documentation's example, sixteen years earlier: `from` is the midnight after the last bar, a Tuesday
-    assert answer.json()["next_url"] == f"{shared.url}{daily('AAPL', '1073365200000', '2004-01-09')}?cursor=bGltaXQ9MiZzb3J0PWFzYw"
-    assert "sample" not in answer.json()["next_url"]
+    assert (
+        response.json()["next_url"] == f"{shared.url}{daily('AAPL', '1073365200000', '2004-01-09')}?cursor=bGltaXQ9MiZzb3J0PWFzYw"
+    )
+    assert "sample" not in response.json()["next_url"]
 
 
 def test_a_page_that_ends_with_the_range_has_no_next(shared):
@@ -245,12 +247,12 @@ def test_a_cursor_can_keep_adjusted():
     ],
 )
 def test_emptiness_is_200_without_results(shared, path):
-    answer = get(shared, path)
-    assert answer.status_code == 200
-    body = answer.json()
+    response = get(shared, path)
+    assert response.status_code == 200
+    body = response.json()
     assert "results" not in body
     assert (body["status"], body["resultsCount"], body["queryCount"], body["count"]) == ("OK", 0, 0, 0)
-    assert answer.headers["X-Sample-Source"] == "generated"
+    assert response.headers["X-Sample-Source"] == "generated"
 
 
 def test_fb_begins_with_its_listing(shared):
@@ -282,11 +284,11 @@ def test_a_session_is_there_from_its_close_on():
     ],
 )
 def test_keys(api, headers, query, status, message):
-    answer = get(api, daily("AAPL", "2012-01-03", "2012-01-03"), headers=headers, **query)
-    assert answer.status_code == status
+    response = get(api, daily("AAPL", "2012-01-03", "2012-01-03"), headers=headers, **query)
+    assert response.status_code == status
     if message:
-        assert answer.json() == {"status": "ERROR", "error": message, "request_id": answer.headers["X-Request-Id"]}
-        assert "X-Sample-Source" not in answer.headers
+        assert response.json() == {"status": "ERROR", "error": message, "request_id": response.headers["X-Request-Id"]}
+        assert "X-Sample-Source" not in response.headers
     (call,) = api.calls
     assert (call.status, call.accepted, call.endpoint, call.ticker) == (status, status == 200, "range", "AAPL")
     assert "apiKey" not in call.target
@@ -309,9 +311,9 @@ def test_keys(api, headers, query, status, message):
     ],
 )
 def test_bad_requests_say_what_is_wrong(shared, path, params, status, word):
-    answer = get(shared, path, **params)
-    assert answer.status_code == status
-    body = answer.json()
+    response = get(shared, path, **params)
+    assert response.status_code == status
+    body = response.json()
     assert word in body.get("error", body.get("message"))
     assert body["status"] in ("ERROR", "NOT_FOUND")
 
@@ -319,7 +321,7 @@ def test_bad_requests_say_what_is_wrong(shared, path, params, status, word):
 # Generated prices
 
 
-def test_a_bar_is_the_same_whatever_is_asked(shared):
+def test_a_bar_is_the_same_whatever_is_requested(shared):
     path = "2019-03-13", "2019-03-13"
     (alone,) = rows(shared, daily("SPY", *path))
     in_year = {row["t"]: row for row in rows(shared, daily("SPY", "2019-01-01", "2019-12-31"))}
@@ -352,9 +354,9 @@ def test_generated_bars_are_plausible(shared):
 
 
 def test_generated_prices_continue_recorded_ones(shared):
-    answer = get(shared, daily("AAPL", "2013-03-01", "2013-03-04"))
-    assert answer.headers["X-Sample-Source"] == "recorded+generated"
-    for recorded, generated in (answer.json()["results"], rows(shared, daily("AAPL", "2013-03-01", "2013-03-04"))):
+    response = get(shared, daily("AAPL", "2013-03-01", "2013-03-04"))
+    assert response.headers["X-Sample-Source"] == "recorded+generated"
+    for recorded, generated in (response.json()["results"], rows(shared, daily("AAPL", "2013-03-01", "2013-03-04"))):
         assert generated["c"] == pytest.approx(recorded["c"], rel=0.1)
         assert recorded["v"] / 3 < generated["v"] < recorded["v"] * 3
 
@@ -511,12 +513,12 @@ def test_a_call_over_quota_gets_the_vendors_429():
     with SampleApi(symbols=(), limits=[Window(1, 60)]) as api:
         api.fault("server_error", times=None)
         assert get(api, GROUPED + "2012-01-04").status_code == 500
-        answer = get(api, GROUPED + "2012-01-04")
-        assert answer.status_code == 429
-        assert answer.json()["status"] == "ERROR"
-        assert answer.json()["error"].startswith(TOO_MANY)
-        assert "Retry-After" not in answer.headers
-        assert "X-Sample-Source" not in answer.headers
+        response = get(api, GROUPED + "2012-01-04")
+        assert response.status_code == 429
+        assert response.json()["status"] == "ERROR"
+        assert response.json()["error"].startswith(TOO_MANY)
+        assert "Retry-After" not in response.headers
+        assert "X-Sample-Source" not in response.headers
         assert get(api, GROUPED + "2012-01-04", headers={}).status_code == 401
 
 
@@ -545,11 +547,11 @@ def test_unauthorized_and_throttled(api):
     api.fault("unauthorized")
     api.fault("throttled")
     api.fault("throttled", retry_after=2)
-    answers = [get(api, GROUPED + "2012-01-04") for _ in range(4)]
-    assert [answer.status_code for answer in answers] == [401, 429, 429, 200]
-    assert [answer.headers.get("Retry-After") for answer in answers] == [None, None, "2", None]
-    assert answers[0].json()["error"] == "Unknown API Key"
-    assert answers[1].json()["error"].startswith(TOO_MANY)
+    responses = [get(api, GROUPED + "2012-01-04") for _ in range(4)]
+    assert [response.status_code for response in responses] == [401, 429, 429, 200]
+    assert [response.headers.get("Retry-After") for response in responses] == [None, None, "2", None]
+    assert responses[0].json()["error"] == "Unknown API Key"
+    assert responses[1].json()["error"].startswith(TOO_MANY)
     assert [call.fault for call in api.calls] == ["unauthorized", "throttled", "throttled", None]
     assert all(call.accepted for call in api.calls)
 
@@ -559,14 +561,14 @@ def test_refusals_have_the_vendors_shapes(api):
         api.fault(kind)
     api.fault("forbidden", message=NO_TIMEFRAME)
     api.fault("throttled", retry_after="Sun, 06 Nov 1994 08:49:37 GMT")
-    answers = [get(api, GROUPED + "2012-01-04") for _ in range(5)]
-    assert [answer.status_code for answer in answers] == [403, 404, 200, 403, 429]
-    bodies = [{name: value for name, value in answer.json().items() if name != "request_id"} for answer in answers]
+    responses = [get(api, GROUPED + "2012-01-04") for _ in range(5)]
+    assert [response.status_code for response in responses] == [403, 404, 200, 403, 429]
+    bodies = [{name: value for name, value in response.json().items() if name != "request_id"} for response in responses]
     assert bodies[0] == {"status": "NOT_AUTHORIZED", "message": NOT_ENTITLED}
     assert bodies[1] == {"status": "NOT_FOUND", "message": "Data not found."}
     assert bodies[2] == {"status": "ERROR", "error": "Internal error"}
     assert bodies[3] == {"status": "NOT_AUTHORIZED", "message": NO_TIMEFRAME}
-    assert answers[4].headers["Retry-After"] == "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert responses[4].headers["Retry-After"] == "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 def test_a_plan_can_end_at_a_date(api):
@@ -608,11 +610,11 @@ def test_truncated_clean_is_a_good_transfer_of_half_a_body(api, encoding):
 
 
 def raw(api: SampleApi, path: str) -> requests.Response:
-    """The answer to a client that takes gzip, its body as sent."""
-    answer = requests.get(api.url + path, headers={**KEY, "Accept-Encoding": "gzip"}, timeout=10, stream=True)
-    answer.body = answer.raw.read(decode_content=False)
-    assert int(answer.headers["Content-Length"]) == len(answer.body)
-    return answer
+    """The response to a client that takes gzip, its body as sent."""
+    response = requests.get(api.url + path, headers={**KEY, "Accept-Encoding": "gzip"}, timeout=10, stream=True)
+    response.body = response.raw.read(decode_content=False)
+    assert int(response.headers["Content-Length"]) == len(response.body)
+    return response
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.9, 0.999])
@@ -628,16 +630,16 @@ def test_a_gzip_stream_that_ends_early_is_a_good_transfer(api, fraction):
 
 def test_bad_gzip_is_a_good_transfer(api):
     api.fault("bad_gzip")
-    answer = raw(api, GROUPED + "2012-01-04")
-    assert (answer.status_code, answer.headers["Content-Encoding"]) == (200, "gzip")
+    response = raw(api, GROUPED + "2012-01-04")
+    assert (response.status_code, response.headers["Content-Encoding"]) == (200, "gzip")
     with pytest.raises((zlib.error, gzip.BadGzipFile)):
-        gzip.decompress(answer.body)
+        gzip.decompress(response.body)
 
 
 def test_an_empty_body(api):
     api.fault("empty")
-    answer = get(api, GROUPED + "2012-01-04", headers={**KEY, "Accept-Encoding": "identity"})
-    assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"", "0")
+    response = get(api, GROUPED + "2012-01-04", headers={**KEY, "Accept-Encoding": "identity"})
+    assert (response.status_code, response.content, response.headers["Content-Length"]) == (200, b"", "0")
 
 
 @pytest.mark.parametrize("head", [False, True])
@@ -672,10 +674,10 @@ def test_reset_is_a_tcp_reset(api):
 
 def test_html_with_200(api):
     api.fault("html")
-    answer = get(api, GROUPED + "2012-01-04")
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    assert answer.text.startswith("<!DOCTYPE html>")
-    assert "X-Sample-Source" not in answer.headers
+    response = get(api, GROUPED + "2012-01-04")
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert response.text.startswith("<!DOCTYPE html>")
+    assert "X-Sample-Source" not in response.headers
 
 
 def test_slow(api):
@@ -689,7 +691,7 @@ def test_slow(api):
     assert len(api.calls) == 2
 
 
-def test_stop_does_not_wait_for_slow_answers(api):
+def test_stop_does_not_wait_for_slow_responses(api):
     api.fault("slow", seconds=60)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(get, api, GROUPED + "2012-01-04")
@@ -701,7 +703,7 @@ def test_stop_does_not_wait_for_slow_answers(api):
         assert time.monotonic() - began < 5
 
 
-# Good JSON that cannot be the answer
+# Good JSON that cannot be the response
 
 MONTH = daily("AAPL", "2012-01-03", "2012-01-31")
 
@@ -788,7 +790,7 @@ def test_the_call_log(tmp_path):
     with SampleApi(symbols=(), call_log=path) as api:
         began = time.time()
         get(api, daily("BRK.B", "2012-01-03", "2012-01-05"), headers={**KEY, "X-Request-Id": "mine"}, limit=10)
-        answer = get(api, GROUPED + "2012-01-04", headers={}, apiKey="sample", adjusted=False)
+        response = get(api, GROUPED + "2012-01-04", headers={}, apiKey="sample", adjusted=False)
         get(api, GROUPED + "2012-01-04", headers={}, apiKey="hidden-key")
         get(api, "/v9")
         first, second, third, fourth = api.calls
@@ -796,7 +798,7 @@ def test_the_call_log(tmp_path):
         assert (first.endpoint, first.ticker, first.date, first.client_request_id) == ("range", "BRK.B", None, "mine")
         assert (second.endpoint, second.ticker, second.date, second.client_request_id) == ("grouped", None, "2012-01-04", None)
         assert second.target == GROUPED + "2012-01-04?adjusted=false"
-        assert (second.source, second.request_id) == (answer.headers["X-Sample-Source"], answer.headers["X-Request-Id"])
+        assert (second.source, second.request_id) == (response.headers["X-Sample-Source"], response.headers["X-Request-Id"])
         assert (third.status, fourth.status, fourth.endpoint) == (401, 404, "unknown")
         assert began <= first.time <= second.time <= time.time()
         assert first.monotonic < second.monotonic
@@ -883,21 +885,21 @@ def test_control_routes(api):
     ],
 )
 def test_control_routes_say_what_is_wrong(api, route, body, status, word):
-    answer = control(api, "POST", route, body)
-    assert answer.status_code == status
-    assert word in answer.json()["error"]
+    response = control(api, "POST", route, body)
+    assert response.status_code == status
+    assert word in response.json()["error"]
     assert api.faults.to_json() == []
 
 
-def test_a_connection_stays_open_and_compresses_when_asked(shared):
+def test_a_connection_stays_open_and_compresses_when_requested(shared):
     connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=10)
     connection.connect()
     kept = connection.sock
     bodies = []
     for headers in (KEY, {**KEY, "Accept-Encoding": "gzip"}):
         connection.request("GET", GROUPED + "2012-01-04", headers=headers)
-        answer = connection.getresponse()
-        bodies.append((answer.getheader("Content-Encoding"), answer.read()))
+        response = connection.getresponse()
+        bodies.append((response.getheader("Content-Encoding"), response.read()))
         assert connection.sock is kept
     connection.close()
     (none, plain), (encoding, compressed) = bodies
@@ -949,8 +951,8 @@ def test_the_process_serves_and_ends_cleanly(prices_file, tmp_path, number):
     try:
         url = line.removeprefix("sample API on ")
         assert url.startswith("http://127.0.0.1:")
-        answers = [get(url, GROUPED + "2015-01-05", headers={"Authorization": "Bearer k"}) for _ in range(3)]
-        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        responses = [get(url, GROUPED + "2015-01-05", headers={"Authorization": "Bearer k"}) for _ in range(3)]
+        assert [response.status_code for response in responses] == [200, 200, 429]
         assert [call.status for call in read_call_log(log)] == [200, 200, 429]
         assert len(requests.get(f"{url}/_control/quota", timeout=10).json()["limits"]) == 2
     finally:

@@ -1,4 +1,4 @@
-"""The sample API's Alpaca, asked without the hook."""
+"""The sample API's Alpaca without the hook."""
 
 import base64
 import json
@@ -35,8 +35,8 @@ def get(api, keys=KEYS, **query):
     """Status, headers and body."""
     url = f"{api.url}/v2/stocks/bars?{urlencode({**WEEK, **query})}"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=keys)) as answer:
-            return answer.status, answer.headers, json.load(answer)
+        with urllib.request.urlopen(urllib.request.Request(url, headers=keys)) as response:
+            return response.status, response.headers, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, error.headers, json.load(error)
 
@@ -102,7 +102,7 @@ def test_minutes_are_in_tokens_too(api):
         ({"sort": "desc"}, "sort=asc only"),
     ],
 )
-def test_what_is_wrong_is_said_with_400(api, query, text):
+def test_what_is_wrong_is_reported_with_400(api, query, text):
     status, _, body = get(api, **query)
     assert status == 400
     assert list(body) == ["message"]
@@ -122,13 +122,13 @@ def test_both_halves_of_the_key_are_needed(api, keys, text):
     assert (status, body) == (401, {"message": text})
 
 
-def test_every_answer_tells_what_is_left_of_the_quota(api):
+def test_every_response_tells_what_is_left_of_the_quota(api):
     api.limits = [Window(2, 60)]
-    answers = [get(api), get(api, symbols="BRK-B"), get(api)]
-    assert [status for status, _, _ in answers] == [200, 400, 429]
-    assert [headers["X-RateLimit-Limit"] for _, headers, _ in answers] == ["2"] * 3
-    assert [headers["X-RateLimit-Remaining"] for _, headers, _ in answers] == ["1", "0", "0"]
-    assert all(58 < int(headers["X-RateLimit-Reset"]) - time.time() <= 61 for _, headers, _ in answers)
+    responses = [get(api), get(api, symbols="BRK-B"), get(api)]
+    assert [status for status, _, _ in responses] == [200, 400, 429]
+    assert [headers["X-RateLimit-Limit"] for _, headers, _ in responses] == ["2"] * 3
+    assert [headers["X-RateLimit-Remaining"] for _, headers, _ in responses] == ["1", "0", "0"]
+    assert all(58 < int(headers["X-RateLimit-Reset"]) - time.time() <= 61 for _, headers, _ in responses)
 
 
 def test_young_consolidated_bars_are_refused_and_those_of_iex_are_not():

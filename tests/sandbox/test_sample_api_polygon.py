@@ -22,9 +22,9 @@ def api():
 
 
 def get(api, path, **params):
-    answer = requests.get(path if path.startswith("http") else api.url + path, params=params, headers=KEY, timeout=10)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = requests.get(path if path.startswith("http") else api.url + path, params=params, headers=KEY, timeout=10)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def minutes(size, start, end, ticker="BRK.B"):
@@ -157,11 +157,11 @@ def test_dividends_page_by_page(api):
 
 def test_a_dividend_is_there_from_its_declaration_on():
     question = {"limit": 1000, "ex_dividend_date.gte": "2024-11-01", "ex_dividend_date.lte": "2024-12-01"}
-    answers = []
+    responses = []
     for now in (datetime(2024, 11, 1, 12, tzinfo=UTC), NOW):
         with SampleApi(symbols=[f"S{n}" for n in range(60)], now=lambda now=now: now) as api:
-            answers.append(get(api, "/v3/reference/dividends", **question)["results"])
-    early, late = answers
+            responses.append(get(api, "/v3/reference/dividends", **question)["results"])
+    early, late = responses
     assert early == [row for row in late if row["declaration_date"] <= "2024-11-01"]
     assert 0 < len(early) < len(late)
 
@@ -177,9 +177,9 @@ def test_a_dividend_is_there_from_its_declaration_on():
     ],
 )
 def test_bad_questions_are_refused(api, params, word):
-    answer = requests.get(f"{api.url}/v3/reference/dividends", params=params, headers=KEY, timeout=10)
-    assert answer.status_code == 400
-    assert word in answer.json()["error"]
+    response = requests.get(f"{api.url}/v3/reference/dividends", params=params, headers=KEY, timeout=10)
+    assert response.status_code == 400
+    assert word in response.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Several vendors on one server: who is asked, keys, forms, quotas, faults. The vendor here is made up, and unlike Polygon."""
+"""Several vendors on one server: routing, keys, forms, quotas, faults. The vendor here is made up, and unlike Polygon."""
 
 from datetime import date
 from typing import ClassVar
@@ -7,15 +7,15 @@ import pytest
 import requests
 
 from sandbox.http import SampleApi, Window, server
-from sandbox.http.messages import Answer
 from sandbox.vendors import VENDORS
 from sandbox.vendors.base import BadParameterError, Vendor, basic
+from sandbox.vendors.messages import VendorResponse
 
 POLYGON = "/v2/aggs/ticker/SPY/range/1/day/2012-01-03/2012-01-05"
 
 
-def shouted(answer, *, mark="!"):
-    return Answer(answer.request, answer.status, answer.body.upper() + mark)
+def shouted(response, *, mark="!"):
+    return VendorResponse(response.request, response.status, response.body.upper() + mark)
 
 
 class Teletype(Vendor):
@@ -23,12 +23,12 @@ class Teletype(Vendor):
 
     name = "teletype"
     methods = ("GET", "POST")
-    routes: ClassVar = {"close": r"/close/(?P<date>[^/]+)"}
+    routes: ClassVar = {"/close/{date}": "close", "/broken": "broken"}
     words: ClassVar = {401: "who are you", 429: "slow down"}
     no_key = "no name given"
     content_type = "text/plain"
     compresses = False
-    faults: ClassVar = {"shouted": shouted, "empty": lambda answer: Answer(answer.request, 200, "nothing")}
+    faults: ClassVar = {"shouted": shouted, "empty": lambda response: VendorResponse(response.request, 200, "nothing")}
 
     def __init__(self, market, quota, *, currency="dollars"):
         super().__init__(market, quota)
@@ -39,22 +39,22 @@ class Teletype(Vendor):
         return found[0] if found else None
 
     def error(self, request, status, message):
-        return Answer(request, status, f"{status} {message}")
+        return VendorResponse(request, status, f"{status} {message}")
 
     def subject(self, request, found):
         return request.parameters.get("symbol"), found.get("date")
 
-    def headers(self, answer):
+    def headers(self, response):
         standing = self.quota.standing()
         left = {} if standing is None else {"X-Left": f"{standing.remaining}/{standing.limit}"}
-        return super().headers(answer) | left
+        return super().headers(response) | left
 
     def close(self, request, found):
         bars = self.market.session(date.fromisoformat(found["date"]))
         closes = [bar.close for bar in bars if bar.symbol == request.parameters.get("symbol")]
         if not closes:
             raise BadParameterError("no such symbol", status=422)
-        return Answer(request, 200, f"{closes[0]} {self.currency}\n", source=self.market.source(bars))
+        return VendorResponse(request, 200, f"{closes[0]} {self.currency}\n", source=self.market.source(bars))
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def ask(api, path="/teletype/close/2012-01-03", key="sample", **data):
     return requests.post(api.url + path, data=data or {"symbol": "SPY"}, auth=(key, "") if key else None, timeout=10)
 
 
-def test_a_vendor_answers_under_its_name_and_polygon_at_the_root(api):
+def test_a_vendor_responds_under_its_name_and_polygon_at_the_root(api):
     headers = {"Authorization": "Bearer sample"}
     at_root, named = (requests.get(api.url + prefix + POLYGON, headers=headers, timeout=10).json() for prefix in ("", "/polygon"))
     assert at_root["results"] == named["results"]
@@ -95,10 +95,10 @@ def test_another_vendor_can_be_at_the_root_with_its_options(known):
 
 
 def test_a_form_is_read_and_logged(api):
-    answer = ask(api)
-    assert (answer.headers["Content-Type"], answer.headers["X-Sample-Source"]) == ("text/plain", "recorded+generated")
-    assert "Content-Encoding" not in answer.headers
-    assert requests.get(api.url + "/teletype/close/2012-01-03?symbol=SPY", auth=("sample", ""), timeout=10).text == answer.text
+    response = ask(api)
+    assert (response.headers["Content-Type"], response.headers["X-Sample-Source"]) == ("text/plain", "recorded+generated")
+    assert "Content-Encoding" not in response.headers
+    assert requests.get(api.url + "/teletype/close/2012-01-03?symbol=SPY", auth=("sample", ""), timeout=10).text == response.text
     post, get = api.calls
     assert (post.method, get.method) == ("POST", "GET")
     assert (post.endpoint, post.ticker, post.date, post.target) == ("close", "SPY", "2012-01-03", "/close/2012-01-03?symbol=SPY")
@@ -106,8 +106,8 @@ def test_a_form_is_read_and_logged(api):
 
 
 def test_refusals_are_in_the_vendors_words(api):
-    answers = [ask(api, key=None), ask(api, key="other"), ask(api, symbol="NOSUCH"), ask(api, "/teletype/open")]
-    assert [answer.text for answer in answers] == [
+    responses = [ask(api, key=None), ask(api, key="other"), ask(api, symbol="NOSUCH"), ask(api, "/teletype/open")]
+    assert [response.text for response in responses] == [
         "401 no name given",
         "401 who are you",
         "422 no such symbol",
@@ -121,9 +121,9 @@ def test_accounts_have_quotas_of_their_own(api):
     api.limits = [Window(2, 60)]
     headers = {"Authorization": "Bearer sample"}
     statuses = [requests.get(api.url + POLYGON, headers=headers, timeout=10).status_code for _ in range(3)]
-    answers = [ask(api) for _ in range(3)]
-    assert statuses == [answer.status_code for answer in answers] == [200, 200, 429]
-    assert [answer.headers["X-Left"] for answer in answers] == ["1/2", "0/2", "0/2"]
+    responses = [ask(api) for _ in range(3)]
+    assert statuses == [response.status_code for response in responses] == [200, 200, 429]
+    assert [response.headers["X-Left"] for response in responses] == ["1/2", "0/2", "0/2"]
     assert 59 < api.vendors["teletype"].quota.standing().reset < 60
 
 
@@ -133,9 +133,9 @@ def test_faults_are_those_of_one_vendor(api):
     api.fault("empty", vendor="teletype")
     api.fault("server_error", match="symbol=SPY", vendor="teletype")
     assert requests.get(api.url + POLYGON, headers={"Authorization": "Bearer sample"}, timeout=10).ok
-    answers = [ask(api) for _ in range(4)]
-    assert answers[0].headers["Retry-After"] == "3"
-    assert [answer.text for answer in answers] == [
+    responses = [ask(api) for _ in range(4)]
+    assert responses[0].headers["Retry-After"] == "3"
+    assert [response.text for response in responses] == [
         "429 slow down",
         "502 Internal Server Error",
         "nothing",  # its own goes before the one for all
@@ -172,3 +172,10 @@ def test_what_is_inside_a_session_follows_its_altered_bar(api):
     assert set(api.market.statistics(bars).cell) == {1, 2}  # the one with a blank has nothing inside
     api.hide(date(2012, 1, 4), ["SPY"])
     assert len(api.market.range("SPY", session, date(2012, 1, 6))) == 2
+
+
+def test_a_defect_of_a_vendor_is_logged_and_no_later_call_suffers(api, caplog):
+    assert ask(api, "/teletype/broken").status_code == 500
+    assert ask(api).status_code == 200
+    (record,) = (record for record in caplog.records if record.name == "uvicorn.error")
+    assert "has no attribute 'broken'" in str(record.exc_info)

@@ -1,4 +1,4 @@
-"""The sample gateway, asked by the official-shaped client ``ib_async`` over a real socket, and by bytes of our own."""
+"""The sample gateway, called by the official-shaped client ``ib_async`` over a real socket, and by bytes of our own."""
 
 import contextlib
 import os
@@ -142,7 +142,7 @@ def test_the_indices_have_the_vendors_numbers(ib):
     assert [ib.reqContractDetails(Index(name, "CBOE"))[0].contract.conId for name in ("VIX", "SPX")] == [13455763, 416904]
 
 
-def test_quarterlies_are_listed_ahead_and_expired_ones_only_when_asked_for(ib):
+def test_quarterlies_are_listed_ahead_and_expired_ones_only_when_requested(ib):
     def listed(**more):
         found = ib.reqContractDetails(Future("ES", exchange="CME", **more))
         return [details.contract.lastTradeDateOrContractMonth for details in found]
@@ -204,7 +204,7 @@ def test_stocks_have_the_bars_of_the_sample_api(ib):
 
 
 def test_an_edited_bar_is_served_as_edited(gateway, ib):
-    from sandbox.http.edits import Change
+    from sandbox.market.edits import Change
 
     gateway.edits.alter(date(2013, 1, 7), Change("IBM", 1.0, (), {"close": 1.0}))
     try:
@@ -295,7 +295,7 @@ def test_no_bars_are_error_162(ib):
 
 
 @pytest.mark.parametrize(
-    ("asked", "code", "text"),
+    ("requested", "code", "text"),
     [
         ({"size": "7 mins"}, 321, "bar size setting is invalid"),
         ({"duration": "5"}, 321, "duration is invalid"),
@@ -308,18 +308,20 @@ def test_no_bars_are_error_162(ib):
         ({"end": "20130112 00:00:00 Nowhere/Land"}, 10314, "End Date/Time"),
     ],
 )
-def test_what_is_not_legal_is_refused(gateway, ib, asked, code, text):
+def test_what_is_not_legal_is_refused(gateway, ib, requested, code, text):
     errors = []
     ib.errorEvent += lambda number, code, text, contract: errors.append((code, text))
     if code == 321:  # the library takes it for a warning and waits on
-        asked = {"end": WEEK, "duration": "1 D", "size": "1 day", "what": "TRADES", **asked}
-        found = ib.reqHistoricalData(IBM, asked["end"], asked["duration"], asked["size"], asked["what"], True, timeout=0.2)
+        requested = {"end": WEEK, "duration": "1 D", "size": "1 day", "what": "TRADES", **requested}
+        found = ib.reqHistoricalData(
+            IBM, requested["end"], requested["duration"], requested["size"], requested["what"], True, timeout=0.2
+        )
         assert len(found) == 0
         assert gateway.calls[0].status == 321
         assert errors[0][0] == 321
         assert text in errors[0][1]
     else:
-        found, words = refusal(ib, IBM, **asked)
+        found, words = refusal(ib, IBM, **requested)
         assert (found, text in words) == (code, True)
 
 
@@ -380,21 +382,21 @@ def test_a_link_can_be_lost(gateway, ib, kind):
 
 
 @pytest.mark.parametrize("kind", ["hang", "short", "garbage", "drifted"])
-def test_the_library_takes_what_is_no_whole_answer_for_none_after_its_time_out(gateway, ib, kind):
+def test_the_library_takes_what_is_no_whole_response_for_none_after_its_time_out(gateway, ib, kind):
     """Why the hook reads every message before the library does."""
     gateway.fault(kind)
     assert len(ib.reqHistoricalData(IBM, WEEK, "5 D", "1 day", "TRADES", True, timeout=0.2)) == 0
 
 
 @pytest.mark.parametrize(("kind", "options"), [("slow", {"seconds": 0.3}), ("trickle", {"seconds": 0.001})])
-def test_an_answer_can_be_slow_and_is_whole(gateway, ib, kind, options):
+def test_a_response_can_be_slow_and_is_whole(gateway, ib, kind, options):
     gateway.fault(kind, **options)
     began = time.monotonic()
     assert len(bars(ib, IBM, duration="3 D")) == 3
     assert time.monotonic() - began > 0.1
 
 
-def test_an_unknown_fault_or_option_is_answered_with_the_known_ones(gateway):
+def test_an_unknown_fault_or_option_is_refused_with_the_known_ones(gateway):
     with pytest.raises(ValueError, match="fault is 'fire'; allowed: refused, pacing"):
         gateway.fault("fire")
     with pytest.raises(ValueError, match="option of fault slow is 'minutes'; allowed: seconds"):
@@ -431,7 +433,7 @@ def test_it_runs_as_a_process_and_ends_with_0_on_a_signal(tmp_path):
     assert call.target == "history STK AAPL 1 day 5 D 20130112 00:00:00 US/Eastern"
 
 
-def test_a_port_that_is_taken_is_said(gateway):
+def test_a_port_that_is_taken_is_reported(gateway):
     command = [sys.executable, "-m", "sandbox.ib_gateway", "--port", str(gateway.port)]
     ended = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1

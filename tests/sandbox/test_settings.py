@@ -65,13 +65,17 @@ def test_first_time_everything_is_made_and_then_nothing(session, settings):
 def test_the_local_connections_point_at_the_local_servers(session, settings):
     apply(session, settings, local(Ports(1, 2, 3, 4)))
     polygon, aws, warehouse = (connection(session, conn_id) for conn_id in ("polygon_default", "aws_default", "warehouse_default"))
-    assert (polygon.conn_type, polygon.host, polygon.extra_dejson) == ("http", "http://127.0.0.1:3", {"plan": "sample"})
+    assert (polygon.conn_type, polygon.host, polygon.extra_dejson) == (
+        "market_data_polygon",
+        "http://127.0.0.1:3",
+        {"plan": "sample"},
+    )
     assert polygon.password
     assert aws.extra_dejson["endpoint_url"] == "http://127.0.0.1:2"
     assert (warehouse.conn_type, warehouse.extra_dejson) == ("duckdb", {"path": str(PROJECT / ".local" / "warehouse.duckdb")})
     alpaca, ib = connection(session, "alpaca_default"), connection(session, "ib_default")
     assert (alpaca.host, alpaca.login) == ("http://127.0.0.1:3/alpaca", "sample")
-    assert (ib.conn_type, ib.host, ib.port) == ("generic", "127.0.0.1", 4)
+    assert (ib.conn_type, ib.host, ib.port) == ("market_data_ib", "127.0.0.1", 4)
 
 
 def test_untouched_local_connections_follow_the_stack_to_other_ports(session, settings):
@@ -172,3 +176,16 @@ def test_a_broken_file_is_named(tmp_path, content):
     file.write_text(content)
     with pytest.raises(LocalError, match=r"airflow_settings\.yaml cannot be read"):
         load(file)
+
+
+def test_no_secret_of_the_stack_occurs_in_its_paths_and_addresses():
+    """Airflow masks a connection's password wherever it occurs, also in the form of another connection."""
+    values = [json.dumps({**item, "conn_password": ""}) for item in local().values()]
+    secrets = {item["conn_password"] for item in local().values() if "conn_password" in item}
+    assert [secret for secret in secrets if any(secret in value for value in values)] == []
+
+
+def test_each_connection_has_a_port_so_that_it_can_be_tested(session, settings):
+    """Airflow 3.3.2 refuses to test a stored connection without one: its form sends 0."""
+    apply(session, settings, local())
+    assert [item["conn_id"] for item in settings["connections"] if connection(session, item["conn_id"]).port is None] == []

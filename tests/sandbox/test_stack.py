@@ -127,9 +127,9 @@ def test_an_interrupt_leaves_a_stack_that_was_up_and_a_dead_component_comes_back
     run = subprocess.Popen(argv, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert any("fetching 0/1" in words for words in iter(run.stdout.readline, ""))
     os.kill(run.pid, signal.SIGINT)
-    said, _ = run.communicate(timeout=100)
+    output, _ = run.communicate(timeout=100)
     assert run.returncode == 130
-    assert "The stack is still up" in said
+    assert "The stack is still up" in output
     assert set(ours.registry.records()) == started
     assert ours.airflow.active_runs() == []
     assert ours.airflow.dag("tiny")["is_paused"]

@@ -53,7 +53,7 @@ def test_what_saved_no_call_is_not_compared():
     assert "one call per symbol" not in text
 
 
-def test_nothing_to_do_is_said():
+def test_nothing_to_do_is_reported():
     assert "Nothing to do" in shown(summary(Snapshot("success", "done", batches=0), {"dry_run": False}, {}, [], []))
 
 
@@ -70,9 +70,9 @@ def test_a_dry_run_shows_what_it_would_take():
 
 
 def test_a_run_with_nothing_to_do_says_why():
-    said = "Nothing to do: no session on 2013-01-01 (New Year's Day)"
-    text = shown(summary(Snapshot("success", "done", batches=0), {"note": said}, {}, [], []))
-    assert f"{said}. No call was made." in text
+    reported = "Nothing to do: no session on 2013-01-01 (New Year's Day)"
+    text = shown(summary(Snapshot("success", "done", batches=0), {"note": reported}, {}, [], []))
+    assert f"{reported}. No call was made." in text
 
 
 def test_warnings_of_a_green_run_are_shown():

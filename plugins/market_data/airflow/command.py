@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from market_data.cli.deployment import port_of
 from market_data.cli.main import main as run
 from market_data.core import settings
 from market_data.core.errors import ConfigError
@@ -98,7 +99,7 @@ class DatabaseRegistry:
                     host=item.get("conn_host"),
                     schema=item.get("conn_schema"),
                     login=item.get("conn_login"),
-                    port=int(item["conn_port"]) if item.get("conn_port") else None,
+                    port=port_of(item),
                     extra=extra if isinstance(extra, str) else json.dumps(extra) if extra else None,
                 )
             )

@@ -10,12 +10,17 @@ from airflow.sdk.definitions.param import ParamsDict
 
 from market_data.airflow.connections import lake_url
 from market_data.airflow.fallback import fallback_runs
+from market_data.airflow.priority import NEWEST_SESSION_FIRST
 from market_data.airflow.retry import RETRIES, MarketDataRetryPolicy
 from market_data.airflow.tasks import run_check, run_fetch, run_load, run_plan, run_publish, run_verdict
+from market_data.airflow.time_limit import batch_time_limit, time_limit
 from market_data.airflow.timetable import SessionTimetable
 from market_data.config.feeds import Feed
 from market_data.config.trigger_form import PARAMS, form
 from market_data.providers.registry import options_of, serving
+
+MAX_ACTIVE_RUNS = 10_000
+"""Airflow creates no run while this many of the DAG are queued or running, cleared ones too: tonight's must never wait for them."""
 
 
 def build_params(feed: Feed) -> dict[str, Param]:
@@ -33,15 +38,17 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
         feed.dag_id,
         description=f"{feed.dataset} from {feed.provider} into the lake and the warehouse",
         doc_md=doc,
-        schedule=SessionTimetable(run_at=feed.schedule) if feed.schedule else None,
+        schedule=_timetable(feed),
         start_date=datetime.combine(feed.start_date, time(), UTC),
         catchup=False,
-        max_active_runs=1,
+        max_active_runs=MAX_ACTIVE_RUNS,
         tags=[feed.provider, feed.dataset, "market-data"],
         default_args={
             "owner": "market-data",
             "retries": RETRIES,
             "retry_policy": MarketDataRetryPolicy(),
+            "weight_rule": NEWEST_SESSION_FIRST,
+            "execution_timeout": feed.run_timeout,  # the run's own limit: see `time_limit`
             # used where no policy runs: after a worker was killed
             "retry_delay": timedelta(seconds=defaults["retry_delay_seconds"]),
         },
@@ -49,27 +56,33 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
 
         @task
         def plan(**context: Any) -> list[dict[str, Any]]:
-            return run_plan(feed, context)
+            with time_limit(feed, context):
+                return run_plan(feed, context)
 
         @task(pool=feed.pool, map_index_template="{{ task.op_kwargs['batch']['label'] }}")
         def fetch(batch: dict[str, Any], **context: Any) -> dict[str, Any]:
-            return run_fetch(feed, batch, context)
+            with batch_time_limit(feed, context):
+                return run_fetch(feed, batch, context)
 
         @task(trigger_rule="all_done")
         def check(batches: Any, receipts: Any, **context: Any) -> dict[str, Any]:
-            return run_check(feed, batches, receipts, context)
+            with time_limit(feed, context):
+                return run_check(feed, batches, receipts, context)
 
         @task(pool="warehouse")
         def load(checked: Any, **context: Any) -> dict[str, Any]:
-            return run_load(feed, checked, context)
+            with time_limit(feed, context):
+                return run_load(feed, checked, context)
 
         @task(trigger_rule="all_done", outlets=[asset])
         def publish(batches: Any, receipts: Any, checked: Any, loaded: Any, **context: Any) -> dict[str, Any]:
-            return run_publish(feed, batches, receipts, checked, loaded, asset, context)
+            with time_limit(feed, context):
+                return run_publish(feed, batches, receipts, checked, loaded, asset, context)
 
         @task(trigger_rule="all_done", retries=0)
         def verdict(batches: Any, published: Any, **context: Any) -> None:
-            run_verdict(batches, published, context)
+            with time_limit(feed, context):
+                run_verdict(batches, published, context)
 
         batches = plan()
         receipts = fetch.expand(batch=batches)
@@ -83,6 +96,12 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
     # Together that took 80 % of the parse time. `load_feeds` has validated the values against the schemas.
     object.__setattr__(dag, "params", ParamsDict(build_params(feed)))
     return dag
+
+
+def _timetable(feed: Feed) -> SessionTimetable | None:
+    if not feed.schedule:
+        return None
+    return SessionTimetable(run_at=feed.schedule, catch_up_sessions=feed.catch_up_sessions, dag_id=feed.dag_id)
 
 
 def _add_fallback(dag_id: str, published: Any) -> None:

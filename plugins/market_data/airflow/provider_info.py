@@ -14,6 +14,8 @@ from market_data.providers.spec import ConnectionForm, ProviderSpec
 HOOKS = "market_data.airflow.hooks"
 FIELDS = ("host", "port", "login", "password", "schema", "extra")
 PREFIX = "market_data_"
+NO_PORT = "Port (enter 0)"
+"""Label of the port where none is needed. Airflow 3.3.2 refuses to test a stored connection without one."""
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -30,13 +32,9 @@ def get_provider_info() -> dict[str, Any]:
 def connection_type(spec: ProviderSpec) -> dict[str, Any]:
     """Return the connection type of a provider: its form, and the class that tests it."""
     form = spec.form
-    shown = {
-        "host": bool(form.host),
-        "port": form.port,
-        "login": bool(form.login_label),
-        "password": bool(form.key_label),
-    }
-    labels = {"login": form.login_label, "password": form.key_label}
+    shown = {"host": bool(form.host), "port": True, "login": bool(form.login_label), "password": bool(form.key_label)}
+    labels = {"port": "" if form.port else NO_PORT, "login": form.login_label, "password": form.key_label}
+    placeholders = {"host": form.host, "port": form.port or "0"}
     return {
         "connection-type": f"{PREFIX}{spec.name}",
         "hook-class-name": f"{HOOKS}.{class_name(spec.name)}",
@@ -44,7 +42,7 @@ def connection_type(spec: ProviderSpec) -> dict[str, Any]:
         "ui-field-behaviour": {
             "hidden-fields": [name for name in FIELDS if not shown.get(name)],
             "relabeling": {name: label for name, label in labels.items() if label},
-            "placeholders": {"host": form.host} if form.host else {},
+            "placeholders": {name: text for name, text in placeholders.items() if text},
         },
         "conn-fields": _fields(form),
     }
@@ -60,7 +58,7 @@ def _fields(form: ConnectionForm) -> dict[str, Any]:
     if form.plans:
         plan = {"type": "string", "enum": list(form.plans), "default": form.plans[0]}
     return {
-        "plan": {"label": "Subscription plan", "schema": plan, "description": "It decides calls per minute and years of history."},
+        "plan": {"label": "Subscription plan", "schema": plan, "description": "Sets calls per minute and years of history."},
         "calls_per_minute_per_slot": {
             "label": "Calls per minute per pool slot",
             "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
@@ -69,7 +67,7 @@ def _fields(form: ConnectionForm) -> dict[str, Any]:
         "limits": {
             "label": "Account limits",
             "schema": {"type": ["array", "null"], "items": {"type": "object"}},
-            "description": 'Empty: the plan\'s. A list such as [{"calls": 5, "seconds": 60}]; all of them hold at once.',
+            "description": 'A list such as [{"calls": 5, "seconds": 60}]; all hold at once. Left untouched: the plan\'s limits.',
         },
         **{name: {"label": label, "schema": {"type": [kind, "null"]}} for name, (label, kind) in form.extra.items()},
     }
@@ -79,7 +77,11 @@ DUCKDB = {
     "connection-type": "duckdb",
     "hook-class-name": f"{HOOKS}.DuckDBConnection",
     "hook-name": "DuckDB",
-    "ui-field-behaviour": {"hidden-fields": list(FIELDS), "relabeling": {}, "placeholders": {}},
+    "ui-field-behaviour": {
+        "hidden-fields": [name for name in FIELDS if name != "port"],
+        "relabeling": {"port": NO_PORT},
+        "placeholders": {"port": "0"},
+    },
     "conn-fields": {
         "path": {
             "label": "File",

@@ -15,6 +15,7 @@ from market_data.core.errors import (
     LakeError,
     ParamError,
     RetriableError,
+    RunTimeout,
     TerminalError,
     WarehouseError,
 )
@@ -25,14 +26,14 @@ RETRIES = PARAMS["max_retries"][1]["maximum"]
 LONGEST_DELAY = 24 * 3600
 """Seconds; every quota is renewed within a day."""
 
-FAIL_NOW = (ConfigError, ParamError, TerminalError, DataError)
+FAIL_NOW = (ConfigError, ParamError, TerminalError, DataError, RunTimeout)
 RETRY = (RetriableError, LakeError, WarehouseError)
 
 
 class MarketDataRetryPolicy(RetryPolicy):
     """Map an error to Airflow's decision.
 
-    * ``ConfigError``, ``ParamError``, ``TerminalError``, ``DataError``: fail now; a retry cannot help.
+    * ``ConfigError``, ``ParamError``, ``TerminalError``, ``DataError``, ``RunTimeout``: fail now; a retry cannot help.
     * ``RetriableError``, ``LakeError``, ``WarehouseError``: retry after the run's ``retry_delay_seconds``, or later if the provider
       requests it. The pool slot is free meanwhile. Up to two seconds are added by map index, so that batches do not resume all at once.
     * any other error is a defect or a problem of the machine: retried the same way.

@@ -1,7 +1,8 @@
-"""Notes on task instances: the reason of a failure, shown in the grid.
+"""Notes on runs and task instances: the verdict and the reasons of failures, shown in the grid.
 
-A task of Airflow 3 cannot write its own note, because tasks have no access to the metadata database. It pushes the text as an XCom. The
-listener below runs in the scheduler when a run is over, and writes the note. Every component imports this module: keep it light.
+A task of Airflow 3 cannot write a note, because tasks have no access to the metadata database. It pushes the text as an XCom. The
+listener below runs in the scheduler when a run is over, and writes the notes; the run gets that of ``verdict``, else that of ``plan``.
+Every component imports this module: keep it light.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ KEY = "market_data_note"
 HEAD = "market-data: "
 """Prefix of our notes. A note without it was written by a person and is kept."""
 CHUNK = 500  # rows per statement
+RUN_NOTES = ("verdict", "plan")
+"""The tasks whose note is also the run's, the first that has one."""
 LONGEST = 1000  # characters that Airflow allows in a note
 
 
@@ -60,6 +63,7 @@ def write_down(dag_run: DagRun) -> None:
 
 
 def _write(connection: Any, dag_run: DagRun) -> None:
+    from airflow.models.dagrun import DagRunNote
     from airflow.models.taskinstance import TaskInstance, TaskInstanceNote
     from airflow.models.xcom import XComModel
     from sqlalchemy import delete, insert, select
@@ -82,3 +86,9 @@ def _write(connection: Any, dag_run: DagRun) -> None:
         fresh = [{"ti_id": row.id, "content": text} for row, text in chunk if text is not None]
         if fresh:
             connection.execute(insert(TaskInstanceNote), fresh)
+    text = next((texts[task_id, -1] for task_id in RUN_NOTES if (task_id, -1) in texts), None)
+    stored = connection.execute(select(DagRunNote.content).where(DagRunNote.dag_run_id == dag_run.id)).scalar_one_or_none()
+    if stored != text and (stored or HEAD).startswith(HEAD):
+        connection.execute(delete(DagRunNote).where(DagRunNote.dag_run_id == dag_run.id))
+        if text is not None:
+            connection.execute(insert(DagRunNote), [{"dag_run_id": dag_run.id, "content": text}])

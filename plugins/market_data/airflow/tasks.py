@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from market_data import pipeline
 from market_data.airflow import task_notes
+from market_data.airflow.overlap import without_active_runs
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
 from market_data.config.run_params import RunParams
@@ -46,6 +48,9 @@ T = TypeVar("T")
 
 UNFINISHED = {"running", "queued"}
 """States of a run that loads its own rows from staging."""
+
+FAILED = {"failed", "upstream_failed"}
+"""States of a task that should have run and did not succeed."""
 
 REASONS = 40
 """Maximum reasons in a red verdict; the report has all."""
@@ -113,11 +118,8 @@ def _run_context(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> p
     layout = Layout(raw_prefix=settings.value("RAW_PREFIX"), provider_level=feed.provider_level)
 
     def is_running(run: RunInfo) -> bool:
-        try:
-            return context["ti"].get_dagrun_state(run.dag_id, run.run_id) in UNFINISHED
-        except Exception as error:  # noqa: BLE001 - a deleted run is an error of the API: it does not run any more
-            log.info("run %s of %s is not known to Airflow any more: %s", run.run_id, run.dag_id, error)
-            return False
+        # A count, not the state: a deleted run counts as 0, and any error is Airflow's and fails the task.
+        return bool(context["ti"].get_dr_count(run.dag_id, run_ids=[run.run_id], states=sorted(UNFINISHED)))
 
     return pipeline.RunContext(feed, params, run_of(context), open_lake(), layout, source, is_running)
 
@@ -135,7 +137,8 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
         return _plan(feed, context)
     except MarketDataError as error:
         task_notes.leave(context["ti"], str(error))
-        raise
+        context["ti"].xcom_push(key="summary", value={"error": str(error)})
+        raise error.with_traceback(None) from None  # the message tells all that the frames below would
 
 
 def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -147,6 +150,8 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     interval = (start, end) if start and end else None
     scheduled = run_of(context).run_type == "scheduled"
     wanted = _attempt(lambda: resolve_sessions(params, interval, scheduled=scheduled, now=now), errors)
+    if wanted:
+        wanted = replace(wanted, lookback=without_active_runs(context, wanted.lookback))
 
     def check_provider(hook: ProviderHook) -> None:
         hook.validate_config()
@@ -193,6 +198,8 @@ def run_check(
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Run the checkpoint over the fetched rows."""
+    if batches is None:
+        raise AirflowSkipException("the plan failed: nothing is checked")
     planned, landed = _batches(batches), _receipts(batches, receipts, _summary(context), run_of(context))
     params = _params(feed, context)
     if not landed and params.dry_run:
@@ -222,15 +229,18 @@ def run_publish(
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Coverage, report, flag, asset event."""
+    if batches is None:
+        raise AirflowSkipException("the plan failed: nothing is published")
     ti, params = context["ti"], _params(feed, context)
-    if batches is None or (not batches and params.dry_run):
-        raise AirflowSkipException("nothing was planned, so there is nothing to publish")
+    if not batches and params.dry_run:
+        raise AirflowSkipException("dry run: nothing is published")
     run_context, summary = _run_context(feed, params, context), _summary(context)
     if not batches and checked is None and not pipeline.has_leftovers(run_context, ()):
         raise AirflowSkipException("nothing was planned and nothing waits in staging, so there is nothing to publish")
     landed = _receipts(batches, receipts, summary, run_context.run)
     errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
-    published = pipeline.publish_run(run_context, _batches(batches), landed, errors, checked, loaded, summary, _now())
+    result = pipeline.RunResult(_batches(batches), landed, errors, checked, loaded, summary)
+    published = pipeline.publish_run(run_context, result, _now())
     context["outlet_events"][asset].extra = {name: published[name] for name in ("sessions", "rows", "report")}
     _mirror(context, asset, published)
     return published
@@ -239,40 +249,66 @@ def run_publish(
 def run_verdict(
     batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None, context: Mapping[str, Any]
 ) -> None:
-    """Fail the run if anything planned is missing or refused.
+    """Leave the verdict as a note, and fail the run if anything of it is missing, refused or not loaded.
 
     :raises QualityError: listing it.
     """
     ti = context["ti"]
     try:
-        said = _verdict(batches, published, _summary(context))
+        said = _verdict(batches, published, _summary(context), _failed_tasks(ti) if published is None else ())
     except QualityError as error:
         task_notes.leave(ti, str(error))
-        raise
+        raise error.with_traceback(None) from None
     task_notes.leave(ti, "\n".join(said))
 
 
+def _failed_tasks(ti: Any) -> list[str]:
+    """Return the tasks before ``verdict`` that failed, so that nothing is published."""
+    if not hasattr(ti, "get_task_states"):  # outside Airflow
+        return []
+    found = ti.get_task_states(ti.dag_id, task_ids=["check", "load", "publish"], run_ids=[ti.run_id])
+    return [name for name, state in found.get(ti.run_id, {}).items() if state in FAILED]
+
+
 def _verdict(
-    batches: Sequence[Mapping[str, Any]] | None, published: Mapping[str, Any] | None, summary: Mapping[str, Any]
+    batches: Sequence[Mapping[str, Any]] | None,
+    published: Mapping[str, Any] | None,
+    summary: Mapping[str, Any],
+    failed: Sequence[str],
 ) -> Sequence[str]:
-    """Return the warnings of a run that is not red."""
+    """Return the note of a run that is not red."""
     if batches is None:
-        raise QualityError("the plan failed; see the log of `plan`")
-    if not batches and published is None:
+        raise QualityError(f"the plan failed: {summary.get('error') or 'see the log of `plan`'}")
+    standing = summary.get("standing") or {}
+    if not batches and published is None and not failed:
         dry = "Dry run: nothing was fetched" if summary.get("dry_run") else ""
         why = ". ".join(filter(None, [dry, summary.get("note")])) or "Nothing to do: every requested cell is covered already"
         log.info("%s. See the log of `plan`.", why)
-        return [why]
+        red, warnings = standing.get("red", ()), standing.get("warnings", ())
+        if red and not dry:
+            raise QualityError(_listed("nothing was fetched, and the run is not complete:", red, warnings))
+        return [why, *red, *_logged(warnings)]
     if published is None:
-        raise QualityError("nothing was published; see the logs of `check`, `load` and `publish`")
+        names = f"{', '.join(f'`{name}`' for name in failed)} failed: " if failed else ""
+        raise QualityError(f"{names}nothing was published; see the logs of `check`, `load` and `publish`")
+    warnings = published["warnings"]
     if published["red"]:
-        more = len(published["red"]) - REASONS
-        lines = [*published["red"][:REASONS], *([f"and {more} more: see {published['report']}"] if more > 0 else [])]
-        raise QualityError("the run is not complete:\n  " + "\n  ".join(lines))
-    warnings: Sequence[str] = published["warnings"]
+        raise QualityError(_listed("the run is not complete:", published["red"], warnings, published["report"]))
+    log.info("Every planned cell has a state, and what passed is loaded: %s", published["report"])
+    return [*filter(None, [published.get("headline")]), *_logged(warnings)]
+
+
+def _listed(head: str, red: Sequence[str], warnings: Sequence[str], report: str = "") -> str:
+    """Return a red verdict: its reasons, then what else deserves a look."""
+    more = len(red) - REASONS
+    lines = [head, *red[:REASONS], *([f"and {more} more: see {report or 'the log of `plan`'}"] if more > 0 else [])]
+    lines += [f"also: {warning}" for warning in warnings]
+    return "\n  ".join([*lines, *([f"report: {report}"] if report else [])])
+
+
+def _logged(warnings: Sequence[str]) -> Sequence[str]:
     for warning in warnings:
         log.warning("%s", warning)
-    log.info("Every planned cell has a state, and what passed is loaded: %s", published["report"])
     return warnings
 
 

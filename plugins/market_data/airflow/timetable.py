@@ -10,8 +10,11 @@ The run of session 2026-11-03 has the logical date 2026-11-03 00:00 UTC, which i
 2026-11-17 covers both dates and the sessions in between. These dates are UTC: a browser that shows Airflow in another time zone sends
 another midnight, and one session at an end is missed.
 
-``catchup=False``: unpausing runs the last completed session only, or the first one not before ``start_date`` if that is later.
-``catchup=True``: runs every session from ``start_date`` on (or from 2000 on, where the calendar starts).
+``catchup=False``: **unpausing never fetches the past**. The first scheduled run is that of the first session that becomes due after
+it. From then on every session has a run of its own. Sessions missed while the DAG was paused or Airflow was down are caught up one by
+one, at most the last ``catch_up_sessions`` of them. Before the first scheduled run, manual runs and a Backfill do not count: the
+sessions after them are not caught up. ``catchup=True``: runs every session from ``start_date`` on (or from 2000 on, where the calendar
+starts); this is how a Backfill lists its sessions.
 
 A manual run at moment X has the interval of the last session whose run was due at X. At exactly 00:00 UTC of a session's date (for
 instance a logical date copied from another run) it has the interval of that session.
@@ -23,15 +26,24 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from pendulum import DateTime
 
+from market_data.airflow import known_runs
 from market_data.core import calendar
 from market_data.core.errors import MarketDataError
+from market_data.core.run import CATCH_UP_SESSIONS
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.types import DagRunType
+
+SESSION_RUNS = ("scheduled", "backfill")
+"""Types of runs of which each session has at most one."""
 
 
 class SessionTimetable(Timetable):
@@ -39,11 +51,22 @@ class SessionTimetable(Timetable):
 
     :param run_at: earliest start, New York time on the session's date, ``16:00`` to ``23:59``.
     :param exchange: ``XNYS``, the only exchange with a calendar.
+    :param catch_up_sessions: how many of the last completed sessions may be caught up; at least 1.
+    :param dag_id: the DAG that it belongs to. Without it, a first run that is due is left out if the DAG is read again before the
+        scheduler has created it.
     """
 
-    def __init__(self, run_at: str = "20:30", exchange: str = calendar.EXCHANGE) -> None:
+    def __init__(
+        self,
+        run_at: str = "20:30",
+        exchange: str = calendar.EXCHANGE,
+        catch_up_sessions: int = CATCH_UP_SESSIONS,
+        dag_id: str = "",
+    ) -> None:
         self.run_at = run_at
         self.exchange = exchange
+        self.catch_up_sessions = catch_up_sessions
+        self.dag_id = dag_id
         self.description = f"After every {exchange} session at {run_at} New York time"
 
     @property
@@ -51,7 +74,8 @@ class SessionTimetable(Timetable):
         return f"{self.exchange} {self.run_at} New York"
 
     def serialize(self) -> dict[str, Any]:
-        return {"run_at": self.run_at, "exchange": self.exchange}
+        names = ("run_at", "exchange", "catch_up_sessions", "dag_id")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> SessionTimetable:
@@ -68,6 +92,8 @@ class SessionTimetable(Timetable):
             raise AirflowTimetableInvalid(
                 f"run_at is {self.run_at!r}; allowed: HH:MM, New York time, from '16:00' (the session's close) to '23:59'"
             )
+        if isinstance(self.catch_up_sessions, bool) or not isinstance(self.catch_up_sessions, int) or self.catch_up_sessions < 1:
+            raise AirflowTimetableInvalid(f"catch_up_sessions is {self.catch_up_sessions!r}; allowed: a whole number from 1")
         try:
             calendar.extra_closures()
         except MarketDataError as error:
@@ -90,19 +116,59 @@ class SessionTimetable(Timetable):
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
         """Return the next run, or the first one, within ``restriction`` (both ends inclusive)."""
-        days: list[date] = []
-        if last_automated_data_interval is not None:
-            days.append(calendar.next_session(last_automated_data_interval.start.in_timezone("UTC").date()))
+        last = last_automated_data_interval
+        days = [] if last is None else [calendar.next_session(last.start.in_timezone("UTC").date())]
         if restriction.earliest is not None:
             days.append(_first_session(restriction.earliest))
         if not restriction.catchup:
-            days.append(calendar.last_completed_session(pendulum.now("UTC"), self._clock))
+            days.append(self._first() if last is None else self._oldest_caught_up())
         if not days:
             return None
         interval = self._interval(max(days))
         if restriction.latest is not None and interval.start > restriction.latest:
             return None
         return DagRunInfo(run_after=interval.end, data_interval=interval)
+
+    def run_info_from_dag_run(self, *, dag_run: DagRun) -> DagRunInfo:
+        """Return the run that the next one follows: ``dag_run`` if it was scheduled.
+
+        Airflow also passes runs of a Backfill, and a triggered run with the logical date of the next session. These follow the last
+        scheduled run: sessions that were missed before them are still caught up. Without a scheduled run nothing precedes the next
+        run, or unpausing would fetch every session after the Backfill's last one.
+        """
+        info = super().run_info_from_dag_run(dag_run=dag_run)
+        if known_runs.was_scheduled(dag_run):
+            return info
+        last = known_runs.last_in_a_row(dag_run)
+        return info._replace(data_interval=self._interval(last) if last else None)
+
+    def generate_run_id(
+        self, *, run_type: DagRunType, run_after: DateTime, data_interval: DataInterval | None, **extra: Any
+    ) -> str:
+        """Return the id of a run. A scheduled run's has its session's date, not the next day's.
+
+        Airflow does not call this for a Backfill.
+        """
+        if data_interval is not None and run_type.value in SESSION_RUNS:
+            return run_type.generate_run_id(suffix=data_interval.start.date().isoformat())
+        return super().generate_run_id(run_type=run_type, run_after=run_after, data_interval=data_interval, **extra)
+
+    def _first(self) -> date:
+        """Return the first session whose time to run is still to come.
+
+        An unpaused DAG that waits for its first run keeps its session: Airflow may read the DAG again after that run was due and before
+        the scheduler creates it.
+        """
+        upcoming = calendar.next_session(calendar.last_completed_session(pendulum.now("UTC"), self._clock))
+        awaited = known_runs.awaited_session(self.dag_id) if self.dag_id else None
+        return upcoming if awaited is None else max(min(awaited, upcoming), self._oldest_caught_up())
+
+    def _oldest_caught_up(self) -> date:
+        """Return the first of the last ``catch_up_sessions`` sessions whose time to run has come."""
+        session = calendar.last_completed_session(pendulum.now("UTC"), self._clock)
+        for _ in range(self.catch_up_sessions - 1):
+            session = calendar.previous_session(session)
+        return session
 
     @property
     def _clock(self) -> time:

@@ -14,6 +14,12 @@ Item = Mapping[str, Any]
 """A connection or pool of ``airflow_settings.yaml``."""
 
 
+def port_of(item: Item) -> int | None:
+    """Return the port of a connection's entry, 0 included; None without one."""
+    port = item.get("conn_port")
+    return None if port in (None, "") else int(port)
+
+
 class Registry(Protocol):
     """Connections and pools of an Airflow, by name."""
 

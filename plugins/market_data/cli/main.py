@@ -15,6 +15,7 @@ import market_data
 from market_data.cli.deployment import Deployment
 from market_data.core import calendar, settings
 from market_data.core.errors import ConfigError, MarketDataError, ParamError
+from market_data.core.outcome import State
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,9 +33,10 @@ def main(argv: Sequence[str] | None, deployment: Deployment) -> int:
     args = parser().parse_args(argv)
     run: Callable[[argparse.Namespace, Deployment], int] = args.run
     try:
+        _check_span(args)
         return run(args, deployment)
     except ParamError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.problems[0] if len(error.problems) == 1 else error}", file=sys.stderr)
         return USAGE
     except MarketDataError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -68,7 +70,10 @@ def parser() -> argparse.ArgumentParser:
 
     coverage = _command(commands, "coverage", _coverage, "Show the state of each cell: what is there, what is missing and why.")
     _feed_arguments(coverage)
-    coverage.add_argument("--state", action="append", help="only cells in this state, e.g. missing; repeatable")
+    states = (*(str(state) for state in State), "missing")
+    coverage.add_argument(
+        "--state", action="append", choices=states, metavar="STATE", help=f"only cells in it: {', '.join(states)}; repeatable"
+    )
     _format_arguments(coverage)
 
     query = _command(commands, "query", _query, "Run one SELECT in the warehouse and print its rows. Changes nothing.")
@@ -147,6 +152,12 @@ def _date(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is not an ISO date, e.g. 2026-11-02") from None
 
 
+def _check_span(args: argparse.Namespace) -> None:
+    start, end = getattr(args, "start", None), getattr(args, "end", None)
+    if start and end and start > end:
+        raise ParamError([f"--start is {start} and --end {end}; the start must not come after the end"])
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -187,7 +198,7 @@ def _coverage(args: argparse.Namespace, deployment: Deployment) -> int:
     _print(cells, args.format)
     if args.format is None:
         total = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
-        print(f"{len(symbols):,} symbols, {args.start} to {end}: {total or 'no sessions'}")
+        print(f"{len(symbols):,} {'symbol' if len(symbols) == 1 else 'symbols'}, {args.start} to {end}: {total or 'no sessions'}")
     return OK
 
 

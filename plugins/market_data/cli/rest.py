@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
-from market_data.cli.deployment import Item
+from market_data.cli.deployment import Item, port_of
 from market_data.core.errors import ConfigError
 
 PAGE = 100
@@ -49,7 +49,7 @@ class RestRegistry:
             "host": item.get("conn_host"),
             "schema": item.get("conn_schema"),
             "login": item.get("conn_login"),
-            "port": int(item["conn_port"]) if item.get("conn_port") else None,
+            "port": port_of(item),
             "extra": extra if isinstance(extra, str) else json.dumps(extra) if extra else None,
         }
         self._call("POST", "connections", json={name: value for name, value in fields.items() if value is not None})

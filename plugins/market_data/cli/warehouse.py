@@ -98,7 +98,7 @@ def rebuild(
         if source is not None and source not in recorded:
             if feeds is None:
                 continue
-            raise ParamError([f"source is {source!r}; the lake has of {feed.dag_id}: {', '.join(recorded) or 'nothing'}"])
+            raise ParamError([f"source is {source!r}; sources of {feed.dag_id} in the lake: {', '.join(recorded) or 'none'}"])
         for name in [source] if source else recorded:
             selection = Selection(dataset(feed.dataset), name, layout_of(feed), tuple(symbols) if symbols else None, start, end)
             done = rebuild_warehouse(lake, warehouse, selection, dry_run=dry_run)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from market_data.core import calendar, settings
 from market_data.core.errors import ConfigError
 from market_data.core.messages import shown
 from market_data.core.paths import INCLUDE
+from market_data.core.run import CATCH_UP_SESSIONS
 from market_data.datasets.registry import DATASETS
 from market_data.providers.registry import options_of, providers
 from market_data.providers.spec import Option, ProviderSpec, option_problem
@@ -41,6 +42,8 @@ class Feed:
     :param schedule: New York time ``HH:MM`` after which a session is fetched, 16:00 to 23:59; None: no schedule.
     :param params: run param -> default where it differs from the project's; of JSON types.
     :param options: the provider's own settings.
+    :param catch_up_sessions: how many of the last completed sessions get a run where they were missed; at least 1.
+    :param run_timeout: how long a task may run, and how long the batches of a run may take from the start of the first one.
     :param fallback: another provider of the dataset, whose feed runs for the cells that this one failed to fetch.
     """
 
@@ -55,6 +58,8 @@ class Feed:
     params: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     fallback: str | None = None
+    catch_up_sessions: int = CATCH_UP_SESSIONS
+    run_timeout: timedelta = timedelta(hours=4)
 
     @property
     def dag_id(self) -> str:
@@ -79,6 +84,8 @@ _KINDS = {
     **dict.fromkeys(("params", "options"), dict),
 }
 _SCHEDULE = re.compile(r"(1[6-9]|2[0-3]):[0-5][0-9]")  # as SessionTimetable requires; that module is too heavy to import here
+_DURATION = re.compile(r"(?:(?P<hours>\d{1,3})h)?(?:(?P<minutes>\d{1,5})m)?", re.ASCII)
+MOST_CAUGHT_UP = 252
 _NEEDED = {str: "text is needed", bool: "true or false is needed", dict: "names with values are needed"}
 
 
@@ -99,7 +106,7 @@ def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
         problems.append("no feeds are defined; a list under the key 'feeds' is needed")
     feeds = []
     today = datetime.now(calendar.NEW_YORK).date()
-    for number, entry in enumerate((_merged(defaults, entry) for entry in entries), 1):
+    for number, entry in enumerate((_merged(_defaults_of(entry, defaults), entry) for entry in entries), 1):
         found = _problems(entry, today)
         problems += [f"{_name(number, entry)}: {problem}" for problem in found]
         if not found and entry.pop("enabled", None) is not False:
@@ -188,8 +195,16 @@ def _laid_over(entries: list[Entry], over: Entry) -> list[Entry]:
 # -- values --------------------------------------------------------------------------------------------------------------------------
 
 
+def _defaults_of(entry: Entry, defaults: Entry) -> Entry:
+    """Return the defaults that apply to a feed: a provider that charges has no schedule by default."""
+    spec = providers().get(str(entry.get("provider")))
+    return {key: value for key, value in defaults.items() if key != "schedule" or spec is None or not spec.charges}
+
+
 def _feed(entry: Entry) -> Feed:
     given = {name: value for name, value in entry.items() if value is not None}
+    if "run_timeout" in given:
+        given["run_timeout"] = read_duration(given["run_timeout"])
     ids = {"conn_id": f"{entry['provider']}_default", "pool": f"{entry['provider']}_api", "schedule": None}
     return Feed(**{**ids, **given, "params": _json(given.get("params", {}))})
 
@@ -208,6 +223,7 @@ def _problems(entry: Entry, today: date) -> list[str]:
         problems.append(f"dataset is {dataset!r}, which {provider} does not serve; it serves: {', '.join(served)}")
     problems += _among("universe", right.get("universe"), known())
     problems += _date_problems(right)
+    problems += _limit_problems(entry)
     params = {name: value for name, value in _json(right.get("params", {})).items() if name != "endpoint" or dataset in served}
     _, wrong_params = check_params(params, options={}, endpoints=served.get(str(dataset), ()), today=today)
     problems += [f"params.{problem}" for problem in wrong_params]
@@ -229,6 +245,25 @@ def _date_problems(entry: Entry) -> list[str]:
     elif start is not None and not calendar.FIRST <= start <= calendar.LAST:
         problems.append(f"start_date is {start}; {calendar.FIRST} to {calendar.LAST} is allowed")
     return problems
+
+
+def _limit_problems(entry: Entry) -> list[str]:
+    problems = []
+    sessions, limit = entry.get("catch_up_sessions"), entry.get("run_timeout")
+    if sessions is not None and (type(sessions) is not int or not 1 <= sessions <= MOST_CAUGHT_UP):
+        problems.append(f"catch_up_sessions is {shown(sessions)}; a whole number from 1 to {MOST_CAUGHT_UP} is needed")
+    if limit is not None and read_duration(limit) is None:
+        problems.append(f'run_timeout is {shown(limit)}; a time such as "4h", "90m" or "1h30m", at most 7 days, is needed')
+    return problems
+
+
+def read_duration(value: object) -> timedelta | None:
+    """Return a duration such as ``4h`` or ``1h30m``, from 1 minute to 7 days; None for anything else."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    duration = timedelta(hours=int(found["hours"] or 0), minutes=int(found["minutes"] or 0))
+    return duration if timedelta(minutes=1) <= duration <= timedelta(days=7) else None
 
 
 def _option_problems(name: str, known_options: Mapping[str, Option], options: Mapping[str, Any], *, apart: bool) -> list[str]:

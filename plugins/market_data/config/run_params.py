@@ -12,6 +12,9 @@ from market_data.core.run import Grain
 RECHECK_SESSIONS = 3
 """Default of ``recheck_sessions``, except for providers that charge."""
 
+TOLERATE: Mapping[str, float] = {"pending": 1.0, "quarantined": 0.5}
+"""Default of ``tolerate``: the greatest share of a run's own cells that may be in a state before the run is red."""
+
 
 @dataclass(frozen=True)
 class RunParams:
@@ -39,4 +42,10 @@ class RunParams:
     max_missing_ratio: float = 0.0
     circuit_breaker: int = 5
     data_docs: bool = False
+    tolerate: Mapping[str, float] = field(default_factory=lambda: dict(TOLERATE))
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tolerated(self) -> Mapping[str, float]:
+        """``tolerate`` with the defaults of the states that it leaves out."""
+        return {**TOLERATE, **self.tolerate}

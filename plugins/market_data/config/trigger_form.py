@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from market_data.config.run_params import RECHECK_SESSIONS, RunParams
+from market_data.config.run_params import RECHECK_SESSIONS, TOLERATE, RunParams
 from market_data.config.universes import known
 from market_data.core.capabilities import Endpoint, Shape
 from market_data.providers.spec import Option
@@ -149,9 +149,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "title": "Data docs",
         "description": "Also write Great Expectations' HTML pages of the run to the lake.",
     },
+    "tolerate": {
+        "type": "object",
+        "properties": {name: {"type": "number", "minimum": 0, "maximum": 1} for name in TOLERATE},
+        "additionalProperties": False,
+        "section": ADVANCED,
+        "title": "Tolerated open cells",
+        "description": "The run fails if a greater share of its own cells is pending or quarantined. For bars only.",
+    },
 }
 
-PARAMS: Form = {field.name: (field.default, SCHEMAS[field.name]) for field in fields(RunParams) if field.default is not MISSING}
+PARAMS: Form = {
+    field.name: (dict(TOLERATE) if field.default is MISSING else field.default, SCHEMAS[field.name])
+    for field in fields(RunParams)
+    if field.name in SCHEMAS
+}
 """The params that every feed has."""
 PARAMS["recheck_sessions"] = RECHECK_SESSIONS, SCHEMAS["recheck_sessions"]
 

@@ -27,6 +27,7 @@
       LakeError                    the object store failed; stored objects are unchanged   retry
         BrokenObject               an object was read as a whole, and its content is not what belongs there
       WarehouseError               the warehouse failed; stored rows are unchanged         retry
+      RunTimeout                   the feed's run_timeout is over                          fail now
 
 ``market_data.airflow.retry`` maps the tree to Airflow, in one table. Every error can be pickled (it crosses process boundaries). Its
 message names the field, the value and what is allowed, and never contains a secret.
@@ -237,6 +238,10 @@ class WarehouseError(MarketDataError):
     def __init__(self, message: str, *, retriable: bool = True) -> None:
         super().__init__(message)
         self.retriable = retriable
+
+
+class RunTimeout(MarketDataError):
+    """The feed's ``run_timeout`` is over; the work that is named was left undone."""
 
 
 __all__: Sequence[str] = [name for name, item in list(globals().items()) if isinstance(item, type) and issubclass(item, Exception)]

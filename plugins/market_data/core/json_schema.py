@@ -40,6 +40,9 @@ def needed(schema: Schema) -> str:
         low, high = schema.get("minimum"), schema.get("maximum")
         bounds = f" from {low} to {high}" if high is not None else f" from {low} on" if low is not None else ""
         return f"a {'whole ' if name == 'integer' else ''}number{bounds} is needed"
+    if name == "object":
+        inside = " and ".join(f"{key} ({needed(each).removesuffix(' is needed')})" for key, each in schema["properties"].items())
+        return f"an object with {inside} is needed"
     return {"array": "a list of symbols is needed", "boolean": "true or false is needed", "string": "text is needed"}[name]
 
 

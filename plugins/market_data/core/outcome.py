@@ -12,7 +12,10 @@ from typing import Any
 
 
 class State(StrEnum):
-    """The known state of a cell. A cell without any state is missing; only missing cells are planned."""
+    """The known state of a cell.
+
+    A cell without any state is missing, and planned. Scheduled runs also plan recent cells that are not final.
+    """
 
     HAVE = "have"  # in the lake, and in the warehouse if the dataset is loaded
     EMPTY = "empty"  # the provider has no rows; the reason says why
@@ -20,6 +23,12 @@ class State(StrEnum):
     REFUSED = "refused"  # the checkpoint refused its session or symbol-year: in the lake, not in the warehouse
     PENDING = "pending"  # not available yet, or recent enough that rows may still follow; scheduled runs request it again
 
+
+FINAL = frozenset({State.HAVE, State.EMPTY})
+"""States of a cell that needs no further request, unless it is a suspected gap. A cell in any other state is open."""
+
+SUSPECTED_GAP = "suspected gap"
+"""How the reason of an ``empty`` cell begins whose symbol trades nearly every session, before it and after it."""
 
 SOME_QUARANTINED = "the gate turned some of its rows away"
 """Reason of a ``quarantined`` cell that has other rows in the lake."""

@@ -10,6 +10,9 @@ from typing import Literal
 Grain = Literal["day", "year"]
 """``file_grain`` of a run: its lake files and verdicts are by session, or by symbol and year."""
 
+CATCH_UP_SESSIONS = 30
+"""Default of a feed's ``catch_up_sessions``: how many of the last completed sessions get a scheduled run where they were missed."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:

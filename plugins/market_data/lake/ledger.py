@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.errors import BrokenObject
-from market_data.core.outcome import State
+from market_data.core.outcome import SUSPECTED_GAP, State
 from market_data.core.run import RunInfo
 from market_data.lake import merge, parquet
 from market_data.lake.broken import keep_aside
@@ -55,6 +56,10 @@ _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _FOLDED = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _REPEATING else f.type, nullable=False) for f in SCHEMA])
 
 Codes = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+STATES = tuple(State)
+"""The states in the order of ``Coverage.state_codes``."""
 
 
 def write_cells(
@@ -182,6 +187,47 @@ class Coverage:
         packed = np.packbits(grid, axis=1, bitorder="little")
         return {name: int.from_bytes(packed[i].tobytes(), "little") for i, name in enumerate(names)}
 
+    def updated(self, cells: Sequence[pa.Table], recorded_at: datetime) -> Coverage:
+        """Return this coverage with further records, as ``read_coverage`` will after they are written.
+
+        :param cells: of schema ``CELLS``; of a cell that is in several, the last counts.
+        """
+        added = [
+            pa.table(
+                [*table.cast(CELLS).columns, *(pa.repeat(value, len(table)) for value in (recorded_at, "", ""))], schema=SCHEMA
+            )
+            for table in cells
+            if len(table)
+        ]
+        return Coverage(pa.concat_tables([self.table, *(table.cast(_FOLDED) for table in added)])) if added else self
+
+    def rows_of(self, symbols: Sequence[str], sessions: Sequence[date]) -> Codes:
+        """Return the row of each cell in ``table``, or -1, as a matrix of symbols x sessions."""
+        positions = _positions(pa.array(symbols, pa.string()), self._symbols)[:, None]
+        days = pa.array(sessions, pa.date32()).cast(pa.int32()).to_numpy().astype(np.int64)
+        return self._found(np.broadcast_to(positions, (len(symbols), len(days))), (positions << 32) + days)
+
+    def state_codes(self, rows: Codes) -> npt.NDArray[np.int8]:
+        """Return the state of each of ``rows`` (of ``table``) as its position in ``STATES``; -1 for row -1."""
+        return self._state_codes[rows]
+
+    @cached_property
+    def _state_codes(self) -> npt.NDArray[np.int8]:
+        states = _single(self.table["state"])
+        known = _positions(states.dictionary, pa.array([str(state) for state in STATES], pa.string())).astype(np.int8)
+        return np.append(known[states.indices.to_numpy()], np.int8(-1))  # row -1 is the last
+
+    @cached_property
+    def suspected(self) -> Mask:
+        """Mask of the rows of ``table`` that are suspected gaps; one element more, False, for row -1."""
+        reasons = _single(self.table["reason"])
+        named = pc.starts_with(reasons.dictionary, SUSPECTED_GAP).to_numpy(zero_copy_only=False)[reasons.indices.to_numpy()]
+        return np.append(named & (self._state_codes[:-1] == STATES.index(State.EMPTY)), np.False_)
+
+    def are_suspected(self, cells: pa.Table) -> pa.Array:
+        """Return a mask of the ``cells`` that are recorded as suspected gaps."""
+        return pa.array(self.suspected[self._rows(cells["symbol"], cells["session"])])
+
     def changed(self, cells: pa.Table) -> pa.Table:
         """Return the ``cells`` (schema ``CELLS``) without a record or with a new state or reason."""
         cells = cells.cast(CELLS)
@@ -233,7 +279,10 @@ class Coverage:
     def _rows(self, symbols: pa.Array, sessions: pa.Array) -> Codes:
         """Return the row of each cell in ``table``, or -1."""
         positions = _positions(symbols, self._symbols)
-        codes = _codes(pa.array(positions), sessions)
+        return self._found(positions, _codes(pa.array(positions), sessions))
+
+    def _found(self, positions: Codes, codes: Codes) -> Codes:
+        """Return the row in ``table`` of each code, or -1; ``positions``: of the code's symbol, or -1."""
         rows = np.searchsorted(self._codes, codes)
         found = (positions >= 0) & (rows < len(self._codes))
         found[found] = self._codes[rows[found]] == codes[found]

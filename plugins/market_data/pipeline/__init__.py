@@ -17,12 +17,14 @@ from market_data.pipeline.plan import Planned, check_history, plan_run
 from market_data.pipeline.publish import publish_run
 from market_data.pipeline.rebuild import Rebuilt, Selection, rebuild_warehouse
 from market_data.pipeline.run_context import RunContext
+from market_data.pipeline.run_result import RunResult
 from market_data.pipeline.run_symbols import record_index, symbols_of
 
 __all__ = [
     "Planned",
     "Rebuilt",
     "RunContext",
+    "RunResult",
     "Selection",
     "check_history",
     "check_run",

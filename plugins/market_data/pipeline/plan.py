@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from market_data.config.run_params import RunParams
 from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.errors import ParamError
-from market_data.core.outcome import State
+from market_data.core.outcome import FINAL, State
+from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan, make_plan
 from market_data.pipeline.recheck import add_recheck, rechecked_sessions
 from market_data.pipeline.run_context import RunContext
@@ -45,6 +46,9 @@ class Planned:
     :param cost: charge of the provider in US dollars; None if it does not charge per request.
     :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
     :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
+    :param gaps: number of cells that are requested because they are suspected gaps.
+    :param own: the cells of the run itself; sessions that are not available yet included.
+    :param standing: ``red`` and ``warnings`` that hold if the run has nothing to do: what is open although nothing is requested.
     """
 
     plan: Plan
@@ -58,6 +62,9 @@ class Planned:
     cost: float | None = None
     staged: int = 0
     exceeded_cap: float | None = None
+    gaps: int = 0
+    own: OwnCells = NO_CELLS
+    standing: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -72,6 +79,8 @@ class Planned:
             "pending": [session.isoformat() for session in self.pending],
             "note": self.note,
             "cost_usd": self.cost,
+            "own": self.own.to_json(),
+            "standing": dict(self.standing),
         }
 
     @property
@@ -88,7 +97,8 @@ class Planned:
         cap = ""
         if self.cost is not None and self.exceeded_cap is not None:
             cap = f"over the cap: {_dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
-        return ". ".join(filter(None, [cap, nothing, staged, pending]))
+        gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
+        return ". ".join(filter(None, [cap, nothing, staged, gaps, pending]))
 
     def explain(self) -> str:
         """Describe the plan for the log."""
@@ -120,12 +130,13 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
     """Find the missing cells and plan their requests.
 
     A forced or cleared run requests its own cells again. All other cells are requested only if coverage has no state for them.
-    Scheduled runs also request ``pending`` cells again.
+    Scheduled runs also request recent cells again that are pending, quarantined or refused, and suspected gaps that are due.
 
     :raises ParamError: if the history of the provider's plan is too short, or the work or its cost exceeds the limit of a run.
     :raises ProviderError: if the provider does not report the cost of requests that it charges for, or cannot expand a symbol.
     """
     from market_data.lake.ledger import read_coverage
+    from market_data.pipeline.gaps import due_gaps
 
     check_history(context.feed.dataset, context.params, hook, wanted)
     capabilities = hook.capabilities(context.feed.dataset)
@@ -135,15 +146,24 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
     sessions = tuple(s for s in wished if s not in pending)
     if sessions:
         symbols = hook.expand(symbols, sessions[0], sessions[-1])
+    scheduled = context.run.run_type == "scheduled"
     coverage = read_coverage(context.lake, context.feed.dataset, context.source)
-    covered = _covered(coverage, symbols, sessions, scheduled=context.run.run_type == "scheduled", settled=context.settled(now))
+    due = due_gaps(coverage, symbols, now) if scheduled and sessions else {}
+    due = {session: names for session, names in due.items() if session < sessions[0] and (not start or session >= start)}
+    if due:  # intervals extend over the dates between neighbours: no session may be left out between them
+        sessions = (*calendar.sessions(min(due), sessions[0]), *sessions)
+    bits = {session: 1 << bit for bit, session in enumerate(sessions)}
+    everything = sum(bits[session] for session in wished if session in bits)
+    covered = _covered(coverage, symbols, sessions, scheduled=scheduled, settled=context.settled(now))
     staged = _staged(context, sessions)
-    left_over = sum((mask & ~covered[symbol]).bit_count() for symbol, mask in staged.items() if symbol in covered)
+    left_over = sum((mask & ~covered[symbol] & everything).bit_count() for symbol, mask in staged.items() if symbol in covered)
     covered = {symbol: mask | staged.get(symbol, 0) for symbol, mask in covered.items()}
     refetch = context.params.force or context.run.clear_number > 0
-    again = sum(1 << bit for bit, session in enumerate(sessions) if session in set(wanted.own)) if refetch else 0
-    everything = (1 << len(sessions)) - 1
+    again = sum(bits.get(session, 0) for session in wanted.own) if refetch else 0
     missing = {symbol: everything & (~covered.get(symbol, 0) | again) for symbol in symbols}
+    for session, names in due.items():
+        for symbol in names:
+            missing[symbol] |= bits[session]
 
     def plan_with(
         file_grain: str, endpoint: str, cells: Mapping[str, int] = missing, axis: Sequence[date] = sessions, again: bool = refetch
@@ -154,7 +174,8 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         )  # fmt: skip
 
     plan = plan_with(context.params.file_grain, context.params.endpoint)
-    covered_cells = len(symbols) * len(sessions) - plan.cells
+    gaps = sum(map(len, due.values()))
+    covered_cells = len(symbols) * everything.bit_count() - (plan.cells - gaps)
     rechecked = rechecked_sessions(context, hook, wanted.own, start)
     make = partial(plan_with, context.params.file_grain, context.params.endpoint)
     plan, axis = add_recheck(plan, missing, sessions, rechecked, coverage, make)
@@ -166,9 +187,32 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
     doubtful = {str(state): _count(coverage, left, sessions, state) for state in (State.PENDING, State.QUARANTINED, State.REFUSED)}
     doubtful = {state: count for state, count in doubtful.items() if count}
     cost, cap = _cost(hook, [request for batch in plan.batches for request in batch.requests(axis)], context.params)
+    own = OwnCells(tuple(symbols), wanted.own)
     return Planned(
-        plan, sessions, len(symbols), covered_cells, pending, doubtful, wanted.dates, cheaper, cost, left_over, cap,
-    )  # fmt: skip
+        plan,
+        tuple(session for session in sessions if bits[session] & everything),
+        len(symbols),
+        covered_cells,
+        pending,
+        doubtful,
+        wanted.dates,
+        cheaper,
+        cost,
+        staged=left_over,
+        exceeded_cap=cap,
+        gaps=gaps,
+        own=own,
+        standing=_standing(context, coverage, OwnCells(own.symbols, tuple(s for s in own.sessions if s not in pending)), now),
+    )
+
+
+def _standing(context: RunContext, coverage: Coverage, own: OwnCells, now: datetime) -> dict[str, list[str]]:
+    """Return the sentences on open cells before the run: the verdict of a run with nothing to do."""
+    from market_data.pipeline.examine import examine
+    from market_data.pipeline.verdict import open_red, open_warnings
+
+    findings = examine(context, coverage, own, now)
+    return {"red": open_red(context, findings), "warnings": open_warnings(context, findings)}
 
 
 def _cost(hook: ProviderHook, requests: Sequence[Request], params: RunParams) -> tuple[float | None, float | None]:
@@ -204,14 +248,14 @@ def _covered(
 ) -> dict[str, int]:
     """Return the cells with a state, which need not be requested, as a mask per symbol.
 
-    ``pending`` cells count only while the vendor may still add the bar, and never for a scheduled run.
+    A scheduled run requests recent cells again unless they are final. Any run requests ``pending`` cells again whose session is final.
     """
-    covered = coverage.covered(symbols, sessions, states=set(State) - {State.PENDING})
-    if scheduled:
-        return covered
     recent = sum(1 << bit for bit, session in enumerate(sessions) if session > settled)
-    pending = coverage.covered(symbols, sessions, states={State.PENDING})
-    return {symbol: mask | pending[symbol] & recent for symbol, mask in covered.items()}
+    final = coverage.covered(symbols, sessions, states=FINAL)
+    bad = coverage.covered(symbols, sessions, states=set(State) - FINAL - {State.PENDING})
+    pending = {} if scheduled else coverage.covered(symbols, sessions, states={State.PENDING})
+    kept = ~recent if scheduled else -1
+    return {symbol: mask | bad[symbol] & kept | pending.get(symbol, 0) & recent for symbol, mask in final.items()}
 
 
 def _staged(context: RunContext, sessions: Sequence[date]) -> dict[str, int]:

@@ -3,116 +3,131 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.batch import Batch
-from market_data.core.outcome import Receipt, State, Verdict
-from market_data.core.run import RunInfo
+from market_data.core.outcome import State, Verdict
+from market_data.pipeline.examine import examine
+from market_data.pipeline.gaps import find_gaps, without_gaps
 from market_data.pipeline.leftovers import group_leftovers, is_own
-from market_data.pipeline.load import judged
+from market_data.pipeline.open_cells import OwnCells
+from market_data.pipeline.report import Tally
+from market_data.pipeline.report_document import document, write, write_flag
 from market_data.pipeline.run_context import RunContext
+from market_data.pipeline.run_result import RunResult
+from market_data.pipeline.verdict import headline
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from market_data.core.run import RunInfo
     from market_data.lake.ledger import Coverage
     from market_data.lake.staging import StagedInfo, StagedKey
 
 
-def publish_run(
-    context: RunContext,
-    batches: Sequence[Batch],
-    receipts: Sequence[Receipt],
-    errors: Mapping[str, str],
-    checked: Mapping[str, Any] | None,
-    loaded: Mapping[str, Any] | None,
-    summary: Mapping[str, Any],
-    now: datetime,
-) -> dict[str, Any]:
-    """Record coverage, write the report and, when all is well, the completion flag.
+Record = tuple["RunInfo", str, "pa.Table"]
+"""Run, batch id and cells of one ledger object."""
+
+GAPS = "suspected-gaps"
+"""Batch id of the records of suspected gaps."""
+
+
+def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[str, Any]:
+    """Record coverage, write the report, and the flag if every cell of the run is final and loaded.
 
     Coverage is recorded for requests that have been loaded or refused only. Their staging objects are deleted afterwards, so that a
     publish that dies in between leaves them to the next run. Everything else stays in staging, and the run is red.
 
-    :param errors: batch id -> error of the failed batch.
     :returns: for an XCom: ``report`` (lake key), ``sessions`` loaded (ISO dates), ``rows`` loaded, ``red`` (why, or empty), ``warnings``,
-        ``unserved`` (what another provider might serve, see ``Tally.unserved``).
+        ``headline`` (figures for the note), ``unserved`` (what another provider might serve, see ``Tally.unserved``).
+    """
+    import pyarrow.compute as pc
+
+    from market_data.lake.failures import Failures
+    from market_data.lake.ledger import read_coverage, write_cells
+
+    result = result.consistent()
+    place = (context.lake, context.feed.dataset, context.source)
+    coverage = read_coverage(*place)
+    tally = Tally(context.dataset, coverage.unreadable)
+    tally.troubles(Failures.of(*place, context.run).read())
+    recorded, named = _own_cells(context, result, coverage, tally)
+    records: list[Record] = []
+    done: set[str] = set()
+    if result.loaded is not None:
+        taken, records = _leftover_records(context, result, coverage, list(recorded.values()))
+        done = named | taken
+    records += [(context.run, batch_id, cells) for batch_id, cells in recorded.items()]
+    tables = [cells for _, _, cells in records]
+    after = coverage.updated(tables, now)
+    gaps = find_gaps(after, tables if context.dataset.follows_trading else (), now)
+    for run, batch_id, cells in [
+        *((run, batch, without_gaps(cells, gaps)) for run, batch, cells in records),
+        (context.run, GAPS, gaps),
+    ]:
+        changed = coverage.changed(cells)
+        write_cells(*place, run, batch_id, changed, recorded_at=coverage.next_stamp(changed, now))
+    rest = _empty_staging(context, done)
+    not_own = [item for item in rest if not is_own(context, result.batches, result.receipts, named, item)]
+    tally.not_loaded(*_not_loaded(context, not_own))
+    own = OwnCells.of(result.summary, result.batches)
+    new = gaps.filter(pc.invert(coverage.are_suspected(gaps)))
+    findings = examine(context, after.updated([gaps], now), own, now, found=new, with_rows=tally.with_rows)
+    report = document(context, result, tally, findings, own, now)
+    key = write(context.lake, report, context.run)
+    write_flag(context.lake, key, report)
+    return {
+        "report": key,
+        "sessions": report["sessions_loaded"],
+        "rows": report["rows_loaded"],
+        "red": report["red"],
+        "warnings": report["warnings"],
+        "headline": headline(context, report, key),
+        "unserved": tally.unserved(result) if context.feed.fallback else [],
+    }
+
+
+def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally: Tally) -> tuple[dict[str, pa.Table], set[str]]:
+    """Add the run's batches to ``tally``.
+
+    :return: batch id -> cells to record, none if nothing was loaded; the staging keys that receipts name.
     """
     import pyarrow.compute as pc
 
     from market_data.lake import receipts as lake_receipts
     from market_data.lake.cells import table_of
-    from market_data.lake.failures import Failures
-    from market_data.lake.ledger import read_coverage
-    from market_data.pipeline.report import Tally, write, write_flag
     from market_data.quality.verdicts import is_refused
 
-    prefixes = [receipt.prefix for receipt in receipts]
-    # A cleared task that does not run again leaves its old result: only results that belong together count.
-    if checked is not None and checked["prefixes"] != prefixes:
-        checked = None
-    if loaded is not None and (checked is None or loaded["of"] != judged(checked)):
-        loaded = None
-    refused = {v["partition"]: Verdict.from_json(v) for v in (checked or {}).get("refused", ())}
-    by_batch = {receipt.batch_id: receipt for receipt in receipts}
-    coverage = read_coverage(context.lake, context.feed.dataset, context.source)
-    settled = context.settled(now)
-    tally = Tally(context.dataset, coverage.unreadable)
-    tally.troubles(Failures.of(context.lake, context.feed.dataset, context.source, context.run).read())
+    by_batch = {receipt.batch_id: receipt for receipt in result.receipts}
     recorded: dict[str, pa.Table] = {}
     named: set[str] = set()
     # Only a year's object is shared by requests: of day files there are too many to compare their keys.
     columns = ["symbol", "new_rows"] if context.params.file_grain == "day" else ["symbol", "key", "new_rows"]
-    found_of_batches = lake_receipts.read(context.lake, [by_batch[b.id].prefix for b in batches if b.id in by_batch], columns)
-    for batch in batches:
+    folders = [by_batch[batch.id].prefix for batch in result.batches if batch.id in by_batch]
+    found_of_batches = lake_receipts.read(context.lake, folders, columns)
+    for batch in result.batches:
         stored = by_batch.get(batch.id)
         if stored is None:
             folder = lake_receipts.prefix(context.feed.dataset, context.source, context.run, batch)
             details = lake_receipts.finished(context.lake, folder).values()
-            tally.failed(batch, errors.get(batch.id, "the task was killed or never ran"), list(details))
+            tally.failed(batch, result.errors.get(batch.id, "the task was killed or never ran"), list(details))
             continue
         found = next(found_of_batches)
         for each in found:
             tally.add(each.receipt, each.objects)
             named.add(each.receipt.staged)
         tally.done(batch, stored)
-        if loaded is not None and found:
-            cells = _judged_states(table_of(run for each in found for run in each.receipt.cells), refused, settled)
+        if result.loaded is not None and found:
+            cells = _judged_states(table_of(run for each in found for run in each.receipt.cells), result.refused)
             # Cells missing from a refused partition are not reported as gone: that response is not trusted.
-            gone = pc.and_not(coverage.lost(cells), is_refused(cells, refused))
+            gone = pc.and_not(coverage.lost(cells), is_refused(cells, result.refused))
             tally.lost(cells.filter(gone))
             recorded[batch.id] = cells.filter(pc.invert(gone))
-    done: set[str] = set()
-    if loaded is not None and checked is not None:
-        done = named | _record_leftovers(context, checked, loaded, coverage, list(recorded.values()), now)
-    for batch_id, cells in recorded.items():
-        _record(context, context.run, batch_id, coverage, cells, now)
-    rest = _empty_staging(context, done)
-    tally.not_loaded(*_not_loaded(context, [item for item in rest if not is_own(context, batches, receipts, named, item)]))
-    document = tally.document(context, batches, refused, checked, loaded, summary, now)
-    key = write(context.lake, document, context.run)
-    if not document["red"]:
-        write_flag(context.lake, key, document)
-    result = {"report": key, "sessions": document["sessions_loaded"], "rows": document["rows_loaded"]}
-    unserved = tally.unserved(context, batches, refused) if context.feed.fallback else []
-    return {**result, "red": document["red"], "warnings": document["warnings"], "unserved": unserved}
+    return recorded, named
 
 
-def _record(context: RunContext, run: RunInfo, batch_id: str, coverage: Coverage, cells: pa.Table, now: datetime) -> None:
-    """Record the cells whose state is new, as the latest records of these cells."""
-    from market_data.lake.ledger import write_cells
-
-    changed = coverage.changed(cells)
-    stamp = coverage.next_stamp(changed, now)
-    write_cells(context.lake, context.feed.dataset, context.source, run, batch_id, changed, recorded_at=stamp)
-
-
-def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], settled: date) -> pa.Table:
-    """Set the cells of refused partitions to ``refused``, or to ``pending`` if they are recent.
-
-    This includes cells without rows. The next scheduled runs request recent cells again.
-    """
+def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict]) -> pa.Table:
+    """Set the cells of refused partitions to ``refused``, those without rows included."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -126,31 +141,25 @@ def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], settled: dat
     verdict = pc.coalesce(by_session, pc.index_in(year_partitions(cells), value_set=names))
     why = pa.array(["; ".join(v.reasons) for v in refused.values()], pa.string()).take(verdict.combine_chunks())
     hit = pc.is_valid(verdict)
-    state = pc.if_else(pc.greater(cells["session"], pa.scalar(settled)), str(State.PENDING), str(State.REFUSED))
     columns = {
         "symbol": cells["symbol"],
         "session": cells["session"],
-        "state": pc.if_else(hit, state, cells["state"]),
+        "state": pc.if_else(hit, str(State.REFUSED), cells["state"]),
         "reason": pc.if_else(hit, why, cells["reason"]),
     }
     return pa.table(columns, schema=CELLS)
 
 
-def _record_leftovers(
-    context: RunContext,
-    checked: Mapping[str, Any],
-    loaded: Mapping[str, Any],
-    coverage: Coverage,
-    own: Sequence[pa.Table],
-    now: datetime,
-) -> set[str]:
-    """Record the cells of loaded or refused leftovers under the run and batch that fetched them.
+def _leftover_records(
+    context: RunContext, result: RunResult, coverage: Coverage, own: Sequence[pa.Table]
+) -> tuple[set[str], list[Record]]:
+    """Return the records of loaded or refused leftovers, under the run and batch that fetched them.
 
     This run's own cells are newer and not overwritten. Neither are records made after the leftovers were fetched, except for cells that
     a later response without the bar made ``empty`` or ``pending``: their rows are now in lake and warehouse, so they become ``have``.
 
     :param own: the cells that this run records itself.
-    :return: staging keys that need not be kept.
+    :return: staging keys that need not be kept; the records.
     """
     import pyarrow.compute as pc
 
@@ -158,26 +167,24 @@ def _record_leftovers(
     from market_data.lake.cells import table_of
     from market_data.lake.ledger import without
 
-    taken = [left for n, left in enumerate(checked.get("leftovers", ())) if str(n) not in loaded["leftover_errors"]]
-    sizes = {item.key: item for item in staging.waiting(context.lake, context.feed.dataset, context.source)} if taken else {}
-    newer, settled, done = list(own), context.settled(now), set()
-    for left in reversed(taken):  # newest first
+    place = (context.lake, context.feed.dataset, context.source)
+    sizes = {item.key: item for item in staging.waiting(*place)} if result.loaded_leftovers else {}
+    newer, records, done = list(own), [], set()
+    for left in reversed(result.loaded_leftovers):  # newest first
         infos, _ = staging.describe(context.lake, [sizes[key] for key in left["keys"] if key in sizes])
         refused = {v["partition"]: Verdict.from_json(v) for v in left["refused"]}
         by_batch: dict[tuple[str, str], list[StagedInfo]] = {}
         for info in infos.values():
             by_batch.setdefault((info.run.key, info.batch_id), []).append(info)
         for (_, batch_id), found in by_batch.items():
-            cells = _judged_states(table_of(run for info in found for run in info.receipt.cells), refused, settled)
-            cells = without(cells, newer)
+            cells = without(_judged_states(table_of(run for info in found for run in info.receipt.cells), refused), newer)
             newer.append(cells)
-            fetched = min(info.staged_us for info in found)
-            later = coverage.recorded_after(cells, fetched)
+            later = coverage.recorded_after(cells, min(info.staged_us for info in found))
             overruled = pc.and_(later, pc.invert(_is_have_over_nothing(coverage, cells)))
             kept = cells.filter(pc.invert(pc.or_(overruled, coverage.lost(cells))))
-            _record(context, found[0].run, batch_id, coverage, kept, now)
+            records.append((found[0].run, batch_id, kept))
         done |= set(infos)
-    return done
+    return done, records
 
 
 def _empty_staging(context: RunContext, done: set[str]) -> list[StagedKey]:

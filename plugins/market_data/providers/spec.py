@@ -43,7 +43,7 @@ class ConnectionForm:
     :param plans: names of the subscription plans, the default first.
     :param host: example of the host; empty hides the field.
     :param login_label: label of the login; empty hides it. ``key_label`` likewise.
-    :param port: whether the port is shown.
+    :param port: example of the port; empty where the host says it.
     :param extra: further keys of the connection's extra -> (label, JSON schema type).
     """
 
@@ -51,7 +51,7 @@ class ConnectionForm:
     host: str = ""
     login_label: str = ""
     key_label: str = "API key"
-    port: bool = False
+    port: str = ""
     extra: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -65,6 +65,7 @@ class ProviderSpec:
     :param options: its own settings, by name.
     :param label: its name for people.
     :param form: its connection in Airflow's UI.
+    :param charges: each request is charged by the bytes that it returns; a feed then has no schedule unless its own stanza sets one.
     :param own_source: returns the source for given options where the common rule does not fit, else None; see `source_of`.
     """
 
@@ -74,6 +75,7 @@ class ProviderSpec:
     options: Mapping[str, Option] = field(default_factory=dict)
     label: str = ""
     form: ConnectionForm = ConnectionForm()
+    charges: bool = False
     own_source: Callable[[Mapping[str, Any]], str | None] = lambda _: None
 
     def serving(self, dataset: str) -> tuple[Endpoint, ...]:

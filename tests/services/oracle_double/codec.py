@@ -2,59 +2,43 @@
 
 from __future__ import annotations
 
-import math
 import struct
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
+from decimal import Context, Decimal
 from typing import Any
 
 from tests.services.oracle_double.errors import OraError, not_done
 
-VARCHAR, NUMBER, BINARY_INTEGER, LONG, DATE, RAW, LONG_RAW, CHAR = 1, 2, 3, 8, 12, 23, 24, 96
-BINARY_FLOAT, BINARY_DOUBLE, TIMESTAMP, TIMESTAMP_TZ, TIMESTAMP_LTZ, BOOLEAN = 100, 101, 180, 181, 231, 252
+VARCHAR, NUMBER, LONG, DATE, BINARY_DOUBLE, TIMESTAMP = 1, 2, 8, 12, 101, 180
 NAMES = {
     VARCHAR: "VARCHAR",
     NUMBER: "NUMBER",
-    BINARY_INTEGER: "BINARY_INTEGER",
     LONG: "LONG",
     DATE: "DATE",
-    RAW: "RAW",
-    LONG_RAW: "LONG RAW",
-    CHAR: "CHAR",
-    BINARY_FLOAT: "BINARY_FLOAT",
     BINARY_DOUBLE: "BINARY_DOUBLE",
     TIMESTAMP: "TIMESTAMP",
-    TIMESTAMP_TZ: "TIMESTAMP_TZ",
-    TIMESTAMP_LTZ: "TIMESTAMP_LTZ",
-    BOOLEAN: "BOOLEAN",
 }
 EXPONENT_BIAS = 193
-MOST_PAIRS = 20
 NEGATIVE_END = 102
+MOST_PAIRS = 20
+ROUNDED = Context(prec=2 * MOST_PAIRS - 1)
 
 
 def encode_number(value: Decimal) -> bytes:
-    """An exponent of 100 and digits in pairs; inverted for negative ones, so that bytes sort as numbers do."""
+    """Encode an exponent of 100 and digits in pairs; inverted for negative ones, so that bytes sort as numbers do."""
     if not value:
         return b"\x80"
-    sign, digits, exponent = value.normalize().as_tuple()
-    pairs, point = _pairs(list(digits), len(digits) + int(exponent))
-    if len(pairs) > MOST_PAIRS:
+    sign, digits, exponent = ROUNDED.normalize(value).as_tuple()
+    point = len(digits) + int(exponent)
+    text = "0" * (point % 2) + "".join(map(str, digits))
+    text += "0" * (len(text) % 2)
+    pairs = [int(text[n : n + 2]) for n in range(0, len(text), 2)]
+    first = (point + point % 2) // 2 + EXPONENT_BIAS - 1
+    if not 128 <= first <= 255:
         raise OraError(1426, "numeric overflow")
-    first = point // 2 + EXPONENT_BIAS - 1
-    if sign:
-        out = bytes([~first & 0xFF, *(101 - pair for pair in pairs)])
-        return out + bytes([NEGATIVE_END]) if len(pairs) < MOST_PAIRS else out
-    return bytes([first & 0xFF, *(pair + 1 for pair in pairs)])
-
-
-def _pairs(digits: list[int], point: int) -> tuple[list[int], int]:
-    if point % 2:
-        digits.insert(0, 0)
-        point += 1
-    if len(digits) % 2:
-        digits.append(0)
-    return [digits[n] * 10 + digits[n + 1] for n in range(0, len(digits), 2)], point
+    if not sign:
+        return bytes([first, *(pair + 1 for pair in pairs)])
+    return bytes([~first & 0xFF, *(101 - pair for pair in pairs), *[NEGATIVE_END] * (len(pairs) < MOST_PAIRS)])
 
 
 def decode_number(data: bytes) -> Decimal:
@@ -66,16 +50,14 @@ def decode_number(data: bytes) -> Decimal:
     units = 0
     for byte in body:
         units = units * 100 + (byte - 1 if positive else 101 - byte)
-    number = Decimal(units).scaleb(2 * (exponent - len(body) + 1))
-    return number if positive else -number
+    return Decimal(f"{'' if positive else '-'}{units}E{2 * (exponent - len(body) + 1)}")
 
 
-def encode_date(value: date, *, fraction: bool) -> bytes:
-    """Century and year in excess of 100, clock in excess of 1; then nanoseconds, if there are any."""
-    moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)  # noqa: DTZ001
-    clock = [moment.hour + 1, moment.minute + 1, moment.second + 1]
-    out = bytes([moment.year // 100 + 100, moment.year % 100 + 100, moment.month, moment.day, *clock])
-    return out + struct.pack(">I", moment.microsecond * 1000) if fraction and moment.microsecond else out
+def encode_date(value: datetime, *, fraction: bool) -> bytes:
+    """Encode century and year in excess of 100, clock in excess of 1; then nanoseconds, if there are any."""
+    clock = [value.hour + 1, value.minute + 1, value.second + 1]
+    out = bytes([value.year // 100 + 100, value.year % 100 + 100, value.month, value.day, *clock])
+    return out + struct.pack(">I", value.microsecond * 1000) if fraction and value.microsecond else out
 
 
 def decode_date(data: bytes) -> datetime:
@@ -91,50 +73,32 @@ def encode_double(value: float) -> bytes:
 
 def decode_double(data: bytes) -> float:
     raw = bytes([data[0] & 0x7F]) + data[1:] if data[0] & 0x80 else bytes(~byte & 0xFF for byte in data)
-    value: float = struct.unpack(">d" if len(raw) == 8 else ">f", raw)[0]
-    return value
+    return float(struct.unpack(">d", raw)[0])
 
 
 def decode(kind: int, data: bytes | None) -> Any:
-    """A bound value. An empty string comes as null already."""
+    """Return a bound value. An empty string comes as null already."""
     if data is None:
         return None
-    if kind in (VARCHAR, CHAR, LONG):
+    if kind in (VARCHAR, LONG):
         return data.decode()
-    if kind in (NUMBER, BINARY_INTEGER):
+    if kind == NUMBER:
         return decode_number(data)
-    if kind in (DATE, TIMESTAMP, TIMESTAMP_TZ, TIMESTAMP_LTZ):
+    if kind in (DATE, TIMESTAMP):
         return decode_date(data)
-    if kind in (BINARY_DOUBLE, BINARY_FLOAT):
+    if kind == BINARY_DOUBLE:
         return decode_double(data)
-    if kind in (RAW, LONG_RAW):
-        return data
-    if kind == BOOLEAN:
-        return data[-1] == 1
     raise not_done(f"bind of type {kind}")
 
 
 def encode(kind: int, value: Any) -> bytes:
-    """A fetched value; nothing for null."""
+    """Return a fetched value; nothing for null."""
     if value is None:
         return b""
     if kind == NUMBER:
-        return encode_number(_decimal(value))
+        return encode_number(Decimal(value))
     if kind == BINARY_DOUBLE:
         return encode_double(value)
     if kind in (DATE, TIMESTAMP):
         return encode_date(value, fraction=kind == TIMESTAMP)
-    if kind == RAW:
-        return bytes(value)
     return str(value).encode()
-
-
-def _decimal(value: Any) -> Decimal:
-    """DuckDB divides by zero and takes the logarithm of nothing without an error; Oracle does not."""
-    if isinstance(value, float):
-        if math.isnan(value):
-            raise OraError(1428, "argument is out of range")
-        if math.isinf(value):
-            raise OraError(1476, "divisor is equal to zero")
-        return Decimal(repr(value))
-    return Decimal(int(value)) if isinstance(value, bool) else Decimal(value)

@@ -1,175 +1,140 @@
-"""The DuckDB database behind the double, which all sessions share."""
+"""The PostgreSQL schema behind a double, which all of its sessions share."""
 
 from __future__ import annotations
 
 import itertools
+import secrets
 import threading
+import time
+from contextlib import closing
 from functools import cache
+from graphlib import TopologicalSorter
+from typing import Any
 
-import duckdb
+import psycopg
+from psycopg.sql import SQL, Identifier
+from sqlglot import exp
 
-from tests.services.oracle_double.catalog import TableDefinition
-from tests.services.oracle_double.errors import OraError, from_duckdb
-from tests.services.oracle_double.locks import Locks
-from tests.services.oracle_double.tokens import tokens
+from tests.services import postgres_server
+from tests.services.oracle_double import sql as oracle_sql
+from tests.services.oracle_double.errors import OraError, not_done
 
-SYSTEM = "oracle_sys"
-_SYSTEM_OBJECTS = f"""
-CREATE TABLE IF NOT EXISTS {SYSTEM}.dual AS SELECT 'X' AS dummy;
-CREATE TABLE IF NOT EXISTS {SYSTEM}.definitions (name VARCHAR PRIMARY KEY, temporary VARCHAR NOT NULL);
-CREATE OR REPLACE VIEW {SYSTEM}.all_tables AS
-  SELECT '%OWNER%' AS owner, upper(name) AS table_name, temporary
-    FROM {SYSTEM}.definitions;
-CREATE OR REPLACE VIEW {SYSTEM}.user_tables AS
-  SELECT table_name, temporary FROM {SYSTEM}.all_tables WHERE owner = getvariable('session_user');
-CREATE OR REPLACE VIEW {SYSTEM}.user_views AS
-  SELECT upper(view_name) AS view_name, sql AS text
-    FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main' AND NOT internal;
-CREATE OR REPLACE MACRO {SYSTEM}.nvl(a, b) AS coalesce(a, b);
-CREATE OR REPLACE MACRO {SYSTEM}.sys_context(namespace, parameter) AS
-  CASE upper(namespace) || '.' || upper(parameter) WHEN 'USERENV.SESSION_USER' THEN getvariable('session_user')
-  WHEN 'USERENV.CURRENT_SCHEMA' THEN getvariable('current_schema') ELSE error('not of the double: SYS_CONTEXT') END;
+Connection = psycopg.Connection[Any]
+View = tuple[str, set[str]]
+"""A view's query, and the tables and views that it reads."""
+SYSTEM = """
+CREATE SCHEMA oracle;
+CREATE TABLE oracle.dual AS SELECT 'X'::text AS dummy;
+CREATE FUNCTION oracle.computed(anyelement) RETURNS anyelement LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
+CREATE FUNCTION oracle.sys_context(text, text) RETURNS text LANGUAGE sql STABLE AS
+  'SELECT current_setting(''oracle.'' || lower($2))';
+CREATE VIEW oracle.all_tables AS
+  SELECT current_setting('oracle.owner') AS owner, upper(relname) AS table_name
+    FROM pg_class WHERE relkind = 'r' AND relnamespace = current_setting('oracle.home')::regnamespace;
+CREATE VIEW oracle.user_tables AS
+  SELECT table_name FROM oracle.all_tables WHERE owner = current_setting('oracle.session_user');
+CREATE VIEW oracle.user_views AS
+  SELECT upper(viewname) AS view_name FROM pg_views
+   WHERE schemaname = current_setting('oracle.home') AND current_setting('oracle.owner') = current_setting('oracle.session_user');
 """
-_NUMBERS = itertools.count(1)
+SESSION = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "extra_float_digits": "1",
+    "default_transaction_isolation": "read committed",
+    "client_min_messages": "error",
+}
 
 
 @cache
-def _instance() -> duckdb.DuckDBPyConnection:
-    """One DuckDB for the process: to attach a database to it takes a millisecond, to start another a hundred."""
-    instance = duckdb.connect(":memory:", config={"threads": "2", "python_enable_replacements": "false"})
-    instance.execute("SET GLOBAL default_null_order = 'nulls_last_on_asc_first_on_desc'")  # as Oracle sorts
-    return instance
+def _prepare() -> None:
+    """What all doubles of the process share, made once."""
+    with closing(postgres_server.server().admin()) as admin:
+        admin.execute(SYSTEM)
 
 
 class Database:
-    """Tables, views and their definitions, empty at first.
+    """Tables and views, none at first.
 
     :param owner: who owns what there is, in capitals.
     """
 
     def __init__(self, owner: str) -> None:
+        _prepare()
         self.owner = owner
-        self.name = f"double{next(_NUMBERS)}"
-        self.locks = Locks()
-        self.commits = 0
-        """How many have been done."""
-        self.definitions: dict[str, TableDefinition] = {}
-        self.views: dict[str, str] = {}
-        """The query of each view, for DuckDB."""
-        self._changed: dict[str, int] = {}
-        self._ddl = threading.RLock()
-        _instance().cursor().execute(f"ATTACH ':memory:' AS {self.name}")
-        _instance().cursor().execute(f"CREATE SCHEMA {self.name}.{SYSTEM}")
-        with self.cursor() as cursor:
-            cursor.execute(_SYSTEM_OBJECTS.replace("%OWNER%", owner.replace("'", "''")))
+        self.home = f"double_{secrets.token_hex(6)}"
+        self.stages: dict[str, int] = {}
+        """The global temporary tables, with a number that is another after each change."""
+        self._numbers = itertools.count()
+        self._views: dict[str, View] = {}
+        self._ddl = threading.Lock()
+        with closing(self.connect(owner)) as connection:
+            connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(self.home)))
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own, with its own transaction and temporary tables."""
-        cursor = _instance().cursor()
-        cursor.execute(f"USE {self.name}")
-        cursor.execute(f"SET search_path = '{self.name}.main,{self.name}.{SYSTEM}'")
-        return cursor
+    def connect(self, user: str) -> Connection:
+        """Open a session of its own, each statement a transaction. Close it."""
+        connection = postgres_server.server().admin()
+        connection.cursor_factory = psycopg.RawCursor
+        connection.prepare_threshold = None
+        ours = {"oracle.owner": self.owner, "oracle.home": self.home, "oracle.session_user": user}
+        for name, value in {**SESSION, **ours, "application_name": self.home}.items():
+            connection.execute("SELECT set_config($1, $2, false)", [name, value])
+        return connection
 
-    def temporary(self) -> dict[str, TableDefinition]:
-        """The global temporary tables."""
-        return {name: definition for name, definition in self.definitions.items() if definition.on_commit}
+    def define(self, connection: Connection, statement: str) -> None:
+        """Run a statement that defines, as a transaction.
 
-    def create(self, definition: TableDefinition) -> None:
-        """A new table.
-
-        :raises OraError: 955, there is one of that name; others, DuckDB does not take it.
+        :raises psycopg.Error, OraError: it failed; nothing has changed.
         """
-        with self._ddl, self.cursor() as cursor:
-            if definition.name in self.definitions or definition.name in self.views:
+        tree = oracle_sql.parse(statement, self.owner).copy()
+        target = tree.find(exp.Table)
+        if target is None or not isinstance(tree, exp.Create | exp.Drop | exp.Alter):
+            raise not_done(statement)
+        temporary = tree.find(exp.TemporaryProperty)
+        if temporary:
+            tree.set("properties", None)
+        target.set("db", exp.to_identifier(self.home))  # not the session's part of a temporary table
+        is_view, makes = tree.args.get("kind") == "VIEW", isinstance(tree, exp.Create)
+        with self._ddl, connection.transaction():
+            views = self._changed_views(tree, target.name) if is_view else self._views
+            if is_view or not makes:  # PostgreSQL changes nothing that a view reads
+                for name in self._views:
+                    connection.execute(f"DROP VIEW IF EXISTS {name} CASCADE")
+            if not is_view:
+                connection.execute(oracle_sql.text(tree))
+            if is_view or not makes:
+                for name in TopologicalSorter({name: reads & views.keys() for name, (_, reads) in views.items()}).static_order():
+                    connection.execute(f"CREATE VIEW {name} AS {views[name][0]}")
+            self._views = views
+            if temporary or target.name in self.stages:
+                self.stages[target.name] = next(self._numbers)
+            if isinstance(tree, exp.Drop):
+                self.stages.pop(target.name, None)
+
+    def _changed_views(self, tree: exp.Expression, name: str) -> dict[str, View]:
+        if isinstance(tree, exp.Create):
+            if name in self._views and not tree.args.get("replace"):
                 raise OraError(955, "name is already used by an existing object")
-            self._change(cursor, definition, [definition.duckdb()] if not definition.on_commit else [])
+            query = tree.expression
+            return {**self._views, name: (oracle_sql.text(query), {table.name for table in query.find_all(exp.Table)})}
+        if name not in self._views:
+            raise OraError(942, "table or view does not exist")
+        return {view: query for view, query in self._views.items() if view != name}
 
-    def alter(self, definition: TableDefinition, old: TableDefinition) -> None:
-        """Make a table anew as ``definition`` has it, with the rows that it has."""
-        shared = ", ".join(column.name for column in old.columns)
-        rebuild = [
-            f"CREATE TEMPORARY TABLE old_rows AS SELECT {shared} FROM {old.name}",
-            f"DROP TABLE {old.name}",
-            definition.duckdb(),
-            f"INSERT INTO {old.name} ({shared}) SELECT {shared} FROM old_rows",
-            "DROP TABLE old_rows",
-        ]
-        with self._ddl, self.cursor() as cursor:
-            self._change(cursor, definition, [] if definition.on_commit else rebuild)
+    def until_waiting(self, count: int, timeout: float) -> None:
+        """Come back when ``count`` sessions wait for a lock.
 
-    def drop(self, definition: TableDefinition) -> None:
-        """Remove a table."""
-        with self._ddl, self.cursor() as cursor:
-            statements = [f"DELETE FROM {SYSTEM}.definitions WHERE name = '{definition.name}'"]
-            _together(cursor, statements if definition.on_commit else [*statements, f"DROP TABLE {definition.name}"], definition)
-            del self.definitions[definition.name]
-
-    def define(self, statement: str) -> None:
-        """Run DDL that needs no definition kept, such as CREATE INDEX."""
-        with self._ddl, self.cursor() as cursor:
-            _together(cursor, [statement], None)
-
-    def create_view(self, statement: str) -> None:
-        """A new view, or another for one that may be replaced.
-
-        :raises OraError: 955, there is a table or view of that name; others, DuckDB does not take it.
+        :raises TimeoutError: they do not.
         """
-        made = _view(statement)
-        with self._ddl, self.cursor() as cursor:
-            if any(name in self.definitions for name in made):
-                raise OraError(955, "name is already used by an existing object")
-            _together(cursor, [statement], None)
-            self.views |= made
-
-    def drop_view(self, name: str) -> None:
-        """Remove a view.
-
-        :raises OraError: 942, there is none of that name.
-        """
-        with self._ddl, self.cursor() as cursor:
-            if name not in self.views:
-                raise OraError(942, "table or view does not exist")
-            _together(cursor, [f"DROP VIEW {name}"], None)
-            del self.views[name]
-
-    def committed(self, names: set[str]) -> None:
-        """Others' snapshots of these tables and views are old from now on."""
-        with self._ddl:
-            self.commits += 1
-            self._changed |= dict.fromkeys(names, self.commits)
-
-    def changed_since(self, names: set[str], commits: int) -> bool:
-        """Whether a statement that has these words sees something that was committed after so many commits."""
-        if not names.isdisjoint(self.views):
-            return self.commits > commits
-        return any(self._changed.get(name, 0) > commits for name in names)
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
+        deadline = time.monotonic() + timeout
+        with closing(postgres_server.server().admin()) as admin:
+            while (found := admin.execute(waiting, [self.home]).fetchall()[0][0]) < count:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{found} sessions wait for a lock, not {count}")
+                time.sleep(0.01)
 
     def close(self) -> None:
         """Forget it. Sessions are to be over."""
-        _instance().cursor().execute(f"DETACH {self.name}")
-
-    def _change(self, cursor: duckdb.DuckDBPyConnection, definition: TableDefinition, statements: list[str]) -> None:
-        keep = f"INSERT OR REPLACE INTO {SYSTEM}.definitions VALUES ('{definition.name}', '{'Y' if definition.on_commit else 'N'}')"
-        _together(cursor, [*statements, keep], definition)
-        self.definitions[definition.name] = definition
-
-
-def _together(cursor: duckdb.DuckDBPyConnection, statements: list[str], definition: TableDefinition | None) -> None:
-    cursor.execute("BEGIN TRANSACTION")
-    try:
-        for statement in statements:
-            cursor.execute(statement)
-        cursor.execute("COMMIT")
-    except duckdb.Error as error:
-        cursor.execute("ROLLBACK")
-        raise from_duckdb(error, definition) from error
-
-
-def _view(statement: str) -> dict[str, str]:
-    """Name and query of a CREATE VIEW."""
-    found = tokens(statement)
-    name = next(n for n, token in enumerate(found) if token.upper == "VIEW") + 1
-    while found[name + 1].text == ".":
-        name += 2
-    begin = next(token for token in found[name:] if token.upper == "AS").end
-    return {found[name].text.strip('"').lower(): statement[begin:].strip().rstrip(";")}
+        with closing(postgres_server.server().admin()) as admin:
+            admin.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(self.home)))

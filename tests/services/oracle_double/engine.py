@@ -1,32 +1,50 @@
-"""One session's statements.
+"""One session's statements, on PostgreSQL.
 
-Rows of a global temporary table (ON COMMIT DELETE ROWS) need no transaction of DuckDB's: there are none when a transaction begins and
-none after it, however it ends. They are deleted then.
+PostgreSQL has Oracle's manners by itself: read committed, table locks and their modes, waits and deadlocks, rows of a temporary table
+that go at the commit. What it lacks is here: a transaction begins with the first change, an error undoes its statement only, DDL commits.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
-import duckdb
+import psycopg
+from psycopg.pq import TransactionStatus
 
-from tests.services.oracle_double import ddl
-from tests.services.oracle_double.catalog import TableDefinition
+from tests.services.oracle_double import codec
+from tests.services.oracle_double import sql as oracle_sql
 from tests.services.oracle_double.database import Database
-from tests.services.oracle_double.describe import ResultColumn, describe
-from tests.services.oracle_double.errors import OraError, from_duckdb, not_done
-from tests.services.oracle_double.locks import ROWS, Owner
-from tests.services.oracle_double.rows import Row, change
-from tests.services.oracle_double.tokens import tokens, words
-from tests.services.oracle_double.transaction import Transaction
-from tests.services.oracle_double.translate import translate, written_table
+from tests.services.oracle_double.errors import OraError, from_postgres, not_done
 
-QUERIES = {"SELECT", "WITH", "("}
-CHANGES = {"INSERT", "UPDATE", "DELETE", "MERGE"}
+Row = list[Any]
+T = TypeVar("T")
+LOCK = re.compile(r"LOCK TABLE (?:\w+\.)?(\w+) IN ([A-Z ]+) MODE(?: (NOWAIT)| WAIT (\d+))?\s*", re.IGNORECASE)
 SETTING = re.compile(r"(\w+)\s*=\s*('[^']*'|\"[^\"]*\"|\w+)")
+POLL_SECONDS = 0.02
+SHORTEST_WAIT = 0.1
+"""Seconds for which DDL waits that is not to wait: readers, too, hold a table for a moment in PostgreSQL."""
+UNKNOWN = (0, -127)
+"""Precision and scale of a NUMBER that has none."""
+
+
+@dataclass(frozen=True)
+class ResultColumn:
+    """A column of a result.
+
+    :param kind: Oracle's type.
+    :param precision, scale: of a NUMBER.
+    """
+
+    name: str
+    kind: int
+    precision: int = 0
+    scale: int = 0
+    size: int = 22
 
 
 @dataclass
@@ -34,59 +52,56 @@ class Result:
     """What a statement gave.
 
     :param columns: of a query; None for another statement.
-    :param counts: rows changed for each row of binds.
+    :param count: rows changed.
     """
 
     columns: list[ResultColumn] | None = None
     rows: list[tuple[Any, ...]] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
+    count: int = 0
 
 
 class Engine:
     """A session.
 
     :param user: in capitals.
-    :param poll: called while a lock is waited for; raises to give up.
+    :param poll: called while a statement runs; raises to give it up.
     """
 
     def __init__(self, database: Database, user: str, poll: Callable[[], None]) -> None:
         self._database = database
-        self._cursor = database.cursor()
-        self._user = self._schema = user
-        self._cursor.execute("SET VARIABLE session_user = ?", [user])
-        self.use_schema(user)
-        self._transaction = Transaction(database, self._cursor)
-        self._owner = Owner(poll)
+        self._user = user
+        self._poll = poll
+        self._connection = database.connect(user)
+        self._worker = ThreadPoolExecutor(1)
         self._ddl_wait = 0.0
-        self._made: dict[str, TableDefinition] = {}
-        self._filled: set[str] = set()
+        self._made: dict[str, int] = {}
+        self.use_schema(user)
 
     @property
     def in_transaction(self) -> bool:
-        return self._transaction.is_open or bool(self._filled) or bool(self._database.locks.held(self._owner))
+        return self._connection.info.transaction_status != TransactionStatus.IDLE
 
     def run(self, sql: str, rows: list[Row]) -> Result:
         """Run a statement, once for each row of binds.
 
         :raises OraError: it failed; what it did is undone, the transaction is as it was.
         """
-        found = [token.upper for token in tokens(sql)[:2]]
-        kind = found[0]
-        if kind in QUERIES:
+        kind, *more = oracle_sql.words(sql) or [""]
+        if kind in {"select", "with"}:
             return self._query(sql, rows[0])
-        if kind in CHANGES:
+        if kind in {"insert", "update", "delete", "merge"}:
             return self._change(sql, rows)
-        if found == ["COMMIT"]:
+        if [kind, *more] == ["commit"]:
             self.commit()
-        elif found == ["ROLLBACK"]:
+        elif [kind, *more] == ["rollback"]:
             self.rollback()
-        elif kind == "LOCK":
-            self._lock(sql)
-        elif kind == "SET":
-            self._set(sql)
-        elif found == ["ALTER", "SESSION"]:
+        elif found := LOCK.fullmatch(sql):
+            self._lock(*found.groups())
+        elif [kind, *more] == ["set", "transaction", "read", "only"]:
+            self._only_read()
+        elif [kind, *more[:1]] == ["alter", "session"]:
             self._alter_session(sql)
-        elif kind in ddl.KINDS:
+        elif kind in {"create", "alter", "drop"}:
             self._define(sql)
         else:
             raise not_done(kind)
@@ -100,148 +115,146 @@ class Engine:
         """
         if schema not in {self._user, self._database.owner}:
             raise OraError(1435, "user does not exist")
-        self._schema = schema
-        self._cursor.execute("SET VARIABLE current_schema = ?", [schema])
-
-    @property
-    def _sees_tables(self) -> bool:
-        return self._schema == self._database.owner
+        path = f"{self._database.home}, oracle" if schema == self._database.owner else "oracle"
+        for name, value in {"search_path": path, "oracle.current_schema": schema}.items():
+            self._connection.execute("SELECT set_config($1, $2, false)", [name, value])
 
     def commit(self) -> None:
         """End the transaction, keeping what it did."""
-        try:
-            self._transaction.commit()
-        finally:
-            self._end()
+        self._connection.execute("COMMIT")
 
     def rollback(self) -> None:
         """End the transaction, undoing what it did."""
-        self._transaction.rollback()
-        self._end()
+        self._connection.execute("ROLLBACK")
+        self._made.clear()
 
     def close(self) -> None:
         """As when a session ends or dies."""
-        self.rollback()
-        self._cursor.close()
-
-    def _end(self) -> None:
-        for name in self._filled:
-            self._cursor.execute(f"DELETE FROM {name}")
-        self._filled.clear()
-        self._database.locks.release(self._owner)
-
-    # --- queries and changes ------------------------------------------------------------------------------------------------------
+        self._worker.shutdown()
+        self._connection.close()
 
     def _query(self, sql: str, binds: Row) -> Result:
-        text = self._ready(sql)
-        try:
-            self._cursor.execute(text, binds)
-            columns, rows = self._cursor.description, self._cursor.fetchall()
-            return Result(describe(self._database, self._cursor, text, columns), rows)
-        except duckdb.Error as error:
-            self._transaction.recover()
-            raise from_duckdb(error, owner=self._database.owner) from error
+        statement = self._ready(sql)
+
+        def work() -> Result:
+            cursor = self._connection.execute(statement, binds)
+            return Result([_column(column) for column in cursor.description or ()], [tuple(map(_plain, row)) for row in cursor])
+
+        return self._as_one(work)
 
     def _change(self, sql: str, rows: list[Row]) -> Result:
-        if self._transaction.read_only:
-            raise OraError(1456, "may not perform insert/delete/update operation inside a READ ONLY transaction")
-        target = self._database.definitions.get(written_table(sql) or "")
-        held = self._database.locks.held(self._owner)
-        try:
-            if target:
-                self._database.locks.take(self._owner, target.name, "ROW EXCLUSIVE")
-                if not target.on_commit:
-                    self._database.locks.take(self._owner, target.name, ROWS)
-            return Result(counts=self._do(sql, rows, target))
-        except BaseException:
-            self._database.locks.keep(self._owner, held)
-            raise
+        statement = self._ready(sql)
 
-    def _do(self, sql: str, rows: list[Row], target: TableDefinition | None) -> list[int]:
-        """A change as one: all rows of binds, or none."""
-        text = self._ready(sql)
+        def work() -> Result:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(statement, rows)
+                return Result(count=cursor.rowcount)
 
-        def work() -> list[int]:
-            return change(self._cursor, sql, text, rows, target)
-
-        private = target is not None and target.on_commit == "DELETE"
-        try:
-            if private and not self._transaction.is_open:
-                counts = self._transaction.apart(work)
-            else:
-                counts = self._transaction.change(target.name if target else "", work)
-        except duckdb.Error as error:
-            raise from_duckdb(error, target, self._database.owner) from error
-        if private and target:
-            self._filled.add(target.name)
-        return counts
+        return self._as_one(work, begin=True)
 
     def _ready(self, sql: str) -> str:
-        """``sql`` for DuckDB, after all is there that it needs: the newest commits, and this session's own global temporary tables."""
-        names = {word.lower() for word in words(sql)}
-        if not self._sees_tables and names & {*self._database.definitions, *self._database.views}:
-            raise OraError(942, "table or view does not exist")
-        for name, definition in self._database.temporary().items():
-            if name in names and self._made.get(name) != definition:
-                self._make(definition)
-        self._transaction.refresh(names)
-        return translate(sql, self._database.owner)
+        """Translate ``sql``, after the session's own part of the global temporary tables is there that it names."""
+        names = set(oracle_sql.words(sql))
+        for name, number in self._database.stages.items():
+            if name in names and self._made.get(name) != number:
+                self._connection.execute(f"DROP TABLE IF EXISTS pg_temp.{name}")
+                like = f"(LIKE {self._database.home}.{name} INCLUDING ALL) ON COMMIT DELETE ROWS"
+                self._connection.execute(f"CREATE TEMPORARY TABLE {name} {like}")
+                self._made[name] = number
+        return oracle_sql.translate(sql, self._database.owner)
 
-    def _make(self, definition: TableDefinition) -> None:
-        def work() -> list[int]:
-            self._cursor.execute(f"DROP TABLE IF EXISTS temp.{definition.name}")
-            self._cursor.execute(definition.duckdb())
-            return []
+    def _as_one(self, work: Callable[[], T], *, begin: bool = False) -> T:
+        """Do all of ``work``, or nothing; in the transaction that is open, or in a new one.
 
-        self._transaction.apart(work)
-        self._made[definition.name] = definition
+        :raises OraError: it failed.
+        """
+        begun = begin and not self.in_transaction
+        if begun:
+            self._connection.execute("BEGIN")
+        saved = self.in_transaction
+        if saved:
+            self._connection.execute("SAVEPOINT statement")
+        try:
+            done = self._watched(work)
+            if saved:
+                self._connection.execute("RELEASE SAVEPOINT statement")
+        except BaseException as error:
+            if saved:
+                self._connection.execute("ROLLBACK" if begun else "ROLLBACK TO SAVEPOINT statement")
+            if isinstance(error, psycopg.Error):
+                raise from_postgres(error, self._database.owner) from error
+            raise
+        return done
+
+    def _watched(self, work: Callable[[], T]) -> T:
+        """Do ``work`` while the client is watched, who may break it off or go."""
+        running = self._worker.submit(work)
+        while not wait([running], POLL_SECONDS).done:
+            try:
+                self._poll()
+            except BaseException:
+                self._connection.cancel_safe()
+                wait([running])
+                raise
+        return running.result()
 
     # --- other statements ---------------------------------------------------------------------------------------------------------
 
-    def _lock(self, sql: str) -> None:
-        table, mode, wait = _parse_lock(sql)
-        if not self._sees_tables or table not in self._database.definitions:
-            raise OraError(942, "table or view does not exist")
-        self._database.locks.take(self._owner, table, mode, wait)
+    def _lock(self, table: str, mode: str, nowait: str | None, seconds: str | None) -> None:
+        statement = f"LOCK TABLE {table.lower()} IN {mode} MODE {nowait or ''}"
+        try:
+            self._as_one(lambda: self._waiting(float(seconds or 0), statement), begin=True)
+        except OraError as error:
+            if error.number == 54 and seconds:
+                raise OraError(30006, "resource busy; acquire with WAIT timeout expired") from error
+            raise
 
-    def _set(self, sql: str) -> None:
-        if [token.upper for token in tokens(sql)[1:]] != ["TRANSACTION", "READ", "ONLY"]:
-            raise not_done(sql)
+    def _waiting(self, seconds: float, statement: str) -> None:
+        self._connection.execute(f"SET lock_timeout = {int(seconds * 1000)}")
+        self._connection.execute(statement)
+        self._connection.execute("SET lock_timeout = 0")
+
+    def _only_read(self) -> None:
         if self.in_transaction:
             raise OraError(1453, "SET TRANSACTION must be first statement of transaction")
-        self._transaction.start_reading()
+        self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._connection.execute("SELECT 1")  # the snapshot is of now
 
     def _alter_session(self, sql: str) -> None:
         for name, value in SETTING.findall(sql.upper()):
             if name == "DDL_LOCK_TIMEOUT":
                 self._ddl_wait = float(value)
-            elif name == "CURRENT_SCHEMA":
-                self.use_schema(value.strip('"'))
-            elif name != "TIME_ZONE" and not name.startswith("NLS_"):
+            elif name != "TIME_ZONE":
                 raise not_done(f"ALTER SESSION SET {name}")
 
     def _define(self, sql: str) -> None:
         self.commit()
         if self._user != self._database.owner:
             raise OraError(1031, "insufficient privileges")
-        table = ddl.name_of(sql)
+        self._connection.execute(f"SET lock_timeout = {int(max(self._ddl_wait, SHORTEST_WAIT) * 1000)}")
         try:
-            if table in self._database.definitions and ddl.is_exclusive(sql):
-                self._database.locks.take(self._owner, table, "EXCLUSIVE", self._ddl_wait)
-            ddl.run(self._database, sql, self._database.owner)
-        except OraError as error:
-            if error.number == 30006:
-                raise OraError(54, "resource busy and acquire with NOWAIT specified or timeout expired") from error
-            raise
+            self._as_one(lambda: self._database.define(self._connection, sql))
         finally:
-            self._database.locks.release(self._owner)
-        self._database.committed({table or ddl.name_of(sql, "VIEW")})
+            self._connection.execute("SET lock_timeout = 0")
 
 
-def _parse_lock(sql: str) -> tuple[str, str, float | None]:
-    """Table in lower case, mode, seconds to wait (None: for ever)."""
-    found = [token.upper for token in tokens(sql)]
-    begin, end = found.index("IN"), found.index("MODE")
-    rest = found[end + 1 :]
-    wait = 0.0 if rest == ["NOWAIT"] else float(rest[1]) if rest[:1] == ["WAIT"] else None
-    return found[begin - 1].strip('"').lower(), " ".join(found[begin + 1 : end]), wait
+def _column(column: psycopg.Column) -> ResultColumn:
+    name, kind = column.name.upper(), column.type_display.partition("(")[0]
+    if kind == "numeric":
+        known = column.precision is not None
+        return ResultColumn(name, codec.NUMBER, *((column.precision, column.scale) if known else UNKNOWN))
+    if kind in {"int2", "int4", "int8"}:
+        return ResultColumn(name, codec.NUMBER, *UNKNOWN)
+    if kind == "float8":
+        return ResultColumn(name, codec.BINARY_DOUBLE, size=8)
+    if kind == "timestamptz":
+        return ResultColumn(name, codec.DATE, size=7)
+    if kind == "timestamp":
+        return ResultColumn(name, codec.TIMESTAMP, scale=6, size=11)
+    if kind in {"text", "varchar"}:
+        return ResultColumn(name, codec.VARCHAR, size=4000)
+    raise not_done(f"results of type {kind}")
+
+
+def _plain(value: Any) -> Any:
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value

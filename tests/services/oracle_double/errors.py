@@ -1,19 +1,17 @@
-"""Oracle's errors, and what of DuckDB's becomes which of them."""
+"""Oracle's errors, and what of PostgreSQL's becomes which of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tests.services.oracle_double.catalog import TableDefinition
+import psycopg
 
 
 class OraError(Exception):
-    """An error that the client gets as ``ORA-number: text``. Texts tell names and values, as those of Oracle 23ai do: a test that
-    looks for leaks has something to find."""
+    """An error that the client gets as ``ORA-number: text``.
+
+    Texts tell names and values, as those of Oracle 23ai do: a test that looks for leaks has something to find.
+    """
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(f"ORA-{number:05d}: {text}")
@@ -25,109 +23,59 @@ class DropConnection(Exception):
 
 
 class Break(Exception):
-    """The client interrupts the call under way: its ``call_timeout`` is over, or ``cancel`` was called."""
+    """The client interrupts the call under way: its ``call_timeout`` is over."""
 
 
-NOT_DONE = 3001
+UNKNOWN = re.compile(r'column "?(?:\w+\.)?(\w+)"? (?:of relation .* )?does not exist|missing FROM-clause entry.*"(\w+)"')
+NUMBERS = {
+    "21000": (30926, "unable to get a stable set of rows in the source tables"),
+    "22003": (1438, "value larger than specified precision allowed for this column"),
+    "22007": (1861, "literal does not match format string"),
+    "22008": (1861, "literal does not match format string"),
+    "22012": (1476, "divisor is equal to zero"),
+    "2201E": (1428, "argument is out of range"),
+    "22P02": (1722, "invalid number"),
+    "25006": (1456, "may not perform insert/delete/update operation inside a READ ONLY transaction"),
+    "40001": (8177, "can't serialize access for this transaction"),
+    "40P01": (60, "deadlock detected while waiting for resource"),
+    "42601": (900, "invalid SQL statement"),
+    "42701": (1430, "column being added already exists in table"),
+    "42702": (918, "column ambiguously defined"),
+    "42803": (979, "not a GROUP BY expression"),
+    "42804": (932, "inconsistent datatypes"),
+    "42883": (904, "invalid identifier"),
+    "42P01": (942, "table or view does not exist"),
+    "42P07": (955, "name is already used by an existing object"),
+    "55P03": (54, "resource busy and acquire with NOWAIT specified or timeout expired"),
+}
+"""By PostgreSQL's SQLSTATE; the others of it are below."""
 
 
 def not_done(what: str) -> OraError:
-    """For what Oracle can do and the double cannot: loud, so that no test passes by accident."""
-    return OraError(NOT_DONE, f"unimplemented feature (of the double): {what}")
+    """Make the error for what Oracle can do and the double cannot: loud, so that no test passes by accident."""
+    return OraError(3001, f"unimplemented feature (of the double): {what}")
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """What DuckDB said, of which table, and whose it is."""
+def from_postgres(error: psycopg.Error, owner: str) -> OraError:
+    """Say PostgreSQL's ``error`` in Oracle's words.
 
-    found: re.Match[str]
-    text: str
-    target: TableDefinition | None
-    owner: str
-
-    def name(self, *parts: str) -> str:
-        """A name as Oracle writes it."""
-        return ".".join(f'"{part.upper()}"' for part in (self.owner, *parts))
-
-
-def from_duckdb(error: Exception, target: TableDefinition | None = None, owner: str = "") -> OraError:
-    """DuckDB's ``error`` in Oracle's words.
-
-    :param target: the table that the statement writes.
-    :param owner: the user.
+    :param owner: the user, in capitals.
     """
-    text = str(error)
-    if found := re.search(r"(\d+) columns but (\d+) values", text):
-        return OraError(913, "too many values") if int(found[2]) > int(found[1]) else OraError(947, "not enough values")
-    for pattern, number, says in _RULES:
-        if found := re.search(pattern, text, re.IGNORECASE | re.DOTALL):
-            return OraError(number, says if isinstance(says, str) else says(_Failure(found, text, target, owner)))
-    return OraError(600, f"internal error code, arguments: [{text.splitlines()[0]}]")
-
-
-def _key(failure: _Failure) -> str:
-    name = failure.target.key_name if failure.target else "?"
-    return f"unique constraint ({failure.owner}.{name.upper()}) violated [{failure.text.splitlines()[0]}]"
-
-
-def _check(failure: _Failure) -> str:
-    name = failure.target.check_name if failure.target else "?"
-    return f"check constraint ({failure.owner}.{name.upper()}) violated"
-
-
-def _not_null(failure: _Failure) -> str:
-    return f"cannot insert NULL into ({failure.name(failure.found[1], failure.found[2])})"
-
-
-def _too_long(failure: _Failure) -> str:
-    column = failure.name(failure.target.name if failure.target else "?", failure.found[1])
-    return f"value too large for column {column} (maximum: {failure.found[2]})"
-
-
-def _identifier(failure: _Failure) -> str:
-    return f'"{failure.found[1].upper()}": invalid identifier'
-
-
-def _syntax(failure: _Failure) -> str:
-    return f"invalid SQL statement [{failure.text.splitlines()[0]}]"
-
-
-_RULES: list[tuple[str, int, str | Callable[[_Failure], str]]] = [
-    (r"cannot affect the same target row", 30926, "unable to get a stable set of rows in the source tables"),
-    (r"UNIQUE constraint|duplicate key", 1, _key),
-    (r"NOT NULL constraint failed: \"?(\w+)\"?\.\"?(\w+)", 1400, _not_null),
-    (r'CHECK constraint.*?(?:length|strlen)\("?(\w+)"?\) <= (\d+)\) AND \(12899 = 12899', 12899, _too_long),
-    (r"CHECK constraint", 2290, _check),
-    (
-        r"Table with name .* already exists|View with name .* already exists|Index with name .* already exists",
-        955,
-        "name is already used by an existing object",
-    ),
-    (r"(?:Table|View) with name .* does not exist", 942, "table or view does not exist"),
-    (r"Existing object (\w+) is of type", 942, "table or view does not exist"),
-    (
-        r"(?:Referenced (?:update )?column|Referenced table|Function with name) \"?(\w+)\"? ",
-        904,
-        _identifier,
-    ),
-    (r"does not have a column (?:named|with name) \"(\w+)\"", 904, _identifier),
-    (r"must appear in the GROUP BY", 979, "not a GROUP BY expression"),
-    (r"cannot contain aggregates", 934, "group function is not allowed here"),
-    (r"Ambiguous reference", 918, "column ambiguously defined"),
-    (
-        r"value is out of range|does not fit|Could not cast value .* to DECIMAL|out of range!.*DECIMAL",
-        1438,
-        "value larger than specified precision allowed for this column",
-    ),
-    (r"Could not convert string .* to (?:DECIMAL|INT|DOUBLE|BIGINT)", 1722, "invalid number"),
-    (
-        r"date field value out of range|timestamp field value out of range|invalid (?:date|timestamp) field",
-        1861,
-        "literal does not match format string",
-    ),
-    (r"Out of Range Error", 1426, "numeric overflow"),
-    (r"Conversion Error", 1722, "invalid number"),
-    (r"conflict", 8177, "can't serialize access for this transaction"),
-    (r"No function matches", 932, "inconsistent datatypes"),
-    (r"Parser Error", 900, _syntax),
-]
+    said, state = error.diag, error.sqlstate or ""
+    primary = said.message_primary or str(error)
+    values = f" [{said.message_detail}]"
+    if state == "23505":
+        return OraError(1, f"unique constraint ({owner}.{str(said.constraint_name).upper()}) violated{values}")
+    if state == "23514":
+        return OraError(2290, f"check constraint ({owner}.{str(said.constraint_name).upper()}) violated{values}")
+    if state == "23502":
+        column = ".".join(f'"{part}"'.upper() for part in (owner, said.table_name, said.column_name))
+        return OraError(1400, f"cannot insert NULL into ({column}){values}")
+    if state == "22001":
+        return OraError(12899, f"value too large for column ({primary})")
+    if found := UNKNOWN.search(primary):
+        return OraError(904, f'"{(found[1] or found[2]).upper()}": invalid identifier')
+    if state == "42601" and (found := re.search("more (expressions|target columns)", primary)):
+        return OraError(913, "too many values") if found[1] == "expressions" else OraError(947, "not enough values")
+    number, text = NUMBERS.get(state, (600, "internal error code"))
+    return OraError(number, f"{text} [{primary}]")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.services.oracle_double.errors import DropConnection, OraError
 from tests.services.oracle_double.packets import Link
 
 CONNECT, COMMIT = "<connect>", "<commit>"
 POLL_SECONDS = 0.2
+ORDERED = "ordered by the test"
 
 
 @dataclass(slots=True)
@@ -28,49 +30,54 @@ class Fault:
     match: str
     action: str
     number: int = 0
-    text: str = "ordered by the test"
+    text: str = ORDERED
     times: int | None = 1
     after: int = 0
     struck: int = 0
 
+    def matches(self, what: str) -> bool:
+        if self.match.startswith("<") or what.startswith("<"):
+            return self.match == what
+        return re.search(self.match, what, re.IGNORECASE | re.DOTALL) is not None
+
 
 class Faults:
-    """What goes wrong, and when. Each method orders one fault and gives it back; of several that match, the first ordered strikes."""
+    """What goes wrong, and when. Each method orders one fault and returns it; of several that match, the first ordered strikes."""
 
     def __init__(self) -> None:
         self._orders: list[Fault] = []
         self._lock = threading.Lock()
 
-    def ora(self, match: str, number: int, *, text: str = "ordered by the test", times: int | None = 1, after: int = 0) -> Fault:
-        """Answer with ``ORA-number`` and do nothing. A number that means a dead session (e.g. 3113) does not close the connection."""
-        return self._order(Fault(match, "ora", number, text, times, after))
+    def ora(self, match: str, number: int, *, text: str = ORDERED, **when: int | None) -> Fault:
+        """Respond with ``ORA-number`` and do nothing. A number that means a dead session (e.g. 3113) does not close the connection."""
+        return self._order(match, "ora", number, text, **when)
 
-    def drop(self, match: str, *, times: int | None = 1, after: int = 0) -> Fault:
+    def drop(self, match: str, **when: int | None) -> Fault:
         """Cut the connection before anything is done."""
-        return self._order(Fault(match, "drop", times=times, after=after))
+        return self._order(match, "drop", **when)
 
-    def drop_after(self, match: str, *, times: int | None = 1, after: int = 0) -> Fault:
-        """Do it, then cut the connection before the answer: the client cannot know. Not at ``<connect>``."""
-        return self._order(Fault(match, "drop_after", times=times, after=after))
+    def drop_after(self, match: str, **when: int | None) -> Fault:
+        """Do it, then cut the connection before the response: the client cannot know. Not at ``<connect>``."""
+        return self._order(match, "drop_after", **when)
 
-    def hang(self, match: str, *, times: int | None = 1, after: int = 0) -> Fault:
-        """Do not answer until the client interrupts (its ``call_timeout``), goes away, or the double closes."""
-        return self._order(Fault(match, "hang", times=times, after=after))
+    def hang(self, match: str, **when: int | None) -> Fault:
+        """Give no response until the client interrupts (its ``call_timeout``), goes away, or the double closes."""
+        return self._order(match, "hang", **when)
 
-    def refuse(self, number: int, *, times: int | None = 1, after: int = 0) -> Fault:
+    def refuse(self, number: int, **when: int | None) -> Fault:
         """Refuse connections as a listener does: 12514 unknown service, 12516 no handler, 12541 no listener, ..."""
-        return self._order(Fault(CONNECT, "refuse", number, times=times, after=after))
+        return self._order(CONNECT, "refuse", number, **when)
 
     def clear(self) -> None:
-        """No more faults."""
+        """Take back all orders."""
         with self._lock:
             self._orders.clear()
 
     def strike(self, what: str) -> Fault | None:
-        """The fault that strikes at ``what``, a statement or an event."""
+        """Return the fault that strikes at ``what``, a statement or an event."""
         with self._lock:
             for fault in self._orders:
-                if fault.times == 0 or not _matches(fault.match, what):
+                if fault.times == 0 or not fault.matches(what):
                     continue
                 if fault.after:
                     fault.after -= 1
@@ -81,38 +88,33 @@ class Faults:
                 return fault
         return None
 
-    def _order(self, fault: Fault) -> Fault:
+    def _order(self, match: str, action: str, number: int = 0, text: str = ORDERED, **when: Any) -> Fault:
+        fault = Fault(match, action, number, text, **when)
         with self._lock:
             self._orders.append(fault)
         return fault
 
 
-def _matches(match: str, what: str) -> bool:
-    if match.startswith("<") or what.startswith("<"):
-        return match == what
-    return re.search(match, what, re.IGNORECASE | re.DOTALL) is not None
-
-
 def suffer(fault: Fault | None, link: Link) -> Fault | None:
-    """What a fault does before the call; ``drop_after`` does the rest."""
+    """Do what a fault does before the call; ``drop_after`` does the rest."""
     if fault and fault.action == "ora":
         raise OraError(fault.number, fault.text)
     if fault and fault.action == "drop":
-        raise DropConnection("ordered by the test")
+        raise DropConnection(ORDERED)
     while fault and fault.action == "hang":
         link.interrupted(POLL_SECONDS)
     return fault
 
 
 def drop_after(fault: Fault | None) -> None:
-    """What a fault does after the call, before its answer."""
+    """Do what a fault does after the call, before its response."""
     if fault and fault.action == "drop_after":
-        raise DropConnection("ordered by the test")
+        raise DropConnection(ORDERED)
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """An execution that the client asked for, whatever became of it.
+    """An execution that the client requested, whatever became of it.
 
     :param types: Oracle's types of the binds, e.g. ``("VARCHAR", "NUMBER")``.
     :param rows: how many rows were bound; 1 without binds.

@@ -1,25 +1,34 @@
-"""How a session begins: CONNECT, an exchange of versions and types, and the login."""
+"""How a session begins: CONNECT, an exchange of versions and types, and the login.
+
+The login is O5LOGON with the 12c verifier: both sides prove that they know the password, and it never travels.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.kdf import pbkdf2
+
 from tests.services.oracle_double import faults, messages
-from tests.services.oracle_double.auth import Login
 from tests.services.oracle_double.errors import DropConnection, OraError
-from tests.services.oracle_double.faults import suffer
-from tests.services.oracle_double.packets import ACCEPT, CONNECT, SDU, Link, Reader
+from tests.services.oracle_double.packets import ACCEPT, SDU, Link, Reader
 
 if TYPE_CHECKING:
     from tests.services.oracle_double.server import OracleDouble
 
 TNS_VERSION = 317
 ORACLE_VERSION = (19 << 24) | (22 << 16)
-Answer = Callable[[], bytes]
+ROUNDS, SESSION_ROUNDS = 4096, 3
+VERIFIER_12C = 0x4815
+BLOCK = 16
+Respond = Callable[[], bytes]
 """What is left to do once a message was read whole. Only then may anything fail: a message says nowhere where it ends."""
 
 
@@ -36,14 +45,12 @@ class Handshake:
         self._reader = reader
         self._let_in = welcome
         self._user = ""
-        self._login: Login | None = None
+        self._login = Login("")
         self._refused: OraError | None = None
         """What the login is to end in: a listener knows no errors but its own."""
 
     def connect(self) -> None:
-        kind, body = self._link.receive()
-        if kind != CONNECT:
-            raise DropConnection(f"packet type {kind} where a CONNECT is due")
+        _, body = self._link.receive()
         size, offset = struct.unpack(">HH", body[16:20])
         text = body[offset - 8 : offset - 8 + size]
         if len(text) < size:  # a long one follows in a packet of its own
@@ -51,23 +58,19 @@ class Handshake:
         descriptor = text.decode()
         self._double.seen.connects.append(descriptor)
         fault = self._double.faults.strike(faults.CONNECT)
-        if fault and fault.action == "refuse":
-            self._refuse(fault.number)
+        service = re.search(r"SERVICE_NAME=([^)]*)", descriptor, re.IGNORECASE)
+        known = service and service[1].upper() == self._double.service_name.upper()
+        if not known or (fault and fault.action == "refuse"):
+            self._link.refuse(fault.number if known and fault else 12514)
+            raise DropConnection("refused")
         try:
-            suffer(fault, self._link)
+            faults.suffer(fault, self._link)
         except OraError as error:
             self._refused = error
-        service = re.search(r"SERVICE_NAME=([^)]*)", descriptor, re.IGNORECASE)
-        if not service or service[1].upper() != self._double.service_name.upper():
-            self._refuse(12514)
         self._link.send(ACCEPT, struct.pack(">HH", TNS_VERSION, 0) + bytes(20) + struct.pack(">I", SDU))
         self._link.wide = True
 
-    def _refuse(self, number: int) -> None:
-        self._link.refuse(number)
-        raise DropConnection("refused")
-
-    def data_types(self) -> Answer:
+    def data_types(self) -> Respond:
         self._reader.take(5)
         self._reader.bytes_()
         self._reader.bytes_()
@@ -76,13 +79,13 @@ class Handshake:
                 self._reader.take(4)
         return lambda: bytes((messages.DATA_TYPES, 0, 0))
 
-    def protocol(self) -> Answer:
+    def protocol(self) -> Respond:
         self._reader.skip("bb")
         while self._reader.byte():
             pass
         return messages.protocol
 
-    def authenticate(self, *, second: bool) -> Answer:
+    def authenticate(self, *, second: bool) -> Respond:
         self._reader.skip("bnnb")
         count = self._reader.number()
         self._reader.skip("bb")
@@ -92,18 +95,16 @@ class Handshake:
             name, value = self._reader.sized().decode(), self._reader.sized().decode()
             said[name] = value
             self._reader.number()
-        return (lambda: self._welcome(said)) if second else (lambda: self._challenge(user, said))
+        return (lambda: self._welcome(said)) if second else (lambda: self._challenge(user.upper()))
 
-    def _challenge(self, user: str, said: dict[str, str]) -> bytes:
+    def _challenge(self, user: str) -> bytes:
         if self._refused:
             raise self._refused
-        self._user = user.upper()
-        self._login = Login(self._double.passwords.get(self._user))
+        self._user = user
+        self._login = Login(self._double.passwords.get(user, secrets.token_hex(16)))  # an unknown user is led on
         return bytes(messages.parameters(self._login.challenge()) + messages.status(in_transaction=False))
 
     def _welcome(self, said: dict[str, str]) -> bytes:
-        if self._login is None:
-            raise DropConnection("a proof before a challenge")
         try:
             proof = self._login.check(said)
         except OraError:
@@ -113,7 +114,7 @@ class Handshake:
         values = {
             "AUTH_VERSION_NO": str(ORACLE_VERSION),
             "AUTH_SESSION_ID": str(self._number),
-            "AUTH_SERIAL_NUM": str(secrets.randbelow(60000) + 1),
+            "AUTH_SERIAL_NUM": "1",
             "AUTH_SC_DBUNIQUE_NAME": "DOUBLE",
             "AUTH_SC_SERVICE_NAME": self._double.service_name,
             "AUTH_INSTANCENAME": "double",
@@ -123,3 +124,50 @@ class Handshake:
         }
         out = messages.parameters({name: (value, 0) for name, value in values.items()})
         return bytes(out + messages.status(in_transaction=False))
+
+
+class Login:
+    """The server's side of one login."""
+
+    def __init__(self, password: str) -> None:
+        self._password = password.encode()
+        self._verifier, self._salt, self._part = secrets.token_bytes(16), secrets.token_bytes(16), secrets.token_bytes(32)
+        key = _derive(self._password, self._verifier + b"AUTH_PBKDF2_SPEEDY_KEY", 64, ROUNDS)
+        self._hash = hashlib.sha512(key + self._verifier).digest()[:32]
+
+    def challenge(self) -> dict[str, tuple[str, int]]:
+        """Return what the first response says: values and their flags."""
+        return {
+            "AUTH_SESSKEY": (_cbc(self._hash, self._part).hex().upper(), 0),
+            "AUTH_VFR_DATA": (self._verifier.hex().upper(), VERIFIER_12C),
+            "AUTH_PBKDF2_CSK_SALT": (self._salt.hex().upper(), 0),
+            "AUTH_PBKDF2_VGEN_COUNT": (str(ROUNDS), 0),
+            "AUTH_PBKDF2_SDER_COUNT": (str(SESSION_ROUNDS), 0),
+        }
+
+    def check(self, said: dict[str, str]) -> str:
+        """Return the proof that this server knows the password, if the client does.
+
+        :raises OraError: 1017, it does not.
+        """
+        theirs = _cbc(self._hash, bytes.fromhex(said["AUTH_SESSKEY"]), decrypt=True)[:32]
+        key = _derive((theirs + self._part).hex().upper().encode(), self._salt, 32, SESSION_ROUNDS)
+        plain = _cbc(key, bytes.fromhex(said["AUTH_PASSWORD"]), decrypt=True)
+        if plain[BLOCK : -plain[-1]] != self._password:
+            raise OraError(1017, "invalid username/password; logon denied")
+        return _cbc(key, _pad(secrets.token_bytes(16) + b"SERVER_TO_CLIENT")).hex().upper()
+
+
+def _derive(secret: bytes, salt: bytes, length: int, rounds: int) -> bytes:
+    return pbkdf2.PBKDF2HMAC(algorithm=hashes.SHA512(), length=length, salt=salt, iterations=rounds).derive(secret)
+
+
+def _cbc(key: bytes, data: bytes, *, decrypt: bool = False) -> bytes:
+    cipher = Cipher(algorithms.AES(key), modes.CBC(bytes(BLOCK)))
+    worker = cipher.decryptor() if decrypt else cipher.encryptor()
+    return worker.update(data) + worker.finalize()
+
+
+def _pad(data: bytes) -> bytes:
+    size = BLOCK - len(data) % BLOCK
+    return data + bytes([size]) * size

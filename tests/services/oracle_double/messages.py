@@ -1,13 +1,12 @@
-"""TTC messages: what an EXECUTE says, and the answers. Of field version 13 (19.1), which spares both sides much that came later."""
+"""TTC messages: what an EXECUTE says, and the responses. Of field version 13 (19.1), which spares both sides much that came later."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.services.oracle_double import codec
-from tests.services.oracle_double.describe import ResultColumn
+from tests.services.oracle_double.engine import ResultColumn
 from tests.services.oracle_double.errors import OraError
 from tests.services.oracle_double.packets import Reader, Writer
 
@@ -17,32 +16,23 @@ UTF8 = 873
 LONGEST_STRING = 4000
 IN_TRANSACTION = 2
 NO_DATA = 1403
-PARSE, EXECUTE, FETCH, COMMIT = 0x1, 0x20, 0x40, 0x100
-LONGS = {codec.LONG, codec.LONG_RAW}
+PARSE, FETCH = 0x1, 0x40
 
 
-@dataclass
-class BindType:
+class BindType(NamedTuple):
     """A bind's type and the bytes that the client reserved for it."""
 
     kind: int
     size: int
 
 
-@dataclass
-class Execute:
-    """An EXECUTE message.
-
-    :param sql: None to run what the cursor has.
-    :param values: raw, a list for each row.
-    """
+class Execute(NamedTuple):
+    """An EXECUTE message; ``sql`` is None to run what the cursor has."""
 
     options: int
     cursor: int
     sql: str | None
     prefetch: int
-    executions: int
-    query: bool
     binds: list[BindType] | None
     values: list[list[bytes | None]]
 
@@ -53,24 +43,16 @@ def read_execute(reader: Reader) -> Execute:
     prefetch = reader.number()
     reader.skip("nb")
     bound = reader.number()
-    reader.skip("bbbbbb")
-    defined = reader.number()
-    reader.skip("nbbbnbnnbnbbnbnbbn")
-    sql = None
-    if options & PARSE:
-        sql = (reader.bytes_() or b"").decode()
+    reader.skip("bbbbbbnnbbbnbnnbnbbnbnbbn")
+    sql = (reader.bytes_() or b"").decode() if options & PARSE else None
     reader.number()
     executions = reader.number()
     reader.skip("nnnnn")
     query = bool(reader.number())
-    reader.number()
-    reader.skip("nnnn")
-    if defined:
-        read_bind_types(reader, defined)
-        return Execute(options, cursor, sql, prefetch, executions, query, None, [[]])
+    reader.skip("nnnnn")
     binds = read_bind_types(reader, bound) if bound else None
-    rows = read_values(reader, binds, 1 if query else max(executions, 1)) if binds else [[]]
-    return Execute(options, cursor, sql, prefetch, executions, query, binds, rows)
+    values = read_values(reader, binds, 1 if query else max(executions, 1)) if binds else [[]]
+    return Execute(options, cursor, sql, prefetch, binds, values)
 
 
 def read_bind_types(reader: Reader, count: int) -> list[BindType]:
@@ -92,17 +74,9 @@ def read_values(reader: Reader, binds: list[BindType], rows: int) -> list[list[b
         reader.byte()  # says that a row follows
         row: list[bytes | None] = [None] * len(binds)
         for n in order:
-            row[n] = _boolean(reader) if binds[n].kind == codec.BOOLEAN else reader.bytes_()
+            row[n] = reader.bytes_()
         found.append(row)
     return found
-
-
-def _boolean(reader: Reader) -> bytes | None:
-    size = reader.byte()
-    if size == 253:
-        reader.byte()
-        return None
-    return reader.take(size) if size else None
 
 
 def protocol() -> bytes:
@@ -129,24 +103,13 @@ def status(*, in_transaction: bool) -> Writer:
     return Writer().bytes1(STATUS).numbers(IN_TRANSACTION if in_transaction else 0, 0)
 
 
-def end(
-    *,
-    in_transaction: bool,
-    cursor: int = 0,
-    rows: int = 0,
-    error: OraError | None = None,
-) -> Writer:
+def end(*, in_transaction: bool, cursor: int = 0, rows: int = 0, error: OraError | None = None) -> Writer:
     """Return the end of an execution or fetch: rows so far and an error, if there is one."""
     number = error.number if error else 0
     out = Writer().bytes1(ERROR).numbers(IN_TRANSACTION if in_transaction else 0, 0, 0, min(number, 65535), 0, 0, cursor, 0)
-    out.bytes1(0, 0, 0, 0, 0, 0)
-    out.numbers(0, 0).bytes1(0).numbers(0, 0)  # the row's address
-    out.numbers(0).bytes1(0, 0).numbers(0, 0, 0)
-    out.numbers(0, 0, 0)
+    out += bytes(20)  # the row's address, and warnings
     out.numbers(number, rows)
-    if error:
-        out.bytes_(f"{error}\n".encode())
-    return out
+    return out.bytes_(f"{error}\n".encode()) if error else out
 
 
 def description(columns: list[ResultColumn]) -> Writer:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from contextlib import suppress
 from typing import Self
 
 from tests.services.oracle_double.errors import Break, DropConnection
 
-CONNECT, ACCEPT, REFUSE, DATA, MARKER = 1, 2, 4, 6, 12
+ACCEPT, REFUSE, DATA, MARKER = 2, 4, 6, 12
 RESET = 2
 SDU = 8192
 END_OF_FILE = 0x40
@@ -32,56 +33,13 @@ class Link:
         self._raw = bytearray()
 
     def receive(self) -> tuple[int, bytes]:
-        """The next packet: type and body."""
+        """Return the next packet: type and body."""
         self._fill(8)
-        size = struct.unpack(">I", self._raw[:4])[0] if self.wide else struct.unpack(">H", self._raw[:2])[0]
+        size = int.from_bytes(self._raw[: 4 if self.wide else 2], "big")
         self._fill(size)
         kind, body = self._raw[4], bytes(self._raw[8:size])
         del self._raw[:size]
         return kind, body
-
-    def send(self, kind: int, body: bytes) -> None:
-        size = len(body) + 8
-        head = struct.pack(">I", size) if self.wide else struct.pack(">HH", size, 0)
-        self.sock.sendall(head + bytes([kind, 0, 0, 0]) + body)
-
-    def send_message(self, message: bytes) -> None:
-        """A TTC message, in as many DATA packets as it takes."""
-        step = SDU - 10
-        for start in range(0, max(len(message), 1), step):
-            self.send(DATA, b"\0\0" + message[start : start + step])
-
-    def refuse(self, number: int) -> None:
-        """A listener's refusal with its TNS number."""
-        text = f"(DESCRIPTION=(TMP=)(VSNNUM=0)(ERR={number})(ERROR_STACK=(ERROR=(CODE={number})(EMFI=4))))".encode()
-        self.send(REFUSE, b"\0\0" + struct.pack(">H", len(text)) + text)
-
-    def interrupted(self, seconds: float) -> None:
-        """Wait as long for the client to interrupt or to go, which nothing else can happen during a call.
-
-        :raises Break: it interrupts.
-        :raises DropConnection: it is gone.
-        """
-        if not self._raw and not select.select([self.sock], [], [], seconds)[0]:
-            return
-        kind, _ = self.receive()
-        raise Break if kind == MARKER else DropConnection("the client sent more in the middle of a call")
-
-    def reset(self) -> None:
-        """Take part in the client's break: it waits for a marker, resets, and waits for a reset."""
-        self.send(MARKER, b"\1\0\1")
-        while True:
-            kind, body = self.receive()
-            if kind == MARKER and body[2] == RESET:
-                break
-        self.send(MARKER, b"\1\0\2")
-
-    def close(self) -> None:
-        """Cut, from any thread: whoever receives gets an end."""
-        try:
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # the other side was faster
 
     def _fill(self, size: int) -> None:
         while len(self._raw) < size:
@@ -89,6 +47,44 @@ class Link:
             if not data:
                 raise DropConnection("the client closed")
             self._raw += data
+
+    def send(self, kind: int, body: bytes) -> None:
+        size = len(body) + 8
+        head = struct.pack(">I", size) if self.wide else struct.pack(">HH", size, 0)
+        self.sock.sendall(head + bytes([kind, 0, 0, 0]) + body)
+
+    def send_message(self, message: bytes) -> None:
+        """Send a TTC message in as many DATA packets as it takes."""
+        step = SDU - 10
+        for start in range(0, len(message), step):
+            self.send(DATA, b"\0\0" + message[start : start + step])
+
+    def refuse(self, number: int) -> None:
+        """Refuse as a listener does, with its TNS number."""
+        text = f"(DESCRIPTION=(TMP=)(VSNNUM=0)(ERR={number})(ERROR_STACK=(ERROR=(CODE={number})(EMFI=4))))".encode()
+        self.send(REFUSE, b"\0\0" + struct.pack(">H", len(text)) + text)
+
+    def interrupted(self, seconds: float) -> None:
+        """Wait as long for the client to interrupt or to go: nothing else can happen during a call.
+
+        :raises Break: it interrupts.
+        :raises DropConnection: it is gone.
+        """
+        if self._raw or select.select([self.sock], [], [], seconds)[0]:
+            kind, _ = self.receive()
+            raise Break if kind == MARKER else DropConnection("the client sent more in the middle of a call")
+
+    def reset(self) -> None:
+        """Take part in the client's break: it waits for a marker, resets, and waits for a reset."""
+        self.send(MARKER, b"\1\0\1")
+        while self.receive() != (MARKER, bytes((1, 0, RESET))):
+            pass
+        self.send(MARKER, b"\1\0\2")
+
+    def close(self) -> None:
+        """Cut, from any thread: whoever receives gets an end."""
+        with suppress(OSError):  # the other side was faster
+            self.sock.shutdown(socket.SHUT_RDWR)
 
 
 class Reader:
@@ -146,14 +142,9 @@ class Reader:
         while len(self._data) - self._at < size:
             kind, body = self._link.receive()
             if kind == MARKER:
-                if body[2] == RESET:
-                    continue
                 raise Break
             if kind != DATA or struct.unpack(">H", body[:2])[0] & END_OF_FILE:
                 raise DropConnection(f"the client sent packet type {kind} or an end")
-            if self._at > 1 << 20:
-                del self._data[: self._at]
-                self._at = 0
             self._data += body[2:]
 
 

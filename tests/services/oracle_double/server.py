@@ -7,7 +7,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Self
 
 from tests.services.oracle_double.database import Database
@@ -42,15 +41,14 @@ class OracleDouble:
     ) -> None:
         self.user, self.password, self.service_name, self.tls = user, password, service_name, tls
         self.passwords = {name.upper(): word for name, word in {**(guests or {}), user: password}.items()}
-        self.host = HOST
-        self.port = 0
+        self.host, self.port = HOST, 0
         self.faults = Faults()
         self.seen = Record()
         self.database = Database(user.upper())
         self._context = tls.server_context() if tls else None
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
-        self._sessions: dict[threading.Thread, socket.socket] = {}
+        self._sessions: dict[threading.Thread, Link] = {}
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._crashes: list[BaseException] = []
@@ -83,9 +81,7 @@ class OracleDouble:
         """Listen; after ``stop`` on the same port again."""
         self._listener = socket.create_server((HOST, self.port))
         self.port = self._listener.getsockname()[1]
-        self._acceptor = threading.Thread(
-            target=self._accept, args=[self._listener], name=f"oracle double {self.port}", daemon=True
-        )
+        self._acceptor = threading.Thread(target=self._accept, args=[self._listener], name="oracle double", daemon=True)
         self._acceptor.start()
 
     def stop(self) -> None:
@@ -101,9 +97,8 @@ class OracleDouble:
         """Cut all connections; the sessions are over, and rolled back, when this returns."""
         with self._lock:
             sessions = dict(self._sessions)
-        for thread, sock in sessions.items():
-            with suppress(OSError):  # it went by itself
-                sock.shutdown(socket.SHUT_RDWR)
+        for thread, link in sessions.items():
+            link.close()
             thread.join(JOIN_SECONDS)
             if thread.is_alive():
                 raise RuntimeError("a session of the double does not end")
@@ -121,7 +116,7 @@ class OracleDouble:
 
         :raises TimeoutError: they do not within ``timeout`` seconds.
         """
-        self.database.locks.until_waiting(sessions, timeout)
+        self.database.until_waiting(sessions, timeout)
 
     def _accept(self, listener: socket.socket) -> None:
         for number in self._numbers:
@@ -132,17 +127,18 @@ class OracleDouble:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context:
                 client = self._context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-            thread = threading.Thread(target=self._serve, args=[client, number], name=f"session {number}", daemon=True)
+            link = Link(client)
+            thread = threading.Thread(target=self._serve, args=[link, number], name=f"session {number}", daemon=True)
             with self._lock:
-                self._sessions[thread] = client
+                self._sessions[thread] = link
             thread.start()
 
-    def _serve(self, client: socket.socket, number: int) -> None:
+    def _serve(self, link: Link, number: int) -> None:
         try:
-            with client:
+            with link.sock as client:
                 if isinstance(client, ssl.SSLSocket):
                     client.do_handshake()
-                Session(self, number, Link(client)).run()
+                Session(self, number, link).run()
         except (ssl.SSLError, ConnectionError) as error:
             self.seen.failed_handshakes.append(getattr(error, "reason", None) or type(error).__name__)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the result is waited for

@@ -1,20 +1,17 @@
-"""One client's session: its messages in, answers out, on a thread of its own."""
+"""One client's session: its messages in, responses out, on a thread of its own."""
 
 from __future__ import annotations
 
-import decimal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.services.oracle_double import codec, faults, messages
-from tests.services.oracle_double.describe import ResultColumn
-from tests.services.oracle_double.engine import Engine, Result
+from tests.services.oracle_double.engine import Engine, ResultColumn
 from tests.services.oracle_double.errors import Break, DropConnection, OraError
-from tests.services.oracle_double.faults import Fault, drop_after, suffer
-from tests.services.oracle_double.handshake import Answer, Handshake
+from tests.services.oracle_double.handshake import Handshake, Respond
 from tests.services.oracle_double.packets import Link, Reader
-from tests.services.oracle_double.tokens import tokens, words
+from tests.services.oracle_double.sql import words
 
 if TYPE_CHECKING:
     from tests.services.oracle_double.server import OracleDouble
@@ -26,7 +23,6 @@ class Cursor:
 
     sql: str
     binds: list[messages.BindType] = field(default_factory=list)
-    query: bool = False
     columns: list[ResultColumn] = field(default_factory=list)
     pending: list[tuple[Any, ...]] = field(default_factory=list)
     sent: int = 0
@@ -37,8 +33,7 @@ class Session:
 
     def __init__(self, double: OracleDouble, number: int, link: Link) -> None:
         self._double = double
-        self._number = number
-        self.link = link
+        self._link = link
         self._reader = Reader(link)
         self._cursors: dict[int, Cursor] = {}
         self._opened = 0
@@ -46,22 +41,20 @@ class Session:
         self._engine: Engine | None = None
         self._failed: OraError | None = None
         """Of a message that came along with the next call, which is to fail of it."""
-        self._functions: dict[int, Callable[[], Answer]] = {
+        self._functions: dict[int, Callable[[], Respond]] = {
             4: lambda: self._execute_again(fetch=False),
             5: self._fetch,
-            9: self._roll_back,  # at log-off
-            14: self._commit,
-            15: self._roll_back,
+            9: lambda: self._roll_back,  # at log-off
+            14: lambda: self._commit,
+            15: lambda: self._roll_back,
             78: lambda: self._execute_again(fetch=True),
             94: self._execute,
             115: lambda: self._handshake.authenticate(second=True),
             118: lambda: self._handshake.authenticate(second=False),
-            147: self._ping,
         }
 
     def run(self) -> None:
         """Serve until the client goes, or is cut."""
-        decimal.setcontext(decimal.Context(prec=80))  # of this thread; the usual 28 digits would round NUMBERs
         try:
             self._handshake.connect()
             while True:
@@ -72,30 +65,36 @@ class Session:
         finally:
             if self._engine:
                 self._engine.close()
-            self.link.close()
+            self._link.close()
 
     def _welcome(self, user: str) -> None:
-        self._engine = Engine(self._double.database, user, lambda: self.link.interrupted(0))
+        self._engine = Engine(self._double.database, user, lambda: self._link.interrupted(0))
+
+    @property
+    def _open(self) -> Engine:
+        if self._engine is None:
+            raise DropConnection("a call before the login")
+        return self._engine
 
     # --- messages -----------------------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         try:
-            answer = self._read()
+            respond = self._read()
             try:
                 failed, self._failed = self._failed, None
                 if failed:
                     raise failed
-                message = answer()
+                message = respond()
             except OraError as error:
                 message = self._end(error=error)
-            self.link.send_message(message)
+            self._link.send_message(message)
         except Break:
-            self.link.reset()
+            self._link.reset()
             self._reader.forget()
-            self.link.send_message(self._end(error=OraError(1013, "User requested cancel of current operation.")))
+            self._link.send_message(self._end(error=OraError(1013, "User requested cancel of current operation.")))
 
-    def _read(self) -> Answer:
+    def _read(self) -> Respond:
         while (kind := self._reader.byte()) == messages.PIGGYBACK:
             self._piggyback()
         if kind == messages.PROTOCOL:
@@ -109,160 +108,82 @@ class Session:
         return self._functions[code]()
 
     def _piggyback(self) -> None:
-        """What came along with a call."""
+        """Read what came along with a call."""
         code = self._reader.byte()
-        self._reader.byte()
+        self._reader.skip("bb")
         if code == 105:
-            self._reader.byte()
             for _ in range(self._reader.number()):
                 self._cursors.pop(self._reader.number(), None)
         elif code == 152:
-            self._reader.byte()
-            self._set_schema(self._reader.sized().decode())
-        elif code == 135:
-            self._attributes()
-        elif code == 176:
-            self._reader.number()
+            schema = self._reader.sized().decode()
+            self._double.seen.schemas.append(schema)
+            try:
+                self._open.use_schema(schema.upper())
+            except OraError as error:
+                self._failed = error
         else:
             raise NotImplementedError(f"piggyback {code}: the double knows none such")
 
-    def _set_schema(self, schema: str) -> None:
-        self._double.seen.schemas.append(schema)
-        if self._engine is None:
-            raise DropConnection("a schema before the login")
-        try:
-            self._engine.use_schema(schema.upper())
-        except OraError as error:
-            self._failed = error
-
-    def _attributes(self) -> None:
-        self._reader.skip("bbn")
-        sizes = []
-        for _ in range(3):
-            self._reader.byte()
-            sizes.append(self._reader.number())
-        for _ in range(2):
-            self._reader.skip("bnbnb")
-            sizes.append(self._reader.number())
-        for _ in filter(None, sizes):
-            self._reader.bytes_()
-
     def _end(self, **values: Any) -> bytes:
-        return bytes(messages.end(in_transaction=self._in_transaction, **values))
-
-    @property
-    def _in_transaction(self) -> bool:
-        return self._engine is not None and self._engine.in_transaction
+        return bytes(messages.end(in_transaction=self._engine is not None and self._engine.in_transaction, **values))
 
     def _status(self) -> bytes:
-        return bytes(messages.status(in_transaction=self._in_transaction))
+        return bytes(messages.status(in_transaction=self._open.in_transaction))
 
     # --- calls --------------------------------------------------------------------------------------------------------------------
 
-    def _execute(self) -> Answer:
+    def _execute(self) -> Respond:
         call = messages.read_execute(self._reader)
+        number = call.cursor
         if call.sql is not None:
-            if not call.cursor:
-                self._opened += 1
-            call.cursor = call.cursor or self._opened
-            self._cursors[call.cursor] = Cursor(call.sql)
-        cursor = self._cursors.get(call.cursor)
-        if cursor:
-            cursor.query = call.query
-            cursor.binds = call.binds or cursor.binds
+            self._opened += not number
+            number = number or self._opened
+            self._cursors[number] = Cursor(call.sql)
+        cursor = self._cursors[number]
+        cursor.binds = call.binds or cursor.binds
         prefetch = call.prefetch if call.options & messages.FETCH else 0
-        commit, run = bool(call.options & messages.COMMIT), bool(call.options & messages.EXECUTE)
-        rows = call.values * max(call.executions, 1) if not cursor or not cursor.binds else call.values
-        return lambda: self._run(call.cursor, rows, prefetch, commit=commit, run=run)
+        return lambda: self._run(number, call.values, prefetch)
 
-    def _execute_again(self, *, fetch: bool) -> Answer:
-        number, iterations = self._reader.number(), self._reader.number()
-        self._reader.number()
-        commit = bool(self._reader.number() & 1)
-        cursor = self._cursors.get(number)
-        count = 1 if cursor and cursor.query else max(iterations, 1)
-        rows = messages.read_values(self._reader, cursor.binds, count) if cursor and cursor.binds else [[]]
-        return lambda: self._run(number, rows, iterations if fetch else 0, commit=commit)
+    def _execute_again(self, *, fetch: bool) -> Respond:
+        number, count = self._reader.number(), self._reader.number()
+        self._reader.skip("nn")
+        binds = self._cursors[number].binds
+        rows = messages.read_values(self._reader, binds, 1 if fetch else count) if binds else [[]]
+        return lambda: self._run(number, rows, count if fetch else 0)
 
-    def _run(
-        self,
-        number: int,
-        rows: list[list[bytes | None]],
-        prefetch: int,
-        *,
-        commit: bool = False,
-        run: bool = True,
-    ) -> bytes:
-        cursor = self._cursor(number)
+    def _run(self, number: int, rows: list[list[bytes | None]], prefetch: int) -> bytes:
+        cursor = self._cursors[number]
         values = [[codec.decode(bind.kind, value) for bind, value in zip(cursor.binds, row, strict=True)] for row in rows]
-        self._record(cursor, len(values))
-        fault = self._suffer(cursor.sql)
-        self._check(cursor)
-        if self._engine is None:
-            raise OraError(1012, "not logged on")
-        result = self._engine.run(cursor.sql, values) if run else Result()
-        if commit:
-            self._commit_now()
-        drop_after(fault)
-        if result.columns is not None:
-            cursor.columns, cursor.pending, cursor.sent = result.columns, result.rows, 0
-            return bytes(messages.description(cursor.columns) + self._rows(number, cursor, prefetch))
-        return self._end(cursor=number, rows=sum(result.counts))
+        types = tuple(codec.NAMES.get(bind.kind, str(bind.kind)) for bind in cursor.binds)
+        self._double.seen.statements.append(faults.Statement(cursor.sql, types, len(values)))
+        fault = faults.suffer(self._double.faults.strike(cursor.sql), self._link)
+        named = words(cursor.sql)
+        if "LONG" in types and (named[0] != "insert" or "select" in named):
+            raise OraError(1461, "can bind a LONG value only for insert into a LONG column")
+        result = self._open.run(cursor.sql, values)
+        faults.drop_after(fault)
+        if result.columns is None:
+            return self._end(cursor=number, rows=result.count)
+        cursor.columns, cursor.pending, cursor.sent = result.columns, result.rows, 0
+        return bytes(messages.description(cursor.columns) + self._rows(number, prefetch))
 
-    def _rows(self, number: int, cursor: Cursor, count: int) -> bytes:
+    def _rows(self, number: int, count: int) -> bytes:
+        cursor = self._cursors[number]
         rows, cursor.pending = cursor.pending[:count], cursor.pending[count:]
         cursor.sent += len(rows)
         error = OraError(messages.NO_DATA, "no data found") if count and not cursor.pending else None
         return bytes(messages.rows(cursor.columns, rows) + self._end(cursor=number, rows=cursor.sent, error=error))
 
-    def _fetch(self) -> Answer:
+    def _fetch(self) -> Respond:
         number, count = self._reader.number(), self._reader.number()
+        return lambda: self._rows(number, count)
 
-        def answer() -> bytes:
-            return self._rows(number, self._cursor(number), count)
+    def _commit(self) -> bytes:
+        fault = faults.suffer(self._double.faults.strike(faults.COMMIT), self._link)
+        self._open.commit()
+        faults.drop_after(fault)
+        return self._status()
 
-        return answer
-
-    def _commit(self) -> Answer:
-        def answer() -> bytes:
-            self._commit_now()
-            return self._status()
-
-        return answer
-
-    def _commit_now(self) -> None:
-        fault = self._suffer(faults.COMMIT)
-        if self._engine:
-            self._engine.commit()
-        drop_after(fault)
-
-    def _roll_back(self) -> Answer:
-        def answer() -> bytes:
-            if self._engine:
-                self._engine.rollback()
-            return self._status()
-
-        return answer
-
-    def _ping(self) -> Answer:
-        return self._status
-
-    # --- what tests order and see -------------------------------------------------------------------------------------------------
-
-    def _suffer(self, what: str) -> Fault | None:
-        return suffer(self._double.faults.strike(what), self.link)
-
-    def _record(self, cursor: Cursor, rows: int) -> None:
-        types = tuple(codec.NAMES.get(bind.kind, str(bind.kind)) for bind in cursor.binds)
-        self._double.seen.statements.append(faults.Statement(cursor.sql, types, rows))
-
-    def _check(self, cursor: Cursor) -> None:
-        """Refuse a LONG bind elsewhere than in a plain INSERT."""
-        plain = tokens(cursor.sql)[0].upper == "INSERT" and "SELECT" not in words(cursor.sql)
-        if not plain and any(bind.kind in messages.LONGS for bind in cursor.binds):
-            raise OraError(1461, "can bind a LONG value only for insert into a LONG column")
-
-    def _cursor(self, number: int) -> Cursor:
-        if number not in self._cursors:
-            raise OraError(1001, "invalid cursor")
-        return self._cursors[number]
+    def _roll_back(self) -> bytes:
+        self._open.rollback()
+        return self._status()

@@ -73,6 +73,7 @@ SPEC = ProviderSpec(
             variant=False,
         ),
     },
+    charges=True,
     own_source=own_source,
     label="Databento Historical",
     form=ConnectionForm(plans=("standard",), host="https://hist.databento.com"),

@@ -29,7 +29,7 @@ SPEC = ProviderSpec(
         plans=("standard",),
         host="127.0.0.1",
         key_label="",
-        port=True,
+        port="4002",
         extra={"client_id": ("Client ID", "integer"), "identical_seconds": ("Seconds between identical requests", "number")},
     ),
 )

@@ -6,49 +6,52 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request
 
 if TYPE_CHECKING:
     from sandbox.vendors.base import Vendor
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class VendorRequest:
     """A call of a data endpoint.
 
     :param vendor: the vendor that is called.
     :param base: scheme, host and port that the client used, and the vendor's path prefix: the start of links in responses.
     :param path: decoded, without prefix and query.
+    :param endpoint: name of its route in ``vendor.routes``, or ``unknown``. ``found``: the parameters of that route's path.
     :param query, form: the last value of each parameter, without the key; ``form`` is the body of a POST.
-    :param headers: names in lower case.
+    :param headers: found by name in lower case.
     :param url_key: the key where the client put it into the URL, where logs get to see it.
     """
 
     vendor: Vendor
-    method: str
-    base: str
     path: str
     query: Mapping[str, str]
-    form: Mapping[str, str]
-    headers: Mapping[str, str]
+    method: str = "GET"
+    base: str = ""
+    endpoint: str = "unknown"
+    found: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     url_key: str | None = None
 
     @classmethod
-    def parse(
-        cls, vendor: Vendor, target: str, headers: Mapping[str, str], *, method: str = "GET", body: bytes = b"", prefix: str = ""
-    ) -> Request:
-        """Build a request from ``target`` (path and query).
+    async def read(cls, vendor: Vendor, endpoint: str, request: Request, gateway: str = "") -> VendorRequest:
+        """Read a request of Starlette's.
 
-        :param body: a form, URL-encoded.
-        :param prefix: the vendor's prefix, already removed from ``target``.
+        :param gateway: path prefix that links in responses do not have.
         """
-        parts = urlsplit(target)
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        query = dict(parse_qsl(request.url.query, keep_blank_values=True))
         url_key = query.pop(vendor.key_parameter, None) if vendor.key_parameter else None
-        form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
-        lower = {name.lower(): value for name, value in headers.items()}
-        base = f"http://{lower.get('host', '127.0.0.1')}{prefix}"
-        return cls(vendor, method, base, unquote(parts.path), query, form, lower, url_key)
+        form = dict(parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True))
+        root = request.scope["root_path"]
+        base = f"http://{request.url.netloc}{root.removeprefix(gateway)}"
+        path = request.scope["path"].removeprefix(root)
+        found = request.path_params
+        return cls(vendor, path, query, request.method, base, endpoint, found, form, request.headers, url_key)
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -62,7 +65,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class VendorResponse:
     """A response to send. Faults turn one into another.
 
     :param body: bytes as they are, text, or what the vendor's ``encode`` makes text of.
@@ -75,7 +78,7 @@ class Answer:
     :param reset: end the connection with a TCP reset instead.
     """
 
-    request: Request
+    request: VendorRequest
     status: int
     body: Any
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-from sandbox.market.bars import Bar
+from sandbox.market.bars import DailyBar
 
 PRICES = ("open", "high", "low", "close", "vwap")
 
@@ -32,7 +32,7 @@ class Change:
             if name not in allowed:
                 raise ValueError(f"field is {name!r}; allowed: {', '.join(allowed)}")
 
-    def apply(self, bar: Bar) -> Bar:
+    def apply(self, bar: DailyBar) -> DailyBar:
         if self.symbol not in (None, bar.symbol):
             return bar
         values = {name: getattr(bar, name) for name in self.fields}
@@ -64,7 +64,7 @@ class Edits:
         with self._lock:
             self._hidden = {}
 
-    def apply(self, bars: Iterable[Bar]) -> list[Bar]:
+    def apply(self, bars: Iterable[DailyBar]) -> list[DailyBar]:
         result = []
         for bar in bars:
             if bar.symbol in self._hidden.get(bar.session, ()):

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-    class Logged(DataclassInstance, Protocol):
-        """A call: when it arrived, by the server's monotonic clock and since the epoch, seconds."""
-
-        @property
-        def monotonic(self) -> float: ...
-        @property
-        def time(self) -> float: ...
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 
-C = TypeVar("C", bound="Logged")
+class Logged(Protocol):
+    """A call, a dataclass: when it arrived (monotonic, and since the epoch), and if within limits."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def monotonic(self) -> float: ...
+    @property
+    def time(self) -> float: ...
+    @property
+    def accepted(self) -> bool: ...
+
+
+C = TypeVar("C", bound=Logged)
 
 
 class CallLog(Generic[C]):
@@ -55,3 +58,20 @@ def read_calls(path: Path, kind: type[C]) -> list[C]:
     """Read the calls of a log file as ``kind``, in order of arrival."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return sorted((kind(**line) for line in lines), key=lambda call: call.time)
+
+
+def max_in_window(calls: Iterable[Logged], seconds: float, *, accepted_only: bool = False) -> int:
+    """Return the largest number of calls that arrived in any window of ``seconds`` seconds.
+
+    Two calls exactly ``seconds`` apart share no window.
+
+    :param accepted_only: leave out those refused for their key or the quota. All calls count otherwise: a client is within a quota
+        of n calls only where no window holds more than n, the refused ones among them.
+    """
+    times = sorted(call.monotonic for call in calls if call.accepted or not accepted_only)
+    most = first = 0
+    for last, moment in enumerate(times):
+        while times[first] <= moment - seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

@@ -1,0 +1,154 @@
+"""The run report and its completion flag in the lake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from market_data.core.errors import LakeError
+from market_data.core.outcome import State
+from market_data.core.run import RunInfo
+from market_data.pipeline.open_cells import Findings, OwnCells
+from market_data.pipeline.report import Tally
+from market_data.pipeline.run_context import RunContext
+from market_data.pipeline.run_result import RunResult
+from market_data.pipeline.verdict import red_sentences, warning_sentences
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from market_data.lake.store import Lake
+
+MOST_CELLS = 5_000
+"""Cells of each kind that the report lists; ``open_cells`` has the numbers of all."""
+
+
+def document(
+    context: RunContext, result: RunResult, tally: Tally, findings: Findings, own: OwnCells, now: datetime
+) -> dict[str, Any]:
+    """Return the report. Times are UTC; ``duration_seconds`` runs from the start of the run to ``now``."""
+    symbols, totals, loaded = result.symbols, tally.totals, result.loaded or {}
+    failures = [{"symbol": symbol, "reason": reason} for symbol, reason in tally.failures.items()]
+    successful = [s for s in symbols if s not in tally.failures and s not in findings.own.unfinished and s not in findings.unknown]
+    written = tally.written()
+    seconds = (now - context.run.started).total_seconds()
+    red = red_sentences(context, result, tally, findings)
+    return {
+        "run_id": context.run.run_id,
+        "dag_id": context.run.dag_id,
+        "clear_number": context.run.clear_number,
+        "provider": context.source,
+        "dataset": context.feed.dataset,
+        "date_range": {"from": result.summary.get("from"), "to": result.summary.get("to")},
+        "total_batches": len(result.batches),
+        "total_tickers": len(symbols),
+        "symbols_processed": len(symbols),
+        "successful_tickers": len(successful),
+        "successful_tickers_list": successful,
+        "failed_tickers": len(failures),
+        "failed_tickers_list": [failure["symbol"] for failure in failures],
+        "failures": failures,
+        "batch_results": tally.batches,
+        "cells_planned": result.planned,
+        "cells": dict(tally.states),
+        "cells_own": findings.own.total,
+        "open_cells": {**findings.own.counts, "missing": findings.own.missing},
+        "pending": _cells(findings.own.of(str(State.PENDING))),
+        "quarantined": _cells(findings.own.of(str(State.QUARANTINED))),
+        "refused_cells": _cells(findings.own.of(str(State.REFUSED))),
+        "suspected_gaps": _cells(findings.suspected) if findings.suspected is not None else [],
+        "unknown": [{"symbol": symbol, "did_you_mean": known} for symbol, known in findings.unknown.items()],
+        "open_in_older_sessions": list(findings.older),
+        "sessions_without_state": [session.isoformat() for session in findings.unfetched],
+        "files_written": totals["files_written"],
+        "files_unchanged": totals["files_unchanged"],
+        "rows_landed": totals["rows_landed"],
+        "rows_written": sum(rows for _, rows in written.values()),
+        "rows_quarantined": totals["quarantined"],
+        "restated": [{"symbol": symbol, "session": session, "rows": rows} for symbol, session, rows in sorted(tally.restated)],
+        "unreadable": list(tally.unreadable),
+        "rows_loaded": loaded.get("rows", 0),
+        "rows_changed": loaded.get("changed", 0),
+        "refused": [verdict.to_json() for verdict in result.refused.values()],
+        "warned": list((result.checked or {}).get("warned", ())),
+        "warnings": warning_sentences(context, result, tally, findings),
+        "sessions_loaded": sorted(
+            s.isoformat() for s in tally.landed if loaded.get("changed") and s.isoformat() not in result.refused
+        ),
+        "api_calls": totals["calls"],
+        "retries": totals["retries"],
+        "bytes": totals["bytes"],
+        "sources": sorted(tally.sources),
+        "errors": sorted({*tally.failures.values(), *(event.error for event in tally.events if event.error)}),
+        "events": [event.to_json() for event in tally.events],
+        "red": red,
+        "complete": not red and is_complete(findings, own),
+        "start_time": context.run.started.isoformat(),
+        "end_time": now.isoformat(),
+        "duration_seconds": round(seconds, 3),
+        "rows_per_second": round(totals["rows_landed"] / seconds, 1) if seconds > 0 else 0.0,
+        "results": [_result(symbol, tally, written) for symbol in symbols],
+    }
+
+
+def is_complete(findings: Findings, own: OwnCells) -> bool:
+    """Return true if every cell of the run is final."""
+    return not findings.own.missing and not findings.own.unfinished and bool(own.sessions)
+
+
+def _cells(cells: pa.Table) -> list[dict[str, Any]]:
+    rows = cells.slice(0, MOST_CELLS).select(["symbol", "session", "reason"]).to_pylist()
+    return [{**row, "session": row["session"].isoformat()} for row in rows]
+
+
+def _result(symbol: str, tally: Tally, written: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    errors = [tally.failures[symbol]] if symbol in tally.failures else []
+    files, rows = written.get(symbol, (0, 0))
+    return {"symbol": symbol, "files_written": files, "rows_written": rows, "errors": errors}
+
+
+def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:
+    """Write the report to ``logs/ingest/date=.../run-{unix}.json`` and return its key.
+
+    The time is the run's start, UTC. If several runs started in the same second, the later ones use the next free second.
+
+    :raises LakeError: if the object store fails.
+    """
+    body = json.dumps(document, indent=1).encode()
+    started = int(run.started.timestamp())
+    for second in range(started, started + 60):
+        key = f"logs/ingest/date={datetime.fromtimestamp(started, UTC):%Y-%m-%d}/run-{second}.json"
+        standing = lake.get(key)
+        if standing is None and lake.put_new(key, body):
+            return key
+        if standing is not None and _same_run(standing.body, document):
+            lake.update(key, lambda _: body)
+            return key
+    raise LakeError(f"no free key for the report of {run.run_id} next to {key}")
+
+
+def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:
+    try:
+        found = json.loads(body)
+        return all(found.get(name) == document[name] for name in ("dag_id", "run_id", "clear_number"))
+    except (AttributeError, ValueError):  # an unreadable report is left where it is
+        return False
+
+
+def write_flag(lake: Lake, report: str, document: Mapping[str, Any]) -> str:
+    """Write the completion flag if the run is complete, else delete that of an earlier try.
+
+    The flag is beside the report; the result is its key.
+
+    A run is complete if it is not red and every cell of it is final and loaded.
+    """
+    key = report.removesuffix(".json") + ".flag"
+    if not document["complete"]:
+        if lake.get(key) is not None:
+            lake.delete(key)
+        return key
+    body = json.dumps({name: document[name] for name in ("run_id", "dag_id", "date_range", "rows_loaded", "end_time")}).encode()
+    lake.update(key, lambda standing: None if standing == body else body, new=True)
+    return key
