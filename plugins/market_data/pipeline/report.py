@@ -27,10 +27,7 @@ MOST_RUNS = 8
 
 
 class Tally:
-    """Adds up a run, batch by batch.
-
-    :param unreadable: a sentence per lake object that could not be read.
-    """
+    """Adds up a run, batch by batch."""
 
     def __init__(self, dataset: Dataset, unreadable: Sequence[str] = ()) -> None:
         self._dataset = dataset

@@ -130,8 +130,11 @@ def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:
 
 
 def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:
-    found = json.loads(body)
-    return all(found.get(name) == document[name] for name in ("dag_id", "run_id", "clear_number"))
+    try:
+        found = json.loads(body)
+        return all(found.get(name) == document[name] for name in ("dag_id", "run_id", "clear_number"))
+    except (AttributeError, ValueError):  # an unreadable report is left where it is
+        return False
 
 
 def write_flag(lake: Lake, report: str, document: Mapping[str, Any]) -> str:
