@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
+from market_data.config.run_params import RunParams
 from market_data.core import calendar
 from market_data.core.outcome import State
 from market_data.datasets.registry import dataset as find_dataset
@@ -163,7 +164,7 @@ class Checks:
 
     def why_requested(self, run: Run, cell: Cell) -> str:
         """Return the rule by which a run may request a cell; empty if there is none."""
-        state, reason = run.before.get(cell, (None, ""))
+        state, _reason = run.before.get(cell, (None, ""))
         scheduled, age = run.info.run_type == "scheduled", self._age(cell[1], run)
         if state is None:
             return "without a state"
@@ -187,7 +188,8 @@ class Checks:
         world, lake, silver, ledger, staged = self.world, self.lake(), self.silver(), self.ledger(), self.staged()
         self.demand(not staged, "rows wait in staging after two good nights", some(staged))
         last = world.ended[-1]
-        for _ in range(RECHECKED + 1):
+        rechecked = RECHECKED if "recheck_sessions" in RunParams.__dataclass_fields__ else 0
+        for _ in range(rechecked + 1):
             for symbol in self.symbols:
                 cell, bar = (symbol, session), world.vendor.serves((symbol, session), world.now)
                 state = ledger.get(cell, (None, ""))[0]

