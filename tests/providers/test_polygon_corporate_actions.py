@@ -248,7 +248,7 @@ def test_a_fault_that_passes_costs_a_call_and_no_row(server, hook, small_pages):
 
 def test_a_row_of_another_symbol_or_date_is_an_error(server, hook, monkeypatch):
     found = server.market.splits(*YEAR)[0]
-    monkeypatch.setattr("sandbox.vendors.polygon._filtered", lambda rows, *_: rows)
+    monkeypatch.setattr("sandbox.vendors.polygon.filtered", lambda rows, *_: rows)
     for wrong, text in (({"symbol": "MSFT"}, "rows of MSFT came"), ({"ex_date": date(2018, 6, 1)}, "rows of 2018-06-01 came")):
         action = found._replace(symbol="IBM", ex_date=date(2019, 6, 3))._replace(**wrong)
         monkeypatch.setattr(server.market, "splits", lambda *_, action=action: [action])
