@@ -112,7 +112,9 @@ class Checks:
             self.demand(not mine, "the flag is there, and cells are open", some(mine), sorted(set(mine.values())))
         document = self.world.report(run)
         if document and run.batches:
-            bad = {symbol for symbol, _ in open_cells} & {symbol for batch in run.batches for symbol in batch.symbols}
+            # A cell of the lookback that stays open is named; the ticker is complete if the run's own cells are.
+            mine = {symbol for (symbol, session), why in open_cells.items() if session in run.wanted.own or why == "not loaded"}
+            bad = mine & {symbol for batch in run.batches for symbol in batch.symbols}
             ok, total = document["successful_tickers"], document["total_tickers"]
             self.demand(ok <= total - len(bad), "too many successful tickers", f"{ok} of {total}", some(open_cells))
 
@@ -193,7 +195,7 @@ class Checks:
             for symbol in self.symbols:
                 cell, bar = (symbol, session), world.vendor.serves((symbol, session), world.now)
                 state = ledger.get(cell, (None, ""))[0]
-                if bar is not None and bar.kind is Kind.GOOD and not self._spoilt(session):
+                if bar is not None and bar.kind is Kind.GOOD and not self._spoilt(cell):
                     self.demand(state is State.HAVE, "not have after two good nights", cell, state, bar)
                     values = (lake.get(cell), silver.get(cell), bar.close(cell))
                     self.demand(len({*values}) == 1, "lake, silver and vendor differ after two good nights", cell, *values)
@@ -202,9 +204,13 @@ class Checks:
                     self.demand(named, "a bad bar is not named", bar.kind, cell, state, repr(last.text))
             session = calendar.previous_session(session)
 
-    def _spoilt(self, session: date) -> bool:
-        """Return true if the checkpoint refuses the session because of another symbol."""
-        bars = [self.world.vendor.serves((symbol, session), self.world.now) for symbol in self.symbols]
+    def _spoilt(self, cell: Cell) -> bool:
+        """Return true if the checkpoint refuses the cell because of another one: of its session, or with year files of its symbol."""
+        symbol, session = cell
+        with_it = [(other, session) for other in self.symbols]
+        if self.world.grain == "year":
+            with_it = [(symbol, day) for day in calendar.sessions(session - timedelta(40), session + timedelta(40))]
+        bars = [self.world.vendor.serves(other, self.world.now) for other in with_it]
         return any(bar is not None and bar.kind is Kind.STRANGE for bar in bars)
 
 

@@ -112,8 +112,7 @@ class ModelHook(ProviderHook):
     """A hook of the model vendor, for one run.
 
     :param now: the true moment.
-    :param waiting: is called while the request waits for the quota.
-    :param delayed: is called when the response has arrived, before it is returned.
+    :param waiting: is called once, while the next request waits for the quota.
     """
 
     spec = ProviderSpec("mock", "tests.pipeline.model_vendor:ModelHook", {"ohlcv-1d": ENDPOINTS[Shape.MARKET]})
@@ -126,7 +125,6 @@ class ModelHook(ProviderHook):
         super().__init__(ProviderConfig("mock_default", ""))
         self.vendor, self.shape, self.run, self.now = vendor, shape, run, now
         self.waiting: Callable[[], None] = lambda: None
-        self.delayed: Callable[[], None] = lambda: None
 
     def connect(self) -> None: ...
 
@@ -140,24 +138,17 @@ class ModelHook(ProviderHook):
 
     def fetch(self, request: Request) -> Fetched:
         before = replace(self.counters)
-        self._call(self, "waiting")
+        waiting, self.waiting = self.waiting, lambda: None
+        waiting()
         if self.shape is Shape.SYMBOL and request.symbols[0] not in self.vendor.listed:
             self.vendor.calls += [(self.run, (request.symbols[0], s)) for s in calendar.sessions_in(request.intervals)]
             raise UnknownSymbol("unknown symbol", symbols=request.symbols, provider="mock", request=str(request))
         bars = self.vendor.respond(request, self.run, self.now(), self._count)
-        self._call(self, "delayed")
         table = rows(request.dataset, {cell: bar for cell, bar in bars.items() if bar})
         return Fetched(table, self._evidence(before, rows=len(table), pages=1, rows_declared=len(table)))
 
     def _count(self) -> None:
         self.counters.calls += 1
-
-    @staticmethod
-    def _call(hook: "ModelHook", name: str) -> None:
-        """Run an interruption once."""
-        interruption = getattr(hook, name)
-        setattr(hook, name, lambda: None)
-        interruption()
 
 
 def rows(dataset: str, bars: dict[Cell, Bar]) -> pa.Table:

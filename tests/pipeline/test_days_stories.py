@@ -332,6 +332,7 @@ def test_a_response_that_waited_for_the_quota_wins_over_one_that_arrived_before_
 
 def test_a_response_that_is_written_late_loses_to_one_that_arrived_after_it(story):
     session = story.back(5)
+    story.correct("AAPL", session, 3)
     slow = story.world.new("manual", LISTED, start_date=session, end_date=session, force=True)
     fast = story.world.new("manual", LISTED, start_date=session, end_date=session, force=True)
 
@@ -341,7 +342,7 @@ def test_a_response_that_is_written_late_loses_to_one_that_arrived_after_it(stor
         story.world.work(fast)
         story.world.now += timedelta(minutes=1)
 
-    slow.hook.delayed = meanwhile
+    story.world.lake.interruption = meanwhile
     story.world.work(slow)
     assert story.values("AAPL", session) == (2, 2)
 
