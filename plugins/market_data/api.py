@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -187,7 +187,7 @@ def plan(
     :param account: the provider's account: ``base_url``, ``login``, ``password`` and ``extra`` (``plan``, limits) as in its Airflow
         connection. None: its smallest subscription plan. Only providers that price single requests need the key.
     :param params: further run params, e.g. ``file_grain="year"``, ``force=True``, and the provider's own options.
-    :raises ParamError: naming every param that is wrong; or the work does not fit into one run, or costs more than allowed.
+    :raises ParamError: naming every param that is wrong; or the work does not fit into one run.
     :raises ConfigError: the feed, account or lake is wrong.
     """
     feed = find_feed(provider, dataset)
@@ -215,7 +215,7 @@ def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake)
     from market_data.providers.spec import source_of
 
     now = datetime.now(UTC)
-    params = read_params(raw, **_allowed(feed, now))
+    params = replace(read_params(raw, **_allowed(feed, now)), dry_run=True)
     today = now.astimezone(calendar.NEW_YORK).date()
     wanted = resolve_sessions(params, None, scheduled=False, now=now)
     names = symbols_of(params, feed, wanted.own[-1] if wanted.own else today, today)

@@ -33,7 +33,8 @@ TWO = GOOD + "  - {provider: mock, dataset: ohlcv-1d, universe: dow30}\n"
 KNOWN = f"known keys: {', '.join(KEYS)}"
 PARAMS = (
     "known params: universe, symbols, tickers_path, index_name, start_date, end_date, backfill_days, file_grain, force, dry_run, "
-    "batch_size, max_retries, retry_delay_seconds, lookback_days, endpoint, max_missing_ratio, circuit_breaker, data_docs, tolerate"
+    "batch_size, max_retries, retry_delay_seconds, lookback_days, recheck_sessions, endpoint, max_missing_ratio, circuit_breaker, "
+    "data_docs, tolerate"
 )
 
 

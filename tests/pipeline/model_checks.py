@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from market_data.config.run_params import RunParams
 from market_data.core import calendar
 from market_data.core.outcome import State
 from market_data.datasets.registry import dataset as find_dataset
@@ -190,8 +189,7 @@ class Checks:
         world, lake, silver, ledger, staged = self.world, self.lake(), self.silver(), self.ledger(), self.staged()
         self.demand(not staged, "rows wait in staging after two good nights", some(staged))
         last = world.ended[-1]
-        rechecked = RECHECKED if "recheck_sessions" in RunParams.__dataclass_fields__ else 0
-        for _ in range(rechecked + 1):
+        for _ in range(RECHECKED + 1):
             for symbol in self.symbols:
                 cell, bar = (symbol, session), world.vendor.serves((symbol, session), world.now)
                 state = ledger.get(cell, (None, ""))[0]

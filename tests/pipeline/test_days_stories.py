@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from market_data.config.run_params import RunParams
 from market_data.core import calendar
 from market_data.core.capabilities import Shape
 from tests.pipeline.model_quick import quick  # noqa: F401  fixture
@@ -19,9 +18,6 @@ WAYS = [*FAST, (Shape.SYMBOL, "day"), (Shape.MARKET, "day"), (Shape.SYMBOL, "yea
 @pytest.fixture(params=[pytest.param(w, marks=() if w in FAST else pytest.mark.slow, id=f"{w[0]}-{w[1]}") for w in WAYS])
 def story(request):
     return Story(*request.param)
-
-
-rechecks = pytest.mark.skipif("recheck_sessions" not in RunParams.__dataclass_fields__, reason="scheduled runs do not recheck yet")
 
 
 # -- point 1: what landed is loaded ----------------------------------------------------------------------------------------------------
@@ -208,7 +204,6 @@ def test_a_symbol_without_earlier_bars_is_no_suspected_gap(story):
 # -- point 3: restatements -------------------------------------------------------------------------------------------------------------
 
 
-@rechecks
 @pytest.mark.parametrize("age", [1, 2, 3])
 def test_a_corrected_close_is_seen_by_the_next_night(story, age):
     story.nights(4)
@@ -220,7 +215,6 @@ def test_a_corrected_close_is_seen_by_the_next_night(story, age):
     assert "restate" in (run.text + str(story.world.report(run))).lower()
 
 
-@rechecks
 def test_a_recheck_of_equal_values_writes_nothing_to_the_raw_layer(story):
     story.nights(4)
     before = {key: body for key, body in story.world.lake.objects().items() if key.startswith("raw/")}
@@ -231,7 +225,6 @@ def test_a_recheck_of_equal_values_writes_nothing_to_the_raw_layer(story):
     assert known <= years
 
 
-@rechecks
 def test_a_recheck_that_finds_no_bar_keeps_the_stored_one_and_names_it(story):
     story.nights(4)
     session = story.back(0)
@@ -285,7 +278,6 @@ def test_an_old_quarantined_bar_stands_on_the_list_and_is_not_counted_as_done(st
     assert "quarantined" in manual.text
 
 
-@rechecks
 def test_a_recheck_with_a_refused_response_keeps_the_stored_values_and_says_so(story):
     story.nights(4)
     session = story.back(1)
@@ -312,7 +304,6 @@ def test_the_newest_response_wins_whatever_the_clock_of_a_worker_within_the_limi
         assert story.values("IBM", session) == (version, version)
 
 
-@rechecks
 def test_a_response_that_waited_for_the_quota_wins_over_one_that_arrived_before_it(story):
     session = story.back(5)
     slow = story.world.new("manual", LISTED, start_date=session, end_date=session, force=True)
@@ -347,7 +338,6 @@ def test_a_response_that_is_written_late_loses_to_one_that_arrived_after_it(stor
     assert story.values("AAPL", session) == (2, 2)
 
 
-@rechecks
 def test_a_recheck_with_an_odd_bar_is_named_and_the_mended_bar_is_loaded(story):
     story.nights(4)
     session = story.back(0)

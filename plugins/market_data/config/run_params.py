@@ -9,13 +9,19 @@ from typing import Any
 
 from market_data.core.run import Grain
 
+RECHECK_SESSIONS = 3
+"""Default of ``recheck_sessions``, except for providers that charge."""
+
 TOLERATE: Mapping[str, float] = {"pending": 1.0, "quarantined": 0.5}
 """Default of ``tolerate``: the greatest share of a run's own cells that may be in a state before the run is red."""
 
 
 @dataclass(frozen=True)
 class RunParams:
-    """The validated params of a run, with the project's defaults. A feed may override them (``params``)."""
+    """The validated params of a run, with the project's defaults. A feed may override them (``params``).
+
+    :param recheck_sessions: None: ``RECHECK_SESSIONS``, or 0 for a provider that charges.
+    """
 
     universe: str = "sp500_etf"
     symbols: tuple[str, ...] | None = None
@@ -31,6 +37,7 @@ class RunParams:
     max_retries: int = 5
     retry_delay_seconds: int = 60
     lookback_days: int = 7
+    recheck_sessions: int | None = None
     endpoint: str = "auto"
     max_missing_ratio: float = 0.0
     circuit_breaker: int = 5

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from market_data.config.run_params import TOLERATE, RunParams
+from market_data.config.run_params import RECHECK_SESSIONS, TOLERATE, RunParams
 from market_data.config.universes import known
 from market_data.core.capabilities import Endpoint, Shape
 from market_data.providers.spec import Option
@@ -113,6 +113,14 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "title": "Lookback",
         "description": "Scheduled runs also fetch missing cells of this many calendar days before their session.",
     },
+    "recheck_sessions": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 100,
+        "section": ADVANCED,
+        "title": "Recheck",
+        "description": "Scheduled runs request this many sessions before their own again, where that costs at most one call each.",
+    },
     "endpoint": {
         "type": "string",
         "section": ADVANCED,
@@ -157,6 +165,7 @@ PARAMS: Form = {
     if field.name in SCHEMAS
 }
 """The params that every feed has."""
+PARAMS["recheck_sessions"] = RECHECK_SESSIONS, SCHEMAS["recheck_sessions"]
 
 
 def form(options: Mapping[str, Option], endpoints: Sequence[Endpoint]) -> Form:
@@ -172,6 +181,8 @@ def form(options: Mapping[str, Option], endpoints: Sequence[Endpoint]) -> Form:
     labels = {default: f"{default}: the endpoint that needs the fewest calls"}
     labels |= {endpoint.name: f"{endpoint.name}: {PER_CALL[endpoint.shape]} per call" for endpoint in endpoints}
     form["endpoint"] = default, {**schema, "enum": list(labels), "values_display": labels}
+    if "max_cost_usd" in options:  # the provider charges: rechecking must be chosen
+        form["recheck_sessions"] = 0, SCHEMAS["recheck_sessions"]
     for name, option in options.items():
         apart = f" Values other than {option.default} are stored separately, as a provider of their own." if option.variant else ""
         labels = {

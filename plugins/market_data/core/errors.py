@@ -4,6 +4,7 @@
 
     MarketDataError
       ConfigError                  a connection, feed or environment setting is wrong        fail now
+        ClockError                 a clock is wrong: two clocks differ, or a stamp is in the future
       ParamError                   run parameters are wrong; lists every problem             fail now
       ProviderError                a provider reported an error, or failed to respond
         RetriableError             the same request may work later                          retry
@@ -24,6 +25,7 @@
         SchemaDrift                fields or types differ from the contract
         QualityError               the checkpoint could not judge it
       LakeError                    the object store failed; stored objects are unchanged   retry
+        BrokenObject               an object was read as a whole, and its content is not what belongs there
       WarehouseError               the warehouse failed; stored rows are unchanged         retry
       RunTimeout                   the feed's run_timeout is over                          fail now
 
@@ -61,6 +63,10 @@ class MarketDataError(Exception):
 
 class ConfigError(MarketDataError):
     """A connection, feed or environment setting is wrong."""
+
+
+class ClockError(ConfigError):
+    """Two clocks differ, or a stored stamp lies in the future: the newest response is not known."""
 
 
 class ParamError(MarketDataError):
@@ -214,6 +220,13 @@ class QualityError(DataError):
 
 class LakeError(MarketDataError):
     """The object store failed; stored objects are unchanged."""
+
+
+class BrokenObject(LakeError):
+    """An object exists and was read as a whole, but its content is not what belongs there.
+
+    A failure of the object store is never a broken object.
+    """
 
 
 class WarehouseError(MarketDataError):

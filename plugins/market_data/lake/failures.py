@@ -6,6 +6,7 @@ A run without failures never writes the object. It is in the lake because the ta
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ from typing import Any
 from market_data.core.run import RunInfo
 from market_data.lake.layout import failures_key
 from market_data.lake.store import Lake
+
+log = logging.getLogger(__name__)
 
 COOL_DOWN = timedelta(minutes=5)
 """Pause before the next call when the breaker opens, and again after a failed probe."""
@@ -75,7 +78,7 @@ class Failures:
         :raises LakeError: if the object store fails.
         """
         stored = self.lake.get(self.key)
-        return _decoded(stored.body) if stored else ()
+        return _readable(self.key, stored.body) if stored else ()
 
     def record(self, event: Event) -> None:
         """Append ``event``. Safe when several tasks append at the same time.
@@ -120,7 +123,7 @@ class Failures:
 
     def _append(self, next_event: Callable[[Sequence[Event]], Event | None]) -> None:
         def revise(body: bytes | None) -> bytes | None:
-            events = _decoded(body) if body else ()
+            events = _readable(self.key, body) if body is not None else ()
             event = next_event(events)
             return None if event is None else json.dumps([e.to_json() for e in (*events, event)], indent=1).encode()
 
@@ -136,6 +139,15 @@ def failed_batches(events: Sequence[Event]) -> frozenset[str]:
         elif event.kind is Kind.RECOVERED:
             failed.clear()
     return frozenset(failed)
+
+
+def _readable(key: str, body: bytes) -> tuple[Event, ...]:
+    """Return the events of an object; none if it cannot be read, which is logged."""
+    try:
+        return _decoded(body)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        log.warning("the failures in %s cannot be read and do not count: %s", key, error)
+        return ()
 
 
 def _decoded(body: bytes) -> tuple[Event, ...]:

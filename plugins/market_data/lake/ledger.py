@@ -5,6 +5,8 @@ One object per run and batch, each cell with the moment it was recorded; the lat
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -14,11 +16,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.errors import BrokenObject
 from market_data.core.outcome import SUSPECTED_GAP, State
 from market_data.core.run import RunInfo
 from market_data.lake import merge, parquet
+from market_data.lake.broken import keep_aside
+from market_data.lake.clock import EPOCH, MICROSECOND, check_stamp, microseconds
 from market_data.lake.layout import manifest_prefix, recorded_source
 from market_data.lake.store import Lake
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"run=[^/]+/[^/]+\.parquet")
 
 CELLS = pa.schema(
     [
@@ -75,7 +84,12 @@ def write_cells(
     def revise(body: bytes | None) -> bytes | None:
         if body is None:
             return parquet.encode(rows)
-        merged, _, changed = merge.merge(parquet.decode(body, key, SCHEMA), rows, key=KEY, values=VALUES, stamp=STAMP)
+        try:
+            stored = parquet.decode(body, key, SCHEMA)
+        except BrokenObject as error:
+            keep_aside(lake, key, body, error)
+            return parquet.encode(rows)
+        merged, _, changed = merge.merge(stored, rows, key=KEY, values=VALUES, stamp=STAMP)
         return parquet.encode(merged) if changed else None
 
     return lake.update(key, revise, new=True) > 0
@@ -88,22 +102,52 @@ def sources(lake: Lake, dataset: str) -> list[str]:
 
 
 def read_coverage(lake: Lake, dataset: str, provider: str) -> Coverage:
-    """Return the records of a dataset and provider; empty if nothing was recorded."""
-    keys = [key for key, _ in lake.list(manifest_prefix(dataset, provider))]
-    records = [
-        parquet.decode(stored.body, key, dictionary=_REPEATING).cast(_FOLDED)
-        for key, stored in zip(keys, lake.get_many(keys), strict=True)
-        if stored is not None
-    ]
-    return Coverage(pa.concat_tables([_FOLDED.empty_table(), *records]))
+    """Return the records of a dataset and provider; empty if nothing was recorded.
+
+    Objects that do not belong to the ledger, and those that cannot be read, are named in ``Coverage.unreadable`` and logged.
+    """
+    folder = manifest_prefix(dataset, provider)
+    listed = [key for key, _ in lake.list(folder)]
+    keys = [key for key in listed if _NAME.fullmatch(key.removeprefix(f"{folder}/"))]
+    unreadable = [f"lake object {key} does not belong to the coverage ledger" for key in sorted({*listed} - {*keys})]
+    records = [_FOLDED.empty_table()]
+    for key, stored in zip(keys, lake.get_many(keys), strict=True):
+        try:
+            records += [_records(stored.body, key)] if stored is not None else []
+        except BrokenObject as error:
+            unreadable.append(str(error))
+    for sentence in unreadable:
+        log.warning("%s; it is left out", sentence)
+    coverage = Coverage(pa.concat_tables(records))
+    coverage.unreadable = tuple(unreadable)
+    return coverage
+
+
+def _records(body: bytes, key: str) -> pa.Table:
+    """Return the records of an object, of schema ``_FOLDED``.
+
+    :raises BrokenObject: if it holds something else.
+    """
+    found = parquet.decode(body, key, dictionary=_REPEATING)
+    with parquet.readable(key):
+        found = found.select(_FOLDED.names).cast(_FOLDED)
+        if any(column.null_count for column in found.columns):
+            raise ValueError("a record has a null")
+        for state in found["state"].unique().to_pylist():
+            State(state)
+    return found
 
 
 class Coverage:
     """The current record of every cell.
 
+    ``unreadable`` has a sentence per object that ``read_coverage`` left out.
+
     :param records: of schema ``SCHEMA``, its strings dictionary-encoded, in the order of the objects' keys; a cell may
         occur in several. The record with the latest ``recorded_at`` counts; for equal ones the last record.
     """
+
+    unreadable: tuple[str, ...] = ()
 
     def __init__(self, records: pa.Table) -> None:
         records = records.unify_dictionaries().combine_chunks()
@@ -208,6 +252,19 @@ class Coverage:
         :param moment_us: microseconds since 1970, UTC.
         """
         return pc.fill_null(pc.greater(self._recorded(cells, STAMP).cast(pa.int64()), moment_us), False)
+
+    def next_stamp(self, cells: pa.Table, now: datetime) -> datetime:
+        """Return the moment to record ``cells`` at, so that the new records are the latest ones.
+
+        It is ``now``, or a microsecond after the latest record.
+
+        :raises ClockError: if a record is more than 5 s in the future.
+        """
+        latest = pc.max(self._recorded(cells, STAMP).cast(pa.int64())).as_py()
+        if latest is None or latest < microseconds(now):
+            return now
+        check_stamp(latest, microseconds(now), "a record of the coverage ledger")
+        return EPOCH + (latest + 1) * MICROSECOND
 
     def _recorded(self, cells: pa.Table, column: str) -> pa.Array:
         """Return one column of the record of each of ``cells``, null if there is none."""

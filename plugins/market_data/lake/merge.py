@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,29 @@ def same_as_next(table: pa.Table, columns: Iterable[str]) -> Mask:
     return same(table.slice(0, max(0, len(table) - 1)), table.slice(1), columns)
 
 
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Result of ``merge_rows``.
+
+    :param rows: the merged rows by key.
+    :param current: those of them with the keys of the new rows.
+    :param taken: mask of ``current``: the row is a new one.
+    :param restated: mask of ``current``: the row replaced a stored row.
+    :param ahead: the latest stamp of a stored row with other values that is after ``until``; None without such a row.
+    """
+
+    rows: pa.Table
+    current: pa.Table
+    taken: Mask
+    restated: Mask
+    ahead: int | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Return true if any new row was taken."""
+        return bool(self.taken.any())
+
+
 def merge(
     stored: pa.Table,
     new: pa.Table,
@@ -44,20 +68,41 @@ def merge(
     optional: Collection[str] = (),
     published: str = "",
 ) -> tuple[pa.Table, pa.Table, bool]:
+    """Merge as ``merge_rows`` does, with stamps that clocks gave in the order of the responses.
+
+    :return: the merged rows by key; those of them with the keys of ``new``; True if anything changed.
+    """
+    found = merge_rows(stored, new, key=key, values=values, stamp=stamp, optional=optional, published=published)
+    return found.rows, found.current, found.changed
+
+
+def merge_rows(
+    stored: pa.Table,
+    new: pa.Table,
+    *,
+    key: Sequence[str],
+    values: Sequence[str],
+    stamp: str,
+    optional: Collection[str] = (),
+    published: str = "",
+    until: int | None = None,
+) -> Merged:
     """Merge ``new`` rows, sorted by key, into ``stored`` rows of the same schema.
 
     A key occurs at most once in each table.
-    A new row replaces the stored row of its key, unless the values are equal or the ``stamp`` of the stored row is newer. Stored rows
-    without a counterpart are kept.
+    A new row replaces the stored row of its key, unless the values are equal or the ``stamp`` of the stored row is newer. Its stamp is
+    then at least a microsecond after that of the stored row. Stored rows without a counterpart are kept.
 
     :param published: a column of dates: a new row does not replace a row that was published later.
     :param optional: the ``values`` that a new row may lack: a null does not count as a difference. A row that differs in another
         value replaces the stored row as a whole.
-    :return: the merged rows by key; those of them with the keys of ``new``; True if anything changed.
+    :param until: the present moment, microseconds since 1970. A stored row with a later stamp came from a clock that is ahead: it does
+        not count as newer. None: every later stamp does.
     """
     compared = [*key, *values]
     if stored.select(compared).equals(new.select(compared)):
-        return stored, stored, False
+        none = np.zeros(len(stored), dtype=bool)
+        return Merged(stored, stored, none, none)
     both = pa.concat_tables([stored, new])
     order = pc.sort_indices(both, sort_keys=[(name, "ascending") for name in key])
     fresh = order.to_numpy() >= len(stored)
@@ -67,12 +112,29 @@ def merge(
     equal = same_as_next(both, [name for name in values if name not in optional])
     for name in optional:
         equal &= same_as_next(both, [name]) | both[name].slice(1).is_null().to_numpy()
-    stays = met & (equal | (stamps[:-1] > stamps[1:]))
+    newer, ahead = stamps[:-1] > stamps[1:], None
+    if until is not None:
+        future = met & ~equal & (stamps[:-1] > until)
+        newer &= ~future
+        ahead = int(stamps[:-1][future].max()) if future.any() else None
+    stays = met & (equal | newer)
     if published:
         dates = both[published].to_numpy()
         stays |= met & (dates[:-1] > dates[1:])
-    keep, matching = np.ones(len(both), dtype=bool), fresh.copy()
+    keep, matching, replaces = np.ones(len(both), dtype=bool), fresh.copy(), np.zeros(len(both), dtype=bool)
     keep[1:] &= ~stays
     keep[:-1] &= stays | ~met
     matching[:-1] |= met
-    return both.filter(pa.array(keep)), both.filter(pa.array(keep & matching)), bool((keep & fresh).any())
+    replaces[1:] = met & ~stays
+    late = replaces.copy()
+    late[1:] &= stamps[1:] <= stamps[:-1]
+    if late.any():
+        both = _with_stamps(both, stamp, np.where(late, np.append(0, stamps[:-1]) + 1, stamps))
+    chosen = keep & matching
+    return Merged(both.filter(pa.array(keep)), both.filter(pa.array(chosen)), (keep & fresh)[chosen], replaces[chosen], ahead)
+
+
+def _with_stamps(table: pa.Table, stamp: str, microseconds: npt.NDArray[np.int64]) -> pa.Table:
+    field = table.schema.field(stamp)
+    column = pa.array(microseconds.astype("datetime64[us]")).cast(field.type)
+    return table.set_column(table.schema.get_field_index(stamp), field, column)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from market_data.core.errors import LakeError
+from market_data.core.errors import BrokenObject
 
 ROW_GROUP = 122_880
 STAMPS = {"ingest_ts", "recorded_at", "received_at"}  # one value for many rows
@@ -100,7 +100,7 @@ def decode(body: bytes, key: str, schema: pa.Schema | None = None, dictionary: S
     :param schema: schema of the result. Nullable columns that the file lacks are filled with nulls; other columns are dropped.
         None: as stored.
     :param dictionary: string columns to keep dictionary-encoded (without ``schema``).
-    :raises LakeError: if the object is not Parquet or lacks a column that must not be null.
+    :raises BrokenObject: if the object is not Parquet or lacks a column that must not be null.
     """
     with readable(key):
         # The lake reads many small objects at once: threads within one only cost.
@@ -111,14 +111,17 @@ def decode(body: bytes, key: str, schema: pa.Schema | None = None, dictionary: S
 
 @contextmanager
 def readable(key: str) -> Iterator[None]:
-    """Report any error of reading the Parquet object ``key`` as ``LakeError``.
+    """Report any error of decoding the object ``key`` as ``BrokenObject``.
 
-    :raises LakeError: naming the object, if it is not Parquet or lacks what is read.
+    :raises BrokenObject: naming the object, if it is not Parquet or lacks what is read.
     """
     try:
         yield
-    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
-        raise LakeError(f"lake object {key} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        if isinstance(error, AttributeError | KeyError | TypeError):  # these name the detail only
+            reason = f"{type(error).__name__}: {reason}"
+        raise BrokenObject(f"lake object {key} cannot be read: {reason}") from error
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

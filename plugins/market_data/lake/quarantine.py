@@ -7,8 +7,10 @@ from datetime import UTC, date, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.errors import BrokenObject
 from market_data.core.run import RunInfo
 from market_data.lake import merge, parquet
+from market_data.lake.broken import keep_aside
 from market_data.lake.layout import quarantine_key
 from market_data.lake.store import Lake
 
@@ -43,7 +45,11 @@ def _put(lake: Lake, key: str, rows: pa.Table, compared: list[str]) -> bool:
     def revise(body: bytes | None) -> bytes | None:
         if body is None:
             return parquet.encode(rows)
-        stored = parquet.decode(body, key, rows.schema)
+        try:
+            stored = parquet.decode(body, key, rows.schema)
+        except BrokenObject as error:
+            keep_aside(lake, key, body, error)
+            return parquet.encode(rows)
         again = pc.is_in(stored["symbol"], pc.unique(rows["symbol"]))
         before = stored.filter(again)
         if len(before) == len(rows) and merge.same(before, rows, compared).all():

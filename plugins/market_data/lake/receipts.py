@@ -7,6 +7,8 @@ Everything else is JSON in the footer, so that a retry reads footers only.
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -18,16 +20,21 @@ import pyarrow.parquet as pq
 
 from market_data.core.batch import Batch, Request
 from market_data.core.calendar import sessions_in
-from market_data.core.errors import LakeError
+from market_data.core.errors import BrokenObject, LakeError
 from market_data.core.intervals import Interval, IntervalSet
 from market_data.core.outcome import Evidence, State
 from market_data.core.run import RunInfo
 from market_data.lake import parquet
+from market_data.lake.broken import keep_aside
 from market_data.lake.layout import receipts_prefix
 from market_data.lake.store import Lake
 
+log = logging.getLogger(__name__)
+
 FIELD = "receipt"
 TAIL = 64 * 1024
+SMALLEST = 12  # bytes of a Parquet object: two magic numbers and the size of its footer
+_NAME = re.compile(r"[0-9a-f]{16}\.parquet")
 
 OBJECTS = pa.schema(
     [
@@ -81,6 +88,8 @@ class RequestReceipt:
     :param refused: symbol -> reason, for symbols that the provider rejected; nothing is known of their cells.
     :param warnings: what the provider reported beside the data.
     :param staged: key of the staging object with the request's rows, until they are loaded.
+    :param restated: symbol, session (ISO date) and number of stored rows that the request replaced with other values.
+    :param replaced: a sentence per unreadable lake object that the request replaced.
     """
 
     request: Request
@@ -91,6 +100,8 @@ class RequestReceipt:
     refused: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     staged: str = ""
+    restated: tuple[tuple[str, str, int], ...] = ()
+    replaced: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         request = self.request
@@ -108,6 +119,8 @@ class RequestReceipt:
             "refused": dict(self.refused),
             "warnings": list(self.warnings),
             "staged": self.staged,
+            "restated": [list(cell) for cell in self.restated],
+            "replaced": list(self.replaced),
         }
 
     @classmethod
@@ -122,6 +135,8 @@ class RequestReceipt:
             value["refused"],
             tuple(value["warnings"]),
             value["staged"],
+            tuple((symbol, session, count) for symbol, session, count in value.get("restated", ())),
+            tuple(value.get("replaced", ())),
         )
 
     def with_staged(self, key: str) -> RequestReceipt:
@@ -147,29 +162,53 @@ def write(lake: Lake, folder: str, receipt: RequestReceipt, objects: pa.Table) -
 
     :param folder: from ``prefix``.
     :param objects: schema ``OBJECTS``.
-    :return: False where a receipt of the request exists already; that one is kept.
+    :return: False where a readable receipt of the request exists already; that one is kept.
     """
+    key = f"{folder}/{receipt.request.id}.parquet"
     body = parquet.encode(objects.cast(OBJECTS), {FIELD: json.dumps(receipt.to_json(), sort_keys=True)})
-    return lake.put_new(f"{folder}/{receipt.request.id}.parquet", body)
+
+    def revise(stored: bytes | None) -> bytes | None:
+        if stored is None:
+            return body
+        try:
+            _decoded(stored, key)
+        except BrokenObject as error:
+            keep_aside(lake, key, stored, error)
+            return body
+        return None
+
+    return lake.update(key, revise, new=True) > 0
 
 
 def finished(lake: Lake, folder: str) -> dict[str, RequestReceipt]:
-    """Return the receipts of a folder by request id. Reads the objects' footers only."""
-    objects = lake.list(folder)
-    found = lake.each(lambda item: from_footer(read_footer(lake, *item, FIELD)), objects)
-    return {PurePosixPath(key).stem: receipt for (key, _), receipt in zip(objects, found, strict=True)}
+    """Return the readable receipts of a folder by request id. Reads the objects' footers only.
+
+    A request whose receipt cannot be read counts as unfinished. Its rows are in staging, and the receipt with them.
+    """
+
+    def one(item: tuple[str, int]) -> RequestReceipt | None:
+        try:
+            return from_footer(read_footer(lake, *item, FIELD), item[0])
+        except BrokenObject as error:
+            log.warning("receipt: %s", error)
+            return None
+
+    objects = [item for item in lake.list(folder) if _NAME.fullmatch(PurePosixPath(item[0]).name)]
+    found = zip(objects, lake.each(one, objects), strict=True)
+    return {PurePosixPath(key).stem: receipt for (key, _), receipt in found if receipt is not None}
 
 
 def read(lake: Lake, folders: Sequence[str], columns: Sequence[str] = tuple(OBJECTS.names)) -> Iterator[list[StoredReceipt]]:
-    """Yield the receipts of each folder in the order of their keys; read ahead across folders.
+    """Yield the readable receipts of each folder in the order of their keys; read ahead across folders.
 
     :param columns: the columns of ``OBJECTS`` to read; with fewer than all, ``symbol`` is dictionary-encoded.
     """
-    keys = [[key for key, _ in found] for found in lake.each(lake.list, folders)]
+    listed = lake.each(lake.list, folders)
+    keys = [[key for key, _ in found if _NAME.fullmatch(PurePosixPath(key).name)] for found in listed]
     bodies = lake.get_many(key for some in keys for key in some)
     for some in keys:
         found = zip(some, islice(bodies, len(some)), strict=True)
-        yield [_decoded(stored.body, key, columns) for key, stored in found if stored is not None]
+        yield [receipt for key, stored in found if stored and (receipt := _readable(stored.body, key, columns))]
 
 
 def read_one(lake: Lake, key: str) -> StoredReceipt:
@@ -183,22 +222,39 @@ def read_one(lake: Lake, key: str) -> StoredReceipt:
     return _decoded(stored.body, key)
 
 
+def _readable(body: bytes, key: str, columns: Sequence[str]) -> StoredReceipt | None:
+    try:
+        return _decoded(body, key, columns)
+    except BrokenObject as error:
+        log.warning("receipt: %s", error)
+        return None
+
+
 def _decoded(body: bytes, key: str, columns: Sequence[str] = tuple(OBJECTS.names)) -> StoredReceipt:
     dictionary = ["symbol"] if len(columns) < len(OBJECTS) else []
     with parquet.readable(key):
         file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=dictionary, pre_buffer=False)
-        receipt = from_footer(file.metadata.metadata[FIELD.encode()].decode())
+        receipt = from_footer(file.metadata.metadata[FIELD.encode()].decode(), key)
         objects = file.read(list(columns), use_threads=False).replace_schema_metadata()
     return StoredReceipt(receipt, objects if dictionary else objects.cast(OBJECTS))
 
 
-def from_footer(text: str) -> RequestReceipt:
-    """Return the receipt that a footer holds."""
-    return RequestReceipt.from_json(json.loads(text))
+def from_footer(text: str, key: str = "") -> RequestReceipt:
+    """Return the receipt that a footer holds.
+
+    :raises BrokenObject: if it holds something else.
+    """
+    with parquet.readable(key):
+        return RequestReceipt.from_json(json.loads(text))
 
 
 def read_footer(lake: Lake, key: str, size: int, name: str) -> str:
-    """Return the metadata field ``name`` of a Parquet object of ``size`` bytes, without reading its rows."""
+    """Return the metadata field ``name`` of a Parquet object of ``size`` bytes, without reading its rows.
+
+    :raises BrokenObject: if it is not Parquet or lacks the field.
+    """
+    if size < SMALLEST:
+        raise BrokenObject(f"lake object {key} cannot be read: it has {size} bytes")
     tail = lake.get_range(key, max(0, size - TAIL), size)
     footer = int.from_bytes(tail[-8:-4], "little") + 8
     if footer > len(tail) and footer <= size:
@@ -209,7 +265,7 @@ def read_footer(lake: Lake, key: str, size: int, name: str) -> str:
 def footer_of(tail: bytes, key: str, name: str) -> str:
     """Return the metadata field ``name`` of a Parquet object, given its last bytes.
 
-    :raises LakeError: if it is not Parquet or lacks the field.
+    :raises BrokenObject: if it is not Parquet or lacks the field.
     """
     with parquet.readable(key):
         return str(pq.read_metadata(pa.BufferReader(tail)).metadata[name.encode()].decode())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from market_data.core.errors import LakeError
+from market_data.core.errors import BrokenObject, LakeError
 from market_data.core.run import Grain, RunInfo
 from market_data.lake import parquet
 from market_data.lake.layout import staging_prefix
 from market_data.lake.receipts import RequestReceipt, read_footer
 from market_data.lake.store import CONCURRENCY, Lake
+
+log = logging.getLogger(__name__)
 
 FIELD = "staged"
 READ_AHEAD = 64 * 1024 * 1024
@@ -99,10 +102,15 @@ def describe(lake: Lake, keys: Sequence[StagedKey]) -> tuple[dict[str, StagedInf
 
     def one(item: StagedKey) -> StagedInfo | str | None:
         try:
-            return StagedInfo.from_footer(read_footer(lake, item.key, item.size, FIELD))
-        except (LakeError, KeyError, ValueError) as error:
-            # Another run may have published and deleted it. If it still exists, it is broken.
-            return None if lake.get(item.key) is None else f"{item.key}: {error}"
+            footer = read_footer(lake, item.key, item.size, FIELD)
+            with parquet.readable(item.key):
+                return StagedInfo.from_footer(footer)
+        except BrokenObject as error:
+            return f"{item.key}: {error}"
+        except LakeError:
+            if lake.get(item.key) is None:  # another run has published and deleted it
+                return None
+            raise
 
     infos: dict[str, StagedInfo] = {}
     broken: list[str] = []
@@ -118,16 +126,22 @@ def read_rows(lake: Lake, keys: Sequence[tuple[str, int]], otherwise: Callable[[
     """Yield the rows of staging objects in the order of ``keys``; reads about 64 MiB or two objects ahead.
 
     :param keys: key and size in bytes; size 0 if the object does not exist.
-    :param otherwise: returns the rows of a key whose object does not exist.
+    :param otherwise: returns the rows of a key whose object does not exist or cannot be read.
     """
     largest = max((size for _, size in keys), default=1) or 1
     ahead = min(CONCURRENCY, max(1, READ_AHEAD // (2 * largest)))
     found = lake.each(lambda item: lake.get(item[0]) if item[1] else None, keys, concurrency=ahead)
     for (key, _), stored in zip(keys, found, strict=True):
-        if stored is None:
+        rows = None
+        if stored is not None:
+            try:
+                rows = parquet.decode(stored.body, key).replace_schema_metadata()
+            except BrokenObject as error:
+                log.warning("staging: %s", error)
+        if rows is None:
             yield from otherwise(key)
         else:
-            yield parquet.decode(stored.body, key).replace_schema_metadata()
+            yield rows
 
 
 def delete(lake: Lake, keys: Sequence[str]) -> None:

@@ -71,8 +71,8 @@ class Lake:
     a mixture.
     """
 
-    def __init__(self, url: str, store: ObjectStore, root: Path | None = None) -> None:
-        self.url, self._store, self._root = url, store, root
+    def __init__(self, url: str, store: ObjectStore, root: Path | None = None, access: S3Access | None = None) -> None:
+        self.url, self._store, self._root, self._access = url, store, root, access or S3Access()
 
     def __repr__(self) -> str:
         return f"Lake({self.url!r})"
@@ -89,13 +89,29 @@ class Lake:
         if parts.query or parts.fragment or parts.username:
             parts = parts._replace(scheme="")
         if parts.scheme == "s3" and parts.netloc:
-            return cls(url, _s3(parts.netloc, parts.path.strip("/"), s3))
+            access = s3 or S3Access.from_environment()
+            return cls(url, _s3(parts.netloc, parts.path.strip("/"), access), access=access)
         if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.strip("/"):
             root = Path(unquote(parts.path))
             return cls(url, _local(root), root)
         raise ConfigError(
             f"lake is {parts.scheme}://{parts.hostname or ''}{parts.path}; allowed: s3://bucket[/prefix], file:///path"
         )
+
+    @property
+    def root(self) -> Path | None:
+        """The folder of a lake on this machine; None for S3."""
+        return self._root
+
+    @property
+    def address(self) -> str:
+        """URL of the S3 server."""
+        return self._access.endpoint or f"https://s3.{self._access.region}.amazonaws.com"
+
+    @property
+    def verify(self) -> bool:
+        """Check TLS certificates."""
+        return self._access.verify
 
     def get(self, key: str) -> Stored | None:
         """Return the object, or None if it does not exist."""
@@ -255,11 +271,9 @@ def _local(root: Path) -> ObjectStore:
         raise LakeError(f"lake folder {root} cannot be made: {error.strerror}") from None
 
 
-def _s3(bucket: str, prefix: str, access: S3Access | None) -> ObjectStore:
+def _s3(bucket: str, prefix: str, access: S3Access) -> ObjectStore:
     from obstore.store import S3Store
 
-    if access is None:
-        access = S3Access.from_environment()
     where: dict[str, Any] = {"region": access.region}
     client: dict[str, Any] = {"allow_invalid_certificates": not access.verify}
     if access.endpoint:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from market_data.core.errors import QualityError, SchemaDrift
+from market_data.core.errors import BrokenObject, QualityError, SchemaDrift
 from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
 from market_data.lake import merge, parquet
+from market_data.lake.clock import microseconds
 from market_data.lake.layout import Layout, file_period
+from market_data.lake.object_writer import CELL, How, Put, Refetch
+from market_data.lake.object_writer import put as put_object
 from market_data.lake.receipts import OBJECTS
 from market_data.lake.store import Lake
+
+log = logging.getLogger(__name__)
 
 STAMP = "ingest_ts"
 WRITERS = 16  # in parallel; each needs memory to encode: 64 writers take 230 MB, 16 take 66 MB and are as fast
@@ -34,6 +37,8 @@ class Landed:
     :param bytes: size of the written objects.
     :param vanished: stored rows of the same symbols and sessions without a counterpart in the given rows; they are kept.
     :param objects: the objects that hold ``rows``, schema ``receipts.OBJECTS``.
+    :param restated: ``symbol`` and ``session`` of each row that replaced a stored row with other values.
+    :param broken: a sentence per stored object that could not be read.
     """
 
     rows: pa.Table
@@ -42,9 +47,13 @@ class Landed:
     bytes: int
     vanished: int = 0
     objects: pa.Table = field(default_factory=OBJECTS.empty_table)
+    restated: pa.Table = field(default_factory=CELL.empty_table)
+    broken: tuple[str, ...] = ()
 
 
-def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain: Grain, *, refetch: bool) -> Landed:
+def land(
+    lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain: Grain, *, refetch: bool | Refetch
+) -> Landed:
     """Write ``rows`` into their objects. Each object is either replaced as a whole or not changed.
 
     A stored row with equal values is kept with its ``ingest_ts``; optional values that the new row lacks are ignored. A row that differs
@@ -56,6 +65,7 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
         and are read first. The other grain's object may hold different values with a newer ``ingest_ts``, which ``read_rows`` would
         return: then a row is written with its own ``ingest_ts`` even if the stored row is equal. Without ``refetch``, objects are
         created first and the other grain is not read.
+    :raises ClockError: if a stored row of the same key has a stamp in the future.
     :raises SchemaDrift: if ``rows`` is of another schema.
     :raises QualityError: if a key occurs twice.
     :raises ParamError: if a symbol cannot be a key.
@@ -69,15 +79,20 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
         first = rows.slice(int(twice[0]), 1).select(dataset.key).to_pylist()[0]
         raise QualityError(f"rows for {dataset.name}: {len(twice)} keys occur twice, the first is {first}")
 
+    terms = refetch if isinstance(refetch, Refetch) else Refetch(again=refetch, mend=refetch)
+    moment = microseconds(terms.now()) if terms.now else None
+
     def conflicting(kept: pa.Table) -> pa.Table:
         return _conflicting(lake, layout, dataset, provider, kept, grain)
 
-    def put(part: tuple[str, pa.Table, bytes | None]) -> _Put:
-        return _put(lake, dataset, *part, conflicting if refetch else None)
+    how = How(terms, moment, conflicting, day_first=grain == "day")
+
+    def put(part: tuple[str, pa.Table, bytes | None]) -> Put:
+        return put_object(lake, dataset, *part, how)
 
     def encoded(key: str, part: pa.Table) -> tuple[str, pa.Table, bytes | None]:
         # Encode in this thread: a compressor keeps megabytes in every thread that uses it.
-        return key, part, None if refetch else parquet.encode(part)
+        return key, part, None if terms.again else parquet.encode(part)
 
     parts = list(_keys(layout, dataset, provider, rows, grain))
     tally = _Tally()
@@ -87,23 +102,8 @@ def land(lake: Lake, layout: Layout, dataset: Dataset, provider: str, rows: pa.T
     symbols = rows["symbol"].take(pa.array([start for _, start, _ in parts], pa.int64())) if parts else pa.array([], pa.string())
     columns = [pa.array([key for key, _, _ in parts], pa.string()), symbols, tally.rows, tally.new_rows, tally.hashes]
     objects = pa.table(columns, schema=OBJECTS)
-    return Landed(current, tally.written, len(parts) - tally.written, tally.bytes, tally.vanished, objects)
-
-
-@dataclass(slots=True)
-class _Put:
-    """:param replaced: ``rows`` are not the given ones.
-    :param vanished: see ``Landed``.
-    :param new_rows: number of ``rows`` with the ``ingest_ts`` of the given rows.
-    :param hash: see ``receipts.OBJECTS``.
-    """
-
-    rows: pa.Table
-    bytes: int = 0
-    replaced: bool = False
-    vanished: int = 0
-    new_rows: int = 0
-    hash: str = ""
+    unchanged, restated = len(parts) - tally.written, pa.concat_tables([CELL.empty_table(), *tally.restated])
+    return Landed(current, tally.written, unchanged, tally.bytes, tally.vanished, objects, restated, tuple(tally.broken))
 
 
 @dataclass(slots=True)
@@ -114,8 +114,10 @@ class _Tally:
     rows: list[int] = field(default_factory=list)
     new_rows: list[int] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
+    restated: list[pa.Table] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
 
-    def count(self, outcomes: Iterator[_Put]) -> Iterator[_Put]:
+    def count(self, outcomes: Iterator[Put]) -> Iterator[Put]:
         for outcome in outcomes:
             self.written += outcome.bytes > 0
             self.bytes += outcome.bytes
@@ -123,10 +125,13 @@ class _Tally:
             self.rows.append(len(outcome.rows))
             self.new_rows.append(outcome.new_rows)
             self.hashes.append(outcome.hash)
+            if outcome.restated is not None and len(outcome.restated):
+                self.restated.append(outcome.restated)
+            self.broken += filter(None, [outcome.broken])
             yield outcome
 
 
-def _current(rows: pa.Table, parts: Sequence[tuple[str, int, int]], outcomes: Iterator[_Put]) -> Iterator[pa.Table]:
+def _current(rows: pa.Table, parts: Sequence[tuple[str, int, int]], outcomes: Iterator[Put]) -> Iterator[pa.Table]:
     """Yield the current rows in few pieces. Most runs write new cells only; then ``rows`` are not copied."""
     since = 0
     for (_, start, stop), outcome in zip(parts, outcomes, strict=True):
@@ -153,70 +158,6 @@ def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain
         yield layout.object_key(dataset, provider, symbol, day, grain, kind), start, stop
 
 
-def _put(
-    lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | None, conflicting: Callable[[pa.Table], pa.Table] | None
-) -> _Put:
-    """:param fresh: the encoded ``rows`` if available.
-    :param conflicting: see ``_conflicting``; None: no refetch.
-    """
-    outcome = _Put(rows)
-
-    def revise(body: bytes | None) -> bytes | None:
-        outcome.rows = rows
-        if body is None:
-            created = fresh or parquet.encode(rows)
-            outcome.hash = _short_hash(created)
-            return created
-        stored = parquet.decode(body, key, dataset.schema)
-        merged, outcome.rows, changed = merge.merge(
-            stored,
-            rows,
-            key=dataset.key,
-            values=dataset.values,
-            stamp=STAMP,
-            optional=dataset.optional,
-            published=dataset.published,
-        )
-        renewed = _superseded(dataset, outcome.rows, rows, conflicting) if conflicting else rows.slice(0, 0)
-        if len(renewed):
-            # With the stamp among the values, a row that is only newer counts as different.
-            renew = partial(merge.merge, new=renewed, key=dataset.key, values=[*dataset.values, STAMP], stamp=STAMP)
-            merged, outcome.rows, changed = renew(merged)[0], renew(outcome.rows)[0], True
-        if dataset.published:  # a row that was published later belongs to another session
-            outcome.rows = outcome.rows.filter(pc.is_in(outcome.rows["session"], pc.unique(rows["session"])))
-        outcome.vanished = _of_sessions(merged, rows) - _of_sessions(outcome.rows, rows)
-        revised = parquet.encode(merged) if changed else None
-        outcome.hash = _short_hash(revised or body)
-        return revised
-
-    outcome.bytes = lake.update(key, revise, new=conflicting is None)
-    outcome.replaced = outcome.rows is not rows
-    outcome.new_rows = len(rows)
-    if outcome.replaced:
-        outcome.new_rows = pc.sum(pc.is_in(outcome.rows[STAMP], pc.unique(rows[STAMP])), min_count=0).as_py()
-    return outcome
-
-
-def _short_hash(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()[:16]
-
-
-def _of_sessions(found: pa.Table, rows: pa.Table) -> int:
-    """Count the rows of ``found`` with a session of ``rows``."""
-    return int(pc.sum(pc.is_in(found["session"], pc.unique(rows["session"])), min_count=0).as_py())
-
-
-def _superseded(dataset: Dataset, current: pa.Table, rows: pa.Table, conflicting: Callable[[pa.Table], pa.Table]) -> pa.Table:
-    """Return the ``rows`` whose equal current row is superseded by newer values of the other grain."""
-    equal = merge.same(current, rows, dataset.values) & pc.less(current[STAMP], rows[STAMP]).to_numpy()
-    kept, rows = current.filter(pa.array(equal)), rows.filter(pa.array(equal))
-    if not len(kept):
-        return rows
-    _, winning, _ = merge.merge(conflicting(kept), kept, key=dataset.key, values=dataset.values, stamp=STAMP)
-    superseded = ~merge.same(winning, kept, dataset.values) & pc.less(winning[STAMP], rows[STAMP]).to_numpy()
-    return rows.filter(pa.array(superseded))
-
-
 def _conflicting(lake: Lake, layout: Layout, dataset: Dataset, provider: str, kept: pa.Table, grain: Grain) -> pa.Table:
     """Return the rows of the other grain's objects for the sessions of ``kept``, among others.
 
@@ -231,7 +172,16 @@ def _conflicting(lake: Lake, layout: Layout, dataset: Dataset, provider: str, ke
         days = {layout.object_key(dataset, provider, symbol, session, "day") for session in sessions}
         keys = [key for key, _ in lake.list(folder) if key in days]
     found = zip(keys, lake.get_many(keys, concurrency=AHEAD), strict=True)
-    return parquet.gather((parquet.decode(stored.body, key, dataset.schema) for key, stored in found if stored), dataset.schema)
+    return parquet.gather((_readable(stored.body, key, dataset) for key, stored in found if stored), dataset.schema)
+
+
+def _readable(body: bytes, key: str, dataset: Dataset) -> pa.Table:
+    """Return the rows of an object; none if it cannot be read, which is logged."""
+    try:
+        return parquet.decode(body, key, dataset.schema)
+    except BrokenObject as error:
+        log.warning("%s; it counts as absent", error)
+        return dataset.schema.empty_table()
 
 
 def _described(schema: pa.Schema) -> str:

@@ -65,12 +65,14 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
     fails for one symbol; the batch then fails at the end. Several consecutive failures end the batch at once.
 
     :param attempt: number of the task's try, for the log.
+    :raises ClockError: before any call, if the clock of this host is wrong; or if a stored row has a stamp in the future.
     :raises CircuitOpen: before any call, if too many batches of the run have failed in a row.
     :raises ProviderError: if a request failed for good; finished requests keep their receipts.
     """
     import pyarrow as pa
 
     from market_data.lake import receipts
+    from market_data.lake.clock import check_clock
     from market_data.lake.failures import Failures
 
     # The default pool of pyarrow keeps memory that its many threads released: 50 % more than the rows need.
@@ -83,6 +85,7 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
     failures = Failures.of(context.lake, context.feed.dataset, context.source, context.run)
     open_requests = [request for request in requests if request.id not in finished]
     if open_requests:
+        check_clock(context.lake)
         _check_breaker(context, failures, batch, now())
     failed: dict[str, str] = {}
     broken: list[MarketDataError] = []
@@ -90,7 +93,7 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
     for request in open_requests:
         before = replace(hook.counters)
         try:
-            detail = _fetch_request(context, hook, batch, folder, request, before, now())
+            detail = _fetch_request(context, hook, batch, folder, request, before, now)
         except MarketDataError as error:
             in_a_row += 1
             refused = isinstance(error, BadRequest | SchemaDrift)
@@ -108,7 +111,11 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
         in_a_row = 0
         finished[request.id] = detail
         progress.done(request, detail.counts, sum(run.size for run in detail.cells if run.state is not State.HAVE))
-        for words in (*detail.warnings, *(f"{symbol} was refused: {why}" for symbol, why in detail.refused.items())):
+        for words in (
+            *detail.warnings,
+            *detail.replaced,
+            *(f"{symbol} was refused: {why}" for symbol, why in detail.refused.items()),
+        ):
             log.warning("%s: %s: %s", context.source, request, words)
         failures.recovered(batch.id, now())
     if broken:
@@ -168,11 +175,18 @@ def _record(
 
 
 def _fetch_request(
-    context: RunContext, hook: ProviderHook, batch: Batch, folder: str, request: Request, before: Counters, now: datetime
+    context: RunContext,
+    hook: ProviderHook,
+    batch: Batch,
+    folder: str,
+    request: Request,
+    before: Counters,
+    now: Callable[[], datetime],
 ) -> RequestReceipt:
     """Fetch one request, write its rows and then its receipt.
 
     :param before: the hook's counters before this request.
+    :param now: is called when the whole response has arrived: that moment stamps its rows. ``hook.fetch`` may wait for the quota first.
     """
     from market_data.lake import begun, receipts, staging
     from market_data.lake.parquet import Encoder
@@ -188,6 +202,7 @@ def _fetch_request(
     except PerCellError as error:
         fetched = _nothing(dataset, hook.counters.calls - before.calls)
         reported = dict.fromkeys(sessions, _state_of(error))
+    arrived = now()
     evidence, refused, warnings = fetched.evidence, dict(fetched.refused), fetched.warnings
     if not evidence.last_page_seen or evidence.rows_declared not in (None, evidence.rows_received):
         raise TruncatedResponse(
@@ -203,13 +218,16 @@ def _fetch_request(
         mark = begun.begin(context.lake, dataset.name, context.source, batch.spec_hash, info)
     with TemporaryFile() as spool:  # minutes of many symbols have tens of megabytes: they wait on disk
         staged = Encoder(spool)
-        landed = _land(context, batch, request, parts, counts, now, staged)
+        landed = _land(context, batch, request, parts, counts, _Arrival(arrived, now), staged)
         counts["calls"] = hook.counters.calls - before.calls
         counts["retries"] = hook.counters.retries - before.retries
         counts["bytes"] = hook.counters.bytes - before.bytes
         served = [symbol for symbol in request.symbols if symbol not in refused]
-        cells = _cells(dataset, served, sessions, landed, context.settled(now), reported)
-        receipt = RequestReceipt(request, evidence, counts, cells, coalesce(sorted(reported), sessions), refused, warnings)
+        cells = _cells(dataset, served, sessions, landed, context.settled(arrived), reported)
+        receipt = RequestReceipt(
+            request, evidence, counts, cells, coalesce(sorted(reported), sessions), refused, warnings,
+            restated=landed.restated, replaced=landed.replaced,
+        )  # fmt: skip
         # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
         info = StagedInfo(context.run, batch.id, context.params.file_grain, receipt)
         key = staging.write(context.lake, dataset.name, context.source, batch.spec_hash, info, staged)
@@ -253,16 +271,33 @@ class _Written:
 
     :param objects: schema ``receipts.OBJECTS``.
     :param have: symbol -> sessions with rows.
+    :param restated: see ``RequestReceipt``, as ``replaced``.
     :param quarantined: symbol -> sessions with quarantined rows.
     """
 
     objects: pa.Table
     have: dict[str, set[date]]
     quarantined: dict[str, set[date]]
+    restated: tuple[tuple[str, str, int], ...] = ()
+    replaced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """The moment at which a response had arrived, and the clock."""
+
+    at: datetime
+    now: Callable[[], datetime]
 
 
 def _land(
-    context: RunContext, batch: Batch, request: Request, parts: list[pa.Table], counts: Counter[str], now: datetime, staged: Encoder
+    context: RunContext,
+    batch: Batch,
+    request: Request,
+    parts: list[pa.Table],
+    counts: Counter[str],
+    arrival: _Arrival,
+    staged: Encoder,
 ) -> _Written:
     """Gate the rows and write them to the lake part by part.
 
@@ -272,15 +307,25 @@ def _land(
     import pyarrow.compute as pc
 
     from market_data.lake import quarantine
+    from market_data.lake.object_writer import Refetch
     from market_data.lake.writer import land
     from market_data.quality.gate import gate
 
     dataset, sessions = context.dataset, sessions_in(request.intervals)
-    extra = {"timeframe": dataset.timeframe, "provider": context.source, "ingest_ts": pa.scalar(now, pa.timestamp("us", tz="UTC"))}
+    extra = {
+        "timeframe": dataset.timeframe,
+        "provider": context.source,
+        "ingest_ts": pa.scalar(arrival.at, pa.timestamp("us", tz="UTC")),
+    }
+    forced = context.params.force or context.run.clear_number > 0
+    # Rechecked cells are written only where they differ.
+    terms = Refetch(arrival.now, in_place=not forced, again=batch.refetch or context.run.clear_number > 0)
     bad: list[pa.Table] = []
     objects: list[pa.Table] = []
+    restated: list[pa.Table] = []
+    replaced: list[str] = []
     have: dict[str, set[date]] = {}
-    counts["ingest_us"] = (now - EPOCH) // timedelta(microseconds=1)  # whole numbers: the report compares for equality
+    counts["ingest_us"] = (arrival.at - EPOCH) // timedelta(microseconds=1)  # whole numbers: the report compares for equality
     parts.reverse()
     while parts:
         # The response to a request with holes has the whole span; the cells in the holes are covered already.
@@ -289,10 +334,12 @@ def _land(
         columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in dataset.schema.names]
         landed = land(
             context.lake, context.layout, dataset, context.source, pa.table(columns, schema=dataset.schema), context.params.file_grain,
-            refetch=batch.refetch or context.run.clear_number > 0,
+            refetch=terms,
         )  # fmt: skip
         staged.add(landed.rows)
         objects.append(landed.objects)
+        restated.append(landed.restated)
+        replaced += landed.broken
         bad.append(gated.bad)
         have |= cells_of(landed.rows)
         counts.update(
@@ -303,10 +350,21 @@ def _land(
             rows_vanished=landed.vanished,
         )
     rejected = pa.concat_tables(bad)
-    quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=now)
+    quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=arrival.at)
     # One copy of a duplicate row is in the lake.
     lacking = rejected.filter(pc.not_equal(rejected["reasons"], "duplicate row"))
-    return _Written(pa.concat_tables(objects), have, cells_of(lacking))
+    return _Written(pa.concat_tables(objects), have, cells_of(lacking), _counted(pa.concat_tables(restated)), tuple(replaced))
+
+
+def _counted(rows: pa.Table) -> tuple[tuple[str, str, int], ...]:
+    """Return symbol, session (ISO date) and number of rows of each cell."""
+    found = (
+        rows.group_by(["symbol", "session"])
+        .aggregate([([], "count_all")])
+        .sort_by([("symbol", "ascending"), ("session", "ascending")])
+    )
+    columns = (found[name].to_pylist() for name in ("symbol", "session", "count_all"))
+    return tuple((symbol, session.isoformat(), count) for symbol, session, count in zip(*columns, strict=True))
 
 
 def _nothing(dataset: Dataset, calls: int) -> Fetched:

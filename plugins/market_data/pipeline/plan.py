@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from market_data.config.run_params import RunParams
@@ -17,6 +18,7 @@ from market_data.core.outcome import FINAL, State
 from market_data.pipeline.leftovers import active_runs
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan, make_plan
+from market_data.pipeline.recheck import add_recheck, rechecked_sessions
 from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_sessions import Wanted
 
@@ -45,6 +47,7 @@ class Planned:
     :param cost: charge of the provider in US dollars; None if it does not charge per request.
     :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
     :param at_work: id of an active run -> number of cells that it has fetched and will load.
+    :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
     :param gaps: number of cells that are requested because they are suspected gaps.
     :param own: the cells of the run itself; sessions that are not available yet included.
     :param standing: ``red`` and ``warnings`` that hold if the run has nothing to do: what is open although nothing is requested.
@@ -61,6 +64,7 @@ class Planned:
     cost: float | None = None
     staged: int = 0
     at_work: Mapping[str, int] = field(default_factory=dict)
+    exceeded_cap: float | None = None
     gaps: int = 0
     own: OwnCells = NO_CELLS
     standing: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -96,8 +100,11 @@ class Planned:
         if self.at_work:
             runs = ", ".join(f"{run_id} ({count:,} cells)" for run_id, count in self.at_work.items())
             staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
+        cap = ""
+        if self.cost is not None and self.exceeded_cap is not None:
+            cap = f"over the cap: {_dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
         gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
-        return ". ".join(filter(None, [nothing, staged, gaps, pending]))
+        return ". ".join(filter(None, [cap, nothing, staged, gaps, pending]))
 
     def explain(self) -> str:
         """Describe the plan for the log."""
@@ -113,7 +120,7 @@ class Planned:
         if self.day_grain_calls < self.plan.calls:
             lines.append(f"file_grain year requests symbol by symbol; file_grain day would take {self.day_grain_calls:,} calls")
         if self.cost is not None:
-            lines.append(f"The provider will charge {self.cost:,.2f} US dollars")
+            lines.append(f"The provider will charge {_dollars(self.cost)}")
         return "\n".join([*lines, self.plan.explain()])
 
 
@@ -173,25 +180,29 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         for symbol in names:
             missing[symbol] |= bits[session]
 
-    def plan_with(file_grain: str, endpoint: str) -> Plan:
+    def plan_with(
+        file_grain: str, endpoint: str, cells: Mapping[str, int] = missing, axis: Sequence[date] = sessions, again: bool = refetch
+    ) -> Plan:
         size, dataset = context.params.batch_size, context.feed.dataset
         return make_plan(
-            dataset, missing, sessions, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain,
-            refetch=refetch, now=now,
+            dataset, cells, axis, capabilities, batch_size=size, endpoint=endpoint, file_grain=file_grain, refetch=again, now=now,
         )  # fmt: skip
 
     plan = plan_with(context.params.file_grain, context.params.endpoint)
+    gaps = sum(map(len, due.values()))
+    older = sum(len(names) for session, names in due.items() if session < first)
+    covered_cells = len(symbols) * everything.bit_count() - (plan.cells - older)
+    rechecked = rechecked_sessions(context, hook, wanted.own, start)
+    make = partial(plan_with, context.params.file_grain, context.params.endpoint)
+    plan, axis = add_recheck(plan, missing, sessions, rechecked, coverage, make)
     cheaper = plan.calls
     if context.params.file_grain != "day":
         with contextlib.suppress(ParamError):  # too many calls for one run: then there is nothing to recommend
             cheaper = plan_with("day", "auto").calls
     left = {symbol: everything & ~mask for symbol, mask in missing.items()}
-    gaps = sum(map(len, due.values()))
-    older = sum(len(names) for session, names in due.items() if session < first)
-    covered_cells = len(symbols) * everything.bit_count() - (plan.cells - older)
     doubtful = {str(state): _count(coverage, left, sessions, state) for state in (State.PENDING, State.QUARANTINED, State.REFUSED)}
     doubtful = {state: count for state, count in doubtful.items() if count}
-    cost = _cost(hook, [request for batch in plan.batches for request in batch.requests(sessions)])
+    cost, cap = _cost(hook, [request for batch in plan.batches for request in batch.requests(axis)], context.params)
     own = OwnCells(tuple(symbols), wanted.own)
     return Planned(
         plan,
@@ -205,6 +216,7 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         cost,
         staged=left_over,
         at_work=at_work,
+        exceeded_cap=cap,
         gaps=gaps,
         own=own,
         standing=_standing(context, coverage, OwnCells(own.symbols, tuple(s for s in own.sessions if s not in pending)), now),
@@ -220,22 +232,26 @@ def _standing(context: RunContext, coverage: Coverage, own: OwnCells, now: datet
     return {"red": open_red(context, findings), "warnings": open_warnings(context, findings)}
 
 
-def _cost(hook: ProviderHook, requests: Sequence[Request]) -> float | None:
-    """Return the charge for the requests in US dollars; None if the provider does not charge per request.
+def _cost(hook: ProviderHook, requests: Sequence[Request], params: RunParams) -> tuple[float | None, float | None]:
+    """Return the charge in US dollars, and the limit ``max_cost_usd`` of a dry run that would exceed it.
 
-    :raises ParamError: if the cost exceeds the option ``max_cost_usd``.
+    Each may be None.
+
+    :raises ParamError: if the cost of a run that is not a dry run exceeds the limit.
     """
-    if not requests:
-        return None
-    cost = hook.cost(requests)
-    most = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
-    if cost is not None and most is not None and cost > most:
-        raise ParamError(
-            [
-                f"max_cost_usd is {most:g}; the run would cost {cost:,.2f} US dollars: request fewer symbols or dates, or raise the limit"
-            ]
-        )
-    return cost
+    cost = hook.cost(requests) if requests else None
+    cap = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
+    if cost is None or cap is None or cost <= cap:
+        return cost, None
+    if params.dry_run:
+        return cost, cap
+    raise ParamError(
+        [f"max_cost_usd is {cap:g}; the run would cost {_dollars(cost)}: request fewer symbols or dates, or raise the limit"]
+    )
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:,.2f} US dollars" if amount >= 0.01 or not amount else f"{amount:.2g} US dollars"
 
 
 def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date], state: State) -> int:

@@ -49,7 +49,7 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
     result = result.consistent()
     place = (context.lake, context.feed.dataset, context.source)
     coverage = read_coverage(*place)
-    tally = Tally(context.dataset)
+    tally = Tally(context.dataset, coverage.unreadable)
     tally.troubles(Failures.of(*place, context.run).read())
     recorded, named = _own_cells(context, result, coverage, tally)
     records: list[Record] = []
@@ -65,7 +65,8 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
         *((run, batch, without_gaps(cells, gaps)) for run, batch, cells in records),
         (context.run, GAPS, gaps),
     ]:
-        write_cells(*place, run, batch_id, coverage.changed(cells), recorded_at=now)
+        changed = coverage.changed(cells)
+        write_cells(*place, run, batch_id, changed, recorded_at=coverage.next_stamp(changed, now))
     rest = _empty_staging(context, done)
     not_own = [item for item in rest if not is_own(context, result.batches, result.receipts, named, item)]
     tally.not_loaded(*_not_loaded(context, not_own))

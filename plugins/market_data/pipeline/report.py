@@ -29,7 +29,7 @@ MOST_RUNS = 8
 class Tally:
     """Adds up a run, batch by batch."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, unreadable: Sequence[str] = ()) -> None:
         self._dataset = dataset
         self._objects: list[pa.Table] = []
         self._unserved: list[Block] = []
@@ -47,6 +47,8 @@ class Tally:
         self.sources: set[str] = set()
         self.events: list[Event] = []
         self.said: dict[str, None] = {}
+        self.restated: list[tuple[str, str, int]] = []
+        self.unreadable: dict[str, None] = dict.fromkeys(unreadable)
 
     def troubles(self, events: Sequence[Event]) -> None:
         """Add the failures of the run and their calls, which no receipt contains."""
@@ -70,6 +72,8 @@ class Tally:
                 self.with_rows.update(run.symbols)
                 self.landed.update(sessions_in(run.intervals))
         self._objects.append(objects)
+        self.restated += receipt.restated
+        self.unreadable.update(dict.fromkeys(receipt.replaced))
 
     def not_loaded(self, left: Mapping[str, int], broken: Sequence[str]) -> None:
         """Add what still waits in staging: requests by run id, and objects that cannot be read."""

@@ -68,6 +68,8 @@ def document(
         "rows_landed": totals["rows_landed"],
         "rows_written": sum(rows for _, rows in written.values()),
         "rows_quarantined": totals["quarantined"],
+        "restated": [{"symbol": symbol, "session": session, "rows": rows} for symbol, session, rows in sorted(tally.restated)],
+        "unreadable": list(tally.unreadable),
         "rows_loaded": loaded.get("rows", 0),
         "rows_changed": loaded.get("changed", 0),
         "refused": [verdict.to_json() for verdict in result.refused.values()],
@@ -129,8 +131,11 @@ def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:
 
 
 def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:
-    found = json.loads(body)
-    return all(found.get(name) == document[name] for name in ("dag_id", "run_id", "clear_number"))
+    try:
+        found = json.loads(body)
+        return all(found.get(name) == document[name] for name in ("dag_id", "run_id", "clear_number"))
+    except (AttributeError, ValueError):  # an unreadable report is left where it is
+        return False
 
 
 def write_flag(lake: Lake, report: str, document: Mapping[str, Any]) -> str:

@@ -70,6 +70,10 @@ def warning_sentences(context: RunContext, result: RunResult, tally: Tally, find
     warnings += open_warnings(context, findings)
     if vanished := tally.totals["vanished"]:
         warnings.append(f"{vanished} stored rows are missing from the responses of {source}; they are kept")
+    if tally.restated:
+        cells = [f"{symbol} {session}" for symbol, session, _ in sorted(tally.restated)]
+        warnings.append(f"{source} restated {some(cells)}; the new values replaced the old ones (gold_restatements)")
+    warnings += list(tally.unreadable)[:WARNED]
     if tally.lost_cells:
         warnings.append(f"{source} no longer has {some(tally.lost_cells)}; the stored bars are kept")
     if tally.missing_share(result) <= context.params.max_missing_ratio:

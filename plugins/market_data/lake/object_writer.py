@@ -1,0 +1,184 @@
+"""Write rows into one lake object: create it, or read and merge."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from market_data.core.errors import BrokenObject
+from market_data.datasets.base import Dataset
+from market_data.lake import merge, parquet
+from market_data.lake.broken import keep_aside
+from market_data.lake.clock import check_stamp
+from market_data.lake.reader import STAMP, newest
+from market_data.lake.store import Lake
+
+CELL = pa.schema([pa.field("symbol", pa.string(), nullable=False), pa.field("session", pa.date32(), nullable=False)])
+
+
+@dataclass(frozen=True, slots=True)
+class Refetch:
+    """How to write rows whose cells may be in the lake already.
+
+    :param now: the present moment. A stored stamp that is later by more than 5 s is an error; one that is a little later does not count
+        as newer. None: the stamps are in the order of the responses.
+    :param in_place: write only rows that differ from the newest stored ones, of either grain. Else every row gets into its object.
+    :param again: the cells were requested again: their objects are expected to exist.
+    :param mend: keep a stored object that cannot be read under ``broken/`` and replace it. Else it is an error.
+    """
+
+    now: Callable[[], datetime] | None = None
+    in_place: bool = False
+    again: bool = True
+    mend: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How to write one object.
+
+    :param now: microseconds since 1970; None: see ``Refetch``.
+    :param conflicting: see ``_conflicting``.
+    :param day_first: the object is a day file: of equally new rows, those of day files count.
+    """
+
+    terms: Refetch
+    now: int | None
+    conflicting: Callable[[pa.Table], pa.Table]
+    day_first: bool
+
+
+@dataclass(slots=True)
+class Put:
+    """:param replaced: ``rows`` are not the given ones.
+    :param vanished: see ``Landed``.
+    :param new_rows: number of ``rows`` that are given ones.
+    :param hash: see ``receipts.OBJECTS``.
+    :param restated: see ``Landed``.
+    :param broken: what was wrong with the stored object; empty if nothing was.
+    """
+
+    rows: pa.Table
+    bytes: int = 0
+    replaced: bool = False
+    vanished: int = 0
+    new_rows: int = 0
+    hash: str = ""
+    restated: pa.Table | None = None
+    broken: str = ""
+
+
+def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | None, how: How) -> Put:
+    """:param fresh: the encoded ``rows`` if available."""
+    outcome = Put(rows)
+
+    def revise(body: bytes | None) -> bytes | None:
+        outcome.rows, outcome.new_rows, outcome.vanished, outcome.restated = rows, len(rows), 0, None
+        stored = None
+        if body is not None:
+            try:
+                stored = parquet.decode(body, key, dataset.schema)
+            except BrokenObject as error:
+                if not how.terms.mend:
+                    raise
+                outcome.broken = keep_aside(lake, key, body, error)
+        if how.terms.again and how.terms.in_place:
+            revised = _in_place(dataset, key, stored, rows, how, outcome)
+        elif stored is None:
+            revised = fresh or parquet.encode(rows)
+        else:
+            revised = _merged(dataset, key, stored, rows, how, outcome)
+        outcome.hash = _short_hash(revised or body or b"")
+        return revised
+
+    outcome.bytes = lake.update(key, revise, new=not how.terms.again)
+    outcome.replaced = outcome.rows is not rows
+    return outcome
+
+
+def _merged(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: How, outcome: Put) -> bytes | None:
+    """Return the object with ``rows`` merged into its ``stored`` rows; None if nothing changes."""
+    merge_into = partial(merge.merge_rows, key=dataset.key, stamp=STAMP, until=how.now)
+    found = merge_into(stored, rows, values=dataset.values, optional=dataset.optional, published=dataset.published)
+    _check_ahead(key, found, how.now)
+    merged, current, taken, restated = found.rows, found.current, found.taken, found.restated
+    renewed = _superseded(dataset, key, current, rows, how) if how.terms.again else rows.slice(0, 0)
+    if len(renewed):
+        # With the stamp among the values, a row that is only newer counts as different.
+        values = [*dataset.values, STAMP]
+        merged, again = merge_into(merged, renewed, values=values).rows, merge_into(current, renewed, values=values)
+        # ``renewed`` has keys of ``rows`` only, so ``again.rows`` has the rows of ``current`` in the same order.
+        new_stamps = pc.not_equal(again.rows[STAMP], current[STAMP]).to_numpy()
+        current, taken, restated = again.rows, taken | new_stamps, restated | new_stamps
+    _describe(dataset, merged, rows, outcome, merge.Merged(merged, current, taken, restated))
+    return parquet.encode(merged) if taken.any() else None
+
+
+def _in_place(dataset: Dataset, key: str, stored: pa.Table | None, rows: pa.Table, how: How, outcome: Put) -> bytes | None:
+    """Return the object with those ``rows`` that differ from the newest stored ones; None if none do."""
+    own, other = rows.slice(0, 0) if stored is None else stored, how.conflicting(rows)
+    known = newest(pa.concat_tables([own, other] if how.day_first else [other, own]), dataset) if len(other) else own
+    merge_into = partial(merge.merge_rows, key=dataset.key, stamp=STAMP)
+    found = merge_into(known, rows, values=dataset.values, optional=dataset.optional, published=dataset.published, until=how.now)
+    _check_ahead(key, found, how.now)
+    changed = found.current.filter(pa.array(found.taken))
+    merged = merge_into(own, changed, values=[*dataset.values, STAMP]).rows
+    _describe(dataset, found.rows, rows, outcome, found)
+    return parquet.encode(merged) if len(changed) else None
+
+
+def _describe(dataset: Dataset, merged: pa.Table, rows: pa.Table, outcome: Put, found: merge.Merged) -> None:
+    """Set what ``outcome`` says of the rows that are current after a merge."""
+    current, taken = found.current, found.taken
+    outcome.restated = current.filter(pa.array(found.restated)).select(CELL.names)
+    if dataset.published:  # a row that was published later belongs to another session
+        here = pc.is_in(current["session"], pc.unique(rows["session"]))
+        current, taken = current.filter(here), taken[here.to_numpy()]
+    outcome.rows, outcome.new_rows = current, int(taken.sum())
+    outcome.vanished = _of_sessions(merged, rows) - _of_sessions(current, rows)
+
+
+def _check_ahead(key: str, found: merge.Merged, now: int | None) -> None:
+    """Check that no replaced row has a stamp in the future.
+
+    :raises ClockError: naming the object.
+    """
+    if found.ahead is not None and now is not None:
+        check_stamp(found.ahead, now, f"lake object {key}")
+
+
+def _short_hash(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:16]
+
+
+def _of_sessions(found: pa.Table, rows: pa.Table) -> int:
+    """Count the rows of ``found`` with a session of ``rows``."""
+    return int(pc.sum(pc.is_in(found["session"], pc.unique(rows["session"])), min_count=0).as_py())
+
+
+def _superseded(dataset: Dataset, key: str, current: pa.Table, rows: pa.Table, how: How) -> pa.Table:
+    """Return the ``rows`` whose equal current row is superseded by other values of the other grain.
+
+    Their stamps are the newest.
+    """
+    equal = merge.same(current, rows, dataset.values) & pc.not_equal(current[STAMP], rows[STAMP]).to_numpy()
+    kept, rows = current.filter(pa.array(equal)), rows.filter(pa.array(equal))
+    if not len(kept):
+        return rows
+    other = how.conflicting(kept)
+    found = merge.merge_rows(other, kept, key=dataset.key, values=dataset.values, stamp=STAMP)
+    differs = ~merge.same(found.current, kept, dataset.values)
+    if not differs.any():
+        return rows.slice(0, 0)
+    again = merge.merge_rows(
+        found.current.filter(pa.array(differs)), rows.filter(pa.array(differs)), key=dataset.key, values=dataset.values, stamp=STAMP,
+        until=how.now,
+    )  # fmt: skip
+    _check_ahead(f"{key} of the other grain", again, how.now)
+    return again.current.filter(pa.array(again.taken))

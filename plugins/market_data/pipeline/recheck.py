@@ -1,0 +1,86 @@
+"""Recheck: scheduled runs request recent sessions again that they have, to find restated values."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from market_data.config.run_params import RECHECK_SESSIONS
+from market_data.core import calendar
+from market_data.core.errors import ParamError
+from market_data.core.outcome import State
+from market_data.pipeline.run_context import RunContext
+
+if TYPE_CHECKING:
+    from market_data.lake.ledger import Coverage
+    from market_data.pipeline.planner import Plan
+    from market_data.providers.base import ProviderHook
+
+log = logging.getLogger(__name__)
+
+MakePlan = Callable[[Mapping[str, int], Sequence[date], bool], "Plan"]
+"""Returns the plan for the missing cells (symbol -> mask) over sessions; the last argument is ``refetch``."""
+
+
+def is_charged(hook: ProviderHook) -> bool:
+    """Return true if the provider charges for single requests."""
+    from market_data.providers.base import ProviderHook
+
+    return type(hook).cost is not ProviderHook.cost
+
+
+def rechecked_sessions(context: RunContext, hook: ProviderHook, own: Sequence[date], start: date | None) -> tuple[date, ...]:
+    """Return the last sessions before the run's own that it may request again, ascending.
+
+    Only scheduled runs recheck. A forced or cleared run requests its own sessions and no others.
+
+    :param own: sessions of the run, ascending.
+    :param start: first session that the provider's plan has; None: all.
+    """
+    refetch = context.params.force or context.run.clear_number > 0
+    if context.run.run_type != "scheduled" or refetch or not own:
+        return ()
+    count = context.params.recheck_sessions
+    if count is None:
+        count = 0 if is_charged(hook) else RECHECK_SESSIONS
+    found: list[date] = []
+    while len(found) < count:
+        found.append(calendar.previous_session(found[-1] if found else own[0]))
+    return tuple(session for session in reversed(found) if start is None or session >= start)
+
+
+def add_recheck(
+    plan: Plan, missing: Mapping[str, int], sessions: Sequence[date], rechecked: Sequence[date], coverage: Coverage, make: MakePlan
+) -> tuple[Plan, tuple[date, ...]]:
+    """Add the ``have`` cells of ``rechecked`` to a plan, if that costs at most one more call per session.
+
+    A market-wide endpoint takes one more call per session. Endpoints for ranges of dates return them in the same call.
+
+    :param plan: the plan for ``missing``.
+    :param missing: symbol -> bit mask of missing cells over ``sessions``.
+    :return: the plan, and the sessions that its intervals refer to.
+    """
+    unchanged = plan, tuple(sessions)
+    if not rechecked or not sessions:
+        return unchanged
+    # Intervals extend over the dates between neighbours: no session may be left out in between.
+    axis = calendar.sessions(min(rechecked[0], sessions[0]), sessions[0]) + tuple(sessions)
+    have = coverage.covered(list(missing), axis, states={State.HAVE})
+    wanted = sum(1 << bit for bit, session in enumerate(axis) if session in set(rechecked))
+    shift = len(axis) - len(sessions)
+    every = {symbol: mask << shift | have[symbol] & wanted for symbol, mask in missing.items()}
+    if all(mask == missing[symbol] << shift for symbol, mask in every.items()):
+        return unchanged
+    try:
+        more = make(every, axis, True)
+    except ParamError as error:
+        log.info("sessions from %s are not rechecked: %s", rechecked[0], error)
+        return unchanged
+    extra = more.calls - plan.calls
+    if extra > len(rechecked):
+        log.info("%d sessions from %s are not rechecked: %d more calls", len(rechecked), rechecked[0], extra)
+        return unchanged
+    log.info("%d sessions from %s are rechecked with %d more calls", len(rechecked), rechecked[0], max(0, extra))
+    return more, axis
