@@ -173,7 +173,8 @@ class Checks:
             return "again"
         if state is State.PENDING or (state in OPEN and age <= YOUNG):
             return "young" if scheduled or age > YOUNG else ""
-        if scheduled and state is State.HAVE and age <= RECHECKED:
+        own = run.wanted.own[0]
+        if scheduled and state is State.HAVE and cell[1] < own and len(calendar.sessions(cell[1], own)) <= RECHECKED:
             return "recheck"
         if state is State.EMPTY and scheduled and age >= DUE[0]:
             return "suspected gap"

@@ -213,7 +213,7 @@ def _fetch_request(
     del fetched  # release its rows part by part
     mark = ""
     if counts["rows_received"] and _may_replace(context, batch):
-        stamp = {"ingest_us": (now - EPOCH) // timedelta(microseconds=1)}
+        stamp = {"ingest_us": (arrived - EPOCH) // timedelta(microseconds=1)}
         info = StagedInfo(context.run, batch.id, context.params.file_grain, RequestReceipt(request, evidence, stamp))
         mark = begun.begin(context.lake, dataset.name, context.source, batch.spec_hash, info)
     with TemporaryFile() as spool:  # minutes of many symbols have tens of megabytes: they wait on disk

@@ -63,7 +63,7 @@ class Planned:
     day_grain_calls: int
     cost: float | None = None
     staged: int = 0
-    at_work: Mapping[str, int] = field(default_factory=dict)
+    at_work: Mapping[str | None, int] = field(default_factory=dict)
     exceeded_cap: float | None = None
     gaps: int = 0
     own: OwnCells = NO_CELLS
@@ -162,17 +162,7 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
     bits = {session: 1 << bit for bit, session in enumerate(sessions)}
     everything = sum(bits[session] for session in wished if session in bits)
     covered = _covered(coverage, symbols, sessions, scheduled=scheduled, settled=context.settled(now))
-    left_over = 0
-    at_work: dict[str, int] = {}
-    taken = covered
-    for run_id, masks in _staged(context, sessions).items():
-        count = sum((mask & ~taken[symbol] & everything).bit_count() for symbol, mask in masks.items() if symbol in taken)
-        taken = {symbol: mask | masks.get(symbol, 0) for symbol, mask in taken.items()}
-        if run_id is None:
-            left_over = count
-        elif count:
-            at_work[run_id] = count
-    covered = taken
+    covered, at_work = _with_staged(covered, _staged(context, sessions), everything)
     refetch = context.params.force or context.run.clear_number > 0
     again = sum(bits.get(session, 0) for session in wanted.own) if refetch else 0
     missing = {symbol: everything & (~covered.get(symbol, 0) | again) for symbol in symbols}
@@ -214,7 +204,7 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         wanted.dates,
         cheaper,
         cost,
-        staged=left_over,
+        staged=at_work.pop(None, 0),
         at_work=at_work,
         exceeded_cap=cap,
         gaps=gaps,
@@ -297,6 +287,19 @@ def _staged(context: RunContext, sessions: Sequence[date]) -> dict[str | None, d
                 for symbol in run.symbols:
                     found[symbol] |= mask
     return masks
+
+
+def _with_staged(
+    covered: dict[str, int], staged: Mapping[str | None, Mapping[str, int]], wished: int
+) -> tuple[dict[str, int], dict[str | None, int]]:
+    """Return the covered cells with the staged ones, and how many of ``wished`` each run of ``_staged`` adds."""
+    counts: dict[str | None, int] = {}
+    for run_id, masks in staged.items():
+        count = sum((mask & ~covered[symbol] & wished).bit_count() for symbol, mask in masks.items() if symbol in covered)
+        covered = {symbol: mask | masks.get(symbol, 0) for symbol, mask in covered.items()}
+        if count:
+            counts[run_id] = count
+    return covered, counts
 
 
 def _over(session: date, dataset: Dataset) -> datetime:
