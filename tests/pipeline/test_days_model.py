@@ -262,7 +262,7 @@ def explore(model, examples, steps, phases):
     run_state_machine_as_test(model, settings=settings(phases=phases, **given))
 
 
-@pytest.mark.parametrize(("model", "examples"), [(DaysModel, 8), (MarketDays, 4), (YearFiles, 4)])
+@pytest.mark.parametrize(("model", "examples"), [(DaysModel, 4), (MarketDays, 2), (YearFiles, 2)])
 def test_what_is_green_is_true_whatever_happens(model, examples):
     explore(model, examples, 12, [Phase.generate])  # a failure has twelve steps at most: to shrink them takes minutes
 

@@ -280,7 +280,7 @@ def test_an_old_quarantined_bar_stands_on_the_list_and_is_not_counted_as_done(st
 
 def test_a_recheck_with_a_refused_response_keeps_the_stored_values_and_says_so(story):
     story.nights(4)
-    session = story.back(1)
+    session = story.back(0)
     story.serve("KO", session, Bar(1, Kind.STRANGE))
     run = story.night()
     assert run.green is False

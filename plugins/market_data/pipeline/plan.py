@@ -292,7 +292,7 @@ def _staged(context: RunContext, sessions: Sequence[date]) -> dict[str | None, d
 def _with_staged(
     covered: dict[str, int], staged: Mapping[str | None, Mapping[str, int]], wished: int
 ) -> tuple[dict[str, int], dict[str | None, int]]:
-    """Return the covered cells with the staged ones, and how many of ``wished`` each run of ``_staged`` adds."""
+    """Return covered and staged cells, and how many of ``wished`` each run of ``_staged`` adds."""
     counts: dict[str | None, int] = {}
     for run_id, masks in staged.items():
         count = sum((mask & ~covered[symbol] & wished).bit_count() for symbol, mask in masks.items() if symbol in covered)
