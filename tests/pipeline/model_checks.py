@@ -111,7 +111,9 @@ class Checks:
             self.demand(not mine, "the flag is there, and cells are open", some(mine), sorted(set(mine.values())))
         document = self.world.report(run)
         if document and run.batches:
-            bad = {symbol for symbol, _ in open_cells} & {symbol for batch in run.batches for symbol in batch.symbols}
+            # A cell of the lookback that stays open is named; the ticker is complete if the run's own cells are.
+            mine = {symbol for (symbol, session), why in open_cells.items() if session in run.wanted.own or why == "not loaded"}
+            bad = mine & {symbol for batch in run.batches for symbol in batch.symbols}
             ok, total = document["successful_tickers"], document["total_tickers"]
             self.demand(ok <= total - len(bad), "too many successful tickers", f"{ok} of {total}", some(open_cells))
 
@@ -163,7 +165,7 @@ class Checks:
 
     def why_requested(self, run: Run, cell: Cell) -> str:
         """Return the rule by which a run may request a cell; empty if there is none."""
-        state, _ = run.before.get(cell, (None, ""))
+        state, _reason = run.before.get(cell, (None, ""))
         scheduled, age = run.info.run_type == "scheduled", self._age(cell[1], run)
         if state is None:
             return "without a state"
@@ -171,7 +173,8 @@ class Checks:
             return "again"
         if state is State.PENDING or (state in OPEN and age <= YOUNG):
             return "young" if scheduled or age > YOUNG else ""
-        if scheduled and state is State.HAVE and age <= RECHECKED:
+        own = run.wanted.own[0]
+        if scheduled and state is State.HAVE and cell[1] < own and len(calendar.sessions(cell[1], own)) <= RECHECKED:
             return "recheck"
         if state is State.EMPTY and scheduled and age >= DUE[0]:
             return "suspected gap"
@@ -191,7 +194,7 @@ class Checks:
             for symbol in self.symbols:
                 cell, bar = (symbol, session), world.vendor.serves((symbol, session), world.now)
                 state = ledger.get(cell, (None, ""))[0]
-                if bar is not None and bar.kind is Kind.GOOD and not self._spoilt(session):
+                if bar is not None and bar.kind is Kind.GOOD and not self._spoilt(cell):
                     self.demand(state is State.HAVE, "not have after two good nights", cell, state, bar)
                     values = (lake.get(cell), silver.get(cell), bar.close(cell))
                     self.demand(len({*values}) == 1, "lake, silver and vendor differ after two good nights", cell, *values)
@@ -200,9 +203,13 @@ class Checks:
                     self.demand(named, "a bad bar is not named", bar.kind, cell, state, repr(last.text))
             session = calendar.previous_session(session)
 
-    def _spoilt(self, session: date) -> bool:
-        """Return true if the checkpoint refuses the session because of another symbol."""
-        bars = [self.world.vendor.serves((symbol, session), self.world.now) for symbol in self.symbols]
+    def _spoilt(self, cell: Cell) -> bool:
+        """Return true if the checkpoint refuses the cell because of another one: of its session, or with year files of its symbol."""
+        symbol, session = cell
+        with_it = [(other, session) for other in self.symbols]
+        if self.world.grain == "year":
+            with_it = [(symbol, day) for day in calendar.sessions(session - timedelta(40), session + timedelta(40))]
+        bars = [self.world.vendor.serves(other, self.world.now) for other in with_it]
         return any(bar is not None and bar.kind is Kind.STRANGE for bar in bars)
 
 

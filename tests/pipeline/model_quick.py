@@ -5,7 +5,7 @@ import logging
 import pyarrow as pa
 import pytest
 
-from market_data.lake import parquet
+from market_data.lake import clock, parquet
 from market_data.quality import checkpoint
 from tests.pipeline.model_run import decode_once, quick_checkpoint
 
@@ -15,6 +15,7 @@ def quick(monkeypatch):
     threads = pa.cpu_count()
     pa.set_cpu_count(1)  # the tables are small
     monkeypatch.setattr(checkpoint, "run_checkpoint", quick_checkpoint)
+    monkeypatch.setattr(clock, "_server_time", lambda *_, **__: None)  # the lake is in memory
     monkeypatch.setattr(parquet, "decode", decode_once)
     monkeypatch.setattr(logging.root.manager, "disable", logging.ERROR)
     yield

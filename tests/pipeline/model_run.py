@@ -41,11 +41,15 @@ class Killed(BaseException):
 
 
 class MemoryLake(Lake):
-    """A lake in memory, without threads. It ends the worker after ``left`` more changes, unless that is None."""
+    """A lake in memory, without threads.
+
+    It ends the worker after ``left`` more changes, unless that is None. ``interruption`` is called once, before the next row is written.
+    """
 
     def __init__(self, objects: Mapping[str, bytes] | None = None) -> None:
         super().__init__("memory:///lake", MemoryStore())
         self.left: int | None = None
+        self.interruption: Callable[[], None] | None = None
         for key, body in (objects or {}).items():
             super().put_new(key, body)
 
@@ -56,6 +60,10 @@ class MemoryLake(Lake):
         return map(operation, items)
 
     def _change(self, name, *args):
+        interruption = self.interruption
+        if interruption is not None and args[0].startswith("raw/"):
+            self.interruption = None
+            interruption()
         done = getattr(Lake, name)(self, *args)
         if self.left is not None:
             self.left -= 1
@@ -155,7 +163,7 @@ class Run:
     green: bool | None = None
     text: str = ""
     failed: list[str] = field(default_factory=list)
-    steps: Iterator[str] = iter(())
+    steps: Iterator[str] = field(default_factory=lambda: iter(()))
 
     @property
     def name(self) -> str:

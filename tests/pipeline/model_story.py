@@ -38,13 +38,10 @@ class Story:
 
     def nights(self, count: int = 1, symbols=LISTED) -> list[Run]:
         """Let nights pass, with a run each; return the runs."""
-        return [self._night(symbols) for _ in range(count)]
+        return [self.night(symbols) for _ in range(count)]
 
     def night(self, symbols=LISTED) -> Run:
         """Let a night pass; return its run."""
-        return self._night(symbols)
-
-    def _night(self, symbols) -> Run:
         self.pass_sessions(1)
         run = self.world.new("scheduled", symbols, self.session)
         self.world.work(run)
@@ -87,6 +84,10 @@ class Story:
     def requested(self, run: Run) -> set:
         """Return the cells that a run requested."""
         return {cell for name, cell in self.vendor.calls if name == run.name}
+
+    def passed(self, session: date) -> int:
+        """Return how many sessions were completed since ``session``."""
+        return len(calendar.sessions(session, self.session + timedelta(days=1))) - 1
 
     def state(self, symbol: str, session: date) -> State | None:
         return self.checks.ledger().get((symbol, session), (None, ""))[0]

@@ -1,9 +1,10 @@
 """A vendor with a history: what it serves for each cell at each moment, and what it has responded so far."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -111,21 +112,19 @@ class ModelHook(ProviderHook):
     """A hook of the model vendor, for one run.
 
     :param now: the true moment.
-    :param waiting: is called while the request waits for the quota.
-    :param delayed: is called when the response has arrived, before it is returned.
+    :param waiting: is called once, while the next request waits for the quota.
     """
 
     spec = ProviderSpec("mock", "tests.pipeline.model_vendor:ModelHook", {"ohlcv-1d": ENDPOINTS[Shape.MARKET]})
     conn_type = "generic"
     default_base_url = "mock://model"
-    plans = {"free": SubscriptionPlan(Quota(6000))}
+    plans: ClassVar[Mapping[str, SubscriptionPlan]] = {"free": SubscriptionPlan(Quota(6000))}
     default_plan = "free"
 
     def __init__(self, vendor: Vendor, shape: Shape, run: str, now: Callable[[], datetime]) -> None:
         super().__init__(ProviderConfig("mock_default", ""))
         self.vendor, self.shape, self.run, self.now = vendor, shape, run, now
         self.waiting: Callable[[], None] = lambda: None
-        self.delayed: Callable[[], None] = lambda: None
 
     def connect(self) -> None: ...
 
@@ -139,24 +138,17 @@ class ModelHook(ProviderHook):
 
     def fetch(self, request: Request) -> Fetched:
         before = replace(self.counters)
-        self._call(self, "waiting")
+        waiting, self.waiting = self.waiting, lambda: None
+        waiting()
         if self.shape is Shape.SYMBOL and request.symbols[0] not in self.vendor.listed:
             self.vendor.calls += [(self.run, (request.symbols[0], s)) for s in calendar.sessions_in(request.intervals)]
             raise UnknownSymbol("unknown symbol", symbols=request.symbols, provider="mock", request=str(request))
         bars = self.vendor.respond(request, self.run, self.now(), self._count)
-        self._call(self, "delayed")
         table = rows(request.dataset, {cell: bar for cell, bar in bars.items() if bar})
         return Fetched(table, self._evidence(before, rows=len(table), pages=1, rows_declared=len(table)))
 
     def _count(self) -> None:
         self.counters.calls += 1
-
-    @staticmethod
-    def _call(hook: "ModelHook", name: str) -> None:
-        """Run an interruption once."""
-        interruption = getattr(hook, name)
-        setattr(hook, name, lambda: None)
-        interruption()
 
 
 def rows(dataset: str, bars: dict[Cell, Bar]) -> pa.Table:
@@ -165,7 +157,7 @@ def rows(dataset: str, bars: dict[Cell, Bar]) -> pa.Table:
     found = []
     for (symbol, session), bar in bars.items():
         close = bar.close((symbol, session))
-        moment = datetime(session.year, session.month, session.day)
+        moment = datetime(session.year, session.month, session.day, tzinfo=UTC)
         high = close - 1 if bar.kind is Kind.ODD else close + 1
         found.append(
             {"symbol": symbol, "bar_time": moment, "session": session, "open": close, "high": high, "low": close - 2, "close": close,

@@ -11,10 +11,11 @@ from tests.pipeline.model_story import FIRST, LISTED, UNKNOWN, Bar, Kind, Story
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-WAYS = [(Shape.SYMBOL, "day"), (Shape.MARKET, "day"), (Shape.MULTI, "day"), (Shape.SYMBOL, "year"), (Shape.MULTI, "year")]
+FAST = [(Shape.MULTI, "day")]
+WAYS = [*FAST, (Shape.SYMBOL, "day"), (Shape.MARKET, "day"), (Shape.SYMBOL, "year"), (Shape.MULTI, "year")]
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: f"{way[0]}-{way[1]}")
+@pytest.fixture(params=[pytest.param(w, marks=() if w in FAST else pytest.mark.slow, id=f"{w[0]}-{w[1]}") for w in WAYS])
 def story(request):
     return Story(*request.param)
 
@@ -30,6 +31,7 @@ def test_a_correction_whose_load_fails_for_good_is_loaded_by_the_next_run(story,
     story.warehouse.broken = True
     failed = story.run(start=old, force=True) if how == "force" else story.cleared(before)
     assert failed.green is False
+    assert story.world.report(failed)["successful_tickers"] == 0
     assert story.values("AAPL", old) == (2, 1)
     story.warehouse.broken = False
     tonight = story.night()
@@ -113,7 +115,9 @@ def test_a_missing_bar_is_pending_named_and_not_successful(story):
     story.serve("KO", tonight, None)
     run = story.night()
     report = story.world.report(run)
-    assert "KO" in run.text and tonight.isoformat() in run.text and "pending" in run.text
+    assert "KO" in run.text
+    assert tonight.isoformat() in run.text
+    assert "pending" in run.text
     assert (report["successful_tickers"], report["total_tickers"]) == (2, 3)
     assert not story.world.has_flag(run)
 
@@ -130,16 +134,19 @@ def test_a_bar_that_comes_late_is_requested_each_night_until_it_is_there(story):
 def test_an_unknown_symbol_is_named_with_the_symbol_that_was_meant_and_is_not_successful(story):
     run = story.night((*LISTED, UNKNOWN))
     report = story.world.report(run)
-    assert "APPL" in run.text and "did you mean AAPL" in run.text
+    assert "APPL" in run.text
+    assert "did you mean AAPL" in run.text
     assert (report["successful_tickers"], report["total_tickers"]) == (3, 4)
 
 
 def test_a_suspected_gap_is_named_once_and_requested_at_its_times_only(story):
     gap = calendar.next_session(story.session)
     story.serve("KO", gap, None)
-    runs = story.nights(34)
-    asked = [number for number, run in enumerate(runs) if ("KO", gap) in story.requested(run)]
-    assert asked == [0, 1, 2, 3, 10, 30]
+    runs = story.nights(12)
+    story.pass_sessions(17)
+    later = story.nights(3)  # 29, 30 and 31 sessions after the gap
+    asked = [number for number, run in enumerate([*runs, *later]) if ("KO", gap) in story.requested(run)]
+    assert asked == [0, 1, 2, 3, 10, 13]
     named = [number for number, run in enumerate(runs) if "suspected gap" in run.text and "trades before and after" in run.text]
     assert named == [3]
     assert not any(story.world.has_flag(run) for run in runs[:1])
@@ -154,13 +161,14 @@ def test_a_suspected_gap_inside_a_long_lookback_is_requested_at_its_times(story)
     assert [number for number, run in enumerate(runs) if ("KO", gap) in story.requested(run)] == [0, 1, 2, 3, 10]
 
 
-@pytest.mark.parametrize("at", [10, 30])
+@pytest.mark.parametrize("at", [10, 30, 90])
 def test_a_late_bar_of_a_suspected_gap_is_found_when_the_gap_is_due(story, at):
     gap = calendar.next_session(story.session)
     story.serve("KO", gap, None)
     story.nights(5)
     story.serve("KO", gap, Bar())
-    story.nights(at - 4)
+    story.pass_sessions(at - story.passed(gap) - 1)
+    story.night()
     assert story.agrees(("KO", gap))
 
 
@@ -173,7 +181,9 @@ def test_a_gap_in_an_old_range_is_suspected_at_once(story):
         start = calendar.previous_session(start)
     story.serve("IBM", older, None)
     run = story.run(start=start, end=calendar.previous_session(FIRST))
-    assert "IBM" in run.text and older.isoformat() in run.text and "suspected gap" in run.text
+    assert "IBM" in run.text
+    assert older.isoformat() in run.text
+    assert "suspected gap" in run.text
     assert not story.world.has_flag(run)
 
 
@@ -221,7 +231,8 @@ def test_a_recheck_that_finds_no_bar_keeps_the_stored_one_and_names_it(story):
     story.serve("IBM", session, None)
     run = story.night()
     assert story.values("IBM", session) == (1, 1)
-    assert "IBM" in run.text and session.isoformat() in run.text
+    assert "IBM" in run.text
+    assert session.isoformat() in run.text
 
 
 # -- point 6: refused and quarantined --------------------------------------------------------------------------------------------------
@@ -246,7 +257,8 @@ def test_a_quarantined_bar_that_is_mended_is_requested_again_while_recent(story)
     bad = calendar.next_session(story.session)
     story.serve("KO", bad, Bar(1, Kind.ODD))
     run = story.night()
-    assert "quarantined" in run.text and "KO" in run.text
+    assert "quarantined" in run.text
+    assert "KO" in run.text
     assert "unknown to" not in run.text
     assert story.world.report(run)["successful_tickers"] == 2
     assert not story.world.has_flag(run)
@@ -259,14 +271,16 @@ def test_an_old_quarantined_bar_stands_on_the_list_and_is_not_counted_as_done(st
     bad = calendar.next_session(story.session)
     story.serve("KO", bad, Bar(1, Kind.ODD))
     runs = story.nights(7)
-    assert "KO" in runs[-1].text and bad.isoformat() in runs[-1].text
+    assert "KO" in runs[-1].text
+    assert bad.isoformat() in runs[-1].text
     manual = story.run(start=bad)
-    assert "KO" in manual.text and "quarantined" in manual.text
+    assert "KO" in manual.text
+    assert "quarantined" in manual.text
 
 
 def test_a_recheck_with_a_refused_response_keeps_the_stored_values_and_says_so(story):
     story.nights(4)
-    session = story.back(1)
+    session = story.back(0)
     story.serve("KO", session, Bar(1, Kind.STRANGE))
     run = story.night()
     assert run.green is False
@@ -309,6 +323,7 @@ def test_a_response_that_waited_for_the_quota_wins_over_one_that_arrived_before_
 
 def test_a_response_that_is_written_late_loses_to_one_that_arrived_after_it(story):
     session = story.back(5)
+    story.correct("AAPL", session, 3)
     slow = story.world.new("manual", LISTED, start_date=session, end_date=session, force=True)
     fast = story.world.new("manual", LISTED, start_date=session, end_date=session, force=True)
 
@@ -318,6 +333,19 @@ def test_a_response_that_is_written_late_loses_to_one_that_arrived_after_it(stor
         story.world.work(fast)
         story.world.now += timedelta(minutes=1)
 
-    slow.hook.delayed = meanwhile
+    story.world.lake.interruption = meanwhile
     story.world.work(slow)
     assert story.values("AAPL", session) == (2, 2)
+
+
+def test_a_recheck_with_an_odd_bar_is_named_and_the_mended_bar_is_loaded(story):
+    story.nights(4)
+    session = story.back(0)
+    story.serve("IBM", session, Bar(2, Kind.ODD))
+    run = story.night()
+    assert "IBM" in run.text
+    assert session.isoformat() in run.text
+    assert story.values("IBM", session) == (1, 1)
+    story.correct("IBM", session, 3)
+    story.night()
+    assert story.agrees(("IBM", session))

@@ -1,4 +1,4 @@
-"""Interrupted requests: a worker died after it had written rows to the lake and before they were in staging."""
+"""Interrupted requests: a worker died between writing rows to the lake and staging them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def stage_interrupted(context: RunContext) -> None:
 
 
 def _cells(rows: pa.Table, coverage: Coverage) -> tuple[CellRun, ...]:
-    """Return the cells that have rows. A quarantined cell stays so: its other rows are not known to be right."""
+    """Return the cells that have rows, without quarantined ones: what the gate rejected is still open."""
     from market_data.lake.cells import cells_of
     from market_data.lake.receipts import CellRun
 

@@ -47,10 +47,10 @@ class Planned:
     :param cost: charge of the provider in US dollars; None if it does not charge per request.
     :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
     :param at_work: id of an active run -> number of cells that it has fetched and will load.
+    :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
     :param gaps: number of cells that are requested because they are suspected gaps.
     :param own: the cells of the run itself; sessions that are not available yet included.
     :param standing: ``red`` and ``warnings`` that hold if the run has nothing to do: what is open although nothing is requested.
-    :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
     """
 
     plan: Plan
@@ -63,11 +63,11 @@ class Planned:
     day_grain_calls: int
     cost: float | None = None
     staged: int = 0
-    at_work: Mapping[str, int] = field(default_factory=dict)
+    at_work: Mapping[str | None, int] = field(default_factory=dict)
+    exceeded_cap: float | None = None
     gaps: int = 0
     own: OwnCells = NO_CELLS
     standing: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    exceeded_cap: float | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -100,10 +100,10 @@ class Planned:
         if self.at_work:
             runs = ", ".join(f"{run_id} ({count:,} cells)" for run_id, count in self.at_work.items())
             staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
-        gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
         cap = ""
         if self.cost is not None and self.exceeded_cap is not None:
             cap = f"over the cap: {_dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
+        gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
         return ". ".join(filter(None, [cap, nothing, staged, gaps, pending]))
 
     def explain(self) -> str:
@@ -162,7 +162,7 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
     bits = {session: 1 << bit for bit, session in enumerate(sessions)}
     everything = sum(bits[session] for session in wished if session in bits)
     covered = _covered(coverage, symbols, sessions, scheduled=scheduled, settled=context.settled(now))
-    covered, left_over, at_work = _with_staged(covered, _staged(context, sessions), everything)
+    covered, at_work = _with_staged(covered, _staged(context, sessions), everything)
     refetch = context.params.force or context.run.clear_number > 0
     again = sum(bits.get(session, 0) for session in wanted.own) if refetch else 0
     missing = {symbol: everything & (~covered.get(symbol, 0) | again) for symbol in symbols}
@@ -179,6 +179,7 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         )  # fmt: skip
 
     plan = plan_with(context.params.file_grain, context.params.endpoint)
+    gaps = sum(map(len, due.values()))
     older = sum(len(names) for session, names in due.items() if session < first)
     covered_cells = len(symbols) * everything.bit_count() - (plan.cells - older)
     rechecked = rechecked_sessions(context, hook, wanted.own, start)
@@ -189,7 +190,6 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         with contextlib.suppress(ParamError):  # too many calls for one run: then there is nothing to recommend
             cheaper = plan_with("day", "auto").calls
     left = {symbol: everything & ~mask for symbol, mask in missing.items()}
-    gaps = sum(map(len, due.values()))
     doubtful = {str(state): _count(coverage, left, sessions, state) for state in (State.PENDING, State.QUARANTINED, State.REFUSED)}
     doubtful = {state: count for state, count in doubtful.items() if count}
     cost, cap = _cost(hook, [request for batch in plan.batches for request in batch.requests(axis)], context.params)
@@ -204,32 +204,13 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         wanted.dates,
         cheaper,
         cost,
-        staged=left_over,
+        staged=at_work.pop(None, 0),
         at_work=at_work,
+        exceeded_cap=cap,
         gaps=gaps,
         own=own,
-        exceeded_cap=cap,
         standing=_standing(context, coverage, OwnCells(own.symbols, tuple(s for s in own.sessions if s not in pending)), now),
     )
-
-
-def _with_staged(
-    covered: Mapping[str, int], staged: Mapping[str | None, Mapping[str, int]], everything: int
-) -> tuple[dict[str, int], int, dict[str, int]]:
-    """Return the covered cells with those in staging, which are not requested again, as a mask per symbol.
-
-    :param staged: id of the active run that loads them, or None -> symbol -> mask.
-    :return: also the number of cells that this run loads, and active run -> number of cells that it loads.
-    """
-    taken, left_over, at_work = dict(covered), 0, {}
-    for run_id, masks in staged.items():
-        count = sum((mask & ~taken[symbol] & everything).bit_count() for symbol, mask in masks.items() if symbol in taken)
-        taken = {symbol: mask | masks.get(symbol, 0) for symbol, mask in taken.items()}
-        if run_id is None:
-            left_over = count
-        elif count:
-            at_work[run_id] = count
-    return taken, left_over, at_work
 
 
 def _standing(context: RunContext, coverage: Coverage, own: OwnCells, now: datetime) -> dict[str, list[str]]:
@@ -306,6 +287,19 @@ def _staged(context: RunContext, sessions: Sequence[date]) -> dict[str | None, d
                 for symbol in run.symbols:
                     found[symbol] |= mask
     return masks
+
+
+def _with_staged(
+    covered: dict[str, int], staged: Mapping[str | None, Mapping[str, int]], wished: int
+) -> tuple[dict[str, int], dict[str | None, int]]:
+    """Return covered and staged cells, and how many of ``wished`` each run of ``_staged`` adds."""
+    counts: dict[str | None, int] = {}
+    for run_id, masks in staged.items():
+        count = sum((mask & ~covered[symbol] & wished).bit_count() for symbol, mask in masks.items() if symbol in covered)
+        covered = {symbol: mask | masks.get(symbol, 0) for symbol, mask in covered.items()}
+        if count:
+            counts[run_id] = count
+    return covered, counts
 
 
 def _over(session: date, dataset: Dataset) -> datetime:

@@ -31,7 +31,8 @@ def document(
     """Return the report. Times are UTC; ``duration_seconds`` runs from the start of the run to ``now``."""
     symbols, totals, loaded = result.symbols, tally.totals, result.loaded or {}
     failures = [{"symbol": symbol, "reason": reason} for symbol, reason in tally.failures.items()]
-    successful = [s for s in symbols if s not in tally.failures and s not in findings.own.unfinished and s not in findings.unknown]
+    unfinished = {*tally.failures, *findings.own.unfinished, *findings.unknown}
+    successful = [s for s in symbols if s not in unfinished and result.loaded is not None]
     written = tally.written()
     seconds = (now - context.run.started).total_seconds()
     red = red_sentences(context, result, tally, findings)
