@@ -239,7 +239,10 @@ def _fetch_request(
 
 
 def _may_replace(context: RunContext, batch: Batch) -> bool:
-    """Return true if rows of the batch may replace stored ones. Other runs request cells without a state only, and do so again."""
+    """Return true if rows of the batch may replace stored ones.
+
+    Other runs request cells without a state only, and do so again.
+    """
     return batch.refetch or context.run.clear_number > 0 or context.run.run_type == "scheduled"
 
 
