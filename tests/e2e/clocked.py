@@ -29,6 +29,7 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import event, select
 
 from market_data.core.calendar import NEW_YORK
+from market_data.lake import clock as lake_clock
 
 ACTIVE = (DagRunState.QUEUED, DagRunState.RUNNING)
 
@@ -39,6 +40,7 @@ class ClockedAirflow:
     def __init__(self, dags: Path, start: datetime) -> None:
         self._clock = time_machine.travel(start, tick=True)
         self.moment = self._clock.start()
+        lake_clock._folder_time = lambda _: (datetime.now(UTC), datetime.now(UTC))  # a file system keeps the machine's clock
         event.listen(settings.engine, "connect", _same_clock)
         settings.engine.dispose()  # connections from before have the other clock
         manager = DagBundlesManager()

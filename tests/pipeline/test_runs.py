@@ -246,6 +246,7 @@ def test_one_symbol_over_a_long_range_is_one_call(world):
 
 def test_a_refused_young_session_is_asked_again_by_the_next_scheduled_run(world):
     sessions = calendar.sessions(date(2012, 12, 27), date(2013, 1, 3))
+    world.now = calendar.session_close(sessions[-2]) + timedelta(hours=4)
     world.run(sessions=sessions[:-1])
     world.now = calendar.session_close(sessions[-1]) + timedelta(hours=4)
     world.api.hide(sessions[-1], fraction=0.5)

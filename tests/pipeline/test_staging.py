@@ -226,9 +226,8 @@ def test_two_runs_that_load_the_same_staging_objects_do_no_harm(world):
         loaded = pipeline.load_run(context, checked, warehouse)
     assert loaded["rows"] == len(SYMBOLS) * len(DAYS)
     assert loaded["changed"] == 0
-    assert (
-        pipeline.publish_run(context, pipeline.RunResult(batches, receipts, {}, checked, loaded, planned.summary), NOW)["red"] == []
-    )
+    result = pipeline.RunResult(batches, receipts, {}, checked, loaded, planned.summary)
+    assert pipeline.publish_run(context, result, world.now)["red"] == []
     world.agree()
 
 
