@@ -15,8 +15,6 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import requests
-
 from market_data.core.errors import ClockError
 
 if TYPE_CHECKING:
@@ -107,6 +105,8 @@ def _server_time(address: str, *, verify: bool) -> tuple[datetime, datetime] | N
 
     The request is not signed: any response has the header.
     """
+    import requests  # only workers have it: reading needs no Airflow
+
     try:
         response = requests.head(address, timeout=TIMEOUT, allow_redirects=False, verify=verify)
         found = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
