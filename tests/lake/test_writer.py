@@ -112,7 +112,7 @@ def test_what_an_endpoint_does_not_have_is_no_correction(lake, name):
     values = {"adj_close": 9.0, "volume": 5.0, "vwap": 10.0, "trade_count": 3}
     put(lake, bars([("AAPL", D0)], **values))
     landed = put(lake, bars([("AAPL", D0)], **{**values, name: None}, at=LATER), refetch=True)
-    assert (landed.written, landed.vanished) == (0, 0)
+    assert (landed.written, landed.missing) == (0, 0)
     assert landed.rows[name].to_pylist() == stored(lake, "AAPL", D0)[name].to_pylist() == [values[name]]
     changed = {**values, name: None, "close": 10.25}
     assert put(lake, bars([("AAPL", D0)], **changed, at=LATER), refetch=True).written == 1
@@ -124,10 +124,10 @@ def test_rows_that_stand_and_do_not_come_are_counted_even_where_others_moved(lak
     """A statement filed again has the same key, and another session of the same file."""
     kept, moved = bars([("AAPL", D0)]), bars([("AAPL", D0 + timedelta(1))])
     put(lake, pa.concat_tables([kept, moved]), grain="year")
-    assert put(lake, kept, grain="year", refetch=refetch).vanished == 0
+    assert put(lake, kept, grain="year", refetch=refetch).missing == 0
     columns = [kept[name] if name == "session" else moved[name] for name in moved.column_names]  # the key is bar_time
     back = pa.table(columns, schema=OHLCV_1D.schema)
-    assert put(lake, back, grain="year", refetch=refetch).vanished == 1
+    assert put(lake, back, grain="year", refetch=refetch).missing == 1
 
 
 @pytest.mark.parametrize("refetch", [False, True])
@@ -472,7 +472,7 @@ def rows_of(state):
 
 @given(versions, versions)
 def test_merge_is_that_of_a_dictionary(standing, new):
-    merged, answers, changed = merge.merge(
+    found = merge.merge_rows(
         rows_of(standing), parquet.by_key(rows_of(new), OHLCV_1D.key), key=OHLCV_1D.key, values=OHLCV_1D.values, stamp="ingest_ts"
     )
     expected = dict(standing)
@@ -486,6 +486,6 @@ def test_merge_is_that_of_a_dictionary(standing, new):
     def read(table):
         return [(r["symbol"], (r["session"] - D0).days, repr(r["close"]), (r["ingest_ts"] - T0).days) for r in table.to_pylist()]
 
-    assert read(merged) == plain(expected)
-    assert read(answers) == plain({cell: expected[cell] for cell in new})
-    assert changed == (plain(expected) != plain(standing))
+    assert read(found.rows) == plain(expected)
+    assert read(found.current) == plain({cell: expected[cell] for cell in new})
+    assert found.changed == (plain(expected) != plain(standing))

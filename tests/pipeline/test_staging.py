@@ -337,3 +337,26 @@ def test_an_object_hash_in_a_receipt_is_that_of_the_lake_object(world):
         for row in receipts.read_one(world.lake, key).objects.to_pylist():
             assert row["sha256"] == hashlib.sha256(world.lake.get(row["key"]).body).hexdigest()[:16]
             assert row["rows"] == 1
+
+
+def test_a_damaged_leftover_is_red_and_kept_and_does_not_stop_the_run(world):
+    """Its footer is fine: the object is known, its rows are not."""
+    world.fetch_only(world.context("r1"))
+    key = world.staged()[0]
+    body = world.lake.get(key).body
+    footer = len(body) - 8 - int.from_bytes(body[-8:-4], "little")
+    world.lake.update(key, lambda _: body[:4] + bytes(footer - 4) + body[footer:])
+    for name in ("r2", "r3"):
+        _, report = world.run(world.context(name))
+        assert any(key in reason and "cannot be read" in reason for reason in report["red"])
+        assert world.staged() == [key, *world.staged()[1:]]
+
+
+def test_an_unreadable_mark_is_named_and_does_not_stop_the_run(world):
+    mark = "staging/ohlcv-1d/provider=polygon/run=gone/0123456789abcdef/0123456789abcdef.begun.json"
+    world.lake.put_new(mark, b"")
+    _, report = world.run(world.context("r1"))
+    assert report["rows_loaded"] == len(SYMBOLS) * len(DAYS)
+    assert any(mark in reason and "cannot be read" in reason for reason in report["red"])
+    world.lake.delete(mark)
+    assert world.run(world.context("r2", force=True))[1]["red"] == []

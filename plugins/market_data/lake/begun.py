@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 
-from market_data.core.errors import LakeError
+from market_data.core.errors import BrokenObject
+from market_data.lake import parquet
 from market_data.lake.layout import staging_prefix
 from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
@@ -23,17 +24,16 @@ def begin(lake: Lake, dataset: str, provider: str, spec_hash: str, info: StagedI
     return key
 
 
-def marks(lake: Lake, dataset: str, provider: str) -> dict[str, StagedInfo]:
-    """Return key -> request of every mark, by key.
-
-    :raises LakeError: if a mark cannot be read.
-    """
+def marks(lake: Lake, dataset: str, provider: str) -> tuple[dict[str, StagedInfo], list[str]]:
+    """Return key -> request of every mark, by key; and a message for each that cannot be read."""
     keys = [key for key, _ in lake.list(staging_prefix(dataset, provider)) if key.endswith(_END)]
-    found = {}
+    found: dict[str, StagedInfo] = {}
+    broken: list[str] = []
     for key, stored in zip(keys, lake.get_many(keys), strict=True):
         if stored is not None:
             try:
-                found[key] = StagedInfo.from_footer(stored.body.decode())
-            except (KeyError, TypeError, ValueError) as error:
-                raise LakeError(f"lake object {key} cannot be read: {type(error).__name__}: {error}; delete it") from error
-    return found
+                with parquet.readable(key):
+                    found[key] = StagedInfo.from_footer(stored.body.decode())
+            except BrokenObject as error:
+                broken.append(str(error))
+    return found, broken

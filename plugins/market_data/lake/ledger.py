@@ -89,8 +89,8 @@ def write_cells(
         except BrokenObject as error:
             keep_aside(lake, key, body, error)
             return parquet.encode(rows)
-        merged, _, changed = merge.merge(stored, rows, key=KEY, values=VALUES, stamp=STAMP)
-        return parquet.encode(merged) if changed else None
+        found = merge.merge_rows(stored, rows, key=KEY, values=VALUES, stamp=STAMP)
+        return parquet.encode(found.rows) if found.changed else None
 
     return lake.update(key, revise, new=True) > 0
 

@@ -58,24 +58,6 @@ class Merged:
         return bool(self.taken.any())
 
 
-def merge(
-    stored: pa.Table,
-    new: pa.Table,
-    *,
-    key: Sequence[str],
-    values: Sequence[str],
-    stamp: str,
-    optional: Collection[str] = (),
-    published: str = "",
-) -> tuple[pa.Table, pa.Table, bool]:
-    """Merge as ``merge_rows`` does, with stamps that clocks gave in the order of the responses.
-
-    :return: the merged rows by key; those of them with the keys of ``new``; True if anything changed.
-    """
-    found = merge_rows(stored, new, key=key, values=values, stamp=stamp, optional=optional, published=published)
-    return found.rows, found.current, found.changed
-
-
 def merge_rows(
     stored: pa.Table,
     new: pa.Table,

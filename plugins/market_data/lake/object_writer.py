@@ -57,7 +57,7 @@ class How:
 @dataclass(slots=True)
 class Put:
     """:param replaced: ``rows`` are not the given ones.
-    :param vanished: see ``Landed``.
+    :param missing: see ``Landed``.
     :param new_rows: number of ``rows`` that are given ones.
     :param hash: see ``receipts.OBJECTS``.
     :param restated: see ``Landed``.
@@ -67,7 +67,7 @@ class Put:
     rows: pa.Table
     bytes: int = 0
     replaced: bool = False
-    vanished: int = 0
+    missing: int = 0
     new_rows: int = 0
     hash: str = ""
     restated: pa.Table | None = None
@@ -79,7 +79,7 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
     outcome = Put(rows)
 
     def revise(body: bytes | None) -> bytes | None:
-        outcome.rows, outcome.new_rows, outcome.vanished, outcome.restated = rows, len(rows), 0, None
+        outcome.rows, outcome.new_rows, outcome.missing, outcome.restated = rows, len(rows), 0, None
         stored = None
         if body is not None:
             try:
@@ -141,7 +141,7 @@ def _describe(dataset: Dataset, merged: pa.Table, rows: pa.Table, outcome: Put, 
         here = pc.is_in(current["session"], pc.unique(rows["session"]))
         current, taken = current.filter(here), taken[here.to_numpy()]
     outcome.rows, outcome.new_rows = current, int(taken.sum())
-    outcome.vanished = _of_sessions(merged, rows) - _of_sessions(current, rows)
+    outcome.missing = _of_sessions(merged, rows) - _of_sessions(current, rows)
 
 
 def _check_ahead(key: str, found: merge.Merged, now: int | None) -> None:

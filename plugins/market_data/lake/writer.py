@@ -35,7 +35,7 @@ class Landed:
     :param written: objects created or replaced.
     :param unchanged: objects that held the same values already.
     :param bytes: size of the written objects.
-    :param vanished: stored rows of the same symbols and sessions without a counterpart in the given rows; they are kept.
+    :param missing: stored rows of the same symbols and sessions without a counterpart in the given rows; they are kept.
     :param objects: the objects that hold ``rows``, schema ``receipts.OBJECTS``.
     :param restated: ``symbol`` and ``session`` of each row that replaced a stored row with other values.
     :param broken: a sentence per stored object that could not be read.
@@ -45,7 +45,7 @@ class Landed:
     written: int
     unchanged: int
     bytes: int
-    vanished: int = 0
+    missing: int = 0
     objects: pa.Table = field(default_factory=OBJECTS.empty_table)
     restated: pa.Table = field(default_factory=CELL.empty_table)
     broken: tuple[str, ...] = ()
@@ -103,14 +103,14 @@ def land(
     columns = [pa.array([key for key, _, _ in parts], pa.string()), symbols, tally.rows, tally.new_rows, tally.hashes]
     objects = pa.table(columns, schema=OBJECTS)
     unchanged, restated = len(parts) - tally.written, pa.concat_tables([CELL.empty_table(), *tally.restated])
-    return Landed(current, tally.written, unchanged, tally.bytes, tally.vanished, objects, restated, tuple(tally.broken))
+    return Landed(current, tally.written, unchanged, tally.bytes, tally.missing, objects, restated, tuple(tally.broken))
 
 
 @dataclass(slots=True)
 class _Tally:
     written: int = field(default=0)
     bytes: int = field(default=0)
-    vanished: int = field(default=0)
+    missing: int = field(default=0)
     rows: list[int] = field(default_factory=list)
     new_rows: list[int] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
@@ -121,7 +121,7 @@ class _Tally:
         for outcome in outcomes:
             self.written += outcome.bytes > 0
             self.bytes += outcome.bytes
-            self.vanished += outcome.vanished
+            self.missing += outcome.missing
             self.rows.append(len(outcome.rows))
             self.new_rows.append(outcome.new_rows)
             self.hashes.append(outcome.hash)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import Batch
 from market_data.core.calendar import sessions_in
-from market_data.core.errors import QualityError
+from market_data.core.errors import BrokenObject, QualityError
 from market_data.core.intervals import coalesce
 from market_data.core.outcome import Receipt
 from market_data.pipeline.interrupted import stage_interrupted
@@ -68,7 +68,7 @@ def _judge_leftover(
     try:
         rows = staged_rows(context, keys, staged)
         return {**left, **_judge(context, warehouse, group.receipts, rows, group.file_grain, f"/leftover-{number}")}
-    except QualityError as error:
+    except (BrokenObject, QualityError) as error:
         log.exception("what %s left in staging cannot be judged", group.run.run_id)
         return {**left, "passed": [], "refused": [], "warned": [], "error": f"{type(error).__name__}: {error}"}
 

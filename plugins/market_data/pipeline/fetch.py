@@ -350,7 +350,7 @@ def _land(
             rows_quarantined=len(gated.bad),
             files_written=landed.written,
             files_unchanged=landed.unchanged,
-            rows_vanished=landed.vanished,
+            rows_missing=landed.missing,
         )
     rejected = pa.concat_tables(bad)
     quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=arrival.at)

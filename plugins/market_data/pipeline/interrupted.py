@@ -34,7 +34,7 @@ def interrupted(context: RunContext) -> dict[str, StagedInfo]:
     mine = (context.run.dag_id, context.run.run_id)
     return {
         key: info
-        for key, info in begun.marks(context.lake, context.feed.dataset, context.source).items()
+        for key, info in begun.marks(context.lake, context.feed.dataset, context.source)[0].items()
         if info.run.key != context.run.key and ((info.run.dag_id, info.run.run_id) == mine or not context.is_running(info.run))
     }
 

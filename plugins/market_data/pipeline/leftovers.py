@@ -52,7 +52,7 @@ def find_leftovers(
     :param named: the staging keys that this run's receipts name.
     :return: the groups; a message for each object that cannot be read.
     """
-    from market_data.lake import staging
+    from market_data.lake import begun, staging
 
     found = [
         item
@@ -60,6 +60,7 @@ def find_leftovers(
         if not is_own(context, batches, receipts, named, item)
     ]
     infos, broken = staging.describe(context.lake, found)
+    broken += begun.marks(context.lake, context.feed.dataset, context.source)[1]
     for message in broken:
         log.error("staging object cannot be read: %s", message)
     return group_leftovers(context, infos), broken

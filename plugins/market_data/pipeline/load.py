@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.errors import DataError, WarehouseError
+from market_data.core.errors import BrokenObject, DataError, WarehouseError
 from market_data.core.intervals import Interval, union
 from market_data.core.run import RunInfo
 from market_data.lake.cells import only
@@ -47,7 +47,7 @@ def load_run(context: RunContext, checked: Mapping[str, Any], warehouse: Warehou
                 continue
             try:
                 _load(context, _passed(staged_rows(context, left["keys"], staged), left), warehouse, done)
-            except (DataError, WarehouseError) as error:
+            except (BrokenObject, DataError, WarehouseError) as error:
                 if getattr(error, "retriable", False):
                     raise
                 log.exception("what %s left in staging cannot be loaded", left["run_id"])

@@ -209,9 +209,10 @@ def _is_have_over_nothing(coverage: Coverage, cells: pa.Table) -> pa.Array:
 
 def _not_loaded(context: RunContext, rest: Sequence[StagedKey]) -> tuple[dict[str, int], list[str]]:
     """Return run id -> requests that an ended run left in staging, and messages on unreadable objects."""
-    from market_data.lake import staging
+    from market_data.lake import begun, staging
 
     infos, broken = staging.describe(context.lake, rest)
+    broken += begun.marks(context.lake, context.feed.dataset, context.source)[1]
     counts: dict[str, int] = {}
     for group in group_leftovers(context, infos):
         counts[group.run.run_id] = counts.get(group.run.run_id, 0) + len(group.infos)

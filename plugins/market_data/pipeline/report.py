@@ -62,7 +62,7 @@ class Tally:
         :param objects: schema ``receipts.OBJECTS``.
         """
         self.totals["quarantined"] += receipt.counts["rows_quarantined"]
-        self.totals["vanished"] += receipt.counts.get("rows_vanished", 0)
+        self.totals["missing"] += receipt.counts.get("rows_missing", 0)
         for run in receipt.cells:
             if run.state is State.PENDING:
                 self._waiting.update(run.symbols)

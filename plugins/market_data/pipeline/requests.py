@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from market_data.core.errors import BrokenObject
 from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -48,7 +49,15 @@ def request_rows(context: RunContext, prefixes: Sequence[str], staged: Mapping[s
 
 
 def staged_rows(context: RunContext, keys: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
-    """Yield the rows of staging objects, without those that another run has published and deleted."""
+    """Yield the rows of staging objects, without those that another run has published and deleted.
+
+    :raises BrokenObject: if one exists and cannot be read.
+    """
     from market_data.lake import staging
 
-    yield from staging.read_rows(context.lake, [(key, staged.get(key, 0)) for key in keys], lambda _: ())
+    def deleted(key: str) -> Iterator[pa.Table]:
+        if context.lake.get(key) is not None:
+            raise BrokenObject(f"staging object {key} cannot be read; fetch its cells again (force), then delete it")
+        yield from ()
+
+    yield from staging.read_rows(context.lake, [(key, staged.get(key, 0)) for key in keys], deleted)

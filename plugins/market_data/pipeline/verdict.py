@@ -68,8 +68,8 @@ def warning_sentences(context: RunContext, result: RunResult, tally: Tally, find
     if quarantined := tally.totals["quarantined"]:
         warnings.append(f"{quarantined} rows were quarantined; see quarantine/ in the lake")
     warnings += open_warnings(context, findings)
-    if vanished := tally.totals["vanished"]:
-        warnings.append(f"{vanished} stored rows are missing from the responses of {source}; they are kept")
+    if missing := tally.totals["missing"]:
+        warnings.append(f"{missing} stored rows are missing from the responses of {source}; they are kept")
     if tally.restated:
         cells = [f"{symbol} {session}" for symbol, session, _ in sorted(tally.restated)]
         warnings.append(f"{source} restated {some(cells)}; the new values replaced the old ones (gold_restatements)")
