@@ -9,6 +9,14 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPT = """
+import importlib.metadata
+import importlib_metadata  # read by Airflow on Python 3.11
+
+def only_the_tests(find):  # not the project that the environment may have installed
+    return lambda **given: (each for each in find(**given) if each.name != "airflow-market-data" or each.version == "0")
+
+for metadata in (importlib.metadata, importlib_metadata):
+    metadata.distributions = only_the_tests(metadata.distributions)
 from airflow import plugins_manager
 plugins, errors = plugins_manager._get_plugins()
 print([plugin.name for plugin in plugins], [error for error in errors.values() if "market_data" in error])
@@ -29,7 +37,6 @@ def test_the_plugin_is_registered_once(tmp_path, folder, installed):
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins" if folder else tmp_path / "plugins"),
-        # Its metadata come first, so those of an installed project are not read.
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(PROJECT / "plugins"), str(PROJECT)]),
     }
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environ, capture_output=True, text=True, check=False)

@@ -45,7 +45,7 @@ class TestIb(NetworkContract):
     paged = "historical"
     second_page: ClassVar = staticmethod(lambda request: request.end < "20121201")
     says_unknown = True
-    keyed = False
+    keyed = http = False
     says_when = False
     answered, too_many = 0, 162
     faults: ClassVar = {
