@@ -207,7 +207,7 @@ class _Loadable:
 
 
 def _may_be_in(broken: ParsedKey, rows: pa.Table) -> Any:
-    """Return a mask of the rows that the object ``broken`` may have held too; of files by document date, every row of the symbol."""
+    """Return a mask of the rows that ``broken`` may have held."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
