@@ -102,7 +102,7 @@ class Planned:
             staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
         cap = ""
         if self.cost is not None and self.exceeded_cap is not None:
-            cap = f"over the cap: {dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
+            cap = f"over the cap: {_dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
         gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
         return ". ".join(filter(None, [cap, nothing, staged, gaps, pending]))
 
@@ -120,7 +120,7 @@ class Planned:
         if self.day_grain_calls < self.plan.calls:
             lines.append(f"file_grain year requests symbol by symbol; file_grain day would take {self.day_grain_calls:,} calls")
         if self.cost is not None:
-            lines.append(f"The provider will charge {dollars(self.cost)}")
+            lines.append(f"The provider will charge {_dollars(self.cost)}")
         return "\n".join([*lines, self.plan.explain()])
 
 
@@ -237,12 +237,11 @@ def _cost(hook: ProviderHook, requests: Sequence[Request], params: RunParams) ->
     if params.dry_run:
         return cost, cap
     raise ParamError(
-        [f"max_cost_usd is {cap:g}; the run would cost {dollars(cost)}: request fewer symbols or dates, or raise the limit"]
+        [f"max_cost_usd is {cap:g}; the run would cost {_dollars(cost)}: request fewer symbols or dates, or raise the limit"]
     )
 
 
-def dollars(amount: float) -> str:
-    """Return an amount with two digits after the point, or its first two digits if it is below a cent."""
+def _dollars(amount: float) -> str:
     return f"{amount:,.2f} US dollars" if amount >= 0.01 or not amount else f"{amount:.2g} US dollars"
 
 
