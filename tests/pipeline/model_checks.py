@@ -174,7 +174,8 @@ class Checks:
             return "again"
         if state is State.PENDING or (state in OPEN and age <= YOUNG):
             return "young" if scheduled or age > YOUNG else ""
-        if scheduled and state in OPEN and reason.endswith(EARLIER_VALUE) and age <= RECHECKED + REPEATED:
+        rejected = reason.endswith(EARLIER_VALUE) or (state is State.REFUSED and self.world.grain == "year")
+        if scheduled and state in OPEN and rejected and age <= RECHECKED + REPEATED:
             return "rejected recheck"
         own = run.wanted.own[0]
         if scheduled and state is State.HAVE and cell[1] < own and len(calendar.sessions(cell[1], own)) <= RECHECKED:

@@ -272,13 +272,13 @@ class Coverage:
         return _single(self.table[column]).take(pa.array(rows, mask=rows < 0))
 
     def lost(self, cells: pa.Table) -> pa.Array:
-        """Return a mask of the ``cells`` that are ``empty`` or ``pending`` now and recorded with a loaded value."""
+        """Return a mask of the ``cells`` that have no bar now, but a recorded value."""
         no_bar = pc.is_in(cells["state"], pa.array([str(State.EMPTY), str(State.PENDING)]))
         partly = pc.fill_null(pc.starts_with(self.reasons(cells), SOME_QUARANTINED), False)
         return pc.and_(no_bar, pc.or_(self.had_values(cells), partly))
 
     def had_values(self, cells: pa.Table) -> pa.Array:
-        """Return a mask of the ``cells`` that are recorded as ``have``, or were until a later response was rejected."""
+        """Return a mask of the ``cells`` that are ``have``, or were until a response was rejected."""
         have = pc.fill_null(pc.equal(self.states(cells), str(State.HAVE)), False)
         return pc.or_(have, pc.fill_null(pc.ends_with(self.reasons(cells), EARLIER_VALUE), False))
 

@@ -47,10 +47,10 @@ def recheck_count(context: RunContext, hook: ProviderHook) -> int:
 def rejected_rechecks(
     context: RunContext, hook: ProviderHook, coverage: Coverage, symbols: Sequence[str], now: datetime
 ) -> dict[date, list[str]]:
-    """Return session -> symbols of the cells whose last response was refused or quarantined although an earlier value is loaded.
+    """Return session -> symbols of the recent cells with an earlier value whose last response was refused or quarantined.
 
     A scheduled run requests them again until the provider is right again, or they are ``REPEATED`` sessions older than those that it
-    rechecks.
+    rechecks. With ``file_grain=year`` one bad value refuses a symbol's year, so that all its refused cells are among them.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -62,7 +62,10 @@ def rejected_rechecks(
     table = coverage.table
     inside = pc.and_(pc.greater_equal(table["session"], axis[0]), pc.less_equal(table["session"], axis[-1]))
     found = table.filter(pc.and_(inside, pc.is_in(table["symbol"].cast(pa.string()), pa.array(list(symbols), pa.string()))))
-    found = found.filter(pc.ends_with(found["reason"].cast(pa.string()), EARLIER_VALUE))
+    rejected = pc.ends_with(found["reason"].cast(pa.string()), EARLIER_VALUE)
+    if context.params.file_grain == "year":
+        rejected = pc.or_(rejected, pc.equal(found["state"].cast(pa.string()), str(State.REFUSED)))
+    found = found.filter(rejected)
     cells: dict[date, list[str]] = defaultdict(list)
     for symbol, session in zip(found["symbol"].to_pylist(), found["session"].to_pylist(), strict=True):
         cells[session].append(symbol)
