@@ -392,7 +392,10 @@ def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
 
 
 def _axis(sessions: Sequence[date]) -> Sequence[date]:
-    """Return ``sessions`` and those in the holes between them: an interval over a hole would give its cells a state."""
+    """Return ``sessions`` and those in the holes between them.
+
+    An interval over a hole would give its cells a state.
+    """
     return calendar.sessions(sessions[0], sessions[-1] + timedelta(days=1)) if sessions else ()
 
 

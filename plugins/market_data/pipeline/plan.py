@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -15,7 +15,8 @@ from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.errors import ParamError
 from market_data.core.outcome import FINAL, State
-from market_data.pipeline.leftovers import active_runs
+from market_data.pipeline.interrupted import interrupted
+from market_data.pipeline.leftovers import active_runs, group_leftovers
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan, make_plan
 from market_data.pipeline.recheck import add_recheck, rechecked_sessions, rejected_rechecks
@@ -47,6 +48,7 @@ class Planned:
     :param cost: charge of the provider in US dollars; None if it does not charge per request.
     :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
     :param at_work: id of an active run -> number of cells that it has fetched and will load.
+    :param waiting: id of an ended run -> number of its requests that are fetched and not loaded, of any session; of a dry run only.
     :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
     :param gaps: number of cells that are requested because they are suspected gaps; ``rejected``: because a recheck was rejected.
     :param own: the cells of the run itself; sessions that are not available yet included.
@@ -64,6 +66,7 @@ class Planned:
     cost: float | None = None
     staged: int = 0
     at_work: Mapping[str | None, int] = field(default_factory=dict)
+    waiting: Mapping[str, int] | None = None
     exceeded_cap: float | None = None
     gaps: int = 0
     rejected: int = 0
@@ -83,6 +86,7 @@ class Planned:
             "pending": [session.isoformat() for session in self.pending],
             "note": self.note,
             "cost_usd": self.cost,
+            "waiting": None if self.waiting is None else dict(self.waiting),
             "own": self.own.to_json(),
             "standing": dict(self.standing),
         }
@@ -98,6 +102,9 @@ class Planned:
             states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
             nothing = f"{nothing or 'Covered, and not requested again'}: {states} among them; force (Fetch again) requests them"
         staged = f"Fetched by an earlier run, loaded from staging by this one: {self.staged:,} cells" if self.staged else ""
+        if self.waiting is not None:
+            runs = ", ".join(f"{run_id} ({count:,} requests)" for run_id, count in self.waiting.items())
+            staged = f"Fetched and not loaded, waiting in staging for the feed's next run: {runs}" if runs else ""
         if self.at_work:
             runs = ", ".join(f"{run_id} ({count:,} cells)" for run_id, count in self.at_work.items())
             staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
@@ -218,6 +225,7 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         cost,
         staged=at_work.pop(None, 0),
         at_work=at_work,
+        waiting=_waiting(context) if context.params.dry_run else None,
         exceeded_cap=cap,
         gaps=sum(map(len, gaps.values())),
         rejected=sum(map(len, rejected.values())),
@@ -300,6 +308,21 @@ def _staged(context: RunContext, sessions: Sequence[date]) -> dict[str | None, d
                 for symbol in run.symbols:
                     found[symbol] |= mask
     return masks
+
+
+def _waiting(context: RunContext) -> dict[str, int]:
+    """Return id of an ended run -> number of its requests that are not loaded.
+
+    They wait in staging, or a worker was killed before it staged their rows.
+    """
+    from market_data.lake import staging
+
+    found = Counter[str]()
+    infos, _ = staging.describe(context.lake, staging.waiting(context.lake, context.feed.dataset, context.source))
+    for group in group_leftovers(context, infos):
+        found[group.run.run_id] += len(group.infos)
+    found.update(info.run.run_id for info in interrupted(context).values())
+    return dict(found)
 
 
 def _with_staged(

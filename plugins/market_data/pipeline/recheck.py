@@ -47,10 +47,11 @@ def recheck_count(context: RunContext, hook: ProviderHook) -> int:
 def rejected_rechecks(
     context: RunContext, hook: ProviderHook, coverage: Coverage, symbols: Sequence[str], now: datetime
 ) -> dict[date, list[str]]:
-    """Return session -> symbols of the recent cells with an earlier value whose last response was refused or quarantined.
+    """Return session -> symbols of recent cells with an earlier value and a rejected response.
 
-    A scheduled run requests them again until the provider is right again, or they are ``REPEATED`` sessions older than those that it
-    rechecks. With ``file_grain=year`` one bad value refuses a symbol's year, so that all its refused cells are among them.
+    Rejected means refused or quarantined. A scheduled run requests them again until the provider is right again, or they are
+    ``REPEATED`` sessions older than those that it rechecks. With ``file_grain=year`` one bad value refuses a symbol's year, so that all
+    its refused cells are among them.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
