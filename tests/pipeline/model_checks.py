@@ -175,7 +175,8 @@ class Checks:
         if state is State.PENDING or (state in OPEN and age <= YOUNG):
             return "young" if scheduled or age > YOUNG else ""
         rejected = reason.endswith(EARLIER_VALUE) or (state is State.REFUSED and self.world.grain == "year")
-        if scheduled and state in OPEN and rejected and age <= RECHECKED + REPEATED:
+        repeated = len(calendar.sessions(cell[1], run.wanted.own[-1])) <= RECHECKED + REPEATED
+        if scheduled and state in OPEN and rejected and repeated:
             return "rejected recheck"
         own = run.wanted.own[0]
         if scheduled and state is State.HAVE and cell[1] < own and len(calendar.sessions(cell[1], own)) <= RECHECKED:

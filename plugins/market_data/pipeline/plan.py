@@ -170,7 +170,7 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         # Sessions that the lookback leaves out belong to active runs.
         return {s: {*found[s]} for s in found if s in sessions or (s < first and (not start or s >= start))}
 
-    rejected = wished_again(rejected_rechecks(context, hook, coverage, symbols, now)) if scheduled and sessions else {}
+    rejected = wished_again(rejected_rechecks(context, hook, coverage, symbols, sessions[-1])) if scheduled and sessions else {}
     gaps = wished_again(due_gaps(coverage, symbols, now)) if scheduled and sessions else {}
     due = {session: gaps.get(session, set()) | rejected.get(session, set()) for session in (*gaps, *rejected)}
     if due and min(due) < first:  # intervals extend over the dates between neighbours: no session may be left out between them

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 from market_data.config.run_params import RECHECK_SESSIONS
@@ -45,13 +45,15 @@ def recheck_count(context: RunContext, hook: ProviderHook) -> int:
 
 
 def rejected_rechecks(
-    context: RunContext, hook: ProviderHook, coverage: Coverage, symbols: Sequence[str], now: datetime
+    context: RunContext, hook: ProviderHook, coverage: Coverage, symbols: Sequence[str], last: date
 ) -> dict[date, list[str]]:
     """Return session -> symbols of recent cells with an earlier value and a rejected response.
 
     Rejected means refused or quarantined. A scheduled run requests them again until the provider is right again, or they are
     ``REPEATED`` sessions older than those that it rechecks. With ``file_grain=year`` one bad value refuses a symbol's year, so that all
     its refused cells are among them.
+
+    :param last: the last session of the run.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -59,7 +61,7 @@ def rejected_rechecks(
     count = recheck_count(context, hook)
     if not count:
         return {}
-    axis = recent_sessions(calendar.last_completed_session(now), count + REPEATED + 1)
+    axis = recent_sessions(last, count + REPEATED + 1)
     table = coverage.table
     inside = pc.and_(pc.greater_equal(table["session"], axis[0]), pc.less_equal(table["session"], axis[-1]))
     found = table.filter(pc.and_(inside, pc.is_in(table["symbol"].cast(pa.string()), pa.array(list(symbols), pa.string()))))
