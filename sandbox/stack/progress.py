@@ -110,7 +110,7 @@ def figures(snapshot: Snapshot) -> list[str]:
         return ["an earlier run of the DAG goes first"]
     if not snapshot.batches_done:
         return []
-    parts = [f"{snapshot.symbols_ok:,} of {snapshot.symbols:,} symbols ok", f"{snapshot.symbols_failed:,} failed"]
+    parts = [f"{snapshot.symbols_ok:,} of {snapshot.symbols:,} symbols fetched", f"{snapshot.symbols_failed:,} failed"]
     parts += [f"{snapshot.rows:,} rows"]
     parts += [f"{snapshot.quarantined:,} quarantined"] if snapshot.quarantined else []
     parts += [f"{snapshot.calls:,} calls"]

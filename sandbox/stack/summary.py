@@ -76,8 +76,11 @@ def _estimate(estimate: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "It takes", f"{estimate['batches']:,} batches, {estimate['calls']:,} calls, {estimate['minutes']:g} minutes"
     yield "It brings", f"at most {estimate['rows']:,} rows, for {estimate['cells']:,} cells that are missing"
     if estimate.get("cost_usd") is not None:
-        yield "It costs", f"{estimate['cost_usd']:,.2f} US dollars"
+        cost = estimate["cost_usd"]
+        yield "It costs", f"{cost:,.2f} US dollars" if cost >= 0.01 or not cost else f"{cost:.2g} US dollars"
     yield "Covered", f"{estimate['covered']:,} cells, which are not requested again"
+    if estimate.get("note"):
+        yield "Note", estimate["note"]
 
 
 def sources(receipts: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -82,3 +82,14 @@ def test_a_source_that_the_lake_lacks_is_named(rebuild):
     code, _, err = rebuild("mock_ohlcv_1d", "--source", "mock~split")
     assert code == 2
     assert "source is 'mock~split'; sources of mock_ohlcv_1d in the lake: mock" in err
+
+
+def test_an_object_that_cannot_be_read_ends_in_an_error_after_everything_else_is_loaded(world, rebuild, tmp_path, capsys):
+    key = next(key for key, _ in world.lake.list("raw/prices") if "AAPL" in key)
+    world.lake.update(key, lambda _: b"")
+    code, lines, err = rebuild()
+    assert code == 1
+    assert len(lines) == 2
+    assert f"lake object {key} cannot be read" in err
+    assert "run the feed for these symbols and dates with force" in err
+    assert {row["provider"] for row in totals(tmp_path / "new.duckdb", capsys)} == {"mock"}

@@ -2,14 +2,18 @@
 
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from market_data.core.errors import LakeError
+from market_data.lake import parquet
 from sandbox.http import SampleApi
 from tests.golden.scripted_runs import KEY, START, WEEK, QuickWorld, Scene
 from tests.pipeline.runs import feed_of
 
-BREAKS = (b"", b"PAR1 cut", b"<html>no</html>")
+FOREIGN = parquet.encode(pa.table({"symbol": ["AAPL"], "price": [1.0]}))
+BREAKS = (b"", b"PAR1 cut", b"<html>no</html>", FOREIGN)
+AGAIN = ({"force": True}, {"clear_number": 1})
 
 
 @pytest.fixture
@@ -20,12 +24,13 @@ def world(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["raw", "manifest", "receipts", "quarantine"])
-@pytest.mark.parametrize("body", BREAKS)
-def test_force_and_plan_go_on_with_a_broken_object(world, place, body):
+@pytest.mark.parametrize("body", BREAKS, ids=["empty", "cut", "html", "foreign"])
+@pytest.mark.parametrize("again", AGAIN, ids=["force", "clear"])
+def test_force_clear_and_plan_go_on_with_a_broken_object(world, place, body, again):
     world.run(WEEK[:2], ("AAPL", "KO"))
     for key, _ in world.lake.list(place)[:1]:
         world.lake.update(key, lambda _: body)
-    _, report = world.run(WEEK[:2], ("AAPL", "KO"), world.context("r2", force=True))
+    _, report = world.run(WEEK[:2], ("AAPL", "KO"), context_of(world, again))
     assert report["red"] == []
     if place in ("raw", "manifest"):
         assert any(place in words and "cannot be read" in words for words in report["warnings"])
@@ -33,10 +38,17 @@ def test_force_and_plan_go_on_with_a_broken_object(world, place, body):
         assert [world.lake.get(key).body for key, _ in world.lake.list("broken")] == [body]
 
 
+def context_of(world, again):
+    """Return the context of a forced second run, or of the first run, cleared."""
+    return world.context("r2", force=True) if "force" in again else world.context(**again)
+
+
 def test_a_foreign_object_in_the_ledger_is_named_and_ignored(world):
     world.run(WEEK[:2], ("AAPL",))
     world.lake.put_new("manifest/ohlcv-1d/provider=polygon/_SUCCESS", b"")
-    assert world.run(WEEK[:2], ("AAPL",), world.context("r2"))[0].plan.cells == 0
+    planned = world.run(WEEK[:2], ("AAPL",), world.context("r2"))[0]
+    assert planned.plan.cells == 0
+    assert any("_SUCCESS does not belong to the coverage ledger" in words for words in planned.standing["warnings"])
     _, report = world.run(WEEK[:2], ("AAPL",), world.context("r3", force=True))
     assert any("_SUCCESS does not belong to the coverage ledger" in words for words in report["warnings"])
 

@@ -97,6 +97,20 @@ def test_what_waits_in_staging_is_left_to_the_feeds_next_run(lake, warehouse):
     assert (done.rows, done.left_out) == (len(DAYS) - len(staged), len(staged))
 
 
+@pytest.mark.parametrize("broken", ["day", "year"])
+def test_nothing_is_loaded_for_the_dates_of_an_object_that_cannot_be_read(lake, warehouse, broken):
+    """Another object may hold an older value of the same cell."""
+    cells = [(symbol, day) for symbol in ("AAPL", "IBM") for day in DAYS]
+    put(lake, cells, "year")
+    put(lake, [("AAPL", DAYS[1])], "day", close=10.5, at=T0 + timedelta(hours=1))
+    record(lake, cells)
+    key = next(key for key, _ in lake.list("raw") if "AAPL" in key and Layout().parse(key).grain == broken)
+    lake.update(key, lambda _: b"PAR1 cut")
+    done = pipeline.rebuild_warehouse(lake, warehouse, selection())
+    assert [key in sentence for sentence in done.unreadable] == [True]
+    assert done.rows == len(warehouse.query(SELECT.format("silver_prices"))) == {"day": 9, "year": 5}[broken]
+
+
 @pytest.mark.parametrize("grain", ["day", "year"])
 def test_dates_and_symbols_select(lake, warehouse, grain):
     cells = [(symbol, day) for symbol in ("AAPL", "IBM") for day in [*DAYS, date(2023, 9, 18)]]

@@ -90,7 +90,7 @@ def test_failed_tasks_are_named_by_their_batch():
 def test_a_line_says_it_all():
     words = line(look())
     assert words.startswith(
-        "fetching 2/4 batches, 0 of 4 symbols ok, 2 failed, 2 rows, 1 calls, 1 batches failed, 18 s, about 10 s left"
+        "fetching 2/4 batches, 0 of 4 symbols fetched, 2 failed, 2 rows, 1 calls, 1 batches failed, 18 s, about 10 s left"
     )
 
 
@@ -100,7 +100,7 @@ def test_a_line_before_the_plan_is_short():
 
 def test_the_bar_shows_the_same_figures_as_the_line():
     text = shown(bar(look()))
-    for words in ("fetching", "2/4 batches", "18 s", "about 10 s left", "0 of 4 symbols ok", "2 failed", "2 rows", "1 calls"):
+    for words in ("fetching", "2/4 batches", "18 s", "about 10 s left", "0 of 4 symbols fetched", "2 failed", "2 rows", "1 calls"):
         assert words in text
 
 

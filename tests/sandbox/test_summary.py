@@ -69,6 +69,15 @@ def test_a_dry_run_shows_what_it_would_take():
     assert "Nothing to do" not in text
 
 
+def test_a_dry_run_over_the_cap_says_so():
+    estimate = {"batches": 1, "cells": 2, "calls": 1, "rows": 2, "minutes": 0, "covered": 0, "dry_run": True, "cost_usd": 0.0041}
+    text = shown(
+        summary(Snapshot("success", "done", batches=1), estimate | {"note": "over the cap: 0.0041 US dollars"}, {}, [], [])
+    )
+    assert text.count("0.0041 US dollars") == 2
+    assert "over the cap" in text
+
+
 def test_a_run_with_nothing_to_do_says_why():
     reported = "Nothing to do: no session on 2013-01-01 (New Year's Day)"
     text = shown(summary(Snapshot("success", "done", batches=0), {"note": reported}, {}, [], []))

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from market_data.core.errors import ConfigError, ParamError, WarehouseError
+from market_data.core.errors import ConfigError, LakeError, ParamError, WarehouseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,6 +84,7 @@ def rebuild(
     :param source: one variant; None: the feed's own and every variant that the ledger has.
     :param span: first and last session, both inclusive; None: unlimited.
     :raises ParamError: if ``source`` is not one of the feed's provider.
+    :raises LakeError: at the end, if an object could not be read. Everything else is loaded.
     """
     from market_data.api import layout_of
     from market_data.config.feeds import load_feeds
@@ -93,6 +94,7 @@ def rebuild(
 
     wanted = feeds if feeds is not None else [feed for feed in load_feeds() if dataset(feed.dataset).table]
     start, end = span[0] or EVER[0], span[1] or EVER[1]
+    unreadable: list[str] = []
     for feed in wanted:
         recorded = [name for name in sources(lake, feed.dataset) if name.partition("~")[0] == feed.provider]
         if source is not None and source not in recorded:
@@ -102,6 +104,7 @@ def rebuild(
         for name in [source] if source else recorded:
             selection = Selection(dataset(feed.dataset), name, layout_of(feed), tuple(symbols) if symbols else None, start, end)
             done = rebuild_warehouse(lake, warehouse, selection, dry_run=dry_run)
+            unreadable += done.unreadable
             if dry_run:
                 yield f"{feed.dataset} of {name}: {done.symbols:,} symbols, {done.objects:,} objects; nothing was loaded (dry run)"
             else:
@@ -109,3 +112,8 @@ def rebuild(
                     f"{feed.dataset} of {name}: {done.symbols:,} symbols, {done.objects:,} objects, {done.rows:,} rows loaded,"
                     f" {done.changed:,} new or changed, {done.left_out:,} left out (not recorded as loaded)"
                 )
+    if unreadable:
+        raise LakeError(
+            "; ".join(unreadable)
+            + ". Nothing was loaded for their dates. To do: run the feed for these symbols and dates with force"
+        )

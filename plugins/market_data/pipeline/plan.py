@@ -237,10 +237,11 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
 def _standing(context: RunContext, coverage: Coverage, own: OwnCells, now: datetime) -> dict[str, list[str]]:
     """Return the sentences on open cells before the run: the verdict of a run with nothing to do."""
     from market_data.pipeline.examine import examine
-    from market_data.pipeline.verdict import open_red, open_warnings
+    from market_data.pipeline.verdict import WARNED, open_red, open_warnings
 
     findings = examine(context, coverage, own, now)
-    return {"red": open_red(context, findings), "warnings": open_warnings(context, findings)}
+    warnings = [*open_warnings(context, findings), *coverage.unreadable[:WARNED]]
+    return {"red": open_red(context, findings), "warnings": warnings}
 
 
 def _cost(hook: ProviderHook, requests: Sequence[Request], params: RunParams) -> tuple[float | None, float | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.errors import ConfigError
+from market_data.core.errors import BrokenObject, ConfigError
 from market_data.core.outcome import EARLIER_VALUE, MAY_BE_MORE, SOME_QUARANTINED, State
 from market_data.core.run import RunInfo
 from market_data.pipeline.load import in_chunks, load_id
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.datasets.base import Dataset
-    from market_data.lake.layout import Layout
+    from market_data.lake.layout import Layout, ParsedKey
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
@@ -53,6 +53,7 @@ class Rebuilt:
     :param objects: lake objects read, or to read in a dry run.
     :param rows: rows given to the warehouse, ``changed`` of them new or different there. 0 in a dry run.
     :param left_out: rows in the lake whose cells are refused, quarantined, not recorded, or still in staging. 0 in a dry run.
+    :param unreadable: a sentence per object that cannot be read. Nothing is loaded for its dates, as other objects may hold older values.
     """
 
     symbols: int
@@ -60,6 +61,7 @@ class Rebuilt:
     rows: int = 0
     changed: int = 0
     left_out: int = 0
+    unreadable: tuple[str, ...] = ()
 
 
 def rebuild_warehouse(
@@ -91,7 +93,7 @@ def rebuild_warehouse(
         loaded = warehouse.load(dataset, chunk, load_id(run, chunk), run)
         rows, changed = rows + loaded.rows_in, changed + loaded.rows_changed
         log.info("rebuild: %d rows loaded, %d new or changed", rows, changed)
-    return Rebuilt(found.symbols, found.objects, rows, changed, loadable.left_out)
+    return Rebuilt(found.symbols, found.objects, rows, changed, loadable.left_out, tuple(loadable.unreadable))
 
 
 def _objects(lake: Lake, selection: Selection) -> dict[str, list[str]]:
@@ -131,8 +133,7 @@ def _tables(lake: Lake, selection: Selection, groups: Iterable[list[str]], loada
         # Day files first: of equally new rows the reader returns those.
         keys = sorted(held, key=lambda key: getattr(selection.layout.parse(key), "grain", "") == "year")
         bodies = zip(keys, lake.get_many(keys), strict=True)
-        schema = selection.dataset.schema
-        rows = parquet.gather((parquet.decode(stored.body, key, schema) for key, stored in bodies if stored), schema)
+        rows = parquet.gather((loadable.decode(stored.body, key) for key, stored in bodies if stored), selection.dataset.schema)
         return loadable(newest(rows, selection.dataset))
 
     for keys in groups:
@@ -145,7 +146,10 @@ def _tables(lake: Lake, selection: Selection, groups: Iterable[list[str]], loada
 
 
 class _Loadable:
-    """Keeps the rows that runs have loaded, by the ledger; counts the others in ``left_out``."""
+    """Keeps the rows that runs have loaded, by the ledger; counts the others in ``left_out``.
+
+    ``unreadable`` has a sentence per object that cannot be read. Rows of its dates are left out and not counted.
+    """
 
     def __init__(self, lake: Lake, selection: Selection) -> None:
         from market_data.lake import staging
@@ -153,6 +157,8 @@ class _Loadable:
         from market_data.lake.ledger import read_coverage
 
         self._selection, self.left_out = selection, 0
+        self.unreadable: list[str] = []
+        self._broken: list[ParsedKey] = []
         self._coverage = read_coverage(lake, selection.dataset.name, selection.source)
         waiting = staging.waiting(lake, selection.dataset.name, selection.source)
         infos, broken = staging.describe(lake, waiting)
@@ -160,12 +166,28 @@ class _Loadable:
             log.warning("staging object cannot be read: %s", message)
         self._staged = table_of(run for info in infos.values() for run in info.receipt.cells if run.with_rows)
 
+    def decode(self, body: bytes, key: str) -> pa.Table:
+        """Return the rows of an object, none if it cannot be read."""
+        from market_data.lake import parquet
+
+        schema = self._selection.dataset.schema
+        try:
+            return parquet.decode(body, key, schema)
+        except BrokenObject as error:
+            log.warning("%s; nothing is loaded for its dates", error)
+            self.unreadable.append(str(error))
+            if found := self._selection.layout.parse(key):
+                self._broken.append(found)
+            return schema.empty_table()
+
     def __call__(self, rows: pa.Table) -> pa.Table:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         start, end = pa.scalar(self._selection.start), pa.scalar(self._selection.end)
         rows = rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less_equal(rows["session"], end)))
+        for broken in self._broken:
+            rows = rows.filter(pc.invert(_may_be_in(broken, rows)))
         loaded = self._is_loaded(rows)
         kept = rows.filter(loaded)
         self.left_out += len(rows) - len(kept)
@@ -183,3 +205,18 @@ class _Loadable:
         growing = pc.and_(pc.equal(states, str(State.PENDING)), pc.starts_with(reasons, MAY_BE_MORE))
         loaded = pc.or_(pc.equal(states, str(State.HAVE)), pc.or_(partly, growing))
         return pc.and_(pc.fill_null(loaded, False), pc.invert(pa.array(contains(self._staged, rows))))
+
+
+def _may_be_in(broken: ParsedKey, rows: pa.Table) -> Any:
+    """Return a mask of the rows that ``broken`` may have held."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    inside = pc.equal(rows["symbol"], broken.symbol)
+    if broken.session:
+        return pc.and_(inside, pc.equal(rows["session"], pa.scalar(broken.session)))
+    if broken.docdate is None:
+        inside = pc.and_(inside, pc.equal(pc.year(rows["session"]), broken.year))
+    if broken.month:
+        inside = pc.and_(inside, pc.equal(pc.month(rows["session"]), broken.month))
+    return inside

@@ -63,7 +63,8 @@ def open_red(context: RunContext, findings: Findings, judged: Iterable[str] = ()
 def warning_sentences(context: RunContext, result: RunResult, tally: Tally, findings: Findings) -> list[str]:
     """Return the findings that do not make the run red, one sentence each."""
     source, warnings = context.source, []
-    if nowhere := tally.nowhere(result):
+    misspelt = {symbol for symbol, known in findings.unknown.items() if known}  # open_warnings has a sentence on these
+    if nowhere := [symbol for symbol in tally.nowhere(result) if symbol not in misspelt]:
         warnings.append(f"no bars for {some(nowhere)}: not listed in these sessions, or unknown to {source}")
     if quarantined := tally.totals["quarantined"]:
         warnings.append(f"{quarantined} rows were quarantined; see quarantine/ in the lake")
