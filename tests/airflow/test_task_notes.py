@@ -2,7 +2,8 @@
 
 import importlib
 import pkgutil
-from datetime import UTC, datetime
+import uuid
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -53,3 +54,33 @@ def test_the_run_gets_the_note_of_the_verdict_and_a_persons_note_is_kept(connect
     assert note_after(connection, verdict="30 symbols") == "seen, A. B."
     connection.execute(update(DagRunNote).values(content="market-data: old"))
     assert note_after(connection, verdict="30 symbols") == "market-data: 30 symbols"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("verdict_after", "state"), [(False, "failed"), (True, "success")])
+def test_a_run_whose_fetch_ran_after_its_verdict_is_failed_and_its_note_says_why(connection, verdict_after, state, monkeypatch):
+    import sqlalchemy.orm
+    from airflow.models.dagrun import DagRun, DagRunNote
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from airflow.utils.state import DagRunState
+
+    moment = datetime(2026, 11, 20, tzinfo=UTC)
+    ids = {"dag_id": RUN.dag_id, "run_id": RUN.run_id}
+    started = moment + timedelta(seconds=1 if verdict_after else -1)
+    connection.execute(
+        insert(TaskInstance.__table__).values(
+            **ids, id=uuid.UUID(int=1), task_id="verdict", map_index=-1, start_date=started, pool="p", pool_slots=1, max_tries=0
+        )
+    )
+    xcom = {"dag_run_id": RUN.id, **ids, "map_index": 0, "timestamp": moment}
+    for key in (task_notes.KEY, task_notes.NOT_LOADED):
+        connection.execute(insert(XComModel).values(**xcom, task_id="fetch", key=key, value="`load` not cleared"))
+    connection.execute(insert(XComModel).values(**{**xcom, "map_index": -1}, task_id="verdict", key=task_notes.KEY, value="fine"))
+    monkeypatch.setattr(sqlalchemy.orm, "object_session", lambda _: SimpleNamespace(connection=lambda: connection))
+    run = DagRun(**ids)
+    run.id, run._state = RUN.id, DagRunState.SUCCESS
+    task_notes.on_dag_run_success(run, "")
+    assert run.state == state
+    note = connection.execute(select(DagRunNote.content)).scalar_one()
+    assert note == "market-data: " + ("fine" if verdict_after else "`load` not cleared")

@@ -1,5 +1,6 @@
 """The edge: which error does what, and what the DAG looks like."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
@@ -219,3 +220,55 @@ def test_a_run_is_running_if_airflow_counts_it_and_an_error_of_airflow_is_not_a_
     context = {"dag_run": run, "ti": SimpleNamespace(get_dr_count=broken)}
     with pytest.raises(RuntimeError, match="does not respond"):
         tasks._run_context(FEED, params, context).is_running(other)
+
+
+class Cleared(Scheduled):
+    """A task instance of ``fetch`` that was cleared, as a worker sees it."""
+
+    try_number = 2
+
+    def xcom_pull(self, task_ids, map_indexes):
+        assert (task_ids, map_indexes) == ("publish", -1)
+        return {"report": "logs/ingest/date=2026-11-20/run-1.json"}
+
+
+@pytest.mark.parametrize(
+    ("states", "named"),
+    [
+        ({}, ""),
+        ({"check": None, "load": None, "publish": None, "verdict": None}, ""),
+        (dict.fromkeys(("check", "load", "publish", "verdict"), "success"), "`check`, `load`, `publish`, `verdict`"),
+        ({"check": None, "load": "success", "publish": "failed", "verdict": "failed"}, "`load`, `publish`, `verdict`"),
+    ],
+)
+def test_a_cleared_fetch_deletes_the_flag_before_it_fetches_and_names_what_was_not_cleared(monkeypatch, tmp_path, states, named):
+    from datetime import UTC, datetime
+
+    from market_data.airflow import tasks
+    from market_data.core.batch import Batch
+    from market_data.core.outcome import Receipt
+
+    monkeypatch.setenv("MARKET_DATA_LAKE", f"file://{tmp_path}")
+    monkeypatch.setattr(tasks, "_params", lambda *_: tasks.RunParams())
+    monkeypatch.setattr(tasks, "_hook", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(Batch, "from_json", lambda value: value)
+    flag = "logs/ingest/date=2026-11-20/run-1.flag"
+    there = []
+
+    def fetch_batch(context, *_):
+        there.append(context.lake.get(flag) is not None)
+        return Receipt("b000")
+
+    monkeypatch.setattr(tasks.pipeline, "fetch_batch", fetch_batch)
+    moment = datetime(2026, 11, 20, tzinfo=UTC)
+    for clear_number in (0, 1):
+        tasks.open_lake().update(flag, lambda _: b"{}", new=True)
+        ti = Cleared(**states)
+        run = {"run_id": "r1", "run_type": "manual", "start_date": moment, "run_after": moment}
+        dag_run = SimpleNamespace(dag_id=FEED.dag_id, clear_number=clear_number, **run)
+        tasks.run_fetch(FEED, {}, {"ti": ti, "dag_run": dag_run, "params": {}})
+        said = ti.pushed.get(task_notes.NOT_LOADED, "")
+        assert bool(said) is bool(named and clear_number)
+        assert said == ti.pushed.get(task_notes.KEY, "")
+        assert not said or f"but {named} not cleared" in said
+    assert there == [True, False]

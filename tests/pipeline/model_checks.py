@@ -6,7 +6,7 @@ from functools import lru_cache
 import pyarrow as pa
 
 from market_data.core import calendar
-from market_data.core.outcome import State
+from market_data.core.outcome import EARLIER_VALUE, State
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.lake import parquet, staging
 from market_data.lake.ledger import read_coverage
@@ -18,6 +18,7 @@ FINAL = (State.HAVE, State.EMPTY)
 OPEN = (State.PENDING, State.QUARANTINED, State.REFUSED)
 RECHECKED = 3
 YOUNG = 3
+REPEATED = 7
 DUE = (3, 10, 30, 90)
 
 
@@ -165,7 +166,7 @@ class Checks:
 
     def why_requested(self, run: Run, cell: Cell) -> str:
         """Return the rule by which a run may request a cell; empty if there is none."""
-        state, _reason = run.before.get(cell, (None, ""))
+        state, reason = run.before.get(cell, (None, ""))
         scheduled, age = run.info.run_type == "scheduled", self._age(cell[1], run)
         if state is None:
             return "without a state"
@@ -173,6 +174,10 @@ class Checks:
             return "again"
         if state is State.PENDING or (state in OPEN and age <= YOUNG):
             return "young" if scheduled or age > YOUNG else ""
+        rejected = reason.endswith(EARLIER_VALUE) or (state is State.REFUSED and self.world.grain == "year")
+        repeated = len(calendar.sessions(cell[1], run.wanted.own[-1])) <= RECHECKED + REPEATED
+        if scheduled and state in OPEN and rejected and repeated:
+            return "rejected recheck"
         own = run.wanted.own[0]
         if scheduled and state is State.HAVE and cell[1] < own and len(calendar.sessions(cell[1], own)) <= RECHECKED:
             return "recheck"

@@ -6,6 +6,7 @@ import pytest
 
 from market_data.core import calendar
 from market_data.core.capabilities import Shape
+from market_data.core.outcome import State
 from tests.pipeline.model_quick import quick  # noqa: F401  fixture
 from tests.pipeline.model_story import FIRST, LISTED, UNKNOWN, Bar, Kind, Story
 
@@ -349,3 +350,81 @@ def test_a_recheck_with_an_odd_bar_is_named_and_the_mended_bar_is_loaded(story):
     story.correct("IBM", session, 3)
     story.night()
     assert story.agrees(("IBM", session))
+
+
+@pytest.mark.parametrize("kind", [Kind.STRANGE, Kind.ODD])
+@pytest.mark.parametrize("nights", [1, 3])
+@pytest.mark.parametrize("age", [1, 2, 3])
+def test_a_recheck_that_is_rejected_is_repeated_until_the_provider_is_right_again(story, age, nights, kind):
+    """The last session that a night rechecks is three sessions old: the next night it is older than any recheck."""
+    story.nights(4)
+    session = story.back(age - 1)
+    story.serve("KO", session, Bar(2, kind))
+    for run in story.nights(nights):
+        assert ("KO", session) in story.requested(run)
+        assert "KO" in run.text or session.isoformat() in run.text
+        assert run.green is (kind is Kind.ODD)
+        assert story.values("KO", session)[1] == 1
+        assert story.state("KO", session) is (State.REFUSED if kind is Kind.STRANGE else State.QUARANTINED)
+        if kind is Kind.STRANGE:
+            assert story.run(start=session).green is False
+        else:
+            assert "KO" in story.run(start=session).text
+    story.serve("KO", session, Bar())
+    run = story.night()
+    assert run.green
+    assert story.agrees(("KO", session), ("IBM", session))
+    assert story.run(start=session).green
+    assert ("KO", session) not in story.requested(story.night()) or story.passed(session) <= 4
+
+
+@pytest.mark.parametrize("kind", [Kind.STRANGE, Kind.ODD])
+def test_a_rejected_recheck_is_repeated_for_seven_sessions_and_stays_on_the_list(story, kind):
+    story.nights(4)
+    session = story.back(0)
+    story.serve("KO", session, Bar(2, kind))
+    runs = story.nights(13)
+    assert [story.requested(run) >= {("KO", session)} for run in runs] == [True] * 10 + [False] * 3
+    assert all(session.isoformat() in run.text or "KO" in run.text for run in runs)
+    assert story.values("KO", session)[1] == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.STRANGE, Kind.ODD])
+def test_a_rejected_recheck_keeps_its_state_while_the_bar_is_missing_from_the_response(story, kind):
+    story.nights(4)
+    session = story.back(0)
+    story.serve("KO", session, Bar(2, kind))
+    story.night()
+    state = story.state("KO", session)
+    story.serve("KO", session, None)
+    for run in story.nights(4):
+        assert story.state("KO", session) is state
+        assert f"KO {session}" in run.text or session.isoformat() in run.text
+    story.serve("KO", session, Bar(3))
+    assert story.night().green
+    assert story.agrees(("KO", session))
+    assert story.values("KO", session) == (3, 3)
+
+
+def test_a_refused_recheck_is_not_reported_as_a_restatement(story):
+    story.nights(4)
+    session = story.back(0)
+    story.serve("KO", session, Bar(2, Kind.STRANGE))
+    run = story.night()
+    assert "restated" not in run.text
+    assert story.world.report(run)["restated"] == []
+
+
+def test_a_request_with_a_hole_changes_no_state_in_the_hole(story):
+    gap = calendar.next_session(story.session)
+    story.serve("KO", gap, None)
+    bad = calendar.next_session(calendar.next_session(gap))
+    story.serve("KO", bad, Bar(1, Kind.ODD))
+    story.nights(9)
+    before = story.state("KO", bad)
+    story.serve("KO", gap, Bar())
+    run = story.nights(2)[-1]
+    assert ("KO", gap) in story.requested(run)
+    assert ("KO", bad) not in story.requested(run)
+    assert (before, story.state("KO", bad)) == (State.QUARANTINED, State.QUARANTINED)
+    assert bad.isoformat() in run.text

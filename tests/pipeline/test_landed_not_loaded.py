@@ -17,7 +17,11 @@ FEEDS = [
     ("polygon_ohlcv_1d", "year", "AAPL"),
     pytest.param("fmp_ohlcv_1d", "year", "AAPL", marks=pytest.mark.slow),
     pytest.param("alpaca_ohlcv_1m", "day", "AAPL", marks=pytest.mark.slow),
+    pytest.param("alpaca_ohlcv_1m", "year", "AAPL", marks=pytest.mark.slow),
     pytest.param("fmp_fundamentals", "day", "AAPL", marks=pytest.mark.slow),
+    pytest.param("fmp_fundamentals", "year", "AAPL", marks=pytest.mark.slow),
+    pytest.param("polygon_corporate_actions", "day", "AAPL", marks=pytest.mark.slow),
+    pytest.param("polygon_corporate_actions", "year", "AAPL", marks=pytest.mark.slow),
     pytest.param("databento_trades", "day", "AAPL", marks=pytest.mark.slow),
 ]
 
@@ -40,7 +44,18 @@ def test_what_a_forced_run_did_not_load_the_next_run_loads(dag_id, grain, symbol
     published = pipeline.publish_run(context, result, world.now)
     assert any("fetched rows were not loaded" in words for words in published["red"])
     assert not world.lake.get(published["report"].removesuffix("json") + "flag")
+    dry = world.context("dry", dry_run=True, **params)
+    elsewhere = (calendar.previous_session(sessions[0]),)
+    with world.hook() as hook:
+        for own in (sessions, elsewhere):
+            planned = pipeline.plan_run(dry, hook, Wanted(own), (symbol,), world.now)
+            requests = len(staging.waiting(world.lake, kind.name, context.source))
+            assert planned.summary["waiting"] == {"forced": requests}
+            waiting = f"Fetched and not loaded, waiting in staging for the feed's next run: forced ({requests:,} requests)"
+            assert waiting in planned.note
+            assert "by this one" not in planned.note
     planned, report = world.run(sessions, (symbol,), world.context("next", **params))
+    assert planned.summary["waiting"] is None
     assert planned.plan.batches == ()
     assert (report["red"], report["rows_loaded"]) == ([], sum(receipt.rows_landed for receipt in receipts))
     assert staging.waiting(world.lake, kind.name, context.source) == []

@@ -4,14 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from market_data import pipeline
+from market_data.core.outcome import State
+from market_data.lake.ledger import read_coverage
 from market_data.lake.reader import read_rows
 from market_data.pipeline.run_sessions import Wanted
 from sandbox.http import SampleApi
 from sandbox.ib_gateway import SampleGateway
-from tests.golden.scripted_runs import KEY, START, WEEK, QuickWorld, Scene
+from tests.golden.scripted_runs import KEY, START, WEEK, QuickWorld, Scene, sessions
+from tests.golden.scripted_runs import SYMBOLS as MANY
 from tests.pipeline.runs import feed_of
 
 SYMBOLS = ("AAPL", "IBM", "KO", "MSFT")
@@ -167,3 +172,85 @@ def test_the_gateway_serves_a_range_in_the_same_call(tmp_path):
         world.run(WEEK[:5], ("IBM",))
         planned, report = night(world, symbols=("IBM",))
     assert (planned.plan.cells, planned.plan.calls, report["restated"]) == (4, 1, [])
+
+
+MINUTES = "polygon_ohlcv_1m"
+LATER = sessions("2013-01-09", "2013-01-16")
+
+
+def top(world):
+    """Return the highest close in silver and in the lake."""
+    context = world.context()
+    rows = read_rows(world.lake, context.layout, context.dataset, context.source, MANY, WEEK[0], LATER[-1])
+    [silver] = world.query("SELECT MAX(close_px) AS top FROM silver_prices")
+    return float(silver["top"]), max(rows["close"].to_pylist())
+
+
+def spoil(make_hook, session):
+    """Return hooks whose responses have one impossible row: AAPL's first of ``session``."""
+
+    def make():
+        hook = make_hook()
+        fetch = hook.fetch
+
+        def fetch_spoilt(request):
+            fetched = fetch(request)
+            rows = fetched.table
+            mine = pc.and_(pc.equal(rows["symbol"], "AAPL"), pc.equal(rows["session"], session)).to_pylist()
+            high = [
+                0.01 if at in [n for n, hit in enumerate(mine) if hit][:1] else x for at, x in enumerate(rows["high"].to_pylist())
+            ]
+            place = rows.schema.get_field_index("high")
+            return replace(fetched, table=rows.set_column(place, rows.schema.field("high"), pa.array(high, pa.float64())))
+
+        hook.fetch = fetch_spoilt
+        return hook
+
+    return make
+
+
+@pytest.mark.parametrize("state", [State.REFUSED, State.QUARANTINED])
+@pytest.mark.parametrize(
+    ("dag_id", "grain"),
+    [
+        ("polygon_ohlcv_1d", "day"),
+        *(
+            pytest.param(*feed, marks=pytest.mark.slow)
+            for feed in (("alpaca_ohlcv_1d", "day"), ("alpaca_ohlcv_1d", "year"), (MINUTES, "day"), (MINUTES, "year"))
+        ),
+    ],
+)
+def test_a_rejected_recheck_keeps_the_loaded_value_and_is_repeated_until_it_is_right(scene, dag_id, grain, state):
+    world = world_of(scene, dag_id, file_grain=grain)
+    _, report = world.run(WEEK[2:5], MANY)
+    assert report["red"] == []
+    (good, _), make_hook = top(world), world.make_hook
+    bad = WEEK[2]  # three sessions before the night's own: the next night is too late for a recheck
+    if state is State.REFUSED:
+        scene.alter(bad, multiply=10)
+    else:
+        world.make_hook = spoil(make_hook, bad)
+    for number, session in enumerate(LATER[:2]):
+        planned, report = night(world, session, f"night-{number}", MANY)
+        assert planned.rejected == (number > 0) * (len(MANY) if state is State.REFUSED else 1)
+        assert bool(report["red"]) is (state is State.REFUSED)
+        text = " ".join([*report["red"], *report["warnings"]])
+        assert bad.isoformat() in text
+        assert "restated" not in text
+        coverage = read_coverage(world.lake, world.feed.dataset, world.context().source)
+        assert coverage.state("AAPL", bad) is state
+        assert top(world)[0] == pytest.approx(good, rel=0.2)
+        planned, report = world.run([bad], MANY, world.context(f"manual-{number}"))
+        assert report is None
+        assert bool(planned.standing["red"]) is (state is State.REFUSED)
+        assert bad.isoformat() in " ".join([*planned.standing["red"], *planned.standing["warnings"]])
+    scene.restore()
+    world.make_hook = make_hook
+    _, report = night(world, LATER[2], "mended", MANY)
+    assert report["red"] == []
+    coverage = read_coverage(world.lake, world.feed.dataset, world.context().source)
+    assert {coverage.state(symbol, session) for symbol in MANY for session in (*WEEK[2:5], *LATER[:3])} == {State.HAVE}
+    silver, lake = top(world)
+    assert silver == pytest.approx(lake, abs=1e-6)
+    planned, report = world.run([bad], MANY, world.context("manual"))
+    assert (report, planned.standing["red"]) == (None, [])

@@ -52,6 +52,12 @@ UNFINISHED = {"running", "queued"}
 FAILED = {"failed", "upstream_failed"}
 """States of a task that should have run and did not succeed."""
 
+ENDED = {"success", "skipped", *FAILED}
+"""States of a task that has run, or will not run any more unless it is cleared."""
+
+LATER = ("check", "load", "publish", "verdict")
+"""The tasks that must run again after ``fetch``."""
+
 REASONS = 40
 """Maximum reasons in a red verdict; the report has all."""
 
@@ -180,15 +186,42 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
     """Fetch one batch: hook -> gate -> lake -> receipt."""
     params = _params(feed, context)
     ti = context["ti"]
+    not_cleared = ""
     try:
+        run_context = _run_context(feed, params, context)
+        if run_context.run.clear_number > 0:
+            not_cleared = _withdraw(run_context, ti)
         with _hook(feed, params) as hook:
-            receipt = pipeline.fetch_batch(_run_context(feed, params, context), hook, Batch.from_json(batch), _now, ti.try_number)
+            receipt = pipeline.fetch_batch(run_context, hook, Batch.from_json(batch), _now, ti.try_number)
     except Exception as error:
         # A failed task returns nothing; the report takes the reason from its note.
         task_notes.leave(ti, f"{type(error).__name__}: {error}")
         raise
-    task_notes.leave(ti, "\n".join(f"{symbol} failed: {why}" for symbol, why in receipt.failed.items()))
+    failed = [f"{symbol} failed: {why}" for symbol, why in receipt.failed.items()]
+    task_notes.leave(ti, "\n".join(filter(None, [not_cleared, *failed])))
     return receipt.to_json()
+
+
+def _withdraw(context: pipeline.RunContext, ti: Any) -> str:
+    """Delete the run's completion flag before a cleared fetch writes rows, which are not loaded yet.
+
+    :return: a sentence for the note if later tasks were not cleared, so that this run will not load the rows; else empty. The listener
+        fails such a run.
+    """
+    published = ti.xcom_pull(task_ids="publish", map_indexes=-1)
+    if published:
+        pipeline.delete_flag(context.lake, published["report"])
+    states = _states(ti, LATER)
+    done = [name for name in LATER if states.get(name) in ENDED]
+    if not done:
+        return ""
+    names = ", ".join(f"`{name}`" for name in done)
+    words = (
+        f"fetched again, but {names} not cleared: the rows wait in staging; clear them too, or the feed's next run loads the rows"
+    )
+    ti.xcom_push(key=task_notes.NOT_LOADED, value=words)
+    log.warning("%s", words)
+    return words
 
 
 def run_check(
@@ -264,10 +297,15 @@ def run_verdict(
 
 def _failed_tasks(ti: Any) -> list[str]:
     """Return the tasks before ``verdict`` that failed, so that nothing is published."""
+    return [name for name, state in _states(ti, ["check", "load", "publish"]).items() if state in FAILED]
+
+
+def _states(ti: Any, task_ids: Sequence[str]) -> Mapping[str, Any]:
+    """Return the states of tasks of the same run."""
     if not hasattr(ti, "get_task_states"):  # outside Airflow
-        return []
-    found = ti.get_task_states(ti.dag_id, task_ids=["check", "load", "publish"], run_ids=[ti.run_id])
-    return [name for name, state in found.get(ti.run_id, {}).items() if state in FAILED]
+        return {}
+    found: Mapping[str, Any] = ti.get_task_states(ti.dag_id, task_ids=list(task_ids), run_ids=[ti.run_id]).get(ti.run_id, {})
+    return found
 
 
 def _verdict(

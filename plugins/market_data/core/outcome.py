@@ -33,6 +33,9 @@ SUSPECTED_GAP = "suspected gap"
 SOME_QUARANTINED = "the gate turned some of its rows away"
 """Reason of a ``quarantined`` cell that has other rows in the lake."""
 
+EARLIER_VALUE = "an earlier value is stored"
+"""How the reason of a ``quarantined`` or ``refused`` cell ends that was ``have`` before: its loaded value is kept."""
+
 MAY_BE_MORE = "there may be more"
 """How the reason of a ``pending`` cell begins that has rows in the lake already."""
 

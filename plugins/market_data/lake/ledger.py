@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.errors import BrokenObject
-from market_data.core.outcome import SUSPECTED_GAP, State
+from market_data.core.outcome import EARLIER_VALUE, SOME_QUARANTINED, SUSPECTED_GAP, State
 from market_data.core.run import RunInfo
 from market_data.lake import merge, parquet
 from market_data.lake.broken import keep_aside
@@ -272,9 +272,15 @@ class Coverage:
         return _single(self.table[column]).take(pa.array(rows, mask=rows < 0))
 
     def lost(self, cells: pa.Table) -> pa.Array:
-        """Return a mask of the ``cells`` that are ``empty`` or ``pending`` now and recorded as ``have``."""
+        """Return a mask of the ``cells`` that have no bar now, but a recorded value."""
         no_bar = pc.is_in(cells["state"], pa.array([str(State.EMPTY), str(State.PENDING)]))
-        return pc.and_(no_bar, pc.fill_null(pc.equal(self.states(cells), str(State.HAVE)), False))
+        partly = pc.fill_null(pc.starts_with(self.reasons(cells), SOME_QUARANTINED), False)
+        return pc.and_(no_bar, pc.or_(self.had_values(cells), partly))
+
+    def had_values(self, cells: pa.Table) -> pa.Array:
+        """Return a mask of the ``cells`` that are ``have``, or were until a response was rejected."""
+        have = pc.fill_null(pc.equal(self.states(cells), str(State.HAVE)), False)
+        return pc.or_(have, pc.fill_null(pc.ends_with(self.reasons(cells), EARLIER_VALUE), False))
 
     def _rows(self, symbols: pa.Array, sessions: pa.Array) -> Codes:
         """Return the row of each cell in ``table``, or -1."""

@@ -16,6 +16,7 @@ from market_data.pipeline.load import load_run
 from market_data.pipeline.plan import Planned, check_history, plan_run
 from market_data.pipeline.publish import publish_run
 from market_data.pipeline.rebuild import Rebuilt, Selection, rebuild_warehouse
+from market_data.pipeline.report_document import delete_flag
 from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_result import RunResult
 from market_data.pipeline.run_symbols import record_index, symbols_of
@@ -28,6 +29,7 @@ __all__ = [
     "Selection",
     "check_history",
     "check_run",
+    "delete_flag",
     "fetch_batch",
     "has_leftovers",
     "load_run",

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
+from market_data.core import calendar
 from market_data.core.batch import Batch, Request
 from market_data.core.calendar import sessions_in
 from market_data.core.errors import (
@@ -225,7 +226,7 @@ def _fetch_request(
         served = [symbol for symbol in request.symbols if symbol not in refused]
         cells = _cells(dataset, served, sessions, landed, context.settled(arrived), reported)
         receipt = RequestReceipt(
-            request, evidence, counts, cells, coalesce(sorted(reported), sessions), refused, warnings,
+            request, evidence, counts, cells, coalesce(sorted(reported), _axis(sessions)), refused, warnings,
             restated=landed.restated, replaced=landed.replaced,
         )  # fmt: skip
         # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
@@ -390,6 +391,14 @@ def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
     return rows.filter(pc.invert(rows_inside(rows, holes))) if holes else rows
 
 
+def _axis(sessions: Sequence[date]) -> Sequence[date]:
+    """Return ``sessions`` and those in the holes between them.
+
+    An interval over a hole would give its cells a state.
+    """
+    return calendar.sessions(sessions[0], sessions[-1] + timedelta(days=1)) if sessions else ()
+
+
 def _cells(
     dataset: Dataset,
     symbols: Sequence[str],
@@ -408,6 +417,7 @@ def _cells(
 
     later = f"requested again until {dataset.settle_sessions} sessions later"
     alike: dict[tuple[State, str, bool, IntervalSet], list[str]] = defaultdict(list)
+    axis = _axis(sessions)
     for symbol in symbols:
         states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
         have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
@@ -429,7 +439,7 @@ def _cells(
                 state, reason = State.EMPTY, "the provider has nothing in the whole span: not listed, or unknown to it"
             states[state, reason, there].append(session)
         for (state, reason, there), days in states.items():
-            alike[state, reason, there, coalesce(days, sessions)].append(symbol)
+            alike[state, reason, there, coalesce(days, axis)].append(symbol)
     return tuple(CellRun(tuple(names), *kind[:2], kind[3], kind[2]) for kind, names in alike.items())
 
 

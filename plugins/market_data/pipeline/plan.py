@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -15,10 +15,11 @@ from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.errors import ParamError
 from market_data.core.outcome import FINAL, State
-from market_data.pipeline.leftovers import active_runs
+from market_data.pipeline.interrupted import interrupted
+from market_data.pipeline.leftovers import active_runs, group_leftovers
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan, make_plan
-from market_data.pipeline.recheck import add_recheck, rechecked_sessions
+from market_data.pipeline.recheck import add_recheck, rechecked_sessions, rejected_rechecks
 from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_sessions import Wanted
 
@@ -47,8 +48,9 @@ class Planned:
     :param cost: charge of the provider in US dollars; None if it does not charge per request.
     :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
     :param at_work: id of an active run -> number of cells that it has fetched and will load.
+    :param waiting: id of an ended run -> number of its requests that are fetched and not loaded, of any session; of a dry run only.
     :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
-    :param gaps: number of cells that are requested because they are suspected gaps.
+    :param gaps: number of cells that are requested because they are suspected gaps; ``rejected``: because a recheck was rejected.
     :param own: the cells of the run itself; sessions that are not available yet included.
     :param standing: ``red`` and ``warnings`` that hold if the run has nothing to do: what is open although nothing is requested.
     """
@@ -64,8 +66,10 @@ class Planned:
     cost: float | None = None
     staged: int = 0
     at_work: Mapping[str | None, int] = field(default_factory=dict)
+    waiting: Mapping[str, int] | None = None
     exceeded_cap: float | None = None
     gaps: int = 0
+    rejected: int = 0
     own: OwnCells = NO_CELLS
     standing: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -82,6 +86,7 @@ class Planned:
             "pending": [session.isoformat() for session in self.pending],
             "note": self.note,
             "cost_usd": self.cost,
+            "waiting": None if self.waiting is None else dict(self.waiting),
             "own": self.own.to_json(),
             "standing": dict(self.standing),
         }
@@ -97,6 +102,9 @@ class Planned:
             states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
             nothing = f"{nothing or 'Covered, and not requested again'}: {states} among them; force (Fetch again) requests them"
         staged = f"Fetched by an earlier run, loaded from staging by this one: {self.staged:,} cells" if self.staged else ""
+        if self.waiting is not None:
+            runs = ", ".join(f"{run_id} ({count:,} requests)" for run_id, count in self.waiting.items())
+            staged = f"Fetched and not loaded, waiting in staging for the feed's next run: {runs}" if runs else ""
         if self.at_work:
             runs = ", ".join(f"{run_id} ({count:,} cells)" for run_id, count in self.at_work.items())
             staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
@@ -104,7 +112,8 @@ class Planned:
         if self.cost is not None and self.exceeded_cap is not None:
             cap = f"over the cap: {_dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
         gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
-        return ". ".join(filter(None, [cap, nothing, staged, gaps, pending]))
+        rejected = f"Requested again, refused or quarantined at a recheck: {self.rejected:,} cells" if self.rejected else ""
+        return ". ".join(filter(None, [cap, nothing, staged, gaps, rejected, pending]))
 
     def explain(self) -> str:
         """Describe the plan for the log."""
@@ -136,7 +145,8 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
     """Find the missing cells and plan their requests.
 
     A forced or cleared run requests its own cells again. All other cells are requested only if coverage has no state for them.
-    Scheduled runs also request recent cells again that are pending, quarantined or refused, and suspected gaps that are due.
+    Scheduled runs also request recent cells again that are pending, quarantined or refused, suspected gaps that are due, and cells of
+    which a recheck was rejected.
 
     :raises ParamError: if the history of the provider's plan is too short, or the work or its cost exceeds the limit of a run.
     :raises ProviderError: if the provider does not report the cost of requests that it charges for, or cannot expand a symbol.
@@ -154,9 +164,15 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         symbols = hook.expand(symbols, sessions[0], sessions[-1])
     scheduled = context.run.run_type == "scheduled"
     coverage = read_coverage(context.lake, context.feed.dataset, context.source)
-    due = due_gaps(coverage, symbols, now) if scheduled and sessions else {}
-    due = {session: names for session, names in due.items() if session <= sessions[-1] and (not start or session >= start)}
     first = sessions[0] if sessions else now.date()
+
+    def wished_again(found: Mapping[date, Sequence[str]]) -> dict[date, set[str]]:
+        # Sessions that the lookback leaves out belong to active runs.
+        return {s: {*found[s]} for s in found if s in sessions or (s < first and (not start or s >= start))}
+
+    rejected = wished_again(rejected_rechecks(context, hook, coverage, symbols, sessions[-1])) if scheduled and sessions else {}
+    gaps = wished_again(due_gaps(coverage, symbols, now)) if scheduled and sessions else {}
+    due = {session: gaps.get(session, set()) | rejected.get(session, set()) for session in (*gaps, *rejected)}
     if due and min(due) < first:  # intervals extend over the dates between neighbours: no session may be left out between them
         sessions = (*calendar.sessions(min(due), sessions[0]), *sessions)
     bits = {session: 1 << bit for bit, session in enumerate(sessions)}
@@ -171,7 +187,11 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
             missing[symbol] |= bits[session]
 
     def plan_with(
-        file_grain: str, endpoint: str, cells: Mapping[str, int] = missing, axis: Sequence[date] = sessions, again: bool = refetch
+        file_grain: str,
+        endpoint: str,
+        cells: Mapping[str, int] = missing,
+        axis: Sequence[date] = sessions,
+        again: bool = refetch or bool(rejected),
     ) -> Plan:
         size, dataset = context.params.batch_size, context.feed.dataset
         return make_plan(
@@ -179,7 +199,6 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         )  # fmt: skip
 
     plan = plan_with(context.params.file_grain, context.params.endpoint)
-    gaps = sum(map(len, due.values()))
     older = sum(len(names) for session, names in due.items() if session < first)
     covered_cells = len(symbols) * everything.bit_count() - (plan.cells - older)
     rechecked = rechecked_sessions(context, hook, wanted.own, start)
@@ -206,8 +225,10 @@ def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: S
         cost,
         staged=at_work.pop(None, 0),
         at_work=at_work,
+        waiting=_waiting(context) if context.params.dry_run else None,
         exceeded_cap=cap,
-        gaps=gaps,
+        gaps=sum(map(len, gaps.values())),
+        rejected=sum(map(len, rejected.values())),
         own=own,
         standing=_standing(context, coverage, OwnCells(own.symbols, tuple(s for s in own.sessions if s not in pending)), now),
     )
@@ -288,6 +309,21 @@ def _staged(context: RunContext, sessions: Sequence[date]) -> dict[str | None, d
                 for symbol in run.symbols:
                     found[symbol] |= mask
     return masks
+
+
+def _waiting(context: RunContext) -> dict[str, int]:
+    """Return id of an ended run -> number of its requests that are not loaded.
+
+    They wait in staging, or a worker was killed before it staged their rows.
+    """
+    from market_data.lake import staging
+
+    found = Counter[str]()
+    infos, _ = staging.describe(context.lake, staging.waiting(context.lake, context.feed.dataset, context.source))
+    for group in group_leftovers(context, infos):
+        found[group.run.run_id] += len(group.infos)
+    found.update(info.run.run_id for info in interrupted(context).values())
+    return dict(found)
 
 
 def _with_staged(

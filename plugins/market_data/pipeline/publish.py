@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.outcome import State, Verdict
+from market_data.core.outcome import EARLIER_VALUE, State, Verdict
 from market_data.pipeline.examine import examine
 from market_data.pipeline.gaps import find_gaps, without_gaps
 from market_data.pipeline.leftovers import group_leftovers, is_own
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from market_data.core.run import RunInfo
     from market_data.lake.ledger import Coverage
+    from market_data.lake.receipts import RequestReceipt
     from market_data.lake.staging import StagedInfo, StagedKey
 
 
@@ -116,11 +118,11 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
             continue
         found = next(found_of_batches)
         for each in found:
-            tally.add(each.receipt, each.objects)
+            tally.add(_without_refused(each.receipt, result.refused), each.objects)
             named.add(each.receipt.staged)
         tally.done(batch, stored)
         if result.loaded is not None and found:
-            cells = _judged_states(table_of(run for each in found for run in each.receipt.cells), result.refused)
+            cells = _judged_states(table_of(run for each in found for run in each.receipt.cells), result.refused, coverage)
             # Cells missing from a refused partition are not reported as gone: that response is not trusted.
             gone = pc.and_not(coverage.lost(cells), is_refused(cells, result.refused))
             tally.lost(cells.filter(gone))
@@ -128,8 +130,33 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
     return recorded, named
 
 
-def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict]) -> pa.Table:
-    """Set the cells of refused partitions to ``refused``, those without rows included."""
+def _without_refused(receipt: RequestReceipt, refused: Mapping[str, Verdict]) -> RequestReceipt:
+    """Return the receipt without restated cells of refused partitions: their loaded values are kept."""
+    from market_data.quality.verdicts import verdict_of
+
+    restated = [cell for cell in receipt.restated if verdict_of(refused, cell[0], date.fromisoformat(cell[1])) is None]
+    return replace(receipt, restated=tuple(restated))
+
+
+def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], coverage: Coverage) -> pa.Table:
+    """Set the cells of refused partitions to ``refused``, those without rows included.
+
+    The reasons of refused and quarantined cells tell if an earlier value is loaded: see ``EARLIER_VALUE``.
+    """
+    return _with_earlier(_refused_states(cells, refused), coverage)
+
+
+def _with_earlier(cells: pa.Table, coverage: Coverage) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rejected = pc.is_in(cells["state"], pa.array([str(State.REFUSED), str(State.QUARANTINED)]))
+    hit = pc.and_(rejected, coverage.had_values(cells))
+    reasons = pc.if_else(hit, pc.binary_join_element_wise(cells["reason"], EARLIER_VALUE, "; "), cells["reason"])
+    return cells.set_column(cells.schema.get_field_index("reason"), cells.schema.field("reason"), reasons)
+
+
+def _refused_states(cells: pa.Table, refused: Mapping[str, Verdict]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -179,7 +206,8 @@ def _leftover_records(
         for info in infos.values():
             by_batch.setdefault((info.run.key, info.batch_id), []).append(info)
         for (_, batch_id), found in by_batch.items():
-            cells = without(_judged_states(table_of(run for info in found for run in info.receipt.cells), refused), newer)
+            judged = _judged_states(table_of(run for info in found for run in info.receipt.cells), refused, coverage)
+            cells = without(judged, newer)
             newer.append(cells)
             later = coverage.recorded_after(cells, min(info.staged_us for info in found))
             overruled = pc.and_(later, pc.invert(_is_have_over_nothing(coverage, cells)))

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.core.errors import BrokenObject, ConfigError
-from market_data.core.outcome import MAY_BE_MORE, SOME_QUARANTINED, State
+from market_data.core.outcome import EARLIER_VALUE, MAY_BE_MORE, SOME_QUARANTINED, State
 from market_data.core.run import RunInfo
 from market_data.pipeline.load import in_chunks, load_id
 
@@ -200,7 +200,8 @@ class _Loadable:
         from market_data.lake.ledger import contains
 
         states, reasons = self._coverage.states(rows), self._coverage.reasons(rows)
-        partly = pc.and_(pc.equal(states, str(State.QUARANTINED)), pc.equal(reasons, SOME_QUARANTINED))
+        good_rows = pc.or_(pc.starts_with(reasons, SOME_QUARANTINED), pc.ends_with(reasons, EARLIER_VALUE))
+        partly = pc.and_(pc.equal(states, str(State.QUARANTINED)), good_rows)
         growing = pc.and_(pc.equal(states, str(State.PENDING)), pc.starts_with(reasons, MAY_BE_MORE))
         loaded = pc.or_(pc.equal(states, str(State.HAVE)), pc.or_(partly, growing))
         return pc.and_(pc.fill_null(loaded, False), pc.invert(pa.array(contains(self._staged, rows))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING
 from market_data.config.run_params import RECHECK_SESSIONS
 from market_data.core import calendar
 from market_data.core.errors import ParamError
-from market_data.core.outcome import State
+from market_data.core.outcome import EARLIER_VALUE, State
+from market_data.pipeline.gaps import recent_sessions
 from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
     from market_data.lake.ledger import Coverage
     from market_data.pipeline.planner import Plan
     from market_data.providers.base import ProviderHook
+
+REPEATED = 7
+"""Sessions for which a rejected recheck is repeated by each scheduled run."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +36,45 @@ def is_charged(hook: ProviderHook) -> bool:
     return type(hook).cost is not ProviderHook.cost
 
 
+def recheck_count(context: RunContext, hook: ProviderHook) -> int:
+    """Return how many sessions before their own scheduled runs request again."""
+    count = context.params.recheck_sessions
+    if count is None:
+        return 0 if is_charged(hook) else RECHECK_SESSIONS
+    return count
+
+
+def rejected_rechecks(
+    context: RunContext, hook: ProviderHook, coverage: Coverage, symbols: Sequence[str], last: date
+) -> dict[date, list[str]]:
+    """Return session -> symbols of recent cells with an earlier value and a rejected response.
+
+    Rejected means refused or quarantined. A scheduled run requests them again until the provider is right again, or they are
+    ``REPEATED`` sessions older than those that it rechecks. With ``file_grain=year`` one bad value refuses a symbol's year, so that all
+    its refused cells are among them.
+
+    :param last: the last session of the run.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    count = recheck_count(context, hook)
+    if not count:
+        return {}
+    axis = recent_sessions(last, count + REPEATED + 1)
+    table = coverage.table
+    inside = pc.and_(pc.greater_equal(table["session"], axis[0]), pc.less_equal(table["session"], axis[-1]))
+    found = table.filter(pc.and_(inside, pc.is_in(table["symbol"].cast(pa.string()), pa.array(list(symbols), pa.string()))))
+    rejected = pc.ends_with(found["reason"].cast(pa.string()), EARLIER_VALUE)
+    if context.params.file_grain == "year":
+        rejected = pc.or_(rejected, pc.equal(found["state"].cast(pa.string()), str(State.REFUSED)))
+    found = found.filter(rejected)
+    cells: dict[date, list[str]] = defaultdict(list)
+    for symbol, session in zip(found["symbol"].to_pylist(), found["session"].to_pylist(), strict=True):
+        cells[session].append(symbol)
+    return dict(cells)
+
+
 def rechecked_sessions(context: RunContext, hook: ProviderHook, own: Sequence[date], start: date | None) -> tuple[date, ...]:
     """Return the last sessions before the run's own that it may request again, ascending.
 
@@ -42,9 +86,7 @@ def rechecked_sessions(context: RunContext, hook: ProviderHook, own: Sequence[da
     refetch = context.params.force or context.run.clear_number > 0
     if context.run.run_type != "scheduled" or refetch or not own:
         return ()
-    count = context.params.recheck_sessions
-    if count is None:
-        count = 0 if is_charged(hook) else RECHECK_SESSIONS
+    count = recheck_count(context, hook)
     found: list[date] = []
     while len(found) < count:
         found.append(calendar.previous_session(found[-1] if found else own[0]))

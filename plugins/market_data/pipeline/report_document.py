@@ -147,9 +147,15 @@ def write_flag(lake: Lake, report: str, document: Mapping[str, Any]) -> str:
     """
     key = report.removesuffix(".json") + ".flag"
     if not document["complete"]:
-        if lake.get(key) is not None:
-            lake.delete(key)
+        delete_flag(lake, report)
         return key
     body = json.dumps({name: document[name] for name in ("run_id", "dag_id", "date_range", "rows_loaded", "end_time")}).encode()
     lake.update(key, lambda standing: None if standing == body else body, new=True)
     return key
+
+
+def delete_flag(lake: Lake, report: str) -> None:
+    """Delete the completion flag beside a report, if there is one."""
+    key = report.removesuffix(".json") + ".flag"
+    if lake.get(key) is not None:
+        lake.delete(key)
