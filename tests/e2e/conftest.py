@@ -78,6 +78,11 @@ class World:
     def read(self, key):
         return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
+    def has_flag(self, run):
+        """Whether the flag of a complete run stands beside its last report."""
+        flag = self.airflow.result(run["dag_id"], run["dag_run_id"], "publish")["report"].removesuffix("json") + "flag"
+        return self.s3.list_objects_v2(Bucket=BUCKET, Prefix=flag)["KeyCount"] == 1
+
     def report(self, run):
         return json.loads(self.read(self.airflow.result(run["dag_id"], run["dag_run_id"], "publish")["report"]))
 

@@ -137,6 +137,23 @@ def test_a_clear_after_a_changed_price_replaces_it_in_silver_and_keeps_both_in_b
     }
 
 
+def test_a_fetch_cleared_alone_makes_the_run_red_until_the_rest_is_cleared_too(world):
+    run = world.run(symbols=FEW[:3], start_date="2012-06-11", end_date="2012-06-11", endpoint="range")
+    assert run["state"] == "success", world.why(run)
+    assert world.has_flag(run)
+    world.control("POST", "prices", session="2012-06-11", symbol=FEW[1], replace={"close": 580.0})
+    world.clear(run, ["fetch", 0], downstream=False)
+    assert world.wait(run)["state"] == "failed"
+    note = world.api("GET", f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}")["note"]
+    assert "fetched again, but `check`, `load`, `publish`, `verdict` not cleared" in note
+    assert not world.has_flag(run)
+    world.clear(run, "check")
+    assert world.wait(run)["state"] == "success", world.why(run)
+    where = f"symbol = '{FEW[1]}' AND bar_time = TIMESTAMP '2012-06-11'"
+    assert [float(r["close_px"]) for r in world.query(f"SELECT close_px FROM silver_prices WHERE {where}")] == [580.0]
+    assert world.has_flag(run)
+
+
 def test_tasks_clear_over_four_sessions_asks_for_exactly_those(world):
     sessions = ["2012-08-01", "2012-08-02", "2012-08-03", "2012-08-06", "2012-08-07", "2012-08-08"]
     runs = [world.trigger(logical_date=f"{session}T00:00:00Z", symbols=FEW) for session in sessions]
