@@ -212,6 +212,15 @@ BAD = [
     (("ohlcv-1d}", "ohlcv-1d, enabled: 1}"), "enabled is 1; true or false is needed"),
     (("ohlcv-1d}", "ohlcv-1d, params: [batch_size]}"), "params is ['batch_size']; names with values are needed"),
     (("ohlcv-1d}", "ohlcv-1d, params: {speed: 5}}"), f"params.speed is unknown; {PARAMS}"),
+    (("ohlcv-1d}", "ohlcv-1d, params: {batchsize: 5}}"), f"params.batchsize is unknown (did you mean batch_size?); {PARAMS}"),
+    (
+        ("ohlcv-1d}", "ohlcv-1d, shedule: null}"),
+        f"feeds.yaml: feed 1 (polygon, ohlcv-1d): unknown key 'shedule' (did you mean schedule?); {KNOWN}",
+    ),
+    (
+        ("ohlcv-1d}", "ohlcv-1d, options: {adjustmnt: raw}}"),
+        "options.adjustmnt is unknown (did you mean adjustment?); options of polygon",
+    ),
     (("ohlcv-1d}", "ohlcv-1d, params: {adjustment: raw}}"), f"params.adjustment is unknown; {PARAMS}"),  # an option
     (("ohlcv-1d}", "ohlcv-1d, params: {batch_size: 0}}"), "params.batch_size is 0; a whole number from 1 to 1000 is needed"),
     (

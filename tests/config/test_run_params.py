@@ -95,7 +95,7 @@ TICKERS = "the name of a file that ends in .csv or .txt and does not begin with 
 
 BAD = [
     # unknown keys
-    ({"start_dat": "2024-11-04"}, f"start_dat is unknown; known params: {NAMES}"),
+    ({"start_dat": "2024-11-04"}, f"start_dat is unknown (did you mean start_date?); known params: {NAMES}"),
     ({"": 1}, f"'' is unknown; known params: {NAMES}"),
     ({"colour": "red", "x\n{": 1}, f"colour, 'x\\n{{' are unknown; known params: {NAMES}"),
     # types
