@@ -27,12 +27,14 @@ from market_data.core.errors import (
     SchemaDrift,
     Throttled,
     TruncatedResponse,
+    UnknownSymbol,
 )
 from market_data.core.intervals import Interval, IntervalSet, coalesce, difference
 from market_data.core.outcome import MAY_BE_MORE, SOME_QUARANTINED, Evidence, Receipt, State
 from market_data.lake.cells import cells_of, rows_inside
 from market_data.pipeline.batch_log import Progress
 from market_data.pipeline.run_context import RunContext
+from market_data.pipeline.unknown_symbols import check_unknown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -201,6 +203,8 @@ def _fetch_request(
         if fetched.pending_from is not None:
             reported = {s: (State.PENDING, fetched.pending_reason) for s in sessions if s >= fetched.pending_from}
     except PerCellError as error:
+        if isinstance(error, UnknownSymbol):
+            check_unknown(context, request, error)
         fetched = _nothing(dataset, hook.counters.calls - before.calls)
         reported = dict.fromkeys(sessions, _state_of(error))
     arrived = now()
