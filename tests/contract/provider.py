@@ -115,6 +115,7 @@ FAULTS: Mapping[str, Fault] = {
     "throttled_until_date": Fault(Throttled),
     "server_error": Fault(ServerError),
     "unavailable": Fault(ServerError),
+    "request_timeout": Fault(ServerError),
     "html_error": Fault(ServerError),
     # transfers
     "reset": Fault(NetworkError),
@@ -155,6 +156,7 @@ HTTP_FAULTS: Mapping[str, How] = {
     "throttled_until_date": {"kind": "throttled", "retry_after": "Sun, 06 Nov 1994 08:49:37 GMT"},
     "server_error": {"kind": "server_error"},
     "unavailable": {"kind": "server_error", "status": 503},
+    "request_timeout": {"kind": "server_error", "status": 408},
     "html_error": {"kind": "html", "status": 502},
     "reset": {"kind": "reset"},
     "slow": {"kind": "slow", "seconds": 30},

@@ -72,6 +72,7 @@ class TestIb(NetworkContract):
         "throttled_for_seconds": "a pacing violation does not say how long to wait",
         "throttled_until_date": "a pacing violation does not say how long to wait",
         "html_error": NO_BODY,
+        "request_timeout": NO_BODY,
         "trickle_head": NO_BODY,
         **{f"cut_gzip_{share}": NO_BODY for share in ("50", "90", "99.9")},
         "bad_gzip": NO_BODY,
