@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from dateutil.relativedelta import relativedelta
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -94,7 +95,7 @@ TICKERS = "the name of a file that ends in .csv or .txt and does not begin with 
 
 BAD = [
     # unknown keys
-    ({"start_dat": "2024-11-04"}, f"start_dat is unknown; known params: {NAMES}"),
+    ({"start_dat": "2024-11-04"}, f"start_dat is unknown (did you mean start_date?); known params: {NAMES}"),
     ({"": 1}, f"'' is unknown; known params: {NAMES}"),
     ({"colour": "red", "x\n{": 1}, f"colour, 'x\\n{{' are unknown; known params: {NAMES}"),
     # types
@@ -234,7 +235,7 @@ def test_the_error_numbers_its_problems(stage):
 
 def test_sessions_before_the_plans_history_are_refused_with_its_first_date(stage):
     stage.connect(**BASIC)
-    start = today().replace(year=today().year - 2, day=min(today().day, 28))
+    start = datetime.now(UTC).date() - relativedelta(years=2)
     text = f"; the plan 'basic' of connection 'polygon_default' has sessions from {start} on"
     assert stage.problems({"start_date": "2012-01-03"}) == [f"start_date is 2012-01-03{text}"]
     (problem,) = stage.problems({"backfill_days": 1000})

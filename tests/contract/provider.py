@@ -156,7 +156,7 @@ HTTP_FAULTS: Mapping[str, How] = {
     "throttled_until_date": {"kind": "throttled", "retry_after": "Sun, 06 Nov 1994 08:49:37 GMT"},
     "server_error": {"kind": "server_error"},
     "unavailable": {"kind": "server_error", "status": 503},
-    "request_timeout": {"kind": "server_error", "status": 408},
+    "request_timeout": {"kind": "server_error", "status": 408, "message": "Request Timeout"},
     "html_error": {"kind": "html", "status": 502},
     "reset": {"kind": "reset"},
     "slow": {"kind": "slow", "seconds": 30},

@@ -4,13 +4,18 @@ import gzip
 import http.server
 import threading
 import time
+import tracemalloc
+import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from market_data.core.capabilities import Quota
 from market_data.core.errors import NetworkError, QuotaExhausted, ServerError, Throttled, TruncatedResponse
+from market_data.http import client
 from market_data.http.client import LONGEST_RETRY_AFTER, Transport, retry_after
 from market_data.http.rate_limit import FileLimiter, Pacer
 from sandbox.http import SampleApi, Window
@@ -282,6 +287,30 @@ def test_a_netrc_entry_does_not_take_the_keys_place(api, tmp_path, monkeypatch):
 )
 def test_words_are_plain_short_and_without_the_key(tmp_path, said, shown):
     assert transport("https://a.example", tmp_path).plain(said) == shown
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_body_that_grows_too_much_is_not_decompressed(members):
+    bomb = gzip.compress(bytes(32 * 1024 * 1024)) * members  # a thousand times as much as is sent
+    tracemalloc.start()
+    with pytest.raises(client._TooLarge, match="more than 16,777,216 bytes"):
+        client._decompressed("gzip", bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * 1024 * 1024
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=3), st.integers(1, 19))  # the shortest member has 20 bytes
+def test_a_body_of_several_members_is_whole_or_an_error(parts, cut):
+    body = b"".join(map(gzip.compress, parts))
+    assert client._decompressed("gzip", body) == b"".join(parts)
+    with pytest.raises((EOFError, zlib.error)):
+        client._decompressed("gzip", body[:-cut])
+
+
+def test_of_a_page_of_markup_the_beginning_is_read(tmp_path):
+    """Otherwise the time to strip the tags grows with the square of the page's length."""
+    assert transport("https://a.example", tmp_path).plain("<b>" * 5_000 + "far behind") == ""
 
 
 def test_the_key_is_in_no_representation(tmp_path):

@@ -24,6 +24,7 @@ from market_data.datasets.registry import dataset
 from market_data.providers.base import ProviderConfig
 from market_data.providers.ib import client, contracts
 from market_data.providers.ib.contracts import MONTHS, Instrument, last_step, lead
+from market_data.providers.ib.errors import CompetingSession
 from market_data.providers.ib.hook import IDENTICAL, InteractiveBrokersHook
 from sandbox.ib_gateway import RULES, Rules, SampleGateway
 from sandbox.ib_gateway.contracts import roll
@@ -71,8 +72,8 @@ class TestIb(NetworkContract):
         **dict.fromkeys(("forbidden", "forbidden_timeframe"), "subscriptions are an exchange's: the symbol is set aside"),
         "throttled_for_seconds": "a pacing violation does not say how long to wait",
         "throttled_until_date": "a pacing violation does not say how long to wait",
+        "request_timeout": "the gateway has no HTTP status",
         "html_error": NO_BODY,
-        "request_timeout": NO_BODY,
         "trickle_head": NO_BODY,
         **{f"cut_gzip_{share}": NO_BODY for share in ("50", "90", "99.9")},
         "bad_gzip": NO_BODY,
@@ -451,6 +452,10 @@ def test_bars_of_other_dates_are_an_error(gateway, hook, name, stamp):
         (162, "Historical Market Data Service error message:API historical data query cancelled: 7", ServerError),
         (200, "No security definition has been found for the request", UnknownSymbol),
         (200, "The contract description specified for IBM is ambiguous.", BadRequest),
+        (162, "Historical Market Data Service error message:Time length exceed max.", BadRequest),
+        (162, "Historical Market Data Service error message:Starting time must occur before ending time", BadRequest),
+        (10299, "Expected what to show is MIDPOINT, please use that instead of TRADES.", BadRequest),
+        (366, "No historical data query found for ticker id:7", ServerError),
         (321, "Error validating request.-'bW' : cause - Historical data bar size setting is invalid", BadRequest),
         (504, "Not connected", NetworkError),
         (1100, "Connectivity between IBKR and Trader Workstation has been lost.", NetworkError),
@@ -468,6 +473,21 @@ def test_an_error_of_the_gateway_is_the_typed_one_at_once(gateway, hook, code, t
     assert type(caught.value) is error
     assert len(gateway.calls) == 1
     assert time.monotonic() - began < 2  # none of them hangs
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (162, "Historical Market Data Service error message:Trading TWS session is connected from a different IP address"),
+        (10197, "No market data during competing live session"),
+    ],
+)
+def test_another_session_of_the_user_is_named_as_the_cause(gateway, hook, code, text):
+    gateway.fault("refused", times=None, code=code, text=text)
+    hook.attempts = 2
+    with pytest.raises(CompetingSession, match="To do: log out of the user's other session, or give the gateway a user of its own"):
+        hook.fetch(ask("IBM", *WEEK))
+    assert len(gateway.calls) == 2  # it is retried: the other session may end
 
 
 @pytest.mark.parametrize(

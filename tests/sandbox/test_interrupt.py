@@ -21,6 +21,15 @@ class Airflow:
         return sorted(self.active)
 
 
+@pytest.fixture
+def _heard():
+    """SIGINT is heard, although a job in the background may have inherited that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heard")
 def test_an_interrupt_while_a_run_is_triggered_ends_that_run(monkeypatch):
     airflow, ended = Airflow(), []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import date
+from difflib import get_close_matches
 
 MAX_PROBLEMS = 20
 
@@ -28,3 +29,9 @@ def some(names: Iterable[str], most: int = 10) -> str:
     unique = list(dict.fromkeys(names))
     more = f" and {len(unique) - most:,} more" if len(unique) > most else ""
     return ", ".join(unique[:most]) + more
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return `` (did you mean NAME?)`` with the nearest of ``known``, or nothing if none is near."""
+    found = get_close_matches(name[:64], list(known), n=1, cutoff=0.75) if isinstance(name, str) else []
+    return f" (did you mean {found[0]}?)" if found else ""

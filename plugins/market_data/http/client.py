@@ -6,7 +6,6 @@ bodies are decompressed here: the HTTP libraries take a gzip stream that ends ea
 
 from __future__ import annotations
 
-import gzip
 import logging
 import random
 import re
@@ -34,11 +33,18 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 CHUNK = 65_536
+REQUEST_TIMEOUT = 408
 LONGEST_BACKOFF = 20.0
 LONGEST_RETRY_AFTER = 86_400.0
 """Seconds. No quota is renewed later than after a day; a wrong Retry-After must not stop an account for longer."""
 LONGEST_WORDS = 200
 """Characters of a provider's own words that enter a message."""
+LONGEST_MARKUP = 8_192
+"""Characters that are searched for tags: the time grows with the square of their number."""
+LARGEST_BODY = 512 * 1024 * 1024
+"""Bytes of a response, as sent and decompressed. The largest regular one is a day of minute bars of a whole market."""
+LARGEST_RATIO, SMALL_BODY = 100, 16 * 1024 * 1024
+"""Times that a body may grow when it is decompressed, if it becomes more than ``SMALL_BODY`` bytes. Bars grow 5 to 20 times."""
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|</?[a-z!][^<>]*>?", re.IGNORECASE | re.DOTALL)
 
 
@@ -129,6 +135,8 @@ class Transport:
         self.counters.calls += 1
         response = self._response(url, params, where)
         self.counters.bytes += len(response.body)
+        if response.status == REQUEST_TIMEOUT:
+            raise ServerError("HTTP status 408: the request took too long", **where)
         failure = self.classify(response, what)
         if isinstance(failure, Throttled):
             self.pacer.penalise(failure.retry_after or 1.0)
@@ -147,6 +155,8 @@ class Transport:
         try:
             status, headers, body = within(self.deadline, lambda: self._read(url, params))
             return Response(status, headers, _decompressed(headers.get("Content-Encoding", ""), body))
+        except _TooLarge as error:
+            raise ServerError(f"the response is too large: {error}", **where) from None
         except TimeoutError:
             raise NetworkError(f"no whole response in {self.deadline:g} s", **where) from None
         except requests.exceptions.Timeout as error:
@@ -157,7 +167,7 @@ class Transport:
             raise NetworkError(f"the response stopped for {reading:g} s in its middle", **where) from None
         except (urllib3.exceptions.HTTPError, EOFError) as error:
             raise TruncatedResponse(f"the body ended early ({type(error).__name__})", **where) from None
-        except (gzip.BadGzipFile, zlib.error) as error:
+        except zlib.error as error:
             raise ServerError(f"the body cannot be decompressed ({type(error).__name__})", **where) from None
 
     def _read(self, url: str, params: Mapping[str, str | int]) -> tuple[int, Mapping[str, str], bytes]:
@@ -167,6 +177,8 @@ class Transport:
             body = bytearray()
             while piece := response.raw.read1(CHUNK, decode_content=False):
                 body += piece
+                if len(body) > LARGEST_BODY:
+                    raise _TooLarge(f"more than {LARGEST_BODY:,} bytes")
                 if time.monotonic() > until:
                     raise TimeoutError
             return response.status_code, response.headers, bytes(body)
@@ -218,7 +230,7 @@ def plain(text: str, secrets: Iterable[str] = ()) -> str:
     """Return a provider's words, fit for a message: on one line, short, without markup and secrets."""
     for secret in filter(None, secrets):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
-    words = " ".join(_MARKUP.sub(" ", text).split())
+    words = " ".join(_MARKUP.sub(" ", text[:LONGEST_MARKUP]).split())
     return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 3]}..."
 
 
@@ -267,17 +279,33 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     return done.result(seconds)
 
 
+class _TooLarge(Exception):
+    """A body is larger than any regular one."""
+
+
 def _decompressed(encoding: str, body: bytes) -> bytes:
     """Return the body before it was encoded, checked to be all of it.
 
+    :raises _TooLarge: if it grows too much.
     :raises EOFError: if the stream ends early.
-    :raises gzip.BadGzipFile, zlib.error: if it is damaged, or of an encoding that was not requested.
+    :raises zlib.error: if it is damaged, or of an encoding that was not requested.
     """
     if encoding.lower() in ("", "identity"):
         return body
     if encoding.lower() not in ("gzip", "x-gzip"):
         raise zlib.error(encoding)
-    return gzip.decompress(body)
+    size = len(body)
+    most = min(LARGEST_BODY, max(SMALL_BODY, LARGEST_RATIO * size))
+    members: list[bytes] = []
+    while body:
+        stream = zlib.decompressobj(wbits=31)  # gzip
+        members.append(stream.decompress(body, most + 1 - sum(map(len, members))))
+        if sum(map(len, members)) > most:
+            raise _TooLarge(f"more than {most:,} bytes after {size:,} were decompressed")
+        if not stream.eof:
+            raise EOFError
+        body = stream.unused_data.lstrip(b"\0")
+    return members[0] if len(members) == 1 else b"".join(members)
 
 
 def cause(error: BaseException) -> str:

@@ -13,7 +13,8 @@ from market_data.pipeline.check import check_run
 from market_data.pipeline.fetch import fetch_batch
 from market_data.pipeline.leftovers import has_leftovers
 from market_data.pipeline.load import load_run
-from market_data.pipeline.plan import Planned, check_history, plan_run
+from market_data.pipeline.plan import check_history, plan_run
+from market_data.pipeline.planned import Planned
 from market_data.pipeline.publish import publish_run
 from market_data.pipeline.rebuild import Rebuilt, Selection, rebuild_warehouse
 from market_data.pipeline.report_document import delete_flag

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from market_data.config.run_params import RunParams
 from market_data.core import calendar
@@ -17,7 +16,8 @@ from market_data.core.errors import ParamError
 from market_data.core.outcome import FINAL, State
 from market_data.pipeline.interrupted import interrupted
 from market_data.pipeline.leftovers import active_runs, group_leftovers
-from market_data.pipeline.open_cells import NO_CELLS, OwnCells
+from market_data.pipeline.open_cells import OwnCells
+from market_data.pipeline.planned import Planned, dollars
 from market_data.pipeline.planner import Plan, make_plan
 from market_data.pipeline.recheck import add_recheck, rechecked_sessions, rejected_rechecks
 from market_data.pipeline.run_context import RunContext
@@ -31,114 +31,6 @@ if TYPE_CHECKING:
 
 TRADING_ENDS = time(20)
 """End of extended trading, New York time."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """Result of ``plan_run``.
-
-    :param plan: the requests, in batches.
-    :param sessions: sessions of the run, lookback included.
-    :param symbols: number of symbols.
-    :param covered: number of cells that are not requested because they are covered.
-    :param pending: sessions that are not over, or that the provider's plan does not have yet.
-    :param doubtful: state -> number of covered cells in a state other than ``have`` and ``empty``.
-    :param dates: first and last date of the run, inclusive, sessions or not.
-    :param day_grain_calls: calls for the same cells with ``file_grain=day``.
-    :param cost: charge of the provider in US dollars; None if it does not charge per request.
-    :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
-    :param at_work: id of an active run -> number of cells that it has fetched and will load.
-    :param waiting: id of an ended run -> number of its requests that are fetched and not loaded, of any session; of a dry run only.
-    :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
-    :param gaps: number of cells that are requested because they are suspected gaps; ``rejected``: because a recheck was rejected.
-    :param own: the cells of the run itself; sessions that are not available yet included.
-    :param standing: ``red`` and ``warnings`` that hold if the run has nothing to do: what is open although nothing is requested.
-    """
-
-    plan: Plan
-    sessions: tuple[date, ...]
-    symbols: int
-    covered: int
-    pending: tuple[date, ...]
-    doubtful: Mapping[str, int]
-    dates: tuple[date, date] | None
-    day_grain_calls: int
-    cost: float | None = None
-    staged: int = 0
-    at_work: Mapping[str | None, int] = field(default_factory=dict)
-    waiting: Mapping[str, int] | None = None
-    exceeded_cap: float | None = None
-    gaps: int = 0
-    rejected: int = 0
-    own: OwnCells = NO_CELLS
-    standing: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """Totals for XCom and report."""
-        return {
-            **self.plan.estimate(),
-            "symbols": self.symbols,
-            "sessions": len(self.sessions),
-            "from": min(self.sessions, default=None) and min(self.sessions).isoformat(),
-            "to": max(self.sessions, default=None) and max(self.sessions).isoformat(),
-            "covered": self.covered,
-            "pending": [session.isoformat() for session in self.pending],
-            "note": self.note,
-            "cost_usd": self.cost,
-            "waiting": None if self.waiting is None else dict(self.waiting),
-            "own": self.own.to_json(),
-            "standing": dict(self.standing),
-        }
-
-    @property
-    def note(self) -> str:
-        """The reason for an empty plan, and the sessions left for a later run; empty if there is neither."""
-        if not self.sessions and not self.pending and self.dates:
-            return f"Nothing to do: {_closed(*self.dates)}"
-        pending = f"Not available yet, left for a later run: {', '.join(map(str, self.pending))}" if self.pending else ""
-        nothing = "" if self.plan.batches or not self.sessions else f"Nothing to do: all {self.covered:,} cells are covered"
-        if self.doubtful:
-            states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
-            nothing = f"{nothing or 'Covered, and not requested again'}: {states} among them; force (Fetch again) requests them"
-        staged = f"Fetched by an earlier run, loaded from staging by this one: {self.staged:,} cells" if self.staged else ""
-        if self.waiting is not None:
-            runs = ", ".join(f"{run_id} ({count:,} requests)" for run_id, count in self.waiting.items())
-            staged = f"Fetched and not loaded, waiting in staging for the feed's next run: {runs}" if runs else ""
-        if self.at_work:
-            runs = ", ".join(f"{run_id} ({count:,} cells)" for run_id, count in self.at_work.items())
-            staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
-        cap = ""
-        if self.cost is not None and self.exceeded_cap is not None:
-            cap = f"over the cap: {_dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
-        gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
-        rejected = f"Requested again, refused or quarantined at a recheck: {self.rejected:,} cells" if self.rejected else ""
-        return ". ".join(filter(None, [cap, nothing, staged, gaps, rejected, pending]))
-
-    def explain(self) -> str:
-        """Describe the plan for the log."""
-        if not self.sessions:
-            return self.note
-        found = self.summary
-        lines = [
-            f"{self.symbols:,} symbols x {len(self.sessions):,} sessions, {found['from']} to {found['to']}: "
-            f"{self.covered:,} cells are covered, {self.plan.cells:,} will be requested"
-        ]
-        if self.note:
-            lines.append(self.note)
-        if self.day_grain_calls < self.plan.calls:
-            lines.append(f"file_grain year requests symbol by symbol; file_grain day would take {self.day_grain_calls:,} calls")
-        if self.cost is not None:
-            lines.append(f"The provider will charge {_dollars(self.cost)}")
-        return "\n".join([*lines, self.plan.explain()])
-
-
-def _closed(first: date, last: date) -> str:
-    """Return a message that there is no session from ``first`` to ``last``, with the reasons."""
-    days = [first + timedelta(days=n) for n in range(min(7, (last - first).days + 1))]
-    reasons = dict.fromkeys(filter(None, map(calendar.why_closed, days)))
-    span = f"{first}" if first == last else f"{first} to {last}"
-    return f"no session on {span} ({', '.join(reasons)})" if reasons else f"no session on {span} that is over"
 
 
 def plan_run(context: RunContext, hook: ProviderHook, wanted: Wanted, symbols: Sequence[str], now: datetime) -> Planned:
@@ -258,12 +150,8 @@ def _cost(hook: ProviderHook, requests: Sequence[Request], params: RunParams) ->
     if params.dry_run:
         return cost, cap
     raise ParamError(
-        [f"max_cost_usd is {cap:g}; the run would cost {_dollars(cost)}: request fewer symbols or dates, or raise the limit"]
+        [f"max_cost_usd is {cap:g}; the run would cost {dollars(cost)}: request fewer symbols or dates, or raise the limit"]
     )
-
-
-def _dollars(amount: float) -> str:
-    return f"{amount:,.2f} US dollars" if amount >= 0.01 or not amount else f"{amount:.2g} US dollars"
 
 
 def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date], state: State) -> int:

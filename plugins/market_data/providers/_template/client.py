@@ -70,6 +70,6 @@ def classify(response: Response, what: str, transport: Transport, conn_id: str, 
         return AuthError(f"{text} (the key is the password of connection {conn_id!r})", **where)
     if response.status == 403:
         return EntitlementError(text, **where)
-    if response.status >= 500 or response.status == 408:
+    if response.status >= 500:
         return ServerError(text, **where)
     return BadRequest(f"{text} (HTTP {response.status})", **where)

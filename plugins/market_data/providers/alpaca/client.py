@@ -121,6 +121,6 @@ def classify(response: Response, what: str, transport: Transport, conn_id: str, 
     if response.status in (401, 403):
         # Which of the two comes for a bad key has changed over the years.
         return AuthError(f"{text} (login and password of connection {conn_id!r} are the key)", **where)
-    if response.status >= 500 or response.status == 408:
+    if response.status >= 500:
         return ServerError(text, **where)
     return BadRequest(f"{text} (HTTP {response.status})", **where)

@@ -87,7 +87,7 @@ def classify(
         error = EntitlementError(text)
     elif status < 400:
         error = ServerError(f"the response is neither a list nor a file but HTTP {status} with: {text}")
-    elif status >= 500 or status == 408:
+    elif status >= 500:
         error = ServerError(text)
     else:
         error = BadRequest(f"{text} (HTTP {status})")

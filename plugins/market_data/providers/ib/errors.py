@@ -13,6 +13,7 @@ from market_data.core.errors import (
     EntitlementError,
     NetworkError,
     ProviderError,
+    RetriableError,
     ServerError,
     Throttled,
     UnknownSymbol,
@@ -21,8 +22,17 @@ from market_data.providers.ib.client import LOST, NO_DATA
 
 UNKNOWN = 200
 NOT_INCLUDED = frozenset({203, 354, 420, 10089, 10090, 10168, 10186, 10189})
-MALFORMED = frozenset({320, 321, 329, 366, 434, 10314, 10339})
+MALFORMED = frozenset({320, 321, 329, 434, 10299, 10314, 10339})
+COMPETING = 10197
 _NO_PERMISSION = re.compile(r"permission|subscri", re.IGNORECASE)
+_WRONG_SPAN = re.compile(r"time length exceed|starting time must occur", re.IGNORECASE)
+"""Words of ``NO_DATA`` about a request that will never be right."""
+
+
+class CompetingSession(RetriableError):
+    """The user is logged in somewhere else, and that session has the market data."""
+
+    to_do = "log out of the user's other session, or give the gateway a user of its own; retried automatically"
 
 
 def classify(error: RequestError, text: str, symbols: tuple[str, ...], pause: float, where: Mapping[str, Any]) -> ProviderError:
@@ -37,10 +47,13 @@ def classify(error: RequestError, text: str, symbols: tuple[str, ...], pause: fl
         return Throttled(text, retry_after=pause, **where)
     if code == UNKNOWN and "ambiguous" not in lower:
         return UnknownSymbol(text, symbols=symbols, **where)
-    if code in NOT_INCLUDED or (code == NO_DATA and _NO_PERMISSION.search(lower)):
-        return EntitlementError(text, **where)
-    if code in MALFORMED or code == UNKNOWN:
-        return BadRequest(text, **where)
-    if code in LOST:
-        return NetworkError(text, **where)
-    return ServerError(text, **where)
+    kind: type[ProviderError] = ServerError
+    if code == COMPETING or (code == NO_DATA and "different ip address" in lower):
+        kind = CompetingSession
+    elif code in NOT_INCLUDED or (code == NO_DATA and _NO_PERMISSION.search(lower)):
+        kind = EntitlementError
+    elif code in MALFORMED or code == UNKNOWN or (code == NO_DATA and _WRONG_SPAN.search(lower)):
+        kind = BadRequest
+    elif code in LOST:
+        kind = NetworkError
+    return kind(text, **where)

@@ -181,7 +181,7 @@ def _kind(status: int, code: str) -> type[ProviderError]:
         return BadRequest
     if code == "SlowDown":
         return Throttled
-    if status >= 500 or status == 408:
+    if status >= 500:
         return ServerError
     return {401: AuthError, 403: EntitlementError, 404: _NoSuchKeyError, 429: Throttled}.get(status, BadRequest)
 

@@ -1,0 +1,125 @@
+"""Planned: the requests of a run, the reasons for them, and what a dry run and the log say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from market_data.core import calendar
+from market_data.pipeline.open_cells import NO_CELLS, OwnCells
+from market_data.pipeline.planner import Plan
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Result of ``plan_run``.
+
+    :param plan: the requests, in batches.
+    :param sessions: sessions of the run, lookback included.
+    :param symbols: number of symbols.
+    :param covered: number of cells that are not requested because they are covered.
+    :param pending: sessions that are not over, or that the provider's plan does not have yet.
+    :param doubtful: state -> number of covered cells in a state other than ``have`` and ``empty``.
+    :param dates: first and last date of the run, inclusive, sessions or not.
+    :param day_grain_calls: calls for the same cells with ``file_grain=day``.
+    :param cost: charge of the provider in US dollars; None if it does not charge per request.
+    :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
+    :param at_work: id of an active run -> number of cells that it has fetched and will load.
+    :param waiting: id of an ended run -> number of its requests that are fetched and not loaded, of any session; of a dry run only.
+    :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
+    :param gaps: number of cells that are requested because they are suspected gaps; ``rejected``: because a recheck was rejected.
+    :param own: the cells of the run itself; sessions that are not available yet included.
+    :param standing: ``red`` and ``warnings`` that hold if the run has nothing to do: what is open although nothing is requested.
+    """
+
+    plan: Plan
+    sessions: tuple[date, ...]
+    symbols: int
+    covered: int
+    pending: tuple[date, ...]
+    doubtful: Mapping[str, int]
+    dates: tuple[date, date] | None
+    day_grain_calls: int
+    cost: float | None = None
+    staged: int = 0
+    at_work: Mapping[str | None, int] = field(default_factory=dict)
+    waiting: Mapping[str, int] | None = None
+    exceeded_cap: float | None = None
+    gaps: int = 0
+    rejected: int = 0
+    own: OwnCells = NO_CELLS
+    standing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Totals for XCom and report."""
+        return {
+            **self.plan.estimate(),
+            "symbols": self.symbols,
+            "sessions": len(self.sessions),
+            "from": min(self.sessions, default=None) and min(self.sessions).isoformat(),
+            "to": max(self.sessions, default=None) and max(self.sessions).isoformat(),
+            "covered": self.covered,
+            "pending": [session.isoformat() for session in self.pending],
+            "note": self.note,
+            "cost_usd": self.cost,
+            "waiting": None if self.waiting is None else dict(self.waiting),
+            "own": self.own.to_json(),
+            "standing": dict(self.standing),
+        }
+
+    @property
+    def note(self) -> str:
+        """The reason for an empty plan, and the sessions left for a later run; empty if there is neither."""
+        if not self.sessions and not self.pending and self.dates:
+            return f"Nothing to do: {_closed(*self.dates)}"
+        pending = f"Not available yet, left for a later run: {', '.join(map(str, self.pending))}" if self.pending else ""
+        nothing = "" if self.plan.batches or not self.sessions else f"Nothing to do: all {self.covered:,} cells are covered"
+        if self.doubtful:
+            states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
+            nothing = f"{nothing or 'Covered, and not requested again'}: {states} among them; force (Fetch again) requests them"
+        staged = f"Fetched by an earlier run, loaded from staging by this one: {self.staged:,} cells" if self.staged else ""
+        if self.waiting is not None:
+            runs = ", ".join(f"{run_id} ({count:,} requests)" for run_id, count in self.waiting.items())
+            staged = f"Fetched and not loaded, waiting in staging for the feed's next run: {runs}" if runs else ""
+        if self.at_work:
+            runs = ", ".join(f"{run_id} ({count:,} cells)" for run_id, count in self.at_work.items())
+            staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
+        cap = ""
+        if self.cost is not None and self.exceeded_cap is not None:
+            cap = f"over the cap: {dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
+        gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
+        rejected = f"Requested again, refused or quarantined at a recheck: {self.rejected:,} cells" if self.rejected else ""
+        return ". ".join(filter(None, [cap, nothing, staged, gaps, rejected, pending]))
+
+    def explain(self) -> str:
+        """Describe the plan for the log."""
+        if not self.sessions:
+            return self.note
+        found = self.summary
+        lines = [
+            f"{self.symbols:,} symbols x {len(self.sessions):,} sessions, {found['from']} to {found['to']}: "
+            f"{self.covered:,} cells are covered, {self.plan.cells:,} will be requested"
+        ]
+        if self.note:
+            lines.append(self.note)
+        if self.day_grain_calls < self.plan.calls:
+            lines.append(f"file_grain year requests symbol by symbol; file_grain day would take {self.day_grain_calls:,} calls")
+        if self.cost is not None:
+            lines.append(f"The provider will charge {dollars(self.cost)}")
+        return "\n".join([*lines, self.plan.explain()])
+
+
+def _closed(first: date, last: date) -> str:
+    """Return a message that there is no session from ``first`` to ``last``, with the reasons."""
+    days = [first + timedelta(days=n) for n in range(min(7, (last - first).days + 1))]
+    reasons = dict.fromkeys(filter(None, map(calendar.why_closed, days)))
+    span = f"{first}" if first == last else f"{first} to {last}"
+    return f"no session on {span} ({', '.join(reasons)})" if reasons else f"no session on {span} that is over"
+
+
+def dollars(amount: float) -> str:
+    """Return an amount with two digits after the point; below a cent, with its first two digits."""
+    return f"{amount:,.2f} US dollars" if amount >= 0.01 or not amount else f"{amount:.2g} US dollars"
