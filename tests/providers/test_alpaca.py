@@ -46,7 +46,6 @@ class TestAlpaca(NetworkContract):
         "forbidden_timeframe": {"kind": "forbidden", "message": NOT_RECENT},
         "error_with_200": {"kind": "error_with_200"},
         "drifted": {"kind": "drifted"},
-        "null_results": {"kind": "no_bars", "null": True},
         "absent_results": {"kind": "no_bars"},
         "other_symbol": {"kind": "other_symbol"},
         "out_of_range": {"kind": "out_of_range"},
@@ -56,6 +55,7 @@ class TestAlpaca(NetworkContract):
     without: ClassVar = {
         **dict.fromkeys(("counted_too_high", "counted_too_low"), "an answer does not say how many rows it has"),
         "other_adjustment": "an answer does not say how it is adjusted",
+        "null_results": "`bars` is null on a last page without bars",
     }
     outcomes: ClassVar = {
         "forbidden": Fault(AuthError, passes=False, calls=1),  # also for a wrong key
@@ -128,6 +128,32 @@ def test_a_symbol_may_span_pages_and_a_page_may_be_shorter_than_requested(server
     assert rows(fetched.table) == held(server, request)
     assert fetched.evidence.pages == len(server.calls) == -(-len(fetched.table) // size)
     assert fetched.evidence.last_page_seen
+
+
+def test_null_bars_on_the_last_page_are_an_empty_page(server, hook):
+    server.fault("no_bars", null=True)
+    fetched = hook.fetch(ask(("AAPL", "IBM")))
+    assert (len(fetched.table), fetched.evidence.last_page_seen, len(server.calls)) == (0, True, 1)
+
+
+def test_null_bars_on_a_second_page_that_is_the_last_keep_the_first_page(server, hook):
+    server.vendor.page_rows = 30
+    request = ask(("AAPL", "IBM"))
+    whole = held(server, request)
+    server.vendor.page_rows = -(-len(whole) // 2)
+    server.fault("no_bars", match="page_token", null=True)
+    fetched = hook.fetch(request)
+    assert rows(fetched.table) == whole[: server.vendor.page_rows]
+
+
+def test_null_bars_on_a_page_that_names_a_next_one_are_retried(server, hook):
+    server.vendor.page_rows = 4
+    request = ask(("AAPL", "IBM"))
+    whole = held(server, request)
+    server.fault("no_bars", null=True)
+    fetched = hook.fetch(request)
+    assert rows(fetched.table) == whole
+    assert fetched.evidence.retries == 1
 
 
 def test_pages_without_rows_are_followed_a_few_times(server, hook):

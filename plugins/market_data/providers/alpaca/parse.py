@@ -53,10 +53,10 @@ class AlpacaBar(msgspec.Struct, gc=False):
 class BarsPage(msgspec.Struct, gc=False):
     """One response. ``next_page_token`` is null on the last page.
 
-    A page without the key is not known to be the last.
+    A page without the key is not known to be the last. ``bars`` may be null on the last page if it has none.
     """
 
-    bars: dict[str, list[AlpacaBar]] | None = None
+    bars: dict[str, list[AlpacaBar]] | msgspec.UnsetType | None = msgspec.UNSET
     next_page_token: str | msgspec.UnsetType | None = msgspec.UNSET
     message: str = ""
 
@@ -84,9 +84,9 @@ def read_page(response: Response, where: Mapping[str, str], plain: Callable[[str
     :raises RetriableError: if the response is not such a page.
     """
     page = decode(response, BarsPage, where, plain)
-    if page.bars is None and page.message:
+    if not isinstance(page.bars, dict) and page.message:
         raise ServerError(plain(f"HTTP {response.status} with an error: {page.message}"), **where)
-    if page.bars is None:
+    if page.bars is msgspec.UNSET or (page.bars is None and page.next_page_token):
         raise TruncatedResponse("the response has no bars, not even an empty set of them", **where)
     if page.next_page_token is msgspec.UNSET:
         raise TruncatedResponse("the response does not say whether a page follows", **where)
@@ -116,7 +116,7 @@ class BarsQuery:
         request = self.request
         where = {"provider": self.provider, "request": str(request), "request_id": request_id(response)}
         page = read_page(response, where, plain)
-        found = {symbol: bars for symbol, bars in (page.bars or {}).items() if bars}
+        found = {symbol: bars for symbol, bars in (page.bars if isinstance(page.bars, dict) else {}).items() if bars}
         if unexpected := set(found).difference(self.symbols):
             raise ServerError(plain(f"rows of {', '.join(sorted(unexpected)[:3])} came"), **where)
         bars = [bar for some in found.values() for bar in some]
