@@ -214,8 +214,8 @@ BAD = [
     (("ohlcv-1d}", "ohlcv-1d, params: {speed: 5}}"), f"params.speed is unknown; {PARAMS}"),
     (("ohlcv-1d}", "ohlcv-1d, params: {batchsize: 5}}"), f"params.batchsize is unknown (did you mean batch_size?); {PARAMS}"),
     (
-        ("ohlcv-1d}", "ohlcv-1d, shedule: null}"),
-        f"feeds.yaml: feed 1 (polygon, ohlcv-1d): unknown key 'shedule' (did you mean schedule?); {KNOWN}",
+        ("ohlcv-1d}", "ohlcv-1d, scheduled: null}"),
+        f"feeds.yaml: feed 1 (polygon, ohlcv-1d): unknown key 'scheduled' (did you mean schedule?); {KNOWN}",
     ),
     (
         ("ohlcv-1d}", "ohlcv-1d, options: {adjustmnt: raw}}"),
