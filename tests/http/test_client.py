@@ -300,6 +300,12 @@ def test_a_body_that_grows_too_much_is_not_decompressed(members):
     assert peak < 40 * 1024 * 1024
 
 
+def test_a_body_of_very_many_members_is_not_decompressed():
+    with pytest.raises(client._TooLarge, match="more than 64 gzip members"):
+        client._decompressed("gzip", gzip.compress(b"") * 65)
+    assert client._decompressed("gzip", gzip.compress(b"a") * 64) == b"a" * 64
+
+
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=3), st.integers(1, 19))  # the shortest member has 20 bytes
 def test_a_body_of_several_members_is_whole_or_an_error(parts, cut):
     body = b"".join(map(gzip.compress, parts))

@@ -43,6 +43,8 @@ LONGEST_MARKUP = 8_192
 """Characters that are searched for tags: the time grows with the square of their number."""
 LARGEST_BODY = 512 * 1024 * 1024
 """Bytes of a response, as sent and decompressed. The largest regular one is a day of minute bars of a whole market."""
+MOST_MEMBERS = 64
+"""Parts of a gzip body, usually one: the rest is copied for each."""
 LARGEST_RATIO, SMALL_BODY = 100, 16 * 1024 * 1024
 """Times that a body may grow when it is decompressed, if it becomes more than ``SMALL_BODY`` bytes. Bars grow 5 to 20 times."""
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|</?[a-z!][^<>]*>?", re.IGNORECASE | re.DOTALL)
@@ -300,6 +302,8 @@ def _decompressed(encoding: str, body: bytes) -> bytes:
     while body:
         stream = zlib.decompressobj(wbits=31)  # gzip
         members.append(stream.decompress(body, most + 1 - sum(map(len, members))))
+        if len(members) > MOST_MEMBERS:
+            raise _TooLarge(f"more than {MOST_MEMBERS} gzip members")
         if sum(map(len, members)) > most:
             raise _TooLarge(f"more than {most:,} bytes after {size:,} were decompressed")
         if not stream.eof:
