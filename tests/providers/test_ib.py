@@ -376,8 +376,14 @@ def test_what_is_older_than_the_contracts_that_are_kept_is_empty_and_reported(ga
     fetched = hook.fetch(ask("MES.c.0", date(2024, 6, 3), date(2025, 1, 31)))
     assert fetched.table["session"].to_pylist()[0] == date(2024, 9, 16)
     assert "of the contracts that led are not known any more" in fetched.warnings[0]
+    older = hook.fetch(ask("MES.c.0", date(2020, 1, 2), date(2020, 6, 30)))
+    assert (len(older.table), len(older.warnings)) == (0, 1)  # not UnknownSymbol: the ledger has later bars of it
+
+
+def test_a_front_whose_contracts_should_be_known_is_unknown_if_they_are_not(gateway, hook):
+    gateway.fault("refused", times=None, code=200, text="No security definition has been found for the request")
     with pytest.raises(UnknownSymbol, match="No security definition"):
-        hook.fetch(ask("MES.c.0", date(2020, 1, 2), date(2020, 6, 30)))
+        hook.fetch(ask("MES.c.0", date(2026, 10, 1), date(2026, 10, 30)))
 
 
 @given(st.dates(date(2010, 1, 1), date(2039, 12, 31)), st.integers(1, 800))

@@ -21,6 +21,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
@@ -56,6 +57,8 @@ SIZES = {"ohlcv-1d": "1 day", "ohlcv-5m": "5 mins", "ohlcv-1m": "1 min"}
 """Dataset -> the vendor's name of the bar size."""
 IDENTICAL = {"standard": 15.0, "sample": 0.0}
 """Plan -> seconds between two equal requests."""
+EXPIRED_KNOWN = timedelta(days=365)
+"""How long the gateway knows a contract after it expired: two years are documented, four quarters were seen."""
 BUCKETS = 256
 """Equal requests of all processes meet in one of so many files."""
 PORTS = "4001 (Gateway), 4002 (Gateway, paper account), 7496 (TWS) or 7497 (TWS, paper account)"
@@ -177,13 +180,18 @@ class InteractiveBrokersHook(ProviderHook):
                 refused = {request.symbols[0]: error.said}
                 tables, rows = [], 0
                 break
-        if unknown and not tables and not refused:
+        if unknown and not tables and not refused and not self._is_expired(instrument, request):
             raise unknown[0]
         # Each message was checked to hold as many rows as it declares.
         evidence = self._evidence(before, rows, len(ids), ids, rows_declared=rows)
         nothing = find_dataset(request.dataset).received.empty_table()
         whole, warnings = pa.concat_tables([nothing, *reversed(tables)]), tuple(self._warnings(request, unknown))
         return Fetched(whole, evidence, refused=refused, warnings=() if refused else warnings)
+
+    def _is_expired(self, instrument: Instrument, request: Request) -> bool:
+        """Return True for a front future whose contracts expired too long ago for the gateway."""
+        front = instrument.kind == "FUT" and not instrument.month
+        return front and request.last < self.now().date() - EXPIRED_KNOWN
 
     def _instrument(self, request: Request) -> Instrument:
         try:
