@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from market_data.core.messages import dollars
 from sandbox.stack.environment import ADMIN
 from sandbox.stack.progress import Snapshot, seconds
 
@@ -76,8 +77,7 @@ def _estimate(estimate: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "It takes", f"{estimate['batches']:,} batches, {estimate['calls']:,} calls, {estimate['minutes']:g} minutes"
     yield "It brings", f"at most {estimate['rows']:,} rows, for {estimate['cells']:,} cells that are missing"
     if estimate.get("cost_usd") is not None:
-        cost = estimate["cost_usd"]
-        yield "It costs", f"{cost:,.2f} US dollars" if cost >= 0.01 or not cost else f"{cost:.2g} US dollars"
+        yield "It costs", dollars(estimate["cost_usd"])
     yield "Covered", f"{estimate['covered']:,} cells, which are not requested again"
     if estimate.get("note"):
         yield "Note", estimate["note"]

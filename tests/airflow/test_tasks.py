@@ -270,5 +270,5 @@ def test_a_cleared_fetch_deletes_the_flag_before_it_fetches_and_names_what_was_n
         said = ti.pushed.get(task_notes.NOT_LOADED, "")
         assert bool(said) is bool(named and clear_number)
         assert said == ti.pushed.get(task_notes.KEY, "")
-        assert not said or f"but {named} not cleared" in said
+        assert not said or f"but {named} were not cleared" in said
     assert there == [True, False]

@@ -145,7 +145,7 @@ def test_a_fetch_cleared_alone_makes_the_run_red_until_the_rest_is_cleared_too(w
     world.clear(run, ["fetch", 0], downstream=False)
     assert world.wait(run)["state"] == "failed"
     note = world.api("GET", f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}")["note"]
-    assert "fetched again, but `check`, `load`, `publish`, `verdict` not cleared" in note
+    assert "fetched again, but `check`, `load`, `publish`, `verdict` were not cleared" in note
     assert not world.has_flag(run)
     world.clear(run, "check")
     assert world.wait(run)["state"] == "success", world.why(run)

@@ -7,6 +7,7 @@ import pytest
 from market_data.core import calendar
 from market_data.core.outcome import State
 from market_data.lake.ledger import read_coverage
+from market_data.lake.reader import read_rows
 from tests.golden.scripted_runs import SYMBOLS as MANY
 from tests.golden.scripted_runs import WEEK
 from tests.pipeline.test_recheck import scene, spoil, world_of  # noqa: F401  fixture
@@ -26,11 +27,15 @@ def has_flag(world, report):
 
 
 def agrees(world, symbols):
-    """Return true if each minute of the week's first four sessions is in silver as often as in the lake: once."""
-    coverage = read_coverage(world.lake, world.feed.dataset, world.context().source)
+    """Return true if every cell of the week's first four sessions is final, and silver has exactly the lake's minutes and closes."""
+    context = world.context()
+    coverage = read_coverage(world.lake, world.feed.dataset, context.source)
     states = {coverage.state(symbol, session) for symbol in symbols for session in WEEK[:4]}
-    [silver] = world.query("SELECT COUNT(DISTINCT symbol || CAST(CAST(bar_time AS DATE) AS VARCHAR)) AS n FROM silver_prices")
-    return states == {State.HAVE} and silver["n"] == len(symbols) * 4
+    rows = read_rows(world.lake, context.layout, context.dataset, context.source, symbols, WEEK[0], WEEK[4])
+    lake = sorted((row["symbol"], row["bar_time"].replace(tzinfo=None), row["close"]) for row in rows.to_pylist())
+    silver = world.query("SELECT symbol, bar_time, close_px FROM silver_prices ORDER BY symbol, bar_time")
+    found = [(row["symbol"], row["bar_time"], float(row["close_px"])) for row in silver]
+    return states == {State.HAVE} and found == [(symbol, time, round(close, 8)) for symbol, time, close in lake]
 
 
 @pytest.mark.parametrize("grain", ["day", pytest.param("year", marks=pytest.mark.slow)])

@@ -13,7 +13,7 @@ from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.ticks import TBBO
 from market_data.lake import parquet, staging
 from market_data.lake.cells import table_of
-from market_data.lake.layout import Layout
+from market_data.lake.layout import Layout, ParsedKey
 from market_data.lake.ledger import CELLS, write_cells
 from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
@@ -24,6 +24,7 @@ from tests.lake.rows import D0, T0, bars, weekdays
 from tests.lake.test_receipts import receipt_of
 
 DAYS = weekdays(D0, 5)
+NO_MONTH = {"year": 2023, "month": None, "grain": "year"}
 RUN = RunInfo("dag", "r1", "manual", 0, T0)
 SELECT = "SELECT symbol, bar_time, open_px, high_px, low_px, close_px, volume, provider, ingest_ts FROM {} ORDER BY 1, 2, 9"
 
@@ -109,6 +110,23 @@ def test_nothing_is_loaded_for_the_dates_of_an_object_that_cannot_be_read(lake, 
     done = pipeline.rebuild_warehouse(lake, warehouse, selection())
     assert [key in sentence for sentence in done.unreadable] == [True]
     assert done.rows == len(warehouse.query(SELECT.format("silver_prices"))) == {"day": 9, "year": 5}[broken]
+
+
+@pytest.mark.parametrize(
+    ("parts", "left_out"),
+    [
+        ({"session": date(2023, 9, 18)}, [1]),
+        ({}, [0, 1]),
+        ({"month": 9}, [1]),
+        ({"docdate": date(2023, 9, 30)}, [0, 1, 2]),
+    ],
+)
+def test_the_dates_of_an_object_are_its_session_month_year_or_all_of_its_symbol(parts, left_out):
+    cells = [("AAPL", date(2023, 1, 3)), ("AAPL", date(2023, 9, 18)), ("AAPL", date(2024, 9, 18)), ("IBM", date(2023, 9, 18))]
+    rows = pa.table({"symbol": [symbol for symbol, _ in cells], "session": [day for _, day in cells]})
+    broken = ParsedKey(**({"folder": "prices", "provider": "polygon", "symbol": "AAPL", "session": None} | NO_MONTH | parts))
+    mask = rebuild._may_be_in(broken, rows).to_pylist()
+    assert [n for n, hit in enumerate(mask) if hit] == left_out
 
 
 @pytest.mark.parametrize("grain", ["day", "year"])

@@ -84,7 +84,7 @@ def _in_savepoint(dag_run: DagRun, action: Callable[[Any], None]) -> None:
         with connection.begin_nested():
             action(connection)
     except Exception:
-        log.exception("failed to write the notes of %s", dag_run.run_id)
+        log.exception("the listener failed for %s", dag_run.run_id)
 
 
 def _not_loaded(connection: Any, dag_run: DagRun) -> str:

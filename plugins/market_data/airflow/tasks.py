@@ -216,8 +216,10 @@ def _withdraw(context: pipeline.RunContext, ti: Any) -> str:
     if not done:
         return ""
     names = ", ".join(f"`{name}`" for name in done)
+    were = "was" if len(done) == 1 else "were"
     words = (
-        f"fetched again, but {names} not cleared: the rows wait in staging; clear them too, or the feed's next run loads the rows"
+        f"fetched again, but {names} {were} not cleared: the rows wait in staging; "
+        "clear them too, or the feed's next run loads the rows"
     )
     ti.xcom_push(key=task_notes.NOT_LOADED, value=words)
     log.warning("%s", words)

@@ -23,7 +23,7 @@ from market_data.config.param_checks import check_params
 from market_data.config.universes import known
 from market_data.core import calendar, settings
 from market_data.core.errors import ConfigError
-from market_data.core.messages import did_you_mean, shown
+from market_data.core.messages import shown, suggestion
 from market_data.core.paths import INCLUDE
 from market_data.core.run import CATCH_UP_SESSIONS
 from market_data.datasets.registry import DATASETS
@@ -165,7 +165,7 @@ def _known_keys(entry: Entry, name: str, problems: list[str]) -> Entry:
 
 
 def _unknown(key: object, allowed: Collection[str]) -> str:
-    return f"unknown key {shown(key)}{did_you_mean(key, allowed)}; known keys: {', '.join(allowed)}"
+    return f"unknown key {shown(key)}{suggestion(key, allowed)}; known keys: {', '.join(allowed)}"
 
 
 def _name(number: int, entry: Entry) -> str:
@@ -275,7 +275,7 @@ def _option_problems(name: str, known_options: Mapping[str, Option], options: Ma
     for key, value in options.items():
         option = known_options.get(key)
         if option is None:
-            near = did_you_mean(key, known_options)
+            near = suggestion(key, known_options)
             problems.append(f"options.{key} is unknown{near}; options of {name}: {', '.join(known_options) or 'none'}")
         elif wrong := option_problem(option, value):
             problems.append(f"options.{key} is {shown(value)}; {wrong}")

@@ -18,7 +18,7 @@ from market_data.config.universes import known
 from market_data.core import calendar, json_schema
 from market_data.core.capabilities import Endpoint, Shape
 from market_data.core.errors import ParamError
-from market_data.core.messages import did_you_mean, shortened, shown
+from market_data.core.messages import shortened, shown, suggestion
 from market_data.providers.spec import Option
 
 INDEX_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -44,7 +44,7 @@ def check_params(
             if name not in known_params
         ]
     )
-    near = did_you_mean(unknown[0], known_params) if len(unknown) == 1 else ""
+    near = suggestion(unknown[0], known_params) if len(unknown) == 1 else ""
     known_names = f"known params: {', '.join(known_params)}"
     problems = [f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown{near}; {known_names}"] if unknown else []
     values: dict[str, Any] = {}

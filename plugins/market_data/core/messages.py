@@ -31,7 +31,12 @@ def some(names: Iterable[str], most: int = 10) -> str:
     return ", ".join(unique[:most]) + more
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str:
+def suggestion(name: object, known: Iterable[str]) -> str:
     """Return `` (did you mean NAME?)`` with the nearest of ``known``, or nothing if none is near."""
     found = get_close_matches(name[:64], list(known), n=1, cutoff=0.75) if isinstance(name, str) else []
     return f" (did you mean {found[0]}?)" if found else ""
+
+
+def dollars(amount: float) -> str:
+    """Return an amount with two digits after the point; below a cent, with its first two digits."""
+    return f"{amount:,.2f} US dollars" if amount >= 0.01 or not amount else f"{amount:.2g} US dollars"

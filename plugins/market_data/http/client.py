@@ -296,16 +296,16 @@ def _decompressed(encoding: str, body: bytes) -> bytes:
         return body
     if encoding.lower() not in ("gzip", "x-gzip"):
         raise zlib.error(encoding)
-    size = len(body)
-    most = min(LARGEST_BODY, max(SMALL_BODY, LARGEST_RATIO * size))
+    most = left = min(LARGEST_BODY, max(SMALL_BODY, LARGEST_RATIO * len(body)))
     members: list[bytes] = []
     while body:
-        stream = zlib.decompressobj(wbits=31)  # gzip
-        members.append(stream.decompress(body, most + 1 - sum(map(len, members))))
-        if len(members) > MOST_MEMBERS:
+        if len(members) == MOST_MEMBERS:
             raise _TooLarge(f"more than {MOST_MEMBERS} gzip members")
-        if sum(map(len, members)) > most:
-            raise _TooLarge(f"more than {most:,} bytes after {size:,} were decompressed")
+        stream = zlib.decompressobj(wbits=31)  # gzip
+        members.append(stream.decompress(body, left + 1))
+        left -= len(members[-1])
+        if left < 0:
+            raise _TooLarge(f"more than {most:,} bytes after decompression")
         if not stream.eof:
             raise EOFError
         body = stream.unused_data.lstrip(b"\0")

@@ -13,11 +13,12 @@ from market_data.config.run_params import RunParams
 from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.errors import ParamError
+from market_data.core.messages import dollars
 from market_data.core.outcome import FINAL, State
 from market_data.pipeline.interrupted import interrupted
 from market_data.pipeline.leftovers import active_runs, group_leftovers
 from market_data.pipeline.open_cells import OwnCells
-from market_data.pipeline.planned import Planned, dollars
+from market_data.pipeline.planned import Planned
 from market_data.pipeline.planner import Plan, make_plan
 from market_data.pipeline.recheck import add_recheck, rechecked_sessions, rejected_rechecks
 from market_data.pipeline.run_context import RunContext

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from market_data.core import calendar
+from market_data.core.messages import dollars
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan
 
@@ -113,13 +114,8 @@ class Planned:
 
 
 def _closed(first: date, last: date) -> str:
-    """Return a message that there is no session from ``first`` to ``last``, with the reasons."""
+    """Return a sentence that names the dates from ``first`` to ``last`` as closed, with the reasons."""
     days = [first + timedelta(days=n) for n in range(min(7, (last - first).days + 1))]
     reasons = dict.fromkeys(filter(None, map(calendar.why_closed, days)))
     span = f"{first}" if first == last else f"{first} to {last}"
     return f"no session on {span} ({', '.join(reasons)})" if reasons else f"no session on {span} that is over"
-
-
-def dollars(amount: float) -> str:
-    """Return an amount with two digits after the point; below a cent, with its first two digits."""
-    return f"{amount:,.2f} US dollars" if amount >= 0.01 or not amount else f"{amount:.2g} US dollars"

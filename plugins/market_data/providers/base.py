@@ -23,7 +23,7 @@ from market_data.core import settings
 from market_data.core.batch import Request
 from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
 from market_data.core.errors import ConfigError, MarketDataError
-from market_data.core.messages import did_you_mean
+from market_data.core.messages import suggestion
 from market_data.core.outcome import Evidence
 from market_data.http.client import Counters
 from market_data.http.rate_limit import FileLimiter, Pacer
@@ -274,7 +274,7 @@ class ProviderHook(ABC):
             problems.append(f"{name}: password has white space around it; paste the key alone")
         known = {"plan", "calls_per_minute_per_slot", "limits", *self.known_extra}
         problems += [
-            f"{name}: extra has the unknown key {key!r}{did_you_mean(key, known)}; known keys: {', '.join(sorted(known))}"
+            f"{name}: extra has the unknown key {key!r}{suggestion(key, known)}; known keys: {', '.join(sorted(known))}"
             for key in extra
             if key not in known
         ]

@@ -9,7 +9,7 @@ from typing import Any
 from market_data.core import json_schema
 from market_data.core.capabilities import Endpoint
 from market_data.core.errors import ConfigError
-from market_data.core.messages import did_you_mean
+from market_data.core.messages import suggestion
 
 MINUTES = 960
 """Minutes from 04:00 to 20:00 New York: the most one-minute bars that a share has in a session."""
@@ -120,7 +120,7 @@ def option_problems(spec: ProviderSpec, given: Mapping[str, Any]) -> Iterable[st
     """Yield a sentence for each of the ``given`` options that is unknown or has a wrong value."""
     for name, value in given.items():
         if name not in spec.options:
-            near = did_you_mean(name, spec.options)
+            near = suggestion(name, spec.options)
             yield f"{name} is unknown{near}; options of {spec.name}: {', '.join(spec.options) or 'none'}"
         elif (problem := option_problem(spec.options[name], value)) is not None:
             yield f"{name} is {value!r}; {problem}"
