@@ -751,7 +751,7 @@ def test_many_rows_take_little_memory(warehouse: PostgresWarehouse, connection: 
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         staging, fetching, size = pool.submit(staged_and_fetched, connection, 300_000).result()
     assert staging < 40_000_000
-    assert fetching < 3 * size  # about twice is needed
+    assert fetching < 2.5 * size  # nine runs took 1.8 to 2.1 times the size
 
 
 # --- the guide ------------------------------------------------------------------------------------------------------------------
