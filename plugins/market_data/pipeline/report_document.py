@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 5_000
 """Cells of each kind that the report lists; ``open_cells`` has the numbers of all."""
+
+SECONDS = 10_007
+"""Seconds from a run's start on that may name its report. A prime number."""
 
 
 def document(
@@ -113,21 +116,31 @@ def _result(symbol: str, tally: Tally, written: Mapping[str, tuple[int, int]]) -
 def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:
     """Write the report to ``logs/ingest/date=.../run-{unix}.json`` and return its key.
 
-    The time is the run's start, UTC. If several runs started in the same second, the later ones use the next free second.
+    The time is the run's start, UTC. If other runs started in the same second, it is one of the next ``SECONDS``.
 
-    :raises LakeError: if the object store fails.
+    :raises LakeError: if the object store fails, or none of them is free.
     """
     body = json.dumps(document, indent=1).encode()
-    started = int(run.started.timestamp())
-    for second in range(started, started + 60):
-        key = f"logs/ingest/date={datetime.fromtimestamp(started, UTC):%Y-%m-%d}/run-{second}.json"
-        standing = lake.get(key)
-        if standing is None and lake.put_new(key, body):
+    for key in _keys(run):
+        if lake.put_new(key, body):
             return key
-        if standing is not None and _same_run(standing.body, document):
+        stored = lake.get(key)
+        if stored is not None and _same_run(stored.body, document):
             lake.update(key, lambda _: body)
             return key
-    raise LakeError(f"no free key for the report of {run.run_id} next to {key}")
+    raise LakeError(f"no free key for the report of {run.run_id} in the {SECONDS:,} seconds after {run.started:%Y-%m-%d %H:%M:%S}")
+
+
+def _keys(run: RunInfo) -> Iterator[str]:
+    """Yield the keys that the report of a run may have, in the order in which they are tried.
+
+    All runs of a year start in the same second when they are cleared. So each run has an order of its own: in the order of time, the
+    last of them would have to read the reports of all others. The order has every second once, as their number is prime.
+    """
+    started = int(run.started.timestamp())
+    step = 1 + int(run.key.partition("-")[0], 16) % (SECONDS - 1)
+    for n in range(SECONDS):
+        yield f"logs/ingest/date={run.started.astimezone(UTC):%Y-%m-%d}/run-{started + n * step % SECONDS}.json"
 
 
 def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:
