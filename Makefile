@@ -1,6 +1,6 @@
 # `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install run up down query migrate test lint
+.PHONY: help install run up down query migrate calendars test lint
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
 export DAG CONF SQL ARGS PYTHON
@@ -34,6 +34,9 @@ query: install ## Query the warehouse with `market-data query`: SQL="select ..."
 
 migrate: install ## Create missing tables and views of the warehouse with `market-data migrate`
 	@$(PYTHON_ENV) -m sandbox.stack migrate
+
+calendars: install ## Write the session files of the exchanges again, from exchange_calendars and tools/calendar_corrections.csv
+	@$(PYTHON_ENV) tools/make_calendars.py
 
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile

@@ -103,6 +103,11 @@ class SampleServer(Generic[C]):
         """The calls so far, in order of arrival. A call is added before its response is sent."""
         return self.log.calls
 
+    @property
+    def has_faults(self) -> bool:
+        """True while a fault waits for its request."""
+        return bool(self.faults.to_json())
+
     def max_in_window(self, seconds: float, *, accepted_only: bool = False) -> int:
         """See `call_log.max_in_window`."""
         return max_in_window(self.calls, seconds, accepted_only=accepted_only)

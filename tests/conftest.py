@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,20 @@ with contextlib.suppress(ModuleNotFoundError):  # the image has pytest only, whi
     settings.register_profile("project", deadline=None, derandomize=True)
     settings.register_profile("search", deadline=None, max_examples=3000)
     settings.load_profile("project")
+
+LONG_FIRST = ("pipeline", "providers", "quality", "warehouse", "sandbox")
+"""Folders with files that take long: begun last, such a file would run on one worker while the others have nothing left to do."""
+
+
+def pytest_configure(config):
+    if hasattr(config.option, "loadscopereorder"):  # of pytest-xdist, which would begin with the files that have the most tests
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONG_FIRST)}
+    here = Path(__file__).parent
+    items.sort(key=lambda item: places.get(item.path.relative_to(here).parts[0], len(places)))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import duckdb
@@ -130,6 +130,22 @@ def test_plan_counts_what_is_missing_and_writes_nothing(lake, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_coverage_has_the_sessions_of_each_symbols_exchange(lake):
+    found = market_data.coverage(["AAPL", "ES.c.0"], "2026-01-16", "2026-01-20", provider="ib", lake=lake).to_pylist()
+    cells = {(cell["symbol"], str(cell["session"])) for cell in found}
+    assert cells == {
+        *(("AAPL", day) for day in ("2026-01-16", "2026-01-20")),
+        *(("ES.c.0", day) for day in ("2026-01-16", "2026-01-19", "2026-01-20")),
+    }
+
+
+@pytest.mark.parametrize(("day", "cells"), [("2026-04-03", 1), ("2026-01-19", 1), ("2025-04-18", 0), ("2026-01-20", 3)])
+def test_plan_has_a_holiday_for_the_symbols_that_trade_on_it(lake, day, cells):
+    found = market_data.plan(["ES.c.0", "AAPL", "VIX"], day, day, provider="mock", lake=lake)
+    assert (found.cells, found.sessions) == (cells, min(cells, 1))
+    assert ("no session on" in found.note) == (cells == 0)
+
+
 def test_plan_names_unknown_account_fields(lake):
     with pytest.raises(ParamError, match=r"account has the unknown fields key; known fields: base_url"):
         market_data.plan("AAPL", WEEK[0], WEEK[-1], provider="mock", lake=lake, account={"key": "k"})
@@ -170,3 +186,11 @@ def test_s3_takes_the_usual_variables(monkeypatch):
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     config = api.open_lake("s3://bucket/prefix")._store.config
     assert (config["endpoint"], config["region"]) == ("http://127.0.0.1:1", "eu-west-1")
+
+
+def test_dates_may_be_timestamps_at_midnight(lake):
+    """pandas has no dates."""
+    midnight = datetime.combine(WEEK[0], time())
+    assert read(lake, start=midnight, end=f"{WEEK[-1]}T00:00:00Z").num_rows == read(lake).num_rows > 0
+    with pytest.raises(ParamError, match="start is datetime"):
+        read(lake, start=midnight.replace(hour=9))

@@ -21,9 +21,25 @@ BELOW = {
     **{room: {"core", "http", "datasets"} for room in ("providers", "lake", "quality", "warehouse")},
     "config": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse"},
     "pipeline": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config"},
-    "api": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline"},
-    "cli": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "api"},
-    "airflow": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "api", "cli"},
+    "maintenance": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline"},
+    "api": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance"},
+    "cli": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance", "api"},
+    "airflow": {
+        *(
+            "core",
+            "http",
+            "datasets",
+            "providers",
+            "lake",
+            "quality",
+            "warehouse",
+            "config",
+            "pipeline",
+            "maintenance",
+            "api",
+            "cli",
+        )
+    },
 }
 """Room -> the rooms that it may import, itself apart. There are no exceptions."""
 SANDBOX_MAY_IMPORT = {"core", "datasets"}

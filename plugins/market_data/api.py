@@ -11,18 +11,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from market_data.core import calendar, settings
+from market_data.core.dates import read_date
 from market_data.core.errors import ConfigError, ParamError
+from market_data.core.instruments import by_calendar
+from market_data.core.intervals import IntervalSet, closed, intersection
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.config.feeds import Feed
+    from market_data.core.symbol_changes import NamedSpan
     from market_data.datasets.base import Dataset
     from market_data.lake.layout import Layout
     from market_data.lake.store import Lake
@@ -43,24 +48,33 @@ def read(
     provider: str | None = None,
     as_of: datetime | None = None,
     columns: Sequence[str] | None = None,
+    follow_renames: bool = False,
     to: To = "arrow",
     lake: str | Lake | None = None,
 ) -> Any:
     """Return the current rows of ``symbols`` from ``start`` to ``end`` (both inclusive), sorted by key.
+
+    Corporate actions that the vendor has withdrawn are left out.
 
     :param start: exchange date, or ISO text. Times in the rows are UTC; prices are as the vendor gave them, not adjusted.
     :param provider: may be left out where one feed alone serves the dataset. ``alpaca~iex`` names an option that changes values.
     :param as_of: aware; only rows whose values were known at that moment. The lake holds the current values only: of a bar that was
         corrected since, nothing is returned, and a warning counts such rows. ``bronze_prices`` of the warehouse has every version.
     :param columns: only these, in this order; None: all columns of the dataset.
+    :param follow_renames: return the rows of the companies that have ``symbols`` on ``end``, or had them last, under all names they had:
+        of META also those of FB until 2022-06-08. Rows keep the symbol they were traded under and are sorted by company, then by time.
+        The names are those of the dataset ``symbol-changes`` in the lake, whichever provider reported them.
     :param to: ``arrow`` (``pyarrow.Table``), ``pandas``, ``polars``, or ``duckdb`` (a relation).
     :param lake: its URL, or an open one.
     :raises ParamError: a symbol, date, column or ``to`` is wrong.
     :raises ConfigError: the dataset, provider or lake is unknown.
     :raises LakeError: the store fails.
     """
+    import pyarrow as pa
+
     from market_data.datasets.registry import dataset as find_dataset
     from market_data.lake.reader import read_rows
+    from market_data.lake.symbol_changes import without_withdrawn
 
     names, first, last = _symbols(symbols), _day("start", start), _day("end", end)
     convert = _converter(to)
@@ -69,14 +83,37 @@ def read(
     if as_of is not None and as_of.tzinfo is None:
         raise ParamError([f"as_of is {as_of}, without a time zone; an aware datetime is needed"])
     source, layout = _place(provider, dataset)
-    rows = read_rows(open_lake(lake), layout, found, source, names, first, last + timedelta(days=1))
+    opened, after = open_lake(lake), last + timedelta(days=1)
+    if follow_renames:
+        spans = (span for company in _companies(opened, names, last) for span in company)
+        inside = [(span.symbol, max(span.start, first), min(span.end, after)) for span in spans]
+        parts = [read_rows(opened, layout, found, source, [name], *days) for name, *days in inside if days[0] < days[1]]
+        rows = pa.concat_tables([found.schema.empty_table(), *parts])
+    else:
+        rows = read_rows(opened, layout, found, source, names, first, after)
+    rows = without_withdrawn(rows, found)
     if as_of is not None:
         rows = _known_at(rows, as_of)
     return convert(rows.select(chosen))
 
 
+def members_of(feed: Feed, start: date, end: date, lake: Lake) -> Mapping[str, IntervalSet]:
+    """Return the symbols of a feed's universe from ``start`` to ``end`` (inclusive), with their dates.
+
+    The dates are those of the membership in that span.
+
+    :raises ParamError: the lake has no such index.
+    """
+    from market_data.config.run_params import RunParams
+    from market_data.pipeline import universe_of
+
+    universe, span = universe_of(RunParams(universe=feed.universe), feed, lambda: lake), closed(start, end)
+    dates = {symbol: intersection(universe.membership.get(symbol, (span,)), (span,)) for symbol in universe.symbols}
+    return {symbol: inside for symbol, inside in dates.items() if inside}
+
+
 def coverage(
-    symbols: str | Sequence[str],
+    symbols: str | Sequence[str] | Mapping[str, IntervalSet],
     start: Day,
     end: Day,
     *,
@@ -89,8 +126,10 @@ def coverage(
 
     One row per symbol and session.
 
+    :param symbols: a mapping has the dates of each symbol; other dates have no row.
     Columns: symbol, session (date32), state, reason, recorded_at (UTC). ``state`` is ``have``, ``empty`` (final: there is no bar),
-    ``pending``, ``quarantined``, ``refused``, or ``missing`` where nothing is recorded yet.
+    ``pending``, ``quarantined``, ``refused``, ``released`` (a person let it pass: the bar is loaded), or ``missing`` where nothing is
+    recorded yet.
 
     :raises ParamError: a symbol, date or ``to`` is wrong.
     :raises ConfigError: the dataset, provider or lake is unknown.
@@ -99,15 +138,23 @@ def coverage(
     import pyarrow as pa
 
     from market_data.lake.ledger import read_coverage
+    from market_data.providers.registry import calendar_of_source
 
-    names, first, last = _symbols(symbols), _day("start", start), _day("end", end)
+    names = _symbols(list(symbols) if isinstance(symbols, Mapping) else symbols)
+    first, last = _day("start", start), _day("end", end)
     convert = _converter(to)
     source, _ = _place(provider, dataset)
-    days = calendar.sessions(first, last + timedelta(days=1))
+    groups = by_calendar(names, calendar_of_source(source))
+    days = {name: one.sessions(first, last + timedelta(days=1)) for one, own in groups.items() for name in own}
+    if isinstance(symbols, Mapping):
+        days = {name: tuple(day for day in own if any(day in span for span in symbols[name])) for name, own in days.items()}
     known = read_coverage(open_lake(lake), dataset, source).table
     text = [pa.field("symbol", pa.string()), pa.field("session", pa.date32())]
     wanted = pa.table(
-        {"symbol": [name for name in names for _ in days], "session": pa.array(list(days) * len(names), pa.date32())},
+        {
+            "symbol": [name for name in names for _ in days[name]],
+            "session": pa.array([day for name in names for day in days[name]], pa.date32()),
+        },
         schema=pa.schema(text),
     )
     known = (
@@ -209,20 +256,23 @@ def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake)
     """
     from market_data.config.param_checks import read_params
     from market_data.core.run import RunInfo
-    from market_data.pipeline import RunContext, plan_run, symbols_of
+    from market_data.pipeline import RunContext, plan_run, universe_of
     from market_data.pipeline.run_sessions import resolve_sessions
+    from market_data.pipeline.selection import layout_of
     from market_data.providers.registry import known_provider
     from market_data.providers.spec import source_of
 
     now = datetime.now(UTC)
     params = replace(read_params(raw, **_allowed(feed, now)), dry_run=True)
-    today = now.astimezone(calendar.NEW_YORK).date()
-    wanted = resolve_sessions(params, None, scheduled=False, now=now)
-    names = symbols_of(params, feed, wanted.own[-1] if wanted.own else today, today)
+    resolve = partial(resolve_sessions, params, None, scheduled=False, now=now)
+    wanted = resolve(calendars=[calendar.calendar(feed.calendar)])
+    universe = universe_of(params, feed, lambda: lake)
     run = RunInfo(feed.dag_id, "estimate", "manual", 0, now)
     source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
+    context = RunContext(feed, params, run, lake, layout_of(feed), source)
+    wanted = resolve(calendars=by_calendar(universe.symbols, context.calendar_of))
     with hook:
-        planned = plan_run(RunContext(feed, params, run, lake, layout_of(feed), source), hook, wanted, names, now)
+        planned = plan_run(context, hook, wanted, universe.symbols, now, universe.membership)
     found = {name: planned.summary[name] for name in TOTALS}
     return Estimate(dataset=feed.dataset, provider=source, text=planned.explain(), **found)
 
@@ -252,13 +302,6 @@ def find_feed(provider: str | None, dataset: str) -> Feed:
     if provider is None and served:
         raise ConfigError(f"provider is missing; feeds of {dataset}: {names}")
     raise ConfigError(f"there is no feed of {provider or 'any provider'} and {dataset}; feeds of {dataset}: {names}")
-
-
-def layout_of(feed: Feed) -> Layout:
-    """Return the lake's layout for a feed."""
-    from market_data.lake.layout import Layout
-
-    return Layout(raw_prefix=settings.value("RAW_PREFIX"), provider_level=feed.provider_level)
 
 
 def open_lake(lake: str | Lake | None = None) -> Lake:
@@ -307,6 +350,7 @@ def _place(provider: str | None, dataset: str) -> tuple[str, Layout]:
     """Return the name under which the lake has the rows of a provider, and the layout of its feed."""
     from market_data.datasets.registry import dataset as find_dataset
     from market_data.lake.layout import Layout
+    from market_data.pipeline.selection import layout_of
     from market_data.providers.registry import known_provider
 
     find_dataset(dataset)
@@ -330,13 +374,27 @@ def _symbols(symbols: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def _companies(lake: Lake, symbols: Sequence[str], last: date) -> list[tuple[NamedSpan, ...]]:
+    """Return the spans of the names of each company, each company once."""
+    from market_data.core.symbol_changes import company_of
+    from market_data.datasets.registry import dataset as find_dataset
+    from market_data.lake.layout import Layout
+    from market_data.lake.symbol_changes import bars_in, read_symbol_changes
+
+    layout = Layout(raw_prefix=settings.value("RAW_PREFIX"))
+    changes = read_symbol_changes(lake, layout, find_dataset("symbol-changes"))
+    return list(dict.fromkeys(company_of(symbol, changes, last, bars_in(lake)) for symbol in symbols))
+
+
 def _day(name: str, value: Day) -> date:
+    if isinstance(value, datetime) and value.time() == time():  # pandas has no dates
+        return value.date()
     if isinstance(value, datetime) or not isinstance(value, date | str):
         raise ParamError([f"{name} is {value!r}; a date or ISO text is needed, e.g. 2026-11-02"])
     if isinstance(value, date):
         return value
     try:
-        return date.fromisoformat(value)
+        return read_date(value)
     except ValueError:
         raise ParamError([f"{name} is {value!r}; an ISO date is needed, e.g. 2026-11-02"]) from None
 

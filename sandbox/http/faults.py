@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -65,6 +67,22 @@ def empty(response: VendorResponse, *, status: int = 200) -> VendorResponse:
     return replace(response, status=status, body=b"")
 
 
+def byte_order_mark(response: VendorResponse, *, packed: bool = False) -> VendorResponse:
+    """Begin the body with a UTF-8 byte order mark; ``packed``: inside the compressed body."""
+    body = codecs.BOM_UTF8 + response.encoded()
+    return _gzipped(response, gzip.compress(body, 1)) if packed else replace(response, body=body)
+
+
+def substituted(response: VendorResponse, *, pattern: str, text: str, count: int = 1) -> VendorResponse:
+    """Replace what ``pattern`` finds in the body by ``text``, the first ``count`` times; 0: everywhere.
+
+    ``\\udcff`` in the text becomes the byte ff.
+    """
+    body = response.encoded().decode(errors="surrogateescape")
+    body = re.sub(pattern, lambda found: found.expand(text), body, count=count)
+    return replace(response, body=body.encode(errors="surrogateescape"))
+
+
 def html(response: VendorResponse, *, status: int = 200) -> VendorResponse:
     """Send an HTML page, as a proxy in maintenance does."""
     page = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Maintenance</h1></body></html>"
@@ -88,7 +106,7 @@ KINDS: Mapping[str, Kind] = {
     function.__name__: function
     for function in (
         *(unauthorized, forbidden, not_found, throttled, server_error, error_with_200),
-        *(truncated, truncated_gzip, bad_gzip, empty, html, reset, slow, trickle),
+        *(truncated, truncated_gzip, bad_gzip, empty, byte_order_mark, substituted, html, reset, slow, trickle),
     )
 }
 """Those that can happen to any vendor. Each vendor has more of its own."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from market_data.core import calendar
+from market_data.core.spelling import CMS
 from sandbox.ib_gateway.requests import Contract
+from sandbox.market.vendor_market import vendor_name
 
 QUARTERS = {3: "H", 6: "M", 9: "U", 12: "Z"}
 AHEAD = timedelta(days=460)
@@ -48,11 +50,12 @@ class Listing:
     multiplier: str = ""
     expiry: date | None = None
     zone: str = "US/Eastern"
+    listed: str = ""
 
     @property
     def ticker(self) -> str:
         """The symbol as the sample prices have it."""
-        return self.symbol.replace(" ", ".")
+        return self.listed or self.symbol
 
     @property
     def is_future(self) -> bool:
@@ -81,11 +84,13 @@ INDICES = {
 class Catalogue:
     """All contracts as of a date.
 
-    :param stocks: their symbols, with a dot before the class of a share, as the sample prices have them.
+    :param stocks: their symbols, as the sample prices have them, in any spelling.
     """
 
     def __init__(self, stocks: Iterable[str]) -> None:
-        self._stocks = {symbol.replace(".", " "): _stock(symbol.replace(".", " ")) for symbol in stocks}
+        self._stocks = {listing.symbol: listing for listing in map(_stock, stocks)}
+        self.abroad: dict[str, str] = {}
+        """Symbols of stocks that are also listed abroad in US dollars -> the primary exchange there."""
 
     def find(self, wanted: Contract, today: date) -> list[Listing]:
         """Return all contracts that match a description, by expiry; expired futures only on request."""
@@ -104,7 +109,9 @@ class Catalogue:
             yield from INDICES.values()
         if kind in ("STK", "") or by_id:
             known = self._stocks
-            yield from known.values() if by_id else (known[name] for name in {symbol} & known.keys())
+            names = known.keys() if by_id else {symbol} & known.keys()
+            yield from (known[name] for name in names)
+            yield from (_abroad(known[name], exchange) for name, exchange in self.abroad.items() if name in names)
 
 
 def quarterlies(root: str, begin: date, end: date) -> list[Listing]:
@@ -150,10 +157,19 @@ def expiry(year: int, month: int) -> date:
     return friday if calendar.is_session(friday) else calendar.previous_session(friday)
 
 
-def _stock(symbol: str) -> Listing:
+def _stock(listed: str) -> Listing:
+    symbol = vendor_name(listed, CMS)
     return Listing(
-        _con_id(f"STK {symbol}"), symbol, "STK", "SMART", f"{symbol} INC", primary="NYSE", local_symbol=symbol, trading_class=symbol
+        *(_con_id(f"STK {symbol}"), symbol, "STK", "SMART", f"{symbol} INC"),
+        primary="NYSE",
+        local_symbol=symbol,
+        trading_class=symbol,
+        listed=listed,
     )
+
+
+def _abroad(stock: Listing, exchange: str) -> Listing:
+    return replace(stock, con_id=_con_id(f"{exchange} {stock.symbol}"), primary=exchange)
 
 
 def _con_id(name: str) -> int:
@@ -168,6 +184,7 @@ def _fits(listing: Listing, wanted: Contract) -> bool:
         and wanted.symbol in ("", listing.symbol)
         and wanted.sec_type in ("", listing.sec_type)
         and wanted.exchange in exchanges
+        and wanted.primary in ("", listing.primary)
         and wanted.currency in ("", "USD")
         and expires.startswith(wanted.expiry)
         and wanted.local_symbol in ("", listing.local_symbol)

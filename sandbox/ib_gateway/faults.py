@@ -122,6 +122,14 @@ def out_of_range(response: GatewayResponse, *, stamp: str = "20350102") -> Gatew
     return replace(response, rows=(*rows, (stamp, *last[1:])))
 
 
+def odd(response: GatewayResponse, *, field: int, value: str, row: int = 1) -> GatewayResponse:
+    """Set one field of one bar (of details: of one contract) to ``value``."""
+    rows = [list(one) for one in response.rows]
+    if row < len(rows):
+        rows[row][field] = value
+    return replace(response, rows=tuple(tuple(one) for one in rows))
+
+
 def drifted(response: GatewayResponse) -> GatewayResponse:
     """Closing prices that are no numbers."""
     return replace(response, rows=tuple((*row[:4], f"USD {row[4]}", *row[5:]) for row in response.rows))
@@ -136,6 +144,6 @@ KINDS: Mapping[str, Callable[..., GatewayResponse]] = {
     function.__name__: function
     for function in (
         *(refused, pacing, hang, slow, trickle, reset, broken_off, garbage),
-        *(short, miscounted, half, page_loop, duplicated, out_of_range, drifted, blank),
+        *(short, miscounted, half, page_loop, duplicated, out_of_range, odd, drifted, blank),
     )
 }

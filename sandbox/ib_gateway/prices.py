@@ -1,7 +1,7 @@
 """The bars of a contract: those of the sample API for stocks, generated ones for indices and futures.
 
 A future is its index with a carry that shrinks to nothing until it expires, on the contract's own ticks. Its trading day begins at
-18:00 New York of the calendar day before and lasts 23 hours; it trades on most holidays of the stock exchange.
+18:00 New York of the calendar day before and lasts 23 hours; on most holidays of the stock exchange it ends early.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from market_data.core import calendar
+from market_data.core.instruments import calendar_of
 from market_data.datasets import generated
 from sandbox.ib_gateway.contracts import ROOTS, Listing
 from sandbox.market.bars import DailyBar
@@ -25,8 +26,6 @@ LEVELS = {"SPX": 4800.0, "NDX": 16_900.0, "RUT": 2010.0, "DJI": 37_700.0, "VIX":
 LEVELS_ON = date(2024, 1, 2)
 CARRY = 0.04
 """A year, of the price."""
-FUTURES_CLOSED = ("Good Friday", "Christmas Day", "New Year's Day")
-EVENING, AFTERNOON = time(18), time(17)
 EARLIEST, LATEST = time(4), time(20)
 MINUTE = timedelta(minutes=1)
 QUIET = 15
@@ -65,13 +64,9 @@ class Prices:
         start, end = max(start, calendar.FIRST), min(end, calendar.LAST)
         if start >= end:
             return []
-        if listing.is_future:
-            days = [start + timedelta(days=n) for n in range((end - start).days)]
-            days = [day for day in days if self._trades(listing, day)]
-        else:
-            days = list(calendar.sessions(start, end))
+        days = sessions_of(listing).sessions(start, end)
         now = self._market.now()
-        return [day for day in days if closes(listing, day) <= now]
+        return [day for day in days if closes(listing, day) <= now and day <= (listing.expiry or day)]
 
     def daily(self, listing: Listing, sessions: Sequence[date]) -> list[GatewayBar]:
         """Return the daily bars of ``sessions``; a session without prices has none."""
@@ -160,23 +155,20 @@ class Prices:
         day = np.array([LEVELS_ON.toordinal()], np.int64)
         return {symbol: level / generated.columns(_row(self._seed, symbol), day)[3].item() for symbol, level in LEVELS.items()}
 
-    @staticmethod
-    def _trades(listing: Listing, day: date) -> bool:
-        if day.weekday() >= calendar.SATURDAY or (listing.expiry and day > listing.expiry):
-            return False
-        return calendar.why_closed(day) not in FUTURES_CLOSED
+
+def sessions_of(listing: Listing) -> calendar.Calendar:
+    """Return the calendar of a contract."""
+    return calendar.CMES if listing.is_future else calendar_of(listing.symbol)
 
 
 def opens(listing: Listing, session: date) -> datetime:
     """Return the start of the session."""
-    if listing.is_future:
-        return calendar.at(session - timedelta(days=1), EVENING)
-    return calendar.at(session, time(9, 30))
+    return sessions_of(listing).session_open(session)
 
 
 def closes(listing: Listing, session: date) -> datetime:
     """Return the end of the session."""
-    return calendar.at(session, AFTERNOON) if listing.is_future else calendar.session_close(session)
+    return sessions_of(listing).session_close(session)
 
 
 def _daily(bar: DailyBar) -> GatewayBar:

@@ -22,6 +22,10 @@ from sandbox.ib_gateway.requests import GatewayRequest
 from sandbox.market.recorded_prices import SamplePrices, universe_symbols, utc_now
 from sandbox.sample_server import Listener, SampleServer
 
+IN_SHARES = 164
+"""The first version of the protocol that counts shares."""
+LOT = 100
+
 
 class SampleGateway(SampleServer[GatewayCall]):
     """The sample gateway.
@@ -49,6 +53,8 @@ class SampleGateway(SampleServer[GatewayCall]):
         known = universe_symbols() - INDICES.keys() if symbols is None else symbols
         super().__init__(port, SamplePrices(seed, known, now), seed, call_log, now, clock)
         self.version = version
+        self.in_lots = version < IN_SHARES
+        """Whether the volumes of stocks are counted in lots of 100 shares: old gateways do, later ones by a setting."""
         self.contract_prices = Prices(self.market)
         self.catalogue = Catalogue(self.market.symbols)
         self._pacing = Pacing(rules)
@@ -71,6 +77,8 @@ class SampleGateway(SampleServer[GatewayCall]):
         super().forget()
         self.rules = Rules()
         self._pacing.forget()
+        self.in_lots = self.version < IN_SHARES
+        self.catalogue.abroad.clear()
 
     @property
     def rules(self) -> Rules:
@@ -134,6 +142,9 @@ class SampleGateway(SampleServer[GatewayCall]):
         listing = history.the_only(found, request)
         history.check(request, listing)
         span = history.span(request, now)
-        rows = tuple(map(tuple, history.rows(request, listing, history.bars(request, listing, self.contract_prices, span))))
+        bars = history.bars(request, listing, self.contract_prices, span)
+        if self.in_lots and listing.sec_type == "STK" and request.what == "TRADES":
+            bars = [bar._replace(volume=bar.volume // LOT) for bar in bars]
+        rows = tuple(map(tuple, history.rows(request, listing, bars)))
         begins, ends = (f"{moment:%Y%m%d  %H:%M:%S}" for moment in (span.start, span.end))
         return GatewayResponse(request, rows, begins, ends, len(rows))

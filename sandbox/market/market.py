@@ -14,6 +14,12 @@ from market_data.datasets.generated import Cells, GeneratedDividend, GeneratedSp
 from sandbox.market.bars import DailyBar, Prices
 from sandbox.market.edits import Edits
 
+SYMBOL_CHANGES = (
+    (date(2018, 2, 27), "PCLN", "BKNG"),
+    (date(2022, 6, 9), "FB", "META"),
+)
+"""Changes that took place, as the companies announced them."""
+
 
 class Market:
     """Market data of the vendors: daily bars with their edits, and everything generated from them.
@@ -80,6 +86,13 @@ class Market:
         start, end = max(start, calendar.FIRST), min(end, self._today + timedelta(days=31))
         found = generated.dividends(self._keys(symbols), start, end) if start < end else []
         return [dividend for dividend in found if dividend.declaration_date <= self._today]
+
+    def symbol_changes(self, symbols: Collection[str] | None = None) -> list[tuple[date, str, str]]:
+        """Return the changes of symbols: date, old and new symbol; ascending.
+
+        :param symbols: only changes from or to one of these; None for all.
+        """
+        return [change for change in SYMBOL_CHANGES if symbols is None or {change[1], change[2]} & set(symbols)]
 
     def statements(self, symbol: str, start: date, end: date) -> list[Statement]:
         """Return statements of ``symbol`` filed from ``start`` (inclusive) to ``end`` (exclusive), ascending.

@@ -76,7 +76,7 @@ class SamplePrices:
     def _days(self, start: date, end: date) -> tuple[date, ...]:
         now = self._now().astimezone(calendar.NEW_YORK)
         today = now.date()
-        unfinished = today if now.time() < calendar.CLOSE else today + timedelta(days=1)
+        unfinished = today if now.time() < calendar.XNYS.closes else today + timedelta(days=1)
         start, end = max(start, calendar.FIRST), min(end, unfinished)
         return calendar.sessions(start, end) if start < end else ()
 

@@ -39,6 +39,7 @@ SAMPLE_DATES = {
     **dict.fromkeys(("trades", "tbbo", "statistics"), ("2013-01-02", "2013-01-02")),
     "fundamentals": ("2013-01-15", "2013-02-28"),  # when most companies file the year's statements
     "corporate-actions": ("2012-07-02", "2013-01-15"),
+    "symbol-changes": ("2022-06-01", "2022-06-30"),  # FB became META
 }
 EXAMPLE_CONF = {"start_date": "2013-01-02", "end_date": "2013-01-15"}
 

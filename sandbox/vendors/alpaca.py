@@ -15,9 +15,10 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from market_data.core.calendar import FIRST, NEW_YORK
+from market_data.core.spelling import CANONICAL
 from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
-from sandbox.vendors import alpaca_faults
+from sandbox.vendors import alpaca_actions, alpaca_faults
 from sandbox.vendors.base import BadParameterError, Vendor
 from sandbox.vendors.messages import VendorRequest, VendorResponse
 from sandbox.vendors.quota import RollingQuota
@@ -32,7 +33,7 @@ UNKNOWN_KEY = "unauthorized."
 FORBIDDEN = "forbidden."
 NOT_RECENT = "subscription does not permit querying recent SIP data"
 
-SYMBOL = re.compile(r"[A-Z]{1,5}(\.[A-Z]{1,3})?")
+SYMBOL = re.compile(r"[A-Z]{1,5}(\.[A-Z]{1,3}){0,3}")
 TIMEFRAMES = {"1Day": 0, "1D": 0, "1Min": 1, "1T": 1, "5Min": 5, "5T": 5}  # in minutes, 0 is a session
 CONSOLIDATED, OTHERS = ("sip",), ("otc", "boats")
 FEEDS = (*CONSOLIDATED, "iex", *OTHERS)
@@ -71,7 +72,8 @@ class Alpaca(Vendor):
     """
 
     name = "alpaca"
-    routes: ClassVar = {"/v2/stocks/bars": "bars"}
+    spelling = CANONICAL
+    routes: ClassVar = {"/v2/stocks/bars": "bars", "/v1/corporate-actions": "actions"}
     words: ClassVar = {401: UNKNOWN_KEY, 403: FORBIDDEN, 404: "endpoint not found.", 429: "too many requests."}
     no_key = NO_KEY
     faults = alpaca_faults.KINDS
@@ -115,6 +117,13 @@ class Alpaca(Vendor):
         token = self.token(request, page[-1][0].symbol, datetime.fromisoformat(page[-1][1]["t"])) if found[count:] else None
         source = "generated" if query.size and page else self.market.source(bar for bar, _ in page)
         return VendorResponse(request, 200, {"bars": bars, "next_page_token": token}, source=source)
+
+    def actions(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:
+        """Return a page of corporate actions.
+
+        ``start`` and ``end`` select by the date of processing, both inclusive.
+        """
+        return VendorResponse(request, 200, alpaca_actions.page(self.market, request.query), source="generated")
 
     def token(self, request: VendorRequest, symbol: str, moment: datetime) -> str:
         """Return the token of the page that begins after this row of ``symbol``."""

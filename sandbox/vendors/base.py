@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from market_data.core.spelling import Scheme
 from sandbox.market.market import Market
+from sandbox.market.vendor_market import VendorMarket
 from sandbox.vendors.messages import VendorRequest, VendorResponse
 from sandbox.vendors.quota import RollingQuota
 
@@ -49,11 +51,14 @@ class Vendor:
     content_type: ClassVar[str] = "application/json"
     compresses: ClassVar[bool] = True
     """Bodies are sent with gzip to clients that take it."""
+    spelling: ClassVar[Scheme | None] = None
+    """How the vendor spells stocks; None: as the market does."""
     faults: ClassVar[Mapping[str, Callable[..., VendorResponse]]] = {}
     """Faults of its own, ``(response, **options) -> VendorResponse``; one of a name in ``faults.KINDS`` takes its place."""
 
     def __init__(self, market: Market, quota: RollingQuota) -> None:
-        self.market, self.quota = market, quota
+        self.market = VendorMarket(market, self.spelling) if self.spelling else market
+        self.quota = quota
 
     @classmethod
     def connection(cls, url: str, api_key: str) -> dict[str, Any]:

@@ -10,23 +10,37 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
 import zstandard
 
 from market_data.core import calendar
+from market_data.core.spelling import CMS, NASDAQ
 from sandbox.market.market import Market
 from sandbox.market.recorded_prices import SamplePrices
+from sandbox.market.vendor_market import VendorMarket
 from sandbox.vendors import databento_faults
 from sandbox.vendors.base import Vendor, basic
 from sandbox.vendors.databento_instruments import FORMS, Futures, Piece, Stocks, contracts, not_covered, number
 from sandbox.vendors.databento_query import CASES, DAY, DatabentoRefusal, Query, choice, moment_of, needed, refused, stamp
-from sandbox.vendors.databento_records import DAILY_ONLY, FUTURE_DATASETS, SCHEMAS, STOCK_DATASETS, dtype, metadata, records
+from sandbox.vendors.databento_records import (
+    CMS_DATASETS,
+    DAILY_ONLY,
+    FUTURE_DATASETS,
+    SCHEMAS,
+    STOCK_DATASETS,
+    dtype,
+    metadata,
+    records,
+)
 from sandbox.vendors.messages import VendorRequest, VendorResponse
 from sandbox.vendors.quota import RollingQuota
 
 MOST_SYMBOLS = 2000
+
+
+CONDITION = ("date", "condition", "last_modified_date")
 
 
 class Databento(Vendor):
@@ -37,6 +51,7 @@ class Databento(Vendor):
     :param available_start: what is before it is not there; data_start_before_available_start.
     :param available_end: the same of what is after it; data_end_after_available_end. None: all that the market has is there.
     :param licensed_until: later data needs a live licence; license_not_found_unauthorized. None: none is needed.
+    :param nyse: a dataset of NYSE is there, too, which spells stocks as the CMS does.
     """
 
     name = "databento"
@@ -59,6 +74,7 @@ class Databento(Vendor):
         429: "Too many requests.",
     }
     no_key = "Not authenticated"
+    spelling = NASDAQ
     compresses = False  # DBN is, by itself
     faults = databento_faults.KINDS
 
@@ -70,12 +86,16 @@ class Databento(Vendor):
         available_start: datetime = datetime(2000, 1, 1, tzinfo=UTC),
         available_end: datetime | None = None,
         licensed_until: datetime | None = None,
+        nyse: bool = False,
     ) -> None:
         super().__init__(market, quota)
         self.available_start, self.available_end, self.licensed_until = available_start, available_end, licensed_until
+        self.conditions: dict[date, tuple[str, str | None]] = {}
+        """Date -> condition and date of the last modification, where it is not available since the day after."""
         futures = Market(SamplePrices(market.seed, contracts(), market.now), market.edits, market.seed, market.now)
         self._instruments = {
-            **dict.fromkeys(STOCK_DATASETS, Stocks(market)),
+            **dict.fromkeys(STOCK_DATASETS, Stocks(self.market)),
+            **(dict.fromkeys(CMS_DATASETS, Stocks(VendorMarket(market, CMS))) if nyse else {}),
             **dict.fromkeys(FUTURE_DATASETS, Futures(futures)),
         }
 
@@ -150,10 +170,10 @@ class Databento(Vendor):
         self._dataset(request)
         start = moment_of(request.parameters.get("start_date", str(self.available_start.date())), "start_date").date()
         last = moment_of(request.parameters.get("end_date", str(self._end.date())), "end_date").date()
-        modified = str(self._end.date())
+        said = self.conditions
         days = calendar.sessions(max(start, calendar.FIRST), min(last, self._end.date()) + DAY)
         return VendorResponse(
-            request, 200, [{"date": str(d), "condition": "available", "last_modified_date": modified} for d in days]
+            request, 200, [dict(zip(CONDITION, (str(d), *said.get(d, ("available", str(d + DAY)))), strict=True)) for d in days]
         )
 
     def list_datasets(self, request: VendorRequest, _found: Mapping[str, str]) -> VendorResponse:

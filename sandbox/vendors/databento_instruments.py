@@ -23,7 +23,7 @@ LIFE = timedelta(days=275)
 EARLIER = timedelta(days=8)
 
 FORMS = {
-    "raw_symbol": r"[A-Z0-9][A-Z0-9 ./+-]{0,21}",
+    "raw_symbol": r"[A-Z0-9][A-Z0-9 ./+=#^*%@~-]{0,21}",
     "instrument_id": r"\d{1,10}",
     "continuous": r"[A-Z0-9]+\.[cnv]\.\d{1,2}",
     "parent": r"[A-Z0-9]+\.(FUT|OPT|SPOT)",

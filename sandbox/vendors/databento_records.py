@@ -25,8 +25,10 @@ OVERNIGHT = 14 * 3600 * SECOND
 WAY = 150_000  # nanoseconds from the venue to the vendor
 
 STOCK_DATASETS = ("EQUS.MINI", "EQUS.SUMMARY", "XNAS.ITCH")
+CMS_DATASETS = ("XNYS.PILLAR",)
+"""Those that spell stocks as the CMS does."""
 FUTURE_DATASETS = ("GLBX.MDP3",)
-PUBLISHERS = {"EQUS.SUMMARY": 90, "EQUS.MINI": 95, "XNAS.ITCH": 2, "GLBX.MDP3": 1}
+PUBLISHERS = {"XNYS.PILLAR": 9, "EQUS.SUMMARY": 90, "EQUS.MINI": 95, "XNAS.ITCH": 2, "GLBX.MDP3": 1}
 DAILY_ONLY = ("ohlcv-1d", "statistics")  # all that EQUS.SUMMARY has
 
 Records = NDArray[np.void]

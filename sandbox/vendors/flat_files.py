@@ -16,8 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from market_data.core.spelling import CQS
 from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
+from sandbox.market.vendor_market import VendorMarket
 from sandbox.vendors.polygon_parameters import midnight
 
 BUCKET = "flatfiles"
@@ -34,7 +36,7 @@ def write(
     :param client: boto3's for S3. The bucket is there.
     :param kinds: ``day``, ``minute``.
     """
-    keys = []
+    keys, market = [], VendorMarket(market, CQS)
     for session in sessions:
         bars = sorted(market.session(session))
         for kind in kinds:

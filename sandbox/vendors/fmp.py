@@ -6,22 +6,24 @@ line end; the fault ``without_end`` removes it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 
 from market_data.core.calendar import FIRST, NEW_YORK
+from market_data.core.spelling import DASHED
 from market_data.datasets.generated import Statement
 from sandbox.market.bars import DailyBar
 from sandbox.market.market import Market
 from sandbox.market.recorded_prices import scattered
+from sandbox.market.vendor_market import vendor_name
 from sandbox.vendors import fmp_faults
 from sandbox.vendors.base import BadParameterError, Vendor
 from sandbox.vendors.messages import VendorRequest, VendorResponse
 from sandbox.vendors.quota import RollingQuota
 
+MOST_ACTIONS = 1000
 MOST_ROWS = 5000  # per response; older rows are left out silently
 DAY = timedelta(days=1)
 LISTED_ABROAD = [f"{number:06d}.{exchange}" for exchange in ("SS", "SZ") for number in range(1, 151)]  # in every bulk file
@@ -66,6 +68,8 @@ class FMP(Vendor):
     routes: ClassVar = {
         "/stable/historical-price-eod/{kind}": "eod",
         "/stable/eod-bulk": "eod_bulk",
+        "/stable/splits": "splits",
+        "/stable/dividends": "dividends",
         **{f"/stable/{name}": "statements" for name in NAMES.values()},
         **{f"/stable/{name}-bulk": "statements_bulk" for name in NAMES.values()},
         "/api/v3/{rest:path}": "legacy",
@@ -95,12 +99,13 @@ class FMP(Vendor):
 
     def eod(self, request: VendorRequest, found: Found) -> VendorResponse:
         """Return bars of one symbol, newest first, both dates inclusive, at most ``most_rows``."""
-        if found["kind"] not in ("full", "non-split-adjusted"):
+        rows_of = {"full": _adjusted, "non-split-adjusted": _as_traded, "dividend-adjusted": _dividend_adjusted}
+        if found["kind"] not in rows_of:
             return self.unknown_path(request)
         symbol = self._symbol(request)
         start, last = _day(request, "from") or FIRST, _day(request, "to") or date.max - DAY
         bars = self.market.range(self._known.get(symbol, ""), start, last + DAY)[::-1][: self.most_rows]
-        rows = [_adjusted(symbol, bar) if found["kind"] == "full" else _as_traded(symbol, bar) for bar in bars]
+        rows = [rows_of[found["kind"]](symbol, bar) for bar in bars]
         return VendorResponse(request, 200, rows, source=self.market.source(bars))
 
     def eod_bulk(self, request: VendorRequest, _found: Found) -> VendorResponse:
@@ -115,6 +120,45 @@ class FMP(Vendor):
         if bars:
             rows += [[symbol, f"{day}", 10.5, 10.01, 11.02, 10.75, 10.75, 1_234_567] for symbol in LISTED_ABROAD]
         return _csv(request, fmp_faults.EOD_COLUMNS, rows, self.market.source(bars))
+
+    # actions
+
+    def splits(self, request: VendorRequest, _found: Found) -> VendorResponse:
+        """Return all splits of one symbol, newest first."""
+        symbol = self._symbol(request)
+        found = self.market.splits(FIRST, date.max - DAY, [self._known.get(symbol, "")])
+        rows = [
+            {"symbol": symbol, "date": one.ex_date.isoformat(), "numerator": one.split_to, "denominator": one.split_from}
+            for one in found[::-1]
+        ]
+        return VendorResponse(request, 200, rows[: self._limit(request)], source="generated")
+
+    def dividends(self, request: VendorRequest, _found: Found) -> VendorResponse:
+        """Return all dividends of one symbol, newest first."""
+        symbol = self._symbol(request)
+        found = self.market.dividends(FIRST, date.max - DAY, [self._known.get(symbol, "")])
+        rows = [
+            {
+                "symbol": symbol,
+                "date": one.ex_date.isoformat(),
+                "recordDate": one.record_date.isoformat(),
+                "paymentDate": one.pay_date.isoformat(),
+                "declarationDate": one.declaration_date.isoformat(),
+                "adjDividend": one.amount,
+                "dividend": one.amount,
+                "yield": 1.0,
+                "frequency": "Special" if one.kind == "SC" else "Quarterly",
+            }
+            for one in found[::-1]
+        ]
+        return VendorResponse(request, 200, rows[: self._limit(request)], source="generated")
+
+    @staticmethod
+    def _limit(request: VendorRequest) -> int:
+        limit = request.query.get("limit", "100")
+        if not limit.isdecimal():
+            raise BadParameterError("Query Error: Invalid or missing query parameter - limit")
+        return min(int(limit), MOST_ACTIONS)
 
     # statements
 
@@ -181,14 +225,22 @@ VENDOR = FMP
 
 
 def wire(symbol: str) -> str:
-    """Return the vendor's spelling of a symbol: a dash before the share class."""
-    return re.sub(r"\.([A-E])$", r"-\1", symbol)
+    """Return the vendor's spelling of a symbol: a dash before the suffix of a stock.
+
+    L and F are exchanges abroad.
+    """
+    return symbol if symbol.endswith((".L", ".F")) else vendor_name(symbol, DASHED)
 
 
 def _as_traded(symbol: str, bar: DailyBar) -> Row:
     """Called adjusted, and is not."""
     prices = {"adjOpen": bar.open, "adjHigh": bar.high, "adjLow": bar.low, "adjClose": bar.close}
     return {"symbol": symbol, "date": bar.session.isoformat(), **prices, "volume": _number(bar.volume)}
+
+
+def _dividend_adjusted(symbol: str, bar: DailyBar) -> Row:
+    """Adjusted for splits and dividends, with the same names."""
+    return _as_traded(symbol, bar.adjusted)
 
 
 def _adjusted(symbol: str, bar: DailyBar) -> Row:

@@ -12,6 +12,8 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from market_data.core.calendar import FIRST
+from market_data.core.spelling import CQS
 from market_data.datasets import generated
 from market_data.datasets.generated import Minutes
 from sandbox.market.bars import DailyBar
@@ -38,7 +40,9 @@ from sandbox.vendors.polygon_parameters import (
 from sandbox.vendors.quota import RollingQuota
 
 DEFAULT_LIMIT, MAX_LIMIT = 5000, 50_000
-MAX_REFERENCES = 1000
+MAX_REFERENCES, MAX_ACTIONS = 1000, 5000
+DISTRIBUTIONS = {"CD": "recurring", "SC": "special"}
+"""The words of the successor endpoint for the types of the deprecated one."""
 MINUTE = 60_000  # in milliseconds
 BATCH = 64  # sessions whose minutes are made at once
 
@@ -60,12 +64,16 @@ class Polygon(Vendor):
     """
 
     name = "polygon"
+    spelling = CQS
     routes: ClassVar = {
         "/v2/aggs/ticker/{ticker}/range/{multiplier}/{timespan}/{start}/{end}": "range",
         "/v2/aggs/grouped/locale/us/market/stocks/{date}": "grouped",
         "/v3/reference/tickers": "tickers",
+        "/vX/reference/tickers/{ticker}/events": "events",
         "/v3/reference/splits": "splits",
         "/v3/reference/dividends": "dividends",
+        "/stocks/v1/splits": "splits",
+        "/stocks/v1/dividends": "dividends",
     }
     words: ClassVar = {401: UNKNOWN_KEY, 403: NOT_ENTITLED, 404: "Data not found.", 429: TOO_MANY}
     no_key = NO_KEY
@@ -188,6 +196,20 @@ class Polygon(Vendor):
         rows = [{"ticker": symbol, "name": f"{symbol} Inc.", **fixed} for symbol in self.market.symbols]
         return self._references(request, rows, "ticker", order="asc", limit=100)
 
+    def events(self, request: VendorRequest, found: Found) -> VendorResponse:
+        """Return the tickers that a company has had, newest first; a company that had one only has one event."""
+        symbol = found["ticker"]
+        taken = [(day, new) for day, _, new in self.market.symbol_changes([symbol])]
+        first = [(FIRST, old) for _, old, _ in self.market.symbol_changes([symbol])][:1]
+        if not taken and symbol not in self.market.symbols:
+            return self.error(request, 404, "No events found for given ID")
+        events = [
+            {"type": "ticker_change", "date": day.isoformat(), "ticker_change": {"ticker": name}}
+            for day, name in sorted(first + taken, reverse=True) or [(FIRST, symbol)]
+        ]
+        body = {"results": {"name": f"{symbol} Inc.", "events": events}, "status": "OK"}
+        return VendorResponse(request, 200, body, source="generated")
+
     def splits(self, request: VendorRequest, _found: Found) -> VendorResponse:
         query = {**cursor_of(request), **request.query}
         rows = [
@@ -200,6 +222,8 @@ class Polygon(Vendor):
             }
             for split in self.market.splits(*date_span(query, "execution_date"), ticker_of(query))
         ]
+        if _is_successor(request):
+            rows = [{**row, "adjustment_type": "forward_split", "historical_adjustment_factor": 1.0} for row in rows]
         return self._references(request, rows, "execution_date", order="desc", limit=10)
 
     def dividends(self, request: VendorRequest, _found: Found) -> VendorResponse:
@@ -219,21 +243,29 @@ class Polygon(Vendor):
             }
             for dividend in self.market.dividends(*date_span(query, "ex_dividend_date"), ticker_of(query))
         ]
+        if _is_successor(request):
+            for row in rows:
+                kind = row.pop("dividend_type")
+                row["distribution_type"] = DISTRIBUTIONS.get(kind, "irregular") if kind else "unknown"
+                row["split_adjusted_cash_amount"] = row["cash_amount"]
         return self._references(request, rows, "ex_dividend_date", order="desc", limit=10)
 
     def _references(self, request: VendorRequest, rows: Iterable[Row], sort: str, *, order: str, limit: int) -> VendorResponse:
         """Return a page of ``rows``, filtered and sorted as requested; the cursor holds all parameters."""
         query = {**cursor_of(request), **request.query}
         query.pop("cursor", None)
-        limit = limit_of(query, limit, MAX_REFERENCES)
+        limit = limit_of(query, limit, MAX_ACTIONS if _is_successor(request) else MAX_REFERENCES)
         offset = query.pop("offset", "0")
         if not offset.isdecimal():
             raise BadParameterError("Could not parse the parameter 'cursor'")
         sort = query.get("sort", sort)
+        if _is_successor(request):  # one parameter: the column and the direction
+            sort, _, direction = sort.partition(".")
+            order = direction or order
         descending = choice({"order": query.get("order", order)}, "order", ("asc", "desc")) == "desc"
         for name, value in query.items():
             rows = filtered(list(rows), name, value)
-        found = sorted(rows, key=lambda row: (row.get(sort, ""), row["ticker"], row.get("id", "")), reverse=descending)
+        found = sorted(rows, key=lambda row: (row.get(sort, ""), row["ticker"], row.get("id") or ""), reverse=descending)
         begin, end = int(offset), int(offset) + limit
         body: Row = {"results": found[begin:end], "status": "OK"}
         if len(found) > end:
@@ -242,6 +274,10 @@ class Polygon(Vendor):
 
 
 VENDOR = Polygon
+
+
+def _is_successor(request: VendorRequest) -> bool:
+    return request.path.endswith(("/stocks/v1/splits", "/stocks/v1/dividends"))
 
 
 def last_date(request: VendorRequest) -> date | None:

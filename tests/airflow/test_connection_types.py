@@ -9,6 +9,9 @@ from airflow.sdk._shared.module_loading import import_string
 
 from market_data.airflow.connections import provider_config
 from market_data.airflow.provider_info import get_provider_info
+from market_data.core.retry_policy import RetryPolicy
+from market_data.http.rate_limit import Pacer
+from market_data.providers.ib.hook import InteractiveBrokersHook
 from market_data.providers.registry import provider, providers
 from market_data.warehouse import WarehouseConnection, open_warehouse
 
@@ -56,6 +59,8 @@ def test_a_form_as_it_comes_is_a_valid_configuration_but_for_the_key(name, monke
     if name == "ib":
         host |= {"host": "127.0.0.1", "port": 4002}
     set_connection(monkeypatch, f"{name}_default", **host)
+    monkeypatch.setattr(InteractiveBrokersHook, "default_retry", RetryPolicy(attempts=1))  # its limit is a call in 10 s
+    monkeypatch.setattr(Pacer, "gap", 0.0)
     ok, message = import_string(TYPES[f"market_data_{name}"]["hook-class-name"])(f"{name}_default").test_connection()
     assert "extra" not in message
     assert ok or "password" in message or "login" in message or name == "ib"

@@ -416,3 +416,23 @@ def test_wrong_extra_closures_are_refused_when_the_dag_is_parsed(monkeypatch):
 def test_extra_closures_have_no_run(monkeypatch):
     monkeypatch.setenv(calendar.EXTRA_CLOSURES, "2026-11-03")
     assert next_info("2026-11-02").logical_date == utc("2026-11-04")
+
+
+def test_a_timetable_of_futures_has_a_run_on_their_holidays(clock):
+    timetable = SessionTimetable("20:30", "CMES")
+    assert next_info("2026-01-16", timetable=timetable).logical_date == utc("2026-01-19")
+    assert next_info("2026-04-02", timetable=timetable).logical_date == utc("2026-04-03")
+    assert next_info("2025-04-17", timetable=timetable).logical_date == utc("2025-04-21")
+    assert next_info("2026-01-16").logical_date == utc("2026-01-20")
+    clock("2026-01-20T02:00Z")
+    manual = timetable.infer_manual_data_interval(run_after=utc("2026-01-20T02:00Z"))
+    assert manual.start == utc("2026-01-19")
+    assert next_info(earliest="2026-01-17", timetable=timetable).logical_date == utc("2026-01-19")
+    assert timetable.summary == "CMES 20:30 New York"
+    assert SessionTimetable.deserialize(timetable.serialize()).exchange == "CMES"
+
+
+def test_a_timetable_of_crypto_has_a_run_every_day():
+    timetable = SessionTimetable("20:30", "24/7")
+    assert next_info("2026-11-20", timetable=timetable).logical_date == utc("2026-11-21")
+    assert next_info("2026-11-20", timetable=timetable).run_after == utc("2026-11-22T01:30Z")

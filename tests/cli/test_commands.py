@@ -93,7 +93,7 @@ def test_query_formats(warehouse, capsys):
 def test_a_missing_table_lists_those_that_exist(warehouse, capsys):
     code, _, err = run(capsys, "query", "WITH a AS (SELECT 1) SELECT * FROM a JOIN prices ON true", "--duckdb", warehouse)
     assert code == 1
-    assert err.startswith("error: there is no table prices; tables and views: bronze_")
+    assert err.startswith("error: there is no table prices; tables and views: action_coverage, bronze_")
     assert "silver_prices" in err
 
 

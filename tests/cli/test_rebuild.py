@@ -1,6 +1,7 @@
 """``market-data rebuild-warehouse`` over the lake that runs of two feeds left."""
 
 import json
+import shutil
 from datetime import date
 
 import pytest
@@ -28,15 +29,24 @@ class Deployment:
         return self.opened
 
 
+def world_in(folder, name="mock_ohlcv_1d"):
+    return World(feed_of(name), folder, lambda: MockHook(ProviderConfig("mock_default", "")))
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    """The folder with the lake and the warehouse of the runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("mock_ohlcv_1d", "mock_ohlcv_1m"):
+        world = world_in(folder, name)
+        world.run(calendar.sessions(date(2026, 11, 2), date(2026, 11, 5)), SYMBOLS, world.context())
+    return folder
+
+
 @pytest.fixture
-def world(tmp_path):
-    made = [
-        World(feed_of(name), tmp_path, lambda: MockHook(ProviderConfig("mock_default", "")))
-        for name in ("mock_ohlcv_1d", "mock_ohlcv_1m")
-    ]
-    for one in made:
-        one.run(calendar.sessions(date(2026, 11, 2), date(2026, 11, 5)), SYMBOLS, one.context())
-    return made[0]
+def world(left, tmp_path):
+    shutil.copytree(left, tmp_path, dirs_exist_ok=True)
+    return world_in(tmp_path)
 
 
 @pytest.fixture

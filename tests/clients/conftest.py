@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 def run(*command):
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
     return subprocess.run(
-        [str(part) for part in command], check=False, env=environment, capture_output=True, text=True, timeout=240
+        [str(part) for part in command], check=False, env=environment, capture_output=True, text=True, timeout=600
     )
 
 

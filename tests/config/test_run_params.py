@@ -117,7 +117,7 @@ BAD = [
     ({"start_date": "2024-11-31"}, f"start_date is '2024-11-31'; {DATE}"),
     ({"start_date": "04.11.2024"}, f"start_date is '04.11.2024'; {DATE}"),
     ({"start_date": "20241104"}, f"start_date is '20241104'; {DATE}"),
-    ({"start_date": "2024-11-04T00:00:00"}, f"start_date is '2024-11-04T00:00:00'; {DATE}"),
+    ({"start_date": "2024-11-04T09:30:00"}, f"start_date is '2024-11-04T09:30:00'; {DATE}"),
     ({"start_date": "\u0662\u0660\u0662\u0664-11-04"}, f"start_date is '\\u0662\\u0660\\u0662\\u0664-11-04'; {DATE}"),
     ({"start_date": ""}, f"start_date is ''; {DATE}"),
     ({"start_date": 20241104}, f"start_date is 20241104; {DATE}"),
@@ -328,7 +328,7 @@ def test_good_params_plan_and_ask_nothing(stage, tmp_path):
     file = tmp_path / "t.csv"
     file.write_text("symbol,removed_date\nAAPL,\nGONE,2020-01-02\n")
     (batch,) = stage.plan({"tickers_path": str(file), "start_date": "2012-01-03", "end_date": "2012-01-04", "batch_size": 25.0})
-    assert [block["symbols"] for block in batch["blocks"]] == [["AAPL"]]
+    assert [block["symbols"] for block in batch["blocks"]] == [["AAPL", "GONE"]]  # a member until 2020
     assert stage.api.calls == []
 
 
@@ -486,3 +486,8 @@ def test_dates(raw, interval, scheduled, now, own, lookback):
     wanted = resolve_sessions(read(**raw), interval, scheduled=scheduled, now=at(now))
     assert wanted == Wanted(days(*own), days(*lookback))
     assert wanted.dates[0] <= wanted.dates[1]
+
+
+@pytest.mark.parametrize("midnight", ["2024-11-04T00:00:00", "2024-11-04T00:00:00Z", "2024-11-04 00:00:00-05:00"])
+def test_a_timestamp_at_midnight_is_a_date(midnight):
+    assert read(start_date=midnight, end_date="2024-11-05").start_date == date(2024, 11, 4)

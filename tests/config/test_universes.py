@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from market_data import pipeline
 from market_data.airflow import connections
 from market_data.airflow.connections import s3_access
-from market_data.config import symbols, ticker_files, universes
+from market_data.config import indices, symbols, ticker_files, universes
 from market_data.config.universes import Member
 from market_data.core import messages
 from market_data.core.errors import ConfigError, LakeError, ParamError
@@ -20,11 +20,12 @@ TODAY = date(2026, 11, 20)
 
 
 def read(text, source="x"):
-    return ticker_files.read_tickers(text, source=source, today=TODAY)
+    """The symbols that are members today."""
+    return tuple(row.symbol for row in ticker_files.read_tickers(text, source=source) if row.on(TODAY))
 
 
 def load(path, open_s3=None):
-    return ticker_files.load_tickers(path, open_s3, today=TODAY)
+    return tuple(row.symbol for row in ticker_files.load_tickers(path, open_s3) if row.on(TODAY))
 
 
 def test_the_project_has_three_universes():
@@ -50,6 +51,32 @@ def test_files_equal_the_lists_they_come_from(name):
 def test_files_are_in_the_form_that_is_written(name):
     text = (universes.FOLDER / f"{name}.csv").read_text(encoding="utf-8")
     assert universes.write_members(universes.read_members(text, source=name)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('symbol,name\nAAPL,"Apple\nMSFT,Microsoft\n', "not readable as CSV: unexpected end of data"),
+        ('symbol,name\nAAPL,"Apple\nMSFT,"Microsoft"\n', "not readable as CSV: .* expected after"),
+        ("symbol\nAAPL\nMSFT,GOOG\n", "line 3 has several cells; the header has one"),
+    ],
+)
+def test_symbols_that_would_be_overlooked_are_an_error(text, words):
+    with pytest.raises(ParamError, match=words):
+        read(text)
+    with pytest.raises(ConfigError, match=words.removeprefix("not readable as CSV: ")):
+        universes.read_members(text.replace("symbol", "symbol,added_date,removed_date", 1) if "name" in text else text, source="x")
+    assert read("symbol\nAAPL,\nMSFT\n") == ("AAPL", "MSFT")
+
+
+def test_primary_exchanges_of_all_kinds_of_tables():
+    rows = universes.read_members(HEADER.strip() + ",primary_exchange\nES,,,x,NYSE\nA,,,x,\n", source="x")
+    assert universes.Universe("x", rows).exchanges == {"ES": "NYSE"}
+    assert universes.read_members(universes.write_members(rows), source="x") == universes.in_order(rows)
+    tickers = ticker_files.read_tickers("primary_exchange;ticker\nXNYS;ES\n;A\n", source="x")
+    assert universes.Universe("x", tickers).exchanges == {"ES": "XNYS"}
+    assert universes.read_universe("sp500_etf").exchanges == {"ES": "NYSE"}
+    assert "exchange" not in universes.write_members(rows, sources=False)
 
 
 def test_sp500_etf_holds_the_two_with_a_dot():
@@ -151,6 +178,24 @@ LEGAL = [
     "ES.c.0",
     "7203",
     "AAPL  240119C00150000",
+    *("BAC.PRK", "BACpK", "BAC PRK", "BAC-PK", "BAC$K", "SBPp", "MKC.V", "MKC V", "MKC-V", "NE.WS.A", "NE+A", "NE WSA"),
+    *(
+        "AAC+",
+        "AAC.WS",
+        "AAC-WT",
+        "AAC.W",
+        "AAC=",
+        "AAC.U",
+        "AAC-UN",
+        "AIIA^",
+        "AIIAr",
+        "AIIA.RT",
+        "AAN#",
+        "AANw",
+        "AAN WI",
+        "BAC-K#",
+    ),
+    *("ES:STK", "SPX:IND", "CTEST.L", "X.CL"),
 ]
 
 
@@ -208,6 +253,25 @@ def test_hostile_symbols_are_refused(symbol):
 def test_lower_case_is_never_changed_but_hinted_at():
     assert "is 'AAPL' meant?" in symbols.check_symbols(["aapl"])[0]
     assert symbols.check_symbols(["KIMpL", "KIMPL"]) == []
+
+
+@pytest.mark.parametrize("symbol", ["AAC+B+", "aac+", "AAPL#x", "AAPL=1", "ABCDEF+", "A$1", "+AAC", "BRK.B=="])
+def test_a_sign_that_is_no_suffix_is_named_with_what_is_allowed(symbol):
+    (problem,) = symbols.check_symbols([symbol])
+    assert "; + = # and $ only in a known suffix, e.g. AAC+ (warrants), AAC= (units), AAN# (when issued)" in problem
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("AAC.WS", "AAC+"), ("BACpK", "BAC PRK"), ("BRK.B", "BRK/B"), ("AAC.U", "AAC-UN"), ("NE WSA", "NE.WS.A"), ("ES", "ES:STK")],
+)
+def test_two_spellings_of_one_stock_are_named_with_both_places(one, other):
+    expected = f"symbols: item 3: {other!r} occurs twice, first at symbols: item 1 as {one!r}: two spellings of one stock"
+    assert symbols.check_symbols([one, "IBM", other]) == [expected]
+
+
+def test_a_number_sign_after_a_symbol_is_its_suffix_and_no_comment():
+    assert read("AAN# # when issued\nIBM # a comment\n# another\n") == ("AAN#", "IBM")
 
 
 def test_duplicates_are_reported_with_both_places():
@@ -304,11 +368,6 @@ def test_an_invalid_date_is_reported_with_the_other_problems(column):
     first, second = caught.value.problems
     assert first == f"x, line 2: {column} 'soon' is not a date; ISO dates are needed, e.g. 2026-11-02"
     assert second.startswith("x, line 4: 'msft' is not a symbol")
-
-
-def test_a_file_that_everyone_has_left_is_refused():
-    with pytest.raises(ParamError, match="x holds no symbols"):
-        read("symbol,removed_date\nAAPL,2020-01-02\n")
 
 
 def test_a_comment_with_a_comma_makes_no_table():
@@ -479,14 +538,14 @@ def test_an_unreachable_s3_is_not_a_problem_of_the_params(bucket, monkeypatch):
 
 
 def test_the_first_members_of_an_index_are_added_on_the_day():
-    change = universes.update_index(None, ["IBM", "AAPL"], TODAY, source="x")
+    change = indices.update_index(None, ["IBM", "AAPL"], TODAY, source="x")
     assert change.text == "symbol,added_date,removed_date\nAAPL,2026-11-20,\nIBM,2026-11-20,\n"
     assert (change.added, change.removed) == (("AAPL", "IBM"), ())
 
 
 def test_joining_and_leaving_members_are_dated_and_others_are_unchanged():
     text = "symbol,added_date,removed_date\nAAPL,2026-01-02,\nIBM,2026-01-02,\nOLD,2020-01-02,2021-01-04\n"
-    change = universes.update_index(text, ["AAPL", "OLD", "MSFT"], TODAY, source="x")
+    change = indices.update_index(text, ["AAPL", "OLD", "MSFT"], TODAY, source="x")
     assert change.text == (
         "symbol,added_date,removed_date\nAAPL,2026-01-02,\nIBM,2026-01-02,2026-11-20\nMSFT,2026-11-20,\n"
         "OLD,2020-01-02,2021-01-04\nOLD,2026-11-20,\n"
@@ -496,12 +555,12 @@ def test_joining_and_leaving_members_are_dated_and_others_are_unchanged():
 
 def test_equal_members_change_nothing():
     text = "symbol,added_date,removed_date\nAAPL,,\nOLD,,2021-01-04\n"
-    assert universes.update_index(text, ["AAPL"], TODAY, source="x") == universes.IndexChange(None)
+    assert indices.update_index(text, ["AAPL"], TODAY, source="x") == indices.IndexChange(None)
 
 
 def test_a_wrong_index_file_is_refused():
     with pytest.raises(ConfigError, match="columns added_date, removed_date are missing"):
-        universes.update_index("symbol\nAAPL\n", ["AAPL"], TODAY, source="x")
+        indices.update_index("symbol\nAAPL\n", ["AAPL"], TODAY, source="x")
 
 
 @given(st.lists(st.sets(names, min_size=1), min_size=1, max_size=8))
@@ -509,7 +568,7 @@ def test_an_index_file_tells_every_past_day(lists):
     text = None
     days = [date(2026, 1, 1 + n) for n in range(len(lists))]
     for day, listed in zip(days, lists, strict=True):
-        text = universes.update_index(text, listed, day, source="x").text or text
+        text = indices.update_index(text, listed, day, source="x").text or text
     rows = universes.read_members(text, source="x")
     for day, listed in zip(days, lists, strict=True):
         assert {row.symbol for row in rows if row.on(day)} == listed

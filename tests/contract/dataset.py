@@ -120,7 +120,7 @@ class DatasetContract:
         assert {*dataset.key}.isdisjoint(dataset.values)
         assert all(not dataset.schema.field(name).nullable for name in (*dataset.key, "session", "provider", "ingest_ts"))
         assert [
-            name for name in dataset.schema.names if name not in {"timeframe", "provider", "ingest_ts"}
+            name for name in dataset.schema.names if name not in {"timeframe", "provider", "ingest_ts", dataset.withdrawn}
         ] == dataset.received.names
 
     def test_moments_are_utc_dates_are_dates_and_numbers_are_wide(self):
@@ -129,7 +129,7 @@ class DatasetContract:
             if pa.types.is_timestamp(field.type):
                 assert (field.type.tz, field.type.unit) in {("UTC", "us"), ("UTC", "ns")}
             else:
-                assert field.type in allowed
+                assert field.type in allowed or (field.name, field.type) == (self.dataset.withdrawn, pa.bool_())
 
     def test_the_guide_describes_its_columns_in_order(self):
         (section,) = re.findall(rf"^### [^\n]*`{self.name}`.*?(?=^##)", GUIDE, re.MULTILINE | re.DOTALL)

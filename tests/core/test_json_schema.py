@@ -19,9 +19,13 @@ FLAG = {"type": "boolean"}
 @pytest.mark.parametrize(
     ("schema", "good", "bad"),
     [
-        (DATE, [None, "2026-11-02"], ["20261102", "2026-13-01", "2026-11-02T00:00", "2026-W45-1", 20261102, ""]),
-        (WHOLE, [1, 10, 5.0], [0, 11, 5.5, True, None, "5", math.nan, math.inf, [5]]),
-        (SHARE, [0, 0.5, 10**30], [-0.1, math.nan, math.inf, -math.inf, False, "1"]),
+        (
+            DATE,
+            [None, "2026-11-02", "2026-11-02T00:00"],
+            ["20261102", "2026-13-01", "2026-11-02T00:01", "2026-W45-1", 20261102, ""],
+        ),
+        (WHOLE, [1, 10, 5.0], [0, 11, 5.5, True, None, "5", math.nan, math.inf, [5], 10**400, -(10**400)]),
+        (SHARE, [0, 0.5, 10**30, 10**400], [-0.1, math.nan, math.inf, -math.inf, False, "1"]),
         (NAME, ["auto", "EQUS"], ["autos", "xauto", "auto\n", "equs", None, 7]),
         (CHOICE, ["day"], ["Day", "", None, 1]),
         (SYMBOLS, [None, [], ["A"], [1], ("A",)], ["A", {"A": 1}, 1]),

@@ -1,13 +1,17 @@
 """Splits and dividends."""
 
 import math
+import random
 from datetime import date, timedelta
 from typing import ClassVar
 
 import pytest
 
+from market_data.datasets.corporate_actions import contradictions, identify
 from market_data.datasets.rules import LIMIT
-from tests.contract.dataset import DAY, SESSIONS, DatasetContract
+from market_data.lake import parquet
+from market_data.lake.layout import Layout
+from tests.contract.dataset import DAY, LATER, PROVIDER, SESSIONS, DatasetContract
 
 SPLIT = {"action": "split", "split_from": 1.0, "split_to": 4.0, "amount": None, "currency": None, "frequency": None, "kind": None}
 SPLIT |= dict.fromkeys(("declaration_date", "record_date", "pay_date"))
@@ -15,7 +19,7 @@ SPLIT |= dict.fromkeys(("declaration_date", "record_date", "pay_date"))
 
 class TestCorporateActions(DatasetContract):
     name = "corporate-actions"
-    correction: ClassVar = {"amount": 0.26}
+    correction: ClassVar = {"pay_date": date(2024, 12, 30)}
     bad: ClassVar = {
         "unknown action": ({"action": "merger"}, "action merger not one of split, dividend"),
         "a dividend of nothing": ({"amount": 0.0}, "amount 0 below 1e-08"),
@@ -49,8 +53,9 @@ class TestCorporateActions(DatasetContract):
 
     def row(self, symbol, session, n=0):
         return {
-            "symbol": symbol, "session": session, "action": "dividend", "ex_date": session, "action_id": f"E{n}", "split_from": None,
-            "split_to": None, "amount": 0.25, "currency": "USD", "declaration_date": session - timedelta(13), "record_date": session,
+            "symbol": symbol, "session": session, "action": "dividend", "ex_date": session, "action_id": f"{n + 1}250000 USD CD",
+            "split_from": None, "split_to": None, "amount": n + 1.25, "currency": "USD", "declaration_date": session - timedelta(13),
+            "record_date": session,
             "pay_date": session + timedelta(15), "kind": "CD", "frequency": 4,
         }  # fmt: skip
 
@@ -75,3 +80,65 @@ class TestCorporateActions(DatasetContract):
         assert [key for key, _ in lake.list("raw")] == [
             "raw/corporate_actions/provider=mock/symbol=AAPL/year=2024/AAPL-2024.parquet"
         ]
+
+    # -- what an action is ---------------------------------------------------------------------------------------------------------
+
+    def identified(self, *changes):
+        rows = identify(self.received([{**self.row("AAPL", DAY), **change} for change in changes]))
+        return rows["action_id"].to_pylist()
+
+    @pytest.mark.parametrize("ratio", [(1, 4), (2, 8), (0.25, 1), (3, 12.0000001)])
+    def test_a_split_is_its_ratio_however_it_is_spelled(self, ratio):
+        spelled = {**SPLIT, "split_from": float(ratio[0]), "split_to": float(ratio[1])}
+        ids = ({"action_id": name} for name in (None, "E1", "E2"))
+        assert self.identified(*({**spelled, **change} for change in ids)) == ["40000:10000"]
+
+    def test_a_reverse_split_and_odd_ratios_keep_four_digits(self):
+        ratios = [(8, 1), (1, 0.125), (3, 1), (1, 0.333333), (1000, 1281), (1, 1.998), (1, 1.997), (4, 1)]
+        found = self.identified(*({**SPLIT, "split_from": float(a), "split_to": float(b)} for a, b in ratios))
+        assert found == ["10000:80000", "10000:30000", "12810:10000", "19980:10000", "19970:10000", "10000:40000"]
+
+    def test_a_dividend_is_its_amount_currency_and_kind(self):
+        same = [{"amount": 0.24}, {"amount": 0.2400001}, {"amount": 0.24, "currency": None}, {"amount": 0.24, "currency": "usd"},
+                {"amount": 0.24, "kind": None}]  # fmt: skip
+        assert self.identified(*same) == ["240000 USD CD"]
+        others = [{"amount": 0.24}, {"amount": 0.25}, {"amount": 0.24, "currency": "CAD"}, {"amount": 0.24, "kind": "SC"}]
+        assert self.identified(*others) == ["240000 USD CD", "250000 USD CD", "240000 CAD CD", "240000 USD SC"]
+
+    def test_rows_without_a_ratio_or_amount_keep_their_ids_and_stay_apart(self):
+        odd = [{"amount": None, "action_id": "E1"}, {"amount": math.nan, "action_id": "E1"}, {**SPLIT, "split_to": 0.0}]
+        assert self.identified(*odd, {"action": "merger"}) == ["E1", "E1", "1250000 USD CD", "1250000 USD CD"]
+
+    def test_the_row_that_knows_most_is_kept_in_any_order(self):
+        rows = [{"pay_date": None, "record_date": None}, {"pay_date": None}, {"frequency": None}, {}]
+        for seed in range(8):
+            random.Random(seed).shuffle(rows)
+            (kept,) = identify(self.received([{**self.row("AAPL", DAY), **row} for row in rows])).to_pylist()
+            assert kept == self.row("AAPL", DAY)
+
+    def test_stored_rows_of_an_earlier_version_become_one(self, lake):
+        old = [{**self.row("AAPL", DAY), "action_id": name} for name in ("E1", "E2")]
+        table = self.landed(old).drop_columns(["withdrawn"])
+        key = Layout().object_key(self.dataset, PROVIDER, "AAPL", DAY, "day")
+        lake.put_new(key, parquet.encode(table))
+        assert self.read(lake).to_pylist() == self.landed([self.row("AAPL", DAY)]).to_pylist()
+        assert self.land(lake, self.landed([self.row("AAPL", DAY)], LATER), refetch=True).restated.num_rows == 0
+
+    @pytest.mark.parametrize(
+        ("changes", "named"),
+        [
+            ([{**SPLIT}, {**SPLIT, "split_to": 5.0}], ["split of 2024-07-03 contradicts itself: 4 for 1, 5 for 1"]),
+            ([{"amount": 0.24}, {"amount": 0.25}], ["dividend CD USD of 2024-07-03 contradicts itself: 0.24, 0.25"]),
+            (
+                [{"amount": 0.24}, {"amount": 0.48}, {"amount": 5.0}],
+                ["dividend CD USD of 2024-07-03 contradicts itself: 0.24, 0.48"],
+            ),
+            ([{"amount": 0.5}, {"amount": 15.0}], []),
+            ([{"amount": 0.24}, {"amount": 0.25, "kind": "SC"}], []),
+            ([{"amount": 0.24}, {"amount": 0.25, "currency": "CAD"}], []),
+            ([{**SPLIT}, {**SPLIT, "split_from": 2.0, "split_to": 8.0}, {"amount": 4.0}], []),
+        ],
+    )
+    def test_versions_of_one_action_are_named(self, changes, named):
+        rows = identify(self.received([{**self.row("AAPL", DAY), **change} for change in changes]))
+        assert contradictions(rows) == [f"AAPL: {text}; one of them is applied" for text in named]

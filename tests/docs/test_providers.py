@@ -33,7 +33,7 @@ DAILY = {
     "`polygon`": ("polygon", ("flatfile",)),
     "`alpaca`": ("alpaca", ()),
     "`fmp` with `ultimate`": ("fmp", ()),
-    "`fmp`": ("fmp", ("bulk",)),
+    "`fmp`": ("fmp", "starter"),  # a plan
     "`databento`": ("databento", ()),
     "`ib`": ("ib", ()),
 }
@@ -152,7 +152,11 @@ def test_extra_keys_of_all_providers_are_documented():
 
 def calls(where, dataset, symbols, sessions):
     name, without = where
-    capabilities = Capabilities(tuple(e for e in serving(name, dataset) if e.name not in without), Quota(200))
+    if isinstance(without, str):
+        endpoints = hook(name, without).capabilities(dataset).endpoints
+    else:
+        endpoints = tuple(e for e in serving(name, dataset) if e.name not in without)
+    capabilities = Capabilities(endpoints, Quota(200))
     days = [date(2000, 1, 3) + timedelta(days=2 * n) for n in range(sessions)]
     missing = {f"S{n}": (1 << sessions) - 1 for n in range(symbols)}
     return f"{make_plan(dataset, missing, days, capabilities, batch_size=1000).calls:,}"

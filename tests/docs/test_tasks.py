@@ -85,8 +85,9 @@ def test_stanzas_have_known_keys(name, text):
 def test_ticker_list_is_a_universe():
     (text,) = [text for name, language, text in BLOCKS if language == "csv"]
     rows = read_members(text, source="my_list.csv")
-    assert [row.symbol for row in rows if row.on(date(2023, 1, 3))] == ["AAPL", "BRK.B"]
-    assert len(rows) == 3
+    members = {day: [row.symbol for row in rows if row.on(day)] for day in (date(2022, 6, 8), date(2022, 6, 9))}
+    assert members == {date(2022, 6, 8): ["AAPL", "BRK.B", "FB"], date(2022, 6, 9): ["AAPL", "BRK.B", "META"]}
+    assert len(rows) == 4
 
 
 def test_errors_named_in_the_pages_exist():

@@ -35,7 +35,7 @@ def ended(_world):
         # IB's futures that have expired are not known for long.
         first, last = (MONTH_AGO, MONTH_AGO) if feed.provider == "ib" else SAMPLE_DATES[feed.dataset]
         dates = {"start_date": first, "end_date": last}
-        symbols = FEW.get(feed.provider, ["AAPL", "BRK.B", "IBM", "SPY"])
+        symbols = ["META"] if feed.dataset == "symbol-changes" else FEW.get(feed.provider, ["AAPL", "BRK.B", "IBM", "SPY"])
         # With many runs at once on SQLite, Airflow itself may lose a task: a retry is what a user has for that.
         runs[feed.dag_id] = _world.trigger(dag_id=feed.dag_id, symbols=symbols, max_retries=2, retry_delay_seconds=5, **dates)
     return {dag_id: _world.wait(run, 600) for dag_id, run in runs.items()}

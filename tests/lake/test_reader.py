@@ -85,9 +85,17 @@ def test_rows_folded_while_being_read_are_found(lake, monkeypatch):
     monkeypatch.setattr(
         lake, "list", lambda prefix: [*listed(prefix), (f"{prefix}/month=11/A-2021-11-05.parquet", 1)][: 3 + folding.pop()]
     )
-    folding = [0, 1]  # the first listing names an object that is gone by the time it is read
+    folding = [0, 0, 1]  # the first listing names an object that is gone by the time it is read; each try lists twice
     assert len(read(lake, ["A"], DAYS[0], DAYS[20])) == 3
     assert folding == []
+
+
+def test_rows_that_a_listing_misses_while_they_are_folded_are_found(lake, monkeypatch):
+    """The year file is written after its part of the listing, the day file deleted before its part."""
+    put(lake, bars([("A", d) for d in DAYS[:3]]), "year")
+    listed, calls = lake.list, []
+    monkeypatch.setattr(lake, "list", lambda prefix: calls.append(prefix) or ([] if len(calls) == 1 else listed(prefix)))
+    assert len(read(lake, ["A"], DAYS[0], DAYS[20])) == 3
 
 
 def test_objects_that_keep_going_away_are_an_error(lake, monkeypatch):

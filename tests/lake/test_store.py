@@ -7,7 +7,8 @@ from multiprocessing import get_context
 import pytest
 
 from market_data.core.errors import ConfigError, LakeError
-from market_data.lake.store import Lake, S3Access
+from market_data.lake.s3 import S3Access
+from market_data.lake.store import Lake
 from tests.lake.rows import add_bytes, open_lake
 
 
@@ -171,7 +172,8 @@ def test_without_airflow_the_aws_environment_is_used(s3, monkeypatch):
 def test_the_endpoint_for_s3_alone_goes_first(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:8")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    monkeypatch.delenv("AWS_REGION", raising=False)
+    for name in ("AWS_REGION", "AWS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     assert S3Access.from_environment() == S3Access("http://127.0.0.1:9", "eu-west-1")
 

@@ -120,7 +120,7 @@ class MemoryWarehouse(DuckDBWarehouse):
                 self.memory.unregister("rows_before")
 
 
-def quick_checkpoint(dataset, scope, chunks, *, run_name, docs=None):
+def quick_checkpoint(dataset, scope, chunks, *, run_name, thresholds=None, docs=None):
     """Refuse each session with a strange price, in place of Great Expectations; with ``grain`` year, the symbol's year."""
     refused = set()
     for chunk in chunks:
@@ -133,10 +133,14 @@ def quick_checkpoint(dataset, scope, chunks, *, run_name, docs=None):
     return CheckpointResult(verdicts, not refused, {}, [], "", {})
 
 
-@lru_cache(maxsize=4096)
-def decode_once(body, key, schema=None, *, dictionary=()):
+def decode_once(body, key, schema=None, *, dictionary=(), columns=None):
     """Read a Parquet object; equal ones once."""
-    return DECODE(body, key, schema, dictionary=dictionary)
+    return _decoded(body, key, schema, tuple(dictionary), None if columns is None else tuple(columns))
+
+
+@lru_cache(maxsize=4096)
+def _decoded(body, key, schema, dictionary, columns):
+    return DECODE(body, key, schema, dictionary=dictionary, columns=columns)
 
 
 @dataclass

@@ -1,8 +1,11 @@
 """Runs without Airflow, everything else real: a lake in files, Great Expectations, DuckDB, and whatever the hook asks."""
 
 import json
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 
 from market_data import pipeline
 from market_data.config.feeds import load_feeds
@@ -11,6 +14,7 @@ from market_data.core.errors import AuthError, BadRequest, CircuitOpen, ServerEr
 from market_data.core.run import RunInfo
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
+from market_data.pipeline.run_in_process import run_in_process
 from market_data.pipeline.run_sessions import Wanted
 from market_data.warehouse import WarehouseConnection, open_warehouse
 
@@ -20,6 +24,15 @@ NOW = datetime(2026, 11, 20, 12, 0, 1, 123457, tzinfo=UTC)  # as real moments ar
 def feed_of(dag_id):
     """A feed of the project."""
     return next(feed for feed in load_feeds() if feed.dag_id == dag_id)
+
+
+@cache
+def migrated():
+    """Return the content of a migrated warehouse without rows. It saves a test the migrations."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open_warehouse(WarehouseConnection("duckdb", extra={"path": f"{folder}/warehouse.duckdb"})) as warehouse:
+            warehouse.migrate()
+        return Path(folder, "warehouse.duckdb").read_bytes()
 
 
 class World:
@@ -32,6 +45,9 @@ class World:
         self.feed, self.folder, self.make_hook = feed, folder, make_hook
         self.lake = Lake.open(f"file://{folder}/lake")
         self.now = NOW
+        warehouse = Path(folder, "warehouse.duckdb")
+        if not warehouse.exists():
+            warehouse.write_bytes(migrated())
 
     def hook(self):
         hook = self.make_hook()
@@ -73,6 +89,15 @@ class World:
             context, pipeline.RunResult(batches, receipts, errors, checked, loaded, planned.summary), self.now
         )
         return planned, {**published, **json.loads(self.lake.get(published["report"]).body), "key": published["report"]}
+
+    def repair(self, gaps, run_id="repair", **params):
+        """Request the cells of a list of gaps; return the plan and the report."""
+        context = self.context(run_id, **params)
+        self.now += timedelta(hours=1)
+        with self.hook() as hook:
+            planned = pipeline.plan_gaps(context, hook, gaps, self.now)
+            self.batches = list(planned.plan.batches)
+            return planned, run_in_process(context, hook, planned, self.warehouse, lambda: self.now)
 
     def query(self, sql):
         with self.warehouse() as warehouse:

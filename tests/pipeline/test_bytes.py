@@ -13,7 +13,8 @@ import pytest
 from market_data import pipeline
 from market_data.config.universes import members
 from market_data.core import calendar
-from market_data.lake.store import Lake, S3Access
+from market_data.lake.s3 import S3Access
+from market_data.lake.store import Lake
 from market_data.providers.base import ProviderConfig
 from market_data.providers.mock.hook import MockHook
 from sandbox.s3 import S3Server

@@ -13,7 +13,7 @@ from sandbox.http import SampleApi
 from tests.golden.scripted_runs import KEY, START, WEEK, QuickWorld, Scene
 from tests.pipeline.runs import feed_of
 
-FREE = {"get_cost", "get_record_count", "get_dataset_range", "list_datasets", "resolve"}
+FREE = {"get_cost", "get_record_count", "get_dataset_range", "get_dataset_condition", "list_datasets", "resolve"}
 CHARGED = ("databento_ohlcv_1d", "databento_ohlcv_1m", "databento_trades", "databento_tbbo", "databento_statistics")
 
 

@@ -1,6 +1,7 @@
 """Stories of one fault each, for every shape of endpoint and grain of file: what landed is loaded, what is open is named."""
 
 from datetime import timedelta
+from itertools import product
 
 import pytest
 
@@ -9,6 +10,7 @@ from market_data.core.capabilities import Shape
 from market_data.core.outcome import State
 from tests.pipeline.model_quick import quick  # noqa: F401  fixture
 from tests.pipeline.model_story import FIRST, LISTED, UNKNOWN, Bar, Kind, Story
+from tests.pipeline.tiers import tiers
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -352,9 +354,13 @@ def test_a_recheck_with_an_odd_bar_is_named_and_the_mended_bar_is_loaded(story):
     assert story.agrees(("IBM", session))
 
 
-@pytest.mark.parametrize("kind", [Kind.STRANGE, Kind.ODD])
-@pytest.mark.parametrize("nights", [1, 3])
-@pytest.mark.parametrize("age", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("age", "nights", "kind"),
+    tiers(
+        product((1, 2, 3), (1, 3), (Kind.STRANGE, Kind.ODD)),
+        *((1, 1, Kind.STRANGE), (2, 3, Kind.ODD), (3, 1, Kind.ODD), (3, 3, Kind.STRANGE)),
+    ),
+)
 def test_a_recheck_that_is_rejected_is_repeated_until_the_provider_is_right_again(story, age, nights, kind):
     """The last session that a night rechecks is three sessions old: the next night it is older than any recheck."""
     story.nights(4)

@@ -10,7 +10,7 @@ from market_data.datasets.registry import dataset
 from market_data.lake import staging
 from market_data.pipeline.run_sessions import Wanted
 from sandbox.stack.__main__ import SAMPLE_DATES
-from tests.pipeline.test_every_feed import api, gateway, make_hook, world_of  # noqa: F401  fixtures
+from tests.pipeline.test_every_feed import make_hook, world_of  # noqa: F401  fixture
 
 FEEDS = [
     ("polygon_ohlcv_1d", "day", "AAPL"),

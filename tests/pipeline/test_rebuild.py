@@ -150,3 +150,28 @@ def test_a_dry_run_opens_no_warehouse(lake):
 def test_a_dataset_without_a_table_is_an_error(lake, warehouse):
     with pytest.raises(ConfigError, match="tbbo has no table in the warehouse"):
         pipeline.rebuild_warehouse(lake, warehouse, selection(dataset=TBBO))
+
+
+def test_only_given_cells_are_loaded_and_altered_values_restored(lake, warehouse):
+    cells = [(symbol, day) for symbol in ("AAPL", "IBM") for day in DAYS]
+    put(lake, cells)
+    put(lake, [("AAPL", DAYS[0])], "year", close=11.0, at=T0 + timedelta(hours=1))
+    record(lake, cells)
+    pipeline.rebuild_warehouse(lake, warehouse, selection())
+    before = warehouse.query(SELECT.format("silver_prices"))
+    with warehouse._transaction():
+        warehouse._execute(
+            "delete", f"DELETE FROM silver_prices WHERE symbol = 'IBM' AND bar_time = TIMESTAMP '{DAYS[1]} 00:00:00'"
+        )
+        warehouse._execute("alter", f"UPDATE silver_prices SET vwap = 1 WHERE bar_time >= TIMESTAMP '{DAYS[3]} 00:00:00'")
+    wanted = pa.concat_tables([cell_table(symbol, day, State.HAVE, "") for symbol, day in (("IBM", DAYS[1]), ("IBM", DAYS[3]))])
+    done = pipeline.rebuild_warehouse(lake, warehouse, selection(), cells=wanted)
+    assert (done.objects, done.rows, done.changed) == (2, 2, 2)
+    changed = warehouse.query("SELECT symbol, bar_time FROM silver_prices WHERE vwap = 1 ORDER BY 1, 2").to_pylist()
+    left = [(r["symbol"], r["bar_time"].date()) for r in changed]
+    assert left == [("AAPL", DAYS[3]), ("AAPL", DAYS[4]), ("IBM", DAYS[4])]
+    everything = pa.concat_tables([cell_table(symbol, day, State.HAVE, "") for symbol, day in cells])
+    pipeline.rebuild_warehouse(lake, warehouse, selection(), cells=everything)
+    assert warehouse.query(SELECT.format("silver_prices")).equals(before)
+    nothing = pipeline.rebuild_warehouse(lake, warehouse, selection(), cells=wanted.slice(0, 0))
+    assert (nothing.objects, nothing.rows) == (0, 0)

@@ -1,6 +1,7 @@
 """Restatements: scheduled runs request the last sessions again that they have, where that is cheap; equal values write nothing."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from sandbox.ib_gateway import SampleGateway
 from tests.golden.scripted_runs import KEY, START, WEEK, QuickWorld, Scene, sessions
 from tests.golden.scripted_runs import SYMBOLS as MANY
 from tests.pipeline.runs import feed_of
+from tests.pipeline.tiers import tiers
 
 SYMBOLS = ("AAPL", "IBM", "KO", "MSFT")
 RESTATED = WEEK[3]
@@ -25,6 +27,9 @@ RESTATED = WEEK[3]
 
 ONE_CALL = ("alpaca_ohlcv_1d", "fmp_ohlcv_1d", "polygon_ohlcv_1m")
 """Feeds whose endpoint returns four sessions of a symbol in one call."""
+GRAINS = [*product((*ONE_CALL, "polygon_ohlcv_1d"), ("day", "year"))]
+EACH_SHAPE = (("alpaca_ohlcv_1d", "day"), ("fmp_ohlcv_1d", "year"), ("polygon_ohlcv_1m", "year"), ("polygon_ohlcv_1d", "day"))
+"""Many symbols, a symbol, minutes, and a session per request."""
 
 
 @pytest.fixture
@@ -51,8 +56,7 @@ def night(world, session=WEEK[5], run_id="night", symbols=SYMBOLS, clear_number=
     return world.run([session], symbols, world.context(run_id, clear_number, "scheduled", **params))
 
 
-@pytest.mark.parametrize("grain", ["day", "year"])
-@pytest.mark.parametrize("dag_id", [*ONE_CALL, "polygon_ohlcv_1d"])
+@pytest.mark.parametrize(("dag_id", "grain"), tiers(GRAINS, *EACH_SHAPE))
 def test_a_restated_value_replaces_the_old_one_everywhere_and_nothing_else_is_written(scene, dag_id, grain):
     world = world_of(scene, dag_id, file_grain=grain)
     world.run(WEEK[:5], SYMBOLS[:1])
@@ -76,8 +80,7 @@ def test_a_restated_value_replaces_the_old_one_everywhere_and_nothing_else_is_wr
     assert float(silver["top"]) == pytest.approx(max(rows["close"].to_pylist()), abs=1e-6)
 
 
-@pytest.mark.parametrize("grain", ["day", "year"])
-@pytest.mark.parametrize("dag_id", [*ONE_CALL, "polygon_ohlcv_1d"])
+@pytest.mark.parametrize(("dag_id", "grain"), tiers(GRAINS, *EACH_SHAPE))
 def test_equal_values_write_nothing(scene, dag_id, grain):
     world = world_of(scene, dag_id, file_grain=grain)
     world.run(WEEK[:5], SYMBOLS[:1])
@@ -91,8 +94,14 @@ def test_equal_values_write_nothing(scene, dag_id, grain):
     assert not report["red"]
 
 
-@pytest.mark.parametrize(("stored", "nightly"), [("year", "day"), ("day", "year")])
-@pytest.mark.parametrize("dag_id", ["polygon_ohlcv_1m", "fmp_ohlcv_1d"])
+@pytest.mark.parametrize(
+    ("dag_id", "stored", "nightly"),
+    tiers(
+        [(dag_id, *grains) for dag_id in ("polygon_ohlcv_1m", "fmp_ohlcv_1d") for grains in (("year", "day"), ("day", "year"))],
+        ("polygon_ohlcv_1m", "year", "day"),
+        ("fmp_ohlcv_1d", "day", "year"),
+    ),
+)
 def test_values_in_files_of_the_other_grain_are_compared_there(scene, dag_id, stored, nightly):
     world = world_of(scene, dag_id)
     world.run(WEEK[:5], SYMBOLS[:1], world.context("range", file_grain=stored))
@@ -146,8 +155,18 @@ def test_only_a_scheduled_run_rechecks(scene, clear_number, run_type, params, ce
     assert planned.plan.cells == cells
 
 
-@pytest.mark.parametrize("dag_id", ["databento_ohlcv_1d", "databento_ohlcv_1m"])
-@pytest.mark.parametrize(("params", "cells"), [({}, 1), ({"recheck_sessions": 2}, 3)])
+@pytest.mark.parametrize(
+    ("dag_id", "params", "cells"),
+    tiers(
+        [
+            (dag_id, *params)
+            for dag_id in ("databento_ohlcv_1d", "databento_ohlcv_1m")
+            for params in (({}, 1), ({"recheck_sessions": 2}, 3))
+        ],
+        ("databento_ohlcv_1d", {}, 1),
+        ("databento_ohlcv_1m", {"recheck_sessions": 2}, 3),
+    ),
+)
 def test_a_provider_that_charges_is_rechecked_only_where_somebody_chose_it(scene, dag_id, params, cells):
     world = world_of(scene, dag_id, **params)
     world.run(WEEK[:5], SYMBOLS[:1])
@@ -209,16 +228,14 @@ def spoil(make_hook, session):
     return make
 
 
-@pytest.mark.parametrize("state", [State.REFUSED, State.QUARANTINED])
 @pytest.mark.parametrize(
-    ("dag_id", "grain"),
-    [
-        ("polygon_ohlcv_1d", "day"),
-        *(
-            pytest.param(*feed, marks=pytest.mark.slow)
-            for feed in (("alpaca_ohlcv_1d", "day"), ("alpaca_ohlcv_1d", "year"), (MINUTES, "day"), (MINUTES, "year"))
-        ),
-    ],
+    ("dag_id", "grain", "state"),
+    tiers(
+        [("polygon_ohlcv_1d", "day", state) for state in (State.REFUSED, State.QUARANTINED)]
+        + [*product(("alpaca_ohlcv_1d", MINUTES), ("day", "year"), (State.REFUSED, State.QUARANTINED))],
+        ("polygon_ohlcv_1d", "day", State.REFUSED),
+        ("alpaca_ohlcv_1d", "year", State.QUARANTINED),
+    ),
 )
 def test_a_rejected_recheck_keeps_the_loaded_value_and_is_repeated_until_it_is_right(scene, dag_id, grain, state):
     world = world_of(scene, dag_id, file_grain=grain)

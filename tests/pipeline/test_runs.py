@@ -192,11 +192,34 @@ def test_a_failed_batch_is_named_and_repaired_alone(world):
     coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
     assert coverage.state("AAPL", WEEK[2]) is None
     assert coverage.state("AAPL", WEEK[0]) is State.HAVE
+    assert any(f"AAPL-{WEEK[3]}" in key for key, _ in world.lake.list("raw"))  # landed, and loaded by the next run
     world.api.faults.clear()
     world.api.log.clear()
     _, report = world.run(world.context("r2"))
     assert report["red"] == []
-    assert [call.date for call in world.api.calls] == [WEEK[2].isoformat(), WEEK[3].isoformat()]
+    assert [call.date for call in world.api.calls] == [WEEK[2].isoformat()]  # the batch's other session had landed
+
+
+def test_a_session_of_another_form_fails_alone(world):
+    world.api.fault("drifted", match=f"stocks/{WEEK[2]}", times=None)
+    _, report = world.run()
+    assert [batch["state"] for batch in report["batch_results"]] == ["success"] * 3
+    assert list(report["batch_results"][1]["failed_sessions"]) == [WEEK[2].isoformat()]
+    assert any(f"{WEEK[2]} failed: polygon: grouped" in sentence for sentence in report["red"])
+    assert report["rows_loaded"] == (len(WEEK) - 1) * len(SYMBOLS)
+    assert {failure["symbol"] for failure in report["failures"]} == set(SYMBOLS)
+    coverage = read_coverage(world.lake, "ohlcv-1d", "polygon")
+    assert [coverage.state("AAPL", session) for session in WEEK] == [None if day == WEEK[2] else State.HAVE for day in WEEK]
+
+
+def test_a_row_of_another_day_loses_nothing_and_is_reported(world):
+    world.api.fault("out_of_range", match=f"stocks/{WEEK[2]}", times=None)
+    _, report = world.run()
+    assert report["red"] == []
+    assert report["rows_left_aside"] == 1
+    assert sum(batch["rows_left_aside"] for batch in report["batch_results"]) == 1
+    assert "1 row that was not requested came and is left aside: " in " ".join(report["warnings"])
+    assert report["rows_loaded"] == len(WEEK) * len(SYMBOLS)
 
 
 def test_a_later_try_of_the_same_attempt_repeats_no_finished_call(world):

@@ -27,12 +27,12 @@ def hook_on(hook, name, server, *, key=KEY, late=False, options=None, **fields):
     """Return a hook on a sample server, with short pauses between tries.
 
     :param name: the provider. ``fields``: further ones of the connection; ``extra`` is added to `FAST`.
-    :param late: with short time-outs too.
+    :param late: with short time-outs too, while the server has a fault left to make.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     given["extra"] = {**FAST, **given.get("extra", {})}
     config = ProviderConfig(f"{name}_default", **{"base_url": server.url, "password": key, **given})
-    return quick(hook, late=late)(config=config, options=options)
+    return quick(hook, late=server if late else None)(config=config, options=options)
 
 
 def as_row(bar, **values):

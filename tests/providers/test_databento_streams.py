@@ -204,8 +204,16 @@ def test_records_of_other_days_are_no_response(server):
     server.fault("out_of_range", match="get_range", times=None)
     with hook_of(server, stype_in="instrument_id") as hook:
         hook._transport.sleep = lambda seconds: None
-        with pytest.raises(WrongResponse, match="records of 2023-12-25T00:00:00 UTC came"):
-            hook.fetch(Request("ohlcv-1d", "range", (str(number("IBM")),), (closed(*WEEK),)))
+        with pytest.raises(WrongResponse, match="records of 2023-12-21T00:00:00 UTC came"):
+            hook.fetch(Request("ohlcv-1d", "range", (str(number("IBM")),), (closed(WEEK[0], WEEK[0]),)))
+
+
+def test_a_record_of_another_day_is_left_aside_and_counted(server):
+    server.fault("out_of_range", match="get_range", times=None)
+    with hook_of(server, stype_in="instrument_id") as hook:
+        fetched = hook.fetch(Request("ohlcv-1d", "range", (str(number("IBM")),), (closed(*WEEK),)))
+    assert (len(fetched.table), fetched.evidence.rows_received, fetched.evidence.rows_left_aside) == (4, 5, 1)
+    assert set(fetched.unproved) == {str(number("IBM"))}
 
 
 def test_a_parent_is_expanded_to_its_contracts(server):
@@ -252,34 +260,50 @@ def test_an_evening_of_futures_belongs_to_the_session_after_it(server, days):
     """Over a change of clocks, and over a holiday on Monday the 15th, on which they trade too."""
     table = fetch(server, "ohlcv-1m", "ES.c.0", days=days, stype_in="continuous")
     counts = {row["values"].isoformat(): row["counts"] for row in table["session"].value_counts().to_pylist()}
-    assert counts == {
-        str(day): 780 if day == date(2024, 1, 16) else 390 for day in calendar.sessions(days[0], days[1] + timedelta(days=1))
-    }
+    assert counts == {str(day): 390 for day in calendar.CMES.sessions(days[0], days[1] + timedelta(days=1))}
     first = table.slice(0, 1).to_pylist()[0]
     assert first["bar_time"].astimezone(calendar.NEW_YORK).date() < first["session"]
 
 
+HOLIDAYS = ["2024-01-15", "2024-06-19", "2025-01-09", "2026-01-19", "2026-04-03"]
+"""On these the stock exchange is closed and futures trade for a part of the day."""
+
+
+@pytest.mark.parametrize("text", HOLIDAYS)
+@pytest.mark.parametrize("name", ["ohlcv-1d", "ohlcv-1m", "trades", "statistics"])
+def test_a_holiday_on_which_futures_trade_is_a_session_of_theirs_alone(server, name, text):
+    holiday = date.fromisoformat(text)
+    days = (calendar.previous_session(holiday), calendar.next_session(holiday))
+    found = fetch(server, name, "ES.c.0", days=days, stype_in="continuous")["session"].unique().to_pylist()
+    assert found == [days[0], holiday, days[1]]
+    assert fetch(server, name, "ES.c.0", days=(holiday, holiday), stype_in="continuous")["session"].unique().to_pylist() == [
+        holiday
+    ]
+    assert fetch(server, name, "SPY", days=days)["session"].unique().to_pylist() == [*days]
+
+
 def test_a_daily_bar_of_futures_on_a_day_without_a_session_is_left_aside(server):
-    """The vendor's are of UTC days: there is one of Sunday the 14th and one of the holiday after it. They are counted, and charged."""
+    """The vendor's are of UTC days: there is one of Sunday the 14th. It is counted, and charged."""
     days = (date(2024, 1, 12), date(2024, 1, 17))
     with hook_of(server, stype_in="continuous") as hook:
         fetched = hook.fetch(Request("ohlcv-1d", "range", ("ES.c.0",), (closed(*days),)))
         alone = hook.fetch(Request("ohlcv-1d", "range", ("ES.c.0",), (closed(days[0] + timedelta(days=1), date(2024, 1, 16)),)))
-    assert fetched.table["session"].to_pylist() == [date(2024, 1, 12), date(2024, 1, 16), date(2024, 1, 17)]
+    assert fetched.table["session"].to_pylist() == [date(2024, 1, day) for day in (12, 15, 16, 17)]
     assert fetched.evidence.rows_received == fetched.evidence.rows_declared == 5
-    assert alone.table["session"].to_pylist() == [date(2024, 1, 16)]
+    assert alone.table["session"].to_pylist() == [date(2024, 1, 15), date(2024, 1, 16)]
 
 
-def test_the_trades_of_a_holiday_come_before_those_of_its_session(server):
-    table = fetch(server, "trades", "ES.c.0", days=(date(2024, 1, 16), date(2024, 1, 16)), stype_in="continuous")
+def test_the_trades_of_a_holiday_begin_on_the_evening_before(server):
+    table = fetch(server, "trades", "ES.c.0", days=(date(2024, 1, 15), date(2024, 1, 15)), stype_in="continuous")
     moments = nanos(table, "ts_event").astype("datetime64[ns]").astype("datetime64[s]").tolist()
     evenings = {moment.replace(tzinfo=UTC).astimezone(calendar.NEW_YORK).date() for moment in moments}
-    assert {date(2024, 1, 14), date(2024, 1, 15)} <= evenings  # Sunday, and the holiday
-    assert table["session"].unique().to_pylist() == [date(2024, 1, 16)]
+    assert evenings == {date(2024, 1, 14), date(2024, 1, 15)}  # Sunday, and the holiday
+    assert table["session"].unique().to_pylist() == [date(2024, 1, 15)]
 
 
-def test_futures_have_nothing_on_days_that_are_no_session(server):
-    assert len(fetch(server, "trades", "ES.c.0", days=(date(2024, 1, 13), date(2024, 1, 15)), stype_in="continuous")) == 0
+def test_futures_have_nothing_on_days_that_are_not_sessions(server):
+    for days in ((date(2024, 1, 13), date(2024, 1, 14)), (date(2025, 4, 18), date(2025, 4, 20))):
+        assert len(fetch(server, "trades", "ES.c.0", days=days, stype_in="continuous")) == 0
     assert server.calls == []
 
 
@@ -287,7 +311,7 @@ def test_requests_for_neighbouring_sessions_share_no_row_and_lose_none(server):
     for name, symbol, options in (("trades", "ES.c.0", {"stype_in": "continuous"}), ("trades", "SPY", {})):
         parts = [
             fetch(server, name, symbol, days=(day, day), **options)
-            for day in calendar.sessions(date(2024, 1, 11), date(2024, 1, 19))
+            for day in calendar.CMES.sessions(date(2024, 1, 11), date(2024, 1, 19))
         ]
         whole = fetch(server, name, symbol, days=(date(2024, 1, 11), date(2024, 1, 18)), **options)
         assert pa.concat_tables(parts).equals(whole)
@@ -301,7 +325,7 @@ def test_every_moment_is_in_one_session(first, length, data):
         begin, end = (int(moment.timestamp()) for moment in days.span)
         if begin == end:
             assert name == "futures"
-            assert calendar.sessions(first, last + timedelta(days=1)) == ()
+            assert calendar.CMES.sessions(first, last + timedelta(days=1)) == ()
             continue
         second = data.draw(st.integers(begin, end - 1))
         (day,) = days.of(np.array([second * 10**9])).tolist()
@@ -312,7 +336,7 @@ def test_every_moment_is_in_one_session(first, length, data):
             assert day == local.date()
         else:
             trading = local.date() + timedelta(days=local.hour >= 18)
-            assert day == (trading if calendar.is_session(trading) else calendar.next_session(trading))
+            assert day == calendar.CMES.first_session(trading)
 
 
 # -- ordinals ------------------------------------------------------------------------------------------------------------------------

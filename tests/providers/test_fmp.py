@@ -1,5 +1,6 @@
 """The Financial Modeling Prep hook against a real HTTP server: the provider contract, and what is its own of daily bars."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import ClassVar
@@ -22,21 +23,23 @@ from market_data.core.errors import (
     TruncatedResponse,
 )
 from market_data.core.intervals import closed
+from market_data.core.retry_policy import RetryPolicy
 from market_data.datasets.registry import dataset
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
-from market_data.providers.fmp.client import FmpClient
+from market_data.providers.fmp.client import FmpClient, History
 from market_data.providers.fmp.errors import BULK_PAUSE, DayLimiter
-from market_data.providers.fmp.hook import FEW, FMPHook
+from market_data.providers.fmp.hook import FMPHook, few
 from market_data.providers.fmp.parse import read_file, vendors_name
 from market_data.providers.polygon.hook import PolygonHook
+from market_data.providers.records import Records
 from market_data.providers.registry import providers
 from market_data.quality.gate import gate
 from sandbox.http import SampleApi
 from sandbox.vendors.fmp import RESTRICTED, SYMBOL, UNKNOWN_KEY
 from sandbox.vendors.fmp_faults import EOD_COLUMNS
 from sandbox.vendors.messages import VendorRequest
-from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, NetworkContract, order, rows
+from tests.contract.provider import HTTP_FAULTS, KEY, NOW, WEEK, YEAR, Fault, NetworkContract, order, rows
 from tests.providers import sample_setup
 from tests.providers.sample_setup import AAPL_ROW, FAST, hook_on, rows_held
 
@@ -71,6 +74,7 @@ class TestFMP(NetworkContract):
         **dict.fromkeys(("page_loop", "page_loop_back"), "an answer does not name a next one: the hook slices by date"),
         "other_adjustment": "an answer does not say how it is adjusted",
     }
+    outcomes: ClassVar = {"out_of_range": Fault(ServerError)}
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -139,14 +143,11 @@ MONDAY = WEEK[0]
 @pytest.mark.parametrize(
     ("symbol", "name"),
     [
-        *(("BRK.B", "BRK-B"), ("BF.A", "BF-A"), ("LEN.B", "LEN-B")),
-        *(
-            (same, same)
-            for same in ("AAPL", "BRK-B", "VOD.L", "0700.HK", "7203.T", "RY.TO", "KIMpL", "B", "X.Y.Z", "^VIX", "BTCUSD")
-        ),
+        *(("BRK.B", "BRK-B"), ("BF.A", "BF-A"), ("LEN.B", "LEN-B"), ("MKC.V", "MKC-V"), ("KIMpL", "KIM-PL"), ("AACT+", "AACT-WT")),
+        *((same, same) for same in ("AAPL", "BRK-B", "VOD.L", "0700.HK", "7203.T", "RY.TO", "B", "^VIX", "BTCUSD", "X-L")),
     ],
 )
-def test_classes_of_shares_stand_behind_a_dash_and_exchanges_stay(symbol, name):
+def test_suffixes_of_us_stocks_stand_behind_a_dash_and_exchanges_stay(symbol, name):
     assert vendors_name(symbol) == name
 
 
@@ -158,8 +159,18 @@ def test_a_symbol_comes_back_as_it_was_requested(server, hook, endpoint):
     assert "BRK.B" not in "".join(call.target for call in server.calls)
 
 
-def test_both_spellings_of_a_symbol_come(hook):
-    assert sorted(hook.fetch(bulk(MONDAY, "BRK-B", "BRK.B")).table["symbol"].to_pylist()) == ["BRK-B", "BRK.B"]
+def test_the_second_of_two_spellings_of_a_stock_is_refused_by_name(hook):
+    fetched = hook.fetch(bulk(MONDAY, "BRK-B", "BRK.B"))
+    assert fetched.table["symbol"].to_pylist() == ["BRK-B"]
+    assert fetched.refused == {"BRK.B": "fmp calls BRK.B and BRK-B both BRK-B: request one of them"}
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("symbol", ["X.Y.Z", "ES.c.0", "O:SPY251219C00650000", "I:SPX", "BTC/USD", "X.A.WI", "ABC.CL"])
+def test_a_symbol_that_the_vendor_cannot_have_is_named_without_a_call(server, hook, endpoint, symbol):
+    fetched = hook.fetch(bulk(MONDAY, symbol) if endpoint == "bulk" else span(symbol, MONDAY, MONDAY))
+    assert fetched.refused[symbol].startswith(f"{symbol} ")
+    assert (len(fetched.table), server.calls) == (0, [])
 
 
 # prices
@@ -204,7 +215,10 @@ def test_a_field_that_is_gone_is_drift_unless_it_is_the_volume(server, hook):
     server.fault("without", field="volume")
     assert hook.fetch(span("IBM")).table["volume"].null_count == 5
     server.fault("without", field="adjClose", times=None)
-    for request, text in ((span("IBM"), "missing required field `adjClose`"), (bulk(MONDAY), "no column adjClose")):
+    for request, text in (
+        (span("IBM"), "adjClose is missing, and 5 of 5 rows are like that"),
+        (bulk(MONDAY), "no column adjClose"),
+    ):
         with pytest.raises(SchemaDrift, match=text):
             hook.fetch(request)
 
@@ -247,7 +261,7 @@ def test_slices_cover_every_day_once(first, days, size):
     class Client(FmpClient):
         def history(self, symbol, first, last, log):
             requested.append((first, last))
-            return []
+            return History(first, last, [])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("market_data.providers.fmp.hook.SLICE", size)
@@ -298,7 +312,7 @@ def test_a_file_cut_between_lines_that_lost_more_than_a_few_is_refused(server, h
     server.fault("cut_lines", before=lines[int(len(lines) * share)].split(",")[0].strip('"'))
     with pytest.raises(TruncatedResponse, match="the file lacks .* and more, which have a bar of 2013-01-07: it is cut"):
         hook.fetch(bulk(MONDAY, *symbols))
-    assert len(server.calls) == 1 + FEW + 1
+    assert len(server.calls) == 1 + few(len(symbols)) + 1
 
 
 def test_a_thousandth_cut_between_lines_costs_no_row(server, hook):
@@ -359,7 +373,8 @@ def test_what_is_neither_a_list_nor_a_file_is_an_error(server, hook, body):
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_file_is_read_as_text_whatever_its_symbols_are_called(end):
     lines = ['"symbol","date","close"', '"NA","2013-01-07",1.5', '"NULL","2013-01-07",', '"A,B","2013-01-07",1.8646e-8', ""]
-    rows = read_file(end.join(lines).encode(), ("symbol", "close"), {})
+    rows, problems = read_file(end.join(lines).encode(), ("symbol", "close"), {})
+    assert problems == {}
     assert rows["symbol"].to_pylist() == ["NA", "NULL", "A,B"]
     assert rows["close"].to_pylist() == ["1.5", None, "1.8646e-8"]
 
@@ -368,7 +383,7 @@ def test_a_file_is_read_as_text_whatever_its_symbols_are_called(end):
 def test_a_file_cut_anywhere_has_fewer_lines_or_is_an_error(place):
     body = b'"symbol","date"\n' + b"".join(b'"S%d","2013-01-07"\n' % number for number in range(5))
     try:
-        found = read_file(body[:place], ("symbol",), {})["symbol"].to_pylist()
+        found = read_file(body[:place], ("symbol",), {"provider": "fmp", "request": "a file"})[0]["symbol"].to_pylist()
     except TruncatedResponse:
         return
     assert found == [f"S{number}" for number in range(len(found))]
@@ -378,6 +393,162 @@ def test_a_file_cut_anywhere_has_fewer_lines_or_is_an_error(place):
 def file_of(server, day):
     vendor = server.vendor
     return vendor.eod_bulk(VendorRequest(vendor, "/stable/eod-bulk", {"date": f"{day}"}), {}).body
+
+
+class Known(Records):
+    """Records of given symbols."""
+
+    def __init__(self, *, traded=(), untraded=()):
+        super().__init__()
+        self.known = {True: traded, False: untraded}
+
+    def traded(self, symbols, day):
+        return tuple(symbol for symbol in symbols if symbol in self.known[True])
+
+    def untraded(self, symbols, day):
+        return tuple(symbol for symbol in symbols if symbol in self.known[False])
+
+
+def without_lines(server, gone, times=1):
+    """The next bulk files lack the lines of some symbols."""
+    names = {vendors_name(symbol) for symbol in gone}
+    lines = file_of(server, MONDAY).splitlines(keepends=True)
+    body = "".join(line for line in lines if line.split(",")[0].strip('"') not in names)
+    server.fault("other_body", match="eod-bulk", body=body, times=times)
+
+
+def test_a_file_with_none_of_150_requested_symbols_is_cut(server, hook):
+    symbols = sorted(bar.symbol for bar in server.market.session(MONDAY))[:150]
+    without_lines(server, symbols)
+    with pytest.raises(TruncatedResponse, match="the file lacks .* and more, which have a bar of 2013-01-07: it is cut"):
+        hook.fetch(bulk(MONDAY, *symbols))
+    assert len(server.calls) == 1 + few(150) + 1
+
+
+def test_a_file_with_none_of_a_few_requested_symbols_loses_no_row(server, hook):
+    without_lines(server, ("IBM", "BRK.B", "SPY"))
+    request = bulk(MONDAY)
+    assert rows(hook.fetch(request).table) == held(server, request, adj_close=False)
+
+
+def test_a_file_that_lacks_most_symbols_beside_unlisted_ones_is_cut(server, hook):
+    symbols = sorted(bar.symbol for bar in server.market.session(MONDAY))[:20]
+    unlisted = [f"NONE{number}" for number in range(20)]
+    without_lines(server, symbols[1:])
+    with pytest.raises(TruncatedResponse):
+        hook.fetch(bulk(MONDAY, *unlisted, *symbols))
+
+
+def test_a_file_that_lacks_symbols_which_traded_the_day_before_is_cut_without_a_look_up(server, hook):
+    symbols = sorted(bar.symbol for bar in server.market.session(MONDAY))[:20]
+    hook.records = Known(traded=symbols)
+    without_lines(server, symbols[:5])
+    with pytest.raises(TruncatedResponse, match="which traded until just before 2013-01-07: it is cut"):
+        hook.fetch(bulk(MONDAY, *symbols))
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 3), (20, 3), (150, 7), (523, 26), (6000, 300)])
+def test_a_large_universe_may_lack_more_symbols_than_a_small_one(count, most):
+    assert few(count) == most
+
+
+def test_symbols_that_the_vendor_lacked_in_the_sessions_around_are_not_looked_up(server, hook):
+    unlisted = [f"NONE{number}" for number in range(149)]
+    hook.records = Known(untraded=unlisted)
+    request = bulk(MONDAY, "IBM", *unlisted)
+    assert hook.fetch(request).table["symbol"].to_pylist() == ["IBM"]
+    assert len(server.calls) == 1
+
+
+def test_hooks_of_one_run_look_a_symbol_up_once(server):
+    records, days = Records(), calendar.sessions(MONDAY, MONDAY + 30 * DAY)
+    server.hide(days[3], ["SPY"])
+    for day in days:  # a task each
+        with make_hook(server) as hook:
+            hook.records = records
+            found = hook.fetch(bulk(day, "IBM", "SPY", "NONE")).table["symbol"].to_pylist()
+            assert sorted(found) == ["IBM", *["SPY"] * (day != days[3])]
+    looked_up = [call.target for call in server.calls if call.endpoint == "eod"]
+    assert [("NONE" in target, "SPY" in target) for target in looked_up] == [(True, False), (False, True)]
+
+
+def test_a_symbol_that_the_plan_lacks_is_looked_up_once_in_a_run(server):
+    records = Records()
+    server.fault("refused", match="symbol=SPY", message=SYMBOL, times=None)
+    for day in (MONDAY, MONDAY + DAY):
+        server.hide(day, ["SPY"])
+        with make_hook(server) as hook:
+            hook.records = records
+            assert list(hook.fetch(bulk(day)).refused) == ["SPY"]
+    assert sum(call.endpoint == "eod" for call in server.calls) == 1
+
+
+def test_what_a_run_remembers_and_cannot_read_is_looked_up_again(server, hook):
+    hook.records.remember("history-SPY", b"something else")
+    server.hide(MONDAY, ["SPY"])
+    assert sorted(hook.fetch(bulk(MONDAY)).table["symbol"].to_pylist()) == ["BRK.B", "IBM"]
+    assert sum(call.endpoint == "eod" for call in server.calls) == 1
+
+
+@pytest.mark.parametrize("symbols", [("IBM", "BRK.B", "SPY"), ("NONE",)])
+def test_a_file_of_another_session_is_an_error(server, hook, symbols):
+    server.fault("other_body", match="eod-bulk", body=file_of(server, MONDAY + DAY), times=None)
+    with pytest.raises(ServerError, match="rows of 2013-01-08 came"):
+        hook.fetch(bulk(MONDAY, *symbols))
+
+
+def test_a_stray_row_of_another_date_is_left_aside_and_counted(server, hook):
+    body = file_of(server, MONDAY)
+    stray = next(line for line in file_of(server, MONDAY + DAY).splitlines(keepends=True) if '"IBM"' in line)
+    server.fault("other_body", match="eod-bulk", body=body + stray)
+    request = bulk(MONDAY)
+    fetched = hook.fetch(request)
+    assert rows(fetched.table) == held(server, request)
+    assert fetched.warnings == (f"1 row that was not requested came and is left aside: {MONDAY + DAY}",)
+    assert fetched.evidence.rows_left_aside == 1
+
+
+# adjusted closes
+
+
+@pytest.mark.parametrize("plan", ["basic", "starter", "premium"])
+def test_plans_without_bulk_files_get_adjusted_closes_with_a_second_call(server, plan):
+    with make_hook(server, extra={"plan": plan}) as hook:
+        request = span("AAPL", *YEAR)
+        assert rows(hook.fetch(request).table) == held(server, request)
+    assert [call.target.split("?")[0].rpartition("/")[2] for call in server.calls] == ["non-split-adjusted", "dividend-adjusted"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "wish", "calls"), [("starter", "no", 1), ("starter", "yes", 2), ("ultimate", "auto", 1), ("ultimate", "yes", 2)]
+)
+def test_the_option_tells_if_adjusted_closes_are_fetched_and_the_plan_counts_their_calls(server, plan, wish, calls):
+    with make_hook(server, extra={"plan": plan}, options={"adj_close": wish}) as hook:
+        table = hook.fetch(span("AAPL", *YEAR)).table
+        (endpoint,) = [one for one in hook.capabilities("ohlcv-1d").endpoints if one.name == HISTORY]
+        assert {one.chains for one in hook.capabilities("fundamentals").endpoints} == {6} | ({51} if plan == "ultimate" else set())
+    assert (table["adj_close"].null_count == 0) == (calls == 2)
+    assert len(server.calls) == endpoint.calls(250) == calls
+    assert hook.source == "fmp"
+
+
+def test_bars_stay_without_an_adjusted_close_where_the_plan_lacks_that_endpoint(server):
+    server.fault("refused", match="dividend-adjusted", message=RESTRICTED)
+    with make_hook(server, extra={"plan": "starter"}) as hook:
+        fetched = hook.fetch(span("AAPL"))
+    assert (len(fetched.table), fetched.table["adj_close"].null_count) == (5, 5)
+    assert fetched.warnings[0].startswith("adj_close of AAPL is left out: Restricted Endpoint")
+
+
+def test_a_bar_whose_adjusted_close_is_not_there_yet_is_named(server):
+    body = server.vendor.eod(VendorRequest(server.vendor, "", {"symbol": "AAPL", "from": "2013-01-07", "to": "2013-01-10"}),
+                             {"kind": "dividend-adjusted"}).body  # fmt: skip
+    server.fault("other_body", match="dividend-adjusted", body=json.dumps(body))
+    with make_hook(server, extra={"plan": "starter"}) as hook:
+        fetched = hook.fetch(span("AAPL"))
+    assert [value is None for value in fetched.table["adj_close"].to_pylist()] == [False] * 4 + [True]
+    assert fetched.warnings == ("AAPL: 1 bars have no adj_close yet, the first of 2013-01-11",)
 
 
 # refusals, in the vendor's words
@@ -391,7 +562,7 @@ def test_a_symbol_that_the_plan_lacks_is_named_and_the_run_goes_on(server):
     assert refused.table.schema == dataset("ohlcv-1d").received
     assert list(refused.refused) == ["BRK.B"]
     assert refused.refused["BRK.B"].startswith("Premium Query Parameter: 'Special Endpoint : This value set for 'symbol'")
-    assert (len(fine.table), fine.refused, len(server.calls)) == (5, {}, 2)
+    assert (len(fine.table), fine.refused, len(server.calls)) == (5, {}, 3)
 
 
 @pytest.mark.parametrize("status", [200, 402, 403])
@@ -458,7 +629,7 @@ def test_own_count_of_a_days_calls_begins_at_midnight_utc(tmp_path):
 
 
 def test_an_account_counts_as_the_vendor_does(server):
-    with make_hook(server, extra={"plan": "basic", "limits": [{"calls": 1, "seconds": 86_400}]}) as hook:
+    with make_hook(server, extra={"plan": "basic", "limits": [{"calls": 2, "seconds": 86_400}]}) as hook:
         hook.fetch(span("IBM"))
         with pytest.raises(QuotaExhausted, match=r"renewed at \d{4}-\d\d-\d\d 00:00 UTC"):
             hook.fetch(span("IBM"))
@@ -467,7 +638,7 @@ def test_an_account_counts_as_the_vendor_does(server):
 def test_the_same_words_are_the_minutes_quota_where_the_plan_has_none_for_a_day(server):
     server.fault("throttled", times=None)
     with make_hook(server, extra={"plan": "starter", "limits": [{"calls": 300, "seconds": 0.2}]}) as hook:
-        hook._transport.attempts = 1
+        hook._transport.retry = RetryPolicy(attempts=1)
         with pytest.raises(Throttled) as caught:
             hook.fetch(span("IBM"))
     assert caught.value.retry_after == 0.2
@@ -517,8 +688,8 @@ def test_bulk_files_are_there_where_the_plan_has_them(server, plan, has_bulk, na
         ("ultimate", date(2019, 12, 31), date(2019, 12, 31), 1, "bulk"),
         ("ultimate", date(2018, 1, 1), date(2019, 12, 31), 503, "bulk"),
         ("ultimate", date(2010, 1, 1), date(2019, 12, 31), 523, HISTORY),
-        ("starter", date(2019, 12, 31), date(2019, 12, 31), 523, HISTORY),
-        ("starter", date(2018, 1, 1), date(2019, 12, 31), 523, HISTORY),
+        ("starter", date(2019, 12, 31), date(2019, 12, 31), 2 * 523, HISTORY),
+        ("starter", date(2018, 1, 1), date(2019, 12, 31), 2 * 523, HISTORY),
     ],
 )
 def test_the_plan_takes_as_few_calls_as_the_account_allows(server, plan, first, last, calls, chosen):

@@ -22,8 +22,9 @@ from market_data.core.errors import (
     TruncatedResponse,
 )
 from market_data.core.intervals import Interval, closed
+from market_data.core.messages import shown
 from market_data.datasets.fundamentals import FUNDAMENTALS, PERIODS
-from market_data.providers.fmp.fundamentals import LATE, NAMES, enough, filing, filing_dates, periods_filed
+from market_data.providers.fmp.fundamentals import LATE, NAMES, check_read, enough, filing, filing_dates, periods_filed
 from market_data.providers.fmp.parse import vendors_name
 from sandbox.http import SampleApi
 from sandbox.vendors.fmp import LIMIT, OVER_QUOTA, PERIOD, RESTRICTED, SYMBOL
@@ -175,28 +176,26 @@ ROW = {
 
 
 def test_a_row_of_the_vendor_is_read():
-    one = filing(ROW, "AAPL", "income", WHERE)
+    one = filing(ROW, "AAPL", "income")
     assert (one.period, one.fiscal_year, one.period_end, one.filed) == ("FY", 2024, date(2024, 9, 28), date(2024, 11, 1))
     assert one.accepted == datetime(2024, 11, 1, 10, 1, 36, tzinfo=UTC)  # EDGAR's clock is New York's
     assert one.items == {"revenue": 391035000000.0, "eps": 6.11}
 
 
 def test_a_line_of_a_file_is_read_as_the_same():
-    assert filing({name: str(value) for name, value in ROW.items()}, "AAPL", "income", WHERE) == filing(
-        ROW, "AAPL", "income", WHERE
-    )
+    assert filing({name: str(value) for name, value in ROW.items()}, "AAPL", "income") == filing(ROW, "AAPL", "income")
 
 
 @pytest.mark.parametrize("empty", [None, ""])
 def test_an_item_without_a_number_has_no_row(empty):
-    one = filing({**ROW, "eps": empty, "acceptedDate": empty, "reportedCurrency": empty}, "AAPL", "income", WHERE)
+    one = filing({**ROW, "eps": empty, "acceptedDate": empty, "reportedCurrency": empty}, "AAPL", "income")
     assert (one.items, one.accepted, one.currency) == ({"revenue": 391035000000.0}, None, None)
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**53 - 1, 0, 0.01, 1.8646e-8])
 def test_amounts_are_exact(number):
     for written in (number, str(number)):
-        assert filing({**ROW, "revenue": written}, "AAPL", "income", WHERE).items["revenue"] == number
+        assert filing({**ROW, "revenue": written}, "AAPL", "income").items["revenue"] == number
 
 
 @pytest.mark.parametrize(
@@ -210,9 +209,16 @@ def test_amounts_are_exact(number):
     ],
     ids=str,
 )
-def test_what_is_no_number_and_no_date_is_drift(change):
-    with pytest.raises(SchemaDrift, match=f"fmp: a statement: a statement's {next(iter(change))} is not of the known form"):
-        filing({**ROW, **change}, "AAPL", "income", WHERE)
+def test_what_is_no_number_and_no_date_is_named(change):
+    one = filing({**ROW, **change}, "AAPL", "income")
+    ((name, value),) = change.items()
+    (reason,) = one.odd.values() if name == "revenue" else one.problems
+    assert reason == (f"{name} is null" if value is None else f"{name} is not of the known form: {shown(value)}")
+    with pytest.raises(
+        SchemaDrift, match=f"fmp: a statement: the response is not of the known form: {name} is .*, and 2 of 3 rows"
+    ):
+        check_read([one, one, filing(ROW, "AAPL", "income")], WHERE)
+    check_read([one, filing(ROW, "AAPL", "income")], WHERE)
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -527,3 +533,24 @@ def test_values_are_of_the_declared_types(hook):
     table = hook.fetch(ask("statements")).table
     assert table["accepted_at"].type == pa.timestamp("us", tz="UTC")
     assert table["value"].null_count == 0
+
+
+@pytest.mark.parametrize("period", ["Q1", "Q4"])
+def test_quarters_that_come_for_annual_statements_are_rejected(server, hook, period):
+    server.fault("changed", match="period=annual", field="period", value=period, times=None)
+    with pytest.raises(ServerError, match=f"annual statements were requested, and those of {period} came"):
+        hook.fetch(ask("statements"))
+
+
+def test_years_that_come_for_quarters_are_rejected(server, hook):
+    server.fault("changed", match="period=quarter", field="period", value="FY", times=None)
+    with pytest.raises(ServerError, match="quarter statements were requested, and those of FY came"):
+        hook.fetch(ask("statements"))
+
+
+def test_statements_of_another_period_that_come_once_are_requested_again(server, hook):
+    whole = hook.fetch(ask("statements")).table
+    server.fault("changed", field="period", value="Q3")
+    again = hook.fetch(ask("statements"))
+    assert again.table.equals(whole)
+    assert again.evidence.retries == 1

@@ -143,7 +143,7 @@ def test_every_dataset_is_served():
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_rows_are_of_the_dataset_and_pass_its_gate(name):
-    days = DAYS if name in ("fundamentals", "corporate-actions") else WEEK
+    days = DAYS if name in ("fundamentals", "corporate-actions", "symbol-changes") else WEEK
     request = Request(name, "symbol", NAMES, (closed(*days),))
     with make_hook() as hook:
         fetched = hook.fetch(request)
@@ -158,7 +158,7 @@ def test_rows_are_of_the_dataset_and_pass_its_gate(name):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_symbol_and_a_session_alone_are_what_they_are_among_others(name):
-    days = DAYS if name in ("fundamentals", "corporate-actions") else WEEK
+    days = DAYS if name in ("fundamentals", "corporate-actions", "symbol-changes") else WEEK
     among = fetch(name, NAMES, days).table.to_pylist()
     session = next(row["session"] for row in among if row["symbol"] == "S7")
     alone = fetch(name, ["S7"], (session, session)).table.to_pylist()

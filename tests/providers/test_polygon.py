@@ -10,13 +10,14 @@ from market_data.core.batch import Request
 from market_data.core.capabilities import Shape
 from market_data.core.errors import ConfigError, RetriableError, ServerError, Throttled
 from market_data.core.intervals import closed
+from market_data.core.retry_policy import RetryPolicy
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
 from market_data.providers.polygon.hook import PolygonHook
 from market_data.providers.registry import provider
 from sandbox.http import SampleApi
 from sandbox.vendors.polygon import NO_TIMEFRAME, last_date
-from tests.contract.provider import HTTP_FAULTS, KEY, WEEK, YEAR, NetworkContract
+from tests.contract.provider import HTTP_FAULTS, KEY, WEEK, YEAR, NetworkContract, rows
 from tests.providers.sample_setup import AAPL_ROW, FAST, hook_on, rows_held
 
 
@@ -86,7 +87,6 @@ class TestPolygon(NetworkContract):
         [
             ("grouped", "page_loop", "names a next page"),
             ("grouped", "without_ticker", "without a ticker"),
-            ("grouped", "out_of_range", "rows of 2023-12-21 came"),
             ("range", "other_symbol", "about 'ZVZZT'"),
             ("range", "miscounted", "5 results came, 6 are declared"),
             ("range", "other_adjustment", "adjusted is True, False was requested"),
@@ -96,6 +96,17 @@ class TestPolygon(NetworkContract):
         server.fault(kind, times=None)
         with pytest.raises(RetriableError, match=text):
             hook.fetch(self.ask(where, *WEEK))
+
+    def test_a_row_of_another_day_in_a_grouped_response_is_left_aside(self, server, hook):
+        request = self.ask("grouped", *WEEK)
+        server.fault("out_of_range", times=None)
+        fetched = hook.fetch(request)
+        assert rows(fetched.table) == self.held(server, request.symbols, request.intervals)
+        assert fetched.evidence.rows_left_aside == 1
+        assert fetched.evidence.rows_received == fetched.evidence.rows_declared
+        assert fetched.warnings == ("1 row that was not requested came and is left aside: 2023-12-21",)
+        assert not fetched.unproved  # it is of a symbol that was not requested
+        assert len(server.calls) == 1
 
     def test_an_empty_page_that_another_follows_is_an_error(self, server, hook):
         server.fault("page_loop", times=None)
@@ -107,7 +118,7 @@ class TestPolygon(NetworkContract):
         server.fault("throttled", times=None)
         limits = [{"calls": 100, "seconds": 0.3}, {"calls": 1000, "seconds": 60}, {"calls": 10_000, "seconds": 86_400}]
         with self.make_hook(server, extra={"limits": limits}) as hook:
-            hook._transport.attempts = 1
+            hook._transport.retry = RetryPolicy(attempts=1)
             with pytest.raises(Throttled) as caught:
                 hook.fetch(self.ask("range", *WEEK))
         assert caught.value.retry_after == 0.3

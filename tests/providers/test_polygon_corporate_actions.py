@@ -11,12 +11,12 @@ from market_data.core.batch import Request
 from market_data.core.capabilities import Shape
 from market_data.core.errors import AuthError, EntitlementError, SchemaDrift, ServerError, TruncatedResponse
 from market_data.core.intervals import closed
-from market_data.datasets.corporate_actions import ACTIONS
+from market_data.datasets.corporate_actions import ACTIONS, identify
 from market_data.datasets.registry import dataset
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
 from market_data.providers.polygon import corporate_actions
-from market_data.providers.polygon.corporate_actions import TICKERS, Dividend, Ids, Split
+from market_data.providers.polygon.corporate_actions import TICKERS, Dividend, Split
 from market_data.providers.polygon.hook import PolygonHook
 from market_data.providers.polygon.parse import PolygonPage
 from market_data.quality.gate import gate
@@ -78,7 +78,7 @@ def held(server, request):
         }
         for d in server.market.dividends(request.start, end, request.symbols)
     ]
-    return rows(pa.Table.from_pylist(splits + dividends, schema=SCHEMA))
+    return rows(identify(pa.Table.from_pylist(splits + dividends, schema=SCHEMA)))
 
 
 def common(action):
@@ -157,36 +157,52 @@ def test_an_action_stands_under_the_first_session_on_or_after_its_date(server, h
     assert [(row["ex_date"], row["session"]) for row in table.to_pylist()] == ([(ex_date, session)] if session else [])
 
 
-OLD = corporate_actions._of_dividend(Dividend("ENB", date(2023, 8, 14), 0.8875, "CAD", dividend_type="CD", frequency=4))
-
-
-def test_an_action_without_an_id_keeps_the_one_it_gets_when_a_date_is_filled_in():
-    later = {**OLD, "pay_date": date(2023, 9, 1), "record_date": date(2023, 8, 15), "amount": 0.89}
-    assert Ids().of(OLD) == Ids().of(later)
-    assert Ids().of({**OLD, "action_id": "E1"}) == "E1"
-
-
-def test_other_actions_without_an_id_get_others_and_the_same_one_the_same():
-    ids = Ids()
-    others = [
-        {**OLD, **change} for change in ({"symbol": "TRP"}, {"ex_date": date(2023, 8, 15)}, {"kind": "SC"}, {"action": "split"})
-    ]
-    some = [OLD, {**OLD, "amount": 0.1}, *others]
-    found = [ids.of(row) for row in some]
-    assert len(set(found)) == len(some)
-    assert [ids.of(row) for row in some] == found
-
-
-def test_records_without_an_id_are_numbered_over_pages(server, hook, monkeypatch):
+def test_the_vendors_id_does_not_matter(server, hook, monkeypatch):
     monkeypatch.setattr(corporate_actions, "PAGE_ROWS", 1)
     (found, *_) = server.market.dividends(*YEAR)
-    twice = [found._replace(symbol="IBM", action_id=None, amount=amount) for amount in (0.1, 0.2)]
     monkeypatch.setattr(server.market, "splits", lambda *_: [])
-    monkeypatch.setattr(server.market, "dividends", lambda *_: twice)
-    table = hook.fetch(ask(["IBM"])).table
-    assert table["amount"].to_pylist() == [0.1, 0.2]
-    assert len(set(table["action_id"].to_pylist())) == 2
-    assert len(server.calls) == 3
+    tables = []
+    for ids in ((None,), ("E1",), ("E2", "E3")):
+        paid = [found._replace(symbol="IBM", action_id=name) for name in ids]
+        monkeypatch.setattr(server.market, "dividends", lambda *_, paid=paid: paid)
+        tables.append(hook.fetch(ask(["IBM"])).table)
+    assert len(tables[0]) == 1
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
+
+
+@pytest.mark.parametrize(
+    ("recorded", "kind"),
+    [
+        ({"dividend_type": "CD"}, "CD"),
+        ({"distribution_type": "recurring"}, "CD"),
+        ({"distribution_type": "special"}, "SC"),
+        ({"distribution_type": "supplemental"}, "supplemental"),
+        ({"distribution_type": "unknown"}, None),
+        ({}, None),
+    ],
+)
+def test_both_endpoints_words_for_the_type_are_understood(recorded, kind):
+    dividend = Dividend("ENB", date(2023, 8, 14), 0.8875, "CAD", **recorded)
+    assert corporate_actions._of_dividend(dividend)["kind"] == kind
+
+
+def test_a_server_without_the_successors_is_called_at_the_old_addresses(server, hook, monkeypatch):
+    request = ask(["IBM"])
+    wanted = rows(hook.fetch(request).table)
+    assert {call.target.partition("?")[0] for call in server.calls} == {"/stocks/v1/splits", "/stocks/v1/dividends"}
+    server.forget()
+    monkeypatch.setattr(Polygon, "splits", without_successor(Polygon.splits))
+    monkeypatch.setattr(Polygon, "dividends", without_successor(Polygon.dividends))
+    assert rows(hook.fetch(request).table) == wanted
+    assert [call.target.partition("?")[0].split("/")[1] for call in server.calls] == ["stocks", "v3", "stocks", "v3"]
+
+
+def without_successor(endpoint):
+    def respond(vendor, request, found):
+        return vendor.unknown_path(request) if "/stocks/v1/" in request.path else endpoint(vendor, request, found)
+
+    return respond
 
 
 def test_what_the_vendor_is_recorded_to_write_is_read():
@@ -258,8 +274,8 @@ def test_a_row_of_another_symbol_or_date_is_an_error(server, hook, monkeypatch):
 
 def test_another_form_is_drift_after_one_call(server, hook, monkeypatch):
     found = server.market.splits(*YEAR)[0]._replace(symbol="IBM", split_to="four")
-    monkeypatch.setattr(server.market, "splits", lambda *_: [found])
-    with pytest.raises(SchemaDrift, match="Expected `float | null`, got `str`"):
+    monkeypatch.setattr(server.market, "splits", lambda *_: [found, found])
+    with pytest.raises(SchemaDrift, match='split_to is "four": expected `float | null`, got `str`, and 2 of 2 rows'):
         hook.fetch(ask(["IBM"]))
     assert len(server.calls) == 1
 

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+import tracemalloc
 from datetime import UTC, date, datetime, timedelta
 from typing import ClassVar
 
@@ -24,6 +26,7 @@ from market_data.core.errors import (
     TruncatedResponse,
 )
 from market_data.core.intervals import closed
+from market_data.core.retry_policy import RetryPolicy
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
 from market_data.providers.polygon.hook import PolygonHook
@@ -34,7 +37,7 @@ from tests.providers.s3_files import CONN_ID, SECRET, S3Files
 from tests.providers.sample_setup import AAPL_ROW, FAST, rows_held
 from tests.providers.test_polygon_minutes import held as held_minutes
 
-SYMBOLS = ("BRK.B", "SPY", "NA")
+SYMBOLS = ("BRK.B", "SPY", "NA", "BAC.PRK", "AIIA.RT")
 SESSIONS = (YEAR[0], *calendar.sessions(WEEK[0], WEEK[1] + timedelta(days=1)), *TURNS)
 VARIABLE = f"AIRFLOW_CONN_{CONN_ID.upper()}"
 DAY = WEEK[0]
@@ -131,6 +134,15 @@ class TestPolygonMinuteFiles(FlatFiles):
         return [{**row, "vwap": None} for row in held_minutes(server.market, symbols, intervals, 1)]
 
 
+@pytest.mark.parametrize("name", ["ohlcv-1d", "ohlcv-1m"])
+@pytest.mark.parametrize("symbols", [("BAC.PRK", "AIIA.RT", "SPY"), ("BACpK", "AIIAr", "SPY"), ("BAC-PK", "AIIA^", "SPY")])
+def test_rows_of_a_file_come_back_under_the_requested_symbols(servers, name, symbols):
+    with make_hook(servers) as hook:
+        fetched = hook.fetch(Request(name, "flatfile", symbols, (closed(DAY, DAY),)))
+    assert set(fetched.table["symbol"].to_pylist()) == set(symbols)
+    assert not fetched.refused
+
+
 # a file's own
 
 
@@ -166,6 +178,12 @@ def ask(symbols=("SPY", "IBM"), day=DAY, dataset="ohlcv-1d"):
 
 def put(s3, text):
     s3.put(flat_files.key("day", DAY), gzip.compress(text.encode()))
+
+
+def test_a_byte_order_mark_inside_the_compressed_file_changes_nothing(server, hook, file):
+    held = rows(hook.fetch(ask(SYMBOLS[:2])).table)
+    put(server.s3, f"\ufeff{file}")
+    assert rows(hook.fetch(ask(SYMBOLS[:2])).table) == held
 
 
 def test_a_file_is_one_call_whatever_is_requested_from_it(server, hook):
@@ -280,8 +298,9 @@ def test_the_file_of_another_session_is_an_error(s3, hook, file):
     ("change", "text"),
     [
         (lambda text: text.replace("window_start", "start", 1), "column window_start is missing; columns are ticker, volume"),
-        (lambda text: text.replace("SPY,", "SPY,many", 1), "conversion error"),
-        (lambda text: text.replace("SPY,", "SPY,1,", 1), "Expected 8 columns, got 9"),
+        (lambda text: text.replace("\n", "\nmany", 1).replace("high", "high,high", 1), "a column is there twice"),
+        (lambda text: re.sub(",([0-9.]+),", r",many\1,", text), "conversion error"),
+        (lambda text: re.sub("(\n[A-Z.a-z]+),", r"\1,1,", text), "Expected 8 columns, got 9"),
     ],
 )
 def test_a_file_of_another_form_is_drift_after_one_call(s3, hook, file, change, text):
@@ -289,6 +308,83 @@ def test_a_file_of_another_form_is_drift_after_one_call(s3, hook, file, change, 
     with pytest.raises(SchemaDrift, match=f"polygon: flatfile 2 symbols 2013-01-07: the file is not of the known form: .*{text}"):
         hook.fetch(ask())
     assert len(s3.reads) == 1
+
+
+# rows that are odd or of something else
+
+ODD = [
+    (lambda line: line.replace("SPY,", "SPY,many", 1), "volume is many"),
+    (lambda line: line.replace("SPY,", "SPY,1,", 1), "the line has 9 fields, not 8: 'SPY,1,"),
+    (lambda line: line.rpartition(",")[0], "the line has 7 fields, not 8: 'SPY,"),
+    (lambda line: f"{line.rpartition(',')[0]},1.5", "transactions is 1.5"),
+    (lambda line: f"{line.rpartition(',')[0]},{2**63}", f"transactions is {2**63}"),
+]
+
+
+def changed(file, symbol, change):
+    lines = file.splitlines()
+    return "\n".join(change(line) if line.startswith(f"{symbol},") else line for line in lines) + "\n"
+
+
+@pytest.mark.parametrize(("change", "reason"), ODD)
+def test_an_odd_row_is_quarantined_and_the_others_are_kept(s3, hook, file, change, reason):
+    put(s3, changed(file, "SPY", change))
+    fetched = hook.fetch(ask())
+    assert fetched.table["symbol"].to_pylist() == ["IBM"]
+    (odd,) = fetched.odd.to_pylist()
+    assert (odd["symbol"], odd["session"]) == ("SPY", DAY)
+    assert reason in odd["reasons"]
+    assert not fetched.unproved
+    assert len(s3.reads) == 1
+
+
+def test_an_odd_row_of_a_symbol_that_was_not_requested_does_not_matter(s3, hook, file):
+    put(s3, changed(file, "AAPL", lambda line: "AAPL,many"))
+    fetched = hook.fetch(ask())
+    assert len(fetched.table) == 2
+    assert fetched.odd is None
+
+
+@pytest.mark.parametrize("symbol", ["S\xffY", ""])
+def test_a_row_whose_symbol_cannot_be_read_may_be_that_of_a_symbol_without_one(s3, hook, file, symbol):
+    body = changed(file, "SPY", lambda line: symbol + line.removeprefix("SPY")).encode("latin-1")
+    s3.put(flat_files.key("day", DAY), gzip.compress(body))
+    fetched = hook.fetch(ask())
+    assert fetched.table["symbol"].to_pylist() == ["IBM"]
+    assert fetched.odd["reasons"].to_pylist()[0].startswith("ticker is ")
+    assert fetched.unproved == {"SPY": "a row came whose symbol cannot be read"}
+    assert len(s3.reads) == 2
+
+
+@pytest.mark.parametrize(("symbol", "unproved", "calls"), [("AAPL", set(), 1), ("SPY", {"SPY"}, 2)])
+def test_a_row_of_another_day_is_left_aside_and_counted(s3, hook, file, symbol, unproved, calls):
+    later = int(calendar.at(WEEK[1], datetime.min.time()).timestamp()) * 10**9
+    put(s3, changed(file, symbol, lambda line: re.sub(r",\d{19},", f",{later},", line)))
+    fetched = hook.fetch(ask())
+    assert fetched.table["symbol"].to_pylist() == ["IBM", "SPY"][: 2 - len(unproved)]
+    assert fetched.evidence.rows_left_aside == 1
+    assert fetched.warnings == ("1 row that was not requested came and is left aside: 2013-01-11 05:00 UTC",)
+    assert set(fetched.unproved) == unproved
+    assert len(s3.reads) == calls
+
+
+def test_a_byte_order_mark_is_read(s3, hook, file):
+    usual = hook.fetch(ask()).table
+    put(s3, f"\ufeff{file}")
+    assert hook.fetch(ask()).table == usual
+
+
+@pytest.mark.parametrize("line", ["0", "A,1\n", "A,1,1,1,1,1,1357534800000000000,x\n"])
+def test_a_small_file_does_not_fill_the_memory(s3, hook, file, line):
+    head = ",".join(flat_files.NAMES) + "\n"
+    s3.put(flat_files.key("day", DAY), gzip.compress((head + line * (200_000_000 // len(line))).encode(), 9))
+    tracemalloc.start()
+    try:
+        with pytest.raises((ServerError, SchemaDrift)):
+            hook.fetch(ask())
+        assert tracemalloc.get_traced_memory()[1] < 64e6
+    finally:
+        tracemalloc.stop()
 
 
 # refusals
@@ -310,7 +406,7 @@ def test_a_file_of_another_form_is_drift_after_one_call(s3, hook, file, change, 
 )
 def test_a_refusal_is_typed(s3, hook, status, code, error, calls, text):
     s3.fault(status, code, times=None)
-    hook.flat_files.transport.attempts = 2
+    hook.flat_files.transport.retry = RetryPolicy(attempts=2)
     with pytest.raises(error, match=text) as caught:
         hook.fetch(ask())
     assert type(caught.value) is error

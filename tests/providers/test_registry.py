@@ -153,9 +153,9 @@ def test_a_private_vendor_passes_the_contract_suite(site, tmp_path):
 
 def test_reading_the_entry_points_is_cheap_and_done_once():
     registry.providers.cache_clear()
-    began = time.perf_counter()
+    began = time.process_time()
     first = providers()
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 1
     assert providers() is first
 
 

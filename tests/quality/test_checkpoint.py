@@ -90,6 +90,7 @@ def test_two_bad_sessions_are_both_refused_and_only_they():
         "present_ratio": ("critical", 1, 0.6),
         "price_jump": ("critical", 1, 1.0),
         "median_move": ("warning", 1, pytest.approx(10, rel=0.1)),
+        "price_spike": ("warning", 40, pytest.approx(10, rel=0.1)),
     }
     assert result.failed[0]["kwargs"] == {"column": "present_ratio", "min_value": 0.9}
 
@@ -198,7 +199,7 @@ PLANTED = {
     "open_not_above_high": {"open": 1e6},
     "close_not_below_low": {"close": 0.01},
     "low_positive": {"low": -1.0},
-    "high_positive": {"high": float("inf")},
+    "high_storable": {"high": float("inf")},
     "volume_not_negative": {"volume": -1.0},
     "timeframe": {"timeframe": "1m"},
     "provider": {"provider": "alpaca"},
@@ -245,7 +246,7 @@ def test_broken_rows_add_up_across_chunks(monkeypatch):
     result = check(chunks)
     assert refused(result) == {str(DAYS[2]): ("volume_not_negative: 4 rows (S003, S030, S031, ...)",)}
     assert (result.failed[0]["unexpected_count"], result.failed[0]["observed"]) == (4, [-1.0] * 4)
-    assert [v["suite_name"] for v in result.document["validations"]] == ["bars.rows", "bars.sessions"]
+    assert [v["suite_name"] for v in result.document["validations"]] == ["bars.rows", "bars.sessions", "bars.symbols"]
 
 
 def test_a_session_with_bad_rows_is_not_compared_with():
@@ -315,7 +316,7 @@ def test_the_document_is_plain_small_json_with_everything_in_it():
     assert [m["session"] for m in result.document["sessions"]] == [str(day) for day in DAYS]
     assert result.document["thresholds"]["min_present_ratio"] == 0.9
     assert (result.document["run_name"], result.document["dataset"], result.document["success"]) == ("manual__1", "ohlcv-1d", False)
-    assert {v["suite_name"] for v in result.document["validations"]} == {"bars.rows", "bars.sessions"}
+    assert {v["suite_name"] for v in result.document["validations"]} == {"bars.rows", "bars.sessions", "bars.symbols"}
     assert '"unexpected_list"' not in text
     assert len(text) < 100_000
     assert all(len(entry["observed"]) <= 20 for entry in result.failed)

@@ -49,7 +49,7 @@ CASES = {
     "adj_close_nan": ({"adj_close": NAN}, "adj_close is nan"),
     "volume_negative": ({"volume": -0.5}, "volume -0.5 below 0"),
     "volume_too_large": ({"volume": LIMIT}, "volume 1e+12 not below 1e+12"),
-    "vwap_too_large": ({"vwap": -2e12}, "vwap -2e+12 not below 1e+12"),
+    "vwap_too_large": ({"vwap": 2e12}, "vwap 2e+12 not below 1e+12"),
     "adj_close_too_large": ({"adj_close": 1e12}, "adj_close 1e+12 not below 1e+12"),
     "high_below_low": ({"high": 10.5, "low": 10.9, "open": 10.7, "close": 10.8}, "high 10.5 below low 10.9; open 10.7 above high 10.5; "
                        "open 10.7 below low 10.9; close 10.8 above high 10.5; close 10.8 below low 10.9"),
@@ -91,7 +91,7 @@ def edges():
         row("AAPL", SESSIONS[-1], volume=math.nextafter(LIMIT, 0), adj_close=-1.0),
         row("MSFT", SESSIONS[-1], **dict.fromkeys(flat, SMALLEST)),
         row(
-            "BRK.B", SESSIONS[-1], **dict.fromkeys(flat, math.nextafter(LIMIT, 0)), vwap=-math.nextafter(LIMIT, 0), adj_close=1e-300
+            "BRK.B", SESSIONS[-1], **dict.fromkeys(flat, math.nextafter(LIMIT, 0)), vwap=math.nextafter(LIMIT, 0), adj_close=1e-300
         ),
     ]
 
@@ -111,9 +111,9 @@ def test_values_at_the_bounds_can_be_loaded(tmp_path):
     with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(tmp_path / "w.duckdb")})) as warehouse:
         warehouse.migrate()
         assert warehouse.load(DATASET, as_landed(run(edges()).good), "one").rows_changed == 7
-        extremes = warehouse.query("SELECT min(low_px), max(high_px), max(volume), min(vwap) FROM silver_prices")
+        extremes = warehouse.query("SELECT min(low_px), max(high_px), max(volume), max(vwap) FROM silver_prices")
     largest = Decimal("999999999999.99987793")
-    assert list(extremes.to_pylist()[0].values()) == [Decimal("0.00000001"), largest, largest, -largest]
+    assert list(extremes.to_pylist()[0].values()) == [Decimal("0.00000001"), largest, largest, largest]
 
 
 def test_a_row_carries_all_its_reasons_in_the_order_of_the_rules():
@@ -276,6 +276,8 @@ def expected_reasons(bar):
         return all(bar[field] is not None and not math.isnan(bar[field]) for field in fields)
 
     ohlc, rest = ("open", "high", "low", "close"), ("adj_close", "volume", "vwap")
+    if number("vwap") and bar["vwap"] < 1e-8:
+        bar = bar | {"vwap": None}  # a vendor's way to say that there is none
     found = [f"{f} is {text(bar[f])}" for f in ohlc if not number(f)]
     found += [f"{f} is {text(bar[f])}" for f in rest if bar[f] is not None and not number(f)]
     found += [f"{f} {text(bar[f])} not below 1e+12" for f in (*ohlc, *rest) if number(f) and abs(bar[f]) >= 1e12]
@@ -305,6 +307,65 @@ def test_any_numbers_get_exactly_the_reasons_of_the_rules_in_plain_python(bars):
     said = dict(zip(gated.bad["trade_count"].to_pylist(), gated.bad["reasons"].to_pylist(), strict=True))
     assert said == {n: text for n, r in enumerate(rows) if (text := expected_reasons(r))}
     assert gated.good["trade_count"].to_pylist() == [n for n, r in enumerate(rows) if not expected_reasons(r)]
+
+
+# --- kinds of instruments, and values that mean "none" -------------------------------------------------------------------------
+
+CRUDE = {"open": 17.73, "high": 17.85, "low": -40.32, "close": -37.63, "vwap": -2.5}  # the May contract on 2020-04-20
+
+
+def of(symbol, **values):
+    return run([row(symbol, **values)], asked=request([symbol], (SESSIONS[0], SESSIONS[-1])))
+
+
+@pytest.mark.parametrize("symbol", ["CL.c.0", "CL.FUT", "CLM0", "CLK2020", "CLM0-CLN0", "^IRX", "I:IRX"])
+def test_prices_of_futures_spreads_and_rates_may_be_negative(symbol):
+    gated = of(symbol, **CRUDE)
+    assert gated.bad.num_rows == 0
+    assert gated.good.to_pylist() == [row(symbol, **CRUDE)]
+    zero = dict.fromkeys(CRUDE, 0.0) | {"vwap": None}
+    assert of(symbol, **zero).good.to_pylist() == [row(symbol, **zero)]
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "BRK.B", "CL", "ES", "O:SPY251219C00650000", "X:BTCUSD", "C:EURUSD", "BTC/USD"])
+def test_prices_of_shares_may_not_be_negative(symbol):
+    gated = of(symbol, **CRUDE)
+    assert gated.bad["reasons"].to_pylist() == ["low -40.32 below 1e-08; close -37.63 below 1e-08"]
+    assert gated.bad["vwap"].to_pylist() == [-2.5]  # as received
+
+
+def test_a_provider_may_mean_something_else_by_a_spelling():
+    rows, asked = received([row("15144", **CRUDE)]), request(["15144"], (SESSIONS[0], SESSIONS[-1]))
+    assert gate(DATASET, rows, asked, SESSIONS, lambda symbol: symbol.isdecimal()).bad.num_rows == 0
+    assert gate(DATASET, rows, asked, SESSIONS).bad.num_rows == 1
+
+
+def test_futures_must_keep_the_order_of_their_prices():
+    assert of("CL.c.0", **CRUDE | {"low": -30.0}).bad["reasons"].to_pylist() == ["close -37.63 below low -30"]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"vwap": 0.0}, {"vwap": None}),
+        ({"vwap": -1.0}, {"vwap": None}),
+        ({"vwap": 9e-9}, {"vwap": None}),
+        ({"trade_count": -1}, {"trade_count": None}),
+        ({"vwap": 0.0, "trade_count": -1}, {"vwap": None, "trade_count": None}),
+        ({"trade_count": 0}, {}),
+    ],
+)
+def test_values_that_mean_none_become_null_and_are_counted(given, wanted):
+    gated = run([row(**given), row("MSFT")])
+    assert gated.bad.num_rows == 0
+    assert gated.good.to_pylist() == [row(**{**given, **wanted}), row("MSFT")]
+    assert gated.cleared == dict.fromkeys(wanted, 1)
+
+
+def test_rows_that_differ_in_such_a_value_only_are_copies():
+    gated = run([row(vwap=0.0), row(vwap=None)])
+    assert gated.bad["reasons"].to_pylist() == ["duplicate row"]
+    assert gated.good["vwap"].to_pylist() == [None]
 
 
 anything = st.one_of(numbers, st.floats(), st.floats(0, 3e-8), st.floats(1e12 - 1, 1e12 + 1))

@@ -87,7 +87,7 @@ def test_no_pages_are_built_unless_asked_for(monkeypatch):
     check()
 
 
-@pytest.mark.parametrize(("grain", "suites"), [("day", ["rows", "sessions"]), ("year", ["rows", "sessions", "years"])])
+@pytest.mark.parametrize(("grain", "suites"), [("day", ["rows", "sessions", "symbols"]), ("year", ["rows", "sessions", "years"])])
 def test_the_pages_name_all_suites_and_validations(grain, suites, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_ROWS", 30)
     check(grain=grain, docs=tmp_path / "docs")

@@ -96,7 +96,8 @@ def test_scattered_losses_are_warned_of_and_then_refused(kept, rules):
 def test_the_words_have_counts_and_dates():
     found = measured(bars("A", without(YEAR[2015], YEAR[2015][40:200])), limits=Thresholds(listing_hole_sessions=1000))
     assert said(found, "A/2015", "year_complete") == (
-        "row count: 101 of 261 sessions from its first bar to its last (38.7 %), at least 50 % needed"
+        "row count: 101 of 261 sessions from its first bar to its last (38.7 %), at least 50 % needed; "
+        "if it trades rarely, add it to checks.thin_symbols of the feed"
     )
     assert said(found, "A/2015", "hole") == (
         "hole: no bar in 160 sessions, 2015-02-26 to 2015-10-07; a halt, a change of listing, or lost"

@@ -21,7 +21,7 @@ from tests.services.oracle_double import OracleDouble
 USER, PASSWORD = "lake", "p@ss/w:rd %s'=?&#"
 """Awkward, so that what puts it into a URL fails."""
 LIVE = [os.environ.get(f"ORACLE_TEST_{name}", "") for name in ("DSN", "USER", "PASSWORD")]
-OURS = "REGEXP_LIKE({}, '^((BRONZE|SILVER|STAGE|GOLD)_.*|LOAD_AUDIT|SCHEMA_VERSION)$')"
+OURS = "REGEXP_LIKE({}, '^((BRONZE|SILVER|STAGE|GOLD)_.*|LOAD_AUDIT|SCHEMA_VERSION|MARKET_SESSIONS|SYMBOL_CALENDARS)$')"
 
 
 @contextmanager

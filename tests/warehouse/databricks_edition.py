@@ -12,7 +12,7 @@ import sqlglot
 from sqlglot import exp
 
 FOLDER = Path(__file__).resolve().parents[2] / "include" / "sql" / "databricks"
-FILES = ("landing", "tables", "merge", "gold")
+FILES = ("landing", "tables", "sessions", "merge", "gold")
 EXPECTATION = " EXPECT (_rescued_data IS NULL) ON VIOLATION FAIL UPDATE"
 """Not known to sqlglot: the action. The clause is taken out before the parse, and counted."""
 ZONE = "SET TIME ZONE 'UTC'"
@@ -62,6 +62,7 @@ class Databricks:
             rows = self._landing(create, f"SELECT {schema}, NULL AS _rescued_data, {{'file_path': ''}} AS _metadata")
             self.connection.execute(f"CREATE TABLE {name} AS {rows} LIMIT 0")
         self.run("tables")
+        self.run("sessions")
         self.run("gold")
 
     def run(self, name: str) -> None:

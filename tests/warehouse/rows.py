@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from market_data.core import calendar
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.base import Dataset
 from market_data.warehouse import upsert_sql
@@ -72,6 +73,12 @@ def table(*rows: Mapping[str, Any], dataset: Dataset = OHLCV_1D) -> pa.Table:
 def bars(symbol: str, count: int, start: datetime = FIRST, **values: Any) -> pa.Table:
     """``count`` bars on consecutive days with rising closes."""
     return table(*(bar(symbol, start + timedelta(days=n), close=100.0 + n, **values) for n in range(count)))
+
+
+def sessions(count: int, start: datetime = FIRST) -> list[datetime]:
+    """The first ``count`` sessions from ``start`` on, at midnight."""
+    days = calendar.sessions(start.date(), start.date() + timedelta(days=2 * count + 10))
+    return [midnight(day) for day in days[:count]]
 
 
 def later(seconds: float) -> datetime:

@@ -30,7 +30,7 @@ from market_data.datasets.ticks import TRADES
 from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.base import NEW_YORK, Loaded, Warehouse
 from market_data.warehouse.schema import PRICES
-from tests.warehouse.rows import FIRST, SEEN, bar, bars, item, later, midnight, naive, table
+from tests.warehouse.rows import FIRST, SEEN, bar, bars, item, later, midnight, naive, sessions, table
 
 COLUMNS, KEY = ", ".join(c.name for c in PRICES.columns), ", ".join(c.name for c in PRICES.key)
 SILVER = f"SELECT {COLUMNS} FROM silver_prices ORDER BY {KEY}"
@@ -337,7 +337,7 @@ def test_rows_lost_on_the_way_to_the_stage_are_noticed(warehouse: Warehouse, mon
 
 
 def test_what_the_tables_refuse_is_refused_whole(warehouse: Warehouse) -> None:
-    for number, wrong in enumerate([{"low": 0.0}, {"high": 99.0, "low": 100.0}, {"volume": -1.0}]):
+    for number, wrong in enumerate([{"low": 100.5}, {"high": 99.0, "low": 100.0}, {"volume": -1.0}]):
         with pytest.raises(WarehouseError) as caught:
             warehouse.load(OHLCV_1D, table(bar("GOOD"), bar("SECRETIVE", **wrong)), f"load {number}")
         assert not caught.value.retriable
@@ -516,7 +516,7 @@ def features(close: pd.Series) -> pd.DataFrame:
 
 def test_gold_is_what_pandas_computes(warehouse: Warehouse) -> None:
     rng = np.random.default_rng(7)
-    days = [stamp.to_pydatetime() for stamp in pd.bdate_range("2023-01-02", periods=120, tz="UTC")]
+    days = sessions(120, datetime(2023, 1, 3, tzinfo=UTC))
     prices = {
         "AAPL": np.round(150 * np.exp(rng.normal(0, 0.02, 120).cumsum()), 4),
         "BRK.A": np.round(700_000 * np.exp(rng.normal(0, 0.01, 120).cumsum()), 2),
@@ -539,7 +539,7 @@ def test_gold_is_what_pandas_computes(warehouse: Warehouse) -> None:
 
 def test_gold_keeps_series_apart_and_takes_daily_bars_only(warehouse: Warehouse) -> None:
     closes = {("AAPL", "polygon"): 100.0, ("AAPL", "alpaca"): 7.0, ("MSFT", "polygon"): 400.0}
-    days = [FIRST + timedelta(days=n) for n in range(55)]
+    days = sessions(55)
     rows = [bar(s, day, provider=p, close=c + n * n / 8) for (s, p), c in closes.items() for n, day in enumerate(days)]
     warehouse.load(OHLCV_1D, table(*rows), "one")
     warehouse.load(OHLCV_1M, bars("AAPL", 60, timeframe="1m"), "two")

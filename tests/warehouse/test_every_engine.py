@@ -11,7 +11,7 @@ from market_data.datasets.bars import OHLCV_1D
 from market_data.warehouse import ENGINES
 from market_data.warehouse.base import Loaded
 from tests.warehouse.engines import CONNECTIONS
-from tests.warehouse.rows import bars, later, table
+from tests.warehouse.rows import bar, later, sessions, table
 
 
 def test_every_engine_has_a_test_database() -> None:
@@ -23,7 +23,7 @@ def test_a_load_a_repeat_a_correction_and_what_is_seen_of_it(engine: str, tmp_pa
     with CONNECTIONS[engine](tmp_path) as connection, open_with_hooks(connection) as warehouse:
         assert warehouse.migrate()
         assert warehouse.migrate() == []
-        rows = bars("BRK.B", 30)
+        rows = table(*(bar("BRK.B", day, close=100.0 + n) for n, day in enumerate(sessions(30))))
         assert warehouse.load(OHLCV_1D, rows, "one") == Loaded(30, 30)
         assert warehouse.load(OHLCV_1D, rows, "one") == Loaded(30, 30, already=True)
         corrected = [*rows.to_pylist()[:-1], rows.to_pylist()[-1] | {"close": 200.0, "high": 200.0, "ingest_ts": later(60)}]

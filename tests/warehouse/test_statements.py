@@ -15,7 +15,18 @@ from market_data.warehouse.duckdb import DUCKDB
 from market_data.warehouse.oracle.dialect import ORACLE
 from market_data.warehouse.postgres.dialect import POSTGRES
 from market_data.warehouse.registry import ENGINES, engine
-from market_data.warehouse.schema import PRICES, TABLES, Table, table
+from market_data.warehouse.schema import (
+    ACTION_COVERAGE,
+    MARKET_SESSIONS,
+    PRICES,
+    QUALITY_LOG,
+    SYMBOL_CALENDARS,
+    SYMBOL_NAMES,
+    TABLES,
+    Reference,
+    Table,
+    table,
+)
 from tests.warehouse.rows import OF_A_LOAD
 
 DIALECTS = {name: engine(name).dialect for name in ENGINES}
@@ -24,12 +35,16 @@ CREATED = [
     for name, d in DIALECTS.items()
     for m in (migrations.CREATE_SCHEMA_VERSION, *migrations.migrations(d))
 ]
+REFERENCES = (MARKET_SESSIONS, SYMBOL_CALENDARS, ACTION_COVERAGE, SYMBOL_NAMES, QUALITY_LOG)
 USED = [
     migrations.SELECT_VERSIONS,
     migrations.INSERT_VERSION,
     upsert_sql.SELECT_AUDIT,
     upsert_sql.INSERT_AUDIT,
     *(make(columns) for columns in TABLES.values() for make in OF_A_LOAD),
+    *(make(columns) for columns in REFERENCES for make in (upsert_sql.read_reference, upsert_sql.merge_reference)),
+    upsert_sql.DAILY_SYMBOLS,
+    upsert_sql.FOLLOWED,
     recent_bars_sql.first_of_previous(PRICES.silver, 20),
     recent_bars_sql.previous_bars(PRICES.silver),
     recent_bars_sql.last_before(PRICES.silver),
@@ -109,13 +124,13 @@ varchar2 view when whenever where window with
 )
 
 
-@pytest.mark.parametrize("columns", TABLES.values(), ids=lambda columns: columns.name)
-def test_names_are_free_and_short_enough_everywhere(columns: Table) -> None:
+@pytest.mark.parametrize("columns", [*TABLES.values(), *REFERENCES], ids=lambda columns: columns.name)
+def test_names_are_free_and_short_enough_everywhere(columns: Table | Reference) -> None:
     names = {column.name for column in columns.columns}
     assert not names & set(RESERVED)
     assert len(names) == len(columns.columns)
     assert all(re.fullmatch(r"[a-z][a-z_]*", name) for name in names)
-    assert max(len(name) for name in (*names, f"{columns.bronze}_pk")) <= 30  # Oracle before 12.2
+    assert max(len(name) for name in (*names, columns.stage, f"bronze_{columns.name}_pk")) <= 30  # Oracle before 12.2
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
@@ -135,7 +150,9 @@ def test_tables_hold_what_their_datasets_hold(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["nonesuch", None])
 def test_an_unknown_table_is_named_with_the_known_ones(name: str | None) -> None:
-    with pytest.raises(ConfigError, match=f"{name!r}; known tables: corporate_actions, fundamentals, prices, trades"):
+    with pytest.raises(
+        ConfigError, match=f"{name!r}; known tables: corporate_actions, fundamentals, prices, symbol_changes, trades"
+    ):
         table(name)
 
 
@@ -163,7 +180,7 @@ COLUMNS = {
     "postgres": ("VARCHAR({})", "TIMESTAMP(6)", "DATE", "NUMERIC(20,8)", "NUMERIC(28,6)", "BIGINT", "INTEGER"),
     "oracle": ("VARCHAR2({} CHAR)", "TIMESTAMP(6)", "DATE", "NUMBER(20,8)", "NUMBER(28,6)", "NUMBER(19)", "NUMBER(10)"),
 }
-LENGTHS = (1, 8, 16, 32, 64, 128)
+LENGTHS = (1, 8, 16, 32, 64, 128, 250, 500, 1000)
 RELEASED_TABLES = {
     "prices": (
         2,
@@ -197,6 +214,13 @@ RELEASED_TABLES = {
         "(action_type = 'split' AND split_from IS NOT NULL AND split_to IS NOT NULL AND split_from > 0 AND split_to > 0)"
         " OR (action_type = 'dividend' AND cash_amount IS NOT NULL AND cash_amount >= 0)",
     ),
+    "symbol_changes": (
+        59,
+        "symbol {s32} NOT NULL, provider {s64} NOT NULL, effective_date {d} NOT NULL, old_symbol {s32} NOT NULL, "
+        "new_symbol {s32} NOT NULL, issuer {s128}, withdrawn {i}",
+        "symbol, provider, effective_date, old_symbol, new_symbol",
+        "old_symbol <> new_symbol",
+    ),
 }
 VERSION = "row_hash {s64} NOT NULL, load_id {s64} NOT NULL, ingest_ts {ts} NOT NULL, loaded_at {ts} NOT NULL"
 RELEASED = {
@@ -214,6 +238,83 @@ RELEASED = {
   loaded_at {ts} NOT NULL,
   CONSTRAINT load_audit_pk PRIMARY KEY (load_id)
 )""",
+    "0033_market_sessions": """CREATE TABLE market_sessions (
+  calendar {s16} NOT NULL,
+  session_date {d} NOT NULL,
+  session_no {n},
+  CONSTRAINT market_sessions_pk PRIMARY KEY (calendar, session_date)
+)""",
+    "0034_stage_market_sessions": """CREATE GLOBAL TEMPORARY TABLE stage_market_sessions (
+  calendar {s16} NOT NULL,
+  session_date {d} NOT NULL,
+  session_no {n}
+) ON COMMIT DELETE ROWS""",
+    "0035_symbol_calendars": """CREATE TABLE symbol_calendars (
+  symbol {s32} NOT NULL,
+  provider {s64} NOT NULL,
+  calendar {s16} NOT NULL,
+  CONSTRAINT symbol_calendars_pk PRIMARY KEY (symbol, provider)
+)""",
+    "0054_action_coverage": """CREATE TABLE action_coverage (
+  symbol {s32} NOT NULL,
+  provider {s64} NOT NULL,
+  known_from {d} NOT NULL,
+  known_to {d} NOT NULL,
+  CONSTRAINT action_coverage_pk PRIMARY KEY (symbol, provider)
+)""",
+    "0055_stage_action_coverage": """CREATE GLOBAL TEMPORARY TABLE stage_action_coverage (
+  symbol {s32} NOT NULL,
+  provider {s64} NOT NULL,
+  known_from {d} NOT NULL,
+  known_to {d} NOT NULL
+) ON COMMIT DELETE ROWS""",
+    "0063_symbol_names": """CREATE TABLE symbol_names (
+  symbol {s32} NOT NULL,
+  name_from {d} NOT NULL,
+  name_to {d} NOT NULL,
+  company {s32} NOT NULL,
+  CONSTRAINT symbol_names_pk PRIMARY KEY (symbol, name_from)
+)""",
+    "0064_stage_symbol_names": """CREATE GLOBAL TEMPORARY TABLE stage_symbol_names (
+  symbol {s32} NOT NULL,
+  name_from {d} NOT NULL,
+  name_to {d} NOT NULL,
+  company {s32} NOT NULL
+) ON COMMIT DELETE ROWS""",
+    "0066_quality_log": """CREATE TABLE quality_log (
+  entry_id {s64} NOT NULL,
+  logged_at {ts} NOT NULL,
+  event {s16} NOT NULL,
+  dataset {s32} NOT NULL,
+  provider {s64} NOT NULL,
+  symbol {s64},
+  first_session {d} NOT NULL,
+  last_session {d} NOT NULL,
+  cells {n} NOT NULL,
+  decided_by {s500},
+  run_id {s250},
+  reason {s1000} NOT NULL,
+  CONSTRAINT quality_log_pk PRIMARY KEY (entry_id)
+)""",
+    "0067_stage_quality_log": """CREATE GLOBAL TEMPORARY TABLE stage_quality_log (
+  entry_id {s64} NOT NULL,
+  logged_at {ts} NOT NULL,
+  event {s16} NOT NULL,
+  dataset {s32} NOT NULL,
+  provider {s64} NOT NULL,
+  symbol {s64},
+  first_session {d} NOT NULL,
+  last_session {d} NOT NULL,
+  cells {n} NOT NULL,
+  decided_by {s500},
+  run_id {s250},
+  reason {s1000} NOT NULL
+) ON COMMIT DELETE ROWS""",
+    "0036_stage_symbol_calendars": """CREATE GLOBAL TEMPORARY TABLE stage_symbol_calendars (
+  symbol {s32} NOT NULL,
+  provider {s64} NOT NULL,
+  calendar {s16} NOT NULL
+) ON COMMIT DELETE ROWS""",
 }
 for each, (first, own, key, check) in RELEASED_TABLES.items():
     lines = f"{own}, {VERSION}".replace(", ", ",\n  ")
@@ -234,8 +335,21 @@ VIEWS = {
     "0026_gold_adjusted_prices": "d4274f19deb437f283a9ce7aea1f36e259cf73f1e878fb4f940a355c5c29f6df",
     "0027_gold_price_features": "e6a1fb824aae8b2794a7396569ad08bb995fba87a3c5cc8a56b997c61f66d35b",
     "0028_gold_restatements": "0a6107ff7a95ac825db76b8e7d7a48e9849b27ffad6e17dbf01f21957810740e",
+    "0038_gold_price_features": "cf1a3a7624a98f48f09ec74d67b7d9fa6bd52b6b38c81d6c44b04ed04f1cec68",
+    "0056_gold_corporate_actions": "e776c53a6901849091c4537f8375e0019a8d8e517924b06df6ae163add5b2927",
+    "0057_gold_adjusted_prices": "02594b5fd51eb4938f104febd9feb381ff91d58c3fbf9523c001b60d8b2d3f84",
+    "0058_gold_action_differences": "56f1fde1d127495ccf497502a6a2e850890a5fdd6be9a28b8a686bc7c375d5d2",
+    "0065_gold_company_prices": "8dbd4fac88d4a73c84c031996350fc63998210bb60c5881fa5eff12408460c16",
+    "0068_gold_quality_log": "c90608e83f51d931a673614001fa51acb6977108dc7cb4820ec7897bfee3a666",
 }
 """SHA-256 of each view's text."""
+ACTION_IDS = {
+    "0050_bronze_actions_once": "dadc9e787c4b5e7041b1468fdcb5cab92b8e16822bb2dfc8f1905f85e52eddc2",
+    "0051_bronze_action_ids": "4e6af0a8a891297d2aaf25216fceb251ece36dd5042f78b5451b7d99fe0b6358",
+    "0052_silver_actions_once": "1221e92d0db3d47efca8304fe49d29283317b29ce8771a291be2270b3ebeff8c",
+    "0053_silver_action_ids": "de9edc3ad125faf7405cdc1677b71cc1c6c08f48adb2ad0a71972a0accf5c0d3",
+}
+"""The same of the statements that make the ids of actions, in DuckDB's words."""
 
 
 @pytest.mark.parametrize(("engine", "name", "statement"), [c for c in CREATED if c[1] in RELEASED], ids=lambda value: value[:24])
@@ -246,11 +360,24 @@ def test_released_migrations_stay_as_they_are(engine: str, name: str, statement:
     assert statement == RELEASED[name].format(**words, ts=ts, d=d, px=px, am=am, n=n, i=i)
 
 
+def _pin_actions(engine: str, made: dict[str, str]) -> None:
+    """Check the migrations of corporate actions, and take them out of ``made``."""
+    string, moment, *_, small = COLUMNS[engine]
+    for number, layer in [(47, "bronze"), (48, "silver"), *([(49, "stage")] if engine == "oracle" else [])]:
+        name = f"{number:04d}_{layer}_corporate_actions_withdrawn"
+        assert made.pop(name) == f"ALTER TABLE {layer}_corporate_actions ADD withdrawn {small}"
+    texts = {name: made.pop(name) for name in ACTION_IDS}
+    for theirs, ours in (("AS NUMBER(19))", "AS BIGINT)"), (f"AS {string.format(64)})", "AS VARCHAR(64))")):
+        texts = {name: text.replace(theirs, ours) for name, text in texts.items()}
+    assert {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()} == ACTION_IDS
+    assert made.pop("0062_silver_symbol_changes_confirmed_ts") == f"ALTER TABLE silver_symbol_changes ADD confirmed_ts {moment}"
+
+
 @pytest.mark.parametrize("engine", DIALECTS)
 def test_every_migration_is_pinned(engine: str) -> None:
     made = {name: statement for of, name, statement in CREATED if of == engine}
     create = "CREATE OR REPLACE VIEW gold" if engine == "oracle" else "CREATE VIEW gold"  # there rights on a view go with it
-    assert all(made[name].startswith(create) for name in VIEWS)
+    assert all(made[name].startswith((create, "CREATE OR REPLACE VIEW gold_adjusted_prices AS")) for name in VIEWS)
     plain = {name: made.pop(name) for name in VIEWS}
     for oracles, ours in (("CREATE OR REPLACE", "CREATE"), ("BINARY_DOUBLE", "DOUBLE PRECISION"), ("AS NUMBER(19))", "AS BIGINT)")):
         plain = {name: text.replace(oracles, ours) for name, text in plain.items()}
@@ -266,9 +393,32 @@ def test_every_migration_is_pinned(engine: str) -> None:
         assert made.pop("0025_drop_gold_adjusted_prices") == "DROP VIEW gold_adjusted_prices"
     for name, column in (("0022_load_audit_dag_id", "dag_id"), ("0023_load_audit_run_id", "run_id")):
         assert made.pop(name) == f"ALTER TABLE load_audit ADD {column} {COLUMNS[engine][0].format(250)}"
-    for number, name in enumerate(TABLES, 29):
+    _pin_actions(engine, made)
+    for number, name in enumerate(["prices", "trades", "fundamentals", "corporate_actions"], 29):
         assert (
             made.pop(f"{number:04d}_silver_{name}_confirmed_ts")
             == f"ALTER TABLE silver_{name} ADD confirmed_ts {COLUMNS[engine][1]}"
         )
-    assert set(made) == {name for name in RELEASED if "_stage_" not in name or engine == "oracle"}
+    if engine != "oracle":
+        assert made.pop("0037_drop_gold_price_features") == "DROP VIEW gold_price_features"
+    checks = {name for name in made if "_prices_check_" in name}
+    assert set(made) - checks == {name for name in RELEASED if "_stage_" not in name or engine == "oracle"}
+
+
+@pytest.mark.parametrize("engine", DIALECTS)
+def test_migrations_of_the_check_of_prices_are_pinned(engine: str) -> None:
+    made = {name: statement for of, name, statement in CREATED if of == engine and "_prices_check_" in name}
+    signed = "high_px >= low_px AND volume >= 0"
+    for number, layer in ((39, "bronze"), (43, "silver")):
+        steps = [made.pop(f"{number + n:04d}_{layer}_prices_check_{n + 1}", None) for n in range(4)]
+        if engine == "duckdb":
+            assert str(steps[0]).startswith(f"CREATE TABLE {layer}_prices_new (")
+            assert str(steps[0]).endswith(f"CONSTRAINT {layer}_prices_new_ck CHECK ({signed})\n)")
+            names = ", ".join(re.findall(r"^  (?!CONSTRAINT)(\w+)", str(steps[0]), re.MULTILINE))
+            assert steps[1] == f"INSERT INTO {layer}_prices_new ({names}) SELECT {names} FROM {layer}_prices"
+            assert steps[2:] == [f"DROP TABLE {layer}_prices", f"ALTER TABLE {layer}_prices_new RENAME TO {layer}_prices"]
+        else:
+            drop, add = f"DROP CONSTRAINT {layer}_prices_ck", f"ADD CONSTRAINT {layer}_prices_ck CHECK ({signed})"
+            wanted = [f"{drop}, {add} NOT VALID"] if engine == "postgres" else [drop, f"{add} ENABLE NOVALIDATE"]
+            assert [step for step in steps if step] == [f"ALTER TABLE {layer}_prices {step}" for step in wanted]
+    assert made == {}

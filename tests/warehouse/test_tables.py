@@ -18,6 +18,7 @@ from market_data.datasets.corporate_actions import CORPORATE_ACTIONS
 from market_data.datasets.fundamentals import FUNDAMENTALS
 from market_data.datasets.registry import DATASETS
 from market_data.datasets.registry import dataset as find
+from market_data.datasets.symbol_changes import SYMBOL_CHANGES
 from market_data.datasets.ticks import TRADES
 from market_data.warehouse.arrow_rows import row_hashes, to_wire
 from market_data.warehouse.base import Loaded, Warehouse
@@ -69,7 +70,7 @@ def _bars(name: str) -> Case:
     timeframe = find(name).timeframe
     row = bar(timeframe=timeframe, open=10.0, high=12.0, low=9.0, close=11.0, adj_close=5.5, volume=12.5)
     others = ({"symbol": "BRK.B"}, {"provider": "alpaca~iex"}, {"bar_time": datetime(2024, 2, 29, tzinfo=UTC)})
-    return Case(find(name), row, others, ({"low": 0.0}, {"high": 8.0}, {"volume": -1.0}))
+    return Case(find(name), row, others, ({"low": 12.5}, {"high": 8.0}, {"volume": -1.0}))
 
 
 CASES = {
@@ -101,13 +102,13 @@ CASES = {
     ),
     "corporate-actions": Case(
         CORPORATE_ACTIONS,
-        dividend(split_from=2.0, split_to=1.0),
+        dividend(split_from=2.0, split_to=1.0, action_id="240000 USD CD", withdrawn=None),
         (
             {"symbol": "BRK.B"},
             {"provider": "mock"},
-            {"action": "split"},
+            {"action": "split", "action_id": "10000:20000"},
             {"ex_date": date(2024, 2, 29)},
-            {"action_id": "E416a068758f85277196150c3eb73a3331d04698856c141e883ad95710dd0b189"},
+            {"amount": 5.0, "action_id": "5000000 USD CD"},
         ),
         (
             {"action": "spinoff"},
@@ -118,11 +119,39 @@ CASES = {
         ),
     ),
 }
+CASES["symbol-changes"] = Case(
+    SYMBOL_CHANGES,
+    {
+        "symbol": "AAPL",
+        "session": date(2022, 6, 9),
+        "effective_date": date(2022, 6, 9),
+        "old_symbol": "FB",
+        "new_symbol": "META",
+        "issuer": "Meta Platforms, Inc.",
+        "withdrawn": None,
+        "provider": "polygon",
+        "ingest_ts": SEEN,
+    },
+    ({"symbol": "FB"}, {"provider": "alpaca"}, {"effective_date": date(2022, 6, 10)}, {"old_symbol": "F"}, {"new_symbol": "M"}),
+    ({"old_symbol": "META"},),
+)
 each = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+IDENTIFYING = {"amount", "currency", "kind"}
+"""Values that are part of an action's id: another one is another dividend."""
+
+
+def changeable(case: Case) -> list[Any]:
+    """The columns that a restatement can change without making another row."""
+    fixed = IDENTIFYING if case.dataset is CORPORATE_ACTIONS else set()
+    return [c for c in case.table.values if c.source not in fixed]
 
 
 def another(value: Any) -> Any:
     """A value of the same type that differs."""
+    if value is None:
+        return True
     if isinstance(value, str):
         return "B" if value != "B" else "A"
     if isinstance(value, datetime):
@@ -162,9 +191,9 @@ def test_a_correction_of_any_value_is_one_change_and_a_version_more(warehouse: W
     row, versions = dict(case.row), [dict(case.row)]
     other = case.row | case.others[0]
     warehouse.load(case.dataset, case.rows(row, other), "one")
-    changes = [(c.source, another(row[c.source])) for c in case.table.values if c.source not in {"low", "high"}]
-    changes += [(c.source, None) for c in case.table.values if c.nullable and c.source != "amount"]
-    changes += [("currency", "USD")] if "currency" in row else []
+    changes = [(c.source, another(row[c.source])) for c in changeable(case) if c.source not in {"low", "high"}]
+    changes += [(c.source, None) for c in changeable(case) if c.nullable and c.source != "amount"]
+    changes += [("currency", "USD")] if "currency" in row and case.dataset is not CORPORATE_ACTIONS else []
     for number, (source, value) in enumerate(changes, 1):
         row |= {source: value, "ingest_ts": later(number)}
         versions.append(dict(row))
@@ -177,7 +206,7 @@ def test_a_correction_of_any_value_is_one_change_and_a_version_more(warehouse: W
 def test_what_may_be_absent_stays_absent(warehouse: Warehouse, case: Case) -> None:
     absent = {
         c.source: None for c in case.table.values if c.nullable and (c.source, case.dataset.name) != ("amount", "corporate-actions")
-    }
+    }  # the id of a dividend without currency and kind is that of a regular one in dollars
     rows = case.rows(case.row | absent)
     assert warehouse.load(case.dataset, rows, "one").rows_changed == 1
     assert case.read(warehouse) == [case.expected(case.row | absent)]

@@ -29,14 +29,14 @@ CREATE OR REFRESH STREAMING TABLE landed_corporate_actions (
 COMMENT 'Splits and dividends of the lake, a row each time a file brings it'
 AS SELECT
   symbol, provider, action, ex_date, action_id, split_from, split_to, amount, currency, declaration_date, record_date, pay_date, kind,
-  frequency, ingest_ts,
+  frequency, withdrawn, ingest_ts,
   _metadata.file_path AS source_file,
   current_timestamp() AS landed_at,
   _rescued_data
 FROM STREAM read_files(
   '${market_data.raw}/corporate_actions',
   format => 'parquet',
-  schema => 'symbol STRING, session DATE, action STRING, ex_date DATE, action_id STRING, split_from DOUBLE, split_to DOUBLE, amount DOUBLE, currency STRING, declaration_date DATE, record_date DATE, pay_date DATE, kind STRING, frequency INT, provider STRING, ingest_ts TIMESTAMP',
+  schema => 'symbol STRING, session DATE, action STRING, ex_date DATE, action_id STRING, split_from DOUBLE, split_to DOUBLE, amount DOUBLE, currency STRING, declaration_date DATE, record_date DATE, pay_date DATE, kind STRING, frequency INT, withdrawn BOOLEAN, provider STRING, ingest_ts TIMESTAMP',
   rescuedDataColumn => '_rescued_data',
   partitionColumns => '',
   allowOverwrites => true

@@ -60,9 +60,13 @@ USING (
 MERGE INTO bronze_corporate_actions t
 USING (
   SELECT symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency, declaration_date, record_date,
-         pay_date, action_kind, frequency, row_hash, load_id, ingest_ts, loaded_at
+         pay_date, action_kind, frequency, withdrawn, row_hash, load_id, ingest_ts, loaded_at
     FROM (SELECT symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency, declaration_date,
-                 record_date, pay_date, action_kind, frequency,
+                 record_date, pay_date, action_kind, frequency, withdrawn,
+                 CASE WHEN withdrawn IS NULL THEN row_hash ELSE sha2(concat_ws('|', row_hash, CAST(withdrawn AS STRING)), 256) END AS row_hash,
+                 load_id, ingest_ts, loaded_at
+            FROM (SELECT symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency, declaration_date,
+                 record_date, pay_date, action_kind, frequency, withdrawn,
                  sha2(concat_ws('|', COALESCE(CAST(CAST(split_from * 100000000 AS DECIMAL(38,0)) AS STRING), ''),
                                      COALESCE(CAST(CAST(split_to * 100000000 AS DECIMAL(38,0)) AS STRING), ''),
                                      COALESCE(CAST(CAST(cash_amount * 100000000 AS DECIMAL(38,0)) AS STRING), ''),
@@ -73,27 +77,36 @@ USING (
                                      COALESCE(REPLACE(REPLACE(action_kind, '\\', '\\\\'), '|', '\\|'), ''),
                                      COALESCE(CAST(frequency AS STRING), '')), 256) AS row_hash,
                  load_id, ingest_ts, loaded_at
-            FROM (SELECT symbol, provider, action AS action_type, ex_date, action_id, CAST(split_from AS DECIMAL(20,8)) AS split_from,
+            FROM (SELECT symbol, provider, action AS action_type, ex_date,
+                         CASE WHEN action = 'split' AND split_to >= split_from AND split_from > 0
+                              THEN CAST(CAST(FLOOR(ROUND(split_to / split_from * 10000, 6) + 0.5) AS BIGINT) AS STRING) || ':10000'
+                              WHEN action = 'split' AND split_to > 0
+                              THEN '10000:' || CAST(CAST(FLOOR(ROUND(split_from / split_to * 10000, 6) + 0.5) AS BIGINT) AS STRING)
+                              WHEN action = 'dividend' AND amount >= 0
+                              THEN CAST(CAST(FLOOR(ROUND(amount * 1000000, 3) + 0.5) AS BIGINT) AS STRING) || ' ' ||
+                                   UPPER(COALESCE(NULLIF(currency, ''), 'USD')) || ' ' || CASE WHEN kind IN ('SC', 'LT', 'ST') THEN kind ELSE 'CD' END
+                              ELSE action_id END AS action_id,
+                         CAST(split_from AS DECIMAL(20,8)) AS split_from,
                          CAST(split_to AS DECIMAL(20,8)) AS split_to, CAST(amount AS DECIMAL(20,8)) AS cash_amount,
                          NULLIF(currency, '') AS currency, declaration_date, record_date, pay_date, NULLIF(kind, '') AS action_kind,
-                         frequency,
+                         frequency, CAST(withdrawn AS INT) AS withdrawn,
                          source_file AS load_id, CAST(ingest_ts AS TIMESTAMP_NTZ) AS ingest_ts, CAST(landed_at AS TIMESTAMP_NTZ) AS loaded_at
                     FROM landed_corporate_actions
-                   WHERE CAST(landed_at AS TIMESTAMP_NTZ) >= (SELECT COALESCE(MAX(loaded_at), TIMESTAMP_NTZ'2000-01-01') - INTERVAL 1 DAY FROM bronze_corporate_actions)) typed) hashed
+                   WHERE CAST(landed_at AS TIMESTAMP_NTZ) >= (SELECT COALESCE(MAX(loaded_at), TIMESTAMP_NTZ'2000-01-01') - INTERVAL 1 DAY FROM bronze_corporate_actions)) typed) hashed) marked
  QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol, provider, action_type, ex_date, action_id, ingest_ts, row_hash
                             ORDER BY loaded_at, CASE WHEN load_id LIKE '%-____-__-__.parquet' THEN 0 ELSE 1 END, load_id) = 1
 ) s
    ON (t.symbol = s.symbol AND t.provider = s.provider AND t.action_type = s.action_type AND t.ex_date = s.ex_date AND
        t.action_id = s.action_id AND t.ingest_ts = s.ingest_ts AND t.row_hash = s.row_hash)
  WHEN NOT MATCHED THEN INSERT (symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency,
-                               declaration_date, record_date, pay_date, action_kind, frequency, row_hash, load_id, ingest_ts, loaded_at)
+                               declaration_date, record_date, pay_date, action_kind, frequency, withdrawn, row_hash, load_id, ingest_ts, loaded_at)
       VALUES (s.symbol, s.provider, s.action_type, s.ex_date, s.action_id, s.split_from, s.split_to, s.cash_amount, s.currency,
-              s.declaration_date, s.record_date, s.pay_date, s.action_kind, s.frequency, s.row_hash, s.load_id, s.ingest_ts, s.loaded_at);
+              s.declaration_date, s.record_date, s.pay_date, s.action_kind, s.frequency, s.withdrawn, s.row_hash, s.load_id, s.ingest_ts, s.loaded_at);
 
 MERGE INTO silver_corporate_actions t
 USING (
   SELECT symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency, declaration_date, record_date,
-         pay_date, action_kind, frequency, row_hash, load_id, ingest_ts, loaded_at
+         pay_date, action_kind, frequency, withdrawn, row_hash, load_id, ingest_ts, loaded_at
     FROM bronze_corporate_actions
    WHERE loaded_at >= (SELECT COALESCE(MAX(loaded_at), TIMESTAMP_NTZ'2000-01-01') - INTERVAL 1 DAY FROM silver_corporate_actions)
  QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol, provider, action_type, ex_date, action_id
@@ -103,8 +116,8 @@ USING (
  WHEN MATCHED AND (s.ingest_ts > t.ingest_ts OR (s.ingest_ts = t.ingest_ts AND s.row_hash <> t.row_hash)) THEN UPDATE SET
       split_from = s.split_from, split_to = s.split_to, cash_amount = s.cash_amount, currency = s.currency,
       declaration_date = s.declaration_date, record_date = s.record_date, pay_date = s.pay_date, action_kind = s.action_kind,
-      frequency = s.frequency, row_hash = s.row_hash, load_id = s.load_id, ingest_ts = s.ingest_ts, loaded_at = s.loaded_at
+      frequency = s.frequency, withdrawn = s.withdrawn, row_hash = s.row_hash, load_id = s.load_id, ingest_ts = s.ingest_ts, loaded_at = s.loaded_at
  WHEN NOT MATCHED THEN INSERT (symbol, provider, action_type, ex_date, action_id, split_from, split_to, cash_amount, currency,
-                               declaration_date, record_date, pay_date, action_kind, frequency, row_hash, load_id, ingest_ts, loaded_at)
+                               declaration_date, record_date, pay_date, action_kind, frequency, withdrawn, row_hash, load_id, ingest_ts, loaded_at)
       VALUES (s.symbol, s.provider, s.action_type, s.ex_date, s.action_id, s.split_from, s.split_to, s.cash_amount, s.currency,
-              s.declaration_date, s.record_date, s.pay_date, s.action_kind, s.frequency, s.row_hash, s.load_id, s.ingest_ts, s.loaded_at);
+              s.declaration_date, s.record_date, s.pay_date, s.action_kind, s.frequency, s.withdrawn, s.row_hash, s.load_id, s.ingest_ts, s.loaded_at);

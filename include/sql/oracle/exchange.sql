@@ -19,7 +19,7 @@ COMMIT;
 
 ALTER TABLE silver_prices_2024 ADD CONSTRAINT silver_prices_2024_pk PRIMARY KEY (symbol, timeframe, provider, bar_time) USING INDEX COMPRESS 3;
 
-ALTER TABLE silver_prices_2024 ADD CONSTRAINT silver_prices_2024_ck CHECK (high_px >= low_px AND low_px > 0 AND volume >= 0);
+ALTER TABLE silver_prices_2024 ADD CONSTRAINT silver_prices_2024_ck CHECK (high_px >= low_px AND volume >= 0);
 
 ALTER TABLE silver_prices EXCHANGE PARTITION FOR (TIMESTAMP '2024-06-01 00:00:00') WITH TABLE silver_prices_2024 INCLUDING INDEXES WITHOUT VALIDATION;
 

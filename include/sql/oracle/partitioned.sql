@@ -23,7 +23,7 @@ CREATE TABLE bronze_prices (
   ingest_ts TIMESTAMP(6) NOT NULL,
   loaded_at TIMESTAMP(6) NOT NULL,
   CONSTRAINT bronze_prices_pk PRIMARY KEY (symbol, timeframe, provider, bar_time, ingest_ts, row_hash) USING INDEX LOCAL COMPRESS 3,
-  CONSTRAINT bronze_prices_ck CHECK (high_px >= low_px AND low_px > 0 AND volume >= 0)
+  CONSTRAINT bronze_prices_ck CHECK (high_px >= low_px AND volume >= 0)
 )
 PARTITION BY RANGE (bar_time) INTERVAL (NUMTOYMINTERVAL(1, 'YEAR'))
 (PARTITION before_2010 VALUES LESS THAN (TIMESTAMP '2010-01-01 00:00:00'));
@@ -46,7 +46,7 @@ CREATE TABLE silver_prices (
   ingest_ts TIMESTAMP(6) NOT NULL,
   loaded_at TIMESTAMP(6) NOT NULL,
   CONSTRAINT silver_prices_pk PRIMARY KEY (symbol, timeframe, provider, bar_time) USING INDEX LOCAL COMPRESS 3,
-  CONSTRAINT silver_prices_ck CHECK (high_px >= low_px AND low_px > 0 AND volume >= 0)
+  CONSTRAINT silver_prices_ck CHECK (high_px >= low_px AND volume >= 0)
 )
 PARTITION BY RANGE (bar_time) INTERVAL (NUMTOYMINTERVAL(1, 'YEAR'))
 (PARTITION before_2010 VALUES LESS THAN (TIMESTAMP '2010-01-01 00:00:00'));

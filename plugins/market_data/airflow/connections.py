@@ -17,9 +17,11 @@ from market_data.core.errors import (
     ParamError,
 )
 from market_data.core.messages import shown
+from market_data.core.urls import credentials_problem
 
 if TYPE_CHECKING:
-    from market_data.lake.store import Lake, S3Access
+    from market_data.lake.s3 import S3Access
+    from market_data.lake.store import Lake
     from market_data.providers.base import ProviderConfig
     from market_data.warehouse.base import Warehouse
 
@@ -83,15 +85,29 @@ def open_lake() -> Lake:
 
 
 def s3_access(conn_id: str) -> S3Access:
-    """Return the endpoint, region and credentials of an Airflow connection to S3."""
+    """Return the settings of an Airflow connection to S3.
+
+    Whatever holds for Airflow's own hook holds for the lake.
+
+    :raises ConfigError: if the connection has a setting that the lake's client lacks.
+    """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from botocore.exceptions import BotoCoreError
 
-    from market_data.lake.store import S3Access
+    from market_data.lake.s3 import S3Access, read_config
 
-    hook = S3Hook(aws_conn_id=conn_id)
-    endpoint = hook.conn_config.get_service_endpoint_url("s3")
+    hook, name = S3Hook(aws_conn_id=conn_id), f"connection {conn_id!r}"
+    try:
+        found = hook.conn_config
+    except (TypeError, AttributeError, ValueError, BotoCoreError) as error:  # botocore's, for what it does not know
+        raise ConfigError(f"{name}: config_kwargs cannot be used: {shown(str(error), 200)}") from None
+    addressing, timeouts = read_config(found.extra_config.get("config_kwargs") or {}, name)
+    endpoint = found.get_service_endpoint_url("s3")
+    if wrong := credentials_problem(f"{name}: endpoint_url", endpoint or "", "the S3 key belongs into login and password"):
+        raise ConfigError(wrong)
+    verify = (settings.foreign("AWS_CA_BUNDLE") or True) if hook.verify is None else hook.verify
     region = hook.region_name or "us-east-1"
-    return S3Access(endpoint, region, hook.get_session(), verify=hook.verify is not False, name=f"connection {conn_id!r}")
+    return S3Access(endpoint, region, hook.get_session(), verify, name, addressing, timeouts)
 
 
 def open_s3(address: str) -> bytes:

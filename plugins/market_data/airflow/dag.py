@@ -33,10 +33,12 @@ def build_params(feed: Feed) -> dict[str, Param]:
 def build_dag(feed: Feed, doc: str | None = None) -> DAG:
     """Return the DAG of a feed: plan -> fetch (mapped) -> check -> load -> publish -> verdict."""
     defaults = {name: default for name, (default, _) in PARAMS.items()} | dict(feed.params)
-    asset = Asset(name=feed.dag_id, uri=f"{lake_url()}/{feed.provider}/{feed.dataset}", group="market-data")
+    address = "/".join(filter(None, (lake_url(), feed.provider, feed.dataset, feed.name)))
+    asset = Asset(name=feed.dag_id, uri=address, group="market-data")
     with DAG(
         feed.dag_id,
-        description=f"{feed.dataset} from {feed.provider} into the lake and the warehouse",
+        description=f"{feed.dataset} from {feed.provider} into the lake and the warehouse"
+        + (f" ({feed.name})" if feed.name else ""),
         doc_md=doc,
         schedule=_timetable(feed),
         start_date=datetime.combine(feed.start_date, time(), UTC),
@@ -101,7 +103,7 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
 def _timetable(feed: Feed) -> SessionTimetable | None:
     if not feed.schedule:
         return None
-    return SessionTimetable(run_at=feed.schedule, catch_up_sessions=feed.catch_up_sessions, dag_id=feed.dag_id)
+    return SessionTimetable(feed.schedule, feed.calendar, feed.catch_up_sessions, feed.dag_id)
 
 
 def _add_fallback(dag_id: str, published: Any) -> None:

@@ -6,7 +6,7 @@ import logging
 from datetime import date
 from typing import TYPE_CHECKING
 
-from market_data.core import calendar
+from market_data.core.calendar import Calendar
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -19,7 +19,7 @@ def was_scheduled(dag_run: DagRun) -> bool:
     return dag_run.run_type == "scheduled" or dag_run.run_id.startswith("scheduled__")
 
 
-def last_in_a_row(dag_run: DagRun) -> date | None:
+def last_in_a_row(dag_run: DagRun, calendar: Calendar) -> date | None:
     """Return the last session of the DAG's scheduled runs, or of the runs that follow it without a gap.
 
     Without a scheduled run, return the session of ``dag_run`` if the DAG waits for it as its first one, else None.
@@ -61,5 +61,4 @@ def awaited_session(dag_id: str) -> date | None:
         return None
     if found is None or found.is_paused or found.next_dagrun is None:
         return None
-    day: date = found.next_dagrun.date()
-    return day if calendar.is_session(day) else None
+    return found.next_dagrun.date()

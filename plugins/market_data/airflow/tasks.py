@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import Asset
@@ -22,7 +23,7 @@ from market_data.config.param_checks import check_params, read_params
 from market_data.config.run_params import RunParams
 from market_data.core import settings
 from market_data.core.batch import Batch
-from market_data.core.calendar import NEW_YORK
+from market_data.core.calendar import NEW_YORK, calendar
 from market_data.core.errors import (
     ConfigError,
     LakeError,
@@ -30,6 +31,7 @@ from market_data.core.errors import (
     ParamError,
     QualityError,
 )
+from market_data.core.instruments import by_calendar
 from market_data.core.outcome import Receipt
 from market_data.core.run import RunInfo
 from market_data.datasets.registry import dataset
@@ -104,7 +106,7 @@ def _all_of(errors: Sequence[MarketDataError]) -> MarketDataError:
 
 def _hook(feed: Feed, params: RunParams) -> ProviderHook:
     options = {**feed.options, **params.options}
-    return provider(feed.provider)(provider_config(feed.conn_id), options=options, connections=provider_config)
+    return provider(feed.provider)(provider_config(feed.conn_id), options=options, connections=provider_config, retry=feed.retry)
 
 
 def run_of(context: Mapping[str, Any]) -> RunInfo:
@@ -127,7 +129,7 @@ def _run_context(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> p
         # A count, not the state: a deleted run counts as 0, and any error is Airflow's and fails the task.
         return bool(context["ti"].get_dr_count(run.dag_id, run_ids=[run.run_id], states=sorted(UNFINISHED)))
 
-    return pipeline.RunContext(feed, params, run_of(context), open_lake(), layout, source, is_running)
+    return pipeline.RunContext(feed, params, run_of(context), open_lake(), layout, source, is_running, open_s3)
 
 
 # -- task bodies ---------------------------------------------------------------------------------------------------------------------
@@ -155,9 +157,8 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
     interval = (start, end) if start and end else None
     scheduled = run_of(context).run_type == "scheduled"
-    wanted = _attempt(lambda: resolve_sessions(params, interval, scheduled=scheduled, now=now), errors)
-    if wanted:
-        wanted = replace(wanted, lookback=without_active_runs(context, wanted.lookback))
+    resolve = partial(resolve_sessions, params, interval, scheduled=scheduled, now=now)
+    wanted = None if params.cells else _attempt(lambda: resolve(calendars=[calendar(feed.calendar)]), errors)
 
     def check_provider(hook: ProviderHook) -> None:
         hook.validate_config()
@@ -169,17 +170,45 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     if dataset(feed.dataset).table:
         _attempt(warehouse, errors)  # its settings only: fetching does not need the server
     run_context = _attempt(lambda: _run_context(feed, params, context), errors)
-    as_of = wanted.own[-1] if wanted and wanted.own else today
-    symbols = _attempt(lambda: pipeline.symbols_of(params, feed, as_of, today, open_s3), errors)
-    if errors or hook is None or run_context is None or wanted is None or symbols is None:
+    if params.cells and hook and run_context:
+        planned = _attempt(lambda: _plan_gaps(run_context, hook, params.cells or "", now), errors) if not errors else None
+        if planned is None:
+            raise _all_of(errors)
+        return _announce(run_context, planned, context)
+    universe = _attempt(lambda: pipeline.universe_of(params, feed, open_lake, open_s3), errors)
+    if errors or hook is None or run_context is None or wanted is None or universe is None:
         raise _all_of(errors)
-    planned = pipeline.plan_run(run_context, hook, wanted, symbols, now)
+    symbols = universe.symbols
+    wanted = resolve(calendars=by_calendar(symbols, run_context.calendar_of))
+    wanted = replace(wanted, lookback=without_active_runs(context, wanted.lookback))
+    planned = pipeline.plan_run(run_context, hook, wanted, symbols, now, universe.membership)
+    batches = _announce(run_context, planned, context, changes="" if scheduled else planned.changes)
+    if (index := pipeline.index_of(params)) and not params.dry_run:
+        log.info("%s", pipeline.record_index(run_context.lake, index, universe.members, today))
+    return batches
+
+
+def _plan_gaps(run_context: pipeline.RunContext, hook: ProviderHook, key: str, now: datetime) -> pipeline.Planned:
+    """Plan the cells of a list of gaps; see `pipeline.plan_gaps`."""
+    from market_data.pipeline.gap_list import read_gaps
+
+    gaps = read_gaps(run_context.lake, key, run_context.feed.dataset, run_context.source)
+    return pipeline.plan_gaps(run_context, hook, gaps, now)
+
+
+def _announce(
+    run_context: pipeline.RunContext, planned: pipeline.Planned, context: Mapping[str, Any], changes: str = ""
+) -> list[dict[str, Any]]:
+    """Log the plan and leave its note and summary. Return the batches, none in a dry run."""
+    from market_data.lake.conditional import check_conditional_put
+
+    dry_run = run_context.params.dry_run
     log.info("%s", planned.explain())
-    if params.index_name and not params.dry_run:
-        log.info("%s", pipeline.record_index(run_context.lake, params.index_name, symbols, today))
-    task_notes.leave(context["ti"], planned.note)
-    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": params.dry_run, "run_key": run_context.run.key})
-    return [] if params.dry_run else [batch.to_json() for batch in planned.plan.batches]
+    if planned.plan.batches and not dry_run:
+        check_conditional_put(run_context.lake)
+    task_notes.leave(context["ti"], ". ".join(filter(None, [planned.note, changes])))
+    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": dry_run, "run_key": run_context.run.key})
+    return [] if dry_run else [batch.to_json() for batch in planned.plan.batches]
 
 
 def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,8 +49,8 @@ SESSION_RUNS = ("scheduled", "backfill")
 class SessionTimetable(Timetable):
     """One run for every session.
 
-    :param run_at: earliest start, New York time on the session's date, ``16:00`` to ``23:59``.
-    :param exchange: ``XNYS``, the only exchange with a calendar.
+    :param run_at: earliest start, New York time on the session's date, from the session's close to ``23:59``.
+    :param exchange: name of the calendar: ``XNYS``, ``CMES``, see ``core/calendar.py``.
     :param catch_up_sessions: how many of the last completed sessions may be caught up; at least 1.
     :param dag_id: the DAG that it belongs to. Without it, a first run that is due is left out if the DAG is read again before the
         scheduler has created it.
@@ -86,11 +86,15 @@ class SessionTimetable(Timetable):
 
         :raises AirflowTimetableInvalid: naming the argument, its value and what is allowed.
         """
-        if self.exchange != calendar.EXCHANGE:
-            raise AirflowTimetableInvalid(f"exchange is {self.exchange!r}; allowed: {calendar.EXCHANGE!r}")
+        if self.exchange not in calendar.CALENDARS:
+            raise AirflowTimetableInvalid(f"exchange is {self.exchange!r}; allowed: {', '.join(map(repr, calendar.CALENDARS))}")
         if not isinstance(self.run_at, str) or not re.fullmatch(r"(1[6-9]|2[0-3]):[0-5][0-9]", self.run_at, re.ASCII):
             raise AirflowTimetableInvalid(
                 f"run_at is {self.run_at!r}; allowed: HH:MM, New York time, from '16:00' (the session's close) to '23:59'"
+            )
+        if self._clock < self._calendar.over_by:
+            raise AirflowTimetableInvalid(
+                f"run_at is {self.run_at!r}; sessions of {self.exchange} are over by {self._calendar.over_by:%H:%M} New York time"
             )
         if isinstance(self.catch_up_sessions, bool) or not isinstance(self.catch_up_sessions, int) or self.catch_up_sessions < 1:
             raise AirflowTimetableInvalid(f"catch_up_sessions is {self.catch_up_sessions!r}; allowed: a whole number from 1")
@@ -106,9 +110,9 @@ class SessionTimetable(Timetable):
         """
         moment = run_after.in_timezone("UTC")
         try:
-            if moment == _midnight(moment.date()) and calendar.is_session(moment.date()):
+            if moment == _midnight(moment.date()) and self._calendar.is_session(moment.date()):
                 return self._interval(moment.date())
-            return self._interval(calendar.last_completed_session(moment, self._clock))
+            return self._interval(self._calendar.last_completed_session(moment, self._clock))
         except MarketDataError as error:
             raise ValueError(str(error)) from error
 
@@ -117,9 +121,9 @@ class SessionTimetable(Timetable):
     ) -> DagRunInfo | None:
         """Return the next run, or the first one, within ``restriction`` (both ends inclusive)."""
         last = last_automated_data_interval
-        days = [] if last is None else [calendar.next_session(last.start.in_timezone("UTC").date())]
+        days = [] if last is None else [self._calendar.next_session(last.start.in_timezone("UTC").date())]
         if restriction.earliest is not None:
-            days.append(_first_session(restriction.earliest))
+            days.append(_first_session(restriction.earliest, self._calendar))
         if not restriction.catchup:
             days.append(self._first() if last is None else self._oldest_caught_up())
         if not days:
@@ -139,7 +143,7 @@ class SessionTimetable(Timetable):
         info = super().run_info_from_dag_run(dag_run=dag_run)
         if known_runs.was_scheduled(dag_run):
             return info
-        last = known_runs.last_in_a_row(dag_run)
+        last = known_runs.last_in_a_row(dag_run, self._calendar)
         return info._replace(data_interval=self._interval(last) if last else None)
 
     def generate_run_id(
@@ -159,16 +163,22 @@ class SessionTimetable(Timetable):
         An unpaused DAG that waits for its first run keeps its session: Airflow may read the DAG again after that run was due and before
         the scheduler creates it.
         """
-        upcoming = calendar.next_session(calendar.last_completed_session(pendulum.now("UTC"), self._clock))
+        upcoming = self._calendar.next_session(self._calendar.last_completed_session(pendulum.now("UTC"), self._clock))
         awaited = known_runs.awaited_session(self.dag_id) if self.dag_id else None
-        return upcoming if awaited is None else max(min(awaited, upcoming), self._oldest_caught_up())
+        if awaited is None or not self._calendar.is_session(awaited):
+            return upcoming
+        return max(min(awaited, upcoming), self._oldest_caught_up())
 
     def _oldest_caught_up(self) -> date:
         """Return the first of the last ``catch_up_sessions`` sessions whose time to run has come."""
-        session = calendar.last_completed_session(pendulum.now("UTC"), self._clock)
+        session = self._calendar.last_completed_session(pendulum.now("UTC"), self._clock)
         for _ in range(self.catch_up_sessions - 1):
-            session = calendar.previous_session(session)
+            session = self._calendar.previous_session(session)
         return session
+
+    @property
+    def _calendar(self) -> calendar.Calendar:
+        return calendar.calendar(self.exchange)
 
     @property
     def _clock(self) -> time:
@@ -182,8 +192,8 @@ def _midnight(day: date) -> DateTime:
     return pendulum.datetime(day.year, day.month, day.day, tz="UTC")
 
 
-def _first_session(earliest: datetime) -> date:
+def _first_session(earliest: datetime, sessions: calendar.Calendar) -> date:
     """Return the first session whose 00:00 UTC is not before ``earliest``."""
     moment = max(pendulum.instance(earliest).in_timezone("UTC"), _midnight(calendar.FIRST))
     day = moment.date()
-    return day if moment == _midnight(day) and calendar.is_session(day) else calendar.next_session(day)
+    return day if moment == _midnight(day) and sessions.is_session(day) else sessions.next_session(day)

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import market_data
+from market_data.cli import adopt, audit, compact, repair, state, universes
+from market_data.cli.arguments import (
+    OK,
+    PROBLEM,
+    USAGE,
+    add_command,
+    check_span,
+    end_of,
+    feed_arguments,
+    feed_of,
+    format_arguments,
+    names,
+    read_day,
+    show,
+    strings,
+    warehouse_argument,
+    width,
+)
 from market_data.cli.deployment import Deployment
-from market_data.core import calendar, settings
+from market_data.core import settings
 from market_data.core.errors import ConfigError, MarketDataError, ParamError
 from market_data.core.outcome import State
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-OK, PROBLEM, USAGE = 0, 1, 2
-FORMATS = ("csv", "json", "vertical")
+COMMANDS: tuple[Callable[[Any], None], ...] = (adopt.add, audit.add, compact.add, repair.add, state.add, universes.add)
+"""Each adds the commands of one module: ``add(commands)``."""
 
 
 def main(argv: Sequence[str] | None, deployment: Deployment) -> int:
@@ -33,7 +46,7 @@ def main(argv: Sequence[str] | None, deployment: Deployment) -> int:
     args = parser().parse_args(argv)
     run: Callable[[argparse.Namespace, Deployment], int] = args.run
     try:
-        _check_span(args)
+        check_span(args)
         return run(args, deployment)
     except ParamError as error:
         print(f"error: {error.problems[0] if len(error.problems) == 1 else error}", file=sys.stderr)
@@ -56,9 +69,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"market-data {market_data.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
-    plan = _command(commands, "plan", _plan, "Show calls, minutes and cost of a run. Fetches nothing.")
-    _feed_arguments(plan)
-    plan.add_argument("--universe", help="a named set of symbols, instead of the feed's")
+    plan = add_command(commands, "plan", _plan, "Show calls, minutes and cost of a run. Fetches nothing.")
+    feed_arguments(plan)
+    plan.add_argument("--universe", help="a named set of symbols, instead of the feed's; index:NAME for one of the lake")
+    plan.add_argument("--tickers-path", metavar="FILE", help="symbols of a file, instead of the feed's universe")
+    plan.add_argument("--as-of", type=read_day, metavar="DATE", help="the members on this date in all sessions")
     plan.add_argument("--file-grain", choices=("day", "year"), help="a file per session, or per year (per month within the day)")
     plan.add_argument("--endpoint", help="only this endpoint of the provider")
     plan.add_argument("--batch-size", type=int, metavar="N", help="symbols per batch, at most")
@@ -68,40 +83,40 @@ def parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--json", action="store_true", help="print totals as JSON")
 
-    coverage = _command(commands, "coverage", _coverage, "Show the state of each cell: what is there, what is missing and why.")
-    _feed_arguments(coverage)
-    states = (*(str(state) for state in State), "missing")
+    coverage = add_command(commands, "coverage", _coverage, "Show the state of each cell: what is there, what is missing and why.")
+    feed_arguments(coverage)
+    states = (*map(str, State), "missing")
     coverage.add_argument(
         "--state", action="append", choices=states, metavar="STATE", help=f"only cells in it: {', '.join(states)}; repeatable"
     )
-    _format_arguments(coverage)
+    format_arguments(coverage)
 
-    query = _command(commands, "query", _query, "Run one SELECT in the warehouse and print its rows. Changes nothing.")
+    query = add_command(commands, "query", _query, "Run one SELECT in the warehouse and print its rows. Changes nothing.")
     query.add_argument("statement", nargs="?", metavar="SQL", help="default: the latest bars of silver_prices")
-    _warehouse_argument(query)
-    _format_arguments(query)
+    warehouse_argument(query)
+    format_arguments(query)
 
-    migrate = _command(commands, "migrate", _migrate, "Create the warehouse's tables and views that are missing.")
-    _warehouse_argument(migrate)
+    migrate = add_command(commands, "migrate", _migrate, "Create the warehouse's tables and views that are missing.")
+    warehouse_argument(migrate)
 
-    rebuild = _command(
+    rebuild = add_command(
         commands,
         "rebuild-warehouse",
         _rebuild,
         "Fill a warehouse from the lake alone: what the ledger records as loaded. Makes no API calls. Equal rows change nothing.",
     )
     rebuild.add_argument("feeds", nargs="*", metavar="FEED", help="DAG ids of feeds; default: all whose dataset has a table")
-    rebuild.add_argument("--start", type=_date, metavar="DATE", help="first session, inclusive; default: the lake's first")
-    rebuild.add_argument("--end", type=_date, metavar="DATE", help="last session, inclusive; default: the lake's last")
-    rebuild.add_argument("--symbols", type=_names, metavar="A,B", help="default: all that the lake has")
+    rebuild.add_argument("--start", type=read_day, metavar="DATE", help="first session, inclusive; default: the lake's first")
+    rebuild.add_argument("--end", type=read_day, metavar="DATE", help="last session, inclusive; default: the lake's last")
+    rebuild.add_argument("--symbols", type=names, metavar="A,B", help="default: all that the lake has")
     rebuild.add_argument("--source", metavar="NAME", help="a variant's name in the lake, e.g. alpaca~iex; default: the feed's own")
     rebuild.add_argument("--dry-run", action="store_true", help="count symbols and objects; load nothing")
-    _warehouse_argument(rebuild)
+    warehouse_argument(rebuild)
 
-    check = _command(commands, "check-config", _check, "Check feeds, connections, pools and environment. Makes no API calls.")
+    check = add_command(commands, "check-config", _check, "Check feeds, connections, pools and environment. Makes no API calls.")
     check.add_argument("--problems", action="store_true", help="only what is wrong")
 
-    setup = _command(
+    setup = add_command(
         commands, "bootstrap", _bootstrap, "Create missing pools and connections (without secrets). Changes none that exist."
     )
     setup.add_argument(
@@ -110,56 +125,12 @@ def parser() -> argparse.ArgumentParser:
         help="address of an Airflow; its REST API is used with the token in MARKET_DATA_AIRFLOW_TOKEN. Default: this machine's database",
     )
 
-    config = _command(commands, "config", _config, "Show every environment variable: value, default, meaning.")
+    config = add_command(commands, "config", _config, "Show every environment variable: value, default, meaning.")
     config.add_argument("--json", action="store_true", help="print them as JSON")
     config.add_argument("--markdown", action="store_true", help="print the page docs/reference/settings.md")
+    for add in COMMANDS:
+        add(commands)
     return top
-
-
-# -- arguments -----------------------------------------------------------------------------------------------------------------------
-
-
-def _command(commands: Any, name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
-    found: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    found.set_defaults(run=run)
-    return found
-
-
-def _feed_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("feed", metavar="FEED", help="DAG id of a feed, e.g. polygon_ohlcv_1d")
-    command.add_argument("--start", required=True, type=_date, metavar="DATE", help="first session, inclusive")
-    command.add_argument("--end", type=_date, metavar="DATE", help="last session, inclusive; default: the last completed one")
-    command.add_argument("--symbols", type=_names, metavar="A,B", help="default: the feed's universe")
-
-
-def _format_arguments(command: argparse.ArgumentParser) -> None:
-    group = command.add_mutually_exclusive_group()
-    group.add_argument("--csv", dest="format", action="store_const", const="csv", help="print CSV, all columns")
-    group.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON, all columns")
-    group.add_argument(
-        "--vertical", dest="format", action="store_const", const="vertical", help="print one value per line, all columns"
-    )
-
-
-def _warehouse_argument(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--duckdb", metavar="FILE", help="a DuckDB file, instead of the connection warehouse_default")
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO date, e.g. 2026-11-02") from None
-
-
-def _check_span(args: argparse.Namespace) -> None:
-    start, end = getattr(args, "start", None), getattr(args, "end", None)
-    if start and end and start > end:
-        raise ParamError([f"--start is {start} and --end {end}; the start must not come after the end"])
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 # -- commands ------------------------------------------------------------------------------------------------------------------------
@@ -168,10 +139,11 @@ def _names(text: str) -> list[str]:
 def _plan(args: argparse.Namespace, deployment: Deployment) -> int:
     from market_data import api
 
-    feed = _feed(args.feed)
-    raw: dict[str, Any] = {**feed.params, "start_date": args.start.isoformat(), "end_date": _end(args).isoformat()}
-    given = {name: getattr(args, name) for name in ("symbols", "universe", "file_grain", "endpoint", "batch_size")}
+    feed = feed_of(args.feed)
+    raw: dict[str, Any] = {**feed.params, "start_date": args.start.isoformat(), "end_date": end_of(args).isoformat()}
+    given = {name: getattr(args, name) for name in ("symbols", "universe", "tickers_path", "file_grain", "endpoint", "batch_size")}
     raw |= {name: value for name, value in given.items() if value is not None}
+    raw |= {"as_of": args.as_of.isoformat()} if args.as_of else {}
     raw |= {"force": True} if args.force else {}
     raw |= dict(_option(text) for text in args.option)
     hook = deployment.hook(feed.provider, feed.conn_id, {**feed.options, **api.options_in(feed, raw)})
@@ -185,17 +157,20 @@ def _coverage(args: argparse.Namespace, deployment: Deployment) -> int:
     import pyarrow.compute as pc
 
     from market_data import api
-    from market_data.config.universes import members
 
-    feed, end = _feed(args.feed), _end(args)
-    symbols = args.symbols or members(feed.universe, end)
-    cells = api.coverage(symbols, args.start, end, dataset=feed.dataset, provider=feed.provider, lake=deployment.lake())
+    feed, end = feed_of(args.feed), end_of(args)
+    lake = deployment.lake()
+    cells = api.coverage(
+        args.symbols or api.members_of(feed, args.start, end, lake), args.start, end, dataset=feed.dataset, provider=feed.provider,
+        lake=lake,
+    )  # fmt: skip
+    symbols = pc.unique(cells["symbol"])
     counts = {str(entry["values"]): entry["counts"] for entry in pc.value_counts(cells["state"]).to_pylist()}
     if args.state:
-        cells = cells.filter(pc.is_in(cells["state"], pc.cast(_array(args.state), cells["state"].type)))
+        cells = cells.filter(pc.is_in(cells["state"], pc.cast(strings(args.state), cells["state"].type)))
     elif args.format is None:
         cells = cells.filter(pc.not_equal(cells["state"], "have"))
-    _print(cells, args.format)
+    show(cells, args.format)
     if args.format is None:
         total = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
         print(f"{len(symbols):,} {'symbol' if len(symbols) == 1 else 'symbols'}, {args.start} to {end}: {total or 'no sessions'}")
@@ -206,7 +181,7 @@ def _query(args: argparse.Namespace, deployment: Deployment) -> int:
     from market_data.cli import warehouse
 
     with warehouse.duckdb_file(args.duckdb) if args.duckdb else deployment.warehouse() as opened:
-        _print(warehouse.query(opened, args.statement), args.format)
+        show(warehouse.query(opened, args.statement), args.format)
     return OK
 
 
@@ -222,7 +197,7 @@ def _migrate(args: argparse.Namespace, deployment: Deployment) -> int:
 def _rebuild(args: argparse.Namespace, deployment: Deployment) -> int:
     from market_data.cli.warehouse import duckdb_file, rebuild
 
-    feeds = [_feed(name) for name in args.feeds] or None
+    feeds = [feed_of(name) for name in args.feeds] or None
     warehouse = duckdb_file(args.duckdb) if args.duckdb else deployment.warehouse()
     span = (args.start, args.end)
     for line in rebuild(deployment.lake(), warehouse, feeds, args.source, args.symbols, span, dry_run=args.dry_run):
@@ -271,11 +246,11 @@ def _config(args: argparse.Namespace, deployment: Deployment) -> int:  # noqa: A
     if args.json:
         print(json.dumps(rows, indent=1))
         return OK
-    width = _width()
+    columns = width()
     for row in rows:
         mark = "" if row["value"] == row["default"] else f"   (default: {row['default'] or 'none'})"
         print(f"{row['name']} = {row['value']}{mark}")
-        print(textwrap.fill(row["meaning"], width, initial_indent="    ", subsequent_indent="    "))
+        print(textwrap.fill(row["meaning"], columns, initial_indent="    ", subsequent_indent="    "))
     return OK
 
 
@@ -307,22 +282,6 @@ def markdown() -> str:
 # -- parts ---------------------------------------------------------------------------------------------------------------------------
 
 
-def _feed(dag_id: str) -> Any:
-    from market_data.config.feeds import load_feeds
-
-    feeds = {feed.dag_id: feed for feed in load_feeds()}
-    if dag_id not in feeds:
-        raise ParamError([f"FEED is {dag_id!r}; feeds: {', '.join(feeds)}"])
-    return feeds[dag_id]
-
-
-def _end(args: argparse.Namespace) -> date:
-    from datetime import UTC, datetime
-
-    end: date = args.end or calendar.last_completed_session(datetime.now(UTC))
-    return end
-
-
 def _option(text: str) -> tuple[str, Any]:
     name, found, value = text.partition("=")
     if not found:
@@ -331,20 +290,3 @@ def _option(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def _array(values: Sequence[str]) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array(values, pa.string())
-
-
-def _width() -> int:
-    return shutil.get_terminal_size((80, 24)).columns
-
-
-def _print(table: pa.Table, form: str | None) -> None:
-    from market_data.cli import output
-
-    ways = {"csv": output.as_csv, "json": output.as_json, "vertical": output.as_lines}
-    print(ways[form](table) if form else output.as_table(table, _width()))

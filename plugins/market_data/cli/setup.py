@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from market_data.cli.deployment import Deployment, Item, Registry
 from market_data.config.feeds import Feed, load_feeds
+from market_data.config.yaml_file import read_yaml
 from market_data.core import calendar, settings
 from market_data.core.errors import ConfigError, MarketDataError
 from market_data.core.paths import settings_file
@@ -41,12 +40,12 @@ def wanted() -> dict[str, dict[str, Item]]:
     """
     path = settings_file()
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))["airflow"]
+        found = read_yaml(path)["airflow"]
         return {
             "connections": {item["conn_id"]: item for item in found["connections"] or ()},
             "pools": {item["pool_name"]: item for item in found["pools"] or ()},
         }
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {error}") from None
 
 

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from market_data.core.errors import ConfigError, LakeError, ParamError, WarehouseError
+from market_data.core.errors import ConfigError, LakeError, WarehouseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,32 +86,24 @@ def rebuild(
     :raises ParamError: if ``source`` is not one of the feed's provider.
     :raises LakeError: at the end, if an object could not be read. Everything else is loaded.
     """
-    from market_data.api import layout_of
     from market_data.config.feeds import load_feeds
     from market_data.datasets.registry import dataset
-    from market_data.lake.ledger import sources
-    from market_data.pipeline.rebuild import EVER, Selection, rebuild_warehouse
+    from market_data.pipeline.rebuild import rebuild_warehouse
+    from market_data.pipeline.selection import selections
 
     wanted = feeds if feeds is not None else [feed for feed in load_feeds() if dataset(feed.dataset).table]
-    start, end = span[0] or EVER[0], span[1] or EVER[1]
     unreadable: list[str] = []
-    for feed in wanted:
-        recorded = [name for name in sources(lake, feed.dataset) if name.partition("~")[0] == feed.provider]
-        if source is not None and source not in recorded:
-            if feeds is None:
-                continue
-            raise ParamError([f"source is {source!r}; sources of {feed.dag_id} in the lake: {', '.join(recorded) or 'none'}"])
-        for name in [source] if source else recorded:
-            selection = Selection(dataset(feed.dataset), name, layout_of(feed), tuple(symbols) if symbols else None, start, end)
-            done = rebuild_warehouse(lake, warehouse, selection, dry_run=dry_run)
-            unreadable += done.unreadable
-            if dry_run:
-                yield f"{feed.dataset} of {name}: {done.symbols:,} symbols, {done.objects:,} objects; nothing was loaded (dry run)"
-            else:
-                yield (
-                    f"{feed.dataset} of {name}: {done.symbols:,} symbols, {done.objects:,} objects, {done.rows:,} rows loaded,"
-                    f" {done.changed:,} new or changed, {done.left_out:,} left out (not recorded as loaded)"
-                )
+    for feed, selection in selections(lake, wanted, source, symbols, span, named=feeds is not None):
+        done = rebuild_warehouse(lake, warehouse, selection, dry_run=dry_run)
+        unreadable += done.unreadable
+        what = f"{feed.dataset} of {selection.source}: {done.symbols:,} symbols, {done.objects:,} objects"
+        if dry_run:
+            yield f"{what}; nothing was loaded (dry run)"
+        else:
+            yield (
+                f"{what}, {done.rows:,} rows loaded, {done.changed:,} new or changed,"
+                f" {done.left_out:,} left out (not recorded as loaded)"
+            )
     if unreadable:
         raise LakeError(
             "; ".join(unreadable)

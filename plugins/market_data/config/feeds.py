@@ -3,8 +3,8 @@
 Every parse of the DAG file does this, so nothing heavy is imported.
 
 If ``MARKET_DATA_ENV`` names an environment, say ``prod``, the file ``feeds.prod.yaml`` beside it is an overlay. Its ``defaults``
-override single keys of the defaults; its feeds override single keys of the feed of the same provider and dataset, ``params`` and
-``options`` key by key too. A feed without a match is added; ``enabled: false`` removes one.
+override single keys of the defaults; its feeds override single keys of the feed of the same provider, dataset and name, ``params``,
+``options`` and ``retry`` key by key too. A feed without a match is added; ``enabled: false`` removes one.
 """
 
 from __future__ import annotations
@@ -12,23 +12,28 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from market_data.config.indices import INDEX_NAME, PREFIX
 from market_data.config.param_checks import check_params
+from market_data.config.retention import KINDS, retention_problems
+from market_data.config.thresholds import threshold_problems
 from market_data.config.universes import known
-from market_data.core import calendar, settings
+from market_data.config.yaml_file import read_yaml
+from market_data.core import settings
+from market_data.core.calendar import CALENDARS, EXCHANGE, FIRST, LAST, NEW_YORK
+from market_data.core.dates import read_date
 from market_data.core.errors import ConfigError
 from market_data.core.messages import shown, suggestion
 from market_data.core.paths import INCLUDE
+from market_data.core.retry_policy import retry_problems
 from market_data.core.run import CATCH_UP_SESSIONS
 from market_data.datasets.registry import DATASETS
 from market_data.providers.registry import options_of, providers
-from market_data.providers.spec import Option, ProviderSpec, option_problem
+from market_data.providers.spec import Option, ProviderSpec, option_problem, source_of
 
 ENVIRONMENT = "MARKET_DATA_ENV"
 
@@ -39,11 +44,15 @@ Entry = dict[str, Any]
 class Feed:
     """A provider and a dataset, with the defaults of its runs.
 
-    :param schedule: New York time ``HH:MM`` after which a session is fetched, 16:00 to 23:59; None: no schedule.
+    :param name: tells feeds of one provider and dataset apart; empty for the only one, or the main one.
+    :param schedule: New York time ``HH:MM`` after which a session is fetched, from its close to 23:59; None: no schedule.
     :param params: run param -> default where it differs from the project's; of JSON types.
     :param options: the provider's own settings.
+    :param retry: fields of the retry policy of a call that differ from the provider's, see `RetryPolicy`.
     :param catch_up_sessions: how many of the last completed sessions get a run where they were missed; at least 1.
     :param run_timeout: how long a task may run, and how long the batches of a run may take from the start of the first one.
+    :param calendar: the calendar of its schedule. Each symbol has the sessions of its own.
+    :param checks: thresholds of the checkpoint that differ from the defaults, see `quality.metric_rules.Thresholds`.
     :param fallback: another provider of the dataset, whose feed runs for the cells that this one failed to fetch.
     """
 
@@ -57,13 +66,17 @@ class Feed:
     provider_level: bool = True
     params: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    retry: Mapping[str, Any] = field(default_factory=dict)
     fallback: str | None = None
     catch_up_sessions: int = CATCH_UP_SESSIONS
     run_timeout: timedelta = timedelta(hours=4)
+    name: str = ""
+    calendar: str = EXCHANGE
+    checks: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def dag_id(self) -> str:
-        return dag_id(self.provider, self.dataset)
+        return dag_id(self.provider, self.dataset, self.name)
 
     @property
     def fallback_dag_id(self) -> str | None:
@@ -71,19 +84,24 @@ class Feed:
         return dag_id(self.fallback, self.dataset) if self.fallback else None
 
 
-def dag_id(provider: str, dataset: str) -> str:
-    """Return the id of the DAG of a feed, e.g. ``polygon_ohlcv_1d``."""
-    return f"{provider}_{dataset.replace('-', '_')}"
+def dag_id(provider: str, dataset: str, name: str = "") -> str:
+    """Return the id of the DAG of a feed.
+
+    For example ``polygon_ohlcv_1d``; with the name ``etfs``, ``polygon_ohlcv_1d_etfs``.
+    """
+    return "_".join(filter(None, (provider, dataset.replace("-", "_"), name)))
 
 
+TOP = ("defaults", "feeds", "retention")
 KEYS = (*Feed.__dataclass_fields__, "enabled")
 REQUIRED = ("provider", "dataset", "universe", "start_date")
 _KINDS = {
-    **dict.fromkeys(("provider", "dataset", "universe", "conn_id", "pool", "fallback"), str),
+    **dict.fromkeys(("provider", "dataset", "universe", "conn_id", "pool", "fallback", "calendar", "name"), str),
     **dict.fromkeys(("provider_level", "enabled"), bool),
-    **dict.fromkeys(("params", "options"), dict),
+    **dict.fromkeys(("params", "options", "retry", "checks"), dict),
 }
 _SCHEDULE = re.compile(r"(1[6-9]|2[0-3]):[0-5][0-9]")  # as SessionTimetable requires; that module is too heavy to import here
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}", re.ASCII)
 _DURATION = re.compile(r"(?:(?P<hours>\d{1,3})h)?(?:(?P<minutes>\d{1,5})m)?", re.ASCII)
 MOST_CAUGHT_UP = 252
 _NEEDED = {str: "text is needed", bool: "true or false is needed", dict: "names with values are needed"}
@@ -105,7 +123,7 @@ def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
     if not entries:
         problems.append("no feeds are defined; a list under the key 'feeds' is needed")
     feeds = []
-    today = datetime.now(calendar.NEW_YORK).date()
+    today = datetime.now(NEW_YORK).date()
     for number, entry in enumerate((_merged(_defaults_of(entry, defaults), entry) for entry in entries), 1):
         found = _problems(entry, today)
         problems += [f"{_name(number, entry)}: {problem}" for problem in found]
@@ -117,6 +135,22 @@ def load_feeds(path: Path | None = None) -> tuple[Feed, ...]:
         lines = "".join(f"\n  {n}. {problem}" for n, problem in enumerate(problems, 1))
         raise ConfigError(f"{files}: {len(problems)} {'problem' if len(problems) == 1 else 'problems'}:{lines}")
     return tuple(feeds)
+
+
+def load_retention(path: Path | None = None) -> dict[str, int | None]:
+    """Return the age in days from which objects of each kind are deleted; None: they are kept.
+
+    The kinds are those of `config.retention.KINDS`.
+
+    :param path: as for `load_feeds`; the overlay overrides single ages.
+    :raises ConfigError: listing every problem of the files.
+    """
+    path = path or INCLUDE / "feeds.yaml"
+    load_feeds(path)
+    ages: dict[str, int | None] = dict.fromkeys(KINDS)
+    for file in filter(None, (path, _overlay(path))):
+        ages |= (read_yaml(file) or {}).get("retention") or {}
+    return ages
 
 
 # -- files ---------------------------------------------------------------------------------------------------------------------------
@@ -141,15 +175,16 @@ def _read(path: Path, problems: list[str]) -> tuple[Entry, list[Entry]]:
     :raises ConfigError: if it cannot be read, or has another structure.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        document = read_yaml(path) or {}
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path.name} cannot be read: {error}") from None
     feeds, defaults = (document.get("feeds") or [], document.get("defaults") or {}) if isinstance(document, dict) else (None, {})
     if not isinstance(feeds, list):
         raise ConfigError(f"{path.name}: a list under the key 'feeds' is needed")
     if not isinstance(defaults, dict):
         raise ConfigError(f"{path.name}: defaults is {shown(defaults)}; names with values are needed")
-    problems += [f"{path.name}: {_unknown(key, ('defaults', 'feeds'))}" for key in document if key not in ("defaults", "feeds")]
+    problems += [f"{path.name}: {_unknown(key, TOP)}" for key in document if key not in TOP]
+    problems += [f"{path.name}: {problem}" for problem in retention_problems(document.get("retention"))]
     entries = []
     for number, entry in enumerate(feeds, 1):
         if isinstance(entry, dict):
@@ -169,23 +204,31 @@ def _unknown(key: object, allowed: Collection[str]) -> str:
 
 
 def _name(number: int, entry: Entry) -> str:
-    return f"feed {number} ({entry.get('provider')}, {entry.get('dataset')})"
+    provider, dataset, name = _identity(entry)
+    return f"feed {number} ({_named(provider)}, {_named(dataset)}{f', {_named(name)}' if name else ''})"
+
+
+def _identity(entry: Entry) -> tuple[object, object, object]:
+    return entry.get("provider"), entry.get("dataset"), entry.get("name") or ""
+
+
+def _named(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= 64 else shown(value)
 
 
 def _merged(under: Entry, over: Entry) -> Entry:
-    """Return ``under`` with the keys of ``over``, inside params and options too."""
+    """Return ``under`` with the keys of ``over``, inside params, options, retry and checks too."""
     inner = {
         key: {**under[key], **over[key]}
-        for key in ("params", "options")
+        for key in ("params", "options", "retry", "checks")
         if isinstance(under.get(key), dict) and isinstance(over.get(key), dict)
     }
     return {**under, **over, **inner}
 
 
 def _laid_over(entries: list[Entry], over: Entry) -> list[Entry]:
-    """Return ``entries`` with the one of the same provider and dataset overridden, or with one more."""
-    names = [(entry.get("provider"), entry.get("dataset")) for entry in entries]
-    name = over.get("provider"), over.get("dataset")
+    """Return ``entries`` with the one of the same provider, dataset and name overridden, or with one more."""
+    names, name = [_identity(entry) for entry in entries], _identity(over)
     if name not in names:
         return [*entries, over]
     place = names.index(name)
@@ -206,7 +249,17 @@ def _feed(entry: Entry) -> Feed:
     if "run_timeout" in given:
         given["run_timeout"] = read_duration(given["run_timeout"])
     ids = {"conn_id": f"{entry['provider']}_default", "pool": f"{entry['provider']}_api", "schedule": None}
+    given["start_date"] = _date(given["start_date"])
+    ids["calendar"] = _calendar_of(entry)
     return Feed(**{**ids, **given, "params": _json(given.get("params", {}))})
+
+
+def _calendar_of(entry: Entry) -> str:
+    """Return the calendar of the schedule: the feed's own, else that of all symbols of its source."""
+    spec, options = providers().get(str(entry.get("provider"))), entry.get("options")
+    if spec is None or not isinstance(options, dict):
+        return str(entry.get("calendar") or EXCHANGE)
+    return str(entry.get("calendar") or spec.calendar_of("", source_of(spec, options)).name)
 
 
 def _problems(entry: Entry, today: date) -> list[str]:
@@ -221,9 +274,14 @@ def _problems(entry: Entry, today: date) -> list[str]:
     problems += _among("dataset", dataset, sorted(DATASETS))
     if served and dataset in DATASETS and dataset not in served:
         problems.append(f"dataset is {dataset!r}, which {provider} does not serve; it serves: {', '.join(served)}")
-    problems += _among("universe", right.get("universe"), known())
+    if "name" in right and not _NAME.fullmatch(right["name"]):
+        problems.append(f"name is {shown(right['name'])}; a-z, 0-9 and _ are allowed, the first a letter or digit, 40 at most")
+    problems += _universe_problems(right.get("universe"))
+    problems += _among("calendar", right.get("calendar"), [*CALENDARS])
     problems += _date_problems(right)
     problems += _limit_problems(entry)
+    problems += threshold_problems(right.get("checks", {}))
+    problems += retry_problems(right.get("retry", {}))
     params = {name: value for name, value in _json(right.get("params", {})).items() if name != "endpoint" or dataset in served}
     _, wrong_params = check_params(params, options={}, endpoints=served.get(str(dataset), ()), today=today)
     problems += [f"params.{problem}" for problem in wrong_params]
@@ -240,11 +298,25 @@ def _date_problems(entry: Entry) -> list[str]:
     schedule, start = entry.get("schedule"), entry.get("start_date")
     if schedule is not None and not (isinstance(schedule, str) and _SCHEDULE.fullmatch(schedule)):
         problems.append(f'schedule is {shown(schedule)}; a New York time in quotes, "16:00" to "23:59", or null, is needed')
-    if start is not None and type(start) is not date:
+    elif schedule is not None and (found := CALENDARS.get(_calendar_of(entry))) and time.fromisoformat(schedule) < found.over_by:
+        problems.append(f"schedule is {shown(schedule)}; sessions of {found.name} are over by {found.over_by:%H:%M} New York time")
+    first = _date(start)
+    if start is not None and first is None:
         problems.append(f"start_date is {shown(start)}; a date such as 2000-01-03 is needed")
-    elif start is not None and not calendar.FIRST <= start <= calendar.LAST:
-        problems.append(f"start_date is {start}; {calendar.FIRST} to {calendar.LAST} is allowed")
+    elif first is not None and not FIRST <= first <= LAST:
+        problems.append(f"start_date is {first}; {FIRST} to {LAST} is allowed")
     return problems
+
+
+def _date(value: object) -> date | None:
+    """Return a date of the file; None for anything else.
+
+    YAML makes dates and timestamps of texts without quotes.
+    """
+    try:
+        return read_date(value.isoformat() if isinstance(value, date) else value) if isinstance(value, date | str) else None
+    except ValueError:
+        return None
 
 
 def _limit_problems(entry: Entry) -> list[str]:
@@ -288,9 +360,9 @@ def _option_problems(name: str, known_options: Mapping[str, Option], options: Ma
 
 def _clashes(feeds: Sequence[Feed]) -> list[str]:
     ids = [feed.dag_id for feed in feeds]
-    plain = [feed.dataset for feed in feeds if not feed.provider_level]
+    plain = {(feed.dataset, feed.provider) for feed in feeds if not feed.provider_level}
     return [
-        *(f"two feeds have the DAG id {name!r}" for name in sorted(set(ids)) if ids.count(name) > 1),
+        *(f"two feeds have the DAG id {name!r}; give one of them a name" for name in sorted(set(ids)) if ids.count(name) > 1),
         *(
             f"the fallback of {feed.dag_id} is {feed.fallback!r}; the provider of another enabled feed of {feed.dataset} is needed"
             for feed in feeds
@@ -298,8 +370,8 @@ def _clashes(feeds: Sequence[Feed]) -> list[str]:
         ),
         *(
             f"two feeds of {name!r} without provider_level would mix their bars"
-            for name in sorted(set(plain))
-            if plain.count(name) > 1
+            for name in sorted({dataset for dataset, _ in plain})
+            if len({provider for dataset, provider in plain if dataset == name}) > 1
         ),
     ]
 
@@ -307,6 +379,11 @@ def _clashes(feeds: Sequence[Feed]) -> list[str]:
 def _json(params: Mapping[str, Any]) -> Entry:
     """Return ``params`` with JSON types, as in a triggered run: YAML reads 2026-11-02 as a date."""
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in params.items()}
+
+
+def _universe_problems(value: object) -> list[str]:
+    index = isinstance(value, str) and value.startswith(PREFIX) and INDEX_NAME.fullmatch(value.removeprefix(PREFIX))
+    return [] if index else _among("universe", value, known())
 
 
 def _among(name: str, value: object, allowed: Collection[str]) -> list[str]:

@@ -6,11 +6,11 @@ Airflow checks each value against its JSON schema, reports the first that is wro
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
+from market_data.config.indices import FROM_FILE, INDEX_NAME, PREFIX, name_of_file
 from market_data.config.run_params import RunParams
 from market_data.config.symbols import check_symbols
 from market_data.config.trigger_form import form
@@ -20,8 +20,6 @@ from market_data.core.capabilities import Endpoint, Shape
 from market_data.core.errors import ParamError
 from market_data.core.messages import shortened, shown, suggestion
 from market_data.providers.spec import Option
-
-INDEX_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def check_params(
@@ -39,7 +37,7 @@ def check_params(
     known_params = form(options, endpoints)
     unknown = shortened(
         [
-            name if name.isascii() and name.isidentifier() and len(name) <= 64 else shown(name)
+            name if isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= 64 else shown(name)
             for name in raw
             if name not in known_params
         ]
@@ -60,6 +58,7 @@ def check_params(
         *_symbol_problems(raw, values),
         *_date_problems(raw, values, today),
         *_grain_problems(values, endpoints),
+        *_cells_problems(raw),
     ]
     chosen = {name: values.pop(name) for name in options}
     return RunParams(**values, options={name: value for name, value in chosen.items() if name in raw}), problems
@@ -78,7 +77,12 @@ def read_params(raw: Mapping[str, Any], *, options: Mapping[str, Option], endpoi
 
 def _index_problems(values: dict[str, Any]) -> list[str]:
     # Not in the schema: Airflow would refuse the trigger with a message of its own, and report nothing else.
-    name = values["index_name"]
+    name, file = values["index_name"], values["tickers_path"]
+    if name == FROM_FILE and not (file and name_of_file(file)):
+        values["index_name"] = None
+        return [
+            f"index_name is {FROM_FILE!r}; that needs a tickers_path whose file name begins with the index, e.g. sp500_2024.csv"
+        ]
     if name is None or INDEX_NAME.fullmatch(name):
         return []
     values["index_name"] = None
@@ -91,12 +95,18 @@ def _symbol_problems(raw: Mapping[str, Any], values: dict[str, Any]) -> list[str
     The tickers file is read later, over the lake's connection.
     """
     problems = []
-    if "universe" in raw and values["universe"] not in known():
-        problems.append(f"universe is {shown(values['universe'])}; known universes: {', '.join(known())}")
+    name = values["universe"]
+    index = name.startswith(PREFIX) and INDEX_NAME.fullmatch(name.removeprefix(PREFIX))  # plan looks for it in the lake
+    if "universe" in raw and not index and name not in known():
+        near = suggestion(name, known())
+        more = f"; {PREFIX}NAME takes an index of the lake" if name.startswith(PREFIX) else ""
+        problems.append(f"universe is {shown(name)}{near}; known universes: {', '.join(known())}{more}")
         values["universe"] = ""
     found = check_symbols(values["symbols"] or ())
     if raw.get("symbols") and raw.get("tickers_path"):
         found.append("symbols and tickers_path are both given; give one of them")
+    if raw.get("symbols") and raw.get("as_of"):
+        found.append("symbols and as_of are both given; as_of selects members of a universe or tickers file")
     if found or not values["symbols"]:
         values["symbols"] = None
     return problems + found
@@ -105,11 +115,11 @@ def _symbol_problems(raw: Mapping[str, Any], values: dict[str, Any]) -> list[str
 def _date_problems(raw: Mapping[str, Any], values: dict[str, Any], today: date) -> list[str]:
     start, end, back = values["start_date"], values["end_date"], values["backfill_days"]
     problems = []
-    for name in ("start_date", "end_date"):
+    for name in ("start_date", "end_date", "as_of"):
         day = values[name]
         if day and day > today:
             problems.append(f"{name} is {day}; it must not be after today, {today}")
-        elif day and day < calendar.FIRST:
+        elif day and day < calendar.FIRST and name != "as_of":
             problems.append(f"{name} is {day}; the first date allowed is {calendar.FIRST}")
         else:
             continue
@@ -128,6 +138,14 @@ def _date_problems(raw: Mapping[str, Any], values: dict[str, Any], today: date) 
         problems.append(f"backfill_days is {back}, back to {first}; the first date allowed is {calendar.FIRST}")
         values["backfill_days"] = None
     return problems
+
+
+def _cells_problems(raw: Mapping[str, Any]) -> list[str]:
+    others = ("symbols", "tickers_path", "as_of", "index_name", "start_date", "end_date", "backfill_days")
+    given = [name for name in others if raw.get(name)]
+    if not raw.get("cells") or not given:
+        return []
+    return [f"cells and {', '.join(given)} are given; cells names symbols and sessions itself: leave out the others"]
 
 
 def _grain_problems(values: Mapping[str, Any], endpoints: Sequence[Endpoint]) -> list[str]:

@@ -20,13 +20,20 @@ RECHECK_SESSIONS = 3
 class RunParams:
     """The validated params of a run, with the project's defaults. A feed may override them (``params``).
 
+    :param universe: a file of ``include/universes``, or ``index:NAME`` for an index of the lake.
+    :param as_of: the members on this date in all sessions; None: each session has its own members.
+    :param follow_renames: a company is requested by the symbol that it had in each session.
+    :param cells: lake key of a list of gaps: the run requests exactly these cells, see ``pipeline.gap_list``.
     :param recheck_sessions: None: ``RECHECK_SESSIONS``, or 0 for a provider that charges.
     """
 
     universe: str = "sp500_etf"
     symbols: tuple[str, ...] | None = None
     tickers_path: str | None = None
+    as_of: date | None = None
+    follow_renames: bool = False
     index_name: str | None = None
+    cells: str | None = None
     start_date: date | None = None
     end_date: date | None = None
     backfill_days: int | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 
+from market_data.config.symbol_tables import ADDED, REMOVED, Row, read_table
 from market_data.config.symbols import MAX_SYMBOLS, symbol_problems, too_many
-from market_data.config.universes import Member, parse_date
+from market_data.config.universes import Member, order_problem, parse_date
 from market_data.core.errors import ParamError
 from market_data.core.messages import shortened, shown
 from market_data.core.paths import ROOT
@@ -19,51 +19,72 @@ MAX_PATH = 200
 FILE_ENDINGS = (".csv", ".txt")
 
 
-def read_tickers(text: str, *, source: str, today: date) -> tuple[str, ...]:
-    """Return the symbols in a file, in its order.
+def read_tickers(text: str, *, source: str) -> tuple[Member, ...]:
+    """Return the symbols in a file with the dates of their membership, in its order.
 
-    :param text: a CSV table (commas, semicolons or tabs) with a column ``symbol`` or ``ticker``; or one symbol per line. Blank lines,
-        white space around a symbol and, in the second form, comments from ``#`` on are ignored. So are table rows with an
-        ``added_date`` after ``today`` (not a member yet) or a ``removed_date`` up to ``today`` (no longer a member).
+    :param text: a CSV table (commas, semicolons or tabs) with a column ``symbol`` or ``ticker`` and perhaps ``added_date`` (first date of
+        the membership), ``removed_date`` (first date after it) and ``primary_exchange``; or one symbol per line. A symbol may have
+        several rows whose dates do not overlap. Blank lines, white space around a symbol and, in the second form, comments are ignored.
     :param source: the file's name, for the messages.
-    :param today: the New York date.
-    :raises ParamError: listing every problem with its line; also if no symbol is left.
+    :raises ParamError: listing every problem with its line; also if it holds no symbol.
     """
     try:
-        rows = list(_rows(text.removeprefix("\ufeff")))
+        rows = read_table(text).rows
     except csv.Error as error:
         raise ParamError([f"{source} is not readable as CSV: {error}"]) from None
     except ValueError as error:
         raise ParamError([f"{source}, {error}"]) from None
     problems: list[str] = []
-    found: list[tuple[str, str]] = []
-    for line, symbol, dates in rows:
-        place = f"{source}, line {line}"
-        read: dict[str, date | None] = {}
-        for name, cell in dates.items():
-            try:
-                read[name] = parse_date(cell)
-            except ValueError as error:
-                problems.append(f"{place}: {name} {error}")
-        if len(read) == len(dates) and Member(symbol, read.get("added_date"), read.get("removed_date")).on(today):
-            found.append((place, symbol))
-    if len(found) > MAX_SYMBOLS:
-        raise ParamError([too_many(source, len(found))])
-    problems += symbol_problems(found)
+    spans: dict[str, list[Member]] = {}
+    named: list[tuple[str, str]] = []
+    found: list[Member] = []
+    for row in rows:
+        place = f"{source}, line {row.line}"
+        member, wrong = _member(row)
+        problems += [f"{place}: {problem}" for problem in wrong]
+        earlier = spans.setdefault(row.symbol, [])
+        if not earlier or any(overlap(other, member) for other in earlier):
+            named.append((place, row.symbol))
+        earlier.append(member)
+        found.append(member)
+    if len(spans) > MAX_SYMBOLS:
+        raise ParamError([too_many(source, len(spans))])
+    problems += symbol_problems(named)
     if not found and not problems:
         problems = [f"{source} holds no symbols; a CSV column named symbol or ticker is needed, or one symbol per line"]
     if problems:
         raise ParamError(shortened(problems))
-    return tuple(symbol for _, symbol in found)
+    return tuple(found)
 
 
-def load_tickers(path: str, open_s3: Callable[[str], bytes] | None = None, *, today: date) -> tuple[str, ...]:
-    """Return the symbols in the file at ``path``.
+def _member(row: Row) -> tuple[Member, list[str]]:
+    """Return the member in a row, and the problems with its dates."""
+    problems: list[str] = []
+    dates: dict[str, date | None] = {}
+    for name, cell in ((ADDED, row.added), (REMOVED, row.removed)):
+        try:
+            dates[name] = parse_date(cell)
+        except ValueError as error:
+            problems.append(f"{name} {error}")
+    member = Member(row.symbol, dates.get(ADDED), dates.get(REMOVED), exchange=row.exchange)
+    return member, [*problems, *filter(None, [order_problem(member)])]
+
+
+def overlap(one: Member, other: Member) -> bool:
+    """Return true if two memberships of a symbol hold at once.
+
+    One that begins at an unknown date may follow another that ended.
+    """
+    first, second = sorted((one, other), key=lambda row: (row.added or date.min, row.removed or date.max))
+    return first.removed is None or (second.added is not None and second.added < first.removed)
+
+
+def load_tickers(path: str, open_s3: Callable[[str], bytes] | None = None) -> tuple[Member, ...]:
+    """Return the symbols in the file at ``path``, with the dates of their membership.
 
     :param path: an ``s3://`` URL or a local path, relative to the project's folder. It must end in ``.csv`` or ``.txt`` and not be
         hidden, so that no message can show a line of another kind of file (a configuration with secrets, say).
     :param open_s3: returns the bytes behind an ``s3://`` URL, at least the first :data:`MAX_FILE_BYTES` + 1.
-    :param today: the New York date, as :func:`read_tickers` takes it.
     :raises ParamError: if it cannot be read, or as :func:`read_tickers` does.
     """
     where, name = f"tickers_path is {shown(path, MAX_PATH)}", path.rsplit("/", 1)[-1]
@@ -85,7 +106,7 @@ def load_tickers(path: str, open_s3: Callable[[str], bytes] | None = None, *, to
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ParamError([f"{where}; it is not UTF-8 text: byte {error.start + 1} is {body[error.start]:#04x}"]) from None
-    return read_tickers(text, source=shown(path, MAX_PATH), today=today)
+    return read_tickers(text, source=shown(path, MAX_PATH))
 
 
 def _read_local(path: str) -> bytes:
@@ -98,32 +119,3 @@ def _read_local(path: str) -> bytes:
             return stream.read(MAX_FILE_BYTES + 1)
     except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
         raise ParamError([f"{where}; it cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
-
-
-def _rows(text: str) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """Yield line number, symbol and, if present, ``added_date`` and ``removed_date`` as text.
-
-    Lines without a symbol are skipped.
-
-    :raises ValueError: if it is a table without a column of symbols.
-    """
-    lines = list(io.StringIO(text, newline=None))  # str.splitlines would also split at control characters
-    head = next((n for n, line in enumerate(lines) if line.split("#")[0].strip()), len(lines))
-    if head == len(lines):
-        return
-    delimiter = max(",;\t", key=lines[head].count)
-    columns = [cell.strip().lower() for cell in next(csv.reader([lines[head]], delimiter=delimiter))]
-    column = next((n for n, name in enumerate(columns) if name in ("symbol", "ticker")), None)
-    if column is None and delimiter in lines[head].split("#")[0].strip():
-        raise ValueError(f"line {head + 1} has the columns {shown(', '.join(columns))}; one named symbol or ticker is needed")
-    if column is None:
-        for number, line in enumerate(lines, 1):
-            if symbol := line.split("#")[0].strip():
-                yield number, symbol, {}
-        return
-    dates = {name: columns.index(name) for name in ("added_date", "removed_date") if name in columns}
-    table = csv.reader(lines[head + 1 :], delimiter=delimiter)
-    for cells in table:
-        if any(cell.strip() for cell in cells):
-            padded = [cell.strip() for cell in cells] + [""] * len(columns)
-            yield head + 1 + table.line_num, padded[column], {name: padded[place] for name, place in dates.items()}

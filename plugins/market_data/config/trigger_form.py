@@ -27,7 +27,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "universe": {
         "type": "string",
         "title": "Universe",
-        "description": "A named set of symbols: a file in include/universes. Symbols or a tickers file take precedence.",
+        "description": "A named set of symbols: a file in include/universes, or index:NAME for an index kept in the lake. Each session "
+        "has the members of its date. Symbols or a tickers file take precedence.",
     },
     "symbols": {
         "type": ["null", "array"],
@@ -39,12 +40,35 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "type": ["null", "string"],
         "title": "Tickers file",
         "examples": ["include/universes/dow30.csv", "s3://my-bucket/tickers.csv"],
-        "description": "CSV with a column `symbol` or `ticker`, or text with one symbol per line; a path or s3://bucket/key.",
+        "description": "CSV with a column `symbol` or `ticker`, or text with one symbol per line; a path or s3://bucket/key. "
+        "`added_date` (inclusive) and `removed_date` (exclusive) limit a symbol to its sessions as a member.",
+    },
+    "as_of": {
+        "type": ["null", "string"],
+        "format": "date",
+        "section": ADVANCED,
+        "title": "Members as of",
+        "description": "All sessions have the members of this date. Empty: each session has its own members.",
+    },
+    "follow_renames": {
+        "type": "boolean",
+        "section": ADVANCED,
+        "title": "Follow changes of symbol",
+        "description": "Request each company by the symbol that it had in a session: FB until 2022-06-08, META from then on. "
+        "Needs the dataset symbol-changes in the lake.",
     },
     "index_name": {
         "type": ["null", "string"],
         "title": "Keep as index",
-        "description": "Also store these symbols as the members of an index of this name, e.g. sp500, with the dates they joined and left.",
+        "description": "Also store these symbols as the members of an index of this name, e.g. sp500, with the dates they joined and left. "
+        "auto: the name of the tickers file, sp500_2024.csv is sp500.",
+    },
+    "cells": {
+        "type": ["null", "string"],
+        "section": ADVANCED,
+        "title": "Only these gaps",
+        "description": "Lake key of a list of gaps, written by maintain_coverage: the run requests exactly these cells, recorded or not. "
+        "No lookback, no recheck.",
     },
     "start_date": {
         "type": ["null", "string"],

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from market_data.core.calendar import Calendar, calendar
 from market_data.core.capabilities import Shape
+from market_data.core.instruments import calendar_of
 from market_data.core.intervals import Interval, IntervalSet, closed, union
 
 
@@ -22,12 +25,25 @@ class Request:
 
     It covers the cells ``symbols`` x the sessions inside ``intervals``; where ``intervals`` has holes, the whole span is requested at
     once and rows in the holes are ignored.
+
+    :param calendar_name: the calendar of its symbols, where their spelling does not tell it; they all have the same sessions.
     """
 
     dataset: str
     endpoint: str
     symbols: tuple[str, ...]
     intervals: IntervalSet
+    calendar_name: str = ""
+
+    @property
+    def calendar(self) -> Calendar:
+        """The calendar of its symbols."""
+        return calendar_for(self.calendar_name, self.symbols)
+
+    @property
+    def sessions(self) -> tuple[date, ...]:
+        """The sessions of its cells, ascending."""
+        return self.calendar.sessions_in(self.intervals)
 
     @property
     def start(self) -> date:
@@ -43,6 +59,7 @@ class Request:
     def id(self) -> str:
         """A hash of the content: equal requests have equal ids."""
         spec = [self.dataset, self.endpoint, self.symbols, [i.to_json() for i in self.intervals]]
+        spec += [self.calendar_name] if self.calendar_name else []
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -53,17 +70,27 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A rectangle of cells: every one of ``symbols`` in every session inside ``intervals``."""
+    """A rectangle of cells: every one of ``symbols`` in every session inside ``intervals``.
+
+    :param calendar_name: as in `Request`.
+    """
 
     symbols: tuple[str, ...]
     intervals: IntervalSet
+    calendar_name: str = ""
+
+    @property
+    def sessions(self) -> tuple[date, ...]:
+        """The sessions of its cells, ascending."""
+        return calendar_for(self.calendar_name, self.symbols).sessions_in(self.intervals)
 
     def to_json(self) -> dict[str, Any]:
-        return {"symbols": list(self.symbols), "intervals": [interval.to_json() for interval in self.intervals]}
+        named = {"calendar": self.calendar_name} if self.calendar_name else {}
+        return {"symbols": list(self.symbols), "intervals": [interval.to_json() for interval in self.intervals], **named}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Block:
-        return cls(tuple(value["symbols"]), tuple(Interval.from_json(i) for i in value["intervals"]))
+        return cls(tuple(value["symbols"]), tuple(map(Interval.from_json, value["intervals"])), value.get("calendar", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +134,11 @@ class Batch:
         return union(interval for block in self.blocks for interval in block.intervals)
 
     @property
+    def sessions(self) -> tuple[date, ...]:
+        """The sessions of its cells, ascending."""
+        return tuple(sorted({session for block in self.blocks for session in block.sessions}))
+
+    @property
     def label(self) -> str:
         """The text in Airflow's grid: the number, and sessions or symbols."""
         number = self.id.split("-")[0]
@@ -125,18 +157,18 @@ class Batch:
     def requests(self, sessions: Sequence[date]) -> Iterator[Request]:
         """Yield the requests of this batch, in order.
 
-        :param sessions: the exchange's sessions, at least those inside ``intervals``, ascending.
+        :param sessions: at least those of the batch, ascending, and none that only symbols of other batches have.
         """
         for block in self.blocks:
             if self.shape is Shape.MARKET:
-                for session in sessions:
-                    if any(session in interval for interval in block.intervals):
-                        yield Request(self.dataset, self.endpoint, block.symbols, (closed(session, session),))
+                for interval in block.intervals:
+                    for session in sessions[bisect_left(sessions, interval.start) : bisect_left(sessions, interval.end)]:
+                        yield Request(self.dataset, self.endpoint, block.symbols, (closed(session, session),), block.calendar_name)
             elif self.shape is Shape.MULTI:
-                yield Request(self.dataset, self.endpoint, block.symbols, block.intervals)
+                yield Request(self.dataset, self.endpoint, block.symbols, block.intervals, block.calendar_name)
             else:
                 for symbol in block.symbols:
-                    yield Request(self.dataset, self.endpoint, (symbol,), block.intervals)
+                    yield Request(self.dataset, self.endpoint, (symbol,), block.intervals, block.calendar_name)
 
     def to_json(self) -> dict[str, Any]:
         fields = ("id", "dataset", "endpoint", "cells", "calls", "rows", "refetch", "of", "label")
@@ -158,3 +190,8 @@ def spec_hash(dataset: str, endpoint: str, blocks: Sequence[Block]) -> str:
     """Return a hash of the requested cells."""
     spec = [dataset, endpoint, [block.to_json() for block in blocks]]
     return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
+
+
+def calendar_for(name: str, symbols: Sequence[str]) -> Calendar:
+    """Return the calendar called ``name``; without a name that of ``symbols``, which share sessions."""
+    return calendar(name) if name else calendar_of(symbols[0])

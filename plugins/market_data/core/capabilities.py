@@ -105,3 +105,15 @@ class Capabilities:
     quota: Quota
     history_start: date | None = None
     available_after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A provider's statement on the quality of one date.
+
+    :param words: empty if nothing is wrong, else the provider's own word, e.g. ``degraded``.
+    :param modified: UTC date of the last issue of the date's data; None: unknown.
+    """
+
+    words: str = ""
+    modified: date | None = None

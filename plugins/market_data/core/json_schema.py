@@ -1,8 +1,8 @@
 """Check a value against a JSON schema, and describe the allowed values.
 
-``jsonschema`` does the checking; Airflow loads it anyway. Three rules differ from the standard. A pattern must match the whole text.
+``jsonschema`` does the checking; Airflow loads it anyway. Four rules differ from the standard. A pattern must match the whole text.
 NaN and the infinities are not numbers, although Python's JSON reads them as such. The items of a list are left to the caller, who
-names each wrong one.
+names each wrong one. A timestamp at midnight is a date.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date
 from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
+
+from market_data.core.dates import read_date
 
 Schema = Mapping[str, Any]
 
@@ -51,7 +52,7 @@ def read(value: Any, schema: Schema) -> Any:
     if value is None:
         return None
     if schema.get("format") == "date":
-        return date.fromisoformat(value)
+        return read_date(value)
     if _kind(schema) == "integer":
         return int(value)  # JSON does not tell 25 from 25.0
     return tuple(value) if isinstance(value, list) else value
@@ -79,14 +80,17 @@ def _left_to_the_caller(*_: Any) -> Iterator[ValidationError]:
 
 
 def _finite(_: Any, value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int):  # of any size, while a float ends at 1e308
+        return not isinstance(value, bool)
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _whole(_: Any, value: Any) -> bool:
     return _finite(_, value) and value == int(value)
 
 
-_FORMATS = FormatChecker(["date"])
+_FORMATS = FormatChecker([])
+_FORMATS.checks("date", raises=ValueError)(lambda value: not isinstance(value, str) or bool(read_date(value)))
 _TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
     {"number": _finite, "integer": _whole, "array": lambda _, value: isinstance(value, list | tuple)}
 )

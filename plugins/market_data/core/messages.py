@@ -6,8 +6,27 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import date
 from difflib import get_close_matches
+from reprlib import Repr
 
 MAX_PROBLEMS = 20
+MOST_BITS = 256
+"""Bits of a whole number that is written out: Python takes seconds for millions of digits, or refuses."""
+
+
+class _Inside(Repr):
+    """Look only at what fits into a message: through aliases, a small YAML file can hold an endless list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxtuple = self.maxlist = self.maxdict = self.maxset = 20
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002 - reprlib's signature
+        return repr(x) if x.bit_length() <= MOST_BITS else f"a number of about {x.bit_length() * 30_103 // 100_000 + 1:,} digits"
+
+
+_INSIDE = _Inside()
 
 
 def shortened(problems: Sequence[str]) -> list[str]:
@@ -20,7 +39,12 @@ def shown(value: object, width: int = 60) -> str:
     """Return a value as printable text of at most ``width`` characters."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    text = value.isoformat() if isinstance(value, date) else ascii(value)
+    if isinstance(value, date):
+        text = value.isoformat()
+    elif isinstance(value, str):
+        text = ascii(value if len(value) <= width else value[:width] + value[-1])
+    else:
+        text = _INSIDE.repr(value).encode("ascii", "backslashreplace").decode()
     return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
 
 

@@ -22,9 +22,10 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # the gate rejected rows of it
     REFUSED = "refused"  # the checkpoint refused its session or symbol-year: in the lake, not in the warehouse
     PENDING = "pending"  # not available yet, or recent enough that rows may still follow; scheduled runs request it again
+    RELEASED = "released"  # was refused or quarantined, and a person let it pass: in the lake and in the warehouse
 
 
-FINAL = frozenset({State.HAVE, State.EMPTY})
+FINAL = frozenset({State.HAVE, State.EMPTY, State.RELEASED})
 """States of a cell that needs no further request, unless it is a suspected gap. A cell in any other state is open."""
 
 SUSPECTED_GAP = "suspected gap"
@@ -35,6 +36,15 @@ SOME_QUARANTINED = "the gate turned some of its rows away"
 
 EARLIER_VALUE = "an earlier value is stored"
 """How the reason of a ``quarantined`` or ``refused`` cell ends that was ``have`` before: its loaded value is kept."""
+
+NOTHING_YET = "nothing yet"
+"""How the reason of a ``pending`` cell begins for which a whole response held no rows so far."""
+
+CONFIRMED_WRONG = "confirmed wrong"
+"""How the reason of a final cell begins whose rows a person confirmed to be wrong: ``empty``, or ``have`` where other rows are loaded."""
+
+RELEASED_BY = "released by"
+"""How the reason begins of a cell that a person let pass: ``released``, or ``empty`` where it has no row."""
 
 MAY_BE_MORE = "there may be more"
 """How the reason of a ``pending`` cell begins that has rows in the lake already."""
@@ -53,6 +63,7 @@ class Evidence:
     :param last_page_seen: the provider reported that no page follows.
     :param request_ids: the provider's ids, for a support ticket.
     :param source: the origin of the values, where the provider reports it.
+    :param rows_left_aside: rows of symbols or dates that were not requested, where such rows are not regular.
     """
 
     calls: int
@@ -64,6 +75,7 @@ class Evidence:
     last_page_seen: bool
     request_ids: tuple[str, ...] = ()
     source: str | None = None
+    rows_left_aside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,8 @@ class Receipt:
     :param prefix: the lake folder that holds its receipt objects. Clearing one map index leaves the other batches' receipts where
         an earlier attempt put them, so each receipt says where its own are.
     :param cells: how many cells of the batch ended in each state.
-    :param failed: symbol -> reason, for symbols that ended without a state.
+    :param failed: symbol -> reason, for symbols with cells that ended without a state.
+    :param failed_sessions: ISO date -> reason, for sessions of a market-wide endpoint that ended without a state.
     :param warnings: messages that the provider sent with the data.
     """
 
@@ -88,6 +101,7 @@ class Receipt:
     rows_received: int = 0
     rows_landed: int = 0
     rows_quarantined: int = 0
+    rows_left_aside: int = 0
     files_written: int = 0
     files_unchanged: int = 0
     requests_resumed: int = 0
@@ -95,11 +109,13 @@ class Receipt:
     cells: Mapping[str, int] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    failed_sessions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("sources", "warnings")}
-        return {**asdict(self), "cells": dict(self.cells), "failed": dict(self.failed), **lists}
+        maps = {name: dict(getattr(self, name)) for name in ("cells", "failed", "failed_sessions")}
+        return {**asdict(self), **maps, **lists}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Receipt:

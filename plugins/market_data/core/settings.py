@@ -49,14 +49,35 @@ SETTINGS = (
     Setting(
         "MARKET_DATA_EXTRA_CLOSURES",
         "",
-        "Days on which the exchange closes against its rules: ISO dates separated by commas, e.g. 2027-03-01. "
-        "Set it for every Airflow component.",
+        "Days on which an exchange closes unforeseen: ISO dates separated by commas, e.g. 2027-03-01,CMES:2027-03-02. A date without "
+        "a calendar's name is one of XNYS. Set it for every Airflow component.",
     ),
     Setting(
         "MARKET_DATA_LIMITS",
         "",
         "Folder in which the processes of one host share rate limits. Default: AIRFLOW_HOME, else the temporary folder.",
     ),
+    Setting(
+        "MARKET_DATA_SP500_SOURCES",
+        "https://en.wikipedia.org/wiki/List_of_S%26P_500_companies "
+        "https://raw.githubusercontent.com/datasets/s-and-p-500-companies/main/data/constituents.csv",
+        "Addresses of pages or CSV files with the members of the S&P 500, separated by spaces; the first that can be read counts. "
+        "file:// and a mirror of your own work too.",
+    ),
+    Setting(
+        "MARKET_DATA_SP500_HISTORY",
+        "",
+        "Address of a CSV file with memberships of the S&P 500 (ticker, start_date, end_date). Up to its last date it counts instead of "
+        "the page's list of changes, which is incomplete.",
+    ),
+    Setting("MARKET_DATA_NASDAQ100_SOURCES", "https://en.wikipedia.org/wiki/Nasdaq-100", "The same for the Nasdaq-100."),
+    Setting("MARKET_DATA_NASDAQ100_HISTORY", "", "The same for the Nasdaq-100."),
+    Setting(
+        "MARKET_DATA_DOW30_SOURCES",
+        "https://en.wikipedia.org/wiki/Dow_Jones_Industrial_Average",
+        "The same for the Dow Jones Industrial Average.",
+    ),
+    Setting("MARKET_DATA_DOW30_HISTORY", "", "The same for the Dow Jones Industrial Average."),
     Setting("MARKET_DATA_AIRFLOW_URL", "", "Address of the Airflow whose REST API market-data bootstrap uses.", "command"),
     Setting(
         "MARKET_DATA_AIRFLOW_TOKEN",
@@ -79,7 +100,7 @@ SETTINGS = (
 
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
-FOREIGN = ("AIRFLOW_HOME", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
+FOREIGN = ("AIRFLOW_HOME", "AWS_CA_BUNDLE", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
 """Variables of other projects that this one reads."""
 
 

@@ -5,6 +5,8 @@ Prices are in the currency of the listing, raw as the vendor gave them. ``bar_ti
 An intraday bar's session is the New York date of its open. For futures, it is the trading day, which begins at 18:00 the evening
 before; their trades on a holiday of the stock exchange belong to the next session.
 ``volume`` is in shares (futures: contracts), may be fractional and may be null; so may ``vwap``, ``trade_count`` and ``adj_close``.
+Prices of futures, their spreads and rates may be zero or negative, as crude oil's were on 2020-04-20; those of shares may not.
+A ``vwap`` of 0 and a negative ``trade_count`` are a vendor's way to say that there is none: they become null.
 An interval without a trade has no bar.
 """
 
@@ -15,15 +17,16 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.datasets.base import UTC_MICROS, Dataset, Files, Mask, Received, Rule, required, stored
+from market_data.datasets.base import UTC_MICROS, Dataset, Files, Mask, Placeholder, Received, Rule, required, stored
 from market_data.datasets.rules import (
+    SMALLEST,
     finite,
     in_trading_day,
     not_above,
     not_below,
     not_negative,
     of_every_row,
-    positive,
+    positive_price,
     storable,
 )
 
@@ -51,13 +54,25 @@ OHLCV = (
     *(finite(field, required=True) for field in PRICES),
     *(finite(field) for field in ("adj_close", "volume", "vwap")),
     *(storable(field) for field in (*PRICES, "adj_close", "volume", "vwap")),
-    *(positive(field) for field in PRICES),
+    *(positive_price(field) for field in PRICES),
     not_below("high", "low"),
     not_above("open", "high"),
     not_below("open", "low"),
     not_above("close", "high"),
     not_below("close", "low"),
     not_negative("volume"),
+)
+
+
+def _no_vwap(received: Received) -> Mask:
+    vwap = received["vwap"]
+    not_positive = pc.and_(pc.is_finite(vwap), pc.less(vwap, SMALLEST))
+    return pc.or_(pc.equal(vwap, 0), pc.and_(received.unsigned, not_positive))
+
+
+NONE = (
+    Placeholder("vwap", _no_vwap, "0; below 0 where prices cannot be"),
+    Placeholder("trade_count", lambda received: pc.less(received["trade_count"], 0), "below 0"),
 )
 
 
@@ -105,6 +120,7 @@ def bars(timeframe: str, folder: str, minutes: int | None = None, year_grain: Li
         key=("symbol", "timeframe", "bar_time"),
         values=VALUES,
         table="prices",
+        placeholders=NONE,
         rules=of_every_row(RECEIVED, *when, *OHLCV),
         files=Files(year_grain),
     )

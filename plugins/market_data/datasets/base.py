@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from market_data.core.batch import Request
+from market_data.core.instruments import kind_of
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 UTC_NANOS = pa.timestamp("ns", tz="UTC")
@@ -56,11 +57,17 @@ class Dataset:
     :param table: the warehouse tables are ``bronze_{table}`` and ``silver_{table}``; None: the dataset stays in the lake.
     :param rules: what a received row must satisfy, in the order that reasons are given.
     :param timeframe: ``1d``, ``5m`` or ``1m`` for bars; else empty.
+    :param placeholders: values that mean "none"; the gate makes them null.
     :param files: how the lake stores it.
     :param settle_sessions: sessions after its own during which vendors still add rows; scheduled runs fetch it again until then.
     :param grows: a cell that has rows may get more until it is final.
     :param published: a column of ``values``: the date on which a row was published. If two rows have the same key, the one published
         later is current, whenever each was first seen.
+    :param withdrawn: a column of ``values`` that marks a row which a later whole response no longer held; empty: a stored row
+        that a response lacks is kept.
+    :param identify: returns rows, received or stored, with the part of their key that is made of their values, each row once. Stored rows
+        of an earlier version pass through it whenever they are read.
+    :param contradictions: returns a sentence per group of rows that cannot all be true.
     :param busy: at least one symbol has rows in every session. An empty response for many symbols is treated as truncated.
     """
 
@@ -73,11 +80,19 @@ class Dataset:
     table: str | None
     rules: tuple[Rule, ...]
     timeframe: str = ""
+    placeholders: tuple[Placeholder, ...] = ()
     files: Files = Files()
     busy: bool = False
     settle_sessions: int = 3
     grows: bool = False
     published: str = ""
+    withdrawn: str = ""
+    identify: Callable[[pa.Table], pa.Table] | None = None
+    contradictions: Callable[[pa.Table], list[str]] | None = None
+
+    def identified(self, rows: pa.Table) -> pa.Table:
+        """Return ``rows`` after `identify`, if the dataset has one."""
+        return rows if self.identify is None else self.identify(rows)
 
     @property
     def is_bars(self) -> bool:
@@ -156,7 +171,29 @@ class AtLeast:
     below: str
 
 
-Check = NotNull | InRange | OneOf | AtLeast
+@dataclass(frozen=True, slots=True)
+class PositivePrice:
+    """``column`` is at least ``low``, or null, or the symbol is of a kind whose prices may be negative."""
+
+    column: str
+    low: float
+
+
+Check = NotNull | InRange | OneOf | AtLeast | PositivePrice
+
+Signed = Callable[[str], bool]
+"""Tells if the prices of a symbol may be zero or negative."""
+
+
+def signed_by_spelling(symbol: str) -> bool:
+    """Return True if the spelling of ``symbol`` is that of a kind whose prices may be zero or negative."""
+    return kind_of(symbol).signed_prices
+
+
+def unsigned(symbols: pa.ChunkedArray, signed: Signed) -> Mask:
+    """Return a mask of the rows whose symbols have positive prices only."""
+    known = pc.unique(symbols).to_pylist()
+    return pc.is_in(symbols, pa.array([symbol for symbol in known if symbol is None or not signed(symbol)], pa.string()))
 
 
 # -- rules ------------------------------------------------------------------------------------------------------------------------
@@ -181,17 +218,33 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Placeholder:
+    """Values of a column by which vendors say "none".
+
+    :param column: nullable.
+    :param found: returns the rows that have such a value.
+    :param demand: the values, in words.
+    """
+
+    column: str
+    found: Callable[[Received], Mask]
+    demand: str
+
+
+@dataclass(frozen=True)
 class Received:
     """The rows of one response, with what they are judged against.
 
     :param rows: columns of ``dataset.received``.
     :param sessions: the exchange's sessions, at least those inside the request.
+    :param signed: tells if the prices of a symbol may be zero or negative; a provider's spellings may mean something of their own.
     """
 
     dataset: Dataset
     rows: pa.Table
     request: Request
     sessions: Sequence[date]
+    signed: Signed = signed_by_spelling
 
     def __getitem__(self, field: str) -> pa.ChunkedArray:
         return self.rows[field]
@@ -201,6 +254,11 @@ class Received:
         intervals = self.request.intervals
         place = bisect_right(intervals, session, key=lambda interval: interval.start) - 1
         return place >= 0 and session in intervals[place]
+
+    @cached_property
+    def unsigned(self) -> Mask:
+        """Rows whose symbols have positive prices only."""
+        return unsigned(self["symbol"], self.signed)
 
     @cached_property
     def unexpected_sessions(self) -> tuple[list[date], list[date]]:

@@ -17,6 +17,7 @@ DATASETS = {
     "statistics": "market_data.datasets.ticks:STATISTICS",
     "fundamentals": "market_data.datasets.fundamentals:FUNDAMENTALS",
     "corporate-actions": "market_data.datasets.corporate_actions:CORPORATE_ACTIONS",
+    "symbol-changes": "market_data.datasets.symbol_changes:SYMBOL_CHANGES",
 }
 
 

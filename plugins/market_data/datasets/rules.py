@@ -13,8 +13,8 @@ from datetime import date, datetime, time, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.core import calendar
-from market_data.datasets.base import AtLeast, InRange, Mask, NotNull, OneOf, Received, Rule
+from market_data.core.calendar import FIRST, LAST, XNYS, Calendar, at
+from market_data.datasets.base import AtLeast, InRange, Mask, NotNull, OneOf, PositivePrice, Received, Rule
 
 LIMIT = 1e12
 """The warehouse stores numbers as DECIMAL(20, 8): twelve digits before the point. One larger number fails a load."""
@@ -50,12 +50,27 @@ def storable(field: str, limit: float = LIMIT) -> Rule:
 
 
 def positive(field: str) -> Rule:
+    """Require a positive number."""
     return Rule(
         f"{field}_positive",
         f"{field} is at least {SMALLEST:g}",
         lambda r: pc.less(r[field], SMALLEST),
         f"{field} {{{field}}} below {SMALLEST:g}",
         InRange(field, low=SMALLEST),
+    )
+
+
+def positive_price(field: str, low: float = SMALLEST) -> Rule:
+    """Require a price of at least ``low``.
+
+    Not of kinds of instruments whose prices may be negative: `core/instruments.py`.
+    """
+    return Rule(
+        f"{field}_positive",
+        f"{field} is at least {low:g}, unless the instrument is of a kind whose prices may be negative",
+        lambda r: pc.and_(r.unsigned, pc.less(r[field], low)),
+        f"{field} {{{field}}} below {low:g}",
+        PositivePrice(field, low),
     )
 
 
@@ -128,42 +143,46 @@ def not_after(field: str, other: str) -> Rule:
 def in_trading_day(field: str) -> Rule:
     """Require a moment on the trading day of the row's session.
 
-    It lasts from the previous session's evening to the end of the session's date, New York time.
+    It lasts from the evening of the previous session of the symbol's calendar to the end of the session's date, in the time zone of the
+    calendar.
 
-    Shares trade from 04:00 to 20:00. Futures begin at 18:00 the day before (https://www.cmegroup.com/trading-hours.html); their
-    trades on a holiday of the stock exchange, and on a Sunday evening, belong to the next session.
+    Shares trade from 04:00 to 20:00. Futures begin at 18:00 the day before (https://www.cmegroup.com/trading-hours.html).
     """
 
     def broken(received: Received) -> Mask:
+        calendar = received.request.calendar
         moments, days = received[field], pc.unique(received["session"])
         places = pc.index_in(received["session"], days).combine_chunks()
 
-        def per_row(edge: Callable[[date], datetime]) -> pa.Array:
-            return pa.array([edge(day) if _in_calendar(day) else None for day in days.to_pylist()], moments.type).take(places)
+        def per_row(edge: Callable[[Calendar, date], datetime]) -> pa.Array:
+            return pa.array([edge(calendar, day) if _in_calendar(day) else None for day in days.to_pylist()], moments.type).take(
+                places
+            )
 
         begin, end = per_row(_evening_before), per_row(_midnight_after)
         return pc.or_kleene(pc.less(moments, begin), pc.greater_equal(moments, end))
 
     return Rule(
         f"{field}_in_trading_day",
-        f"{field} is from 17:00 New York time of the session before its own to the end of its session's date",
+        f"{field} is from 17:00 of the session before its own to the end of its session's date, in its exchange's time zone",
         broken,
         f"{field} {{{field}}} outside the trading day of session {{session}}",
     )
 
 
-def _evening_before(session: date) -> datetime:
-    first = session < calendar.FIRST + 10 * DAY  # the previous session may be older than the calendar
-    return calendar.at(session - DAY if first else calendar.previous_session(session), EVENING)
+def _evening_before(calendar: Calendar, session: date) -> datetime:
+    first = session < FIRST + 10 * DAY  # the previous session may be older than the calendar
+    day = session - DAY if first else calendar.previous_session(session)
+    return at(day, EVENING, calendar.zone)
 
 
-def _midnight_after(session: date) -> datetime:
-    return calendar.at(session + DAY, time())
+def _midnight_after(calendar: Calendar, session: date) -> datetime:
+    return at(session + DAY, time(), calendar.zone)
 
 
 def _in_calendar(day: date | None) -> bool:
     """Return True if the calendar covers ``day``; requested sessions are always covered."""
-    return day is not None and calendar.FIRST <= day <= calendar.LAST
+    return day is not None and FIRST <= day <= LAST
 
 
 def first_session_from(field: str) -> Rule:
@@ -186,9 +205,9 @@ def first_session_from(field: str) -> Rule:
 
 def _first_session(day: date | None) -> date | None:
     """Return the first session on or after ``day``; None where the calendar does not cover it."""
-    if day is None or not calendar.FIRST < day < calendar.LAST - 10 * DAY:
+    if day is None or not FIRST < day < LAST - 10 * DAY:
         return None
-    return calendar.next_session(day - DAY)
+    return XNYS.next_session(day - DAY)
 
 
 # -- every dataset ---------------------------------------------------------------------------------------------------------------

@@ -6,11 +6,13 @@ bodies are decompressed here: the HTTP libraries take a gzip stream that ends ea
 
 from __future__ import annotations
 
+import codecs
 import logging
 import random
 import re
 import time
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -22,9 +24,12 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_all, retry_if_exception_type, stop_after_attempt
 
 from market_data.core.errors import NetworkError, ProviderError, RetriableError, ServerError, Throttled, TruncatedResponse
+from market_data.core.retry_policy import USUAL, RetryPolicy
+from market_data.core.urls import shown_url
+from market_data.http.gzip_body import LARGEST_BODY, TooLargeError, unpacked
 
 if TYPE_CHECKING:
     from market_data.http.rate_limit import Pacer
@@ -33,30 +38,31 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 CHUNK = 65_536
+PIECE = 1 << 20
 REQUEST_TIMEOUT = 408
-LONGEST_BACKOFF = 20.0
 LONGEST_RETRY_AFTER = 86_400.0
 """Seconds. No quota is renewed later than after a day; a wrong Retry-After must not stop an account for longer."""
 LONGEST_WORDS = 200
 """Characters of a provider's own words that enter a message."""
+LONGEST_ADDRESS = 16_384
+"""Characters of the address of a next page."""
 LONGEST_MARKUP = 8_192
-"""Characters that are searched for tags: the time grows with the square of their number."""
-LARGEST_BODY = 512 * 1024 * 1024
-"""Bytes of a response, as sent and decompressed. The largest regular one is a day of minute bars of a whole market."""
-MOST_MEMBERS = 64
-"""Parts of a gzip body, usually one: the rest is copied for each."""
-LARGEST_RATIO, SMALL_BODY = 100, 16 * 1024 * 1024
-"""Times that a body may grow when it is decompressed, if it becomes more than ``SMALL_BODY`` bytes. Bars grow 5 to 20 times."""
-_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|</?[a-z!][^<>]*>?", re.IGNORECASE | re.DOTALL)
+"""Characters that are searched for tags and secrets."""
+_MARKUP = re.compile(r"</?[a-z!][^<>]*>?", re.IGNORECASE)
+_SCRIPT = re.compile(r"<(script|style)\b", re.IGNORECASE)
+_END_OF = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style")}
 
 
 @dataclass(frozen=True)
 class Response:
-    """One HTTP response, its body whole and decompressed."""
+    """One HTTP response, its body whole, decompressed and without a byte order mark."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "body", without_bom(self.body))
 
 
 @dataclass
@@ -77,22 +83,24 @@ class Transport:
     :param headers: sent with every call; this is where the key is.
     :param classify: the typed error of a response that is not a success, or None.
     :param secrets: what :meth:`plain` takes out of a provider's words.
-    :param attempts: tries of one call, the first included.
+    :param retry: how often and when a call is repeated.
     :param patience: longest wait in seconds inside the task; a longer one is left to the task's retry, which frees the slot.
     :param timeout: seconds until connected, and seconds between two bytes of a response.
     :param deadline: seconds for one whole call, from looking the name up to the last byte.
+    :param largest: bytes of a body, as sent and decompressed, at most.
     """
 
     provider: str
-    base_url: str
+    base_url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     pacer: Pacer
     classify: Callable[[Response, str], ProviderError | None]
     secrets: Sequence[str] = field(default=(), repr=False)
-    attempts: int = 5
+    retry: RetryPolicy = USUAL
     patience: float = 60.0
     timeout: tuple[float, float] = (5.0, 60.0)
     deadline: float = 180.0
+    largest: int = LARGEST_BODY
     sleep: Callable[[float], None] = time.sleep
     counters: Counters = field(default_factory=Counters)
 
@@ -115,7 +123,7 @@ class Transport:
         return tried(
             lambda: parse(self._call(path, params, what)),
             counters=self.counters,
-            attempts=self.attempts,
+            retry=self.retry,
             patience=self.patience,
             sleep=self.sleep,
         )
@@ -156,15 +164,15 @@ class Transport:
         connecting, reading = self.timeout
         try:
             status, headers, body = within(self.deadline, lambda: self._read(url, params))
-            return Response(status, headers, _decompressed(headers.get("Content-Encoding", ""), body))
-        except _TooLarge as error:
+            return Response(status, headers, _decompressed(headers.get("Content-Encoding", ""), body, self.largest))
+        except TooLargeError as error:
             raise ServerError(f"the response is too large: {error}", **where) from None
         except TimeoutError:
             raise NetworkError(f"no whole response in {self.deadline:g} s", **where) from None
         except requests.exceptions.Timeout as error:
             raise NetworkError(f"no response in {connecting:g} s + {reading:g} s ({type(error).__name__})", **where) from None
         except requests.exceptions.RequestException as error:
-            raise NetworkError(f"no response from {urlsplit(self.base_url).netloc} ({cause(error)})", **where) from None
+            raise NetworkError(f"no response from {shown_url(self.base_url)} ({cause(error)})", **where) from None
         except urllib3.exceptions.ReadTimeoutError:
             raise NetworkError(f"the response stopped for {reading:g} s in its middle", **where) from None
         except (urllib3.exceptions.HTTPError, EOFError) as error:
@@ -179,8 +187,8 @@ class Transport:
             body = bytearray()
             while piece := response.raw.read1(CHUNK, decode_content=False):
                 body += piece
-                if len(body) > LARGEST_BODY:
-                    raise _TooLarge(f"more than {LARGEST_BODY:,} bytes")
+                if len(body) > self.largest:
+                    raise TooLargeError(f"more than {self.largest:,} bytes")
                 if time.monotonic() > until:
                     raise TimeoutError
             return response.status_code, response.headers, bytes(body)
@@ -197,19 +205,31 @@ class Transport:
             parts, prefix = urlsplit(path), urlsplit(base).path
             below = parts.path.removeprefix(prefix) if parts.path.startswith(f"{prefix}/") else parts.path
             path = below + (f"?{parts.query}" if parts.query else "")
-        if not path.startswith("/"):
-            raise ValueError(path)
+        if not path.startswith("/") or len(path) > LONGEST_ADDRESS:
+            raise ValueError(path[:LONGEST_ADDRESS])
         return base + path
 
 
-def tried(call: Callable[[], T], *, counters: Counters, attempts: int, patience: float, sleep: Callable[[float], None]) -> T:
+def tried(call: Callable[[], T], *, counters: Counters, retry: RetryPolicy, patience: float, sleep: Callable[[float], None]) -> T:
     """Return what ``call`` gives, repeated while its error is one that may pass.
 
     :param counters: every repeated try counts there as a retry.
-    :param attempts: tries, the first included. ``patience``: longest wait in seconds that is sat out; ``sleep`` does it.
+    :param retry: how often and when. ``patience``: longest wait in seconds that is sat out; ``sleep`` does it.
     :raises ProviderError: the last one, when retrying is over or useless.
     """
     tries = 0
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, Throttled) and error.retry_after is not None:
+            return error.retry_after
+        return retry.delay(state.attempt_number, waits[state.attempt_number])
+
+    def worth_waiting(state: RetryCallState) -> bool:
+        return wait(state) <= patience
+
+    # One number for each wait, which is computed twice: first to see if it is short enough.
+    waits: dict[int, float] = defaultdict(random.random)
 
     def attempt() -> T:
         nonlocal tries
@@ -218,9 +238,9 @@ def tried(call: Callable[[], T], *, counters: Counters, attempts: int, patience:
         return call()
 
     retrying = Retrying(
-        retry=retry_if_exception_type(RetriableError) & _worth_waiting(patience),
-        stop=stop_after_attempt(attempts),
-        wait=_wait,
+        retry=retry_all(retry_if_exception_type(RetriableError), worth_waiting),
+        stop=stop_after_attempt(retry.attempts),
+        wait=wait,
         sleep=sleep,
         before_sleep=_log_retry,
         reraise=True,
@@ -229,11 +249,37 @@ def tried(call: Callable[[], T], *, counters: Counters, attempts: int, patience:
 
 
 def plain(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a provider's words, fit for a message: on one line, short, without markup and secrets."""
-    for secret in filter(None, secrets):
+    """Return a provider's words, fit for a message: on one line, short, without markup and secrets.
+
+    Only the beginning is read. If it is cut, so much of its end is left out that no part of a secret remains.
+    """
+    hidden = sorted(filter(None, secrets), key=len, reverse=True)
+    longest = len(hidden[0]) if hidden else 0
+    cut = len(text) > LONGEST_MARKUP + longest
+    text = text[: LONGEST_MARKUP + longest]
+    for secret in hidden:
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
-    words = " ".join(_MARKUP.sub(" ", text[:LONGEST_MARKUP]).split())
+    text = text[: max(0, len(text) - longest)] if cut else text
+    words = " ".join(_MARKUP.sub(" ", _without_scripts(text[:LONGEST_MARKUP])).split())
     return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 3]}..."
+
+
+def without_bom(body: bytes) -> bytes:
+    """Return a body without the UTF-8 byte order mark at its start, which parsers of JSON refuse."""
+    return body.removeprefix(codecs.BOM_UTF8)
+
+
+def _without_scripts(text: str) -> str:
+    """Return HTML without its scripts and styles, in time proportional to its length."""
+    parts: list[str] = []
+    place = 0
+    while (opened := _SCRIPT.search(text, place)) is not None:
+        parts.append(text[place : opened.start()])
+        closed = _END_OF[opened[1].lower()].search(text, opened.end())
+        if closed is None:  # all the rest is script
+            return " ".join(parts)
+        place = closed.end()
+    return " ".join([*parts, text[place:]])
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -251,7 +297,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
     return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
 
@@ -281,14 +327,10 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     return done.result(seconds)
 
 
-class _TooLarge(Exception):
-    """A body is larger than any regular one."""
-
-
-def _decompressed(encoding: str, body: bytes) -> bytes:
+def _decompressed(encoding: str, body: bytes, largest: int = LARGEST_BODY) -> bytes:
     """Return the body before it was encoded, checked to be all of it.
 
-    :raises _TooLarge: if it grows too much.
+    :raises TooLargeError: if it grows too much.
     :raises EOFError: if the stream ends early.
     :raises zlib.error: if it is damaged, or of an encoding that was not requested.
     """
@@ -296,48 +338,18 @@ def _decompressed(encoding: str, body: bytes) -> bytes:
         return body
     if encoding.lower() not in ("gzip", "x-gzip"):
         raise zlib.error(encoding)
-    most = left = min(LARGEST_BODY, max(SMALL_BODY, LARGEST_RATIO * len(body)))
-    members: list[bytes] = []
-    while body:
-        if len(members) == MOST_MEMBERS:
-            raise _TooLarge(f"more than {MOST_MEMBERS} gzip members")
-        stream = zlib.decompressobj(wbits=31)  # gzip
-        members.append(stream.decompress(body, left + 1))
-        left -= len(members[-1])
-        if left < 0:
-            raise _TooLarge(f"more than {most:,} bytes after decompression")
-        if not stream.eof:
-            raise EOFError
-        body = stream.unused_data.lstrip(b"\0")
-    return members[0] if len(members) == 1 else b"".join(members)
+    pieces = bytearray()
+    for piece in unpacked(body, PIECE):
+        pieces += piece
+        if len(pieces) > largest:
+            raise TooLargeError(f"more than {largest:,} bytes after decompression")
+    return bytes(pieces)
 
 
 def cause(error: BaseException) -> str:
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return type(error).__name__
-
-
-def _wait(state: RetryCallState) -> float:
-    """Return the provider's Retry-After if given, else 1, 2, 4 ... seconds.
-
-    Up to a fifth of jitter keeps tasks from retrying at the same moment.
-    """
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, Throttled) and error.retry_after is not None:
-        return error.retry_after
-    seconds: float = min(2.0 ** (state.attempt_number - 1), LONGEST_BACKOFF)
-    return seconds * random.uniform(0.9, 1.1)  # noqa: S311
-
-
-class _worth_waiting:  # noqa: N801
-    """True for errors whose wait is short enough to stay inside the task."""
-
-    def __init__(self, patience: float) -> None:
-        self.patience = patience
-
-    def __call__(self, state: RetryCallState) -> bool:
-        return _wait(state) <= self.patience
 
 
 def _log_retry(state: RetryCallState) -> None:

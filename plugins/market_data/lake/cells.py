@@ -8,7 +8,8 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.calendar import sessions_in
+from market_data.core.batch import calendar_for
+from market_data.core.calendar import Calendar
 from market_data.core.intervals import IntervalSet
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def table_of(runs: Iterable[CellRun]) -> pa.Table:
     kinds: list[tuple[int, int]] = []
     lengths: list[int] = []
     for run in runs:
-        sessions = _days(run.intervals)
+        sessions = _days(calendar_for(run.calendar_name, run.symbols), run.intervals)
         if run.symbols not in known:
             known[run.symbols] = np.array([symbols.code(symbol) for symbol in run.symbols], dtype=np.int32)
         codes.append(np.repeat(known[run.symbols], len(sessions)))
@@ -109,7 +110,7 @@ class _Codes:
 
 
 @lru_cache(maxsize=1024)
-def _days(intervals: IntervalSet) -> Any:
+def _days(calendar: Calendar, intervals: IntervalSet) -> Any:
     import numpy as np
 
-    return np.array(sessions_in(intervals), dtype="datetime64[D]")
+    return np.array(calendar.sessions_in(intervals), dtype="datetime64[D]")

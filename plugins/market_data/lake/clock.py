@@ -100,7 +100,7 @@ def _folder_time(root: Path) -> tuple[datetime, datetime]:
     return found, found
 
 
-def _server_time(address: str, *, verify: bool) -> tuple[datetime, datetime] | None:
+def _server_time(address: str, *, verify: bool | str) -> tuple[datetime, datetime] | None:
     """Return the first and last moment that a server's header ``Date`` may mean; it has whole seconds.
 
     The request is not signed: any response has the header.

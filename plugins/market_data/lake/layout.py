@@ -58,6 +58,16 @@ def unescape(escaped: str) -> str:
     return unquote(escaped)
 
 
+def symbol_of_folder(key: str) -> str | None:
+    """Return the symbol whose folder ``key`` is (``.../symbol=AAPL``), or None for another folder."""
+    name = key.rpartition("/")[2]
+    symbol = unescape(name.removeprefix("symbol="))
+    try:
+        return symbol if name == f"symbol={escape(symbol)}" else None
+    except ParamError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class ParsedKey:
     """The parts of a key in the raw area.
@@ -174,9 +184,29 @@ def staging_prefix(dataset: str, provider: str) -> str:
     return f"staging/{_named('dataset', dataset)}/provider={_named('provider', provider)}"
 
 
+def compactions_prefix(dataset: str, provider: str) -> str:
+    """Return the folder of the records of what compaction has written."""
+    return f"compactions/{_named('dataset', dataset)}/provider={_named('provider', provider)}"
+
+
+def decisions_prefix(dataset: str, provider: str) -> str:
+    """Return the folder of what people decided on cells of a dataset and a provider."""
+    return f"decisions/{_named('dataset', dataset)}/provider={_named('provider', provider)}"
+
+
+def quarantine_prefix(dataset: str, provider: str, session: date) -> str:
+    """Return the folder of the rows of a session that the gate quarantined."""
+    return quarantine_key(dataset, provider, session, "x").rpartition("/")[0]
+
+
 def failures_key(dataset: str, provider: str, run_key: str) -> str:
     """Return the key of the failures of one attempt of a run."""
     return f"failures/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}.json"
+
+
+def remembered_prefix(dataset: str, provider: str, run_key: str) -> str:
+    """Return the folder of what the tasks of one attempt of a run remember for each other."""
+    return f"remembered/{_named('dataset', dataset)}/provider={_named('provider', provider)}/run={run_key}"
 
 
 def quarantine_key(dataset: str, provider: str, session: date | None, batch_id: str) -> str:

@@ -1,10 +1,12 @@
 """The coverage ledger: the recorded state of every cell (symbol x session) of a dataset and provider.
 
-One object per run and batch, each cell with the moment it was recorded; the latest record of a cell counts.
+One object per run and batch, each cell with the moment it was recorded; the latest record of a cell counts. Maintenance folds them into
+one object per month, see `FOLDED_FOLDER`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Collection, Sequence
@@ -17,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.errors import BrokenObject
-from market_data.core.outcome import EARLIER_VALUE, SOME_QUARANTINED, SUSPECTED_GAP, State
+from market_data.core.outcome import CONFIRMED_WRONG, EARLIER_VALUE, SOME_QUARANTINED, SUSPECTED_GAP, State
 from market_data.core.run import RunInfo
 from market_data.lake import merge, parquet
 from market_data.lake.broken import keep_aside
@@ -39,6 +41,9 @@ CELLS = pa.schema(
 )
 """Cells: ``state`` is one of ``State``; ``reason`` is empty where there is none."""
 
+UNKNOWN = "unknown"
+"""In place of a state: a person has reset the cell. No reader sees a cell whose latest record this is."""
+
 SCHEMA = pa.schema(
     [
         *CELLS,
@@ -47,6 +52,13 @@ SCHEMA = pa.schema(
         pa.field("batch_id", pa.string(), nullable=False),
     ]
 )
+
+FOLDED_FOLDER = "run=folded"
+"""Folder of the folded objects: ``run=folded/2024-09.parquet`` has the records made in that month. None of them is ever deleted, and each
+is written before the objects that it replaces are deleted."""
+
+OBJECT = pa.field("object", pa.string(), nullable=False)
+"""A further column of folded objects: the name of the object that had the record, ``run=.../....parquet``."""
 
 KEY = ("symbol", "session")
 VALUES = ("state", "reason")
@@ -63,15 +75,25 @@ STATES = tuple(State)
 
 
 def write_cells(
-    lake: Lake, dataset: str, provider: str, run: RunInfo, batch_id: str, cells: pa.Table, *, recorded_at: datetime | None = None
+    lake: Lake,
+    dataset: str,
+    provider: str,
+    run: RunInfo,
+    batch_id: str,
+    cells: pa.Table,
+    *,
+    recorded_at: datetime | None = None,
+    compared: bool = False,
 ) -> bool:
     """Record ``cells`` of a batch. Call it when their objects are in the lake.
 
-    Cells that the batch's object holds already with the same state and reason keep their record; others are replaced or added.
+    Cells that the batch has recorded already with the same state and reason keep their record; others are replaced or added.
     No record is dropped.
 
-    :param cells: of schema ``CELLS``, no cell twice; none is fine.
+    :param cells: of schema ``CELLS``, no cell twice; none is fine. ``UNKNOWN`` as the state makes a cell missing.
     :param recorded_at: UTC; None: now.
+    :param compared: the cells are those that differ from the ledger (``Coverage.changed``), so records of the batch that were folded
+        need not be looked up.
     :return: True if anything was written.
     """
     if not len(cells):
@@ -79,20 +101,54 @@ def write_cells(
     stamp = pa.scalar(recorded_at or datetime.now(UTC), SCHEMA.field(STAMP).type)
     added = [pa.repeat(value, len(cells)) for value in (stamp, run.run_id, batch_id)]
     rows = parquet.by_key(pa.table([*cells.cast(CELLS).columns, *added], schema=SCHEMA), KEY)
-    key = f"{manifest_prefix(dataset, provider)}/run={run.key}/{batch_id}.parquet"
+    folder, name = manifest_prefix(dataset, provider), f"run={run.key}/{batch_id}.parquet"
+    key = f"{folder}/{name}"
 
     def revise(body: bytes | None) -> bytes | None:
-        if body is None:
-            return parquet.encode(rows)
-        try:
-            stored = parquet.decode(body, key, SCHEMA)
-        except BrokenObject as error:
-            keep_aside(lake, key, body, error)
-            return parquet.encode(rows)
-        found = merge.merge_rows(stored, rows, key=KEY, values=VALUES, stamp=STAMP)
-        return parquet.encode(found.rows) if found.changed else None
+        # The object was read first: if it is folded after that, it is gone when it is to be replaced, and both are read again.
+        folded = SCHEMA.empty_table() if compared else _folded_records(lake, folder, name)
+        stored, broken = SCHEMA.empty_table(), False
+        if body is not None:
+            try:
+                stored = parquet.decode(body, key, SCHEMA)
+            except BrokenObject as error:
+                keep_aside(lake, key, body, error)
+                broken = True
+        known = _latest(pa.concat_tables([folded, stored])) if len(folded) else stored
+        found = merge.merge_rows(known, rows, key=KEY, values=VALUES, stamp=STAMP)
+        if not found.changed:
+            return parquet.encode(stored) if broken else None
+        if not len(folded):
+            return parquet.encode(found.rows)
+        taken = found.current.filter(pa.array(found.taken))
+        return parquet.encode(merge.merge_rows(stored, taken, key=KEY, values=VALUES, stamp=STAMP).rows)
 
-    return lake.update(key, revise, new=True) > 0
+    return lake.update(key, revise, new=compared) > 0
+
+
+def _folded_records(lake: Lake, folder: str, name: str) -> pa.Table:
+    """Return the records in folded objects that the object ``name`` had, of schema ``SCHEMA``."""
+    found = [SCHEMA.empty_table()]
+    keys = [key for key, _ in lake.list(f"{folder}/{FOLDED_FOLDER}")]
+    for key, stored in zip(keys, lake.get_many(keys), strict=True):
+        try:
+            records = parquet.decode(stored.body, key, dictionary=(*_REPEATING, OBJECT.name)) if stored else None
+            if records is not None:
+                with parquet.readable(key):
+                    own = pc.equal(records[OBJECT.name].cast(pa.string()), name)
+                    found.append(records.filter(own).select(SCHEMA.names).cast(SCHEMA))
+        except BrokenObject as error:
+            log.warning("%s; its records are not known", error)
+    return pa.concat_tables(found)
+
+
+def _latest(records: pa.Table) -> pa.Table:
+    """Return the latest record of each cell, by key."""
+    order = [(name, "ascending") for name in KEY] + [(STAMP, "descending")]
+    records = records.take(pc.sort_indices(records, sort_keys=order))
+    first = np.ones(len(records), dtype=bool)
+    first[1:] = ~merge.same_as_next(records, KEY)
+    return records.filter(pa.array(first))
 
 
 def sources(lake: Lake, dataset: str) -> list[str]:
@@ -108,14 +164,16 @@ def read_coverage(lake: Lake, dataset: str, provider: str) -> Coverage:
     """
     folder = manifest_prefix(dataset, provider)
     listed = [key for key, _ in lake.list(folder)]
-    keys = [key for key in listed if _NAME.fullmatch(key.removeprefix(f"{folder}/"))]
-    unreadable = [f"lake object {key} does not belong to the coverage ledger" for key in sorted({*listed} - {*keys})]
+    known = [key for key in listed if _NAME.fullmatch(key.removeprefix(f"{folder}/"))]
+    unreadable = [f"lake object {key} does not belong to the coverage ledger" for key in sorted({*listed} - {*known})]
     records = [_FOLDED.empty_table()]
-    for key, stored in zip(keys, lake.get_many(keys), strict=True):
-        try:
-            records += [_records(stored.body, key)] if stored is not None else []
-        except BrokenObject as error:
-            unreadable.append(str(error))
+    # The folded objects are listed and read last: they have the records of those that were deleted in the meantime.
+    for keys in (own_objects(folder, known), folded_objects(lake, folder)):
+        for key, stored in zip(keys, lake.get_many(keys), strict=True):
+            try:
+                records += [decode_records(stored.body, key)] if stored is not None else []
+            except BrokenObject as error:
+                unreadable.append(str(error))
     for sentence in unreadable:
         log.warning("%s; it is left out", sentence)
     coverage = Coverage(pa.concat_tables(records))
@@ -123,25 +181,62 @@ def read_coverage(lake: Lake, dataset: str, provider: str) -> Coverage:
     return coverage
 
 
-def _records(body: bytes, key: str) -> pa.Table:
-    """Return the records of an object, of schema ``_FOLDED``.
+def read_error(body: bytes, key: str) -> BrokenObject | None:
+    """Return the error of reading an object of the ledger; None if it can be read."""
+    try:
+        decode_records(body, key)
+    except BrokenObject as error:
+        return error
+    return None
+
+
+def write_rebuilt(lake: Lake, dataset: str, provider: str, cells: pa.Table, moments: pa.Array) -> str:
+    """Record cells as receipts and objects tell, each at a moment of its own, and return the object's key.
+
+    A record that was made later counts. Equal cells have one object.
+
+    :param cells: of schema ``CELLS``, no cell twice. ``moments``: UTC, when the response of each arrived.
+    """
+    names = [pa.repeat("rebuilt", len(cells))] * 2
+    rows = pa.table([*cells.cast(CELLS).columns, moments.cast(SCHEMA.field(STAMP).type), *names], schema=SCHEMA)
+    body = parquet.encode(parquet.by_key(rows, KEY))
+    key = f"{manifest_prefix(dataset, provider)}/run=rebuilt/{hashlib.sha256(body).hexdigest()[:16]}.parquet"
+    lake.put_new(key, body)
+    return key
+
+
+def own_objects(folder: str, keys: Sequence[str]) -> list[str]:
+    """Return those of ``keys`` that belong to a run and batch, without folded ones and foreign ones."""
+    return [
+        key for key in keys if _NAME.fullmatch(name := key.removeprefix(f"{folder}/")) and not name.startswith(f"{FOLDED_FOLDER}/")
+    ]
+
+
+def folded_objects(lake: Lake, folder: str) -> list[str]:
+    """Return the keys of the folded objects below the ledger's ``folder``."""
+    return [key for key, _ in lake.list(f"{folder}/{FOLDED_FOLDER}") if _NAME.fullmatch(key.removeprefix(f"{folder}/"))]
+
+
+def decode_records(body: bytes, key: str) -> pa.Table:
+    """Return the records of an object, its strings dictionary-encoded.
 
     :raises BrokenObject: if it holds something else.
     """
-    found = parquet.decode(body, key, dictionary=_REPEATING)
+    found = parquet.decode(body, key, dictionary=_REPEATING, columns=SCHEMA.names)
     with parquet.readable(key):
         found = found.select(_FOLDED.names).cast(_FOLDED)
         if any(column.null_count for column in found.columns):
             raise ValueError("a record has a null")
         for state in found["state"].unique().to_pylist():
-            State(state)
+            if state != UNKNOWN:
+                State(state)
     return found
 
 
 class Coverage:
     """The current record of every cell.
 
-    ``unreadable`` has a sentence per object that ``read_coverage`` left out.
+    ``unreadable`` has a sentence per object that ``read_coverage`` left out. A cell that was reset has no record.
 
     :param records: of schema ``SCHEMA``, its strings dictionary-encoded, in the order of the objects' keys; a cell may
         occur in several. The record with the latest ``recorded_at`` counts; for equal ones the last record.
@@ -156,12 +251,21 @@ class Coverage:
         order = np.lexsort((records[STAMP].to_numpy().astype("int64"), codes))
         codes = codes[order]
         last = np.append(codes[1:] != codes[:-1], np.ones(min(1, len(codes)), dtype=bool))
-        self._codes: Codes = codes[last]
-        self.table: pa.Table = records.take(pa.array(order[last]))
+        latest = records.take(pa.array(order[last]))
+        unknown = pc.equal(latest["state"].cast(pa.string()), UNKNOWN)
+        known = pc.invert(unknown).to_numpy(zero_copy_only=False) if pc.any(unknown).as_py() else None
+        self._codes: Codes = codes[last] if known is None else codes[last][known]
+        self._reset: pa.Table = latest.slice(0, 0) if known is None else latest.filter(unknown)
+        self.table: pa.Table = latest if known is None else latest.filter(pa.array(known)).combine_chunks()
         """One row per cell with the columns of ``SCHEMA``; strings are dictionary-encoded; the order is not defined."""
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def reset(self) -> pa.Table:
+        """The cells that a person has reset and nobody has recorded since, with the columns of ``SCHEMA``."""
+        return self._reset
 
     def state(self, symbol: str, session: date) -> State | None:
         """Return the state of a cell, or None if it has no record."""
@@ -199,13 +303,23 @@ class Coverage:
             for table in cells
             if len(table)
         ]
-        return Coverage(pa.concat_tables([self.table, *(table.cast(_FOLDED) for table in added)])) if added else self
+        records = [self.table, self._reset, *(table.cast(_FOLDED) for table in added)]
+        return Coverage(pa.concat_tables(records)) if added else self
 
     def rows_of(self, symbols: Sequence[str], sessions: Sequence[date]) -> Codes:
         """Return the row of each cell in ``table``, or -1, as a matrix of symbols x sessions."""
         positions = _positions(pa.array(symbols, pa.string()), self._symbols)[:, None]
         days = pa.array(sessions, pa.date32()).cast(pa.int32()).to_numpy().astype(np.int64)
         return self._found(np.broadcast_to(positions, (len(symbols), len(days))), (positions << 32) + days)
+
+    def recorded(self, symbols: Sequence[str], sessions: Sequence[date]) -> tuple[Codes, Codes, Codes]:
+        """Return the rows of ``table`` with one of the cells, and the places of their symbols and sessions."""
+        column = _single(self.table["symbol"])
+        symbol = _positions(column.dictionary, pa.array(symbols, pa.string()))[column.indices.to_numpy()]
+        session = _positions(_single(self.table["session"]), pa.array(sessions, pa.date32()))
+        rows = np.flatnonzero((symbol >= 0) & (session >= 0))
+        rows = rows[np.lexsort((session[rows], symbol[rows]))]
+        return rows, symbol[rows], session[rows]
 
     def state_codes(self, rows: Codes) -> npt.NDArray[np.int8]:
         """Return the state of each of ``rows`` (of ``table``) as its position in ``STATES``; -1 for row -1."""
@@ -224,19 +338,30 @@ class Coverage:
         named = pc.starts_with(reasons.dictionary, SUSPECTED_GAP).to_numpy(zero_copy_only=False)[reasons.indices.to_numpy()]
         return np.append(named & (self._state_codes[:-1] == STATES.index(State.EMPTY)), np.False_)
 
+    @cached_property
+    def confirmed(self) -> Mask:
+        """Mask of the rows of ``table`` that are confirmed to be wrong; one element more, False, for row -1."""
+        reasons = _single(self.table["reason"])
+        named = pc.starts_with(reasons.dictionary, CONFIRMED_WRONG).to_numpy(zero_copy_only=False)[reasons.indices.to_numpy()]
+        return np.append(named, np.False_)
+
     def are_suspected(self, cells: pa.Table) -> pa.Array:
         """Return a mask of the ``cells`` that are recorded as suspected gaps."""
         return pa.array(self.suspected[self._rows(cells["symbol"], cells["session"])])
 
-    def changed(self, cells: pa.Table) -> pa.Table:
-        """Return the ``cells`` (schema ``CELLS``) without a record or with a new state or reason."""
+    def changed(self, cells: pa.Table, fetched_again: Collection[date] = ()) -> pa.Table:
+        """Return the ``cells`` (schema ``CELLS``) without a record or with a new state or reason.
+
+        :param fetched_again: sessions of which equal records count as new too: the moment of the record matters.
+        """
         cells = cells.cast(CELLS)
         rows = self._rows(cells["symbol"], cells["session"])
         known = rows >= 0
         if not known.any():
             return cells
         current = self.table.select(CELLS.names).take(pa.array(np.where(known, rows, 0))).cast(CELLS)
-        return cells.filter(pa.array(~known | ~merge.same(current, cells, VALUES)))
+        again = pc.is_in(cells["session"], pa.array(sorted(fetched_again), pa.date32())).to_numpy(zero_copy_only=False)
+        return cells.filter(pa.array(~known | ~merge.same(current, cells, VALUES) | again))
 
     def states(self, cells: pa.Table) -> pa.Array:
         """Return the recorded state of each of ``cells`` (schema ``CELLS``), null if there is no record."""
@@ -260,7 +385,10 @@ class Coverage:
 
         :raises ClockError: if a record is more than 5 s in the future.
         """
-        latest = pc.max(self._recorded(cells, STAMP).cast(pa.int64())).as_py()
+        stamps = [pc.max(self._recorded(cells, STAMP).cast(pa.int64())).as_py()]
+        if len(self._reset):
+            stamps.append(pc.max(self._reset.filter(pa.array(contains(cells, self._reset)))[STAMP].cast(pa.int64())).as_py())
+        latest = max((stamp for stamp in stamps if stamp is not None), default=None)
         if latest is None or latest < microseconds(now):
             return now
         check_stamp(latest, microseconds(now), "a record of the coverage ledger")
@@ -278,8 +406,8 @@ class Coverage:
         return pc.and_(no_bar, pc.or_(self.had_values(cells), partly))
 
     def had_values(self, cells: pa.Table) -> pa.Array:
-        """Return a mask of the ``cells`` that are ``have``, or were until a response was rejected."""
-        have = pc.fill_null(pc.equal(self.states(cells), str(State.HAVE)), False)
+        """Return a mask of the ``cells`` with a loaded value: ``have``, ``released``, or one kept since then."""
+        have = pc.fill_null(pc.is_in(self.states(cells), pa.array([str(State.HAVE), str(State.RELEASED)])), False)
         return pc.or_(have, pc.fill_null(pc.ends_with(self.reasons(cells), EARLIER_VALUE), False))
 
     def _rows(self, symbols: pa.Array, sessions: pa.Array) -> Codes:

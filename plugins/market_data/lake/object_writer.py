@@ -28,7 +28,8 @@ class Refetch:
 
     :param now: the present moment. A stored stamp that is later by more than 5 s is an error; one that is a little later does not count
         as newer. None: the stamps are in the order of the responses.
-    :param in_place: write only rows that differ from the newest stored ones, of either grain. Else every row gets into its object.
+    :param in_place: write only rows that differ from the newest stored ones, of either grain. Else every row gets into its object; a
+        day file that does not exist is written for rows that differ from those of the other grain.
     :param again: the cells were requested again: their objects are expected to exist.
     :param mend: keep a stored object that cannot be read under ``broken/`` and replace it. Else it is an error.
     """
@@ -83,12 +84,13 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
         stored = None
         if body is not None:
             try:
-                stored = parquet.decode(body, key, dataset.schema)
+                stored = parquet.decode_rows(body, key, dataset)
             except BrokenObject as error:
                 if not how.terms.mend:
                     raise
                 outcome.broken = keep_aside(lake, key, body, error)
-        if how.terms.again and how.terms.in_place:
+        # Without a day file, its session may be folded into the file of its year: only what differs from it is written.
+        if how.terms.again and (how.terms.in_place or (stored is None and how.day_first)):
             revised = _in_place(dataset, key, stored, rows, how, outcome)
         elif stored is None:
             revised = fresh or parquet.encode(rows)
@@ -97,7 +99,9 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
         outcome.hash = _short_hash(revised or body or b"")
         return revised
 
-    outcome.bytes = lake.update(key, revise, new=not how.terms.again)
+    # A year file is compared with day files, which may be folded into it right after it was read.
+    confirm = how.terms.again and not how.day_first
+    outcome.bytes = lake.update(key, revise, new=not how.terms.again, confirm=confirm)
     outcome.replaced = outcome.rows is not rows
     return outcome
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from market_data.core.errors import BrokenObject
+from market_data.datasets.base import Dataset
 
 ROW_GROUP = 122_880
 STAMPS = {"ingest_ts", "recorded_at", "received_at"}  # one value for many rows
@@ -64,7 +65,12 @@ class Encoder:
         repeating, differences, bounded = [], [], []
         for field in table.schema:
             moment = pa.types.is_temporal(field.type)
-            if pa.types.is_string(field.type) or field.name in STAMPS or _repeats(table[field.name]):
+            if (
+                pa.types.is_string(field.type)
+                or pa.types.is_dictionary(field.type)
+                or field.name in STAMPS
+                or _repeats(table[field.name])
+            ):
                 repeating.append(field.name)
             elif moment or pa.types.is_integer(field.type):
                 differences.append(field.name)
@@ -93,20 +99,32 @@ def _repeats(column: pa.ChunkedArray) -> bool:
     return 0 < REPEATED * pc.count_distinct(beginning).as_py() <= len(beginning)
 
 
-def decode(body: bytes, key: str, schema: pa.Schema | None = None, dictionary: Sequence[str] = ()) -> pa.Table:
+def decode(
+    body: bytes, key: str, schema: pa.Schema | None = None, dictionary: Sequence[str] = (), columns: Sequence[str] | None = None
+) -> pa.Table:
     """Return the rows of a Parquet object.
 
     :param key: the object's key, for the error message.
     :param schema: schema of the result. Nullable columns that the file lacks are filled with nulls; other columns are dropped.
         None: as stored.
     :param dictionary: string columns to keep dictionary-encoded (without ``schema``).
+    :param columns: the columns to read (without ``schema``); None: all.
     :raises BrokenObject: if the object is not Parquet or lacks a column that must not be null.
     """
     with readable(key):
         # The lake reads many small objects at once: threads within one only cost.
         file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=list(dictionary), pre_buffer=False)
-        table = file.read(use_threads=False)
+        table = file.read(columns and list(columns), use_threads=False)
         return table if schema is None or table.schema.equals(schema) else _conform(table, schema)
+
+
+def decode_rows(body: bytes, key: str, dataset: Dataset) -> pa.Table:
+    """Return the rows of an object of the raw area, of ``dataset.schema``, each key once.
+
+    :raises BrokenObject: see `decode`.
+    """
+    with readable(key):
+        return dataset.identified(decode(body, key, dataset.schema))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,8 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_data.core.batch import Batch, Request
-from market_data.core.calendar import sessions_in
+from market_data.core.batch import Batch, Request, calendar_for
 from market_data.core.errors import BrokenObject, LakeError
 from market_data.core.intervals import Interval, IntervalSet
 from market_data.core.outcome import Evidence, State
@@ -55,6 +55,7 @@ class CellRun:
 
     :param with_rows: the lake holds rows of these cells from this request. Always so for ``have``; a ``pending`` or ``quarantined``
         cell may have some of its rows.
+    :param calendar_name: as in `Request`.
     """
 
     symbols: tuple[str, ...]
@@ -62,19 +63,27 @@ class CellRun:
     reason: str
     intervals: IntervalSet
     with_rows: bool = False
+    calendar_name: str = ""
+
+    @property
+    def sessions(self) -> tuple[date, ...]:
+        """The sessions of the cells, ascending."""
+        return calendar_for(self.calendar_name, self.symbols).sessions_in(self.intervals)
 
     @property
     def size(self) -> int:
         """The number of cells."""
-        return len(self.symbols) * len(sessions_in(self.intervals))
+        return len(self.symbols) * len(self.sessions)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"symbols": list(self.symbols), "intervals": dates_to_json(self.intervals)}
+        found = asdict(self) | {"symbols": list(self.symbols), "intervals": dates_to_json(self.intervals)}
+        return found | _named(found.pop("calendar_name"))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CellRun:
         intervals = dates_from_json(value["intervals"])
-        return cls(tuple(value["symbols"]), State(value["state"]), value["reason"], intervals, value["with_rows"])
+        state, name = State(value["state"]), value.get("calendar", "")
+        return cls(tuple(value["symbols"]), state, value["reason"], intervals, value["with_rows"], name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +92,15 @@ class RequestReceipt:
 
     :param counts: whole numbers by name, e.g. ``rows_quarantined``, ``files_written``; a resumed try adds them up. ``ingest_us`` is the
         ``ingest_ts`` of the request's new rows, in microseconds since 1970.
-    :param cells: the state of every cell of the request, apart from those of ``refused`` symbols. No cell occurs twice.
+    :param cells: the state of every cell of the request, apart from those of ``refused`` and some of ``unproved`` symbols. No cell
+        occurs twice.
     :param unanswered: dates for which the provider reported that it has nothing, yet or at all. There is nothing to judge.
     :param refused: symbol -> reason, for symbols that the provider rejected; nothing is known of their cells.
     :param warnings: what the provider reported beside the data.
     :param staged: key of the staging object with the request's rows, until they are loaded.
     :param restated: symbol, session (ISO date) and number of stored rows that the request replaced with other values.
     :param replaced: a sentence per unreadable lake object that the request replaced.
+    :param unproved: symbol -> reason, for symbols with cells of which nothing is known: they have no rows and are not known to be empty.
     """
 
     request: Request
@@ -102,6 +113,7 @@ class RequestReceipt:
     staged: str = ""
     restated: tuple[tuple[str, str, int], ...] = ()
     replaced: tuple[str, ...] = ()
+    unproved: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         request = self.request
@@ -111,6 +123,7 @@ class RequestReceipt:
                 "endpoint": request.endpoint,
                 "symbols": list(request.symbols),
                 "intervals": dates_to_json(request.intervals),
+                **_named(request.calendar_name),
             },
             "evidence": asdict(self.evidence),
             "counts": dict(self.counts),
@@ -121,13 +134,15 @@ class RequestReceipt:
             "staged": self.staged,
             "restated": [list(cell) for cell in self.restated],
             "replaced": list(self.replaced),
+            "unproved": dict(self.unproved),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RequestReceipt:
         request, evidence = value["request"], value["evidence"]
+        spec = (request["dataset"], request["endpoint"], tuple(request["symbols"]), dates_from_json(request["intervals"]))
         return cls(
-            Request(request["dataset"], request["endpoint"], tuple(request["symbols"]), dates_from_json(request["intervals"])),
+            Request(*spec, request.get("calendar", "")),
             Evidence(**{**evidence, "request_ids": tuple(evidence["request_ids"])}),
             value["counts"],
             tuple(CellRun.from_json(run) for run in value["cells"]),
@@ -137,6 +152,7 @@ class RequestReceipt:
             value["staged"],
             tuple((symbol, session, count) for symbol, session, count in value.get("restated", ())),
             tuple(value.get("replaced", ())),
+            value.get("unproved", {}),
         )
 
     def with_staged(self, key: str) -> RequestReceipt:
@@ -269,6 +285,10 @@ def footer_of(tail: bytes, key: str, name: str) -> str:
     """
     with parquet.readable(key):
         return str(pq.read_metadata(pa.BufferReader(tail)).metadata[name.encode()].decode())
+
+
+def _named(calendar_name: str) -> dict[str, str]:
+    return {"calendar": calendar_name} if calendar_name else {}
 
 
 def dates_to_json(intervals: IntervalSet) -> list[list[str]]:

@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from market_data.core import settings
 from market_data.core.errors import ConfigError, LakeError
+from market_data.lake.s3 import CONDITIONAL_PUT, S3Access, s3_store
+from market_data.lake.s3_delete import S3Deletes
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -41,27 +42,16 @@ class Stored(NamedTuple):
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
-class S3Access:
-    """How to reach S3.
+class Listed(NamedTuple):
+    """An object as a listing has it.
 
-    :param endpoint: URL of an S3 server other than AWS, which is then addressed by path; None: AWS.
-    :param session: boto3 session that has the credentials; None: AWS environment variables, or the role of the machine.
-    :param verify: check TLS certificates.
-    :param name: where the settings come from, for messages.
+    :param modified: when it was written, UTC, by the store's clock.
     """
 
-    endpoint: str | None = None
-    region: str = "us-east-1"
-    session: Any = field(default=None, repr=False)
-    verify: bool = True
-    name: str = "the environment"
-
-    @classmethod
-    def from_environment(cls) -> S3Access:
-        """Return the access that the AWS environment variables describe."""
-        endpoint = settings.foreign("AWS_ENDPOINT_URL_S3") or settings.foreign("AWS_ENDPOINT_URL") or None
-        return cls(endpoint, settings.foreign("AWS_REGION") or settings.foreign("AWS_DEFAULT_REGION") or "us-east-1")
+    key: str
+    size: int
+    modified: datetime
+    etag: str
 
 
 class Lake:
@@ -73,6 +63,8 @@ class Lake:
 
     def __init__(self, url: str, store: ObjectStore, root: Path | None = None, access: S3Access | None = None) -> None:
         self.url, self._store, self._root, self._access = url, store, root, access or S3Access()
+        parts = urlsplit(url)
+        self._deletes = S3Deletes(parts.netloc, parts.path.strip("/"), self._access)
 
     def __repr__(self) -> str:
         return f"Lake({self.url!r})"
@@ -86,11 +78,11 @@ class Lake:
         :raises ConfigError: if ``url`` is neither, or there are no credentials.
         """
         parts = urlsplit(url)
-        if parts.query or parts.fragment or parts.username:
+        if parts.query or parts.fragment or "@" in parts.netloc:
             parts = parts._replace(scheme="")
         if parts.scheme == "s3" and parts.netloc:
             access = s3 or S3Access.from_environment()
-            return cls(url, _s3(parts.netloc, parts.path.strip("/"), access), access=access)
+            return cls(url, s3_store(parts.netloc, parts.path.strip("/"), access), access=access)
         if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.strip("/"):
             root = Path(unquote(parts.path))
             return cls(url, _local(root), root)
@@ -106,11 +98,11 @@ class Lake:
     @property
     def address(self) -> str:
         """URL of the S3 server."""
-        return self._access.endpoint or f"https://s3.{self._access.region}.amazonaws.com"
+        return self._access.address
 
     @property
-    def verify(self) -> bool:
-        """Check TLS certificates."""
+    def verify(self) -> bool | str:
+        """Check TLS certificates; a path: against the certificates of this file."""
         return self._access.verify
 
     def get(self, key: str) -> Stored | None:
@@ -131,6 +123,28 @@ class Lake:
 
         with self._errors("get", key):
             return bytes(obstore.get_range(self._store, key, start=start, end=end))
+
+    def modified(self, key: str) -> datetime | None:
+        """Return when the object was last written, UTC; None if it does not exist."""
+        import obstore
+
+        with self._errors("head", key):
+            try:
+                found: datetime = obstore.head(self._store, key)["last_modified"]
+            except FileNotFoundError as error:
+                _check_bucket(error)
+                return None
+        return found.astimezone(UTC)
+
+    def _version(self, key: str) -> str | None:
+        """Return the version tag of the object, or None if it does not exist."""
+        import obstore
+
+        with self._errors("get", key):
+            try:
+                return str(obstore.head(self._store, key)["e_tag"])
+            except FileNotFoundError:
+                return None
 
     def put_new(self, key: str, body: bytes) -> bool:
         """Create the object. Return False, without a change, if it exists already."""
@@ -169,12 +183,37 @@ class Lake:
         with self._errors("delete", key), suppress(FileNotFoundError):
             obstore.delete(self._store, key)
 
-    def update(self, key: str, revise: Callable[[bytes | None], bytes | None], *, new: bool = False) -> int:
+    def delete_if(self, key: str, etag: str) -> bool:
+        """Delete version ``etag`` of the object. Return False, without a change, if another version is stored.
+
+        :return: True as well if the object does not exist.
+        :raises NotImplementedError: if the store refuses conditions of a DELETE; see ``conditional.honours_conditional_delete``.
+        """
+        if self._root is None:
+            return self._deletes.delete(key, etag) is not False
+        import obstore
+
+        with self._errors("delete", key), self._exclusive(), suppress(FileNotFoundError):
+            if obstore.head(self._store, key)["e_tag"] != etag:
+                return False
+            obstore.delete(self._store, key)
+            _remove_empty_folders(self._root, key)
+        return True
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Return the keys of the folders right below the folder ``prefix``, without closing slashes, by key."""
+        import obstore
+
+        with self._errors("list", prefix):
+            return sorted(obstore.list_with_delimiter(self._store, prefix)["common_prefixes"])
+
+    def update(self, key: str, revise: Callable[[bytes | None], bytes | None], *, new: bool = False, confirm: bool = False) -> int:
         """Read, revise and write back; start again if another writer changed the object in the meantime.
 
         :param revise: takes the stored bytes (None: no object) and returns the new ones, or None for no change. May be called several
             times; the last call counts.
         :param new: expect that no object exists: the first try creates it without reading.
+        :param confirm: ``revise`` reads other objects too: no change counts only if the object is still the one that was read.
         :return: bytes written; 0 if nothing was written.
         """
         sent: bytes | None = None
@@ -184,7 +223,9 @@ class Lake:
                 return len(sent)  # our own write: only its response did not arrive
             sent = revise(stored.body if stored else None)
             if sent is None:
-                return 0
+                if not confirm or self._version(key) == (stored.etag if stored else None):
+                    return 0
+                continue
             if self.put_if(key, sent, stored.etag) if stored else self.put_new(key, sent):
                 return len(sent)
             if stored is not None:
@@ -197,6 +238,23 @@ class Lake:
 
         with self._errors("list", prefix):
             return sorted((meta["path"], meta["size"]) for chunk in obstore.list(self._store, prefix) for meta in chunk)
+
+    def walk(self, prefix: str, at_a_time: int = 10_000) -> Iterator[Sequence[tuple[str, int]]]:
+        """Yield key and size of the objects below the folder ``prefix``, some at a time, in any order."""
+        import obstore
+
+        with self._errors("list", prefix):
+            for chunk in obstore.list(self._store, prefix, chunk_size=at_a_time):
+                yield [(meta["path"], meta["size"]) for meta in chunk]
+
+    def listed(self, prefix: str) -> Iterator[Listed]:
+        """Yield every object below the folder ``prefix`` with age and version tag, in no order."""
+        import obstore
+
+        with self._errors("list", prefix):
+            for chunk in obstore.list(self._store, prefix):
+                for meta in chunk:
+                    yield Listed(meta["path"], meta["size"], meta["last_modified"], str(meta["e_tag"]))
 
     def get_many(self, keys: Iterable[str], *, concurrency: int = CONCURRENCY) -> Iterator[Stored | None]:
         """Yield the objects in the order of ``keys``, read ahead by at most twice ``concurrency``."""
@@ -242,7 +300,24 @@ class Lake:
             yield
         except (BaseError, OSError, ValueError, NotImplementedError) as error:
             # Not chained: the store's own text quotes requests, and with them access keys.
-            raise LakeError(f"lake {operation} {key} in {self.url}: {_reason(error)}") from None
+            reason = _reason(error)
+            if operation in ("create", "replace") and reason.startswith(("NotImplemented", "501")):
+                raise ConfigError(f"the store of {self.url} refuses a conditional PUT ({reason}); {CONDITIONAL_PUT}") from None
+            raise LakeError(f"lake {operation} {key} in {self.url}: {reason}") from None
+
+
+def _remove_empty_folders(root: Path, key: str) -> None:
+    """Remove the folders of a deleted object that have become empty.
+
+    A writer that needs one of them makes it again.
+    """
+    for folder in (root / key).parents:
+        if folder == root:
+            return
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _check_bucket(error: Exception) -> None:
@@ -269,22 +344,3 @@ def _local(root: Path) -> ObjectStore:
         return LocalStore(root, mkdir=True)
     except OSError as error:
         raise LakeError(f"lake folder {root} cannot be made: {error.strerror}") from None
-
-
-def _s3(bucket: str, prefix: str, access: S3Access) -> ObjectStore:
-    from obstore.store import S3Store
-
-    where: dict[str, Any] = {"region": access.region}
-    client: dict[str, Any] = {"allow_invalid_certificates": not access.verify}
-    if access.endpoint:
-        where |= {"endpoint": access.endpoint, "virtual_hosted_style_request": False}
-        client["allow_http"] = access.endpoint.startswith("http://")
-    if access.session is not None:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-
-        try:
-            where["credential_provider"] = Boto3CredentialProvider(access.session)
-        except ValueError:
-            raise ConfigError(f"{access.name} has no AWS credentials: login (key id), password (secret), or a role") from None
-    where |= {"client_options": client, "retry_config": {"max_retries": 5}}
-    return S3Store(bucket, prefix=prefix or None, **where)

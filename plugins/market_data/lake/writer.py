@@ -178,7 +178,7 @@ def _conflicting(lake: Lake, layout: Layout, dataset: Dataset, provider: str, ke
 def _readable(body: bytes, key: str, dataset: Dataset) -> pa.Table:
     """Return the rows of an object; none if it cannot be read, which is logged."""
     try:
-        return parquet.decode(body, key, dataset.schema)
+        return parquet.decode_rows(body, key, dataset)
     except BrokenObject as error:
         log.warning("%s; it counts as absent", error)
         return dataset.schema.empty_table()

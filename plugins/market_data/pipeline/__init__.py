@@ -14,13 +14,15 @@ from market_data.pipeline.fetch import fetch_batch
 from market_data.pipeline.leftovers import has_leftovers
 from market_data.pipeline.load import load_run
 from market_data.pipeline.plan import check_history, plan_run
+from market_data.pipeline.plan_gaps import plan_gaps
 from market_data.pipeline.planned import Planned
 from market_data.pipeline.publish import publish_run
-from market_data.pipeline.rebuild import Rebuilt, Selection, rebuild_warehouse
+from market_data.pipeline.rebuild import Rebuilt, rebuild_warehouse
 from market_data.pipeline.report_document import delete_flag
 from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_result import RunResult
-from market_data.pipeline.run_symbols import record_index, symbols_of
+from market_data.pipeline.run_symbols import index_of, record_index, universe_of
+from market_data.pipeline.selection import Selection
 
 __all__ = [
     "Planned",
@@ -33,10 +35,12 @@ __all__ = [
     "delete_flag",
     "fetch_batch",
     "has_leftovers",
+    "index_of",
     "load_run",
+    "plan_gaps",
     "plan_run",
     "publish_run",
     "rebuild_warehouse",
     "record_index",
-    "symbols_of",
+    "universe_of",
 ]

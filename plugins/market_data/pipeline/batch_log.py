@@ -57,6 +57,8 @@ class Progress:
         self.rows += counts["rows_landed"]
         quarantined = counts["rows_quarantined"]
         words = f"{request}: {counts['rows_landed']} rows" + (f", {quarantined} quarantined" if quarantined else "")
+        if cleared := counts.get("values_cleared", 0):
+            words += f", {cleared} values without meaning made null"
         seen = {"rows": counts["rows_landed"], "quarantined": quarantined, "absent": absent}
         self._say(words, {**_scope(request.symbols, request.intervals), **seen, "bytes": counts["bytes"], "calls": counts["calls"]})
 

@@ -12,44 +12,98 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import reduce
+from itertools import chain
 from operator import or_
 
 from market_data.core.capabilities import Endpoint
 
+MOST_EDGES = 2_000_000
+"""Missing cells of classes of symbols for which the cheapest cover is computed; beyond, a near one."""
+
 
 def cover(
-    missing: Mapping[str, int], market: Endpoint | None, symbol: Endpoint | None, unavailable: int
+    missing: Mapping[str, int],
+    market: Endpoint | None,
+    symbol: Endpoint | None,
+    unavailable: int,
+    apart: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Split the missing cells into those to request by symbol and those by session, as masks per symbol.
 
     :param unavailable: sessions that the market-wide endpoint does not have yet.
+    :param apart: symbol -> mask of its sessions in the universe, where it left and came back: each stay is a request of its own.
     """
     if not missing or market is None:
         return dict(missing), {}
     if symbol is None:
         return {}, dict(missing)
-    by_symbol, by_session = _cheapest_cover({name: mask & ~unavailable for name, mask in missing.items()}, market, symbol)
+    available = {name: mask & ~unavailable for name, mask in missing.items()}
+    by_symbol, by_session = _cheapest_cover(available, market, symbol, apart or {})
     late = {name: by_symbol.get(name, 0) | mask & unavailable for name, mask in missing.items()}
     return {name: mask for name, mask in late.items() if mask}, by_session
 
 
-def _cheapest_cover(missing: Mapping[str, int], market: Endpoint, symbol: Endpoint) -> tuple[dict[str, int], dict[str, int]]:
+def _cheapest_cover(
+    missing: Mapping[str, int], market: Endpoint, symbol: Endpoint, apart: Mapping[str, int]
+) -> tuple[dict[str, int], dict[str, int]]:
     missing = {name: mask for name, mask in missing.items() if mask}
     if not missing:
         return {}, {}
-    classes: dict[int, list[str]] = defaultdict(list)
+    groups: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name, mask in missing.items():
-        classes[mask].append(name)
-    masks = list(classes)
+        groups[mask, apart.get(name, 0)].append(name)
+    masks, classes = [mask for mask, _ in groups], list(groups.values())
+    symbol_calls = [len(names) * sum(symbol.calls(span(part)) for part in spells_of(*key)) for key, names in groups.items()]
+    if sum(mask.bit_count() for mask in masks) > MOST_EDGES:
+        return _near_cover(missing, market, dict(zip(chain.from_iterable(classes), _each(symbol_calls, classes), strict=True)))
     columns: dict[tuple[int, ...], int] = defaultdict(int)
     for bit, members in holders(masks):
         columns[members] |= 1 << bit
-    symbol_calls = [len(classes[mask]) * symbol.calls(span(mask)) for mask in masks]
     session_calls = [market.calls(column.bit_count()) for column in columns.values()]
     asked_by_symbol = _minimum_cover(symbol_calls, session_calls, list(columns))
-    by_symbol = {name: mask for k, mask in enumerate(masks) if k in asked_by_symbol for name in classes[mask]}
+    by_symbol = {name: mask for k, mask in enumerate(masks) if k in asked_by_symbol for name in classes[k]}
     by_session = {name: mask for name, mask in missing.items() if name not in by_symbol}
     return by_symbol, by_session
+
+
+def _each(costs: Sequence[int], classes: Sequence[Sequence[str]]) -> Iterator[float]:
+    """Yield the cost of each member of each class, from the cost of a whole class."""
+    for cost, names in zip(costs, classes, strict=True):
+        yield from [cost / len(names)] * len(names)
+
+
+def _near_cover(missing: Mapping[str, int], market: Endpoint, costs: Mapping[str, float]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return a cheap split, not always the cheapest.
+
+    It is the best of those that request by session all sessions with many symbols. For universes in which thousands of symbols have
+    dates of their own: their graph has too many edges for a minimum cut.
+
+    :param costs: calls of each symbol, requested by itself.
+    """
+    holding = _holder_counts(list(missing.values()))
+    best: tuple[float, dict[str, int], dict[str, int]] | None = None
+    for least in sorted({0, *(max(holding) * step // 20 for step in range(21)), max(holding) + 1, 1, 2, 3, 5, 10}):
+        dense = sum(1 << bit for bit, count in enumerate(holding) if count >= least)
+        by_symbol = {name: mask for name, mask in missing.items() if mask & ~dense}
+        by_session = {name: mask for name, mask in missing.items() if not mask & ~dense}
+        sessions = reduce(or_, by_session.values(), 0).bit_count()
+        cost = sum(map(costs.__getitem__, by_symbol)) + (market.calls(sessions) if sessions else 0)
+        if best is None or cost < best[0]:
+            best = cost, by_symbol, by_session
+    return (best[1], best[2]) if best else ({}, {})
+
+
+def _holder_counts(masks: Sequence[int]) -> list[int]:
+    """Return how many masks have each bit."""
+    import numpy as np
+
+    width = max(mask.bit_length() for mask in masks) + 7 >> 3
+    counts = np.zeros(width * 8, dtype=np.int64)
+    for start in range(0, len(masks), 1024):
+        packed = np.frombuffer(b"".join(mask.to_bytes(width, "little") for mask in masks[start : start + 1024]), np.uint8)
+        counts += np.unpackbits(packed.reshape(-1, width), axis=1, bitorder="little").sum(axis=0, dtype=np.int64)
+    found: list[int] = counts.tolist()
+    return found
 
 
 def _minimum_cover(left: Sequence[int], right: Sequence[int], edges: Sequence[tuple[int, ...]]) -> set[int]:
@@ -95,6 +149,17 @@ def holders(masks: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
             members = tuple(place for place, mask in enumerate(masks) if mask >> bit & 1)
         if members:
             yield bit, members
+
+
+def spells_of(mask: int, members: int) -> list[int]:
+    """Split ``mask`` into its parts in each unbroken run of bits of ``members``; 0: it stays whole."""
+    parts = []
+    while members:
+        low = members & -members
+        run = members & ~(members + low)
+        parts += [mask & run] if mask & run else []
+        members ^= run
+    return parts or [mask]
 
 
 def span(mask: int) -> int:

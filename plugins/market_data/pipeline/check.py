@@ -6,26 +6,32 @@ import json
 import logging
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from market_data.config.thresholds import thresholds_of
 from market_data.core.batch import Batch
-from market_data.core.calendar import sessions_in
 from market_data.core.errors import BrokenObject, QualityError
 from market_data.core.intervals import coalesce
 from market_data.core.outcome import Receipt
+from market_data.pipeline.decided import exempt_rows, find_decided, keep
 from market_data.pipeline.interrupted import stage_interrupted
 from market_data.pipeline.leftovers import find_leftovers
+from market_data.pipeline.quality_entries import entries_of_run
 from market_data.pipeline.requests import finished_requests, request_rows, staged_rows, staged_sizes
 from market_data.pipeline.run_context import RunContext
+from market_data.providers.registry import signed_of_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from market_data.lake.decisions import Decisions
     from market_data.lake.receipts import RequestReceipt
     from market_data.lake.store import Lake
+    from market_data.pipeline.decided import Decided
     from market_data.pipeline.leftovers import LeftoverGroup
     from market_data.warehouse.base import Warehouse
 
@@ -41,7 +47,8 @@ def check_run(context: RunContext, batches: Sequence[Batch], receipts: Sequence[
     """Judge the rows of the given receipts, and apart from them what earlier runs left in staging.
 
     :returns: for an XCom: ``prefixes`` of the receipts, ``passed`` as date intervals, ``refused`` and ``warned`` verdicts, ``statistics``,
-        ``table`` for the log, ``document``: the lake key of the whole result. A refused partition is a session, or with
+        ``table`` for the log, ``document``: the lake key of the whole result. ``decided``: that of the cells that a person has decided
+        on. ``log``: entries for the warehouse's ``quality_log``. A refused partition is a session, or with
         ``file_grain=year`` perhaps a symbol's year: see ``quality.verdicts``. ``leftovers``: the same for each earlier attempt, with the
         staging ``keys`` judged, or ``error``; ``broken``: staging objects that cannot be read.
     """
@@ -49,8 +56,8 @@ def check_run(context: RunContext, batches: Sequence[Batch], receipts: Sequence[
     prefixes = [receipt.prefix for receipt in receipts]
     own = finished_requests(context, prefixes)
     staged = staged_sizes(context)
-    # The chunks are read as the checkpoint takes them, once.
-    checked = _judge(context, warehouse, own, request_rows(context, prefixes, staged), context.params.file_grain, "")
+    # The chunks are read as the checkpoint takes them, once; twice if a person has decided on some of their cells.
+    checked = _judge(context, warehouse, own, lambda: request_rows(context, prefixes, staged), context.params.file_grain, "")
     groups, broken = find_leftovers(context, batches, receipts, {receipt.staged for receipt in own})
     earlier = [_judge_leftover(context, warehouse, group, staged, number) for number, group in enumerate(groups)]
     tables = [checked["table"]] if receipts or not earlier else []
@@ -66,7 +73,7 @@ def _judge_leftover(
     log.info("loading what %s left in staging: %d requests", group.run.run_id, len(keys))
     left = {"run_id": group.run.run_id, "keys": keys}
     try:
-        rows = staged_rows(context, keys, staged)
+        rows = partial(staged_rows, context, keys, staged)
         return {**left, **_judge(context, warehouse, group.receipts, rows, group.file_grain, f"/leftover-{number}")}
     except (BrokenObject, QualityError) as error:
         log.exception("what %s left in staging cannot be judged", group.run.run_id)
@@ -74,36 +81,53 @@ def _judge_leftover(
 
 
 def _judge(
-    context: RunContext, warehouse: Warehouse, judged: Sequence[RequestReceipt], chunks: Iterable[pa.Table], grain: str, name: str
+    context: RunContext,
+    warehouse: Warehouse,
+    judged: Sequence[RequestReceipt],
+    rows: Callable[[], Iterable[pa.Table]],
+    grain: str,
+    name: str,
 ) -> dict[str, Any]:
-    """Run the checkpoint over the rows of some requests.
+    """Run the checkpoint over the rows of some requests, without those that a person has decided on.
 
+    :param rows: returns their rows.
     :param name: is appended to the key of the result in the lake.
     """
+    from market_data.lake import decisions as lake_decisions
     from market_data.quality.checkpoint import Scope, run_checkpoint
     from market_data.quality.verdicts import session_of
 
     planned = planned_symbols(judged)
     if not planned:
         return {"passed": [], "refused": [], "warned": [], "statistics": {}, "table": NOTHING, "document": None}
-    symbols = sorted(set().union(*planned.values()))
+    symbols, limits = sorted(set().union(*planned.values())), thresholds_of(context.feed.checks)
     previous = _previous(context, warehouse, min(planned), symbols)
     prefix = f"quality/{context.feed.dataset}/provider={context.source}/run={context.run.key}{name}"
+    decisions = lake_decisions.read(context.lake, context.feed.dataset, context.source)
+    decided = find_decided(context.dataset, decisions, planned, rows) if decisions else None
+    undecided = decided.open(planned) if decided else planned
+    previous, released = _apart(context, previous, decisions, decided)
     with tempfile.TemporaryDirectory() as folder:
         docs = Path(folder) if context.params.data_docs else None
         scope = Scope(
-            planned={session: len(members) for session, members in planned.items()},
-            requested=planned,
+            planned={session: len(members) for session, members in undecided.items()},
+            requested=undecided,
             previous=previous,
+            released=released,
+            exempt=exempt_rows(context.dataset, decisions) if decisions else None,
             provider=context.source,
             recent_from=context.run.started.date() - RECENT,
             grain="year" if grain == "year" else "day",
+            signed=signed_of_source(context.source),
         )
-        result = run_checkpoint(context.dataset, scope, chunks, run_name=context.run.run_id, docs=docs)
+        chunks = decided.without(rows()) if decided else rows()
+        result = run_checkpoint(context.dataset, scope, chunks, run_name=context.run.run_id, thresholds=limits, docs=docs)
         if docs:
             _keep_docs(context.lake, f"{prefix}/docs", docs)
     context.lake.update(f"{prefix}.json", lambda _: json.dumps(result.document, default=str).encode(), new=True)
     refused = [v for v in result.verdicts if not v.passed]
+    place = (context.feed.dataset, context.source, context.run.run_id, context.run.started)
+    log_of_run = entries_of_run(*place, judged, refused) if context.dataset.table else []
     refused_sessions = {session_of(v.partition) for v in refused}
     axis = sorted(planned)
     return {
@@ -113,7 +137,25 @@ def _judge(
         "statistics": result.statistics,
         "table": result.table,
         "document": f"{prefix}.json",
+        "log": [entry.to_json() for entry in log_of_run],
+        **({"decided": keep(context.lake, f"{prefix}-decided.parquet", decided)} if decided else {}),
     }
+
+
+def _apart(
+    context: RunContext, previous: pa.Table, decisions: Decisions, decided: Decided | None
+) -> tuple[pa.Table, pa.Table | None]:
+    """Return the previous bars that nobody released, and the released bars, of the run too."""
+    import pyarrow as pa
+
+    from market_data.lake.ledger import contains
+    from market_data.quality.session_bars import bars
+
+    if not context.dataset.is_bars or not len(decisions.released):
+        return previous, None
+    mask = contains(decisions.released, previous)
+    released = [bars(previous.filter(pa.array(mask))), *([decided.bars] if decided else [])]
+    return previous.filter(pa.array(~mask)), pa.concat_tables(released)
 
 
 def _previous(context: RunContext, warehouse: Warehouse, before: date, symbols: Sequence[str]) -> pa.Table:
@@ -148,8 +190,8 @@ def planned_symbols(judged: Iterable[RequestReceipt]) -> dict[date, frozenset[st
     symbols: list[tuple[str, ...]] = []
     for number, receipt in enumerate(judged):
         symbols.append(tuple(symbol for symbol in receipt.request.symbols if symbol not in receipt.refused))
-        unanswered = set(sessions_in(receipt.unanswered))
-        for session in sessions_in(receipt.request.intervals):
+        unanswered = set(receipt.request.calendar.sessions_in(receipt.unanswered))
+        for session in receipt.request.sessions:
             if session not in unanswered:
                 members[session].append(number)
     shared: dict[tuple[int, ...], frozenset[str]] = {}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from market_data.core.calendar import calendar
 from market_data.core.outcome import State
 from market_data.pipeline.open_cells import Findings, OwnCells, older_open, survey, suspected_until, unfetched_sessions
 from market_data.pipeline.run_context import RunContext
@@ -42,10 +43,8 @@ def examine(
     if context.run.run_type != "scheduled" or not own.sessions:
         return findings
     first = own.sessions[0]
-    older = older_open(coverage, first, context.settled(now))
-    return replace(
-        findings, older=older, unfetched=unfetched_sessions(coverage, own.symbols, first, context.feed.catch_up_sessions)
-    )
+    older = older_open(coverage, first, context.settled(now, calendar(context.feed.calendar)), membership=own.membership)
+    return replace(findings, older=older, unfetched=unfetched_sessions(coverage, own, first, context.feed.catch_up_sessions))
 
 
 def unknown_symbols(context: RunContext, coverage: Coverage, own: OwnCells, with_rows: Collection[str]) -> Mapping[str, str | None]:
@@ -62,18 +61,19 @@ def unknown_symbols(context: RunContext, coverage: Coverage, own: OwnCells, with
     if not context.dataset.is_bars or not own.symbols:
         return {}
     table = coverage.table
-    has_rows = np.isin(coverage.state_codes(np.arange(len(table))), [STATES.index(s) for s in (State.HAVE, State.QUARANTINED)])
+    with_row = [STATES.index(state) for state in (State.HAVE, State.QUARANTINED, State.RELEASED)]
+    has_rows = np.isin(coverage.state_codes(np.arange(len(table))), with_row)
+    has_rows |= coverage.confirmed[:-1]
     known = set(table.filter(pa.array(has_rows))["symbol"].unique().to_pylist()) | set(with_rows)
     doubtful = [symbol for symbol in own.symbols if symbol not in known]
     if not doubtful:
         return {}
-    states = coverage.state_codes(coverage.rows_of(doubtful, own.sessions))
-    listed = _listed()
-    unknown = [
-        symbol
-        for symbol, found in zip(doubtful, states, strict=True)
-        if (STATES.index(State.EMPTY) in found) or (symbol not in listed and (found >= 0).any())
-    ]
+    rows, symbols, sessions = coverage.recorded(doubtful, own.sessions)
+    inside = replace(own, symbols=tuple(doubtful)).is_cell()[symbols, sessions]
+    rows, symbols = rows[inside], symbols[inside]
+    empty = {*symbols[coverage.state_codes(rows) == STATES.index(State.EMPTY)].tolist()}
+    some_state, listed = {*symbols.tolist()}, _listed()
+    unknown = [symbol for place, symbol in enumerate(doubtful) if place in empty or (symbol not in listed and place in some_state)]
     return {symbol: did_you_mean(symbol, known | (listed - {*unknown})) for symbol in unknown}
 
 

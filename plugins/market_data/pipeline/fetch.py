@@ -6,14 +6,14 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from market_data.core import calendar
 from market_data.core.batch import Batch, Request
-from market_data.core.calendar import sessions_in
+from market_data.core.calendar import Calendar
+from market_data.core.capabilities import Shape
 from market_data.core.errors import (
     AuthError,
     BadRequest,
@@ -30,11 +30,15 @@ from market_data.core.errors import (
     UnknownSymbol,
 )
 from market_data.core.intervals import Interval, IntervalSet, coalesce, difference
-from market_data.core.outcome import MAY_BE_MORE, SOME_QUARANTINED, Evidence, Receipt, State
+from market_data.core.outcome import MAY_BE_MORE, NOTHING_YET, SOME_QUARANTINED, Evidence, Receipt, State
 from market_data.lake.cells import cells_of, rows_inside
 from market_data.pipeline.batch_log import Progress
+from market_data.pipeline.overruled import Overruled
 from market_data.pipeline.run_context import RunContext
-from market_data.pipeline.unknown_symbols import check_unknown
+from market_data.pipeline.run_records import LedgerRecords
+from market_data.pipeline.unknown_symbols import DOUBTED, HOLLOW, UNCERTAIN, AbsenceCheck
+from market_data.pipeline.withdrawn import contradictions, describe, find_withdrawn, identified, without_cells
+from market_data.providers.registry import signed_of_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,6 +61,10 @@ SAME_REFUSAL = 5
 PART_ROWS = 50_000
 """Rows per pass of gate and lake, about: a request for minutes has 400,000 rows, a task a few hundred MB of memory."""
 
+NOTHING = "the provider has nothing"
+NOTHING_AT_ALL = f"{NOTHING} in the whole span: not listed, or unknown to it"
+"""Reasons of ``empty`` cells."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -65,7 +73,8 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
 
     Requests with a receipt from an earlier try of this attempt are not repeated. If the provider refuses a symbol or its response has
     an unexpected schema, the symbol is reported without a state and the other symbols continue. They also continue if the provider
-    fails for one symbol; the batch then fails at the end. Several consecutive failures end the batch at once.
+    fails for one symbol; the batch then fails at the end. Several consecutive failures end the batch at once. The same holds for the
+    sessions of a market-wide endpoint.
 
     :param attempt: number of the task's try, for the log.
     :raises ClockError: before any call, if the clock of this host is wrong; or if a stored row has a stamp in the future.
@@ -83,7 +92,7 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
     started = time.monotonic()
     folder = receipts.prefix(context.feed.dataset, context.source, context.run, batch)
     finished = dict(receipts.finished(context.lake, folder))
-    requests = list(batch.requests(sessions_in(batch.intervals)))
+    requests = list(batch.requests(batch.sessions))
     progress = Progress(context.source, batch, len(requests), len(finished), attempt)
     failures = Failures.of(context.lake, context.feed.dataset, context.source, context.run)
     open_requests = [request for request in requests if request.id not in finished]
@@ -91,21 +100,28 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
         check_clock(context.lake)
         _check_breaker(context, failures, batch, now())
     failed: dict[str, str] = {}
+    failed_sessions: dict[str, str] = {}
     broken: list[MarketDataError] = []
-    in_a_row = 0
+    by_session, in_a_row = batch.shape is Shape.MARKET, 0
+    absences = AbsenceCheck(
+        context, served=any(detail.counts["rows_received"] for detail in finished.values()), symbols=batch.symbols
+    )
+    hook.records = LedgerRecords(context, absences.lives)
     for request in open_requests:
         before = replace(hook.counters)
         try:
-            detail = _fetch_request(context, hook, batch, folder, request, before, now)
+            detail = _fetch_request(context, hook, batch, folder, request, absences, now)
         except MarketDataError as error:
             in_a_row += 1
             refused = isinstance(error, BadRequest | SchemaDrift)
-            most = SAME_REFUSAL if isinstance(error, BadRequest) else SAME_TROUBLE
-            continues = (refused or _is_server(error)) and len(request.symbols) == 1 and in_a_row < most
+            alone = by_session or len(request.symbols) == 1
+            continues = (refused or _is_server(error)) and alone and in_a_row < _most_in_a_row(error, by_session=by_session)
             _record(failures, batch, error, before, hook.counters, now(), passing=continues)
             if not continues:
                 raise
-            if refused:
+            if refused and by_session:
+                failed_sessions[f"{request.start}"] = str(error)
+            elif refused:
                 failed[request.symbols[0]] = str(error)
             else:
                 broken.append(error)
@@ -114,18 +130,30 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
         in_a_row = 0
         finished[request.id] = detail
         progress.done(request, detail.counts, sum(run.size for run in detail.cells if run.state is not State.HAVE))
-        for words in (
-            *detail.warnings,
-            *detail.replaced,
-            *(f"{symbol} was refused: {why}" for symbol, why in detail.refused.items()),
-        ):
-            log.warning("%s: %s: %s", context.source, request, words)
+        _log_words(context.source, request, detail)
         failures.recovered(batch.id, now())
     if broken:
         # The task's retry does not repeat the finished requests.
         _record(failures, batch, broken[0], hook.counters, hook.counters, now())
         raise broken[0]
-    return _receipt(batch, folder, requests, finished, failed, progress.resumed, time.monotonic() - started)
+    receipt = _receipt(batch, folder, requests, finished, failed, progress.resumed, time.monotonic() - started)
+    return replace(receipt, failed_sessions=failed_sessions)
+
+
+def _most_in_a_row(error: MarketDataError, *, by_session: bool) -> int:
+    """Return the number of consecutive failures that ends a batch."""
+    return SAME_REFUSAL if isinstance(error, BadRequest) and not by_session else SAME_TROUBLE
+
+
+def _log_words(source: str, request: Request, detail: RequestReceipt) -> None:
+    """Log what a user should read about a finished request."""
+    for words in (
+        *detail.warnings,
+        *detail.replaced,
+        *(f"{symbol} was refused: {why}" for symbol, why in detail.refused.items()),
+        *(f"{symbol} has cells without a state: {why}" for symbol, why in detail.unproved.items()),
+    ):
+        log.warning("%s: %s: %s", source, request, words)
 
 
 def _check_breaker(context: RunContext, failures: Failures, batch: Batch, now: datetime) -> None:
@@ -183,12 +211,12 @@ def _fetch_request(
     batch: Batch,
     folder: str,
     request: Request,
-    before: Counters,
+    absences: AbsenceCheck,
     now: Callable[[], datetime],
 ) -> RequestReceipt:
     """Fetch one request, write its rows and then its receipt.
 
-    :param before: the hook's counters before this request.
+    :param absences: checks what the responses of this batch lack.
     :param now: is called when the whole response has arrived: that moment stamps its rows. ``hook.fetch`` may wait for the quota first.
     """
     from market_data.lake import begun, receipts, staging
@@ -196,42 +224,47 @@ def _fetch_request(
     from market_data.lake.receipts import RequestReceipt
     from market_data.lake.staging import StagedInfo
 
-    dataset, sessions = context.dataset, sessions_in(request.intervals)
-    reported: dict[date, tuple[State, str]] = {}
-    try:
-        fetched = hook.fetch(request)
-        if fetched.pending_from is not None:
-            reported = {s: (State.PENDING, fetched.pending_reason) for s in sessions if s >= fetched.pending_from}
-    except PerCellError as error:
-        if isinstance(error, UnknownSymbol):
-            check_unknown(context, request, error)
-        fetched = _nothing(dataset, hook.counters.calls - before.calls)
-        reported = dict.fromkeys(sessions, _state_of(error))
+    dataset, sessions, before = context.dataset, request.sessions, replace(hook.counters)
+    fetched, reported = _response(context, hook, request, absences, now)
     arrived = now()
-    evidence, refused, warnings = fetched.evidence, dict(fetched.refused), fetched.warnings
-    if not evidence.last_page_seen or evidence.rows_declared not in (None, evidence.rows_received):
-        raise TruncatedResponse(
-            f"the evidence does not prove a complete response: {evidence}", provider=context.source, request=str(request)
-        )
-    parts = _parts(fetched.table)
-    counts = Counter(rows_received=len(fetched.table))
-    del fetched  # release its rows part by part
+    evidence, refused, warnings, unproved = fetched.evidence, dict(fetched.refused), fetched.warnings, fetched.unproved
+    odd = _odd(fetched.odd, request.intervals)
+    open_sessions = [session for session in sessions if session not in reported]
+    served = [symbol for symbol in request.symbols if symbol not in refused]
+    # A row that cannot be read is there all the same.
+    unread = set(odd["symbol"].to_pylist() if odd else ())
+    judged = tuple(symbol for symbol in served if symbol not in unread)
+    doubted = set(absences.check_rows(replace(request, symbols=judged), open_sessions, fetched.table, arrived)) if judged else set()
+    if not odd:
+        hollow = absences.hollow_sessions(request, open_sessions, fetched.table, arrived)
+        reported |= dict.fromkeys(hollow, (State.PENDING, HOLLOW))
+    counts = Counter(rows_received=len(fetched.table) + len(odd or ()), rows_left_aside=evidence.rows_left_aside)
+    table = identified(dataset, fetched.table)
+    proved = [symbol for symbol in judged if symbol not in doubted and symbol not in unproved]
+    absent = find_withdrawn(context, request, table, proved, reported, arrived)
+    warnings += contradictions(dataset, table)
+    incoming = _Incoming(_parts(table), odd, absent)
+    del fetched, table  # release the rows part by part
     mark = ""
-    if counts["rows_received"] and _may_replace(context, batch):
+    if (counts["rows_received"] or len(absent)) and _may_replace(context, batch):
         stamp = {"ingest_us": (arrived - EPOCH) // timedelta(microseconds=1)}
         info = StagedInfo(context.run, batch.id, context.params.file_grain, RequestReceipt(request, evidence, stamp))
         mark = begun.begin(context.lake, dataset.name, context.source, batch.spec_hash, info)
     with TemporaryFile() as spool:  # minutes of many symbols have tens of megabytes: they wait on disk
         staged = Encoder(spool)
-        landed = _land(context, batch, request, parts, counts, _Arrival(arrived, now), staged)
-        counts["calls"] = hook.counters.calls - before.calls
-        counts["retries"] = hook.counters.retries - before.retries
-        counts["bytes"] = hook.counters.bytes - before.bytes
-        served = [symbol for symbol in request.symbols if symbol not in refused]
-        cells = _cells(dataset, served, sessions, landed, context.settled(arrived), reported)
+        landed = _land(context, batch, request, incoming, counts, _Arrival(arrived, now), staged)
+        counts.update({name: getattr(hook.counters, name) - getattr(before, name) for name in ("calls", "retries", "bytes")})
+        settled = context.settled(arrived, request.calendar)
+        doubts = dict.fromkeys(open_sessions, (State.PENDING, DOUBTED))
+        certain = [symbol for symbol in served if symbol not in doubted]
+        cells = (
+            *_cells(dataset, request, certain, landed, settled, reported, unproved),
+            *_cells(dataset, request, sorted(doubted), landed, settled, reported | doubts, unproved),
+        )
         receipt = RequestReceipt(
-            request, evidence, counts, cells, coalesce(sorted(reported), _axis(sessions)), refused, warnings,
-            restated=landed.restated, replaced=landed.replaced,
+            request, evidence, counts, cells, coalesce(sorted(reported), _axis(sessions, request.calendar)), refused,
+            warnings + landed.withdrawn, restated=landed.restated, replaced=landed.replaced,
+            unproved=_without_state(served, sessions, cells, unproved),
         )  # fmt: skip
         # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
         info = StagedInfo(context.run, batch.id, context.params.file_grain, receipt)
@@ -241,6 +274,34 @@ def _fetch_request(
     receipt = receipt.with_staged(key)
     receipts.write(context.lake, folder, receipt, landed.objects)
     return receipt
+
+
+def _response(
+    context: RunContext, hook: ProviderHook, request: Request, absences: AbsenceCheck, now: Callable[[], datetime]
+) -> tuple[Fetched, dict[date, tuple[State, str]]]:
+    """Return the response to a request, and session -> state and reason that the provider reported.
+
+    :raises ProviderError: if there is none, or it is not proved to be complete.
+    """
+    calls, reported = hook.counters.calls, {}
+    try:
+        fetched = hook.fetch(request)
+        if fetched.pending_from is not None:
+            reported = {s: (State.PENDING, fetched.pending_reason) for s in request.sessions if s >= fetched.pending_from}
+    except PerCellError as error:
+        if isinstance(error, UnknownSymbol):
+            absences.check_unknown(request, error)
+        fetched = _nothing(context.dataset, hook.counters.calls - calls)
+        state, reason = _state_of(error)
+        if isinstance(error, UnknownSymbol) and absences.is_uncertain(request, now()):
+            state, reason = State.PENDING, f"{reason}; {UNCERTAIN}"
+        reported = dict.fromkeys(request.sessions, (state, reason))
+    evidence = fetched.evidence
+    if not evidence.last_page_seen or evidence.rows_declared not in (None, evidence.rows_received):
+        raise TruncatedResponse(
+            f"the evidence does not prove a complete response: {evidence}", provider=context.source, request=str(request)
+        )
+    return fetched, reported
 
 
 def _may_replace(context: RunContext, batch: Batch) -> bool:
@@ -273,6 +334,14 @@ def _parts(rows: pa.Table) -> list[pa.Table]:
     return [rows.slice(start, end - start) for start, end in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
 
 
+def _odd(rows: pa.Table | None, intervals: IntervalSet) -> pa.Table | None:
+    """Return the unreadable rows without those in the holes of the request."""
+    import pyarrow.compute as pc
+
+    holes = difference([Interval(intervals[0].start, intervals[-1].end)], intervals)
+    return rows if rows is None or not holes else rows.filter(pc.invert(rows_inside(rows, holes)))
+
+
 @dataclass(frozen=True)
 class _Written:
     """Result of ``_land``: the rows of a request in the lake.
@@ -281,13 +350,31 @@ class _Written:
     :param have: symbol -> sessions with rows.
     :param restated: see ``RequestReceipt``, as ``replaced``.
     :param quarantined: symbol -> sessions with quarantined rows.
+    :param withdrawn: a sentence on the stored rows that the response lacks, if any.
+    :param confirmed: cell -> reason, for cells with rows that a person confirmed to be wrong.
     """
 
     objects: pa.Table
     have: dict[str, set[date]]
     quarantined: dict[str, set[date]]
+    withdrawn: tuple[str, ...] = ()
     restated: tuple[tuple[str, str, int], ...] = ()
     replaced: tuple[str, ...] = ()
+    confirmed: Mapping[tuple[str, date], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Incoming:
+    """The rows of a response.
+
+    :param parts: the readable ones.
+    :param odd: the others, as in `Fetched`.
+    :param withdrawn: stored rows that the response lacks, marked as withdrawn.
+    """
+
+    parts: list[pa.Table]
+    odd: pa.Table | None
+    withdrawn: pa.Table
 
 
 @dataclass(frozen=True)
@@ -302,14 +389,14 @@ def _land(
     context: RunContext,
     batch: Batch,
     request: Request,
-    parts: list[pa.Table],
+    incoming: _Incoming,
     counts: Counter[str],
     arrival: _Arrival,
     staged: Encoder,
 ) -> _Written:
     """Gate the rows and write them to the lake part by part.
 
-    Empties ``parts`` to release memory; adds to ``counts``, and to ``staged`` the rows as they are in the lake.
+    Empties ``incoming.parts`` to release memory; adds to ``counts``, and to ``staged`` the rows as they are in the lake.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -319,7 +406,7 @@ def _land(
     from market_data.lake.writer import land
     from market_data.quality.gate import gate
 
-    dataset, sessions = context.dataset, sessions_in(request.intervals)
+    dataset, sessions = context.dataset, request.sessions
     extra = {
         "timeframe": dataset.timeframe,
         "provider": context.source,
@@ -328,40 +415,64 @@ def _land(
     forced = context.params.force or context.run.clear_number > 0
     # Rechecked cells are written only where they differ.
     terms = Refetch(arrival.now, in_place=not forced, again=batch.refetch or context.run.clear_number > 0)
-    bad: list[pa.Table] = []
+    bad = [] if incoming.odd is None else [incoming.odd]
+    counts["rows_quarantined"] += len(incoming.odd or ())
     objects: list[pa.Table] = []
     restated: list[pa.Table] = []
     replaced: list[str] = []
     have: dict[str, set[date]] = {}
     counts["ingest_us"] = (arrival.at - EPOCH) // timedelta(microseconds=1)  # whole numbers: the report compares for equality
-    parts.reverse()
-    while parts:
-        # The response to a request with holes has the whole span; the cells in the holes are covered already.
-        gated = gate(dataset, _without_holes(parts.pop(), request.intervals), request, sessions)
-        rows = gated.good
-        columns = [rows[name] if name in rows.column_names else pa.repeat(extra[name], len(rows)) for name in dataset.schema.names]
-        landed = land(
-            context.lake, context.layout, dataset, context.source, pa.table(columns, schema=dataset.schema), context.params.file_grain,
-            refetch=terms,
-        )  # fmt: skip
+
+    def write(rows: pa.Table) -> None:
+        landed = land(context.lake, context.layout, dataset, context.source, rows, context.params.file_grain, refetch=terms)
         staged.add(landed.rows)
         objects.append(landed.objects)
         restated.append(landed.restated)
-        replaced += landed.broken
-        bad.append(gated.bad)
-        have |= cells_of(landed.rows)
+        replaced.extend(landed.broken)
+        for symbol, days in cells_of(landed.rows).items():
+            have.setdefault(symbol, set()).update(days)
         counts.update(
             rows_landed=len(landed.rows),
-            rows_quarantined=len(gated.bad),
             files_written=landed.written,
             files_unchanged=landed.unchanged,
-            rows_missing=landed.missing,
+            rows_missing=0 if dataset.withdrawn else landed.missing,
         )
+
+    signed = signed_of_source(context.source)
+    overruled = Overruled(context)
+    incoming.parts.reverse()
+    while incoming.parts:
+        # The response to a request with holes has the whole span; the cells in the holes are covered already.
+        gated = gate(dataset, _without_holes(incoming.parts.pop(), request.intervals), request, sessions, signed)
+        if len(gated.bad):
+            gated = overruled.apply(gated, request, sessions, signed)
+        bad.append(gated.bad)
+        counts.update(rows_quarantined=len(gated.bad), values_cleared=sum(gated.cleared.values()))
+        write(_stored(gated.good, dataset, extra))
     rejected = pa.concat_tables(bad)
     quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=arrival.at)
     # One copy of a duplicate row is in the lake.
     lacking = rejected.filter(pc.not_equal(rejected["reasons"], "duplicate row"))
-    return _Written(pa.concat_tables(objects), have, cells_of(lacking), _counted(pa.concat_tables(restated)), tuple(replaced))
+    # A row that was rejected came nevertheless: it may be the one that seems to be gone.
+    gone = without_cells(incoming.withdrawn, cells_of(lacking))
+    if len(gone):
+        write(gone)
+    return _Written(
+        pa.concat_tables(objects), have, cells_of(lacking), describe(gone, dataset.key), _counted(pa.concat_tables(restated)),
+        tuple(replaced), overruled.confirmed,
+    )  # fmt: skip
+
+
+def _stored(rows: pa.Table, dataset: Dataset, extra: Mapping[str, Any]) -> pa.Table:
+    """Return received rows in the columns of a lake file."""
+    import pyarrow as pa
+
+    def column(field: pa.Field) -> Any:
+        if field.name in rows.column_names:
+            return rows[field.name]
+        return pa.repeat(extra[field.name], len(rows)) if field.name in extra else pa.nulls(len(rows), field.type)
+
+    return pa.table([column(field) for field in dataset.schema], schema=dataset.schema)
 
 
 def _counted(rows: pa.Table) -> tuple[tuple[str, str, int], ...]:
@@ -395,7 +506,7 @@ def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
     return rows.filter(pc.invert(rows_inside(rows, holes))) if holes else rows
 
 
-def _axis(sessions: Sequence[date]) -> Sequence[date]:
+def _axis(sessions: Sequence[date], calendar: Calendar) -> Sequence[date]:
     """Return ``sessions`` and those in the holes between them.
 
     An interval over a hole would give its cells a state.
@@ -405,23 +516,26 @@ def _axis(sessions: Sequence[date]) -> Sequence[date]:
 
 def _cells(
     dataset: Dataset,
+    request: Request,
     symbols: Sequence[str],
-    sessions: Sequence[date],
     written: _Written,
     settled: date,
     reported: Mapping[date, tuple[State, str]],
+    unproved: Mapping[str, str],
 ) -> tuple[CellRun, ...]:
-    """Return the state of every cell of a request.
+    """Return the state of every cell of a request that has one.
 
     :param symbols: the symbols that the provider did not refuse.
     :param settled: the last final session: the vendor does not add rows to it any more.
     :param reported: session -> state and reason that the provider reported.
+    :param unproved: symbols whose cells without rows are not known to be empty.
     """
     from market_data.lake.receipts import CellRun
 
     later = f"requested again until {dataset.settle_sessions} sessions later"
     alike: dict[tuple[State, str, bool, IntervalSet], list[str]] = defaultdict(list)
-    axis = _axis(sessions)
+    sessions = request.sessions
+    axis = _axis(sessions, request.calendar)
     for symbol in symbols:
         states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
         have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
@@ -436,15 +550,35 @@ def _cells(
             elif session in reported:
                 state, reason = reported[session]
             elif recent:
-                state, reason = State.PENDING, f"nothing yet; {later}"
-            elif have or quarantined:
-                state, reason = State.EMPTY, "the provider has nothing"
+                state, reason = State.PENDING, f"{NOTHING_YET}; {later}"
+            elif symbol in unproved:
+                continue
             else:
-                state, reason = State.EMPTY, "the provider has nothing in the whole span: not listed, or unknown to it"
+                state, reason = State.EMPTY, NOTHING if have or quarantined else NOTHING_AT_ALL
+            state, reason = _unless_confirmed(written, (symbol, session), (state, reason))
             states[state, reason, there].append(session)
         for (state, reason, there), days in states.items():
             alike[state, reason, there, coalesce(days, axis)].append(symbol)
-    return tuple(CellRun(tuple(names), *kind[:2], kind[3], kind[2]) for kind, names in alike.items())
+    name = request.calendar_name
+    return tuple(CellRun(tuple(names), *kind[:2], kind[3], kind[2], name) for kind, names in alike.items())
+
+
+def _unless_confirmed(written: _Written, cell: tuple[str, date], found: tuple[State, str]) -> tuple[State, str]:
+    """Return the state and reason of a cell whose rejected rows are confirmed to be wrong; else ``found``."""
+    symbol, session = cell
+    if cell not in written.confirmed or found[0] is State.QUARANTINED:
+        return found
+    return (State.HAVE if session in written.have.get(symbol, ()) else State.EMPTY, written.confirmed[cell])
+
+
+def _without_state(
+    symbols: Sequence[str], sessions: Sequence[date], cells: Sequence[CellRun], unproved: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the part of ``unproved`` with cells that got no state."""
+    stated: Counter[str] = Counter()
+    for run in cells if unproved else ():
+        stated.update(dict.fromkeys(run.symbols, run.size // len(run.symbols)))
+    return {symbol: why for symbol, why in unproved.items() if symbol in symbols and stated[symbol] < len(sessions)}
 
 
 def _receipt(
@@ -461,7 +595,7 @@ def _receipt(
     details = [finished[request.id] for request in requests if request.id in finished]
     for detail in details:
         counts.update(detail.counts)
-        failed = {**failed, **detail.refused}
+        failed = {**failed, **detail.refused, **detail.unproved}
         for run in detail.cells:
             cells[str(run.state)] += run.size
     return Receipt(
@@ -473,6 +607,7 @@ def _receipt(
         rows_received=counts["rows_received"],
         rows_landed=counts["rows_landed"],
         rows_quarantined=counts["rows_quarantined"],
+        rows_left_aside=counts["rows_left_aside"],
         files_written=counts["files_written"],
         files_unchanged=counts["files_unchanged"],
         requests_resumed=resumed,

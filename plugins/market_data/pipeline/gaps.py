@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from market_data.core import calendar
+from market_data.core.calendar import FIRST, Calendar
+from market_data.core.instruments import CalendarOf, by_calendar, calendar_of
 from market_data.core.outcome import SUSPECTED_GAP, State
 
 if TYPE_CHECKING:
@@ -54,12 +55,23 @@ def next_request(words: str) -> int | None:
     return next((step for step in SCHEDULE if step > last_requested(words)), None)
 
 
-def due_gaps(coverage: Coverage, symbols: Sequence[str], now: datetime) -> dict[date, list[str]]:
-    """Return session -> symbols of the suspected gaps that a scheduled run requests."""
+def due_gaps(coverage: Coverage, symbols: Sequence[str], now: datetime, find: CalendarOf = calendar_of) -> dict[date, list[str]]:
+    """Return session -> symbols of the suspected gaps that a scheduled run requests.
+
+    :param find: returns a symbol's calendar.
+    """
+    due: dict[date, list[str]] = defaultdict(list)
+    for calendar, own in by_calendar(symbols, find).items():
+        for session, names in _due_gaps(coverage, own, now, calendar).items():
+            due[session] += names
+    return dict(due)
+
+
+def _due_gaps(coverage: Coverage, symbols: Sequence[str], now: datetime, calendar: Calendar) -> dict[date, list[str]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    axis = recent_sessions(calendar.last_completed_session(now), REACH)
+    axis = calendar.recent_sessions(calendar.last_completed_session(now), REACH)
     found = coverage.table.filter(pa.array(coverage.suspected[:-1])).select(["symbol", "session", "reason"])
     found = found.filter(pc.is_in(found["session"], pa.array(axis, pa.date32())))
     wanted, due = set(symbols), defaultdict(list)
@@ -70,7 +82,7 @@ def due_gaps(coverage: Coverage, symbols: Sequence[str], now: datetime) -> dict[
     return dict(due)
 
 
-def find_gaps(coverage: Coverage, recorded: Sequence[pa.Table], now: datetime) -> pa.Table:
+def find_gaps(coverage: Coverage, recorded: Sequence[pa.Table], now: datetime, find: CalendarOf = calendar_of) -> pa.Table:
     """Return the suspected gaps among the symbols of ``recorded`` whose record must change.
 
     These are the ones just requested, with the moment of that request, and all others that do not count as suspected yet: a symbol may
@@ -79,28 +91,41 @@ def find_gaps(coverage: Coverage, recorded: Sequence[pa.Table], now: datetime) -
 
     :param coverage: as it is with ``recorded``.
     :param recorded: the cells that the run records, of schema ``ledger.CELLS``.
+    :param find: returns a symbol's calendar.
     :return: of schema ``ledger.CELLS``.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from market_data.lake.ledger import CELLS
+
+    cells = pa.concat_tables([CELLS.empty_table(), *recorded])
+    groups = by_calendar(pc.unique(cells["symbol"]).to_pylist(), find)
+    parts = [cells.filter(pc.is_in(cells["symbol"], pa.array(own, pa.string()))) for own in groups.values()]
+    found = [_find_gaps(coverage, part, now, calendar) for calendar, part in zip(groups, parts, strict=True)]
+    return pa.concat_tables([CELLS.empty_table(), *found])
+
+
+def _find_gaps(coverage: Coverage, cells: pa.Table, now: datetime, calendar: Calendar) -> pa.Table:
+    """Return the same for ``cells`` whose symbols have one calendar."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from market_data.lake.ledger import CELLS, STATES, contains
 
-    cells = pa.concat_tables(recorded) if recorded else CELLS.empty_table()
-    if not len(cells):
-        return CELLS.empty_table()
     last_completed = calendar.last_completed_session(now)
     bounds = pc.min_max(cells["session"])
     symbols = pc.unique(cells["symbol"]).to_pylist()
     last = max(last_completed, bounds["max"].as_py())
-    every = calendar.sessions(calendar.FIRST, last + timedelta(days=1))
+    every = calendar.sessions(FIRST, last + timedelta(days=1))
     days = np.array(every, dtype="datetime64[D]")
     first_at = max(0, int(np.searchsorted(days, np.datetime64(bounds["min"].as_py()))) - WINDOW)
     end_at = int(np.searchsorted(days, np.datetime64(bounds["max"].as_py()), side="right")) + WINDOW
     rows = coverage.rows_of(symbols, every[first_at:end_at])
     states = coverage.state_codes(rows)
-    hits = rows[inside_a_life(states == STATES.index(State.HAVE), states == STATES.index(State.EMPTY))]
+    have = np.isin(states, [STATES.index(State.HAVE), STATES.index(State.RELEASED)])
+    hits = rows[inside_a_life(have, (states == STATES.index(State.EMPTY)) & ~coverage.confirmed[rows])]
     found = coverage.table.take(pa.array(hits)).select(["symbol", "session", "recorded_at"])
     fresh = contains(cells, found) if len(found) else np.zeros(0, dtype=bool)
     chosen = np.flatnonzero(fresh | ~coverage.suspected[hits])
@@ -119,7 +144,7 @@ def find_gaps(coverage: Coverage, recorded: Sequence[pa.Table], now: datetime) -
 def inside_a_life(have: Any, empty: Any) -> Any:
     """Return a mask of the ``empty`` cells inside the life of a symbol that trades nearly every session.
 
-    Only cells that are ``have`` or ``empty`` are known. Apart from the cell itself, at most a share of ``OTHERS`` of the known sessions
+    Only cells of the two masks are known. Apart from the cell itself, at most a share of ``OTHERS`` of the known sessions
     of the window may be without a row.
 
     :param have: mask, symbols x sessions; ``empty`` likewise.
@@ -150,12 +175,6 @@ def _sums(mask: Any) -> Any:
     import numpy as np
 
     return np.concatenate([np.zeros((len(mask), 1), dtype=np.int32), mask.cumsum(axis=1, dtype=np.int32)], axis=1)
-
-
-def recent_sessions(last: date, count: int) -> tuple[date, ...]:
-    """Return the ``count`` sessions that end with ``last``, ascending."""
-    start = max(calendar.FIRST, last - timedelta(days=count * 3 // 2 + 14))
-    return calendar.sessions(start, last + timedelta(days=1))[-count:]
 
 
 def without_gaps(cells: pa.Table, gaps: pa.Table) -> pa.Table:

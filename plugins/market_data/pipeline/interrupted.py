@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from market_data.core import calendar
 from market_data.core.intervals import coalesce
 from market_data.core.outcome import State
 from market_data.pipeline.run_context import RunContext
@@ -17,6 +16,7 @@ from market_data.pipeline.run_context import RunContext
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from market_data.core.batch import Request
     from market_data.lake.ledger import Coverage
     from market_data.lake.receipts import CellRun
     from market_data.lake.staging import StagedInfo
@@ -63,7 +63,7 @@ def stage_interrupted(context: RunContext) -> None:
         )
         if len(rows):
             log.warning("%s ended while it wrote %s: the %d rows in the lake are loaded", info.run.run_id, request, len(rows))
-            receipt = replace(info.receipt, cells=_cells(rows, coverage))
+            receipt = replace(info.receipt, cells=_cells(rows, request, coverage))
             with TemporaryFile() as spool:
                 staged = Encoder(spool)
                 staged.add(rows)
@@ -71,15 +71,17 @@ def stage_interrupted(context: RunContext) -> None:
         context.lake.delete(key)
 
 
-def _cells(rows: pa.Table, coverage: Coverage) -> tuple[CellRun, ...]:
+def _cells(rows: pa.Table, request: Request, coverage: Coverage) -> tuple[CellRun, ...]:
     """Return the cells that have rows, without quarantined ones: what the gate rejected is still open."""
     from market_data.lake.cells import cells_of
     from market_data.lake.receipts import CellRun
 
     found = []
     for symbol, sessions in cells_of(rows).items():
-        axis = calendar.sessions(min(sessions), max(sessions) + timedelta(days=1))
+        axis = request.calendar.sessions(min(sessions), max(sessions) + timedelta(days=1))
         days = sorted(session for session in sessions if coverage.state(symbol, session) is not State.QUARANTINED)
         if days:
-            found.append(CellRun((symbol,), State.HAVE, "", coalesce(days, axis), with_rows=True))
+            found.append(
+                CellRun((symbol,), State.HAVE, "", coalesce(days, axis), with_rows=True, calendar_name=request.calendar_name)
+            )
     return tuple(found)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from market_data.core import calendar
+from market_data.core.calendar import XNYS, Calendar
 from market_data.core.messages import dollars
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan
@@ -31,7 +31,13 @@ class Planned:
     :param waiting: id of an ended run -> number of its requests that are fetched and not loaded, of any session; of a dry run only.
     :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
     :param gaps: number of cells that are requested because they are suspected gaps; ``rejected``: because a recheck was rejected.
+    :param reissued: number of cells that are requested because the provider has issued their session again.
+    :param reissued_sessions: sessions that the provider has issued again since they were fetched, requested or not.
+    :param conditions: what the provider says of the quality of sessions, in sentences.
     :param own: the cells of the run itself; sessions that are not available yet included.
+    :param calendars: those of the symbols.
+    :param changes: sentences on the symbols that join or leave the universe in the run's sessions, or are not members in them.
+    :param repaired: sessions with gaps that the run requests, recorded or not; equal records of them are made anew.
     :param standing: ``red`` and ``warnings`` that hold if the run has nothing to do: what is open although nothing is requested.
     """
 
@@ -50,8 +56,14 @@ class Planned:
     exceeded_cap: float | None = None
     gaps: int = 0
     rejected: int = 0
+    reissued: int = 0
+    reissued_sessions: tuple[date, ...] = ()
+    conditions: tuple[str, ...] = ()
     own: OwnCells = NO_CELLS
+    calendars: tuple[Calendar, ...] = (XNYS,)
+    changes: str = ""
     standing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    repaired: tuple[date, ...] = ()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -65,17 +77,23 @@ class Planned:
             "covered": self.covered,
             "pending": [session.isoformat() for session in self.pending],
             "note": self.note,
+            "universe": self.changes,
             "cost_usd": self.cost,
             "waiting": None if self.waiting is None else dict(self.waiting),
             "own": self.own.to_json(),
             "standing": dict(self.standing),
+            "conditions": list(self.conditions),
+            "reissued": [session.isoformat() for session in self.reissued_sessions],
+            **({"repaired": [session.isoformat() for session in self.repaired]} if self.repaired else {}),
         }
 
     @property
     def note(self) -> str:
         """The reason for an empty plan, and the sessions left for a later run; empty if there is neither."""
+        if self.changes and not self.own.symbols and not self.plan.batches:
+            return "Nothing to do: no symbol of the universe is a member in these sessions"
         if not self.sessions and not self.pending and self.dates:
-            return f"Nothing to do: {_closed(*self.dates)}"
+            return f"Nothing to do: {_closed(*self.dates, self.calendars)}"
         pending = f"Not available yet, left for a later run: {', '.join(map(str, self.pending))}" if self.pending else ""
         nothing = "" if self.plan.batches or not self.sessions else f"Nothing to do: all {self.covered:,} cells are covered"
         if self.doubtful:
@@ -93,19 +111,19 @@ class Planned:
             cap = f"over the cap: {dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
         gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
         rejected = f"Requested again, refused or quarantined at a recheck: {self.rejected:,} cells" if self.rejected else ""
-        return ". ".join(filter(None, [cap, nothing, staged, gaps, rejected, pending]))
+        reissued = f"Requested again, re-issued by the provider: {self.reissued:,} cells" if self.reissued else ""
+        return ". ".join(filter(None, [cap, nothing, staged, gaps, rejected, reissued, *self.conditions, pending]))
 
     def explain(self) -> str:
         """Describe the plan for the log."""
         if not self.sessions:
-            return self.note
+            return "\n".join(filter(None, [self.note, self.changes]))
         found = self.summary
         lines = [
             f"{self.symbols:,} symbols x {len(self.sessions):,} sessions, {found['from']} to {found['to']}: "
             f"{self.covered:,} cells are covered, {self.plan.cells:,} will be requested"
         ]
-        if self.note:
-            lines.append(self.note)
+        lines += filter(None, [self.changes, self.note])
         if self.day_grain_calls < self.plan.calls:
             lines.append(f"file_grain year requests symbol by symbol; file_grain day would take {self.day_grain_calls:,} calls")
         if self.cost is not None:
@@ -113,9 +131,9 @@ class Planned:
         return "\n".join([*lines, self.plan.explain()])
 
 
-def _closed(first: date, last: date) -> str:
+def _closed(first: date, last: date, calendars: Sequence[Calendar]) -> str:
     """Return a sentence that names the dates from ``first`` to ``last`` as closed, with the reasons."""
     days = [first + timedelta(days=n) for n in range(min(7, (last - first).days + 1))]
-    reasons = dict.fromkeys(filter(None, map(calendar.why_closed, days)))
+    reasons = dict.fromkeys(filter(None, (one.why_closed(day) for day in days for one in calendars)))
     span = f"{first}" if first == last else f"{first} to {last}"
     return f"no session on {span} ({', '.join(reasons)})" if reasons else f"no session on {span} that is over"

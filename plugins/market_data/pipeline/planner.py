@@ -26,12 +26,16 @@ from market_data.core.batch import Batch, Block, spec_hash
 from market_data.core.capabilities import Capabilities, Endpoint, Shape
 from market_data.core.errors import ParamError
 from market_data.core.intervals import IntervalSet, closed, coalesce
-from market_data.pipeline.cheapest_cover import cover, holders, span, unavailable
+from market_data.pipeline.cheapest_cover import cover, holders, span, spells_of, unavailable
 
 T = TypeVar("T")
 
 MAX_BATCHES = 1024
 """Airflow's default ``[core] max_map_length``: more mapped tasks than this fail the plan."""
+
+
+MOST_SESSIONS = 21
+"""Sessions of a batch of market-wide requests: a month. A lasting failure fails no more of them."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def make_plan(
     file_grain: str = "day",
     refetch: bool = False,
     now: datetime | None = None,
+    members: Mapping[str, int] | None = None,
 ) -> Plan:
     """Return the plan that fetches every missing cell, and no other, with the fewest calls.
 
@@ -109,24 +114,28 @@ def make_plan(
     :param endpoint: ``auto``, or the name of the only endpoint to use.
     :param file_grain: with ``year``, each symbol is requested over all its sessions, so that one request writes a whole object.
     :param refetch: copied into the batches.
+    :param members: symbol -> bit mask of the sessions in which it belongs to the universe; all sessions for a symbol that is left out.
+        No request extends over sessions outside.
     :param now: UTC; sessions that an endpoint does not have yet are not requested from it. None: it has all.
     :raises ParamError: if the provider has no such ``endpoint`` for that grain, or the plan exceeds 1,024 batches.
     """
     usable = choose_endpoints(capabilities.endpoints, endpoint, file_grain)
     missing = {symbol: mask for symbol, mask in missing.items() if mask}
+    spells = {symbol: mask for symbol, mask in (members or {}).items() if symbol in missing}
+    apart = {symbol: mask for symbol, mask in spells.items() if (mask + (mask & -mask)) & mask}
     window = capabilities.quota.window_calls
     plans = []
     covering = {shape: next((e for e in usable if e.shape is shape), None) for shape in (Shape.MARKET, Shape.SYMBOL)}
     if any(covering.values()):
         market, symbol = covering[Shape.MARKET], covering[Shape.SYMBOL]
-        by_symbol, by_session = cover(missing, market, symbol, unavailable(market, sessions, now))
+        by_symbol, by_session = cover(missing, market, symbol, unavailable(market, sessions, now), apart)
         drafts = [
             *_market_drafts(by_session, sessions, market, window),
-            *_symbol_drafts(by_symbol, sessions, symbol, batch_size),
+            *_symbol_drafts(by_symbol, sessions, symbol, batch_size, apart),
         ]
         plans.append((usable.index(market or symbol or usable[0]), drafts))
     plans += [
-        (place, list(_multi_drafts(missing, sessions, e, batch_size, file_grain)))
+        (place, list(_multi_drafts(missing, sessions, e, batch_size, file_grain, spells)))
         for place, e in enumerate(usable)
         if e.shape is Shape.MULTI
     ]
@@ -184,7 +193,10 @@ def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str
 def _market_drafts(
     masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, window: int
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
-    """Yield batches of consecutive sessions: one quota window each, or more to keep to 1,024 batches."""
+    """Yield batches of consecutive sessions, one quota window each.
+
+    ``MOST_SESSIONS`` at most, or more to keep to 1,024 batches.
+    """
     if endpoint is None or not masks:
         return
     classes = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
@@ -193,7 +205,7 @@ def _market_drafts(
     for members in {members for _, members in wanted}:
         chosen = set(members)
         symbols[members] = tuple(symbol for symbol, mask in masks.items() if classes[mask] in chosen)
-    size = max(window, math.ceil(len(wanted) / MAX_BATCHES))
+    size = max(min(window, MOST_SESSIONS), math.ceil(len(wanted) / MAX_BATCHES))
     for chunk in _chunks(wanted, size):
         axis = sessions[chunk[0][0] : chunk[-1][0] + 1]
         blocks: dict[tuple[int, ...], list[date]] = defaultdict(list)
@@ -203,19 +215,21 @@ def _market_drafts(
 
 
 def _symbol_drafts(
-    masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, batch_size: int
+    masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint | None, batch_size: int, apart: Mapping[str, int]
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
     """Yield batches of at most ``batch_size`` symbols, symbols with equal holes next to each other."""
     if endpoint is None or not masks:
         return
-    masks_of = {mask: _pieces(mask, _whole_pages(endpoint)) for mask in set(masks.values())}
+    page = _whole_pages(endpoint)
+    keys = {(mask, apart.get(symbol, 0)) for symbol, mask in masks.items()}
+    masks_of = {(mask, own): [piece for part in spells_of(mask, own) for piece in _pieces(part, page)] for mask, own in keys}
     order = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
     ranked = sorted(masks, key=lambda symbol: order[masks[symbol]])
     holes: dict[int, IntervalSet] = {}
     for chunk in _chunks(ranked, batch_size):
         blocks: dict[IntervalSet, list[str]] = defaultdict(list)
         for symbol in chunk:
-            for piece in masks_of[masks[symbol]]:
+            for piece in masks_of[masks[symbol], apart.get(symbol, 0)]:
                 if piece not in holes:
                     holes[piece] = _intervals(piece, sessions)
                 blocks[holes[piece]].append(symbol)
@@ -223,17 +237,27 @@ def _symbol_drafts(
 
 
 def _multi_drafts(
-    masks: Mapping[str, int], sessions: Sequence[date], endpoint: Endpoint, batch_size: int, file_grain: str
+    masks: Mapping[str, int],
+    sessions: Sequence[date],
+    endpoint: Endpoint,
+    batch_size: int,
+    file_grain: str,
+    members: Mapping[str, int],
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
     """Yield batches of rectangles of symbols with equal holes, each one request; small ones share a batch."""
     if endpoint.market_rows and masks:
         # A response has every symbol: requesting one group after another would return the same rows again.
-        batch_size, masks = len(masks), dict.fromkeys(masks, reduce(or_, masks.values()))
-    classes: dict[int, list[str]] = defaultdict(list)
+        every = reduce(or_, masks.values())
+        batch_size, masks = len(masks), {symbol: every & members.get(symbol, -1) for symbol in masks}
+    classes: dict[tuple[int, int], list[str]] = defaultdict(list)
     for symbol, mask in masks.items():
-        classes[mask].append(symbol)
+        classes[mask, members.get(symbol, 0)].append(symbol)
+    # Only holes in the membership divide a request, not how long it is.
+    parts: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for (mask, own), symbols in classes.items():
+        parts[tuple(spells_of(mask, own))] += symbols
     blocks = []
-    for mask, symbols in classes.items():
+    for mask, symbols in ((mask, symbols) for masks_apart, symbols in parts.items() for mask in masks_apart):
         wide, long = _rectangle(len(symbols), span(mask), endpoint, batch_size, whole=file_grain == "year")
         pieces = [_intervals(piece, sessions) for piece in _pieces(mask, long)]
         blocks += [Block(tuple(part), piece) for part in _chunks(symbols, wide) for piece in pieces]

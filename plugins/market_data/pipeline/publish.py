@@ -8,6 +8,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.core.outcome import EARLIER_VALUE, State, Verdict
+from market_data.pipeline.decided import kept as kept_cells
+from market_data.pipeline.decided import with_decided, without_settled
 from market_data.pipeline.examine import examine
 from market_data.pipeline.gaps import find_gaps, without_gaps
 from market_data.pipeline.leftovers import group_leftovers, is_own
@@ -15,6 +17,7 @@ from market_data.pipeline.open_cells import OwnCells
 from market_data.pipeline.report import Tally
 from market_data.pipeline.report_document import document, write, write_flag
 from market_data.pipeline.run_context import RunContext
+from market_data.pipeline.run_records import forget
 from market_data.pipeline.run_result import RunResult
 from market_data.pipeline.verdict import headline
 
@@ -64,13 +67,16 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
     tables = [cells for _, _, cells in records]
     stamp = coverage.next_stamp(pa.concat_tables([CELLS.empty_table(), *tables]), now)
     after = coverage.updated(tables, stamp)
-    gaps = find_gaps(after, tables if context.dataset.follows_trading else (), now)
+    gaps = find_gaps(after, tables if context.dataset.follows_trading else (), now, context.calendar_of)
     stamp = coverage.next_stamp(gaps, stamp)
+    # The moment of these records matters: a vendor's new issue, or a repair, is requested once.
+    again = (*result.summary.get("reissued", ()), *result.summary.get("repaired", ()))
+    reissued = [date.fromisoformat(session) for session in again]
     for run, batch_id, cells in [
         *((run, batch, without_gaps(cells, gaps)) for run, batch, cells in records),
         (context.run, GAPS, gaps),
     ]:
-        write_cells(*place, run, batch_id, coverage.changed(cells), recorded_at=stamp)
+        write_cells(*place, run, batch_id, coverage.changed(cells, reissued), recorded_at=stamp, compared=True)
     rest = _empty_staging(context, done)
     not_own = [item for item in rest if not is_own(context, result.batches, result.receipts, named, item)]
     tally.not_loaded(*_not_loaded(context, not_own))
@@ -80,6 +86,7 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
     report = document(context, result, tally, findings, own, now)
     key = write(context.lake, report, context.run)
     write_flag(context.lake, key, report)
+    forget(context)
     return {
         "report": key,
         "sessions": report["sessions_loaded"],
@@ -105,6 +112,7 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
     by_batch = {receipt.batch_id: receipt for receipt in result.receipts}
     recorded: dict[str, pa.Table] = {}
     named: set[str] = set()
+    decided = kept_cells(context.lake, result.checked or {})
     # Only a year's object is shared by requests: of day files there are too many to compare their keys.
     columns = ["symbol", "new_rows"] if context.params.file_grain == "day" else ["symbol", "key", "new_rows"]
     folders = [by_batch[batch.id].prefix for batch in result.batches if batch.id in by_batch]
@@ -122,7 +130,7 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
             named.add(each.receipt.staged)
         tally.done(batch, stored)
         if result.loaded is not None and found:
-            cells = _judged_states(table_of(run for each in found for run in each.receipt.cells), result.refused, coverage)
+            cells = _judged_states(table_of(run for each in found for run in each.receipt.cells), result.refused, coverage, decided)
             # Cells missing from a refused partition are not reported as gone: that response is not trusted.
             gone = pc.and_not(coverage.lost(cells), is_refused(cells, result.refused))
             tally.lost(cells.filter(gone))
@@ -138,12 +146,18 @@ def _without_refused(receipt: RequestReceipt, refused: Mapping[str, Verdict]) ->
     return replace(receipt, restated=tuple(restated))
 
 
-def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], coverage: Coverage) -> pa.Table:
+def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], coverage: Coverage, decided: pa.Table | None) -> pa.Table:
     """Set the cells of refused partitions to ``refused``, those without rows included.
 
-    The reasons of refused and quarantined cells tell if an earlier value is loaded: see ``EARLIER_VALUE``.
+    The reasons of refused and quarantined cells tell if an earlier value is loaded: see ``EARLIER_VALUE``. Cells that a person has
+    decided on get the state of the decision; those that have it already are left out.
+
+    :param decided: see ``decided.kept``.
     """
-    return _with_earlier(_refused_states(cells, refused), coverage)
+    from market_data.quality.verdicts import refused_states
+
+    judged = _with_earlier(refused_states(cells, refused), coverage)
+    return without_settled(judged if decided is None else with_decided(judged, decided), coverage)
 
 
 def _with_earlier(cells: pa.Table, coverage: Coverage) -> pa.Table:
@@ -154,29 +168,6 @@ def _with_earlier(cells: pa.Table, coverage: Coverage) -> pa.Table:
     hit = pc.and_(rejected, coverage.had_values(cells))
     reasons = pc.if_else(hit, pc.binary_join_element_wise(cells["reason"], EARLIER_VALUE, "; "), cells["reason"])
     return cells.set_column(cells.schema.get_field_index("reason"), cells.schema.field("reason"), reasons)
-
-
-def _refused_states(cells: pa.Table, refused: Mapping[str, Verdict]) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from market_data.lake.ledger import CELLS
-    from market_data.quality.verdicts import year_partitions
-
-    if not refused or not len(cells):
-        return cells
-    names = pa.array(list(refused), pa.string())
-    by_session = pc.index_in(cells["session"].cast(pa.string()), value_set=names)
-    verdict = pc.coalesce(by_session, pc.index_in(year_partitions(cells), value_set=names))
-    why = pa.array(["; ".join(v.reasons) for v in refused.values()], pa.string()).take(verdict.combine_chunks())
-    hit = pc.is_valid(verdict)
-    columns = {
-        "symbol": cells["symbol"],
-        "session": cells["session"],
-        "state": pc.if_else(hit, str(State.REFUSED), cells["state"]),
-        "reason": pc.if_else(hit, why, cells["reason"]),
-    }
-    return pa.table(columns, schema=CELLS)
 
 
 def _leftover_records(
@@ -202,11 +193,12 @@ def _leftover_records(
     for left in reversed(result.loaded_leftovers):  # newest first
         infos, _ = staging.describe(context.lake, [sizes[key] for key in left["keys"] if key in sizes])
         refused = {v["partition"]: Verdict.from_json(v) for v in left["refused"]}
+        decided = kept_cells(context.lake, left)
         by_batch: dict[tuple[str, str], list[StagedInfo]] = {}
         for info in infos.values():
             by_batch.setdefault((info.run.key, info.batch_id), []).append(info)
         for (_, batch_id), found in by_batch.items():
-            judged = _judged_states(table_of(run for info in found for run in info.receipt.cells), refused, coverage)
+            judged = _judged_states(table_of(run for info in found for run in info.receipt.cells), refused, coverage, decided)
             cells = without(judged, newer)
             newer.append(cells)
             later = coverage.recorded_after(cells, min(info.staged_us for info in found))

@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.core.errors import BrokenObject, ConfigError
 from market_data.core.outcome import EARLIER_VALUE, MAY_BE_MORE, SOME_QUARANTINED, State
 from market_data.core.run import RunInfo
+from market_data.pipeline.known_actions import known_actions
 from market_data.pipeline.load import in_chunks, load_id
+from market_data.pipeline.quality_entries import entries_of_lake
+from market_data.pipeline.selection import Selection
+from market_data.providers.registry import calendar_of_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from market_data.datasets.base import Dataset
-    from market_data.lake.layout import Layout, ParsedKey
+    from market_data.lake.layout import ParsedKey
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
 log = logging.getLogger(__name__)
 
+KeysOf = Callable[[str], Sequence[str]]
+"""Lists the keys of a symbol's objects."""
+
 AT_A_TIME = 4096
 """Lake objects that are read before their rows are loaded, about: a symbol's objects stay together."""
-
-EVER = (date(1, 1, 1), date(9999, 12, 31))
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The rows to load.
-
-    :param source: the provider's name in the lake, e.g. ``polygon`` or ``alpaca~iex``.
-    :param symbols: None: all that the lake has.
-    :param start: first session, inclusive; ``end``: last session, inclusive.
-    """
-
-    dataset: Dataset
-    source: str
-    layout: Layout
-    symbols: tuple[str, ...] | None = None
-    start: date = EVER[0]
-    end: date = EVER[1]
 
 
 @dataclass(frozen=True)
@@ -65,7 +52,13 @@ class Rebuilt:
 
 
 def rebuild_warehouse(
-    lake: Lake, warehouse: Warehouse, selection: Selection, *, dry_run: bool = False, now: datetime | None = None
+    lake: Lake,
+    warehouse: Warehouse,
+    selection: Selection,
+    *,
+    cells: pa.Table | None = None,
+    dry_run: bool = False,
+    now: datetime | None = None,
 ) -> Rebuilt:
     """Load everything from the lake that the ledger records as loaded, a few thousand objects at a time.
 
@@ -73,76 +66,164 @@ def rebuild_warehouse(
     cells without a record, and of cells that wait in staging (the feed's next run checks and loads them) are left out. The warehouse
     need not be empty: equal rows change nothing, older ones replace nothing.
 
+    :param cells: has ``symbol`` and ``session``: only these cells, of which values that were altered in the warehouse become those of
+        the lake again.
     :param dry_run: count objects; read no rows and do not open the warehouse.
     :raises ConfigError: if the dataset has no table in the warehouse.
     """
     dataset = selection.dataset
     if dataset.table is None:
         raise ConfigError(f"{dataset.name} has no table in the warehouse; it stays in the lake")
-    groups = _objects(lake, selection)
-    found = Rebuilt(len(groups), sum(map(len, groups.values())))
+    selection = selection if cells is None else _around(selection, cells)
+    keys_of = _listing(lake, selection, cells)
+    counts = _counts(lake, selection, keys_of)
+    found = Rebuilt(len(counts), sum(counts.values()))
     if dry_run:
         return found
     # Every rebuild has load ids of its own: after somebody emptied a table by hand, the audit rows are still there.
     started = now or datetime.now(UTC)
     run = RunInfo("rebuild-warehouse", started.isoformat(), "manual", 0, started)
-    loadable = _Loadable(lake, selection)
+    loadable = _Loadable(lake, selection, cells)
+    load = warehouse.load if cells is None else warehouse.restore
     warehouse.migrate()
     rows = changed = 0
-    for chunk in in_chunks(_tables(lake, selection, groups.values(), loadable), warehouse.chunk_rows):
-        loaded = warehouse.load(dataset, chunk, load_id(run, chunk), run)
+    for chunk in in_chunks(_tables(lake, selection, keys_of, counts, loadable), warehouse.chunk_rows):
+        loaded = load(dataset, chunk, load_id(run, chunk), run, calendar_of_source(selection.source))
         rows, changed = rows + loaded.rows_in, changed + loaded.rows_changed
         log.info("rebuild: %d rows loaded, %d new or changed", rows, changed)
+    warehouse.log_quality(entries_of_lake(lake, dataset.name, selection.source))
+    if dataset.name == "corporate-actions":
+        warehouse.know_actions(known_actions(lake, selection.source, started))
     return Rebuilt(found.symbols, found.objects, rows, changed, loadable.left_out, tuple(loadable.unreadable))
 
 
-def _objects(lake: Lake, selection: Selection) -> dict[str, list[str]]:
-    """Return symbol -> keys of its objects that may hold selected rows, year files first."""
+def rows_of_cells(lake: Lake, selection: Selection, cells: pa.Table) -> pa.Table:
+    """Return the newest rows of some cells in the lake, recorded or not.
+
+    Rows of dates of which an object cannot be read are included: they are in other objects.
+    """
+    import pyarrow as pa
+
+    from market_data.lake import parquet
+    from market_data.lake.ledger import contains
+    from market_data.lake.reader import listed_objects, newest
+
+    selection = _around(selection, cells)
+    held: dict[str, pa.Table] = {}
+    for key, body in listed_objects(lake, selection.symbols or (), _listing(lake, selection, cells)):
+        try:
+            rows = parquet.decode_rows(body, key, selection.dataset)
+        except BrokenObject as error:
+            log.warning("%s; it is left out", error)
+            continue
+        held[key] = rows.filter(pa.array(contains(cells, rows)))
+    return newest(
+        parquet.gather((held[key] for key in _day_files_first(selection, held)), selection.dataset.schema), selection.dataset
+    )
+
+
+def rows_to_load(lake: Lake, selection: Selection, cells: pa.Table) -> pa.Table:
+    """Return those of ``rows_of_cells`` that the ledger records as loaded."""
+    rows = rows_of_cells(lake, selection, cells)
+    return _Loadable(lake, _around(selection, cells), cells)(rows)
+
+
+def _around(selection: Selection, cells: pa.Table) -> Selection:
+    """Return the selection of the cells' symbols and dates."""
+    import pyarrow.compute as pc
+
+    symbols, dates = cells["symbol"].unique().to_pylist(), pc.min_max(cells["session"]).as_py()
+    if not symbols:
+        return replace(selection, symbols=())
+    return replace(selection, symbols=tuple(sorted(symbols)), start=dates["min"], end=dates["max"])
+
+
+def _day_files_first(selection: Selection, keys: Iterable[str]) -> list[str]:
+    """Return ``keys`` in the order in which the first of equally new rows counts."""
+    return sorted(keys, key=lambda key: (getattr(selection.layout.parse(key), "grain", "") == "year", key))
+
+
+def _counts(lake: Lake, selection: Selection, keys_of: KeysOf) -> dict[str, int]:
+    """Return symbol -> number of its objects that may hold selected rows."""
+    from market_data.lake.reader import stored_symbols
+
+    symbols: Sequence[str] | None = selection.symbols
+    if symbols is None:
+        symbols = stored_symbols(lake, selection.layout, selection.dataset, selection.source)
+    found = zip(symbols, lake.each(keys_of, symbols), strict=True)
+    return dict(sorted((symbol, len(keys)) for symbol, keys in found if keys))
+
+
+def _listing(lake: Lake, selection: Selection, cells: pa.Table | None) -> KeysOf:
+    """Return a function that lists the keys of a symbol's objects that may hold selected rows.
+
+    :param cells: only objects that may hold rows of these, judged by their keys.
+    """
+    holds = _holding(cells)
     layout, dataset = selection.layout, selection.dataset
-    level = f"/provider={selection.source}" if layout.provider_level else ""
-    folder = f"{layout.raw_prefix}/{dataset.folder}{level}"
-    if selection.symbols is None:
-        listed = [key for key, _ in lake.list(folder)]
-    else:
-        kinds = dataset.files.kinds or (None,)
-        folders = [layout.symbol_prefix(dataset, selection.source, symbol, kind) for symbol in selection.symbols for kind in kinds]
-        listed = [key for keys in lake.each(lake.list, folders) for key, _ in keys]
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for key in listed:
-        parsed = layout.parse(key)
-        if parsed is None or parsed.folder != dataset.folder:
-            continue
-        if parsed.docdate is None:
-            outside = not selection.start.year <= parsed.year <= selection.end.year
-        else:
-            outside = parsed.docdate > selection.end  # no session is before the date of its file
-        if outside or (parsed.session and not selection.start <= parsed.session <= selection.end):
-            continue
-        groups.setdefault(parsed.symbol, []).append(("0" if parsed.grain == "year" else "1", key))
-    return {symbol: [key for _, key in sorted(keys)] for symbol, keys in sorted(groups.items())}
+
+    def keys_of(symbol: str) -> list[str]:
+        folders = [layout.symbol_prefix(dataset, selection.source, symbol, kind) for kind in dataset.files.kinds or (None,)]
+        listed = ((key, _selected(selection, key)) for folder in folders for key, _ in lake.list(folder))
+        return [key for key, parsed in listed if parsed is not None and holds(parsed)]
+
+    return keys_of
 
 
-def _tables(lake: Lake, selection: Selection, groups: Iterable[list[str]], loadable: _Loadable) -> Iterator[pa.Table]:
+def _holding(cells: pa.Table | None) -> Callable[[ParsedKey], bool]:
+    """Return a test: may an object hold rows of ``cells``, judged by its key?"""
+    if cells is None:
+        return lambda _: True
+    days: dict[str, set[tuple[int, ...]]] = {}
+    for symbol, session in zip(cells["symbol"].to_pylist(), cells["session"].to_pylist(), strict=True):
+        year, month, day = session.year, session.month, session.day
+        days.setdefault(symbol, set()).update([(year,), (year, month), (year, month, day)])
+
+    def holds(parsed: ParsedKey) -> bool:
+        if parsed.docdate:
+            return parsed.symbol in days
+        period = (parsed.year, *([parsed.month] if parsed.month else []), *([parsed.session.day] if parsed.session else []))
+        return period in days.get(parsed.symbol, ())
+
+    return holds
+
+
+def _selected(selection: Selection, key: str) -> ParsedKey | None:
+    """Return the parts of the key of an object that may hold selected rows, else None."""
+    parsed = selection.layout.parse(key)
+    if parsed is None or parsed.folder != selection.dataset.folder:
+        return None
+    # No session is before the docdate of its file.
+    years = range(selection.start.year, selection.end.year + 1)
+    outside = parsed.year not in years if parsed.docdate is None else parsed.docdate > selection.end
+    if outside or (parsed.session and not selection.start <= parsed.session <= selection.end):
+        return None
+    return parsed
+
+
+def _tables(
+    lake: Lake, selection: Selection, keys_of: KeysOf, counts: Mapping[str, int], loadable: _Loadable
+) -> Iterator[pa.Table]:
     """Yield the newest rows of whole symbols, several symbols at a time."""
     from market_data.lake import parquet
-    from market_data.lake.reader import newest
+    from market_data.lake.reader import listed_objects, newest
 
-    held: list[str] = []
-
-    def read() -> pa.Table:
-        # Day files first: of equally new rows the reader returns those.
-        keys = sorted(held, key=lambda key: getattr(selection.layout.parse(key), "grain", "") == "year")
-        bodies = zip(keys, lake.get_many(keys), strict=True)
-        rows = parquet.gather((loadable.decode(stored.body, key) for key, stored in bodies if stored), selection.dataset.schema)
+    def read(symbols: Sequence[str]) -> pa.Table:
+        # Listed again: objects may have been folded into others since they were counted.
+        found = {key: loadable.decode(body, key) for key, body in listed_objects(lake, symbols, keys_of)}
+        rows = parquet.gather((found[key] for key in _day_files_first(selection, found)), selection.dataset.schema)
         return loadable(newest(rows, selection.dataset))
 
-    for keys in groups:
-        held += keys
-        if len(held) >= AT_A_TIME:
-            yield read()
-            held = []
+    held: list[str] = []
+    size = 0
+    for symbol, count in counts.items():
+        held.append(symbol)
+        size += count
+        if size >= AT_A_TIME:
+            yield read(held)
+            held, size = [], 0
     if held:
-        yield read()
+        yield read(held)
 
 
 class _Loadable:
@@ -151,12 +232,12 @@ class _Loadable:
     ``unreadable`` has a sentence per object that cannot be read. Rows of its dates are left out and not counted.
     """
 
-    def __init__(self, lake: Lake, selection: Selection) -> None:
+    def __init__(self, lake: Lake, selection: Selection, cells: pa.Table | None = None) -> None:
         from market_data.lake import staging
         from market_data.lake.cells import table_of
         from market_data.lake.ledger import read_coverage
 
-        self._selection, self.left_out = selection, 0
+        self._selection, self._cells, self.left_out = selection, cells, 0
         self.unreadable: list[str] = []
         self._broken: list[ParsedKey] = []
         self._coverage = read_coverage(lake, selection.dataset.name, selection.source)
@@ -172,10 +253,11 @@ class _Loadable:
 
         schema = self._selection.dataset.schema
         try:
-            return parquet.decode(body, key, schema)
+            return parquet.decode_rows(body, key, self._selection.dataset)
         except BrokenObject as error:
             log.warning("%s; nothing is loaded for its dates", error)
-            self.unreadable.append(str(error))
+            if str(error) not in self.unreadable:
+                self.unreadable.append(str(error))
             if found := self._selection.layout.parse(key):
                 self._broken.append(found)
             return schema.empty_table()
@@ -184,8 +266,12 @@ class _Loadable:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        from market_data.lake.ledger import contains
+
         start, end = pa.scalar(self._selection.start), pa.scalar(self._selection.end)
         rows = rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less_equal(rows["session"], end)))
+        if self._cells is not None:
+            rows = rows.filter(pa.array(contains(self._cells, rows)))
         for broken in self._broken:
             rows = rows.filter(pc.invert(_may_be_in(broken, rows)))
         loaded = self._is_loaded(rows)
@@ -203,7 +289,8 @@ class _Loadable:
         good_rows = pc.or_(pc.starts_with(reasons, SOME_QUARANTINED), pc.ends_with(reasons, EARLIER_VALUE))
         partly = pc.and_(pc.equal(states, str(State.QUARANTINED)), good_rows)
         growing = pc.and_(pc.equal(states, str(State.PENDING)), pc.starts_with(reasons, MAY_BE_MORE))
-        loaded = pc.or_(pc.equal(states, str(State.HAVE)), pc.or_(partly, growing))
+        whole = pc.is_in(states, pa.array([str(State.HAVE), str(State.RELEASED)]))
+        loaded = pc.or_(whole, pc.or_(partly, growing))
         return pc.and_(pc.fill_null(loaded, False), pc.invert(pa.array(contains(self._staged, rows))))
 
 

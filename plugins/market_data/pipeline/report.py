@@ -8,7 +8,6 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import Batch, Block
-from market_data.core.calendar import sessions_in
 from market_data.core.capabilities import Shape
 from market_data.core.intervals import closed, intersection
 from market_data.core.outcome import Receipt, State
@@ -62,7 +61,9 @@ class Tally:
         :param objects: schema ``receipts.OBJECTS``.
         """
         self.totals["quarantined"] += receipt.counts["rows_quarantined"]
+        self.totals["cleared"] += receipt.counts.get("values_cleared", 0)
         self.totals["missing"] += receipt.counts.get("rows_missing", 0)
+        self.totals["left_aside"] += receipt.counts.get("rows_left_aside", 0)
         for run in receipt.cells:
             if run.state is State.PENDING:
                 self._waiting.update(run.symbols)
@@ -70,7 +71,7 @@ class Tally:
                 self._quarantined.update(run.symbols)
             if run.with_rows:
                 self.with_rows.update(run.symbols)
-                self.landed.update(sessions_in(run.intervals))
+                self.landed.update(run.sessions)
         self._objects.append(objects)
         self.restated += receipt.restated
         self.unreadable.update(dict.fromkeys(receipt.replaced))
@@ -83,6 +84,11 @@ class Tally:
         """Add a successful batch; symbols that the provider refused count as failures."""
         self.failures.update(receipt.failed)
         self.said.update(dict.fromkeys(receipt.warnings))
+        for day, why in receipt.failed_sessions.items():
+            session = date.fromisoformat(day)
+            blocks = [block for block in batch.blocks if any(session in interval for interval in block.intervals)]
+            self._unserved += [Block(block.symbols, (closed(session, session),)) for block in blocks]
+            self.failures.update({symbol: f"session {day}: {why}" for block in blocks for symbol in block.symbols})
         if receipt.failed:
             self._unserved.append(Block(tuple(receipt.failed), batch.intervals))
         self.totals["failed_cells"] += batch.cells - sum(receipt.cells.values())
@@ -147,8 +153,12 @@ class Tally:
         return [symbol for symbol in (result.symbols if self._dataset.is_bars else ()) if symbol not in known]
 
     def refusals(self) -> list[str]:
-        """Return a message per symbol that the provider refused."""
-        return [f"{b['batch']}: {symbol} failed: {why}" for b in self.batches for symbol, why in b.get("failed", {}).items()]
+        """Return a message per symbol that the provider refused, and per session that failed alone."""
+        return [
+            f"{batch['batch']}: {name} failed: {why}"
+            for batch in self.batches
+            for name, why in (*batch.get("failed", {}).items(), *batch.get("failed_sessions", {}).items())
+        ]
 
     def missing_share(self, result: RunResult) -> float:
         """Return the share of the planned cells that ended without a state."""

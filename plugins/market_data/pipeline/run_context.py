@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from market_data.config.feeds import Feed
 from market_data.config.run_params import RunParams
-from market_data.core import calendar
+from market_data.core.calendar import Calendar
+from market_data.core.instruments import CalendarOf
 from market_data.core.run import RunInfo
 from market_data.datasets.registry import dataset as find_dataset
+from market_data.providers.registry import calendar_of_source
 
 if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
@@ -25,6 +28,7 @@ class RunContext:
 
     :param source: the provider's name in lake and warehouse, e.g. ``polygon`` or ``alpaca~iex``.
     :param is_running: returns true for another run that is still active; its objects in staging are not touched.
+    :param open_s3: returns the body of an ``s3://`` URL, for a tickers file; None: there is no access.
     """
 
     feed: Feed
@@ -34,13 +38,22 @@ class RunContext:
     layout: Layout
     source: str
     is_running: Callable[[RunInfo], bool] = lambda _: False
+    open_s3: Callable[[str], bytes] | None = None
 
     @property
     def dataset(self) -> Dataset:
         return find_dataset(self.feed.dataset)
 
-    def settled(self, now: datetime) -> date:
-        """Return the last final session, to which vendors do not add rows any more.
+    def calendar_of(self, symbol: str) -> Calendar:
+        """Return the calendar of a symbol's sessions."""
+        return self._calendar_of(symbol)
+
+    @cached_property
+    def _calendar_of(self) -> CalendarOf:
+        return calendar_of_source(self.source)
+
+    def settled(self, now: datetime, calendar: Calendar) -> date:
+        """Return the last final session of a calendar, to which vendors do not add rows any more.
 
         A cell of a later session without a row is ``pending``.
         """

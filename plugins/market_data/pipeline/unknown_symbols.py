@@ -1,21 +1,27 @@
-"""Check symbols that a provider reports as unknown.
+"""Check symbols that a provider reports as unknown, or of which its response has no row.
 
-One with bars in the ledger is a failure of the provider. For others, the symbol that was probably meant is suggested.
+A contradiction to the ledger is a failure of the provider. For unknown symbols, the one that was probably meant is suggested.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from market_data.core.calendar import sessions_in
+from market_data.core import calendar
 from market_data.core.errors import ServerError, UnknownSymbol
 from market_data.core.messages import some
 from market_data.core.outcome import State
+from market_data.lake.cells import cells_of
+from market_data.pipeline.gaps import OTHERS
+from market_data.pipeline.known_lives import LIFE_OVER, WITH_ROWS, KnownLives
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from market_data.core.batch import Request
     from market_data.lake.ledger import Coverage
     from market_data.pipeline.run_context import RunContext
@@ -23,31 +29,150 @@ if TYPE_CHECKING:
 SHORTEST = 3
 """Characters of a symbol for which a suggestion makes sense: two letters are one edit away from dozens."""
 
-LIFE_OVER = 20
-"""Recorded ``empty`` cells after the last bar of a symbol that show its delisting."""
-
-WITH_ROWS = (State.HAVE, State.QUARANTINED, State.REFUSED)
+SEVERAL = 3
+"""Symbols, or sessions of one symbol, without a row that cannot be a coincidence."""
 
 
-def check_unknown(context: RunContext, request: Request, error: UnknownSymbol) -> None:
-    """Check that no symbol that is reported as unknown has bars in the ledger.
+class AbsenceCheck:
+    """Judges the responses of a batch that have no row of a symbol.
 
-    A provider whose symbol service is away reports every symbol as unknown.
+    The ledger and the universe tell if it should have some. A provider whose symbol service or database is away reports symbols as
+    unknown, or returns nothing for them.
 
-    :raises ServerError: if one has.
+    :param served: requests that an earlier try of the batch finished have brought rows.
+    :param symbols: those of the batch.
     """
-    from market_data.lake.ledger import read_coverage
 
-    coverage = read_coverage(context.lake, context.feed.dataset, context.source)
-    known = last_bars(coverage, error.symbols or request.symbols, sessions_in(request.intervals)[0])
-    if known:
-        named = some(f"{symbol} (last bar {last})" for symbol, last in known.items())
-        raise ServerError(
-            f"reported as unknown, but the ledger has bars: {named}; reported: {error.said}",
-            provider=context.source,
+    def __init__(self, context: RunContext, *, served: bool = False, symbols: Sequence[str] = ()) -> None:
+        self.lives = KnownLives(context)
+        self._context = context
+        self._served = served
+        self._several = len(symbols) >= SEVERAL
+        self._suspects: dict[str, None] = {}
+        self._lacking = Counter[str]()
+
+    def check_unknown(self, request: Request, error: UnknownSymbol) -> None:
+        """Check that no symbol that is reported as unknown has bars in the ledger.
+
+        :raises ServerError: if one has.
+        """
+        first = request.sessions[0]
+        reported = self.lives.living(error.symbols or request.symbols, first)
+        known = last_bars(self.lives.coverage, reported, first)
+        if known:
+            named = some(f"{symbol} (last bar {last})" for symbol, last in known.items())
+            raise ServerError(
+                f"reported as unknown, but the ledger has bars: {named}; reported: {error.said}. {REMOVED}",
+                provider=self._context.source,
+                request=str(request),
+                request_id=error.request_id,
+            ) from error
+
+    def is_uncertain(self, request: Request, now: datetime) -> bool:
+        """Return true if a request's symbols that are reported as unknown may be so only for now.
+
+        That is so until something of the batch was served, or a later response says the same.
+        """
+        if self._served or not self._several or not self._context.dataset.follows_trading:
+            return False
+        near = self.lives.nearby(request.symbols, request.sessions, request.calendar, now)
+        return bool((~near.checked).any())
+
+    def check_rows(self, request: Request, sessions: Sequence[date], table: pa.Table, now: datetime) -> tuple[str, ...]:
+        """Check a response for symbols without a row that should have some.
+
+        :param request: without the symbols that the provider refused.
+        :param sessions: requested ones that the provider claims to have.
+        :param table: the rows of the response.
+        :return: the symbols whose cells must not count as ``empty`` yet.
+        :raises ServerError: if the response has no row at all although the ledger shows that several symbols or sessions have some.
+        """
+        self._served = self._served or len(table) > 0
+        trading = self._context.dataset.follows_trading
+        if not sessions or (len(table) and not trading):
+            return ()
+        present = set(table["symbol"].unique().to_pylist())
+        absent = self.lives.living([symbol for symbol in request.symbols if symbol not in present], sessions[0])
+        if not absent:
+            return ()
+        near = self.lives.nearby(absent, sessions, request.calendar, now)
+        stored = near.those(near.stored > 0)
+        if not len(table) and len(stored) >= SEVERAL:
+            raise self._contradicted(request, stored, "in these sessions")
+        if not trading:
+            return ()
+        living = near.before & near.regular & ~near.gone
+        surrounded = living & near.after & ~near.checked
+        if not len(table):
+            if restated := near.those(near.stored >= SEVERAL):
+                raise self._contradicted(request, restated, "in these sessions")
+            if len(sessions) >= SEVERAL and surrounded.any():
+                raise self._contradicted(request, near.those(surrounded), "before and after these sessions")
+            expected = near.those(living)
+            self._suspects |= dict.fromkeys(expected)
+            if len(expected) >= SEVERAL or (len(self._suspects) >= SEVERAL and not self._served):
+                raise self._contradicted(request, list(self._suspects), "until just before")
+        doubted = (living | surrounded) & ~near.checked
+        unlisted = near.after & ~near.before & ~near.checked
+        if not len(table) and unlisted.sum() >= SEVERAL:
+            doubted |= unlisted  # so many symbols were not listed on the same day
+        # Several symbols, of which nothing is known, and nothing of the batch was served: the provider may have nothing for anybody now.
+        unseen = ~near.before & ~near.after & (near.stored == 0) & ~near.checked & (self._several and not self._served)
+        doubted |= unseen
+        found = near.those(doubted)
+        self._lacking.update(dict.fromkeys(found, len(sessions)))
+        # A single session is decided by later ones: it becomes a suspected gap.
+        never = {*near.those(unseen)}
+        return tuple(symbol for symbol in found if self._lacking[symbol] > 1 or unlisted.sum() >= SEVERAL or symbol in never)
+
+    def hollow_sessions(self, request: Request, sessions: Sequence[date], table: pa.Table, now: datetime) -> list[date]:
+        """Return the sessions without any row of a response that has rows of several symbols before and after.
+
+        Those of which an earlier response had no row either are left out.
+
+        :param sessions: requested ones that the provider claims to have.
+        """
+        days = {*table["session"].unique().to_pylist()}
+        inner = [
+            session
+            for session in sessions
+            if session not in days and min(days, default=session) < session < max(days, default=session)
+        ]
+        if not inner or len(request.symbols) < SEVERAL or not self._context.dataset.follows_trading:
+            return []
+        spans = {symbol: (min(own), max(own), len(own)) for symbol, own in cells_of(table).items()}
+        around = {
+            symbol: (first, last)
+            for symbol, (first, last, count) in spans.items()
+            if count >= (1 - OTHERS) * sum(first <= day <= last for day in days)
+        }
+        found = []
+        for session in inner:
+            across = [symbol for symbol, (first, last) in around.items() if first < session < last]
+            if len(across) >= SEVERAL and not self.lives.nearby(across, [session], request.calendar, now).checked.any():
+                found.append(session)
+        return found
+
+    def _contradicted(self, request: Request, symbols: Sequence[str], why: str) -> ServerError:
+        return ServerError(
+            f"the response has no row, but the ledger has rows {why} of {some(symbols)}; if the exchange was closed, name the date in "
+            f"{calendar.EXTRA_CLOSURES}; if a symbol was halted, request a longer range. {REMOVED}",
+            provider=self._context.source,
             request=str(request),
-            request_id=error.request_id,
-        ) from error
+        )
+
+
+REMOVED = "A symbol that is no longer listed needs its removed_date in the universe"
+
+HOLLOW = "no row of any symbol, although several have rows before and after; empty if a later response says the same"
+"""Reason of a ``pending`` cell of a session that a single response lacks."""
+
+DOUBTED = "nothing in the whole span, by this response alone; empty if a later response says the same"
+"""Reason of a ``pending`` cell of a symbol that a single response lacks."""
+
+
+UNCERTAIN = "empty if a later response says the same, or one of other symbols had rows"
+"""End of the reason of a ``pending`` cell of a symbol that was reported as unknown before anything was served."""
 
 
 def last_bars(coverage: Coverage, symbols: Sequence[str], first: date) -> dict[str, date]:

@@ -25,7 +25,7 @@ MOST_SESSIONS = 5
 MOST_REFUSED = 10
 """Earlier refusals named in a verdict."""
 
-FORCE = "fetch it again with force"
+FORCE = "release it (`market-data release`), or fetch it again with force"
 
 
 def red_sentences(context: RunContext, result: RunResult, tally: Tally, findings: Findings) -> list[str]:
@@ -83,6 +83,8 @@ def warning_sentences(context: RunContext, result: RunResult, tally: Tally, find
         f"loaded {len(left['keys'])} requests that {left['run_id']} had left in staging" for left in result.loaded_leftovers
     ]
     warnings += [f"{source} reported: {words}" for words in tally.said]
+    warnings += (result.loaded or {}).get("differences", [])
+    warnings += result.summary.get("conditions", ())
     warned = (result.checked or {}).get("warned", ())
     warnings += [f"{named(v['partition'])}: {'; '.join(v['reasons'])}" for v in warned[:WARNED]]
     if len(warned) > WARNED:
@@ -107,6 +109,8 @@ def open_warnings(context: RunContext, findings: Findings) -> list[str]:
     if quarantined := own.counts[str(State.QUARANTINED)]:
         cells = own.of(str(State.QUARANTINED))
         warnings.append(f"{quarantined:,} of {own.total:,} cells are quarantined: {by_session(cells)}; {_again(context)}")
+    if own.released is not None and len(own.released):
+        warnings.append(f"{len(own.released):,} of {own.total:,} cells were released by a person: {by_session(own.released)}")
     if findings.found is not None and len(findings.found):
         warnings.append(
             f"{_counted(len(findings.found), SUSPECTED_GAP)}, no bar although the symbol trades before and after: "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,13 +21,23 @@ import pyarrow as pa
 
 from market_data.core import settings
 from market_data.core.batch import Request
-from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
+from market_data.core.capabilities import Capabilities, Condition, Endpoint, Quota, Window
 from market_data.core.errors import ConfigError, MarketDataError
-from market_data.core.messages import suggestion
+from market_data.core.messages import shown, suggestion
 from market_data.core.outcome import Evidence
+from market_data.core.retry_policy import USUAL, RetryPolicy
+from market_data.core.urls import credentials_problem
 from market_data.http.client import Counters
 from market_data.http.rate_limit import FileLimiter, Pacer
+from market_data.providers.records import Records
 from market_data.providers.spec import Option, ProviderSpec, option_problems, source_of
+
+MOST_CALLS = 1_000_000
+"""Calls of a quota's window, or per minute and slot."""
+LONGEST_LIMIT = 366 * 86_400
+"""Seconds of a quota's window."""
+MOST_WINDOWS = 20
+KEY_PLACE = "keys belong into the connection's login and password"
 
 
 @dataclass(frozen=True)
@@ -46,10 +56,13 @@ class SubscriptionPlan:
 
 @dataclass(frozen=True)
 class ProviderConfig:
-    """The fields of a connection that a hook uses. The secrets stay out of ``repr``."""
+    """The fields of a connection that a hook uses.
+
+    The secrets stay out of ``repr``, and the address, which may hold one.
+    """
 
     conn_id: str
-    base_url: str
+    base_url: str = field(repr=False)
     login: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +87,9 @@ class Fetched:
     :param refused: symbol -> why, for symbols that the provider does not take and that were left out of the request; nothing is known
         of their cells.
     :param warnings: messages that the provider sent with the data, for the user to read.
+    :param odd: rows of the request that cannot be read: the columns of ``dataset.received``, null where unreadable, and ``reasons``
+        (string). None: there are none.
+    :param unproved: symbol -> why its cells without rows are not known to be empty; they get no state.
     """
 
     table: pa.Table
@@ -82,6 +98,8 @@ class Fetched:
     pending_reason: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    odd: pa.Table | None = None
+    unproved: Mapping[str, str] = field(default_factory=dict)
 
 
 class ProviderHook(ABC):
@@ -90,6 +108,7 @@ class ProviderHook(ABC):
     :param config: the connection.
     :param options: the feed's own settings (``adjustment``, ...); checked by :meth:`validate_config`.
     :param connections: reads further connections that the first one names, by id; raises ConfigError.
+    :param retry: fields of the retry policy that differ from ``default_retry``.
     """
 
     spec: ClassVar[ProviderSpec]
@@ -99,6 +118,7 @@ class ProviderHook(ABC):
     default_base_url: ClassVar[str] = ""
     plans: ClassVar[Mapping[str, SubscriptionPlan]]
     default_plan: ClassVar[str]
+    default_retry: ClassVar[RetryPolicy] = USUAL
     known_extra: ClassVar[tuple[str, ...]] = ()
     """Keys of the connection's extra beyond plan and quota."""
 
@@ -108,12 +128,16 @@ class ProviderHook(ABC):
         *,
         options: Mapping[str, Any] | None = None,
         connections: Callable[[str], ProviderConfig] = no_other_connection,
+        retry: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
         self.options = {name: value for name, value in (options or {}).items() if value is not None}
         self.connections = connections
+        self.retry = replace(self.default_retry, **(retry or {}))
         self.counters = Counters()
         """Calls, retries and bytes so far, failed requests included; :meth:`fetch` counts here."""
+        self.records = Records()
+        """What is known beyond a request; the pipeline sets it."""
 
     # -- connection ------------------------------------------------------------------------------------------------------------
 
@@ -211,12 +235,30 @@ class ProviderHook(ABC):
         """
         return tuple(symbols)
 
+    def conditions(self, dataset: str, first: date, last: date) -> Mapping[date, Condition]:  # noqa: ARG002  for those that tell
+        """Return what the provider says of the quality of dates from ``first`` to ``last`` (both inclusive).
+
+        By default nothing. Makes free calls at most.
+
+        :raises ProviderError: if the provider does not tell.
+        """
+        return {}
+
     def cost(self, requests: Sequence[Request]) -> float | None:  # noqa: ARG002  for those that do charge
         """Return the charge for the requests in US dollars; None if single requests are not charged.
 
         :raises ProviderError: if the provider does not tell.
         """
         return None
+
+    def vendor_symbol(self, symbol: str) -> str:
+        """Return the vendor's name of a symbol. By default the symbol itself.
+
+        A hook whose vendor spells symbols in another way overrides this, and decorates `fetch` with `translation.in_vendor_spelling`.
+
+        :raises SpellingError: if the vendor has none; says what to write.
+        """
+        return symbol
 
     @abstractmethod
     def fetch(self, request: Request) -> Fetched:
@@ -238,13 +280,17 @@ class ProviderHook(ABC):
         """Return the pacer that each call waits for: this attempt's slot, and the account's limiter."""
         return Pacer(self.quota, FileLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits))
 
+    def evidence_without_calls(self) -> Evidence:
+        """Return the evidence for a request for which no call was needed."""
+        return self._evidence(self.counters, 0, 0, rows_declared=0)
+
     def _evidence(
         self, before: Counters, rows: int, pages: int, request_ids: Iterable[str] = (), source: str | None = None, **more: Any
     ) -> Evidence:
         """Return the evidence for a response, with what it cost since ``before`` (a copy of ``counters``).
 
         :param rows: rows that came, those that were left out too.
-        :param more: ``rows_declared`` (by default None) and ``last_page_seen`` (by default True).
+        :param more: ``rows_declared`` (by default None), ``last_page_seen`` (by default True) and ``rows_left_aside``.
         """
         return Evidence(
             calls=self.counters.calls - before.calls,
@@ -268,25 +314,30 @@ class ProviderHook(ABC):
     def _connection_problems(self) -> list[str]:
         extra, name = self.config.extra, f"connection {self.config.conn_id!r}"
         problems = []
-        if urlsplit(self.base_url).scheme not in ("http", "https") and self.conn_type == "http":
-            problems.append(f"{name}: host is {self.base_url!r}; a full base URL is needed, e.g. {self.default_base_url}")
+        if secret := credentials_problem(f"{name}: host", self.base_url, KEY_PLACE):
+            problems.append(secret)
+        elif self.conn_type == "http" and not is_http(self.base_url):
+            problems.append(f"{name}: host is {shown(self.base_url)}; a full base URL is needed, e.g. {self.default_base_url}")
         if self.config.password != self.config.password.strip():
             problems.append(f"{name}: password has white space around it; paste the key alone")
         known = {"plan", "calls_per_minute_per_slot", "limits", *self.known_extra}
         problems += [
-            f"{name}: extra has the unknown key {key!r}{suggestion(key, known)}; known keys: {', '.join(sorted(known))}"
+            f"{name}: extra has the unknown key {shown(key)}{suggestion(key, known)}; known keys: {', '.join(sorted(known))}"
             for key in extra
             if key not in known
         ]
-        if extra.get("plan", self.default_plan) not in self.plans:
-            problems.append(f"{name}: extra.plan is {extra['plan']!r}; known plans: {', '.join(self.plans)}")
-        if not _positive(extra.get("calls_per_minute_per_slot", 1)):
+        plan = extra.get("plan", self.default_plan)
+        if not isinstance(plan, str) or plan not in self.plans:
+            problems.append(f"{name}: extra.plan is {shown(plan)}; known plans: {', '.join(self.plans)}")
+        rate = extra.get("calls_per_minute_per_slot", 1)
+        if not _positive(rate, MOST_CALLS):
             problems.append(
-                f"{name}: extra.calls_per_minute_per_slot is {extra['calls_per_minute_per_slot']!r}; a number above 0 is needed"
+                f"{name}: extra.calls_per_minute_per_slot is {shown(rate)}; a number above 0, at most {MOST_CALLS:,}, is needed"
             )
         limits = extra.get("limits", [])
-        if not isinstance(limits, list) or not all(_is_window(window) for window in limits):
-            problems.append(f'{name}: extra.limits is {limits!r}; a list such as [{{"calls": 5, "seconds": 60}}] is needed')
+        if not isinstance(limits, list) or len(limits) > MOST_WINDOWS or not all(_is_window(window) for window in limits):
+            wanted = f'a list such as [{{"calls": 5, "seconds": 60}}], whole calls and at most {LONGEST_LIMIT:,} seconds, is needed'
+            problems.append(f"{name}: extra.limits is {shown(limits)}; {wanted}")
         return problems
 
     def _option_problems(self) -> list[str]:
@@ -302,9 +353,23 @@ def limits_folder() -> Path:
     return Path(chosen) / "market_data_limits"
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+def is_http(url: str) -> bool:
+    """Return True if ``url`` is a full HTTP address."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _positive(value: object, most: float) -> bool:
+    """Return True for a number above 0; neither NaN nor infinity is one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most
 
 
 def _is_window(value: object) -> bool:
-    return isinstance(value, dict) and set(value) == {"calls", "seconds"} and all(_positive(v) for v in value.values())
+    if not isinstance(value, dict) or set(value) != {"calls", "seconds"}:
+        return False
+    calls, seconds = value["calls"], value["seconds"]
+    return _positive(calls, MOST_CALLS) and calls == int(calls) and _positive(seconds, LONGEST_LIMIT)

@@ -70,5 +70,12 @@ class HttpProviderHook(TransportHook[Transport]):
 
     def _make_transport(self) -> Transport:
         return Transport(
-            self.provider, self.base_url, self._headers(), self.pacer(), self._classify, self._secrets(), counters=self.counters
+            self.provider,
+            self.base_url,
+            self._headers(),
+            self.pacer(),
+            self._classify,
+            self._secrets(),
+            self.retry,
+            counters=self.counters,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from market_data.core.capabilities import Endpoint
 from market_data.core.errors import ConfigError
+from market_data.core.instruments import CalendarOf, calendar_of, kind_of
 from market_data.providers.spec import Option, ProviderSpec
 
 if TYPE_CHECKING:
@@ -74,6 +75,18 @@ def _loaded(entry: EntryPoint) -> ProviderSpec:
     if spec.name != entry.name:
         raise ConfigError(f"its spec is named {spec.name!r}; both names must be equal")
     return spec
+
+
+def calendar_of_source(source: str) -> CalendarOf:
+    """Return a function that returns the calendar of a symbol of ``source``, e.g. ``databento~GLBX.MDP3``."""
+    spec = providers().get(source.partition("~")[0])
+    return calendar_of if spec is None else lambda symbol: spec.calendar_of(symbol, source)
+
+
+def signed_of_source(source: str) -> Callable[[str], bool]:
+    """Return a function that tells if the prices of a symbol of ``source`` may be zero or negative."""
+    spec = providers().get(source.partition("~")[0])
+    return lambda symbol: (kind_of(symbol) if spec is None else spec.kind_of(symbol, source)).signed_prices
 
 
 def known_provider(name: str) -> ProviderSpec:

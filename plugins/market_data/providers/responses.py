@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,29 +27,108 @@ DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
+LARGEST_JSON = 64 * 1024 * 1024
+"""Bytes of a JSON response. The largest regular one has about 10 MB."""
+MOST_VALUES = 5_000_000
+"""Values of a JSON response, about 100 bytes of memory each. The largest regular one has about 500,000."""
+LARGEST_ERROR = 64 * 1024
+"""Bytes of a refusal that are read."""
+LONGEST_FIELD = 4096
+_NO_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+"""A text, or a word that some servers write for a number and that JSON does not have."""
+_FIELD = re.compile(rb'"([A-Za-z_][A-Za-z0-9_ ]{0,40})"\s*:')
 
-def decode(response: Response, kind: type[T], where: Mapping[str, str], plain: Callable[[str], str]) -> T:
-    """Return the JSON body of a response.
+
+def decode(
+    response: Response, kind: type[T], where: Mapping[str, str], plain: Callable[[str], str], by_row: type[Any] | None = None
+) -> T:
+    """Return the JSON body of a response. A byte order mark before it is left out.
 
     :param where: ``provider`` and ``request``, for messages.
     :param plain: `Transport.plain`.
-    :raises SchemaDrift: if it is JSON of another form.
+    :param by_row: the form with `msgspec.Raw` in place of each row. It is returned where single rows may be of another form, for
+        `unexpected.read_rows`.
+    :raises SchemaDrift: if it is JSON of another form; names the field.
     :raises TruncatedResponse: if it is JSON that ends early or is damaged.
-    :raises ServerError: if it is not JSON.
+    :raises ServerError: if it is not JSON, or too large.
     """
+    body = response.body.removeprefix(BOM_UTF8)
+    if problem := too_large(body):
+        raise ServerError(f"the response is too large: {problem}", **where)
+    if b"NaN" in body or b"Infinity" in body:
+        body = _NO_NUMBER.sub(_quoted, body)
     try:
-        return msgspec.json.decode(response.body, type=kind)
-    except msgspec.ValidationError as error:
-        raise SchemaDrift(
-            f"{where['provider']}: {where['request']}: the response is not of the known form: {error}. "
-            "To do: see the provider's changelog; the hook has to learn the new form"
-        ) from None
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.ValidationError, UnicodeDecodeError) as error:
+        if by_row is not None:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                rows: T = msgspec.json.decode(body, type=by_row)
+                return rows
+        found = f"{_not_utf8(body)} is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise drift(where, plain(found)) from None
+    except RecursionError:
+        raise drift(where, "its values are nested too deeply") from None
     except msgspec.DecodeError:
         size = len(response.body)
-        if response.body.lstrip().startswith((b"{", b"[")):
+        if body.lstrip().startswith((b"{", b"[")):
             raise TruncatedResponse(f"the JSON ends early or is damaged; {size} bytes came", **where) from None
         named = plain(response.headers.get("Content-Type", "an unnamed type"))
         raise ServerError(f"the response is not JSON but {size} bytes of {named}", **where) from None
+
+
+def _quoted(found: re.Match[bytes]) -> bytes:
+    """Return a text as it is, and NaN or Infinity as a text, which no field of a number accepts."""
+    return found[0] if found[0].startswith(b'"') else b'"%b"' % found[0]
+
+
+def drift(where: Mapping[str, str], found: str, what: str = "the response") -> SchemaDrift:
+    """Return the error of a response of another form.
+
+    :param found: the field and what it holds.
+    """
+    return SchemaDrift(
+        f"{where['provider']}: {where['request']}: {what} is not of the known form: {found}. "
+        "To do: see the provider's changelog; the hook has to learn the new form"
+    )
+
+
+def error_body(response: Response, kind: type[T]) -> T | None:
+    """Return the JSON body of a refusal, or None where it is not JSON of that form.
+
+    Use it wherever a response with an error is read: a refusal is typed by its status, whatever its body holds.
+    """
+    if len(response.body) > LARGEST_ERROR:
+        return None
+    try:
+        return msgspec.json.decode(response.body.removeprefix(BOM_UTF8), type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: text that is not UTF-8
+        return None
+
+
+def error_text(response: Response) -> str:
+    """Return the first ``LARGEST_ERROR`` bytes of a body as text."""
+    return response.body[:LARGEST_ERROR].decode(errors="replace")
+
+
+def too_large(body: bytes) -> str:
+    """Return the limit that a JSON body exceeds, or nothing.
+
+    Values count too: ``[{},{},...]`` takes 25 times its size in memory.
+    """
+    if len(body) > LARGEST_JSON:
+        return f"more than {LARGEST_JSON:,} bytes of JSON"
+    values = sum(body.count(sign) for sign in (b",", b"[", b"{"))
+    return f"more than {MOST_VALUES:,} values" if values > MOST_VALUES else ""
+
+
+def _not_utf8(body: bytes) -> str:
+    """Return the name of the field that holds the first byte which is not UTF-8."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        names: list[bytes] = _FIELD.findall(body[max(0, error.start - LONGEST_FIELD) : error.start])
+        return f"field {names[-1].decode()}" if names else f"byte {error.start + 1}"
+    return "the body"
 
 
 def pause(headers: Mapping[str, str], quota: Quota) -> float | None:

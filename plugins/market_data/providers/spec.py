@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from market_data.core import json_schema
+from market_data.core.calendar import Calendar
 from market_data.core.capabilities import Endpoint
 from market_data.core.errors import ConfigError
-from market_data.core.messages import suggestion
+from market_data.core.instruments import Kind, calendar_of, kind_of
+from market_data.core.messages import shown, suggestion
 
 MINUTES = 960
 """Minutes from 04:00 to 20:00 New York: the most one-minute bars that a share has in a session."""
@@ -67,6 +69,7 @@ class ProviderSpec:
     :param label: its name for people.
     :param form: its connection in Airflow's UI.
     :param charges: each request is charged by the bytes that it returns; a feed then has no schedule unless its own stanza sets one.
+    :param kind_of: returns the kind of a symbol of a source (see `source_of`) where its spelling means something else than elsewhere.
     :param own_source: returns the source for given options where the common rule does not fit, else None; see `source_of`.
     """
 
@@ -78,6 +81,7 @@ class ProviderSpec:
     form: ConnectionForm = ConnectionForm()
     charges: bool = False
     own_source: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+    kind_of: Callable[[str, str], Kind] = lambda symbol, _: kind_of(symbol)
 
     def serving(self, dataset: str) -> tuple[Endpoint, ...]:
         """Return the endpoints that serve ``dataset``, best first.
@@ -91,6 +95,13 @@ class ProviderSpec:
     def options_of(self, dataset: str) -> Mapping[str, Option]:
         """Return the options that apply to ``dataset``."""
         return {name: option for name, option in self.options.items() if not option.datasets or dataset in option.datasets}
+
+    def calendar_of(self, symbol: str, source: str) -> Calendar:
+        """Return the calendar of a symbol's sessions.
+
+        :param source: where its rows are stored, see `source_of`.
+        """
+        return calendar_of(symbol, self.kind_of(symbol, source))
 
     def option(self, options: Mapping[str, Any], name: str) -> Any:
         """Return the value of an option, or its default where it is absent or None."""
@@ -123,7 +134,7 @@ def option_problems(spec: ProviderSpec, given: Mapping[str, Any]) -> Iterable[st
             near = suggestion(name, spec.options)
             yield f"{name} is unknown{near}; options of {spec.name}: {', '.join(spec.options) or 'none'}"
         elif (problem := option_problem(spec.options[name], value)) is not None:
-            yield f"{name} is {value!r}; {problem}"
+            yield f"{name} is {shown(value)}; {problem}"
 
 
 def option_problem(option: Option, value: Any) -> str | None:

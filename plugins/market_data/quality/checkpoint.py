@@ -26,13 +26,22 @@ import pyarrow.compute as pc
 from market_data.core.errors import QualityError
 from market_data.core.outcome import Verdict
 from market_data.core.run import Grain
-from market_data.datasets.base import Dataset
+from market_data.datasets.base import Dataset, Signed, signed_by_spelling
 from market_data.quality import session_bars, session_metrics, year_metrics
 from market_data.quality.checkpoint_result import CheckpointResult, result_of
 from market_data.quality.great_expectations import BrokenExpectation, Validator, plain
-from market_data.quality.metric_rules import CRITICAL, NOTHING_CAME, MetricRule, Thresholds, session_rules, year_rules
+from market_data.quality.metric_rules import (
+    CRITICAL,
+    NOTHING_CAME,
+    ON,
+    MetricRule,
+    Thresholds,
+    session_rules,
+    symbol_rules,
+    year_rules,
+)
 from market_data.quality.row_counts import BrokenRows, RowCounts, row_rules
-from market_data.quality.session_metrics import BarsBySession, SessionMetrics
+from market_data.quality.session_metrics import NAMED, BarsBySession, SessionMetrics
 from market_data.quality.suites import family, metrics_suite, rows_suite
 from market_data.quality.verdicts import session_of
 
@@ -60,6 +69,10 @@ class Scope:
     :param recent_from: from this session on, the universe must be complete; in older sessions many symbols were not listed yet.
     :param grain: ``day``: a broken row refuses its session. ``year``, for bars only: it refuses its symbol's year, and symbol-years have
         rules of their own; rules over all symbols of a session still refuse the session.
+    :param signed: tells if the prices of a symbol may be zero or negative.
+    :param released: for bars: bars like those of ``previous`` that a person let pass, of earlier sessions and of planned ones. They are
+        not judged. Later sessions are compared with their level too.
+    :param exempt: returns a mask of the rows that may break a rule of single rows: a person let them pass.
     """
 
     planned: Mapping[date, int]
@@ -68,6 +81,9 @@ class Scope:
     provider: str | None = None
     recent_from: date = date.min
     grain: Grain = "day"
+    signed: Signed = signed_by_spelling
+    released: pa.Table | None = None
+    exempt: Callable[[pa.Table], Any] | None = None
 
 
 class Findings:
@@ -115,7 +131,7 @@ def run_checkpoint(
         bars = _with_previous(cells, scope)
         refused = {session for partition in findings.rows if (session := session_of(partition))}
         metrics = session_metrics.measure(
-            BarsBySession(bars),
+            BarsBySession(bars, scope.released),
             scope.planned,
             thresholds,
             requested=scope.requested,
@@ -127,6 +143,9 @@ def run_checkpoint(
         if grain == "year":
             years = year_metrics.measure_years(bars, scope.planned, thresholds, requested=scope.requested)
             _judge_years(validator, findings, years, year_rules(thresholds))
+        else:
+            of_symbols = year_metrics.measure_years(bars, scope.planned, thresholds, requested=scope.requested)
+            _judge_symbols(validator, findings, of_symbols, symbol_rules(thresholds))
     else:
         metrics = session_metrics.count(cells, scope.planned, thresholds)
         _judge_sessions(validator, findings, suite, metrics, NOTHING_CAME if dataset.busy else ())
@@ -184,8 +203,8 @@ def _judge_rows(validator: Validator, findings: Findings, dataset: Dataset, scop
     for table in tables:
         if counts is None:
             provider = scope.provider or _first_provider(table)
-            counts = RowCounts(dataset, row_rules(dataset, provider), scope.grain if dataset.is_bars else "day")
-        counts.add(table)
+            counts = RowCounts(dataset, row_rules(dataset, provider, scope.signed), scope.grain if dataset.is_bars else "day")
+        counts.add(table.filter(pc.invert(scope.exempt(table))) if scope.exempt else table)
         cells.append(to_cells(table))
     if counts is not None and counts.rows:
         _judge_counts(validator, findings, dataset, counts)
@@ -233,6 +252,28 @@ def _judge_years(validator: Validator, findings: Findings, years: pa.Table, rule
         validator, findings, "bars.years", rules, table,
         lambda rule, place: year_metrics.reason(rule, years.slice(place, 1).to_pylist()[0]),
     )  # fmt: skip
+
+
+def _judge_symbols(validator: Validator, findings: Findings, years: pa.Table, rules: Sequence[MetricRule]) -> None:
+    """Add to each session what is odd of single symbols there, as with grain ``year``.
+
+    That is the worst of each symbol and year. A session that is refused already is left as it is: its fault may be that of all its symbols.
+    """
+    if not len(years):
+        return
+    refused = {partition for partition, reasons in findings.reasons.items() if any(severity == CRITICAL for severity, _ in reasons)}
+    refused |= findings.rows.keys()
+    by_name = {rule.name: rule for rule in rules}
+    columns = {rule.metric: years[rule.metric].cast(pa.float64()) for rule in rules}
+    table = pa.table({"partition": years["partition"], **columns})
+    for broken in validator.run(validator.checkpoint(metrics_suite("bars.symbols", rules)), table):
+        findings.add(broken)
+        found: dict[date, list[str]] = defaultdict(list)
+        for row in years.take(pa.array(broken.places)).to_pylist():
+            found[row[ON[broken.rule]]].append(f"{row['symbol']}: {year_metrics.reason(by_name[broken.rule], row)}")
+        for session, words in ((day, words) for day, words in found.items() if day.isoformat() not in refused):
+            more = [f"{len(words) - NAMED} more symbols likewise"] if len(words) > NAMED else []
+            findings.reasons[session.isoformat()].append((broken.severity, "; ".join([*words[:NAMED], *more])))
 
 
 def _judge(

@@ -5,8 +5,8 @@ Only good rows may be written to the lake. The rules are the dataset's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import reduce
 from string import Formatter
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from market_data.core.batch import Request
 from market_data.core.errors import SchemaDrift
-from market_data.datasets.base import Dataset, Mask, Received, Rule
+from market_data.datasets.base import Dataset, Mask, Received, Rule, Signed, signed_by_spelling
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,29 @@ class Gated:
 
     :param good: columns of ``dataset.received``.
     :param bad: the same columns as received, and ``reasons``: every rule the row breaks, joined by ``; ``.
+    :param cleared: column -> number of values made null, because the vendor means "none" by them: `Dataset.placeholders`. Rows in ``bad``
+        keep theirs.
     """
 
     good: pa.Table
     bad: pa.Table
+    cleared: Mapping[str, int]
 
 
-def gate(dataset: Dataset, rows: pa.Table, request: Request, sessions: Sequence[date]) -> Gated:
+def gate(
+    dataset: Dataset, rows: pa.Table, request: Request, sessions: Sequence[date], signed: Signed = signed_by_spelling
+) -> Gated:
     """Separate good rows from bad ones.
 
     :param rows: the rows that the hook returned, with the columns of ``dataset.received``; others are ignored.
     :param request: only its symbols and half-open intervals are allowed.
     :param sessions: the exchange's sessions, at least those inside the request.
+    :param signed: tells if the prices of a symbol may be zero or negative.
     :raises SchemaDrift: if a column is missing or of another type; names all such columns.
     """
-    received = Received(dataset, conform(rows, dataset), request, sessions)
+    received = Received(dataset, conform(rows, dataset), request, sessions, signed)
+    as_received = received.rows
+    received, cleared = _cleared(received)
     rows = received.rows
     broken: dict[Rule, Mask] = {}
     for rule in dataset.rules:
@@ -50,12 +58,40 @@ def gate(dataset: Dataset, rows: pa.Table, request: Request, sessions: Sequence[
         if pc.any(mask).as_py():
             broken[rule] = mask
     if not broken:
-        return Gated(_declared(rows, dataset), rows.slice(0, 0).append_column("reasons", pa.array([], pa.string())))
+        nothing = as_received.slice(0, 0).append_column("reasons", pa.array([], pa.string()))
+        return Gated(_declared(rows, dataset), nothing, cleared)
     bad = reduce(pc.or_, broken.values())
-    bad_rows = rows.filter(bad)
+    bad_rows = as_received.filter(bad)
     texts = [pc.if_else(pc.filter(mask, bad), render(rule.reason, bad_rows), None) for rule, mask in broken.items()]
     reasons = pc.binary_join_element_wise(*texts, "; ", null_handling="skip")
-    return Gated(_declared(rows.filter(pc.invert(bad)), dataset), bad_rows.append_column("reasons", reasons))
+    return Gated(_declared(rows.filter(pc.invert(bad)), dataset), bad_rows.append_column("reasons", reasons), cleared)
+
+
+def released(
+    dataset: Dataset, rows: pa.Table, request: Request, sessions: Sequence[date], signed: Signed = signed_by_spelling
+) -> pa.Table:
+    """Return rejected rows as good ones, with null for values that mean "none".
+
+    :param rows: as in ``Gated.bad``.
+    :raises SchemaDrift: if a value is missing that must be there.
+    """
+    received, _ = _cleared(Received(dataset, conform(rows, dataset), request, sessions, signed))
+    lacking = [field.name for field in dataset.received if not field.nullable and received.rows[field.name].null_count]
+    if lacking:
+        raise SchemaDrift(f"{dataset.name}: {', '.join(lacking)} must have a value")
+    return _declared(received.rows, dataset)
+
+
+def _cleared(received: Received) -> tuple[Received, Mapping[str, int]]:
+    """Return the rows with null for values that mean "none", and how many there were by column."""
+    rows, counts = received.rows, {}
+    for placeholder in received.dataset.placeholders:
+        mask = pc.fill_null(placeholder.found(received), False)
+        if count := pc.sum(mask).as_py():
+            column, place = rows[placeholder.column], rows.column_names.index(placeholder.column)
+            rows = rows.set_column(place, placeholder.column, pc.if_else(mask, pa.scalar(None, column.type), column))
+            counts[placeholder.column] = count
+    return replace(received, rows=rows), counts
 
 
 def conform(rows: pa.Table, dataset: Dataset) -> pa.Table:

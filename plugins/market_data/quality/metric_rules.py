@@ -7,7 +7,9 @@ into Great Expectations suites. A metric that does not apply is null, and null p
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from fnmatch import translate
 from functools import cache
 
 from market_data.core.run import Grain
@@ -48,7 +50,8 @@ class Thresholds:
     :param usual_year_ratio: share of the sessions in a symbol's life that should have a bar. A listed share trades in nearly all, and
         halts take days: of 505 large ones over five years, the worst year lacked 4 %. A tenth is a month of sessions: worth a look.
     :param min_year_ratio: with less than half, a moving average or a volatility over n bars spans more than twice its n sessions, and is
-        not the symbol's year whatever the reason. Symbols that hardly ever trade are refused as well: for such universes, lower this.
+        not the symbol's year whatever the reason. Symbols that hardly ever trade are refused as well: name them in ``thin_symbols``, or
+        lower this.
     :param max_hole_sessions: sessions in a row without a bar that are still a halt: about a month.
     :param listing_hole_sessions: a longer hole is not a loss if it neither begins nor ends with the requested part of a year. The symbol
         was delisted, and listed again, perhaps by another company (GM 2009 to 2010, DOW 2017 to 2019). A lost or truncated response
@@ -57,6 +60,8 @@ class Thresholds:
     :param spike_factor: a close this many times above or below both its neighbours, or a high above its low: a misplaced point, a
         wrong unit, a stray print. In 600,000 bars of large shares no close came near it, and one range went beyond: a stray print.
     :param max_flat_sessions: consecutive bars with the same open, high, low and close: with more, the feed has stopped.
+    :param thin_symbols: symbols that may trade rarely, and patterns of such (``*``, ``?``): neither a session nor a year is expected to
+        have a bar of them, and holes are not reported.
     """
 
     min_compared: int = 20
@@ -83,6 +88,16 @@ class Thresholds:
     level_factor: float = 20.0
     spike_factor: float = 3.0
     max_flat_sessions: int = 30
+    thin_symbols: tuple[str, ...] = ()
+
+    def is_thin(self, symbol: str) -> bool:
+        """Return True if ``symbol`` is one of ``thin_symbols``."""
+        return bool(self.thin_symbols) and _any_of(self.thin_symbols).fullmatch(symbol) is not None
+
+
+@cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(translate(pattern) for pattern in patterns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +234,7 @@ def year_rules(limits: Thresholds) -> tuple[MetricRule, ...]:
         MetricRule(
             "year_complete",
             "present_ratio",
-            f"{complete} at least {100 * limits.min_year_ratio:g} % needed",
+            f"{complete} at least {100 * limits.min_year_ratio:g} % needed; if it trades rarely, add it to checks.thin_symbols of the feed",
             low=limits.min_year_ratio,
         ),
         MetricRule("unique_sessions", "repeated_rows", "unique key: {repeated_rows} rows more than sessions", high=0),
@@ -261,6 +276,16 @@ def year_rules(limits: Thresholds) -> tuple[MetricRule, ...]:
             high=limits.max_flat_sessions,
         ),
     )
+
+
+ON = {"price_level": "level_on", "price_spike": "spike_on", "price_range": "range_on", "stale": "flat_to"}
+"""Rules of ``bars.years`` about a session of the year -> the metric that holds its date."""
+
+
+@cache
+def symbol_rules(limits: Thresholds) -> tuple[MetricRule, ...]:
+    """Return the rules of ``bars.symbols``: those of ``bars.years`` about single sessions."""
+    return tuple(rule for rule in year_rules(limits) if rule.name in ON)
 
 
 NOTHING_CAME = (

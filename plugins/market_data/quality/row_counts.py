@@ -17,7 +17,19 @@ import pyarrow.compute as pc
 
 from market_data.core.errors import QualityError
 from market_data.core.run import Grain
-from market_data.datasets.base import AtLeast, Check, Dataset, InRange, Mask, NotNull, OneOf
+from market_data.datasets.base import (
+    AtLeast,
+    Check,
+    Dataset,
+    InRange,
+    Mask,
+    NotNull,
+    OneOf,
+    PositivePrice,
+    Signed,
+    signed_by_spelling,
+    unsigned,
+)
 from market_data.quality.verdicts import year_partitions
 
 EXAMPLES = 20
@@ -159,13 +171,14 @@ class RowCounts:
 # -- rules ------------------------------------------------------------------------------------------------------------------------
 
 
-def row_rules(dataset: Dataset, provider: str) -> tuple[RowRule, ...]:
+def row_rules(dataset: Dataset, provider: str, signed: Signed = signed_by_spelling) -> tuple[RowRule, ...]:
     """Return the rules of stored rows: unique keys, required values, the dataset's checks, one provider.
 
     :param provider: the one provider that every row must have.
+    :param signed: tells if the prices of a symbol may be zero or negative.
     """
     key = RowRule("unique_key", dataset.key, f"the key ({', '.join(dataset.key)}) occurs once", _repeated_keys(dataset.key))
-    return (key, *(_row_rule(name, check) for name, check in _checks(dataset, provider).items()))
+    return (key, *(_row_rule(name, check, signed) for name, check in _checks(dataset, provider).items()))
 
 
 def _checks(dataset: Dataset, provider: str) -> dict[str, Check]:
@@ -178,6 +191,7 @@ def _checks(dataset: Dataset, provider: str) -> dict[str, Check]:
         **{f"{column}_present": NotNull(column) for column in needed},
         **{name: check for name, check in checks.items() if isinstance(check, AtLeast)},
         **_narrowest([(name, check) for name, check in checks.items() if isinstance(check, InRange)]),
+        **{name: check for name, check in checks.items() if isinstance(check, PositivePrice)},
         **{name: check for name, check in checks.items() if isinstance(check, OneOf)},
         **{column: OneOf(column, (value,)) for column, value in one_value.items()},
     }
@@ -194,7 +208,7 @@ def _narrowest(checks: Sequence[tuple[str, InRange]]) -> dict[str, InRange]:
     return dict(ranges.values())
 
 
-def _row_rule(name: str, check: Check) -> RowRule:
+def _row_rule(name: str, check: Check, signed: Signed) -> RowRule:
     match check:
         case NotNull(column):
             return RowRule(name, (column,), f"{column} has a value", lambda t: pc.is_null(t[column], nan_is_null=True))
@@ -206,9 +220,22 @@ def _row_rule(name: str, check: Check) -> RowRule:
                 [*([f"at least {low:g}"] if low is not None else []), *([f"below {high:g}"] if high is not None else [])]
             )
             return RowRule(name, (column,), f"{column}, where present, is {bounds}", _outside_range(column, low, high))
+        case PositivePrice(column, low):
+            demand = (
+                f"{column}, where present, is at least {low:g}, unless the instrument is of a kind whose prices may be negative"
+            )
+            return RowRule(name, (column,), demand, _not_positive(column, low, signed))
         case AtLeast(above, below):
             demand = f"{above} is at least {below}, where both are present"
             return RowRule(name, (above, below), demand, lambda t: pc.fill_null(pc.less(t[above], t[below]), False))
+
+
+def _not_positive(column: str, low: float, signed: Signed) -> Callable[[pa.Table], Mask]:
+    def broken(table: pa.Table) -> Mask:
+        below = pc.fill_null(pc.less(table[column], low), False)
+        return pc.and_(below, unsigned(table["symbol"], signed)) if pc.any(below).as_py() else below
+
+    return broken
 
 
 def _outside_set(column: str, values: Sequence[str]) -> Callable[[pa.Table], Mask]:

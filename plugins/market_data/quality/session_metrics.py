@@ -4,6 +4,9 @@ The metrics show faults that the gate cannot see in one response.
 
 Sessions are processed in order, and each is compared with *accepted* sessions before it, so that one bad session affects only itself.
 If none is known (the first session ever, the first after a hole), the stored sessions after it are used instead.
+
+A session that a person released may stand for a new level, or for itself alone. So a later session passes if it fits the sessions from the
+released one on, or those that nobody released.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -20,7 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from market_data.core import calendar
+from market_data.core.calendar import Calendar
+from market_data.core.instruments import calendar_of
 from market_data.core.run import Grain
 from market_data.quality.metric_rules import CRITICAL, MetricRule, Thresholds, session_rules
 
@@ -28,6 +32,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 NAMED = 3  # symbols named in a reason
+LEVEL = 0.5  # share of a session's bars that must be released for it to stand for a level of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +111,12 @@ class BarsBySession:
 
     :param table: one bar per symbol and session: ``symbol``, ``session``, ``close``, ``volume``, ``bars`` (see ``session_bars.BARS``), in
         any order.
+    :param released: further ones, which a person released; None: none.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, released: pa.Table | None = None) -> None:
+        count = len(table)
+        table = pa.concat_tables([table, released.select(table.column_names)]) if released is not None else table
         symbols = pc.unique(table["symbol"]).sort()  # sums do not depend on the order of the rows then
         days = table["session"].combine_chunks().cast(pa.int32()).to_numpy()
         self.symbols: list[str] = symbols.to_pylist()
@@ -117,6 +125,7 @@ class BarsBySession:
         self._close = _numbers(table["close"])[order]
         self._volume = _numbers(table["volume"])[order]
         self._bars = _numbers(table["bars"])[order]
+        self._released = order >= count
         starts = np.flatnonzero(np.diff(days[order], prepend=np.int32(np.iinfo(np.int32).min)))
         ends = [*starts[1:], len(days)] if len(days) else []
         self._slices = {
@@ -128,9 +137,24 @@ class BarsBySession:
     def sessions(self) -> list[date]:
         return sorted(self._slices)
 
-    def day(self, session: date) -> SessionBars:
-        """Return the bars of ``session``; none where it has none."""
-        place = self._slices.get(session, slice(0, 0))
+    @property
+    def judged(self) -> list[date]:
+        """The sessions with bars that nobody released."""
+        return [day for day in self.sessions if not self._released[self._slices[day]].all()]
+
+    def released_share(self, session: date) -> float:
+        """Return the share of the session's bars that a person released."""
+        mask = self._released[self._slices.get(session, slice(0, 0))]
+        return float(mask.mean()) if len(mask) else 0.0
+
+    def day(self, session: date, *, judged: bool = True, released: bool = False) -> SessionBars:
+        """Return the bars of ``session``; none where it has none.
+
+        :param judged: those that nobody released. ``released``: those that a person released.
+        """
+        span = self._slices.get(session, slice(0, 0))
+        mask = self._released[span]
+        place = np.arange(span.start, span.stop)[(mask & released) | (~mask & judged)]
         codes = self._codes[place]
         present = np.zeros(len(self.symbols), dtype=bool)
         close, volume, bars = (np.full(len(self.symbols), np.nan) for _ in range(3))
@@ -199,7 +223,7 @@ def measure(
 ) -> list[SessionMetrics]:
     """Return the metrics of the planned sessions, in order.
 
-    :param bars: bars of the planned sessions and of sessions before the first of them, which count as accepted.
+    :param bars: bars of the planned sessions and of sessions before the first of them, which count as accepted, as released ones do.
     :param planned: session -> number of symbols planned.
     :param requested: session -> the symbols planned, where known.
     :param refused: sessions refused for other reasons: no session is compared with them.
@@ -210,9 +234,13 @@ def measure(
         return []
     walk = _Walk(bars, planned, limits, requested or {}, refused, recent_from, grain)
     first = min(planned)
-    for session in (day for day in bars.sessions if day < first):
-        walk.accept(bars.day(session))
-    return [walk.step(session) for session in sorted(planned)]
+    found = []
+    for session in sorted({*planned, *bars.sessions}):
+        if session in planned:
+            found.append(walk.step(session))
+        elif session < first or bars.released_share(session):
+            walk.accept(session, judged=session < first)
+    return found
 
 
 def count(cells: pa.Table, planned: Mapping[date, int], limits: Thresholds) -> list[SessionMetrics]:
@@ -255,36 +283,80 @@ class _Walk:
     accepted: deque[SessionBars] = field(init=False)  # nearest first
     last_seen: date = date.min
     masks: dict[frozenset[str], Bools] = field(default_factory=dict)
+    regular: Bools = field(init=False)  # symbols that are expected to trade
+    released: set[date] = field(default_factory=set)  # accepted sessions that stand for a level that a person released
 
     def __post_init__(self) -> None:
-        self.stored = [day for day in self.bars.sessions if day in self.planned]
+        self.regular = np.array([not self.limits.is_thin(symbol) for symbol in self.bars.symbols], dtype=bool)
+        self.stored = [day for day in self.bars.judged if day in self.planned]
         self.accepted = deque(maxlen=self.limits.history_sessions)
 
-    def accept(self, day: SessionBars) -> None:
+    def accept(self, session: date, *, judged: bool = True) -> None:
+        """Accept the released bars of ``session``, and with ``judged`` the others too."""
+        day = self.bars.day(session, judged=judged, released=True)
         self._see(day)
         self.accepted.appendleft(day)
+        if self.bars.released_share(session) >= LEVEL or (not judged and day.rows):
+            self.released.add(session)
 
     def step(self, session: date) -> SessionMetrics:
-        """Measure ``session``, and accept it if it satisfies the critical rules."""
+        """Measure ``session``, and accept what satisfies the critical rules, or was released."""
+        metrics, passed = self._judged(session)
+        if passed or self.bars.released_share(session):
+            self.accept(session, judged=passed)
+        return metrics
+
+    def _judged(self, session: date) -> tuple[SessionMetrics, bool]:
+        """Return the metrics of ``session``, and if later sessions may be compared with it."""
         here = self.bars.day(session)
         metrics = _counts(here, self.planned[session], self.stored, newest=max(self.planned))
+        metrics.expected, metrics.present = self._expected(session), int(np.count_nonzero(here.present & self.regular))
         if not here.rows:
             if self._few_requested(session):
                 metrics.rows_if_planned = metrics.rows_if_newest = None
-            return metrics
+            return metrics, False
         self._see(here)
-        others = self._neighbours(here)
-        _presence(metrics, here, others, self.limits)
-        if others.reference() is None and session < self.recent_from:
+        tries = []
+        for accepted in self._levels():
+            tries.append(self._compared(here, replace(metrics), self._neighbours(here, accepted)))
+            if self._holds(tries[-1]):
+                return tries[-1], session not in self.refused
+        return tries[0], False
+
+    def _compared(self, here: SessionBars, metrics: SessionMetrics, others: _Neighbours) -> SessionMetrics:
+        """Return the metrics with those that compare ``here`` with other sessions."""
+        _presence(metrics, here, others, self.limits, self.regular)
+        if others.reference() is None and here.session < self.recent_from:
             metrics.present_ratio, metrics.present_ratio_alone = None, metrics.present_ratio
         _prices(metrics, here, others, self.bars.symbols, self.limits)
         metrics.copied_ratio = _copied_ratio(here, others, self.limits)
         metrics.volume_ratio = _volume_ratio(here, others, self.limits)
-        _thinned(metrics, here, others, self.bars.symbols, self.limits)
-        rules = (rule for rule in session_rules(self.limits, self.grain) if rule.severity == CRITICAL)
-        if session not in self.refused and all(rule.holds(getattr(metrics, rule.metric)) for rule in rules):
-            self.accept(here)
+        _thinned(metrics, here, others, self.bars.symbols, self.limits, self.regular)
         return metrics
+
+    def _holds(self, metrics: SessionMetrics) -> bool:
+        rules = (rule for rule in session_rules(self.limits, self.grain) if rule.severity == CRITICAL)
+        return all(rule.holds(getattr(metrics, rule.metric)) for rule in rules)
+
+    def _levels(self) -> Iterator[Sequence[SessionBars]]:
+        """Yield the accepted sessions; if some were released, also those since, and those not released.
+
+        The latter two only if they have enough symbols to compare with.
+        """
+        yield self.accepted
+        places = [place for place, day in enumerate(self.accepted) if day.session in self.released]
+        if not places:
+            return
+        since = list(self.accepted)[: places[0] + 1]
+        for level in (since, [day for day in self.accepted if day.session not in self.released]):
+            if max((_overlap(day, None) for day in level), default=0) >= self.limits.min_compared:
+                yield level
+
+    def _expected(self, session: date) -> int:
+        """Return the number of symbols planned, without thin ones where it is known which are planned."""
+        if session not in self.requested or not self.limits.thin_symbols:
+            return self.planned[session]
+        return sum(not self.limits.is_thin(symbol) for symbol in self.requested[session])
 
     def _see(self, day: SessionBars) -> None:
         if self.last_seen > date.min and (day.session - self.last_seen).days > self.limits.max_hole_days:
@@ -305,19 +377,19 @@ class _Walk:
         That holds for a handful of symbols, which may not be listed yet or be halted together. It also holds if other runs have stored most
         of the session: each day requests again the cells that had no bar on the days before.
         """
-        if self.planned[session] < self.limits.min_compared:
+        if self._expected(session) < self.limits.min_compared:
             return True
         wanted, whole = self._wanted(session), _Neighbours(self.accepted, before=True, wanted=None).reference()
         return whole is not None and 2 * _overlap(whole, wanted) < _overlap(whole, None)
 
-    def _neighbours(self, here: SessionBars) -> _Neighbours:
+    def _neighbours(self, here: SessionBars, accepted: Sequence[SessionBars]) -> _Neighbours:
         """Return the accepted sessions before if they have enough symbols, else the stored ones after."""
         wanted = self._wanted(here.session)
-        before = _Neighbours(self.accepted, before=True, wanted=wanted)
+        before = _Neighbours(accepted, before=True, wanted=wanted)
         if before.fullest() >= self.limits.min_compared:
             return before
         after = _Neighbours([self.bars.day(session) for session in self._ahead(here.session)], before=False, wanted=wanted)
-        return before if self.accepted and after.fullest() < self.limits.min_compared else after
+        return before if accepted and after.fullest() < self.limits.min_compared else after
 
     def _ahead(self, session: date) -> Iterator[date]:
         """Yield the next stored sessions, up to the next hole."""
@@ -360,10 +432,10 @@ def _counts(here: SessionBars, planned: int, stored: Sequence[date], newest: dat
     )
 
 
-def _presence(metrics: SessionMetrics, here: SessionBars, others: _Neighbours, limits: Thresholds) -> None:
+def _presence(metrics: SessionMetrics, here: SessionBars, others: _Neighbours, limits: Thresholds, regular: Bools) -> None:
     reference = others.reference()
     if reference is not None:
-        expected = reference.present if others.wanted is None else reference.present & others.wanted
+        expected = regular & (reference.present if others.wanted is None else reference.present & others.wanted)
         count = int(np.count_nonzero(expected))
         # Fewer were planned than had bars, and it is unknown which: then all present are compared with all planned.
         if others.wanted is not None or count <= metrics.planned:
@@ -449,14 +521,17 @@ def _volume_ratio(here: SessionBars, others: _Neighbours, limits: Thresholds) ->
     return ratios[(len(ratios) - 1) // 2] if len(ratios) > 1 else None
 
 
-def _thinned(metrics: SessionMetrics, here: SessionBars, others: _Neighbours, symbols: Sequence[str], limits: Thresholds) -> None:
+def _thinned(
+    metrics: SessionMetrics, here: SessionBars, others: _Neighbours, symbols: Sequence[str], limits: Thresholds, regular: Bools
+) -> None:
     there = others.reference() if others.before else None
     if there is None:
         return
-    many = there.bars >= limits.min_usual_bars  # false where not known
+    many = regular & (there.bars >= limits.min_usual_bars)  # false where not known
     thin = np.flatnonzero(many & (here.bars < limits.min_bars_ratio * there.bars))
     both = many & np.isfinite(here.bars)
-    usual = limits.usual_bars_ratio * _shorter(here.session, there.session) * there.bars
+    shorter = {one: _shorter(one, here.session, there.session) for one in map(calendar_of, symbols)}
+    usual = limits.usual_bars_ratio * np.array([shorter[calendar_of(symbol)] for symbol in symbols]) * there.bars
     metrics.bars_compared, metrics.thin_symbols = int(np.count_nonzero(both)), int(np.count_nonzero(both & (here.bars < usual)))
     if metrics.bars_compared >= limits.min_compared:
         metrics.thin_ratio = metrics.thin_symbols / metrics.bars_compared
@@ -466,17 +541,11 @@ def _thinned(metrics: SessionMetrics, here: SessionBars, others: _Neighbours, sy
     metrics.thin = ", ".join([*words, *([f"{len(thin) - NAMED} more symbols"] if len(thin) > NAMED else [])])
 
 
-def _shorter(here: date, there: date) -> float:
-    """Return the opening hours of ``here`` over those of ``there`` if ``here`` closes early; else 1.
-
-    Never above 1: trades of futures on a holiday belong to the session after it, which may be the early close itself.
-    """
-    return _open_hours(here) / _open_hours(there) if calendar.is_early_close(here) else 1.0
-
-
-def _open_hours(session: date) -> float:
-    close = calendar.EARLY_CLOSE if calendar.is_early_close(session) else calendar.CLOSE
-    return close.hour - 9.5
+def _shorter(calendar: Calendar, here: date, there: date) -> float:
+    """Return the opening hours of ``here`` over those of ``there`` if ``here`` closes early; else 1."""
+    if not (calendar.is_session(there) and calendar.is_early_close(here)):
+        return 1.0
+    return min(1.0, calendar.hours(here) / calendar.hours(there))
 
 
 def _numbers(column: pa.ChunkedArray) -> Floats:

@@ -2,8 +2,9 @@
 
 ``bars.rows`` judges the numbers of stored rows that break each row rule, per partition (``row_counts.py`` counts them).
 ``bars.sessions`` judges one row of metrics per planned session (``session_metrics.py``): what no single response can show.
-``bars.years`` judges one row per symbol and year (``year_metrics.py``): what no single session can show. Intraday bars have the same
-suites, the last two over sessions folded to one bar. Other datasets have a suite of rows of their own (``trades.rows``); busy ones
+``bars.years`` judges one row per symbol and year (``year_metrics.py``): what no single session can show. With grain ``day``,
+``bars.symbols`` judges of these rows what concerns single sessions. Intraday bars have the same suites, all but the first over
+sessions folded to one bar. Other datasets have a suite of rows of their own (``trades.rows``); busy ones
 (``Dataset.busy``) also have one of sessions, which only judges whether there are any rows.
 A metric that does not apply is null, and null passes. Each expectation's ``meta`` names its rule. Severity ``critical`` refuses the
 partition; ``warning`` is only reported.

@@ -11,7 +11,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.core.outcome import Verdict
+from market_data.core.outcome import State, Verdict
 
 
 def partition_of(symbol: str, session: date) -> str:
@@ -63,6 +63,27 @@ def is_refused(rows: pa.Table, refused: Iterable[str]) -> pa.ChunkedArray | pa.A
         return pa.repeat(False, len(rows))
     by_session = pc.is_in(rows["session"].cast(pa.string()), names)
     return pc.or_(by_session, pc.is_in(year_partitions(rows), names))
+
+
+def refused_states(cells: pa.Table, refused: Mapping[str, Verdict]) -> pa.Table:
+    """Set the cells of refused partitions to ``refused``, those without rows included.
+
+    :param cells: ``symbol``, ``session``, ``state``, ``reason``.
+    """
+    if not refused or not len(cells):
+        return cells
+    names = pa.array(list(refused), pa.string())
+    by_session = pc.index_in(cells["session"].cast(pa.string()), value_set=names)
+    verdict = pc.coalesce(by_session, pc.index_in(year_partitions(cells), value_set=names))
+    why = pa.array(["; ".join(v.reasons) for v in refused.values()], pa.string()).take(verdict.combine_chunks())
+    hit = pc.is_valid(verdict)
+    columns = {
+        "symbol": cells["symbol"],
+        "session": cells["session"],
+        "state": pc.if_else(hit, str(State.REFUSED), cells["state"]),
+        "reason": pc.if_else(hit, why, cells["reason"]),
+    }
+    return pa.table(columns, schema=cells.schema)
 
 
 def year_partitions(rows: pa.Table) -> pa.ChunkedArray:

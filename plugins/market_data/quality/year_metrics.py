@@ -75,7 +75,7 @@ def measure_years(
 
     Only sessions within the symbol's life count. Columns, beside ``partition``, ``symbol`` and ``year``:
 
-    * ``expected`` sessions, those ``present``, and ``present_ratio``, which is null if few are expected.
+    * ``expected`` sessions, those ``present``, and ``present_ratio``, which is null if few are expected or the symbol is thin.
     * ``rows`` and ``repeated_rows``.
     * ``hole``: consecutive sessions without a bar.
     * ``level``: a close over the previous one, or the reverse, at least 1.
@@ -194,16 +194,17 @@ def _counts(cells: _Cells, limits: Thresholds) -> dict[str, pa.Array]:
     present = np.add.reduceat(cells.rows > 0, cells.starts, dtype=np.int64)
     rows = np.add.reduceat(cells.rows, cells.starts)
     worst = cells.worst(holes.length)
-    any_hole = holes.length[worst] > 0
+    regular = np.array([not limits.is_thin(symbol) for symbol in cells.symbols], dtype=bool)[cells.symbol[cells.starts]]
+    any_hole = (holes.length[worst] > 0) & regular
     return {
         "symbol": pa.array(cells.symbols, pa.string()).take(pa.array(cells.symbol[cells.starts])),
         "year": pa.array(cells.years),
         "expected": pa.array(expected),
         "present": pa.array(present),
-        "present_ratio": _where(expected >= limits.min_year_sessions, present / np.maximum(expected, 1)),
+        "present_ratio": _where(regular & (expected >= limits.min_year_sessions), present / np.maximum(expected, 1)),
         "rows": pa.array(rows),
         "repeated_rows": pa.array(rows - present),
-        "hole": pa.array(holes.length[worst]),
+        "hole": _where(regular, holes.length[worst]),
         "hole_from": _where(any_hole, cells.session[holes.first[worst]]),
         "hole_to": _where(any_hole, cells.session[holes.last[worst]]),
     }

@@ -7,15 +7,16 @@ refused here, with the column's name, before a connection is opened.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.dates import naive_utc
 from market_data.core.errors import DataError
-from market_data.warehouse.schema import LOAD_ID, LOADED_AT, ROW_HASH, Column, Table, Type
+from market_data.warehouse.schema import LOAD_ID, LOADED_AT, ROW_HASH, Column, Reference, Table, Type
 
 TYPES = {
     Type.STRING: pa.string(),  # never large_string: python-oracledb binds that as LONG, which a MERGE refuses
@@ -48,21 +49,63 @@ def to_wire(table: Table, rows: pa.Table, *, load_id: str, loaded_at: datetime) 
     :raises DataError: a column is missing; or a key occurs twice; or a value does not fit: null, NaN, infinity, too large, too long, no
         time zone. Names the column or a key.
     """
-    sourced = [column for column in table.columns if column.source]
-    if missing := [column.source for column in sourced if column.source not in rows.column_names]:
-        raise DataError(f"{table.name}: columns missing: {', '.join(missing)}")
-    rows = rows.combine_chunks()
-    wire = {column.name: _convert(table, column, rows[column.source]) for column in sourced}
+    wire = _sourced(table, rows)
     _refuse_duplicates(table, wire)
-    wire[ROW_HASH.name] = row_hashes([wire[column.name] for column in table.values])
+    wire[ROW_HASH.name] = _marked_hashes(table, wire)
     wire[LOAD_ID.name] = pa.repeat(pa.scalar(load_id), rows.num_rows)
     wire[LOADED_AT.name] = pa.repeat(pa.scalar(naive_utc(loaded_at), pa.timestamp("us")), rows.num_rows)
     return pa.table([wire[column.name] for column in table.columns], schema=schema(table.columns)).combine_chunks()
 
 
-def naive_utc(moment: datetime) -> datetime:
-    """Return the instant in UTC without a time zone: drivers drop zones in different ways."""
-    return moment.astimezone(UTC).replace(tzinfo=None)
+def to_values(table: Table, rows: pa.Table) -> pa.Table:
+    """Return key and values of ``rows`` as the warehouse holds them, without hashes: for comparing.
+
+    :raises DataError: as `to_wire`, apart from keys that occur twice.
+    """
+    wire, columns = _sourced(table, rows), (*table.key, *table.values)
+    return pa.table([wire[column.name] for column in columns], schema=schema(columns))
+
+
+def _sourced(table: Table, rows: pa.Table) -> dict[str, Any]:
+    """Return the columns of ``table`` that come from the dataset's."""
+    sourced = [column for column in table.columns if column.source]
+    for mark in (column.source for column in sourced if column.mark and column.source not in rows.column_names):
+        rows = rows.append_column(mark, pa.nulls(len(rows), pa.bool_()))  # staged by an earlier version
+    if missing := [column.source for column in sourced if column.source not in rows.column_names]:
+        raise DataError(f"{table.name}: columns missing: {', '.join(missing)}")
+    rows = rows.combine_chunks()
+    return {column.name: _convert(table, column, rows[column.source]) for column in sourced}
+
+
+def distinct(table: Table, rows: pa.Table) -> pa.Table:
+    """Return ``rows`` if each key comes once.
+
+    :raises DataError: naming a key that comes again. Rows without a whole key are left to the other checks.
+    """
+    keys = {column.name: rows[column.source] for column in table.key if column.source in rows.column_names}
+    whole = pa.table(keys).drop_null()
+    if len(keys) == len(table.key):
+        _refuse_duplicates(table, {name: whole[name] for name in keys})
+    return rows
+
+
+def _marked_hashes(table: Table, wire: dict[str, Any]) -> Any:
+    """Return the hash of each row's values.
+
+    A mark that is set is hashed together with the hash of the others.
+    """
+    hashes = row_hashes([wire[column.name] for column in table.values if not column.mark])
+    for column in table.values:
+        if column.mark and wire[column.name].null_count < len(hashes):
+            marked = row_hashes([pa.chunked_array([hashes]), wire[column.name]])
+            hashes = pc.if_else(pc.is_valid(wire[column.name]).combine_chunks(), marked, hashes)
+    return hashes
+
+
+def reference_rows(table: Reference, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Return ``rows``, which have the columns of ``table`` in order; at least one."""
+    columns = zip(table.columns, zip(*rows, strict=True), strict=True)
+    return pa.table([pa.array(values, TYPES[column.type]) for column, values in columns], schema=schema(table.columns))
 
 
 def row_hashes(values: list[pa.ChunkedArray]) -> pa.Array:

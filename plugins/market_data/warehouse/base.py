@@ -25,16 +25,38 @@ import pyarrow.compute as pc
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from market_data.core import calendar
+from market_data.core.dates import naive_utc
 from market_data.core.errors import ConfigError, WarehouseError
+from market_data.core.instruments import CalendarOf, calendar_of
 from market_data.core.run import RunInfo
 from market_data.datasets.base import Dataset
-from market_data.warehouse.arrow_rows import naive_utc, to_wire
+from market_data.warehouse.action_coverage import whole_lives
+from market_data.warehouse.arrow_rows import distinct, reference_rows, to_wire
+from market_data.warehouse.arrow_rows import schema as wire_schema
 from market_data.warehouse.connection import Connector, WarehouseConnection, number
 from market_data.warehouse.dialects import Dialect
 from market_data.warehouse.migrations import CREATE_SCHEMA_VERSION, INSERT_VERSION, SELECT_VERSIONS, migrations
+from market_data.warehouse.quality_log import LogEntry
 from market_data.warehouse.recent_bars_sql import NEW_YORK_HOURS, first_of_previous, folded_bars, last_before, previous_bars
-from market_data.warehouse.schema import LOAD_ID, Table, table
+from market_data.warehouse.schema import (
+    ACTION_COVERAGE,
+    CORPORATE_ACTIONS,
+    LOAD_ID,
+    MARKET_SESSIONS,
+    PRICES,
+    QUALITY_LOG,
+    SYMBOL_CALENDARS,
+    SYMBOL_CHANGES,
+    SYMBOL_NAMES,
+    Reference,
+    Table,
+    table,
+)
+from market_data.warehouse.sessions import changed_calendars, changed_sessions
+from market_data.warehouse.symbol_names import CHANGES, symbol_names
 from market_data.warehouse.upsert_sql import (
+    DAILY_SYMBOLS,
+    FOLLOWED,
     INSERT_AUDIT,
     SELECT_AUDIT,
     begin_again,
@@ -42,12 +64,18 @@ from market_data.warehouse.upsert_sql import (
     count_stage,
     insert_confirmed,
     insert_versions,
+    mark_altered,
     merge,
+    merge_reference,
+    read_reference,
+    remove,
 )
 
 PREVIOUS_DAILY, PREVIOUS_INTRADAY = 20, 5
 """Default numbers of sessions of ``previous_bars``."""
 
+BEFORE_ALL = datetime(1900, 1, 1)  # noqa: DTZ001 - the tables have naive UTC
+"""A moment before that of any row."""
 NEW_YORK = timedelta(hours=NEW_YORK_HOURS)
 CHUNK_ROWS = 250_000
 SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
@@ -80,6 +108,7 @@ class Warehouse(ABC):
     dialect: ClassVar[Dialect]
     attempts: ClassVar[int] = 1
     """How often a load is tried."""
+    _exact = False
 
     def __init__(self, connection: WarehouseConnection, connect: Connector | None = None) -> None:  # noqa: ARG002  for servers
         self.chunk_rows = int(number(connection, "chunk_rows", CHUNK_ROWS, 1))
@@ -91,7 +120,7 @@ class Warehouse(ABC):
         self.close()
 
     def migrate(self) -> list[str]:
-        """Bring tables and views to this version; idempotent.
+        """Bring tables and views to this version, and sessions to those of ``core.calendar``; idempotent.
 
         :returns: the migrations applied now, in order, e.g. ``0003_silver_prices``.
         """
@@ -106,9 +135,14 @@ class Warehouse(ABC):
                     now = naive_utc(datetime.now(UTC))
                     self._execute("insert schema_version", INSERT_VERSION, [migration.version, migration.name, now])
                     applied.append(str(migration))
+            if any(name.endswith(f"_{SYMBOL_CALENDARS.name}") for name in applied):
+                self._name_calendars(self._fetch("read symbols", DAILY_SYMBOLS), calendar_of)
+            self._count_sessions()
         return applied
 
-    def load(self, dataset: Dataset, rows: pa.Table, load_id: str, run: RunInfo | None = None) -> Loaded:
+    def load(
+        self, dataset: Dataset, rows: pa.Table, load_id: str, run: RunInfo | None = None, calendar_of: CalendarOf = calendar_of
+    ) -> Loaded:
         """Load ``rows`` in one transaction: all of them or nothing.
 
         Values equal to the current ones change only ``confirmed_ts``. Other values replace them, unless their ``ingest_ts`` is older than
@@ -116,27 +150,99 @@ class Warehouse(ABC):
 
         :param rows: has the columns of ``dataset.schema``; each key once.
         :param load_id: names this load, 1 to 64 characters. A second load of the same id does nothing.
-        :param run: the run that loads, for ``load_audit``; None for a load by hand.
+        :param run: the run that loads, for ``load_audit``; None for a load by hand. Corporate actions count as all there are of
+            their symbols, and prices of these are adjusted, until `know_actions` says which dates are loaded, as it does for each run.
+        :param calendar_of: returns the calendar of a symbol of these rows, where a provider's spellings mean something of their own.
         :raises DataError: the rows do not fit the tables; raised before the database is touched.
         """
         target = table(dataset.table)
         if not 1 <= len(load_id) <= LOAD_ID.length:
             raise ConfigError(f"load_id has {len(load_id)} characters; 1 to {LOAD_ID.length} are allowed")
         now = datetime.now(UTC)
-        wire = to_wire(target, rows, load_id=load_id, loaded_at=now)
-        return self._tries()(self._load, target, wire, load_id, now, run)
+        wire = to_wire(target, dataset.identified(distinct(target, rows)), load_id=load_id, loaded_at=now)
+        return self._tries()(self._load, target, wire, load_id, now, run, calendar_of)
+
+    def restore(
+        self, dataset: Dataset, rows: pa.Table, load_id: str, run: RunInfo | None = None, calendar_of: CalendarOf = calendar_of
+    ) -> Loaded:
+        """Load ``rows``, and make the current rows of their keys equal to them, whenever either was seen.
+
+        For values of silver that were altered outside a load: these keep hash and moment, so that `load` takes them for confirmed or
+        for newer ones. Bronze is not altered; it gets versions that it lacks.
+        """
+        with self._exactly():
+            return self.load(dataset, rows, load_id, run, calendar_of)
+
+    @contextmanager
+    def _exactly(self) -> Iterator[None]:
+        self._exact = True
+        try:
+            yield
+        finally:
+            self._exact = False
+
+    def remove(self, dataset: Dataset, rows: pa.Table, load_id: str) -> int:
+        """Delete rows from silver that no load wrote, all of them or nothing, and return their number.
+
+        :param rows: of silver, as ``checksums.never_loaded_between`` selects them. Those of which bronze has a version by now stay.
+        :param load_id: names the removal in ``load_audit``.
+        """
+        return self._tries()(self._remove, table(dataset.table), rows, load_id)
+
+    def _remove(self, target: Table, rows: pa.Table, load_id: str) -> int:
+        with self._transaction():
+            self._stage(target, rows.select([column.name for column in target.columns]).cast(wire_schema(target.columns)))
+            if self.dialect.lock:
+                self._execute(f"lock {target.silver}", self.dialect.lock.format(table=target.silver))
+            removed = self._execute(f"remove rows of {target.silver}", remove(target))
+            audit_row = [load_id, target.silver, rows.num_rows, removed, naive_utc(datetime.now(UTC)), None, None]
+            self._execute("insert audit row", INSERT_AUDIT, audit_row)
+        return removed
+
+    def know_actions(self, spans: Sequence[tuple[str, str, date, date]]) -> None:
+        """Note the dates whose corporate actions are loaded: only there are prices adjusted.
+
+        :param spans: symbol, provider, first and last session (both inclusive) whose bars can be adjusted.
+        """
+        if spans:
+            self._tries()(self._know_actions, spans)
+
+    def log_quality(self, entries: Sequence[LogEntry]) -> None:
+        """Write entries of ``quality_log``. Entries that are there already change nothing."""
+        if entries:
+            rows = {entry.id: entry.row() for entry in entries}
+            self._tries()(self._log_quality, list(rows.values()))
+
+    def _log_quality(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        with self._transaction():
+            self._put(QUALITY_LOG, rows)
+
+    def _know_actions(self, spans: Sequence[tuple[str, str, date, date]]) -> None:
+        with self._transaction():
+            self._put(ACTION_COVERAGE, spans)
 
     def _tries(self) -> Retrying:
         again = retry_if_exception(lambda error: isinstance(error, WarehouseError) and error.retriable)
         return Retrying(retry=again, stop=stop_after_attempt(self.attempts), wait=wait_random_exponential(0.2, 10), reraise=True)
 
-    def _load(self, target: Table, wire: pa.Table, load_id: str, now: datetime, run: RunInfo | None) -> Loaded:
+    def _load(
+        self, target: Table, wire: pa.Table, load_id: str, now: datetime, run: RunInfo | None, calendar_of: CalendarOf
+    ) -> Loaded:
         of_run = [run.dag_id, run.run_id] if run else [None, None]
         with self._transaction():
             audit = self._fetch("read audit row", SELECT_AUDIT, [load_id]).to_pylist()
             if audit:
                 return Loaded(int(audit[0]["rows_in"]), int(audit[0]["rows_changed"]), already=True)
             changed = self._merge(target, wire)
+            if target == CORPORATE_ACTIONS:
+                self._vouch(wire, of_run=run is not None)
+            if target == SYMBOL_CHANGES:
+                stored = self._fetch("read names", read_reference(SYMBOL_NAMES)).to_pylist()
+                self._put(SYMBOL_NAMES, symbol_names(self._fetch("read changes", CHANGES).to_pylist(), stored))
+            if target == PRICES:
+                daily = wire.filter(pc.equal(wire["timeframe"], "1d"))
+                if self._name_calendars(daily, calendar_of):
+                    self._count_sessions()
             audit_row = [load_id, target.silver, wire.num_rows, changed, naive_utc(now), *of_run]
             self._execute("insert audit row", INSERT_AUDIT, audit_row)
         return Loaded(wire.num_rows, changed)
@@ -148,12 +254,47 @@ class Warehouse(ABC):
             raise WarehouseError(f"staged {staged} of {wire.num_rows} rows; the load was rolled back", retriable=True)
         if self.dialect.lock:
             self._execute(f"lock {target.silver}", self.dialect.lock.format(table=target.silver))
+        if self._exact:
+            self._execute(f"update {target.silver}", mark_altered(target), [BEFORE_ALL])
         (found,) = self._fetch("compare", compare(target)).to_pylist()
         self._execute(f"insert into {target.bronze}", insert_versions(target))
         if found["overtaking"]:
             self._execute(f"insert into {target.bronze}", insert_confirmed(target))
             self._execute(f"update {target.silver}", begin_again(target))
         return self._execute(f"merge into {target.silver}", merge(target)) - int(found["confirmed"])
+
+    def _vouch(self, wire: pa.Table, *, of_run: bool) -> None:
+        """Count the loaded actions as all there are of their symbols.
+
+        After a run's load: until `know_actions` says better.
+        """
+        known = {(row["symbol"], row["provider"]) for row in self._known_actions()} if of_run else set()
+        self._put(ACTION_COVERAGE, [span for span in whole_lives(wire) if span[:2] not in known])
+
+    def _known_actions(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._fetch("read known actions", read_reference(ACTION_COVERAGE)).to_pylist()
+        return rows
+
+    def _count_sessions(self) -> None:
+        """Bring the sessions to what they are now: an extra closure moves the numbers of all that follow."""
+        followed = self._fetch("read calendars", FOLLOWED)["calendar"].to_pylist()
+        self._put(MARKET_SESSIONS, changed_sessions(self._fetch("read sessions", read_reference(MARKET_SESSIONS)), followed))
+
+    def _name_calendars(self, rows: pa.Table, calendar_of: CalendarOf) -> bool:
+        """Note the calendars of symbols that have another than New York's; True if there was one to note.
+
+        :param rows: has their symbols and providers.
+        """
+        stored = self._fetch("read calendars", read_reference(SYMBOL_CALENDARS))
+        changed = changed_calendars(stored, rows, calendar_of)
+        self._put(SYMBOL_CALENDARS, changed)
+        return bool(changed)
+
+    def _put(self, target: Reference, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Upsert ``rows``, which have the columns of ``target`` in order."""
+        if rows:
+            self._stage(target, reference_rows(target, rows))
+            self._execute(f"merge into {target.name}", merge_reference(target))
 
     def query(self, statement: str, params: Sequence[Any] = ()) -> pa.Table:
         """Return the result of one SELECT. Reads only.
@@ -239,7 +380,7 @@ class Warehouse(ABC):
         """The result of a SELECT with ``?`` binds, column names in lower case."""
 
     @abstractmethod
-    def _stage(self, target: Table, wire: pa.Table) -> None:
+    def _stage(self, target: Table | Reference, wire: pa.Table) -> None:
         """Put ``wire`` into the session's empty staging table of ``target``."""
 
     @abstractmethod

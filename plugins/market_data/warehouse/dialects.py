@@ -23,9 +23,12 @@ class Dialect:
     :param view_pins_columns: no column that a view reads can be changed; the view is dropped first and made anew.
     :param double: the engine's name of the 64-bit floating point type, in views.
     :param widen: makes a column longer; empty where the engine takes strings of any length.
+    :param recheck: the statements that replace a table's check, without reading its rows again where that can be; of ``table``,
+        ``check``, ``columns``, and ``create``, which creates the table anew as ``{table}_new``.
     :param lock: keeps other writers from a table until the transaction ends, while all may read it; empty where
         only one writes at a time. Without it, a writer would compare with rows from before another's commit, and an older version of a
         bar could replace a newer one.
+    :param position: the position of ``part`` in ``text``, from 1; 0 if it is not in it. Case matters.
     """
 
     types: dict[Type, str]
@@ -37,7 +40,9 @@ class Dialect:
     view_pins_columns: bool = False
     double: str = "DOUBLE PRECISION"
     widen: str = ""
+    recheck: tuple[str, ...] = ()
     lock: str = ""
+    position: str = "STRPOS({text}, {part})"
 
 
 INFORMATION_SCHEMA = (

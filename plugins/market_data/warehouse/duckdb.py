@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from market_data.core.errors import ConfigError, WarehouseError
+from market_data.core.messages import shown
 from market_data.warehouse.base import Warehouse
 from market_data.warehouse.connection import Connector, WarehouseConnection, number
 from market_data.warehouse.dialects import INFORMATION_SCHEMA, Dialect
 from market_data.warehouse.migrations import create_stage
-from market_data.warehouse.schema import Table, Type
+from market_data.warehouse.schema import Reference, Table, Type
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,6 +40,12 @@ DUCKDB = Dialect(
     table_exists=INFORMATION_SCHEMA,
     mark=lambda _: "?",
     stage=("CREATE TEMPORARY TABLE", ""),
+    recheck=(
+        "{create}",
+        "INSERT INTO {table}_new ({columns}) SELECT {columns} FROM {table}",
+        "DROP TABLE {table}",
+        "ALTER TABLE {table}_new RENAME TO {table}",
+    ),
 )
 
 LOCK_TIMEOUT = 300.0
@@ -95,7 +102,7 @@ class DuckDBWarehouse(Warehouse):
                 raise WarehouseError(f"duckdb: {kind} failed: the statement gives no rows; a SELECT is needed", retriable=False)
             return relation.to_arrow_table()
 
-    def _stage(self, target: Table, wire: pa.Table) -> None:
+    def _stage(self, target: Table | Reference, wire: pa.Table) -> None:
         self._execute(f"create {target.stage}", create_stage(target, self.dialect))
         with _errors(f"stage into {target.stage}"):
             self._connection.register("wire", wire)
@@ -114,7 +121,9 @@ class DuckDBWarehouse(Warehouse):
 def _path(connection: WarehouseConnection) -> Path:
     value = connection.extra.get("path")
     if not isinstance(value, str) or not Path(value).is_absolute():
-        raise ConfigError(f"warehouse connection: extra.path is {value!r}; an absolute path of a DuckDB file is needed")
+        # A URL may hold a password, so it is not shown.
+        what = "a URL" if isinstance(value, str) and any(sign in value for sign in ("@", "?", "://")) else value and shown(value)
+        raise ConfigError(f"warehouse connection: extra.path is {what}; an absolute path of a DuckDB file is needed")
     return Path(value)
 
 

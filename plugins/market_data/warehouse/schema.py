@@ -49,6 +49,7 @@ class Column:
     :param source: the dataset's column it comes from; empty where the load makes it.
     :param length: of a string, in characters.
     :param cut: a finer moment is cut to microseconds; elsewhere it is refused.
+    :param mark: enters ``row_hash`` only where it is not null: rows from before the column keep their hashes.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Column:
     length: int = 0
     nullable: bool = False
     cut: bool = False
+    mark: bool = False
 
 
 SYMBOL = Column("symbol", Type.STRING, source="symbol", length=32)
@@ -128,7 +130,7 @@ PRICES = Table(
         Column("vwap", Type.DECIMAL, source="vwap", nullable=True),
         Column("trade_count", Type.INTEGER, source="trade_count", nullable=True),
     ),
-    check="high_px >= low_px AND low_px > 0 AND volume >= 0",
+    check="high_px >= low_px AND volume >= 0",  # prices of futures and rates may be negative; the gate knows whose
 )
 
 TRADES = Table(
@@ -172,6 +174,9 @@ FUNDAMENTALS = Table(
     published=FILING_DATE,
 )
 
+WITHDRAWN = Column("withdrawn", Type.SMALL, source="withdrawn", nullable=True, mark=True)
+"""1 where a later whole response no longer held the action, else null."""
+
 CORPORATE_ACTIONS = Table(
     name="corporate_actions",
     key=(
@@ -191,6 +196,7 @@ CORPORATE_ACTIONS = Table(
         Column("pay_date", Type.DATE, source="pay_date", nullable=True),
         Column("action_kind", Type.STRING, source="kind", length=32, nullable=True),
         Column("frequency", Type.SMALL, source="frequency", nullable=True),
+        WITHDRAWN,
     ),
     check=(
         "(action_type = 'split' AND split_from IS NOT NULL AND split_to IS NOT NULL AND split_from > 0 AND split_to > 0)"
@@ -198,7 +204,87 @@ CORPORATE_ACTIONS = Table(
     ),
 )
 
-TABLES = {table.name: table for table in (PRICES, TRADES, FUNDAMENTALS, CORPORATE_ACTIONS)}
+SYMBOL_CHANGES = Table(
+    name="symbol_changes",
+    key=(
+        SYMBOL,
+        PROVIDER,
+        Column("effective_date", Type.DATE, source="effective_date"),
+        Column("old_symbol", Type.STRING, source="old_symbol", length=32),
+        Column("new_symbol", Type.STRING, source="new_symbol", length=32),
+    ),
+    values=(
+        Column("issuer", Type.STRING, source="issuer", length=128, nullable=True),
+        WITHDRAWN,
+    ),
+    check="old_symbol <> new_symbol",
+)
+
+TABLES = {table.name: table for table in (PRICES, TRADES, FUNDAMENTALS, CORPORATE_ACTIONS, SYMBOL_CHANGES)}
+"""The tables of the datasets."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A table that the warehouse fills by itself, for the views to join.
+
+    Its staging table has the same columns.
+    """
+
+    name: str
+    key: tuple[Column, ...]
+    values: tuple[Column, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (*self.key, *self.values)
+
+    @property
+    def stage(self) -> str:
+        return f"stage_{self.name}"
+
+
+CALENDAR = Column("calendar", Type.STRING, length=16)
+MARKET_SESSIONS = Reference(
+    "market_sessions",
+    key=(CALENDAR, Column("session_date", Type.DATE)),
+    values=(Column("session_no", Type.INTEGER, nullable=True),),
+)
+"""The sessions of each calendar, counted from 1. A date that is no longer a session keeps its row, without a number."""
+ACTION_COVERAGE = Reference(
+    "action_coverage",
+    key=(SYMBOL, PROVIDER),
+    values=(Column("known_from", Type.DATE), Column("known_to", Type.DATE)),
+)
+"""The dates whose corporate actions are loaded: bars from ``known_from`` to ``known_to`` (both inclusive) can be adjusted."""
+SYMBOL_NAMES = Reference(
+    "symbol_names",
+    key=(SYMBOL, Column("name_from", Type.DATE)),
+    values=(Column("name_to", Type.DATE), Column("company", Type.STRING, length=32)),
+)
+"""The symbols of companies that changed them: from ``name_from`` to ``name_to`` (exclusive) ``symbol`` was that of ``company``, which is
+the last one of them."""
+SYMBOL_CALENDARS = Reference("symbol_calendars", key=(SYMBOL, PROVIDER), values=(CALENDAR,))
+"""The calendar of each symbol with daily bars that has another one than New York's."""
+
+QUALITY_LOG = Reference(
+    "quality_log",
+    key=(Column("entry_id", Type.STRING, length=64),),
+    values=(
+        Column("logged_at", Type.TIMESTAMP),
+        Column("event", Type.STRING, length=16),
+        Column("dataset", Type.STRING, length=32),
+        PROVIDER,
+        Column("symbol", Type.STRING, length=64, nullable=True),
+        Column("first_session", Type.DATE),
+        Column("last_session", Type.DATE),
+        Column("cells", Type.INTEGER),
+        Column("decided_by", Type.STRING, length=500, nullable=True),
+        Column("run_id", Type.STRING, length=250, nullable=True),
+        Column("reason", Type.STRING, length=1000),
+    ),
+)
+"""Refusals and quarantined cells, by run and reason, and decisions of people; ``symbol`` is null where several are meant."""
 
 LOAD_AUDIT = (
     LOAD_ID,

@@ -16,7 +16,9 @@ from market_data.warehouse.schema import (
     INGEST_TS,
     LOAD_ID,
     LOADED_AT,
+    ROW_HASH,
     Column,
+    Reference,
     Table,
 )
 
@@ -27,6 +29,8 @@ INSERT_AUDIT = (
     "INSERT INTO load_audit (load_id, table_name, rows_in, rows_changed, loaded_at, dag_id, run_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 
+DAILY_SYMBOLS = "SELECT DISTINCT symbol, provider FROM silver_prices WHERE timeframe = '1d'"
+FOLLOWED = "SELECT DISTINCT calendar FROM symbol_calendars"
 
 LAST_SEEN = "COALESCE(p.confirmed_ts, p.ingest_ts)"
 OVERTAKES = "p.row_hash <> s.row_hash AND p.ingest_ts <= s.ingest_ts AND s.ingest_ts < p.confirmed_ts"
@@ -117,6 +121,59 @@ def merge(table: Table) -> str:
         f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
         f" WHEN NOT MATCHED THEN INSERT ({_names(columns)})\n"
         f"      VALUES ({_names(columns, 's.')})"
+    )
+
+
+def mark_altered(table: Table) -> str:
+    """Mark the current bars that differ from the staged rows, so that the merge replaces them.
+
+    Binds a moment before that of any row. Runs before a merge, in the same transaction.
+    """
+    differs = " OR ".join(
+        f"p.{column.name} <> s.{column.name}"
+        if not column.nullable
+        else f"p.{column.name} <> s.{column.name} OR (p.{column.name} IS NULL AND s.{column.name} IS NOT NULL)"
+        f" OR (p.{column.name} IS NOT NULL AND s.{column.name} IS NULL)"
+        for column in (*table.values, ROW_HASH)
+    )
+    same_row = f"SELECT {{}} FROM {table.stage} s WHERE {_equal('p', 's', table.key)}"
+    # A row that was published earlier would never replace a later one.
+    also = f", {table.published.name} = ({same_row.format(f's.{table.published.name}')})" if table.published else ""
+    return (
+        f"UPDATE {table.silver} p SET row_hash = 'altered', ingest_ts = ?, confirmed_ts = NULL{also}\n"
+        f" WHERE EXISTS ({same_row.format('1')}\n"
+        f"   AND ({differs}))"
+    )
+
+
+def remove(table: Table) -> str:
+    """Delete from silver the staged rows that bronze has no version of: no load wrote them."""
+    return (
+        f"DELETE FROM {table.silver} p\n"
+        f" WHERE EXISTS (SELECT 1 FROM {table.stage} s WHERE {_equal('p', 's', table.key)})\n"
+        f"   AND {never_loaded(table)}"
+    )
+
+
+def never_loaded(table: Table) -> str:
+    """Return a condition on rows ``p`` of silver: bronze has no version of them."""
+    return f"NOT EXISTS (SELECT 1 FROM {table.bronze} b WHERE {_equal('b', 'p', table.key)})"
+
+
+def read_reference(table: Reference) -> str:
+    """Read a reference table."""
+    return f"SELECT {_names(table.columns)} FROM {table.name}"
+
+
+def merge_reference(table: Reference) -> str:
+    """Upsert the staged rows of a reference table."""
+    return (
+        f"MERGE INTO {table.name} t\n"
+        f"USING (SELECT {_names(table.columns)} FROM {table.stage}) s\n"
+        f"   ON ({_equal('t', 's', table.key)})\n"
+        f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{c.name} = s.{c.name}' for c in table.values)}\n"
+        f" WHEN NOT MATCHED THEN INSERT ({_names(table.columns)})\n"
+        f"      VALUES ({_names(table.columns, 's.')})"
     )
 
 

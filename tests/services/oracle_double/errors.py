@@ -40,6 +40,8 @@ NUMBERS = {
     "40P01": (60, "deadlock detected while waiting for resource"),
     "42601": (900, "invalid SQL statement"),
     "42701": (1430, "column being added already exists in table"),
+    "42704": (2443, "cannot drop constraint - nonexistent constraint"),
+    "42710": (2264, "name already used by an existing constraint"),
     "42702": (918, "column ambiguously defined"),
     "42803": (979, "not a GROUP BY expression"),
     "42804": (932, "inconsistent datatypes"),

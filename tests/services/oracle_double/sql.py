@@ -14,6 +14,7 @@ from tests.services.oracle_double.errors import OraError, not_done
 
 QUOTED_OR_BIND = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|:\w+", re.DOTALL)
 MODIFY = re.compile(r"\s*ALTER TABLE (\w+) MODIFY \((\w+) ([^()]+(?:\([^()]*\))?)\)\s*", re.IGNORECASE)
+UNREAD = re.compile(r"(\s*ALTER TABLE \w+ ADD CONSTRAINT .*) ENABLE NOVALIDATE\s*", re.IGNORECASE | re.DOTALL)
 LACKING = (exp.Command, exp.Connect, exp.CurrentTimestamp, exp.Localtimestamp, exp.Systimestamp)
 KEEPS_DIGITS = (exp.Case, exp.Coalesce, exp.Greatest, exp.Least)
 """Expressions whose precision PostgreSQL tells and Oracle does not."""
@@ -31,10 +32,12 @@ def parse(sql: str, owner: str) -> exp.Expression:
     if found := MODIFY.fullmatch(sql):
         kind = exp.DataType.build(found[3], dialect="oracle")
         sql = f"ALTER TABLE {found[1]} ALTER COLUMN {found[2]} TYPE {kind.sql('postgres')}"
+    if unread := UNREAD.fullmatch(sql):  # rows that are there are not held to it
+        sql = f"{unread[1]} NOT VALID"
     marks = itertools.count(1)
     numbered = QUOTED_OR_BIND.sub(lambda found: f":b{next(marks)}" if found[0][0] == ":" else found[0], sql)
     try:
-        tree = sqlglot.parse_one(numbered, read="postgres" if found else "oracle", error_level=ErrorLevel.RAISE)
+        tree = sqlglot.parse_one(numbered, read="postgres" if found or unread else "oracle", error_level=ErrorLevel.RAISE)
     except SqlglotError as error:
         raise OraError(900, f"invalid SQL statement [{str(error).splitlines()[0]}]") from error
     if lacking := tree.find(*LACKING):

@@ -4,7 +4,7 @@
 dividends; `statements` the figures of companies. The numbers are hashes of counters (`numbers`), not successive random draws.
 """
 
-from market_data.datasets.generated.actions import GeneratedDividend, GeneratedSplit, dividends, splits
+from market_data.datasets.generated.actions import GeneratedDividend, GeneratedSplit, dividends, splits, symbol_changes
 from market_data.datasets.generated.daily import HIGHEST, LOWEST, columns
 from market_data.datasets.generated.intraday import (
     STATISTICS,
@@ -42,5 +42,6 @@ __all__ = [
     "splits",
     "statements",
     "statistics",
+    "symbol_changes",
     "trades",
 ]  # fmt: skip

@@ -23,7 +23,7 @@ SPLITS = 0.2  # chance of a split, each year
 RATIOS = ((1, 2), (1, 2), (1, 3), (1, 4), (2, 3), (1, 10), (10, 1))  # shares before, shares after
 SETTLED_NEXT_DAY = date(2024, 5, 28)  # from then on the record date is the ex-date (SEC rule 15c6-1, T+1)
 
-_SPLIT, _SPLIT_DAY, _RATIO, _PAYER, _YIELD, _DAY, _SPECIAL = range(32, 39)
+_SPLIT, _SPLIT_DAY, _RATIO, _PAYER, _YIELD, _DAY, _SPECIAL, _RENAMED = range(32, 40)
 
 
 class GeneratedSplit(NamedTuple):
@@ -94,6 +94,24 @@ def dividends(keys: Mapping[str, int], start: date, end: date) -> list[Generated
             if specials[row, column]:
                 found.append(_dividend(symbol, ex_date, round(5 * amount, 2), "SC", 0))
     return [dividend for dividend in found if start <= dividend.ex_date < end]
+
+
+def symbol_changes(keys: Mapping[str, int], start: date, end: date) -> list[tuple[str, date, str]]:
+    """Return symbol, effective date and the symbol before.
+
+    From ``start`` (inclusive) to ``end`` (exclusive).
+
+    :param keys: symbol -> `numbers.key`.
+    """
+    rows, years = _rows(keys), _years(start, end)
+    found = []
+    for half in range(2):  # a new symbol in each half of a year
+        days = 180 * half + (uniform(rows, 2 * years + half, _RENAMED) * 180).astype(int)
+        for row, symbol in enumerate(keys):
+            for column, year in enumerate(years.tolist()):
+                day = _session(date(year, 1, 1), int(days[row, column]))
+                found.append((symbol, day, f"{symbol}.{year}.{half + 1}"))
+    return [change for change in found if start <= change[1] < end]
 
 
 def _dividend(symbol: str, ex_date: date, amount: float, kind: str, frequency: int) -> GeneratedDividend:

@@ -11,11 +11,18 @@ from market_data.core.batch import Request
 from market_data.core.capabilities import Quota
 from market_data.core.errors import AuthError, BadRequest, EntitlementError, ProviderError, ServerError, Throttled
 from market_data.http.client import Response, Transport
-from market_data.providers._template.parse import TemplatePage, TemplateTable, read_page
-from market_data.providers.responses import pause
+from market_data.providers._template.parse import TemplateTable, read_page
+from market_data.providers.responses import error_body, pause
+from market_data.providers.unexpected import OnceMore
 
 PAGE_ROWS = 1000
 """Most rows of a page, and the limit that is sent."""
+
+
+class TemplateRefusal(msgspec.Struct):
+    """The body of a refusal."""
+
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +53,12 @@ class TemplateClient:
             "limit": PAGE_ROWS,
             **options,
         }
-        provider, plain = self.transport.provider, self.transport.plain
-        return self.transport.get("/v1/bars", params, str(request), lambda response: read_page(response, request, provider, plain))
+        provider, plain, once_more = self.transport.provider, self.transport.plain, OnceMore()
+
+        def read(response: Response) -> TemplateTable:
+            return read_page(response, request, provider, plain, once_more)
+
+        return self.transport.get("/v1/bars", params, str(request), read)
 
 
 def classify(response: Response, what: str, transport: Transport, conn_id: str, quota: Quota) -> ProviderError | None:
@@ -58,11 +69,8 @@ def classify(response: Response, what: str, transport: Transport, conn_id: str, 
     """
     if response.status < 400:
         return None
-    try:
-        said = msgspec.json.decode(response.body, type=TemplatePage).error
-    except msgspec.MsgspecError:
-        said = ""
-    text = transport.plain(said) or f"HTTP status {response.status}"
+    found = error_body(response, TemplateRefusal)
+    text = transport.plain(found.error if found else "") or f"HTTP status {response.status}"
     where = {"provider": transport.provider, "request": what, "request_id": response.headers.get("X-Request-Id", "")}
     if response.status == 429:
         return Throttled(text, retry_after=pause(response.headers, quota), **where)

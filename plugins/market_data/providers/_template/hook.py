@@ -19,6 +19,7 @@ from market_data.providers._template.client import TemplateClient, classify
 from market_data.providers._template.spec import SPEC
 from market_data.providers.base import Fetched, SubscriptionPlan
 from market_data.providers.http_hook import HttpProviderHook
+from market_data.providers.unexpected import Unexpected
 
 
 class TemplateHook(HttpProviderHook):
@@ -48,6 +49,8 @@ class TemplateHook(HttpProviderHook):
         self.connect()
         before = replace(self.counters)
         pages = list(TemplateClient(self.transport).bars(request, {"session_kind": self.option("session_kind")}))
+        table = pa.concat_tables([find_dataset(request.dataset).received.empty_table(), *(page.table for page in pages)])
+        unexpected = Unexpected.of([page.unexpected for page in pages], request.symbols, table)
         declared = sum(page.count for page in pages)
         evidence = self._evidence(
             before,
@@ -56,6 +59,6 @@ class TemplateHook(HttpProviderHook):
             request_ids=[page.request_id for page in pages],
             source=next((page.source for page in pages if page.source), None),
             rows_declared=declared,
+            rows_left_aside=unexpected.left_aside,
         )
-        nothing = find_dataset(request.dataset).received.empty_table()
-        return Fetched(pa.concat_tables([nothing, *(page.table for page in pages)]), evidence)
+        return Fetched(table, evidence, warnings=unexpected.warnings, odd=unexpected.odd, unproved=unexpected.unproved)

@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from market_data.core.batch import Request
 from market_data.core.errors import ServerError, TruncatedResponse
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
 from market_data.providers.responses import decode
+from market_data.providers.unexpected import OnceMore, Unexpected, read_rows, separated
+
+R = TypeVar("R")
 
 
 class TemplateBar(msgspec.Struct, gc=False):
@@ -30,12 +35,15 @@ class TemplateBar(msgspec.Struct, gc=False):
     volume: float | None = None
 
 
-class TemplatePage(msgspec.Struct, gc=False):
-    """A page as the provider writes it. ``error`` comes alone, with any status."""
+class TemplatePage(msgspec.Struct, Generic[R], gc=False):
+    """A page as the provider writes it. ``error`` comes alone, with any status.
+
+    Its rows are `TemplateBar`, or `msgspec.Raw` where some may be of another form.
+    """
 
     symbol: str = ""
     count: int | None = None
-    bars: list[TemplateBar] | None = None
+    bars: list[R] | None = None
     next_page: int | None = None
     error: str = ""
 
@@ -49,17 +57,21 @@ class TemplateTable:
     next_page: int | None
     request_id: str
     source: str | None
+    unexpected: Unexpected
 
 
-def read_page(response: Response, request: Request, provider: str, plain: Callable[[str], str]) -> TemplateTable:
+def read_page(
+    response: Response, request: Request, provider: str, plain: Callable[[str], str], once_more: OnceMore
+) -> TemplateTable:
     """Return a page as columns.
 
     :param plain: `Transport.plain`.
+    :param once_more: of this page, for all its tries.
     :raises RetriableError: for a page that is cut, or that belongs to another request.
     :raises SchemaDrift: for JSON of another form.
     """
     where = {"provider": provider, "request": str(request), "request_id": response.headers.get("X-Request-Id", "")}
-    page = decode(response, TemplatePage, where, plain)
+    page: TemplatePage[Any] = decode(response, TemplatePage[TemplateBar], where, plain, TemplatePage[msgspec.Raw])
     if page.error:
         raise ServerError(plain(f"HTTP {response.status} with an error: {page.error}"), **where)
     if page.bars is None or page.count is None or len(page.bars) < page.count:
@@ -68,17 +80,20 @@ def read_page(response: Response, request: Request, provider: str, plain: Callab
         raise ServerError(f"{len(page.bars)} bars came, {page.count} are declared", **where)
     if page.symbol != request.symbols[0]:
         raise ServerError(plain(f"rows of {page.symbol} came"), **where)
-    if unexpected := [f"{bar.date}" for bar in page.bars if not request.start <= bar.date <= request.last]:
-        raise ServerError(f"rows of {', '.join(unexpected[:3])} came", **where)
+    bars, problems = read_rows(page.bars, TemplateBar, where)
+    kept, unexpected = separated(_table(request, bars), problems, request, where)
+    once_more.check(unexpected, where)
     source = response.headers.get("X-Sample-Source")  # sent by the local sample servers only
-    return TemplateTable(_table(request, page.bars), page.count, page.next_page, where["request_id"], source)
+    return TemplateTable(kept, page.count, page.next_page, where["request_id"], source, unexpected)
 
 
 def _table(request: Request, bars: Sequence[TemplateBar]) -> pa.Table:
+    """Return all bars as columns; ``session`` is null outside the request's dates."""
     schema, days = find_dataset(request.dataset).received, pa.array([bar.date for bar in bars], pa.date32())
+    inside = pa.array([bar.date is not None and request.start <= bar.date <= request.last for bar in bars], pa.bool_())
     columns = {
         "symbol": pa.array([request.symbols[0]] * len(bars), pa.string()),
-        "session": days,
+        "session": pc.if_else(inside, days, None),
         "bar_time": days.cast(pa.timestamp("us", tz="UTC")),  # a daily bar has 00:00 UTC of its session, whatever the vendor stamps
         **{
             name: pa.array([getattr(bar, name) for bar in bars], pa.float64())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -12,7 +14,8 @@ from market_data.core.capabilities import Quota
 from market_data.core.errors import AuthError, BadRequest, EntitlementError, ProviderError, ServerError, Throttled
 from market_data.http.client import Response, Transport, retry_after
 from market_data.providers.alpaca.parse import BarsPage, BarsQuery, BarsTable, malformed, read_page, request_id, until_reset
-from market_data.providers.responses import pause
+from market_data.providers.responses import error_body, pause
+from market_data.providers.unexpected import OnceMore
 
 BARS = "/v2/stocks/bars"
 
@@ -26,6 +29,12 @@ _UNPAID = re.compile(r"subscription|permit", re.IGNORECASE)
 Params = Mapping[str, str | int]
 
 
+class AlpacaRefusal(msgspec.Struct):
+    """The body of a refusal."""
+
+    message: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class BarsClient:
     """The endpoint of bars behind a transport."""
@@ -35,7 +44,7 @@ class BarsClient:
     def probe(self, params: Params, what: str) -> None:
         """Fetch one page and read it."""
 
-        def parse(response: Response) -> BarsPage:
+        def parse(response: Response) -> BarsPage[Any]:
             where = {"provider": self.transport.provider, "request": what, "request_id": request_id(response)}
             return read_page(response, where, self.transport.plain)
 
@@ -73,7 +82,8 @@ class BarsClient:
         tokens: set[str] = set()
         empty = 0
         while True:
-            part = self.transport.get(BARS, params, what, lambda response: query.read(response, self.transport.plain))
+            read = partial(query.read, plain=self.transport.plain, once_more=OnceMore())
+            part = self.transport.get(BARS, params, what, read)
             where = {"provider": self.transport.provider, "request": what, "request_id": part.request_id}
             if _repeats(part, seen, latest):
                 raise ServerError("a page repeats what came before: the paging loops", **where)
@@ -108,11 +118,8 @@ def classify(response: Response, what: str, transport: Transport, conn_id: str, 
         transport.pacer.penalise(rest)
     if response.status < 400:
         return None
-    try:
-        said = msgspec.json.decode(response.body, type=BarsPage).message
-    except msgspec.MsgspecError:
-        said = ""
-    text = transport.plain(said) or f"HTTP status {response.status}"
+    found = error_body(response, AlpacaRefusal)
+    text = transport.plain(found.message if found else "") or f"HTTP status {response.status}"
     where = {"provider": transport.provider, "request": what, "request_id": request_id(response)}
     if response.status == 429:
         return Throttled(text, retry_after=retry_after(response.headers) or rest or pause(response.headers, quota), **where)

@@ -15,12 +15,16 @@ from market_data.core.capabilities import Quota, Window
 from market_data.core.errors import EntitlementError, ProviderError
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
+from market_data.providers.alpaca import corporate_actions
 from market_data.providers.alpaca.client import BarsClient, classify
 from market_data.providers.alpaca.parse import BarsQuery, BarsTable
 from market_data.providers.alpaca.spec import SPEC
+from market_data.providers.alpaca.symbols import to_vendor
 from market_data.providers.base import Fetched, SubscriptionPlan
 from market_data.providers.http_hook import HttpProviderHook
 from market_data.providers.responses import DAY, NewYorkDays, without_recent
+from market_data.providers.translation import in_vendor_spelling
+from market_data.providers.unexpected import Unexpected
 
 PAGE_ROWS = 10_000
 """Most rows of a page, and the limit that is sent."""
@@ -37,7 +41,7 @@ _RECENT = "recent"  # "subscription does not permit querying recent SIP data"
 
 
 class AlpacaHook(HttpProviderHook):
-    """Daily, five-minute and one-minute bars of US stocks and ETFs.
+    """Daily, five-minute and one-minute bars, splits, dividends and symbol changes of US stocks and ETFs.
 
     Login is the key's id, password its secret. Option ``feed``: ``default`` leaves it out, so the vendor uses the account's best feed.
     Free accounts get consolidated data too, once it is 15 minutes old. ``iex`` is one exchange with a few percent of the volume. Option
@@ -90,8 +94,31 @@ class AlpacaHook(HttpProviderHook):
     def _history_start(self) -> date | None:
         return None if self.plan is self.plans["sample"] else HISTORY
 
+    def vendor_symbol(self, symbol: str) -> str:
+        return to_vendor(symbol)
+
+    @in_vendor_spelling
     def fetch(self, request: Request) -> Fetched:
         self.connect()
+        return self._fetch_bars(request) if find_dataset(request.dataset).is_bars else self._fetch_actions(request)
+
+    def _fetch_actions(self, request: Request) -> Fetched:
+        before = replace(self.counters)
+        parts = corporate_actions.chain(self.transport, request)
+        table = find_dataset(request.dataset).identified(pa.concat_tables(part.table for part in parts))
+        unexpected = Unexpected.of([part.unexpected for part in parts], request.symbols, table)
+        evidence = self._evidence(
+            before,
+            rows=sum(part.received for part in parts),
+            pages=len(parts),
+            request_ids=[part.request_id for part in parts],
+            source=next((part.source for part in parts if part.source), None),
+            last_page_seen=parts[-1].token is None,
+            rows_left_aside=unexpected.left_aside,
+        )
+        return Fetched(table, evidence, warnings=unexpected.warnings, odd=unexpected.odd, unproved=unexpected.unproved)
+
+    def _fetch_bars(self, request: Request) -> Fetched:
         before = replace(self.counters)
         pending_from, reason = None, ""
         try:
@@ -102,17 +129,20 @@ class AlpacaHook(HttpProviderHook):
             request, pending_from = self._without_recent(request, error)
             reason = error.said
             parts, refused = self._pages(request)
+        table = pa.concat_tables([find_dataset(request.dataset).received.empty_table(), *(part.table for part in parts)])
+        unexpected = Unexpected.of([part.unexpected for part in parts], [s for s in request.symbols if s not in refused], table)
         evidence = self._evidence(
             before,
-            rows=sum(len(part.table) for part in parts),
+            rows=sum(part.received for part in parts),
             pages=len(parts),
             request_ids=[part.request_id for part in parts],
             source=next((part.source for part in parts if part.source), None),
             last_page_seen=not parts or parts[-1].token is None,
+            rows_left_aside=unexpected.left_aside,
         )
-        nothing = find_dataset(request.dataset).received.empty_table()
-        table = pa.concat_tables([nothing, *(part.table for part in parts)])
-        return Fetched(table, evidence, pending_from, reason, refused)
+        return Fetched(
+            table, evidence, pending_from, reason, refused, unexpected.warnings, odd=unexpected.odd, unproved=unexpected.unproved
+        )
 
     def _pages(self, request: Request) -> tuple[list[BarsTable], dict[str, str]]:
         """Return the whole response, and the symbols that the vendor calls malformed."""

@@ -16,24 +16,35 @@ import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from market_data.core.batch import Request
-from market_data.core.errors import SchemaDrift, ServerError, TruncatedResponse
+from market_data.core.errors import ServerError, TruncatedResponse
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
 from market_data.providers.responses import NewYorkDays, decode
+from market_data.providers.unexpected import (
+    NOTHING,
+    OnceMore,
+    Problems,
+    Unexpected,
+    checked,
+    read_rows,
+    separated,
+    whole_numbers,
+)
 
 LONGEST_RESET = 60.0
 """Seconds. The vendor's window is a minute, whatever its clock or ours says."""
 
 _MALFORMED = re.compile(r"invalid symbol: (.+)")
 
+R = TypeVar("R")
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -46,17 +57,19 @@ class AlpacaBar(msgspec.Struct, gc=False):
     l: float | None = None  # noqa: E741 - the vendor's name
     c: float | None = None
     v: float | None = None
-    n: int | None = None
+    n: int | float | None = None
     vw: float | None = None
 
 
-class BarsPage(msgspec.Struct, gc=False):
+class BarsPage(msgspec.Struct, Generic[R], gc=False):
     """One response. ``next_page_token`` is null on the last page.
+
+    Its rows are `AlpacaBar`, or `msgspec.Raw` where some may be of another form.
 
     A page without the key is not known to be the last. ``bars`` may be null on the last page if it has none.
     """
 
-    bars: dict[str, list[AlpacaBar]] | msgspec.UnsetType | None = msgspec.UNSET
+    bars: dict[str, list[R]] | msgspec.UnsetType | None = msgspec.UNSET
     next_page_token: str | msgspec.UnsetType | None = msgspec.UNSET
     message: str = ""
 
@@ -67,6 +80,8 @@ class BarsTable:
 
     :param spans: symbol -> its first and last moment in this page, microseconds UTC.
     :param token: of the next page, or None after the last one.
+    :param received: rows that came.
+    :param unexpected: what else it holds.
     """
 
     table: pa.Table
@@ -74,16 +89,18 @@ class BarsTable:
     token: str | None
     request_id: str
     source: str | None
+    received: int
+    unexpected: Unexpected = NOTHING
 
 
-def read_page(response: Response, where: Mapping[str, str], plain: Callable[[str], str]) -> BarsPage:
+def read_page(response: Response, where: Mapping[str, str], plain: Callable[[str], str]) -> BarsPage[Any]:
     """Return a page that has bars and says whether another page follows.
 
     :param where: ``provider``, ``request`` and ``request_id``, for messages.
     :param plain: `Transport.plain`.
     :raises RetriableError: if the response is not such a page.
     """
-    page = decode(response, BarsPage, where, plain)
+    page: BarsPage[Any] = decode(response, BarsPage[AlpacaBar], where, plain, BarsPage[msgspec.Raw])
     if not isinstance(page.bars, dict) and page.message:
         raise ServerError(plain(f"HTTP {response.status} with an error: {page.message}"), **where)
     if page.bars is msgspec.UNSET or (page.bars is None and page.next_page_token):
@@ -106,55 +123,57 @@ class BarsQuery:
     symbols: Sequence[str]
     days: NewYorkDays
 
-    def read(self, response: Response, plain: Callable[[str], str]) -> BarsTable:
+    def read(self, response: Response, plain: Callable[[str], str], once_more: OnceMore) -> BarsTable:
         """Return a page as columns, checked to match the request.
 
         :param plain: `Transport.plain`.
-        :raises ServerError: for unexpected symbols or dates.
-        :raises SchemaDrift: for daily bars with another stamp.
+        :param once_more: of this page, for all its tries.
+        :raises ServerError: if most rows are of other symbols or dates.
+        :raises SchemaDrift: if most rows cannot be read; daily bars are to be stamped midnight New York.
         """
-        request = self.request
-        where = {"provider": self.provider, "request": str(request), "request_id": request_id(response)}
+        where = {"provider": self.provider, "request": str(self.request), "request_id": request_id(response)}
         page = read_page(response, where, plain)
-        found = {symbol: bars for symbol, bars in (page.bars if isinstance(page.bars, dict) else {}).items() if bars}
-        if unexpected := set(found).difference(self.symbols):
-            raise ServerError(plain(f"rows of {', '.join(sorted(unexpected)[:3])} came"), **where)
-        bars = [bar for some in found.values() for bar in some]
-        moments = pa.array([bar.t for bar in bars], pa.timestamp("us", tz="UTC"))
-        stamps = moments.cast(pa.int64()).to_numpy()
-        sessions, outside = self.days.of(stamps)
-        if outside.any():
-            said = ", ".join(f"{bar.t:%Y-%m-%d %H:%M}" for bar in np.array(bars, dtype=object)[outside][:3])
-            raise ServerError(f"rows of {said} UTC came", **where)
-        daily = request.dataset == "ohlcv-1d"
-        if daily and not self.days.at_midnight(stamps).all():
-            raise SchemaDrift(
-                f"{self.provider}: {request}: daily bars are not stamped midnight New York. "
-                "To do: see the provider's changelog; the hook has to learn the new form"
-            )
-        table = _table(request.dataset, found, bars, sessions.astype("datetime64[us]") if daily else stamps, sessions)
-        cuts = np.cumsum([0, *(len(some) for some in found.values())])
-        parts = (stamps[begin:end] for begin, end in pairwise(cuts))
-        spans = {symbol: (int(part.min()), int(part.max())) for symbol, part in zip(found, parts, strict=True)}
+        found = page.bars if isinstance(page.bars, dict) else {}
+        bars, problems = read_rows([bar for some in found.values() for bar in some], AlpacaBar, where)
+        symbols = [symbol for symbol, some in found.items() for _ in some]
+        table = self._table(symbols, bars, problems)
+        kept, unexpected = separated(table, checked(problems, len(bars), where), self.request, where)
+        once_more.check(unexpected, where)
         token = page.next_page_token if isinstance(page.next_page_token, str) else None
-        return BarsTable(table, spans, token, where["request_id"], response.headers.get("X-Sample-Source"))
+        source = response.headers.get("X-Sample-Source")
+        return BarsTable(kept, _spans(table, self.request), token, where["request_id"], source, len(bars), unexpected)
+
+    def _table(self, symbols: list[str], bars: list[AlpacaBar], problems: Problems) -> pa.Table:
+        """Return all bars as columns, as `separated` takes them; add what is wrong with some to ``problems``."""
+        daily, schema = self.request.dataset == "ohlcv-1d", find_dataset(self.request.dataset).received
+        moments = pa.array([bar.t for bar in bars], pa.timestamp("us", tz="UTC"))
+        undated = moments.is_null().to_numpy(zero_copy_only=False)
+        stamps = moments.cast(pa.int64()).fill_null(0).to_numpy()
+        sessions, outside = self.days.of(stamps)
+        if daily:
+            for place in np.flatnonzero(~(self.days.at_midnight(stamps) | outside | undated)).tolist():
+                problems.setdefault(place, []).append(f"t is {bars[place].t:%Y-%m-%dT%H:%M:%SZ}, not midnight New York")
+        opened = np.where(outside, stamps, sessions.astype("datetime64[us]").astype(np.int64)) if daily else stamps
+        columns = {
+            "symbol": pa.array(symbols, pa.string()),
+            "bar_time": pa.array(opened.astype("datetime64[us]"), pa.timestamp("us"), mask=undated).cast(moments.type),
+            "session": pa.array(sessions, pa.date32(), mask=outside | undated),
+            "adj_close": pa.nulls(len(bars), pa.float64()),
+            "trade_count": pa.array(whole_numbers(bars, "n", problems), pa.int64()),
+        }
+        fields = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw"}
+        columns |= {column: pa.array([getattr(bar, field) for bar in bars], pa.float64()) for column, field in fields.items()}
+        return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _table(
-    dataset: str, found: Mapping[str, list[AlpacaBar]], bars: list[AlpacaBar], moments: np.ndarray, sessions: np.ndarray
-) -> pa.Table:
-    """Return a page's bars as columns of ``dataset.received``."""
-    schema = find_dataset(dataset).received
-    columns = {
-        "symbol": pa.array([symbol for symbol, some in found.items() for _ in some], pa.string()),
-        "bar_time": pa.array(moments.astype("datetime64[us]"), pa.timestamp("us", tz="UTC")),
-        "session": pa.array(sessions, pa.date32()),
-        "adj_close": pa.nulls(len(bars), pa.float64()),
-    }
-    fields = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw", "trade_count": "n"}
-    for column, field in fields.items():
-        columns[column] = pa.array([getattr(bar, field) for bar in bars], schema.field(column).type)
-    return pa.table([columns[name] for name in schema.names], schema=schema)
+def _spans(table: pa.Table, request: Request) -> dict[str, tuple[int, int]]:
+    """Return requested symbol -> its first and last moment in a page, in the page's order."""
+    moments = pa.table({"symbol": table["symbol"], "moment": table["bar_time"].cast(pa.int64())})
+    moments = moments.filter(
+        pc.and_(pc.is_valid(table["session"]), pc.is_in(table["symbol"], pa.array(request.symbols, pa.string())))
+    )
+    ends = moments.group_by("symbol", use_threads=False).aggregate([("moment", "min"), ("moment", "max")])
+    return {row["symbol"]: (row["moment_min"], row["moment_max"]) for row in ends.to_pylist()}
 
 
 def malformed(said: str, symbols: Sequence[str]) -> str | None:

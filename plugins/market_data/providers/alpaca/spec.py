@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from market_data.core.capabilities import Endpoint, Shape
-from market_data.providers.spec import MINUTES, ConnectionForm, ProviderSpec, one_of
+from market_data.providers.spec import BARS, MINUTES, ConnectionForm, ProviderSpec, one_of
 
 ALPACA_BARS = Endpoint("bars", Shape.MULTI, page_rows=10_000, max_symbols=1000)  # they stand in the URL
+# Pages have 1,000 actions, and a symbol has about one in sixty sessions.
+ALPACA_ACTIONS = Endpoint("corporate-actions", Shape.MULTI, page_rows=60_000, max_symbols=1000, max_days=366)
 
 SPEC = ProviderSpec(
     "alpaca",
@@ -16,15 +18,21 @@ SPEC = ProviderSpec(
         "ohlcv-1d": (ALPACA_BARS,),
         "ohlcv-5m": (replace(ALPACA_BARS, rows_per_session=MINUTES // 5),),
         "ohlcv-1m": (replace(ALPACA_BARS, rows_per_session=MINUTES),),
+        "corporate-actions": (ALPACA_ACTIONS,),
+        "symbol-changes": (ALPACA_ACTIONS,),
     },
     {
-        "feed": one_of(
-            "default: what the account has; the others by name.",
-            *("default", "sip", "iex", "otc"),
-            refused=dict.fromkeys(("delayed_sip", "overnight"), "it serves the latest quotes and trades only, no history"),
+        "feed": replace(
+            one_of(
+                "default: what the account has; the others by name.",
+                *("default", "sip", "iex", "otc"),
+                refused=dict.fromkeys(("delayed_sip", "overnight"), "it serves the latest quotes and trades only, no history"),
+            ),
+            datasets=BARS,
         ),
-        "adjustment": one_of(
-            "raw: as traded; the others are the vendor's adjustments.", "raw", "split", "dividend", "spin-off", "all"
+        "adjustment": replace(
+            one_of("raw: as traded; the others are the vendor's adjustments.", "raw", "split", "dividend", "spin-off", "all"),
+            datasets=BARS,
         ),
     },
     label="Alpaca Market Data",

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
+import msgspec
 import requests
 import urllib3
 from databento import DBNStore, Historical
 from databento.common.error import BentoError, BentoHttpError, BentoWarning
+from databento.common.http import check_backend_warnings, check_http_error
 from databento_dbn import DBNError
+from requests.auth import HTTPBasicAuth
 from zstandard import ZstdError
 
 from market_data.core.errors import (
@@ -31,11 +34,19 @@ from market_data.core.errors import (
     Throttled,
     TruncatedResponse,
 )
-from market_data.http.client import Response, Transport, cause, tried, within
+from market_data.core.urls import shown_url
+from market_data.http.client import Response, Transport, cause, tried, within, without_bom
+from market_data.http.gzip_body import TooLargeError
+from market_data.providers.responses import too_large
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+LARGEST_METADATA = 16 * 1024 * 1024
+"""Bytes of a response without records. The largest regular one, the symbols of 2,000 parents, has about 1 MB."""
+LARGEST_STREAM = 4 * 1024**3
+"""Bytes of one download. The records of a request, at most 5 million, have less than half of it."""
+CHUNK = 64 * 1024
 METADATA_DEADLINE = 60.0
 """Seconds for one call that brings no records."""
 
@@ -63,18 +74,85 @@ class Question:
         return {**asked, "symbols": list(self.symbols), "start": start, "end": end}
 
 
+def _called(
+    api: Any,
+    method: str,
+    url: str,
+    data: Mapping[str, Any] | None = None,
+    params: Iterable[tuple[str, str | None]] | None = None,
+    basic_auth: bool = False,
+) -> requests.Response:
+    """Make a call that brings no records, but read no more than a stated size.
+
+    Otherwise it is as the vendor's client makes it. The response comes without a byte order mark, which the client's JSON parser refuses.
+
+    :raises TooLargeError: if it is larger.
+    """
+    auth = HTTPBasicAuth(api._key, "") if basic_auth else None  # noqa: SLF001 - the client has no other way
+    timeout = (api.TIMEOUT, api.TIMEOUT)
+    with requests.request(
+        method,
+        url,
+        data=data,
+        params=params,
+        headers=api._headers,  # noqa: SLF001
+        auth=auth,
+        timeout=timeout,
+        stream=True,
+    ) as response:
+        _read(response)
+        check_backend_warnings(response)
+        check_http_error(response)
+        return response
+
+
+def _streamed(api: Any, url: str, data: dict[str, Any], basic_auth: bool, path: Any = None) -> DBNStore:
+    """Download records into a file, but read no more of a refusal or a stream than a stated size.
+
+    :raises TooLargeError: if it is larger.
+    """
+    auth = HTTPBasicAuth(api._key, "") if basic_auth else None  # noqa: SLF001 - the client has no other way
+    timeout = (api.TIMEOUT, api.TIMEOUT)
+    with requests.post(url, data=data, headers=api._headers, auth=auth, timeout=timeout, stream=True) as response:  # noqa: SLF001
+        if response.status_code >= 400:
+            _read(response)
+        check_backend_warnings(response)
+        check_http_error(response)
+        size = 0
+        with Path(path).open("xb") as file:
+            for chunk in response.iter_content(CHUNK):
+                size += len(chunk)
+                if size > LARGEST_STREAM:
+                    raise TooLargeError(f"more than {LARGEST_STREAM:,} bytes of records")
+                file.write(chunk)
+    return DBNStore.from_file(path)
+
+
+def _read(response: requests.Response) -> None:
+    """Read the body of a response.
+
+    :raises TooLargeError: if it is larger than any regular one.
+    """
+    body = bytearray()
+    for chunk in response.iter_content(CHUNK):
+        body += chunk
+        if len(body) > LARGEST_METADATA:
+            raise TooLargeError(f"more than {LARGEST_METADATA:,} bytes of JSON")
+    content = without_bom(bytes(body))
+    if problem := too_large(content):
+        raise TooLargeError(problem)
+    response._content = content  # noqa: SLF001 - requests has no other way
+
+
 @dataclass
 class Client(Transport):
     """The vendor's client for one account.
 
     :param key: never shown; ``secrets`` has to hold it too.
-    :param attempts: tries of one call, the first included. Few: downloads are charged for what they bring, and the task's own retry
-        waits without a slot of the pool.
     :param deadline: seconds for one download, from looking the name up to the last byte.
     """
 
     key: str = field(default="", repr=False)
-    attempts: int = 2
     deadline: float = 300.0
 
     def __post_init__(self) -> None:
@@ -85,12 +163,22 @@ class Client(Transport):
             api = getattr(self._official, name)
             api._base_url = f"{self.base_url.rstrip('/')}/v0/{name}"  # noqa: SLF001
             api._headers["accept-encoding"] = "identity"  # noqa: SLF001 - a gzip stream that ends early is taken for whole
+            api._post = partial(_called, api, "POST")  # noqa: SLF001
+            api._get = partial(_called, api, "GET")  # noqa: SLF001
+            api._stream = partial(_streamed, api)  # noqa: SLF001
 
     # -- requests -----------------------------------------------------------------------------------------------------------
 
     def dataset_range(self, dataset: str, what: str) -> Mapping[str, Any]:
         """First and last moment of a dataset: ``start`` and ``end``, as the vendor writes them."""
         return self._metadata(what, lambda: self._official.metadata.get_dataset_range(dataset), dict)
+
+    def conditions(self, dataset: str, first: date, last: date, what: str) -> list[dict[str, Any]]:
+        """Return date, condition and last modification of each UTC date, both ends inclusive. Free."""
+        found: list[dict[str, Any]] = self._metadata(
+            what, lambda: self._official.metadata.get_dataset_condition(dataset, first, last), list
+        )
+        return found
 
     def record_count(self, question: Question, what: str) -> int:
         """Return how many records there are. Free."""
@@ -102,7 +190,7 @@ class Client(Transport):
 
     def resolve(
         self, dataset: str, symbols: list[str], stypes: tuple[str, str], first: date, end: date, what: str
-    ) -> Mapping[str, list[dict[str, str]]]:
+    ) -> Mapping[str, list[dict[str, str | None]]]:
         """Resolve symbols; a free call.
 
         The result is symbol -> spans with ``d0`` (inclusive), ``d1`` (exclusive) and ``s``, the resolved symbol.
@@ -112,8 +200,10 @@ class Client(Transport):
         response = self._metadata(
             what, lambda: self._official.symbology.resolve(dataset, symbols, stypes[0], stypes[1], first, end), dict
         )
-        result: Mapping[str, list[dict[str, str]]] = response.get("result", {})
-        return result
+        try:
+            return msgspec.convert(response.get("result", {}), dict[str, list[dict[str, str | None]]])
+        except msgspec.ValidationError as error:
+            raise self._drift(what, self.plain(str(error))) from None
 
     def download(self, question: Question, what: str, read: Callable[[DBNStore, tuple[str, ...]], T]) -> T:
         """Return the records, through a file that is gone afterwards.
@@ -152,7 +242,7 @@ class Client(Transport):
         return self._tried(attempt)
 
     def _tried(self, attempt: Callable[[], T]) -> T:
-        return tried(attempt, counters=self.counters, attempts=self.attempts, patience=self.patience, sleep=self.sleep)
+        return tried(attempt, counters=self.counters, retry=self.retry, patience=self.patience, sleep=self.sleep)
 
     def _once(self, what: str, call: Callable[[], T], deadline: float) -> tuple[T, tuple[str, ...]]:
         """Make one paced call; return its result and the vendor's warnings."""
@@ -172,6 +262,8 @@ class Client(Transport):
                 raise NetworkError(f"no whole response in {deadline:g} s", **where) from None
             except BentoHttpError as error:
                 raise self._refusal(error, what) from None
+            except TooLargeError as error:
+                raise ServerError(f"the response is too large: {error}", **where) from None
             except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
                 raise self._failure(error, what) from None
         said = [self.plain(str(one.message)) for one in caught if issubclass(one.category, BentoWarning)]
@@ -182,7 +274,7 @@ class Client(Transport):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BentoWarning)  # of a record that is cut: the count tells
                 return read()
-        except (BentoError, DBNError, ZstdError) as error:
+        except (BentoError, DBNError, ZstdError, ValueError, TypeError, ArithmeticError, LookupError) as error:
             raise self._failure(error, what) from None
 
     # -- errors ------------------------------------------------------------------------------------------------------------------
@@ -232,4 +324,4 @@ class Client(Transport):
             return ServerError("the body cannot be decompressed", **where)
         if isinstance(error, requests.exceptions.JSONDecodeError):
             return ServerError("the response is not JSON", **where)
-        return NetworkError(f"no response from {urlsplit(self.base_url).netloc} ({cause(error)})", **where)
+        return NetworkError(f"no response from {shown_url(self.base_url)} ({cause(error)})", **where)

@@ -20,7 +20,7 @@ from market_data.core.errors import (
     Throttled,
 )
 from market_data.http.client import Response, Transport
-from market_data.providers.responses import pause
+from market_data.providers.responses import error_body, error_text, pause
 
 LICENCE = timedelta(hours=24)
 """More recent records need a live licence; used if the refusal does not name a moment."""
@@ -79,7 +79,7 @@ def classify(response: Response, what: str, transport: Transport, conn_id: str, 
     :param conn_id: the connection that holds the key.
     """
     detail = _detail(response)
-    text = transport.plain(detail.message or response.body.decode(errors="replace")) or f"HTTP status {response.status}"
+    text = transport.plain(detail.message or error_text(response)) or f"HTTP status {response.status}"
     where = {"provider": transport.provider, "request": what, "request_id": response.headers.get("request-id", "")}
     if response.status == 401 or detail.case == "auth_account_locked":
         return AuthError(f"{text} (the key is the password of connection {conn_id!r})", **where)
@@ -107,10 +107,7 @@ def _unavailable(status: int, detail: RefusalDetail, text: str, now: datetime, w
 
 
 def _detail(response: Response) -> RefusalDetail:
-    try:
-        found = msgspec.json.decode(response.body, type=Refusal).detail
-    except msgspec.MsgspecError:
-        return RefusalDetail()
+    found = (error_body(response, Refusal) or Refusal()).detail
     return RefusalDetail(message=found) if isinstance(found, str) else found
 
 
@@ -118,7 +115,10 @@ def _until(detail: RefusalDetail) -> datetime | None:
     """Return the end of what is available, UTC, from the payload or from the vendor's words."""
     named = (detail.payload or {}).get("available_end")
     found = _UNTIL.search(f"up to {named}" if isinstance(named, str) else detail.message)
-    return datetime.fromisoformat(found[1]).replace(tzinfo=UTC) if found else None
+    try:
+        return datetime.fromisoformat(found[1]).replace(tzinfo=UTC) if found else None
+    except ValueError:  # a month 13, say
+        return None
 
 
 def where_of(error: ProviderError) -> dict[str, str]:

@@ -24,8 +24,9 @@ from databento import DBNStore
 from databento.common.parsing import symbols_list_to_list
 from databento_dbn import SType
 
+from market_data.core import calendar
 from market_data.core.batch import Request
-from market_data.core.capabilities import Endpoint, Quota, Window
+from market_data.core.capabilities import Condition, Endpoint, Quota, Window
 from market_data.core.errors import (
     BadRequest,
     NotYetAvailable,
@@ -33,22 +34,36 @@ from market_data.core.errors import (
     TruncatedResponse,
 )
 from market_data.core.intervals import Interval, intersection
+from market_data.core.retry_policy import RetryPolicy
+from market_data.core.spelling import SpellingError
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
 from market_data.providers.base import Fetched, SubscriptionPlan
 from market_data.providers.databento.client import Client, Question
+from market_data.providers.databento.conditions import read_conditions
 from market_data.providers.databento.errors import Later, TooManyRows, Unresolved, WrongResponse, classify, plain_refusal, where_of
-from market_data.providers.databento.parse import DAY, Days, NotOfTheQuestionError, Symbols, every_day, numbered, of_sessions, read
-from market_data.providers.databento.spec import FUTURES, SPEC, vendors_dataset
+from market_data.providers.databento.parse import (
+    DAY,
+    MOST_ROWS,
+    Days,
+    NotOfTheQuestionError,
+    Strays,
+    Symbols,
+    every_day,
+    numbered,
+    of_sessions,
+    read,
+)
+from market_data.providers.databento.spec import FUTURES, SPEC, read_hours, vendors_dataset
+from market_data.providers.databento.symbols import to_vendor
 from market_data.providers.http_hook import TransportHook
+from market_data.providers.unexpected import Unexpected
 
 T = TypeVar("T")
 
 MOST_REFUSED = 100
 """Malformed symbols of one request that are set aside. Each costs a call, a free one."""
 MOST_SYMBOLS = 2000
-MOST_ROWS = 5_000_000
-"""Rows of one request, which are in memory at once."""
 ENDED = timedelta(days=30)
 """A dataset that has nothing of so many days is one that has ended, not one that is late."""
 SHOWN = 5
@@ -91,6 +106,8 @@ class StreamTable:
     records: int
     words: tuple[str, ...]
     missing: tuple[str, ...]
+    left_aside: int = 0
+    named: tuple[str, ...] = ()
 
 
 class DatabentoHook(TransportHook[Client]):
@@ -101,8 +118,8 @@ class DatabentoHook(TransportHook[Client]):
     and they are requested by their own symbols. Option ``dataset``: ``auto`` is EQUS.SUMMARY for daily bars and statistics, EQUS.MINI
     for the rest, and GLBX.MDP3 for continuous and parent symbols. Futures are a source of their own: ESH4 may be a share elsewhere.
 
-    The vendor's daily bars cover UTC days; for futures, days without a session (Sundays, holidays) are dropped. In other datasets,
-    futures trading on a holiday belongs to the session after it.
+    The vendor's daily bars cover UTC days; for futures, days without a session (Sundays, Christmas) are dropped. Most holidays of the
+    stock exchange are sessions of futures, see docs/reference/calendars.md.
 
     Metadata calls count towards the quota like all others. A plan's number of calls counts streams, each of which takes one more call for
     its count. A request with more rows than the endpoint's ``request_rows`` is split into several streams.
@@ -119,10 +136,15 @@ class DatabentoHook(TransportHook[Client]):
         "sample": SubscriptionPlan(Quota(600, (Window(1, 0.01),))),
     }
 
+    default_retry = RetryPolicy(attempts=2)
+    """Few: downloads are charged for what they bring, and the task's own retry waits without a slot of the pool."""
+
     def _make_transport(self) -> Client:
         key = self.config.password
         secrets = (key, key.removeprefix("db-"))
-        return Client(self.provider, self.base_url, {}, self.pacer(), self._classify, secrets, counters=self.counters, key=key)
+        return Client(
+            self.provider, self.base_url, {}, self.pacer(), self._classify, secrets, self.retry, counters=self.counters, key=key
+        )
 
     def _classify(self, response: Response, what: str) -> ProviderError | None:
         return classify(response, what, self.transport, self.config.conn_id, self.quota, self.now())
@@ -155,9 +177,26 @@ class DatabentoHook(TransportHook[Client]):
         records = sum(stream.records for stream in streams)
         source = self._dataset(request.dataset) if streams else None
         # A stream that differs from its count raises before this line.
-        evidence = self._evidence(before, records, len(streams), source=source, rows_declared=records)
-        words = self._words(streams, request) if streams else outcome.words
-        return Fetched(numbered(table), evidence, outcome.pending_from, outcome.pending_reason, outcome.refused, words)
+        aside = Unexpected(sum(stream.left_aside for stream in streams), tuple(one for stream in streams for one in stream.named))
+        evidence = self._evidence(
+            before, records, len(streams), source=source, rows_declared=records, rows_left_aside=aside.left_aside
+        )
+        words = (*(self._words(streams, request) if streams else outcome.words), *aside.warnings)
+        # A record of another moment or instrument may be one that a symbol lacks.
+        unproved = dict.fromkeys(request.symbols, "; ".join(aside.named)) if aside.left_aside else {}
+        return Fetched(
+            numbered(table), evidence, outcome.pending_from, outcome.pending_reason, outcome.refused, words, unproved=unproved
+        )
+
+    def conditions(self, dataset: str, first: date, last: date) -> dict[date, Condition]:
+        self.connect()
+        name = self._dataset(dataset)
+        what = f"the conditions of {name} {first}..{last}"
+        return read_conditions(self.transport.conditions(name, first, last, what), {"provider": self.provider, "request": what})
+
+    def vendor_symbol(self, symbol: str) -> str:
+        # All US stocks of the vendor's default datasets are spelled alike, so the dataset of a request does not matter.
+        return to_vendor(symbol, self._dataset("")) if self.option("stype_in") == "raw_symbol" else symbol
 
     def cost(self, requests: Sequence[Request]) -> float:
         """Return the vendor's charge in US dollars, discounts included. One free call per request."""
@@ -188,7 +227,7 @@ class DatabentoHook(TransportHook[Client]):
             for start in range(0, len(some), MOST_SYMBOLS):
                 part = list(some[start : start + MOST_SYMBOLS])
                 response = self.transport.resolve(dataset, part, (stypes[0], stypes[1]), first, last + DAY, what)
-                found |= {symbol: [span["s"] for span in spans if span.get("s")] for symbol, spans in response.items()}
+                found |= {symbol: [name for span in spans if (name := span.get("s"))] for symbol, spans in response.items()}
             return found
 
         members = resolve([parent.upper() for parent in parents], "parent", "instrument_id")
@@ -210,7 +249,7 @@ class DatabentoHook(TransportHook[Client]):
         until: datetime | None = None
         while symbols:
             days = self._days(request)
-            start, end = days.span
+            start, end = self._span(request, days)
             if start == end:
                 outcome.words = ("no session on these dates",)
                 return outcome
@@ -272,6 +311,22 @@ class DatabentoHook(TransportHook[Client]):
             return Days.utc(request.start, request.last)
         return (Days.futures if self._dataset(request.dataset) == FUTURES else Days.new_york)(request.start, request.last)
 
+    def _span(self, request: Request, days: Days) -> tuple[datetime, datetime]:
+        """Return the first moment that is requested, and the end, exclusive."""
+        hours = read_hours(self.option("hours"))
+        if hours is None or request.dataset not in self.known_options["hours"].datasets:
+            return days.span
+        return calendar.at(request.start, hours[0]), calendar.at(request.last, hours[1])  # of one session: see ``max_days``
+
+    def _option_problems(self) -> list[str]:
+        problems = super()._option_problems()
+        if not problems:
+            try:
+                read_hours(self.option("hours"))
+            except ValueError as error:
+                problems.append(f"hours is {str(error)!r}; the end must be after the start, e.g. 0930-1600")
+        return problems
+
     def _sent(self, request: Request) -> tuple[dict[str, str], dict[str, str]]:
         """Return symbols as the vendor's client sends them -> as requested; and refused symbols -> reason."""
         stype: str = self.option("stype_in")
@@ -283,7 +338,12 @@ class DatabentoHook(TransportHook[Client]):
             elif stype == "parent" and PARENT.fullmatch(symbol):
                 refused[symbol] = "it is a parent without instruments on these dates"
             else:
-                (name,) = symbols_list_to_list([symbol], SType.from_str(self._stype))
+                try:
+                    spelled = to_vendor(symbol, self._dataset(request.dataset)) if stype == "raw_symbol" else symbol
+                except SpellingError as error:
+                    refused[symbol] = f"{symbol} {error}"
+                    continue
+                (name,) = symbols_list_to_list([spelled], SType.from_str(self._stype))
                 if name in sent:
                     refused[symbol] = f"the vendor does not tell it from {sent[name]}"
                 else:
@@ -364,12 +424,14 @@ class DatabentoHook(TransportHook[Client]):
         mappings = every_day(list(question.symbols)) if question.stype_in == "instrument_id" else metadata.mappings
         try:
             symbols = Symbols(mappings, question.symbols)
-            table, records = read(store, question.schema, symbols, days, (question.start, question.end))
+            strays = Strays()
+            table, records = read(store, question.schema, symbols, days, (question.start, question.end), strays)
         except NotOfTheQuestionError as error:
             raise WrongResponse(str(error), **where) from None
         if question.schema == "ohlcv-1d" and question.dataset == FUTURES:
             table = of_sessions(table, days)
-        return StreamTable(table, records, words, tuple(question.symbols.get(sent, sent) for sent in metadata.not_found))
+        missing = tuple(question.symbols.get(sent, sent) for sent in metadata.not_found)
+        return StreamTable(table, records, words, missing, strays.count, tuple(strays.named))
 
     def _words(self, streams: Sequence[StreamTable], request: Request) -> tuple[str, ...]:
         """Return the vendor's warnings on the streams, and the symbols that resolve in none of them."""

@@ -9,7 +9,7 @@ billionths; the highest number of a field's type means "none".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -20,12 +20,15 @@ from databento import DBNStore
 from databento_dbn import StatType, StatUpdateAction
 from numpy.typing import NDArray
 
-from market_data.core import calendar
+from market_data.core.calendar import CMES, at
 from market_data.datasets.base import UTC_MICROS, UTC_NANOS
 from market_data.datasets.registry import dataset as find_dataset
 
 CHUNK = 65_536
 """Records that are turned into columns at once."""
+MOST_ROWS = 5_000_000
+"""Records of one request, which are in memory at once."""
+SHOWN = 3
 
 DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,7 +37,8 @@ SCALE = 1e9
 SHORTEST = timedelta(seconds=1)
 
 STOCKS_END = time(20)
-FUTURES_BEGIN, FUTURES_END = time(18), time(17)
+TRADES = ("trades", "tbbo")
+"""Datasets whose rows have to be of the trading day of their session."""
 
 Records = NDArray[np.void]
 Ints = NDArray[np.int64]
@@ -52,7 +56,7 @@ class Days:
     """The sessions of a request, in order, and the time span of each one's records.
 
     There are three kinds. The vendor's daily bars use UTC days. Shares use days from midnight to midnight in New York. Futures begin at
-    18:00 New York of the session before: trading on a holiday belongs to the session after it, as at CME.
+    18:00 New York of the session before.
 
     :param dates: one before the first and one after the last included.
     :param begins: the moment from which on a record belongs to each, UTC.
@@ -71,14 +75,14 @@ class Days:
     @classmethod
     def new_york(cls, first: date, last: date) -> Days:
         dates = _every(first, last)
-        return cls(dates, [calendar.at(day, time()) for day in dates], [calendar.at(day, STOCKS_END) for day in dates])
+        return cls(dates, [at(day, time()) for day in dates], [at(day, STOCKS_END) for day in dates])
 
     @classmethod
     def futures(cls, first: date, last: date) -> Days:
-        inside = calendar.sessions(first, last + DAY) or (first,)
-        dates = [calendar.previous_session(inside[0]), *inside, calendar.next_session(inside[-1])]
-        before = [calendar.previous_session(day) for day in dates]
-        return cls(dates, [calendar.at(day, FUTURES_BEGIN) for day in before], [calendar.at(day, FUTURES_END) for day in dates])
+        inside = CMES.sessions(first, last + DAY) or (first,)
+        dates = [CMES.previous_session(inside[0]), *inside, CMES.next_session(inside[-1])]
+        before = [CMES.previous_session(day) for day in dates]
+        return cls(dates, [at(day, CMES.opens) for day in before], [at(day, CMES.closes) for day in dates])
 
     @property
     def span(self) -> tuple[datetime, datetime]:
@@ -161,49 +165,63 @@ def every_day(symbols: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     return {symbol: [{"start_date": date.min, "end_date": date.max, "symbol": symbol}] for symbol in symbols}
 
 
-def read(store: DBNStore, dataset: str, symbols: Symbols, days: Days, span: tuple[datetime, datetime]) -> tuple[pa.Table, int]:
+@dataclass
+class Strays:
+    """Records that were left aside: of moments or instruments that were not requested.
+
+    :param named: what they are of.
+    """
+
+    count: int = 0
+    named: dict[str, None] = field(default_factory=dict)
+
+
+def read(
+    store: DBNStore, dataset: str, symbols: Symbols, days: Days, span: tuple[datetime, datetime], strays: Strays | None = None
+) -> tuple[pa.Table, int]:
     """Return all records of a stream as a table of ``dataset.received``, and the number of records.
 
     Ordinals are all 0: see `numbered`.
 
     :param span: what was requested; the records are in it by the moment at which the vendor got them, where they have one.
-    :raises NotOfTheQuestionError: for records of other moments or instruments, if the stream is sound to its end.
+    :param strays: takes what is left aside; None: no record may be.
+    :raises NotOfTheQuestionError: if most records are of other moments or instruments, and the stream is sound to its end.
     :raises BentoError, DBNError, ZstdError: where the stream is damaged.
     """
     schema, columns = find_dataset(dataset).received, COLUMNS[dataset]
     begin, end = (_nanos(moment) for moment in span)
     parts: list[pa.Table] = []
-    wrong = ""
-    count = 0
+    found = Strays() if strays is None else strays
+    before, count = found.count, 0
     for records in store.to_ndarray(count=CHUNK):
-        if wrong:
-            continue
         count += len(records)
+        if count > MOST_ROWS:
+            raise NotOfTheQuestionError(f"more than {MOST_ROWS:,} records came")
         moments, got = _moments(records)
-        if (strange := (got < begin) | (got >= end)).any():
-            said = ", ".join(str(moment) for moment in got[strange][:3].astype("datetime64[ns]").astype("datetime64[s]"))
-            wrong = f"records of {said} UTC came"
-            continue
+        outside = (got < begin) | (got >= end)
         layers = symbols.of(records["instrument_id"].astype(np.int64), got)
         known = np.any([codes >= 0 for codes in layers], axis=0) if layers else np.zeros(len(records), bool)
-        if not known.all():
-            wrong = (
-                f"the response has a record of the instrument {records['instrument_id'][~known][0]}, to which no symbol resolves"
-            )
-            continue
+        if (strange := outside | ~known).any():
+            found.count += int(strange.sum())
+            for moment in got[outside][:SHOWN].astype("datetime64[ns]").astype("datetime64[s]"):
+                found.named[f"records of {moment} UTC came"] = None
+            for number in records["instrument_id"][~known & ~outside][:SHOWN]:
+                found.named[f"the response has a record of the instrument {number}, to which no symbol resolves"] = None
         for codes in layers:
-            mine = codes >= 0
+            mine = (codes >= 0) & ~outside
             rows, when, whose = (records, moments, codes) if mine.all() else (records[mine], moments[mine], codes[mine])
-            common = {"symbol": _labels(whose, symbols.names.__getitem__), "session": pa.array(days.of(when), pa.date32())}
+            placed = days.of(_possible(when, got[mine], days) if dataset in TRADES else when)
+            common = {"symbol": _labels(whose, symbols.names.__getitem__), "session": pa.array(placed, pa.date32())}
             parts.append(_table(schema, {**common, **columns(rows, when)}, len(rows)))
-    if wrong:
-        raise NotOfTheQuestionError(wrong)
+    aside = found.count - before
+    if 2 * aside > count or (aside and strays is None):
+        raise NotOfTheQuestionError("; ".join([*found.named][:SHOWN]))
     return pa.concat_tables([schema.empty_table(), *parts]), count
 
 
 def of_sessions(table: pa.Table, days: Days) -> pa.Table:
-    """Return the rows whose session is one of the exchange."""
-    sessions = calendar.sessions(days.dates[0], days.dates[-1] + DAY)
+    """Return the rows of futures whose date is a session."""
+    sessions = CMES.sessions(days.dates[0], days.dates[-1] + DAY)
     return table.filter(pc.is_in(table["session"], pa.array(sessions, pa.date32())))
 
 
@@ -304,6 +322,15 @@ def _moments(records: Records) -> tuple[Ints, Ints]:
     event = records["ts_event"]
     got = records["ts_recv"] if "ts_recv" in (records.dtype.names or ()) else event
     return np.where(event == np.iinfo(event.dtype).max, got, event).astype(np.int64), got.astype(np.int64)
+
+
+def _possible(moments: Ints, got: Ints, days: Days) -> Ints:
+    """Return when each record happened, or was received if that is long before or after the request.
+
+    The gate rejects such a record: it is then found under the session that it is missing from.
+    """
+    first, last = _nanos(days.begins[0]), _nanos(days.begins[-1] + DAY)
+    return np.where((moments < first) | (moments >= last), got, moments)
 
 
 def _price(values: NDArray[Any]) -> pa.Array:

@@ -7,8 +7,10 @@ and 402 is plain text. See https://site.financialmodelingprep.com/developer/docs
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 import msgspec
 
@@ -22,15 +24,16 @@ from market_data.core.errors import (
     ServerError,
     Throttled,
 )
-from market_data.http.client import Response, retry_after
+from market_data.core.messages import shown
+from market_data.http.client import LONGEST_WORDS, Response, retry_after
 from market_data.http.rate_limit import LONG_WINDOW, FileLimiter
-from market_data.providers.responses import pause
+from market_data.providers.responses import error_body, error_text, pause
 
 DAY = timedelta(days=1)
 BULK_PAUSE = 30.0
 """Seconds to wait after a bulk file that came too soon after another; how long the vendor wants is not known."""
 
-_FILE = re.compile(rb'\s*"?(symbol|date)"?,')
+_DATA = re.compile(rb'\s*(\[|"?(symbol|date)"?,)')
 _GATE = re.compile(r"(premium query parameter|(special|restricted|exclusive|legacy) endpoint)", re.IGNORECASE)
 _PART = re.compile("values? (set )?for '(period|limit)'")
 
@@ -43,18 +46,23 @@ class PartNotInPlan(EntitlementError):
     """The plan does not include a period of this symbol's statements, or so many of them; others it does."""
 
 
+class RefusalBody(msgspec.Struct):
+    """The body of a refusal; each field is text, as far as is known."""
+
+    error_message: Any = msgspec.field(name="Error Message", default=None)
+    message: Any = None
+    error: Any = None
+
+
 def words(response: Response) -> str | None:
     """Return the message that a response has instead of data, or None if it begins like data."""
-    body = response.body.strip()
-    if body.startswith(b"[") or _FILE.match(body):
+    if _DATA.match(response.body.removeprefix(BOM_UTF8)):
         return None
-    try:
-        said = msgspec.json.decode(body)
-    except msgspec.MsgspecError:
-        return body.decode(errors="replace")
-    if isinstance(said, dict):
-        said = next((said[name] for name in ("Error Message", "message", "error") if said.get(name)), "")
-    return str(said or "")
+    found = error_body(response, RefusalBody)
+    if found is None:
+        return error_text(response).strip()
+    said = next(filter(None, (found.error_message, found.message, found.error)), "")
+    return said if isinstance(said, str) else shown(said, LONGEST_WORDS)
 
 
 def classify(

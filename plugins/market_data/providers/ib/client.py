@@ -8,41 +8,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from ib_async import IB, BarData, Contract, RequestError
+from ib_async import IB, Contract, ContractDetails, RequestError
 
 from market_data.core.errors import NetworkError, SchemaDrift, ServerError, TruncatedResponse
+from market_data.core.messages import shown
+from market_data.providers.ib.listings import listing_of
+from market_data.providers.ib.parse import HistoryPage, UnreadableBar, readable_bars
 
 T = TypeVar("T")
 
 CLIENT_IDS = 32
 """As many clients as the gateway takes. A client id that is in use is not an error: the next one is tried."""
-BARS = 17
-"""Number of the message that brings bars."""
+BARS, DETAILS = 17, 10
+"""Numbers of the messages that bring bars and the details of a contract."""
 NO_DATA, IN_USE = 162, 326
 LOST = frozenset({502, 504, 1100, 1101, 1102, 1300})
 """The link between gateway and vendor, or between us and the gateway: pending requests may never get a response."""
 WARNED = frozenset({321, 329, 434, 10167})
 """Codes that ``ib_async`` treats as warnings, although they end the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """One response.
-
-    :param bars: as they came.
-    :param begins: the date from which the response says it is whole, or None where it does not say.
-    :param bytes: of its message.
-    """
-
-    bars: Sequence[BarData]
-    begins: date | None
-    bytes: int
-    id: str
 
 
 class Link:
@@ -61,7 +48,7 @@ class Link:
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._ib: IB | None = None
         self._broken: asyncio.Future[None] | None = None
-        self._heads: dict[int, tuple[date | None, int]] = {}
+        self._heads: dict[int, tuple[date | None, int, Sequence[UnreadableBar]]] = {}
 
     @property
     def address(self) -> str:
@@ -87,14 +74,27 @@ class Link:
             if error.code == NO_DATA and "no data" in error.message.lower():
                 return HistoryPage((), None, len(error.message), f"{self.client_id}/{error.reqId}")
             raise
-        begins, length = self._heads.pop(number, (None, 0))
-        return HistoryPage(bars, begins, length, f"{self.client_id}/{number}")
+        begins, length, odd = self._heads.pop(number, (None, 0, ()))
+        return HistoryPage(bars, begins, length, f"{self.client_id}/{number}", odd)
+
+    @property
+    def version(self) -> int:
+        """The version of the protocol that the gateway speaks; 0 before the first request."""
+        return self._ib.client.serverVersion() if self._ib else 0
+
+    def details(self, contract: Contract) -> list[ContractDetails]:
+        """Return all contracts that a description fits.
+
+        :raises RequestError: if there are none.
+        """
+        found: list[ContractDetails]
+        found, _ = self._run(self._response(lambda ib: ib.reqContractDetailsAsync(contract)))
+        return found
 
     def describe(self, contract: Contract) -> str:
         """Return what the gateway calls a contract, and which version of the protocol it speaks."""
-        details, _ = self._run(self._response(lambda ib: ib.reqContractDetailsAsync(contract)))
-        version = self._ib.client.serverVersion() if self._ib else 0
-        return f"protocol version {version}, client id {self.client_id}; it knows {contract.symbol} as {details[0].longName}"
+        details = self.details(contract)
+        return f"protocol version {self.version}, client id {self.client_id}; it knows {contract.symbol} as {details[0].longName}"
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of ``work``, but not as a task's result.
@@ -147,19 +147,43 @@ class Link:
             self._broken.set_exception(error)
 
     def _take(self, fields: list[str], read: Callable[[list[str]], None]) -> None:
-        """Read a message with bars before ``ib_async`` does: number, begin, end, count, then 8 fields per bar."""
-        _, number, begins, _, declared, *cells = fields
+        """Read a message with bars before ``ib_async`` does: number, begin, end, count, then 8 fields per bar.
+
+        ``ib_async`` gets the bars that can be read.
+        """
+        try:
+            _, number, begins, _, declared, *cells = fields
+            request, count = int(number), int(declared)
+        except ValueError:
+            self._fail(SchemaDrift(f"the head of a message with bars cannot be read: {shown(fields[:5])}"))
+            return
         rows, rest = divmod(len(cells), 8)
-        if rest or rows < int(declared):
-            self._fail(TruncatedResponse(f"{len(cells) / 8:g} bars came, {declared} are declared"))
-        elif rows > int(declared):
-            self._fail(ServerError(f"{rows} bars came, {declared} are declared"))
+        if rest or rows < count:
+            self._fail(TruncatedResponse(f"{len(cells) / 8:g} bars came, {count} are declared"))
+        elif rows > count:
+            self._fail(ServerError(f"{rows} bars came, {count} are declared"))
         else:
+            kept, odd = readable_bars(cells)
+            if count > 1 and 2 * len(odd) > count:
+                self._fail(SchemaDrift(f"a bar cannot be read: {odd[0].reason}, and {len(odd)} of {count} bars are like that"))
             try:
-                read(fields)
-            except ValueError as error:
-                self._fail(SchemaDrift(f"a bar cannot be read: {error}"))
-            self._heads[int(number)] = (_date(begins), sum(len(field) + 1 for field in fields))
+                read([*fields[:4], str(count - len(odd)), *kept])
+            except (ValueError, OverflowError) as error:
+                self._fail(SchemaDrift(f"a bar cannot be read: {shown(str(error), 200)}"))
+            self._heads[request] = (_date(begins), sum(len(field) + 1 for field in fields), odd)
+
+    def _take_details(self, fields: list[str], read: Callable[[list[str]], None]) -> None:
+        """Read a contract's details; where ``ib_async`` cannot, only the fields that tell the listing."""
+        try:
+            read([*fields])
+        except Exception:  # noqa: BLE001 - it reads some forty fields, each in its own way
+            try:
+                number, details = listing_of(fields, self.version)
+            except (ValueError, IndexError) as error:
+                self._fail(SchemaDrift(f"the details of a contract cannot be read: {shown(str(error), 200)}"))
+                return
+            if self._ib is not None:
+                self._ib.wrapper.contractDetails(number, details)
 
     async def _connected(self) -> IB:
         """Return the connection, opened where there is none. Positions and orders are not requested."""
@@ -187,6 +211,7 @@ class Link:
         client.conn.disconnected += lambda _: ended.cancel()
         handlers = client.decoder.handlers
         handlers[BARS] = partial(self._take, read=handlers[BARS])
+        handlers[DETAILS] = partial(self._take_details, read=handlers[DETAILS])
         opening = asyncio.ensure_future(client.connectAsync(self.host, self.port, self.client_id, self.connecting))
         ib.wrapper.clientId = self.client_id
         try:

@@ -13,21 +13,25 @@ from typing import NamedTuple
 
 from ib_async import Contract, Future, Index, Stock
 
-from market_data.core import calendar
+from market_data.core.calendar import CMES, FRIDAY, NEW_YORK, Calendar, at
 from market_data.core.errors import BadRequest
+from market_data.core.instruments import calendar_of
 from market_data.core.intervals import DAY, Interval
+from market_data.core.spelling import STOCK, SpellingError
+from market_data.providers.ib.spec import INDICES
+from market_data.providers.ib.symbols import to_vendor
 
 LONGEST_DAILY = timedelta(days=20 * 365)
 """The longest step of daily bars. A step of minute bars is a month."""
 
-INDICES = {"NDX": "NASDAQ", "RUT": "RUSSELL", "SPX": "CBOE", "VIX": "CBOE"}
 FUTURES = {"ES": "CME", "MES": "CME", "NQ": "CME", "MNQ": "CME", "RTY": "CME", "M2K": "CME", "YM": "CBOT", "MYM": "CBOT"}
 """Roots of the quarterly equity index futures -> exchange, as the vendor spells it."""
 FRONT = ".c.0"
-"""After a root: the contract that leads, as other vendors write it too. ``ES`` alone is a stock, Eversource Energy."""
+"""After a root: the contract that leads, as other vendors write it too. ``ES`` alone may also be a stock, Eversource Energy."""
+INDEX = ":IND"
+"""After a name: the index."""
 MONTHS = {"H": 3, "M": 6, "U": 9, "Z": 12}
 _DATED = re.compile(r"([A-Z0-9]{1,3})([FGHJKMNQUVXZ])(20\d\d)")
-EVENING = clock(18)  # New York: the trading day of a future begins
 
 
 class ContractSpan(NamedTuple):
@@ -43,21 +47,27 @@ class Instrument:
 
     :param kind: ``STK``, ``IND`` or ``FUT``.
     :param month: of a dated future, ``202612``; empty for the front.
+    :param primary: exchange on which a stock is listed; empty: the only one in the US.
     """
 
     kind: str
     name: str
     exchange: str
     month: str = ""
+    primary: str = ""
 
     @classmethod
-    def of(cls, symbol: str) -> Instrument:
+    def of(cls, symbol: str, primary: str = "") -> Instrument:
         """Parse a symbol.
 
-        :raises BadRequest: for a future with an unknown root, or with a month that is not quarterly.
+        :param primary: the primary exchange that is known of it: it is a stock then, also if it is the root of a future.
+        :raises BadRequest: for a future with an unknown root, or with a month that is not quarterly; for a root alone, which may be a
+            stock, too; and for what is not a stock, index or future. The message says what to write.
         """
-        if symbol in INDICES:
-            return cls("IND", symbol, INDICES[symbol])
+        if (index := symbol.removesuffix(INDEX)) in INDICES:
+            return cls("IND", index, INDICES[index])
+        if symbol in FUTURES and not primary:
+            raise BadRequest(f"{symbol} is also a future: write {symbol}{FRONT} or {symbol}{STOCK}")
         if symbol.endswith(FRONT):
             root = symbol.removesuffix(FRONT)
             if root not in FUTURES:
@@ -71,7 +81,15 @@ class Instrument:
                 known = f"{', '.join(FUTURES)} with {', '.join(MONTHS)} and the year"
                 raise BadRequest(f"{symbol} is not a future that is served; known are {known}, e.g. ESZ2026")
             return cls("FUT", root, FUTURES[root], f"{year}{MONTHS[code]:02}")
-        return cls("STK", _spaced(symbol), "SMART")
+        try:
+            return cls("STK", to_vendor(symbol), "SMART", primary=primary)
+        except SpellingError as error:
+            raise BadRequest(f"{symbol} {error}") from None
+
+    @property
+    def calendar(self) -> Calendar:
+        """The calendar of its sessions."""
+        return CMES if self.kind == "FUT" else calendar_of(self.name)
 
     def parts(self, dates: Interval) -> Iterator[ContractSpan]:
         """Yield the contracts to request, the latest first; together they cover ``dates`` without overlaps."""
@@ -94,26 +112,12 @@ class Instrument:
     def end(self, dates: Interval) -> datetime:
         """Return the end of the request: after all of the last session, before any of the next one."""
         if self.kind == "FUT":
-            return calendar.at(min(dates.last, _opens(_first_session(dates.end))), EVENING)
-        return calendar.at(dates.end, clock())
+            return at(dates.last, self.calendar.opens)
+        return at(dates.end, clock())
 
     def session(self, opened: datetime) -> date:
-        """Return the session of an intraday bar: its New York date.
-
-        For a future, it is the first session on or after the date six hours later: a trade on a holiday of the stock exchange belongs
-        to the session after it, as at CME.
-        """
-        local = opened.astimezone(calendar.NEW_YORK)
-        return _first_session((local + timedelta(hours=6)).date()) if self.kind == "FUT" else local.date()
-
-    def reach(self, dates: Interval) -> Interval:
-        """Return ``dates``, extended to where the intraday bars of their first session begin.
-
-        For a future these include the holidays before it.
-        """
-        if self.kind != "FUT":
-            return dates
-        return Interval(min(dates.start, _opens(_first_session(dates.start)) + DAY), dates.end)
+        """Return the session of an intraday bar: its New York date; for a future, from 18:00 on the next."""
+        return self.calendar.session_of(opened) if self.kind == "FUT" else opened.astimezone(NEW_YORK).date()
 
     def whole_from(self, start: date, begins: date | None) -> date:
         """Return the date from which on sessions are whole in bars within the day.
@@ -123,24 +127,8 @@ class Instrument:
         """
         if self.kind != "FUT":
             return start
-        first = _first_session(start)
-        return first + DAY if _opens(first) < max(start - DAY, begins or date.min) else start
-
-
-def _first_session(day: date) -> date:
-    """Return the first session on or after ``day``."""
-    return day if calendar.is_session(day) else calendar.next_session(day)
-
-
-def _opens(session: date) -> date:
-    """Return the date on whose evening a future begins to trade for ``session``.
-
-    It is the day before, or the day before the holidays that precede the session.
-    """
-    day = calendar.previous_session(session) + DAY
-    while day.weekday() in (calendar.SATURDAY, calendar.SUNDAY):
-        day += DAY
-    return day - DAY
+        first = self.calendar.first_session(start)
+        return first + DAY if first - DAY < (begins or date.min) else start
 
 
 def lead(day: date) -> tuple[str, date]:
@@ -159,13 +147,8 @@ def lead(day: date) -> tuple[str, date]:
 def _roll(quarter: int) -> date:
     year, place = divmod(quarter, 4)
     first = date(year, 3 * place + 3, 1)
-    third_friday = first + timedelta(days=(calendar.FRIDAY - first.weekday()) % 7 + 14)
+    third_friday = first + timedelta(days=(FRIDAY - first.weekday()) % 7 + 14)
     return third_friday - timedelta(days=4)
-
-
-def _spaced(symbol: str) -> str:
-    """``BRK.B`` -> ``BRK B``."""
-    return symbol.replace(".", " ")
 
 
 class Step(NamedTuple):

@@ -35,6 +35,10 @@ class CompetingSession(RetriableError):
     to_do = "log out of the user's other session, or give the gateway a user of its own; retried automatically"
 
 
+class AmbiguousContract(BadRequest):
+    """Several contracts fit the description: a stock of this symbol is listed more than once."""
+
+
 def classify(error: RequestError, text: str, symbols: tuple[str, ...], pause: float, where: Mapping[str, Any]) -> ProviderError:
     """Return the typed error of a gateway's message.
 
@@ -52,7 +56,9 @@ def classify(error: RequestError, text: str, symbols: tuple[str, ...], pause: fl
         kind = CompetingSession
     elif code in NOT_INCLUDED or (code == NO_DATA and _NO_PERMISSION.search(lower)):
         kind = EntitlementError
-    elif code in MALFORMED or code == UNKNOWN or (code == NO_DATA and _WRONG_SPAN.search(lower)):
+    elif code == UNKNOWN:
+        kind = AmbiguousContract
+    elif code in MALFORMED or (code == NO_DATA and _WRONG_SPAN.search(lower)):
         kind = BadRequest
     elif code in LOST:
         kind = NetworkError

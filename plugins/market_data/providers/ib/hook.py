@@ -21,14 +21,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import time as clock
 from datetime import timedelta
 from functools import partial
 from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from ib_async import Contract, RequestError, Stock
+from ib_async import BarData, Contract, RequestError, Stock
 
+from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.capabilities import Quota, Window
 from market_data.core.errors import (
@@ -41,15 +43,20 @@ from market_data.core.errors import (
     UnknownSymbol,
 )
 from market_data.core.intervals import DAY, Interval
+from market_data.core.messages import shown
+from market_data.core.spelling import SpellingError
+from market_data.core.urls import holds_credentials
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import plain, tried
 from market_data.http.rate_limit import MARGIN, FileLimiter, Pacer
 from market_data.providers.base import Fetched, ProviderHook, SubscriptionPlan, limits_folder
-from market_data.providers.ib.client import CLIENT_IDS, HistoryPage, Link
+from market_data.providers.ib.client import CLIENT_IDS, Link
 from market_data.providers.ib.contracts import ContractSpan, Instrument, Step, last_step
-from market_data.providers.ib.errors import classify
-from market_data.providers.ib.parse import mismatch, table
+from market_data.providers.ib.errors import AmbiguousContract, classify
+from market_data.providers.ib.listings import UNITS, VolumeUnit, primary_listing
+from market_data.providers.ib.parse import HistoryPage, separated_page, table, unexpected_bars
 from market_data.providers.ib.spec import SPEC
+from market_data.providers.unexpected import OnceMore, Unexpected
 
 T = TypeVar("T")
 
@@ -69,18 +76,20 @@ DRIFTED = "see the vendor's release notes; the hook has to learn the new form"
 class InteractiveBrokersHook(ProviderHook):
     """Bars of US stocks and ETFs, equity index futures and indices.
 
-    Stocks are written ``AAPL`` or ``BRK.B``, indices ``VIX``, ``SPX``, ``NDX`` and ``RUT``.
+    Stocks are written ``AAPL`` or ``BRK.B``, indices ``VIX``, ``SPX``, ``NDX`` and ``RUT``. The root of a future alone is refused, as it
+    may be a stock, too: ``ES:STK`` is Eversource Energy. So is ``ES`` of a universe or tickers file that has its ``primary_exchange``.
 
     A future is written by its root and ``.c.0`` for the contract that leads (``ES.c.0``: see `contracts.lead`), or with month and year
-    (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. On days on which the stock exchange is closed,
-    its intraday bars belong to the session after and its daily bars are dropped. A symbol that the account may not see is reported as
+    (``ESZ2026``). Its prices are those of the contracts as traded: they jump at a roll. Futures trade on most holidays of the stock
+    exchange: these are sessions of theirs, see docs/reference/calendars.md. A symbol that the account may not see is reported as
     refused, and the run continues.
 
     Option ``what_to_show``: ``trades``, or quotes (``midpoint``, ``bid``, ``ask``), which have no volume. Option ``hours``:
     ``regular`` or ``extended`` (stocks from 04:00 to 20:00); futures always come with their whole trading day.
 
     The connection has host and port of a Gateway or TWS that is logged in. Its extra may have ``client_id``, the first of those that
-    may be used, and ``identical_seconds``.
+    may be used, ``identical_seconds``, and ``stock_volumes``: ``shares`` or ``lots``, where a gateway's setting for the volumes of US
+    stocks is known; ``auto`` measures it. Volumes are stored in shares.
     """
 
     spec = SPEC
@@ -88,14 +97,13 @@ class InteractiveBrokersHook(ProviderHook):
     hook_name = "Interactive Brokers"
     default_base_url = "127.0.0.1:4001"
     default_plan = "standard"
-    known_extra = ("client_id", "identical_seconds")
+    known_extra = ("client_id", "identical_seconds", "stock_volumes")
     # https://interactivebrokers.github.io/tws-api/historical_limitations.html; hard for bars of up to 30 seconds, a soft throttle for
     # longer ones. ``sample`` is the local sample gateway.
     plans: ClassVar[Mapping[str, SubscriptionPlan]] = {
         "standard": SubscriptionPlan(Quota(6, (Window(60, 600), Window(5, 2))), available_after=22 * 3600),
         "sample": SubscriptionPlan(Quota(6000, (Window(60, 0.6),))),
     }
-    attempts = 5
     patience = 60.0
     sleep: Callable[[float], None] = staticmethod(time.sleep)
     _link: Link | None = None
@@ -107,6 +115,8 @@ class InteractiveBrokersHook(ProviderHook):
             logging.getLogger("ib_async").setLevel(logging.CRITICAL)
             host, port = self._address
             self._link = Link(host, port, self._client_id)
+            self._listings: dict[str, Contract] = {}
+            self._volumes = VolumeUnit(str(self.config.extra.get("stock_volumes", "auto")))
             self._pacer = self.pacer()
 
     def close(self) -> None:
@@ -143,17 +153,19 @@ class InteractiveBrokersHook(ProviderHook):
             host, port = self._address
         except ValueError:  # the port is not a number, or too large
             host, port = "", 0
-        if not host or not port or "/" in self.base_url:
+        if (not host or not port or "/" in self.base_url) and not holds_credentials(self.base_url):
             wanted = f"a host name and a port from 1 to 65535 are needed: {PORTS}"
             problems.append(f"{name}: host and port are {self.base_url!r}; {wanted}")
         client_id = extra.get("client_id", 1)
         most = 2**31 - CLIENT_IDS
         if not isinstance(client_id, int) or isinstance(client_id, bool) or not 1 <= client_id < most:
             # 0 is the client that gets the orders made by hand.
-            problems.append(f"{name}: extra.client_id is {client_id!r}; a whole number from 1 to {most - 1} is needed")
+            problems.append(f"{name}: extra.client_id is {shown(client_id)}; a whole number from 1 to {most - 1} is needed")
+        if not isinstance(volumes := extra.get("stock_volumes", "auto"), str) or volumes not in UNITS:
+            problems.append(f"{name}: extra.stock_volumes is {shown(volumes)}; allowed: {', '.join(UNITS)}")
         seconds = extra.get("identical_seconds", 0)
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds < 0:
-            problems.append(f"{name}: extra.identical_seconds is {seconds!r}; a number from 0 on is needed")
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= 86_400:
+            problems.append(f"{name}: extra.identical_seconds is {shown(seconds)}; a number from 0 on, at most 86,400, is needed")
         return problems
 
     # -- fetch -----------------------------------------------------------------------------------------------------------------
@@ -165,42 +177,55 @@ class InteractiveBrokersHook(ProviderHook):
         tables: list[pa.Table] = []
         ids: list[str] = []
         rows = 0
+        parts: list[Unexpected] = []
         unknown: list[UnknownSymbol] = []
         refused: dict[str, str] = {}
         for part in instrument.parts(Interval(request.start, request.last + DAY)):
             try:
                 for page, dates in self._pages(request, instrument, part):
-                    tables.append(table(request, instrument, page.bars, dates))
+                    unit = self._volume_unit(instrument, page)
+                    tables.append(table(request, instrument, page.bars, dates, unit))
+                    parts.append(unexpected_bars(page, request, instrument, dates, unit))
                     ids.append(page.id)
-                    rows += len(page.bars)
+                    rows += len(page.bars) + len(page.odd) + len(page.aside)
             except UnknownSymbol as error:
                 unknown.append(error)
             except EntitlementError as error:
                 # Subscriptions are per exchange, so other symbols may be allowed. Drop this one's bars: they would not be complete.
                 refused = {request.symbols[0]: error.said}
-                tables, rows = [], 0
+                tables, parts, rows = [], [], 0
                 break
         if unknown and not tables and not refused and not self._is_expired(instrument, request):
             raise unknown[0]
         # Each message was checked to hold as many rows as it declares.
-        evidence = self._evidence(before, rows, len(ids), ids, rows_declared=rows)
         nothing = find_dataset(request.dataset).received.empty_table()
         whole, warnings = pa.concat_tables([nothing, *reversed(tables)]), tuple(self._warnings(request, unknown))
-        return Fetched(whole, evidence, refused=refused, warnings=() if refused else warnings)
+        found = Unexpected.of(parts, request.symbols, whole)
+        evidence = self._evidence(before, rows, len(ids), ids, rows_declared=rows, rows_left_aside=found.left_aside)
+        warnings = () if refused else (*warnings, *found.warnings)
+        return Fetched(whole, evidence, refused=refused, warnings=warnings, odd=found.odd, unproved=found.unproved)
 
     def _is_expired(self, instrument: Instrument, request: Request) -> bool:
         """Return True for a front future whose contracts expired too long ago for the gateway."""
         front = instrument.kind == "FUT" and not instrument.month
         return front and request.last < self.now().date() - EXPIRED_KNOWN
 
+    def vendor_symbol(self, symbol: str) -> str:
+        try:
+            instrument = Instrument.of(symbol, self.records.exchange(symbol))
+        except BadRequest as error:
+            raise SpellingError(error.said.removeprefix(f"{symbol} ")) from None
+        return " ".join(filter(None, (instrument.kind, instrument.name, instrument.month)))
+
     def _instrument(self, request: Request) -> Instrument:
         try:
-            return Instrument.of(request.symbols[0])
+            return Instrument.of(request.symbols[0], self.records.exchange(request.symbols[0]))
         except BadRequest as error:
             raise error.at(provider=self.provider, request=str(request)) from None
 
-    @staticmethod
-    def _warnings(request: Request, unknown: Sequence[UnknownSymbol]) -> Iterator[str]:
+    def _warnings(self, request: Request, unknown: Sequence[UnknownSymbol]) -> Iterator[str]:
+        if self._volumes.found:
+            yield self._volumes.found
         if unknown:
             yield f"{request.symbols[0]}: {len(unknown)} of the contracts that led are not known any more: {unknown[-1].said}"
 
@@ -210,10 +235,10 @@ class InteractiveBrokersHook(ProviderHook):
         Each comes with the dates for which it is complete.
         """
         daily = SIZES[request.dataset] == "1 day"
-        left = part.dates if daily else instrument.reach(part.dates)
+        left = part.dates
         while left.start < left.end:
             step = last_step(left, daily=daily)
-            page = self._tried(partial(self._page, request, instrument, part.contract, step))
+            page = self._listed_page(request, instrument, part.contract, step)
             start = step.dates.start
             if page.begins is not None and page.begins > start:
                 start = page.begins + DAY  # its first date may be there in part only
@@ -226,7 +251,45 @@ class InteractiveBrokersHook(ProviderHook):
             yield page, Interval(start, left.end)
             left = Interval(left.start, start)
 
-    def _page(self, request: Request, instrument: Instrument, contract: Contract, step: Step) -> HistoryPage:
+    def _listed_page(self, request: Request, instrument: Instrument, contract: Contract, step: Step) -> HistoryPage:
+        """Return one response; of a stock with several listings, that of its primary listing."""
+        contract = self._listings.get(contract.symbol, contract) if instrument.kind == "STK" else contract
+        page = partial(self._page, request, instrument, step, OnceMore())
+        try:
+            return self._tried(partial(page, contract))
+        except AmbiguousContract as error:
+            if instrument.kind != "STK" or contract.conId:
+                raise
+            listing = self._listings[contract.symbol] = self._primary(request, instrument, contract, error)
+            return self._tried(partial(page, listing))
+
+    def _primary(self, request: Request, instrument: Instrument, contract: Contract, ambiguous: AmbiguousContract) -> Contract:
+        """Return the primary listing of a stock that has several.
+
+        :raises BadRequest: if the gateway does not tell which that is.
+        """
+        link, what = self._ready(), str(request)
+        try:
+            details = self._tried(lambda: self._called(what, lambda: link.details(contract), symbols=request.symbols))
+            return primary_listing(details, instrument.primary)
+        except BadRequest as error:
+            said = ambiguous.said if isinstance(error, AmbiguousContract) else f"{ambiguous.said}: {error.said}"
+            raise BadRequest(said, **self._where(what)) from None
+
+    def _volume_unit(self, instrument: Instrument, page: HistoryPage) -> int:
+        """Return the shares or contracts that a volume of 1 means."""
+        if instrument.kind != "STK" or self.option("what_to_show") != "trades":
+            return 1
+        return self._volumes.unit(page.bars, self._ready().version, self._of_spy)
+
+    def _of_spy(self) -> Sequence[BarData]:
+        """Return two weeks of SPY."""
+        link, what = self._ready(), "two weeks of SPY"
+        end, contract = calendar.at(self.now().date() - DAY, clock()), Stock("SPY", "SMART", "USD")
+        call = partial(link.history, contract, end, "2 W", "1 day", "TRADES", regular=True)
+        return self._tried(lambda: self._called(what, call, question=f"{contract} {end}", symbols=("SPY",))).bars
+
+    def _page(self, request: Request, instrument: Instrument, step: Step, once_more: OnceMore, contract: Contract) -> HistoryPage:
         link, what, size = self._ready(), str(request), SIZES[request.dataset]
         shown, end = str(self.option("what_to_show")).upper(), instrument.end(step.dates)
         regular = instrument.kind != "FUT" and self.option("hours") == "regular"
@@ -237,8 +300,14 @@ class InteractiveBrokersHook(ProviderHook):
             question=question,
             symbols=request.symbols,
         )
-        if wrong := mismatch(instrument, page.bars, step):
-            raise ServerError(wrong, **self._where(what))
+        received = len(page.bars) + len(page.odd)
+        page = separated_page(page, instrument, step, daily=size == "1 day")
+        found = unexpected_bars(page, request, instrument, step.dates)
+        if 2 * len(page.aside) > received:
+            raise ServerError(found.unproved[request.symbols[0]], **self._where(what))
+        if received > 1 and 2 * len(page.odd) > received:
+            raise SchemaDrift(f"{self.provider}: {what}: a bar cannot be read: {page.odd[0].reason}. To do: {DRIFTED}")
+        once_more.check(found, self._where(what))
         self.counters.bytes += page.bytes
         return page
 
@@ -249,7 +318,7 @@ class InteractiveBrokersHook(ProviderHook):
 
         :raises ProviderError: the last one.
         """
-        return tried(call, counters=self.counters, attempts=self.attempts, patience=self.patience, sleep=self.sleep)
+        return tried(call, counters=self.counters, retry=self.retry, patience=self.patience, sleep=self.sleep)
 
     def _called(self, what: str, call: Callable[[], T], *, question: str = "", symbols: tuple[str, ...] = ()) -> T:
         """One call, after its turn has come; its error typed."""

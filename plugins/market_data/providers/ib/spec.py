@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from market_data.core.capabilities import Endpoint, Shape
+from market_data.core.instruments import Kind, kind_of
 from market_data.providers.spec import ConnectionForm, ProviderSpec, one_of
+
+INDICES = {"NDX": "NASDAQ", "RUT": "RUSSELL", "SPX": "CBOE", "VIX": "CBOE"}
+"""Indices -> exchange, as the vendor spells it."""
 
 SPEC = ProviderSpec(
     "ib",
@@ -24,12 +28,17 @@ SPEC = ProviderSpec(
         ),
         "hours": one_of("regular, or extended: stocks from 04:00 to 20:00. Futures come whole.", "regular", "extended"),
     },
+    kind_of=lambda symbol, _: Kind.INDEX if symbol in INDICES else kind_of(symbol),
     label="Interactive Brokers",
     form=ConnectionForm(
         plans=("standard",),
         host="127.0.0.1",
         key_label="",
         port="4002",
-        extra={"client_id": ("Client ID", "integer"), "identical_seconds": ("Seconds between identical requests", "number")},
+        extra={
+            "client_id": ("Client ID", "integer"),
+            "identical_seconds": ("Seconds between identical requests", "number"),
+            "stock_volumes": ("Volumes of US stocks: auto, shares or lots", "string"),
+        },
     ),
 )

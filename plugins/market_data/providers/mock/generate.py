@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.datasets import generated
 from market_data.datasets.registry import dataset as find_dataset
@@ -22,8 +21,7 @@ Columns = Mapping[str, Any]
 def rows(request: Request, seed: int) -> pa.Table:
     """Return all rows of the request, by symbol and then by time."""
     keys = {symbol: generated.key(seed, symbol) for symbol in request.symbols}
-    sessions = [s for i in request.intervals for s in calendar.sessions(i.start, i.end)]
-    columns = MAKERS[request.dataset](request, keys, sessions)
+    columns = MAKERS[request.dataset](request, keys, request.sessions)
     schema, count = find_dataset(request.dataset).received, len(columns["symbol"])
     made = [
         pa.array(columns[field.name], field.type, from_pandas=True) if field.name in columns else pa.nulls(count, field.type)
@@ -115,6 +113,23 @@ def _actions(request: Request, keys: Mapping[str, int], _: Sequence[date]) -> Co
     return _transposed(sorted(rows, key=lambda row: (request.symbols.index(row["symbol"]), row["ex_date"])), request)
 
 
+def _changes(request: Request, keys: Mapping[str, int], _: Sequence[date]) -> Columns:
+    spans = [generated.symbol_changes(keys, interval.start, interval.end) for interval in request.intervals]
+    rows = [
+        {
+            "symbol": symbol,
+            "session": day,
+            "effective_date": day,
+            "old_symbol": old,
+            "new_symbol": symbol,
+            "issuer": f"{symbol} Inc.",
+        }
+        for span in spans
+        for symbol, day, old in span
+    ]
+    return _transposed(sorted(rows, key=lambda row: (request.symbols.index(row["symbol"]), row["effective_date"])), request)
+
+
 MAKERS: Mapping[str, Callable[[Request, Mapping[str, int], Sequence[date]], Columns]] = {
     "ohlcv-1d": _days,
     "ohlcv-5m": _minutes,
@@ -124,6 +139,7 @@ MAKERS: Mapping[str, Callable[[Request, Mapping[str, int], Sequence[date]], Colu
     "statistics": _statistics,
     "fundamentals": _fundamentals,
     "corporate-actions": _actions,
+    "symbol-changes": _changes,
 }
 
 

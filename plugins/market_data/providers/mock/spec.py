@@ -13,7 +13,7 @@ SPEC = ProviderSpec(
         "ohlcv-5m": (Endpoint("symbol", Shape.SYMBOL, rows_per_session=REGULAR // 5),),
         "ohlcv-1m": (Endpoint("symbol", Shape.SYMBOL, rows_per_session=REGULAR),),
         **dict.fromkeys(("trades", "tbbo"), (Endpoint("symbol", Shape.SYMBOL, rows_per_session=1000),)),
-        **dict.fromkeys(("statistics", "fundamentals", "corporate-actions"), (Endpoint("symbol", Shape.SYMBOL),)),
+        **dict.fromkeys(("statistics", "fundamentals", "corporate-actions", "symbol-changes"), (Endpoint("symbol", Shape.SYMBOL),)),
     },
     label="Mock (generated bars)",
     form=ConnectionForm(plans=("free",), key_label="", extra={"seed": ("Seed", "integer")}),

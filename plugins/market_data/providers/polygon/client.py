@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from market_data.core.capabilities import Quota
 from market_data.core.errors import AuthError, BadRequest, EntitlementError, ProviderError, ServerError, Throttled
 from market_data.http.client import Response, Transport
-from market_data.providers.polygon.parse import BarPage, BarQuery, PageTable, PolygonPage
-from market_data.providers.responses import decode, pause
+from market_data.providers.polygon.parse import BarPage, BarQuery, PageTable, PolygonBar, PolygonPage
+from market_data.providers.responses import decode, error_body, pause
+from market_data.providers.unexpected import OnceMore
 
 PAGE_ROWS = 50_000
 """Most base bars a page of the range endpoint is made of, and the limit that is sent."""
@@ -37,15 +38,23 @@ class Rest:
 
     transport: Transport
 
-    def get(self, path: str, params: Mapping[str, str | int], what: str, form: type[P], read: Callable[[P, Response], T]) -> T:
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        what: str,
+        form: type[P],
+        read: Callable[[P, Response], T],
+        by_row: type[Any] | None = None,
+    ) -> T:
         """Fetch a page and return the result of ``read``. Repeat both while the error is retriable.
 
         :param what: the request in words, for messages.
-        :param form: the page's.
+        :param form: the page's. ``by_row``: see `decode`.
         """
 
         def parse(response: Response) -> T:
-            page = decode(response, form, {"provider": self.transport.provider, "request": what}, self.transport.plain)
+            page = decode(response, form, {"provider": self.transport.provider, "request": what}, self.transport.plain, by_row)
             if page.status not in ("OK", "DELAYED"):
                 said = f"status {page.status!r} with HTTP {response.status}: {page.error or page.message or 'no message'}"
                 raise ServerError(self.transport.plain(said), **self.where(what, page.request_id))
@@ -94,8 +103,12 @@ class Rest:
 
     def _bars(self, path: str, params: Mapping[str, str | int], query: BarQuery) -> PageTable:
         """Return one page. It becomes columns at once: a request may have many pages of minutes."""
-        plain = self.transport.plain
-        return self.get(path, params, str(query.request), BarPage, lambda page, response: query.read(page, response, plain))
+        plain, once_more = self.transport.plain, OnceMore()
+
+        def read(page: BarPage[Any], response: Response) -> PageTable:
+            return query.read(page, response, plain, once_more)
+
+        return self.get(path, params, str(query.request), BarPage[PolygonBar], read, BarPage[msgspec.Raw])
 
 
 def classify(
@@ -109,10 +122,7 @@ def classify(
     """
     if response.status < 400:
         return None
-    try:
-        page = msgspec.json.decode(response.body, type=PolygonPage[msgspec.Raw])
-    except msgspec.MsgspecError:
-        page = PolygonPage()
+    page = error_body(response, PolygonPage[msgspec.Raw]) or PolygonPage()
     text = plain(page.error or page.message) or f"HTTP status {response.status}"
     where = {**where, "request_id": page.request_id}
     if response.status == 429:

@@ -1,49 +1,64 @@
-"""Polygon's reference data: splits, dividends, tickers.
+"""Polygon's splits, dividends, tickers and changes of tickers.
 
-Sources: https://massive.com/docs/rest/stocks/corporate-actions (``/v3/reference/splits``, ``/v3/reference/dividends``) and
-``/v3/reference/tickers``. A page has ``results`` even where it is empty, and does not say how many there are: the response is
-complete when its last page names no next one. Chains of pages that come back to an earlier one have been reported
-(https://github.com/polygon-io/issues/issues/289).
+Sources: https://massive.com/docs/rest/stocks/corporate-actions/splits and ``.../dividends`` (``/stocks/v1/splits``,
+``/stocks/v1/dividends``), ``/v3/reference/tickers`` and ``/vX/reference/tickers/{id}/events``. A page has ``results`` even where it is
+empty, and does not say how many there are: the response is complete when its last page names no next one. Chains of pages that come back
+to an earlier one have been reported (https://github.com/polygon-io/issues/issues/289).
 
-On 2026-02-18 the vendor called both deprecated, in favour of ``/stocks/v1/splits`` and ``/stocks/v1/dividends``
-(https://massive.com/blog/new-splits-and-dividends-endpoints; same address of the documents). These name the type of a dividend
-``distribution_type``, sort by ``execution_date.asc`` instead of two parameters, and have up to 5,000 rows per page.
+On 2026-02-18 the vendor deprecated ``/v3/reference/splits`` and ``/v3/reference/dividends`` in favour of these two
+(https://massive.com/blog/new-splits-and-dividends-endpoints). A server that does not have them yet is called at the old addresses. The
+successors name the type of a dividend ``distribution_type``, in words, sort by ``execution_date.asc`` and have up to 5,000 rows per page.
 """
 
 from __future__ import annotations
 
-import hashlib
-from bisect import bisect_left
-from collections import defaultdict
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
 
 from market_data.core import calendar
 from market_data.core.batch import Request
-from market_data.core.errors import ServerError, TruncatedResponse
-from market_data.datasets.registry import dataset as find_dataset
+from market_data.core.errors import BadRequest, ServerError, TruncatedResponse
 from market_data.http.client import Response
+from market_data.providers.corporate_actions import (
+    Count,
+    Name,
+    Row,
+    dividend_row,
+    first_date,
+    requested_rows,
+    split_row,
+    with_reasons,
+)
 from market_data.providers.polygon.client import Rest
 from market_data.providers.polygon.parse import PageTable, PolygonPage
 from market_data.providers.responses import DAY
+from market_data.providers.unexpected import OnceMore, Problems, read_rows
 
-PAGE_ROWS = 1000
+log = logging.getLogger(__name__)
+
+PAGE_ROWS = 5000
 """The page size to request, and the most that a page holds."""
+OLD_PAGE_ROWS = 1000
+"""The same at the deprecated addresses, and of tickers."""
 
 ACTIONS_A_SESSION = 250
 """About how many splits and dividends the whole market has in a session, those of funds included."""
 
-Row = dict[str, Any]
+KINDS = {"recurring": "CD", "special": "SC", "unknown": None}
+"""The successor's words for the types of the deprecated endpoint; the others have no counterpart there."""
 
 
 class Split(msgspec.Struct, gc=False):
     """``split_from`` shares become ``split_to``."""
 
-    ticker: str
+    ticker: Name
     execution_date: date
     split_from: float | None = None
     split_to: float | None = None
@@ -53,7 +68,7 @@ class Split(msgspec.Struct, gc=False):
 class Dividend(msgspec.Struct, gc=False):
     """Cash for a share."""
 
-    ticker: str
+    ticker: Name
     ex_dividend_date: date
     cash_amount: float | None = None
     currency: str | None = None
@@ -61,14 +76,15 @@ class Dividend(msgspec.Struct, gc=False):
     record_date: date | None = None
     pay_date: date | None = None
     dividend_type: str | None = None
-    frequency: int | None = None
+    distribution_type: str | None = None
+    frequency: Count | None = None
     id: str | None = None
 
 
 class Ticker(msgspec.Struct, gc=False):
     """A listing."""
 
-    ticker: str
+    ticker: Name
     name: str | None = None
     type: str | None = None
     active: bool | None = None
@@ -90,6 +106,7 @@ TICKERS = pa.schema(
 )
 
 R = TypeVar("R", Split, Dividend, Ticker)
+T = TypeVar("T")
 
 
 def actions(rest: Rest, request: Request) -> Iterator[PageTable]:
@@ -103,132 +120,122 @@ def actions(rest: Rest, request: Request) -> Iterator[PageTable]:
     pages = len(sessions) * ACTIONS_A_SESSION / PAGE_ROWS
     chosen: Sequence[str | None] = request.symbols if len(request.symbols) <= 1 + pages / 2 else [None]
     for symbol in chosen:
-        yield from _chain(rest, request, "/v3/reference/splits", PolygonPage[Split], "execution_date", _of_split, symbol)
-        yield from _chain(rest, request, "/v3/reference/dividends", PolygonPage[Dividend], "ex_dividend_date", _of_dividend, symbol)
+        yield from _chain(rest, request, "splits", Split, "execution_date", _of_split, symbol)
+        yield from _chain(rest, request, "dividends", Dividend, "ex_dividend_date", _of_dividend, symbol)
 
 
 def tickers(rest: Rest, day: date, *, active: bool) -> pa.Table:
     """Return the tickers listed (``active``) or delisted by ``day``.
 
-    Columns ``TICKERS``, ascending by ticker.
+    Columns ``TICKERS``, ascending by ticker. Fields that cannot be read are null, and a row without a ticker is left out; the log
+    names them.
 
     :raises ServerError: if the pages do not lead on.
+    :raises SchemaDrift: if most rows of a page cannot be read.
     """
     what = f"tickers {day}"
     params = {"market": "stocks", "date": f"{day}", "active": str(active).lower(), "sort": "ticker", "order": "asc"}
+    params["limit"] = f"{min(PAGE_ROWS, OLD_PAGE_ROWS)}"
     parts = [TICKERS.empty_table()]
-    for page, _ in _pages(rest, "/v3/reference/tickers", params, what, PolygonPage[Ticker], lambda row: row.ticker):
+    for page in _pages(rest, "/v3/reference/tickers", params, what, Ticker, lambda page, _: page):
+        for place, problems in page.problems.items():
+            log.warning("polygon: %s: %s: %s", what, page.rows[place].ticker or "a row without a ticker", "; ".join(problems))
         found = [
-            {**msgspec.structs.asdict(row), "delisted": row.delisted_utc and row.delisted_utc.date()} for row in page.results or ()
+            {**msgspec.structs.asdict(row), "delisted": row.delisted_utc and row.delisted_utc.date()}
+            for row in page.rows
+            if row.ticker is not None
         ]
         parts.append(pa.Table.from_pylist(found, schema=TICKERS))
     return pa.concat_tables(parts).sort_by("ticker")
 
 
+@dataclass(frozen=True, slots=True)
+class RowsPage(Generic[R]):
+    """A page of reference data.
+
+    :param rows: their unreadable fields are None, see ``problems``.
+    """
+
+    rows: list[R]
+    problems: Problems
+    request_id: str
+    next_url: str | None
+    source: str | None
+
+
 def _chain(
-    rest: Rest, request: Request, path: str, form: type[PolygonPage[R]], field: str, of: Callable[[R], Row], symbol: str | None
+    rest: Rest, request: Request, name: str, form: type[R], field: str, of: Callable[[R], Row], symbol: str | None
 ) -> Iterator[PageTable]:
     """Yield the pages of one kind of action, of ``symbol`` or of all."""
-    first = _from(request.start)
-    params = {f"{field}.gte": f"{first}", f"{field}.lte": f"{request.last}", "sort": field, "order": "asc"}
-    params |= {} if symbol is None else {"ticker": symbol}
-    sessions = calendar.sessions(request.start, request.last + DAY)
-    schema, wanted = find_dataset(request.dataset).received, set(request.symbols)
-    ids = Ids()
-    for page, response in _pages(rest, path, params, str(request), form, lambda row: of(row)["action_id"] or repr(row)):
-        rows = [of(row) for row in page.results or ()]
-        strange = {f"{row['ex_date']}" for row in rows if not first <= row["ex_date"] <= request.last}
-        strange |= {row["symbol"] for row in rows if symbol not in (None, row["symbol"])}
-        if strange:
-            text = rest.transport.plain(f"rows of {', '.join(sorted(strange)[:3])} came")
-            raise ServerError(text, **rest.where(str(request), page.request_id))
-        kept = [
-            {**row, "action_id": ids.of(row), "session": sessions[place]}
-            for row in rows
-            # An action of a weekend belongs to the next session, which may not be requested.
-            if row["symbol"] in wanted and (place := bisect_left(sessions, row["ex_date"])) < len(sessions)
-        ]
-        table = pa.Table.from_pylist(kept, schema=schema)
-        yield PageTable(table, len(rows), None, page.request_id, page.next_url, response.headers.get("X-Sample-Source"))
+    dates = first_date(request.start), request.last
+    span: dict[str, str | int] = {f"{field}.gte": f"{dates[0]}", f"{field}.lte": f"{dates[1]}"}
+    span |= {} if symbol is None else {"ticker": symbol}
+    what, symbols = str(request), None if symbol is None else (symbol,)
+
+    def read(page: RowsPage[R], once_more: OnceMore) -> PageTable:
+        rows = [with_reasons(of(row), page.problems.get(place, ())) for place, row in enumerate(page.rows)]
+        where = rest.where(what, page.request_id)
+        table, unexpected = requested_rows(rows, request, where, symbols=symbols, dates=dates)
+        once_more.check(unexpected, where)
+        return PageTable(table, len(rows), None, page.request_id, page.next_url, page.source, unexpected)
+
+    try:
+        yield from _pages(rest, f"/stocks/v1/{name}", {**span, "sort": f"{field}.asc", "limit": PAGE_ROWS}, what, form, read)
+    except BadRequest as error:
+        if "(HTTP 404)" not in error.said:
+            raise
+        limit = min(PAGE_ROWS, OLD_PAGE_ROWS)
+        params = {**span, "sort": field, "order": "asc", "limit": limit}
+        yield from _pages(rest, f"/v3/reference/{name}", params, what, form, read)
 
 
 def _pages(
-    rest: Rest, path: str, params: Mapping[str, str], what: str, form: type[PolygonPage[R]], key: Callable[[R], str]
-) -> Iterator[tuple[PolygonPage[R], Response]]:
-    """Yield the pages of one request, in order. A repeated row means that the pages form a circle."""
+    rest: Rest, path: str, params: Mapping[str, str | int], what: str, form: type[R], read: Callable[[RowsPage[R], OnceMore], T]
+) -> Iterator[T]:
+    """Yield the result of ``read`` for each page of one request, in order.
 
-    def read(page: PolygonPage[R], response: Response) -> tuple[PolygonPage[R], Response]:
+    A repeated row means that the pages form a circle. An id alone does not tell rows apart: a split may come under several.
+    """
+
+    def parse(page: PolygonPage[Any], response: Response, once_more: OnceMore) -> tuple[RowsPage[R], T]:
+        where = rest.where(what, page.request_id)
         if page.results is None:
-            raise TruncatedResponse("the response has no results, not even an empty list", **rest.where(what, page.request_id))
-        return page, response
+            raise TruncatedResponse("the response has no results, not even an empty list", **where)
+        rows, problems = read_rows(page.results, form, where)
+        found = RowsPage(rows, problems, page.request_id, page.next_url, response.headers.get("X-Sample-Source"))
+        return found, read(found, once_more)
 
-    asked: Mapping[str, str | int] = {**params, "limit": PAGE_ROWS}
+    asked = params
     seen: set[str] = set()
     while True:
-        page, response = rest.get(path, asked, what, form, read)
-        keys = {key(row) for row in page.results or ()}
+        parsed = partial(parse, once_more=OnceMore())
+        page, result = rest.get(path, asked, what, cast(Any, PolygonPage)[form], parsed, PolygonPage[msgspec.Raw])
+        keys = {repr(row) for place, row in enumerate(page.rows) if place not in page.problems}
         if keys & seen:
             raise ServerError("a page repeats what came before: the paging loops", **rest.where(what, page.request_id))
-        if page.next_url and not keys:
+        if page.next_url and not page.rows:
             raise ServerError("a page brings nothing and names a next one: the paging loops", **rest.where(what, page.request_id))
-        yield page, response
+        yield result
         if not page.next_url:
             return
         seen |= keys
         path, asked = page.next_url, {}  # the cursor holds the whole question
 
 
-def _from(day: date) -> date:
-    """Return the first date whose actions belong to the first session on or after ``day``.
-
-    Actions of a weekend belong to the session after it.
-    """
-    while day > calendar.FIRST and not calendar.is_session(day - DAY):
-        day -= DAY
-    return day
-
-
 def _of_split(split: Split) -> Row:
-    return {
-        "symbol": split.ticker,
-        "action": "split",
-        "ex_date": split.execution_date,
-        "action_id": split.id,
-        "split_from": split.split_from,
-        "split_to": split.split_to,
-    }
+    return split_row(split.ticker, split.execution_date, split.split_from, split.split_to)
 
 
 def _of_dividend(dividend: Dividend) -> Row:
-    return {
-        "symbol": dividend.ticker,
-        "action": "dividend",
-        "ex_date": dividend.ex_dividend_date,
-        "action_id": dividend.id,
-        "amount": dividend.cash_amount,
-        "currency": dividend.currency,
-        "declaration_date": dividend.declaration_date,
-        "record_date": dividend.record_date,
-        "pay_date": dividend.pay_date,
-        "kind": dividend.dividend_type,
-        "frequency": dividend.frequency,
-    }
-
-
-class Ids:
-    """The ids of the actions of a chain: the vendor's own.
-
-    Older records have none, and get one made of what is never filled in later (a date of payment is): symbol, action, ex-date and kind.
-    Records that differ and agree in these are numbered as they come.
-    """
-
-    def __init__(self) -> None:
-        self._alike: defaultdict[str, dict[tuple[Any, ...], int]] = defaultdict(dict)
-
-    def of(self, row: Row) -> str:
-        if row["action_id"]:
-            return str(row["action_id"])
-        words = "/".join(str(row.get(name)) for name in ("symbol", "action", "ex_date", "kind"))
-        alike = self._alike[words]
-        number = alike.setdefault(tuple(row.values()), len(alike))
-        return hashlib.sha256(f"{words}/{number}".encode()).hexdigest()
+    kind = dividend.dividend_type or dividend.distribution_type
+    return dividend_row(
+        dividend.ticker,
+        dividend.ex_dividend_date,
+        dividend.cash_amount,
+        dividend.currency,
+        declaration_date=dividend.declaration_date,
+        record_date=dividend.record_date,
+        pay_date=dividend.pay_date,
+        kind=KINDS.get(kind, kind) if kind else None,
+        frequency=dividend.frequency,
+    )

@@ -14,11 +14,12 @@ blocks, so that at most one block of the market is in memory beside the requeste
 from __future__ import annotations
 
 import gzip
-import io
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -36,17 +37,21 @@ from market_data.core.errors import (
     EntitlementError,
     NotYetAvailable,
     ProviderError,
-    SchemaDrift,
     ServerError,
     Throttled,
     TruncatedResponse,
 )
+from market_data.core.messages import shown
+from market_data.core.retry_policy import RetryPolicy
+from market_data.core.urls import credentials_problem
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Counters, Response, Transport, retry_after
+from market_data.http.gzip_body import TooLargeError, unpacked
 from market_data.http.rate_limit import Pacer
-from market_data.providers.base import ProviderConfig
+from market_data.providers.base import ProviderConfig, is_http
 from market_data.providers.polygon.parse import PageTable
-from market_data.providers.responses import DAY
+from market_data.providers.responses import DAY, drift
+from market_data.providers.unexpected import OnceMore, Unexpected
 
 ENDPOINT = "https://files.massive.com"
 BUCKET = "flatfiles"
@@ -58,6 +63,13 @@ LATE = timedelta(days=7)
 """Files have come days late (https://github.com/polygon-io/issues/issues/338); one that is missing for longer is an error."""
 BLOCK = 1 << 20
 """Bytes of a file that are parsed at once."""
+LONGEST_LINE = 64 * 1024
+"""Bytes of a line; a regular one has about 80."""
+MOST_TORN = 1000
+"""Lines of a block that may have too few or too many fields."""
+LONGEST_VALUE = 60
+"""Characters of a value that a message shows."""
+SHOWN = 3
 UNPACKED: Final = ("gzip", "x-gzip")
 """Encodings of a transfer that the transport undoes."""
 
@@ -71,6 +83,12 @@ COLUMNS: Final = {
     "window_start": pa.int64(),
     "transactions": pa.int64(),
 }
+_FORMS: Final = {
+    pa.string(): r"^[!-~]+$",
+    pa.float64(): r"^([-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?)?$",
+    pa.int64(): r"^([-+]?[0-9]{1,18}|[1-8][0-9]{18})?$",
+}
+"""The form of a value of each type, in a file that has others too."""
 _WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "RequestTimeTooSkewed"}
 
 
@@ -85,13 +103,16 @@ class FlatFiles:
 
     :param pacer: paces each file. The API's windows do not count these calls; the rate of a pool slot still applies.
     :param counters: counts the calls.
+    :param retry: how often and when a call is repeated.
     """
 
-    def __init__(self, provider: str, config: ProviderConfig, bucket: str, pacer: Pacer, counters: Counters) -> None:
+    def __init__(
+        self, provider: str, config: ProviderConfig, bucket: str, pacer: Pacer, counters: Counters, retry: RetryPolicy
+    ) -> None:
         self.provider, self.config, self.bucket = provider, config, bucket
         sign = _signer(config.login, config.password, str(config.extra.get("region_name") or "us-east-1"))
         self.transport = _Signed(
-            provider, endpoint(config), {}, pacer, self._classify, (config.password,), counters=counters, sign=sign
+            provider, endpoint(config), {}, pacer, self._classify, (config.password,), retry, counters=counters, sign=sign
         )
 
     def close(self) -> None:
@@ -114,7 +135,8 @@ class FlatFiles:
             for again.
         """
         try:
-            return self.transport.get(self._path(request), {}, str(request), lambda response: self._part(response, request))
+            read = partial(self._part, request=request, once_more=OnceMore())
+            return self.transport.get(self._path(request), {}, str(request), read)
         except _NoSuchKeyError as error:
             day, where = request.start, {"provider": self.provider, "request": str(request), "request_id": error.request_id}
             if not calendar.is_session(day):
@@ -129,32 +151,27 @@ class FlatFiles:
     def _path(self, request: Request) -> str:
         return quote(f"/{self.bucket}/{FOLDERS[request.dataset]}/{request.start:%Y/%m/%Y-%m-%d}.csv.gz")
 
-    def _part(self, response: Response, request: Request) -> PageTable:
+    def _part(self, response: Response, request: Request, once_more: OnceMore) -> PageTable:
         where = {"provider": self.provider, "request": str(request), "request_id": _request_id(response)}
-        lines, parts = 0, [find_dataset(request.dataset).received.empty_table()]
-        wanted = pa.array(request.symbols, pa.string())
+        file = _FileReader(request, where)
         try:
-            for block in _blocks(response):
-                rows = _parsed(block)
-                lines += len(rows)
-                if strange := _outside(rows["window_start"], request.start):
-                    raise ServerError(f"rows of {strange:%Y-%m-%d %H:%M} UTC came", **where)
-                parts.append(_table(request, rows.filter(pc.is_in(rows["ticker"], value_set=wanted))))
+            for names, lines in _blocks(response):
+                file.add(names, lines)
         except EOFError:
             raise TruncatedResponse(f"the file ends early; {len(response.body)} bytes came", **where) from None
+        except TooLargeError as error:
+            raise ServerError(f"the file is too large: {error}", **where) from None
         except (gzip.BadGzipFile, zlib.error) as error:
             text = f"{len(response.body)} bytes came that are not a whole gzip file ({type(error).__name__})"
             raise ServerError(text, **where) from None
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            said = self.transport.plain(str(error))
-            raise SchemaDrift(
-                f"{self.provider}: {request}: the file is not of the known form: {said}. "
-                "To do: see the provider's changelog; the hook has to learn the new form"
-            ) from None
-        if not lines and calendar.is_session(request.start):
+            raise drift(where, self.transport.plain(str(error)), "the file") from None
+        if not file.rows and calendar.is_session(request.start):
             raise ServerError("the file of a session has no row", **where)
+        kept, unexpected = file.finished()
+        once_more.check(unexpected, where)
         source = response.headers.get("x-amz-meta-sample-source")
-        return PageTable(pa.concat_tables(parts), lines, None, where["request_id"], source=source)
+        return PageTable(kept, file.rows, None, where["request_id"], source=source, unexpected=unexpected)
 
     def _classify(self, response: Response, what: str) -> ProviderError | None:
         """Return the typed error of an unsuccessful response. S3 describes it in XML (``Code``, ``Message``)."""
@@ -194,10 +211,12 @@ def endpoint(config: ProviderConfig) -> str:
 def problems(config: ProviderConfig) -> list[str]:
     """Return a sentence for each thing that is wrong with the S3 connection."""
     name, url = f"connection {config.conn_id!r}", endpoint(config)
+    secret = credentials_problem(f"{name}: the S3 endpoint", url, "the S3 key belongs into login and password")
     found = {
+        secret or "": secret is not None,
         f"{name}: login is empty; the id of the S3 key is needed there (its secret is the password)": not config.login,
         f"{name}: password is empty; the secret of the S3 key is needed there (its id is the login)": not config.password,
-        f"{name}: extra.endpoint_url is {url!r}; a full URL is needed, e.g. {ENDPOINT}": not re.match("https?://[^/]", url),
+        f"{name}: extra.endpoint_url is {shown(url)}; a full URL is needed, e.g. {ENDPOINT}": secret is None and not is_http(url),
     }
     return [text for text, is_so in found.items() if is_so]
 
@@ -241,51 +260,160 @@ def _blocks(response: Response) -> Iterator[tuple[list[str], bytes]]:
     """Yield the lines of a file, many at once, each time with the column names.
 
     :raises EOFError: if the gzip stream or the last line ends early.
+    :raises TooLargeError: if it grows too much, or a line is longer than any regular one.
     :raises gzip.BadGzipFile, zlib.error: if it is damaged, or none.
     """
-    body, packed = io.BytesIO(response.body), response.body.startswith(b"\x1f\x8b")
+    body, packed = response.body, response.body.startswith(b"\x1f\x8b")
     if not packed and response.headers.get("Content-Encoding", "").lower() not in UNPACKED:
         raise gzip.BadGzipFile
     names: list[str] | None = None
     rest = b""
-    with gzip.GzipFile(fileobj=body) if packed else body as file:
-        while piece := file.read(BLOCK):
-            lines, found, rest = (rest + piece).rpartition(b"\n")
-            if not found:
-                continue
-            if names is None:
-                head, _, lines = lines.partition(b"\n")
-                names = head.decode().strip().split(",")
-            if lines:
-                yield names, lines + b"\n"
+    for piece in unpacked(body, BLOCK) if packed else (body[start : start + BLOCK] for start in range(0, len(body), BLOCK)):
+        lines, found, rest = (rest + piece).rpartition(b"\n")
+        if len(rest) > max(LONGEST_LINE, BLOCK):
+            raise TooLargeError(f"a line of more than {LONGEST_LINE:,} bytes")
+        if not found:
+            continue
+        if names is None:
+            head, _, lines = lines.partition(b"\n")
+            if len(head) > LONGEST_LINE:
+                raise TooLargeError(f"a line of more than {LONGEST_LINE:,} bytes")
+            names = head.removeprefix(BOM_UTF8).decode().strip().split(",")
+        if lines:
+            yield names, lines + b"\n"
     if rest or names is None:
         raise EOFError
 
 
-def _parsed(block: tuple[list[str], bytes]) -> pa.Table:
-    """Lines as columns.
+class _FileReader:
+    """Reads a file block by block: the rows of the request, and what else there is.
 
-    :raises pa.ArrowInvalid: if a column is missing, a line has too few fields, or a value is of another type.
+    :param where: ``provider``, ``request`` and ``request_id``, for messages.
     """
-    names, lines = block
+
+    def __init__(self, request: Request, where: Mapping[str, str]) -> None:
+        self.request, self.where, self.rows = request, where, 0
+        self._wanted = pa.array(request.symbols, pa.string())
+        self._first, self._end = (
+            int(calendar.at(moment, time()).timestamp()) * 10**9 for moment in (request.start, request.start + DAY)
+        )
+        self._strays = 0
+        self._named: dict[str, None] = {}
+        self._parts = [find_dataset(request.dataset).received.empty_table()]
+        self._odd: list[pa.Table] = []
+        self._lost: set[str] = set()
+        self._anyones = ""
+
+    def add(self, names: list[str], lines: bytes) -> None:
+        """Read a block.
+
+        :raises pa.ArrowInvalid: if a column is missing or repeated, or most rows cannot be read.
+        """
+        rows, problems = _parsed(names, lines)
+        self.rows += len(rows)
+        stamps = rows["window_start"]
+        outside = pc.fill_null(pc.or_(pc.less(stamps, self._first), pc.greater_equal(stamps, self._end)), False)
+        odd = pc.is_valid(problems)
+        requested = pc.is_in(rows["ticker"], value_set=self._wanted)
+        usual = pc.and_(requested, pc.invert(pc.or_(outside, odd)))
+        self._parts.append(_table(self.request, rows.filter(usual)))
+        if pc.any(outside).as_py():
+            strays = rows.filter(outside)
+            self._strays += len(strays)
+            for stamp in stamps.filter(outside).slice(0, SHOWN).to_pylist():
+                self._named[f"{datetime.fromtimestamp(stamp // 10**9, UTC):%Y-%m-%d %H:%M} UTC"] = None
+            self._lost.update(strays.filter(pc.is_in(strays["ticker"], value_set=self._wanted))["ticker"].to_pylist())
+        nameless = pc.is_null(rows["ticker"])
+        here = pc.and_(pc.and_(odd, pc.or_(requested, nameless)), pc.invert(outside))
+        if pc.any(here).as_py():
+            bad = _table(self.request, rows.filter(here))
+            bad = pa.table(bad.columns, names=bad.column_names)  # nullable
+            self._odd.append(bad.append_column("reasons", problems.filter(here)))
+            if bad["symbol"].null_count:
+                self._anyones = "a row came whose symbol cannot be read"
+
+    def finished(self) -> tuple[pa.Table, Unexpected]:
+        """Return the rows of the request, and what else the file holds.
+
+        :raises ServerError: if most rows are of another day.
+        """
+        said = f"rows of {', '.join([*self._named][:SHOWN])} came"
+        if 2 * self._strays > self.rows:
+            raise ServerError(said, **self.where)
+        kept = pa.concat_tables(self._parts)
+        lost = self._lost - set(pc.unique(kept["symbol"]).to_pylist()) if self._lost else ()
+        odd = pa.concat_tables(self._odd) if self._odd else None
+        return kept, Unexpected(self._strays, tuple(self._named), odd, dict.fromkeys(sorted(lost), said), self._anyones)
+
+
+def _parsed(names: list[str], lines: bytes) -> tuple[pa.Table, pa.ChunkedArray]:
+    """Return lines as columns, and what is wrong with some of them: null for the others.
+
+    :raises pa.ArrowInvalid: if a column is missing or repeated, or most lines cannot be read.
+    """
     if missing := [name for name in COLUMNS if name not in names]:
         raise pa.ArrowInvalid(f"column {', '.join(missing)} is missing; columns are {', '.join(names)}")
-    return csv.read_csv(
+    if len(set(names)) < len(names):
+        raise pa.ArrowInvalid(f"a column is there twice; columns are {', '.join(names)}")
+    options = csv.ReadOptions(column_names=names, use_threads=False)
+    try:
+        rows = csv.read_csv(
+            pa.py_buffer(lines), options, convert_options=csv.ConvertOptions(column_types=COLUMNS, include_columns=list(COLUMNS))
+        )
+    except pa.ArrowInvalid as error:
+        return _by_row(names, lines, error)
+    if pc.any(pc.equal(rows["ticker"], "")).as_py():
+        return _by_row(names, lines, pa.ArrowInvalid("most lines have no ticker"))
+    return rows, pa.chunked_array([pa.nulls(len(rows), pa.string())])
+
+
+def _by_row(names: list[str], lines: bytes, error: pa.ArrowInvalid) -> tuple[pa.Table, pa.ChunkedArray]:
+    """Return what `_parsed` does of lines that have not all the known form.
+
+    :param error: why.
+    :raises pa.ArrowInvalid: ``error``, if most lines have not.
+    """
+    torn: list[tuple[str, int]] = []
+
+    def skip(row: csv.InvalidRow) -> str:
+        torn.append((row.text, row.actual_columns))
+        return "skip" if len(torn) <= MOST_TORN else "error"
+
+    raw = csv.read_csv(
         pa.py_buffer(lines),
         csv.ReadOptions(column_names=names, use_threads=False),
-        convert_options=csv.ConvertOptions(column_types=COLUMNS, include_columns=list(COLUMNS)),
+        csv.ParseOptions(invalid_row_handler=skip),
+        csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()), include_columns=list(COLUMNS)),
     )
+    columns: dict[str, Any] = {}
+    problems: list[Any] = []
+    for name, kind in COLUMNS.items():
+        text = pc.fill_null(raw[name], b"")
+        valid = pc.match_substring_regex(text, _FORMS[kind])
+        shown_text = pc.utf8_slice_codeunits(_ascii(text), 0, LONGEST_VALUE)
+        columns[name] = pc.if_else(valid, _ascii(text), None)
+        if kind != pa.string():
+            columns[name] = pc.if_else(pc.equal(columns[name], ""), None, columns[name]).cast(kind)
+        problems.append(pc.if_else(valid, "", pc.binary_join_element_wise(f"; {name} is ", shown_text, "")))
+    rows = pa.table(columns)
+    found = pc.utf8_ltrim(pc.binary_join_element_wise(*problems, ""), "; ")
+    found = pc.if_else(pc.equal(found, ""), None, found)
+    if torn:
+        extra = {name: pa.nulls(len(torn), kind) for name, kind in COLUMNS.items()}
+        place = names.index("ticker")
+        cells = [text.split(",") for text, _ in torn]
+        extra["ticker"] = pa.array([line[place] if place < len(line) and line[place] else None for line in cells], pa.string())
+        rows = pa.concat_tables([rows, pa.table(extra)])
+        said = [f"the line has {count} fields, not {len(names)}: {shown(text, 200)}" for text, count in torn]
+        found = pa.chunked_array([*found.chunks, pa.array(said, pa.string())], pa.string())
+    if len(rows) > 1 and 2 * (len(rows) - found.null_count) > len(rows):
+        raise error
+    return rows, found
 
 
-def _outside(stamps: pa.ChunkedArray, day: date) -> datetime | None:
-    """Return a moment that is not of ``day`` in New York, or None.
-
-    :param stamps: nanoseconds.
-    """
-    first, last = (int(calendar.at(moment, time()).timestamp()) * 10**9 for moment in (day, day + DAY))
-    ends = pc.min_max(stamps).as_py().values()
-    strange = next((end for end in ends if end is not None and not first <= end < last), None)
-    return None if strange is None else datetime.fromtimestamp(strange // 10**9, UTC)
+def _ascii(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return bytes as text; other signs than ASCII become question marks."""
+    return pc.replace_substring_regex(text, "[^ -~]", b"?").cast(pa.string())
 
 
 def _table(request: Request, rows: pa.Table) -> pa.Table:

@@ -11,28 +11,33 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar
 
+import msgspec
 import pyarrow as pa
 
 from market_data.core.batch import Request
 from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
 from market_data.core.errors import ConfigError, EntitlementError, ProviderError
+from market_data.core.messages import shown
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
 from market_data.http.rate_limit import FileLimiter, Pacer
 from market_data.providers.base import Fetched, ProviderConfig, SubscriptionPlan, limits_folder
 from market_data.providers.http_hook import HttpProviderHook
-from market_data.providers.polygon import client, corporate_actions, flat_files
+from market_data.providers.polygon import client, corporate_actions, flat_files, ticker_events
 from market_data.providers.polygon.client import Rest
 from market_data.providers.polygon.flat_files import BUCKET, FlatFiles
 from market_data.providers.polygon.parse import BarPage, BarQuery, PageTable
 from market_data.providers.polygon.spec import SPEC
+from market_data.providers.polygon.symbols import to_vendor
 from market_data.providers.responses import DAY, without_recent
+from market_data.providers.translation import in_vendor_spelling
+from market_data.providers.unexpected import Unexpected
 
 FLAT_FILE = "flatfile"
 
 
 class PolygonHook(HttpProviderHook):
-    """Daily, five-minute and one-minute bars, splits and dividends of US stocks and ETFs.
+    """Daily, five-minute and one-minute bars, splits, dividends and symbol changes of US stocks and ETFs.
 
     Option ``adjustment``: ``raw`` (as traded) or ``split`` (the vendor's split adjustment, changing with every later split).
 
@@ -91,7 +96,7 @@ class PolygonHook(HttpProviderHook):
                 )
             pacer = Pacer(Quota(self.quota.calls_per_minute_per_slot), FileLimiter(limits_folder() / f"{config.conn_id}.json", ()))
             bucket = self.config.extra.get("flat_files_bucket", BUCKET)
-            self._flat_files = FlatFiles(self.provider, config, bucket, pacer, self.counters)
+            self._flat_files = FlatFiles(self.provider, config, bucket, pacer, self.counters, self.retry)
         return self._flat_files
 
     def _flat_files_config(self) -> ProviderConfig | None:
@@ -102,7 +107,7 @@ class PolygonHook(HttpProviderHook):
         # A week that every plan has by now.
         end = self.now().date() - timedelta(days=7)
         path = f"/v2/aggs/ticker/AAPL/range/1/day/{end - timedelta(days=7)}/{end}"
-        status = self.rest.get(path, {"limit": 10}, "a week of AAPL", BarPage, lambda page, _: page.status)
+        status = self.rest.get(path, {"limit": 10}, "a week of AAPL", BarPage[msgspec.Raw], lambda page, _: page.status)
         said = [f"{self.base_url} responded with status {status}"]
         if self.config.extra.get("flat_files_conn_id"):
             said.append(self.flat_files.probe())
@@ -112,7 +117,7 @@ class PolygonHook(HttpProviderHook):
         problems, extra, name = super()._connection_problems(), self.config.extra, f"connection {self.config.conn_id!r}"
         texts = {"flat_files_conn_id": "the name of an Airflow connection", "flat_files_bucket": "the name of an S3 bucket"}
         wrong = [key for key in texts if key in extra and not (isinstance(extra[key], str) and extra[key].strip())]
-        problems += [f"{name}: extra.{key} is {extra[key]!r}; {texts[key]} is needed" for key in wrong]
+        problems += [f"{name}: extra.{key} is {shown(extra[key])}; {texts[key]} is needed" for key in wrong]
         if "flat_files_bucket" in extra and "flat_files_conn_id" not in extra:
             problems.append(f"{name}: extra.flat_files_bucket is set without flat_files_conn_id; the S3 connection is needed there")
         if not wrong:
@@ -137,7 +142,7 @@ class PolygonHook(HttpProviderHook):
         (https://massive.com/docs/rest/stocks/corporate-actions/splits).
         """
         found = super().capabilities(dataset)
-        whole = dataset == "corporate-actions" and self.plan is not self.plans["basic"]
+        whole = dataset in ("corporate-actions", "symbol-changes") and self.plan is not self.plans["basic"]
         return replace(found, history_start=None) if whole else found
 
     def _endpoints(self, dataset: str) -> tuple[Endpoint, ...]:
@@ -148,6 +153,10 @@ class PolygonHook(HttpProviderHook):
     def _adjusted(self) -> bool:
         return bool(self.option("adjustment") == "split")
 
+    def vendor_symbol(self, symbol: str) -> str:
+        return to_vendor(symbol)
+
+    @in_vendor_spelling
     def fetch(self, request: Request) -> Fetched:
         self.connect()
         before = replace(self.counters)
@@ -161,6 +170,9 @@ class PolygonHook(HttpProviderHook):
             until = datetime.combine(request.last + 2 * DAY, time(), UTC)
             request, pending_from, reason = without_recent(request, error, recent, until), recent, error.said
             parts = list(self._pages(request))
+        kind = find_dataset(request.dataset)
+        table = kind.identified(pa.concat_tables([kind.received.empty_table(), *(part.table for part in parts)]))
+        unexpected = Unexpected.of([part.unexpected for part in parts], request.symbols, table)
         declared = [part.declared for part in parts if part.declared is not None]
         evidence = self._evidence(
             before,
@@ -170,9 +182,11 @@ class PolygonHook(HttpProviderHook):
             source=next((part.source for part in parts if part.source), None),
             rows_declared=sum(declared) if len(declared) == len(parts) else None,
             last_page_seen=not parts[-1].next_url,
+            rows_left_aside=unexpected.left_aside,
         )
-        nothing = find_dataset(request.dataset).received.empty_table()
-        return Fetched(pa.concat_tables([nothing, *(part.table for part in parts)]), evidence, pending_from, reason)
+        return Fetched(
+            table, evidence, pending_from, reason, {}, unexpected.warnings, odd=unexpected.odd, unproved=unexpected.unproved
+        )
 
     def _pages(self, request: Request) -> Iterator[PageTable]:
         """Yield the responses that make up the whole, in order."""
@@ -183,6 +197,8 @@ class PolygonHook(HttpProviderHook):
                 return self.rest.ranged(BarQuery(self.provider, request, self._adjusted))
             case "reference":
                 return corporate_actions.actions(self.rest, request)
+            case "events":
+                return ticker_events.changes(self.rest, request)
             case _:
                 return iter([self.flat_files.session(request, self.now())])
 

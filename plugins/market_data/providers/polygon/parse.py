@@ -19,13 +19,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from market_data.core.batch import Request
 from market_data.core.errors import ServerError, TruncatedResponse
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
 from market_data.providers.responses import NewYorkDays
+from market_data.providers.unexpected import NOTHING, OnceMore, Unexpected, checked, read_rows, separated, whole_numbers
 
 R = TypeVar("R")
 
@@ -48,6 +48,7 @@ class PageTable:
     :param received: rows that came, those of other symbols too.
     :param declared: rows that the response says it has, or None where it says nothing.
     :param source: the origin of the values as the server declares it; only the local sample servers do.
+    :param unexpected: what else it holds.
     """
 
     table: pa.Table
@@ -56,6 +57,7 @@ class PageTable:
     request_id: str
     next_url: str | None = None
     source: str | None = None
+    unexpected: Unexpected = NOTHING
 
 
 class PolygonBar(msgspec.Struct, gc=False):
@@ -72,8 +74,11 @@ class PolygonBar(msgspec.Struct, gc=False):
     T: str | None = None
 
 
-class BarPage(PolygonPage[PolygonBar], gc=False):
-    """One response of an aggregates endpoint."""
+class BarPage(PolygonPage[R], Generic[R], gc=False):
+    """One response of an aggregates endpoint.
+
+    Its rows are `PolygonBar`, or `msgspec.Raw` where some may be of another form.
+    """
 
     ticker: str | None = None
     adjusted: bool | None = None
@@ -88,63 +93,67 @@ class BarQuery:
     request: Request
     adjusted: bool
 
-    def read(self, page: BarPage, response: Response, plain: Callable[[str], str]) -> PageTable:
+    def read(self, page: BarPage[Any], response: Response, plain: Callable[[str], str], once_more: OnceMore) -> PageTable:
         """Return a page as columns, checked to be complete and to match the request.
 
         :param plain: `Transport.plain`.
+        :param once_more: of this page, for all its tries.
         :raises TruncatedResponse: if it has fewer bars than it declares.
         :raises ServerError: if it belongs to another request.
+        :raises SchemaDrift: if most of its bars cannot be read.
+        """
+        request, declared = self.request, page.results_count
+        where = {"provider": self.provider, "request": str(request), "request_id": page.request_id}
+        rows = page.results or []
+        if declared is None or len(rows) < declared:
+            raise TruncatedResponse(f"{len(rows)} results came, {declared} are declared", **where)
+        if wrong := _wrong(request, page, self.adjusted):
+            raise ServerError(plain(wrong), **where)
+        bars, problems = read_rows(rows, PolygonBar, where)
+        table = self._table(bars, whole_numbers(bars, "n", problems))
+        if table["symbol"].null_count:
+            if table["symbol"].null_count == len(bars):
+                raise ServerError("a grouped response has bars without a ticker", **where)
+            for place in pc.indices_nonzero(pc.is_null(table["symbol"])).to_pylist():
+                problems.setdefault(place, ["T is missing"])
+        market = request.endpoint == "grouped"
+        kept, unexpected = separated(table, checked(problems, len(bars), where), request, where, market=market)
+        once_more.check(unexpected, where)
+        source = response.headers.get("X-Sample-Source")
+        return PageTable(kept, len(bars), declared, page.request_id, page.next_url, source, unexpected)
+
+    def _table(self, bars: list[PolygonBar], counts: list[int | None]) -> pa.Table:
+        """Return all bars as columns, as `separated` takes them.
+
+        :param counts: ``n`` of each.
         """
         request = self.request
-        bars, declared = page.results or [], page.results_count
-        where = {"provider": self.provider, "request": str(request), "request_id": page.request_id}
-        if declared is None or len(bars) < declared:
-            raise TruncatedResponse(f"{len(bars)} results came, {declared} are declared", **where)
-        stamps = np.array([bar.t for bar in bars], np.int64) * 1000
+        undated = np.array([bar.t is None for bar in bars], bool)
+        stamps = np.array([bar.t or 0 for bar in bars], np.int64) * 1000
         sessions, outside = NewYorkDays(request.start, request.last).of(stamps)
-        if wrong := _wrong(request, page, stamps[outside], self.adjusted):
-            raise ServerError(plain(wrong), **where)
-        table = _table(request, bars, stamps, sessions)
-        source = response.headers.get("X-Sample-Source")
-        return PageTable(table, len(bars), declared, page.request_id, page.next_url, source)
+        opened = sessions.astype("datetime64[us]") if request.dataset == "ohlcv-1d" else stamps.astype("datetime64[us]")
+        opened = np.where(outside, stamps.astype("datetime64[us]"), opened)
+        schema = find_dataset(request.dataset).received
+        symbols = [bar.T for bar in bars] if request.endpoint == "grouped" else [request.symbols[0]] * len(bars)
+        columns: dict[str, Any] = {
+            "symbol": pa.array(symbols, pa.string()),
+            "bar_time": pa.array(opened, pa.timestamp("us"), mask=undated).cast(pa.timestamp("us", tz="UTC")),
+            "session": pa.array(sessions, pa.date32(), mask=outside | undated),
+            "adj_close": pa.nulls(len(bars), pa.float64()),
+            "trade_count": pa.array(counts, pa.int64()),
+        }
+        names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw"}
+        columns |= {column: pa.array([getattr(bar, field) for bar in bars], pa.float64()) for column, field in names.items()}
+        return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _wrong(request: Request, page: BarPage, strange: NDArray[np.int64], adjusted: bool) -> str:
-    """Return why a page cannot be the response to ``request``, or nothing.
-
-    :param strange: moments outside the request, in microseconds.
-    """
-    bars, declared, market = page.results or [], page.results_count, request.endpoint == "grouped"
-    dates = strange[:3].astype("datetime64[us]").astype("datetime64[D]")
+def _wrong(request: Request, page: BarPage[Any], adjusted: bool) -> str:
+    """Return why a page cannot be the response to ``request``, or nothing."""
+    rows, declared, market = page.results or [], page.results_count, request.endpoint == "grouped"
     found = {
-        f"{len(bars)} results came, {declared} are declared": len(bars) != declared,
+        f"{len(rows)} results came, {declared} are declared": len(rows) != declared,
         f"adjusted is {page.adjusted}, {adjusted} was requested": page.adjusted not in (None, adjusted),
         f"the response is about {page.ticker!r}": not market and page.ticker not in (None, request.symbols[0]),
-        "a grouped response has a bar without a ticker": market and any(bar.T is None for bar in bars),
         "a grouped response names a next page": market and page.next_url is not None,
-        f"rows of {', '.join(map(str, dates))} came": len(dates) > 0,
     }
     return "; ".join(text for text, is_so in found.items() if is_so)
-
-
-def _table(request: Request, bars: list[PolygonBar], stamps: NDArray[np.int64], sessions: NDArray[np.datetime64]) -> pa.Table:
-    """Return the bars of the requested symbols as columns.
-
-    :param stamps: microseconds UTC.
-    """
-    market, daily = request.endpoint == "grouped", request.dataset == "ohlcv-1d"
-    schema = find_dataset(request.dataset).received
-    symbols = [bar.T for bar in bars] if market else [request.symbols[0]] * len(bars)
-    opened = (sessions if daily else stamps).astype("datetime64[us]")
-    columns: dict[str, Any] = {
-        "symbol": pa.array(symbols, pa.string()),
-        "bar_time": pa.array(opened, pa.timestamp("us", tz="UTC")),
-        "session": pa.array(sessions, pa.date32()),
-        "adj_close": pa.nulls(len(bars), pa.float64()),
-    }
-    names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw", "trade_count": "n"}
-    for column, field in names.items():
-        values = pa.array([getattr(bar, field) for bar in bars], pa.float64())
-        columns[column] = values.cast(schema.field(column).type)
-    table = pa.table([columns[name] for name in schema.names], schema=schema)
-    return table.filter(pc.is_in(table["symbol"], value_set=pa.array(request.symbols, pa.string()))) if market else table

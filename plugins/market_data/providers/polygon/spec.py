@@ -19,7 +19,8 @@ SPEC = ProviderSpec(
         "ohlcv-1d": (GROUPED, Endpoint("range", Shape.SYMBOL), FLAT_FILE),
         "ohlcv-5m": (Endpoint("range", Shape.SYMBOL, rows_per_session=MINUTES),),  # pages count base bars: minutes
         "ohlcv-1m": (replace(FLAT_FILE, rows_per_session=REGULAR), Endpoint("range", Shape.SYMBOL, rows_per_session=MINUTES)),
-        "corporate-actions": (Endpoint("reference", Shape.MULTI, page_rows=1000, chains=2, market_rows=125, max_days=92),),
+        "corporate-actions": (Endpoint("reference", Shape.MULTI, page_rows=5000, chains=2, market_rows=125, max_days=92),),
+        "symbol-changes": (Endpoint("events", Shape.SYMBOL, page_rows=1_000_000),),
     },
     {"adjustment": replace(ADJUSTMENT, datasets=BARS)},
     label="Polygon / Massive",

@@ -24,5 +24,10 @@ ORACLE = Dialect(
     replaces_views=True,
     double="BINARY_DOUBLE",  # DOUBLE PRECISION is a decimal NUMBER there, and its logarithms are slow
     widen="ALTER TABLE {table} MODIFY ({column} {type})",
+    recheck=(
+        "ALTER TABLE {table} DROP CONSTRAINT {table}_ck",
+        "ALTER TABLE {table} ADD CONSTRAINT {table}_ck CHECK ({check}) ENABLE NOVALIDATE",
+    ),
     lock="LOCK TABLE {table} IN EXCLUSIVE MODE WAIT 600",
+    position="INSTR({text}, {part})",
 )

@@ -26,7 +26,7 @@ from market_data.warehouse.migrations import CREATE_SCHEMA_VERSION
 from market_data.warehouse.oracle.dialect import ORACLE
 from market_data.warehouse.oracle.errors import OracleError, errors
 from market_data.warehouse.oracle.settings import for_driver, problems
-from market_data.warehouse.schema import Table
+from market_data.warehouse.schema import Reference, Table
 
 if TYPE_CHECKING:
     import oracledb
@@ -38,7 +38,12 @@ MOST_MILLISECONDS = 2**31 - 1
 # Moments are UTC: without it, Oracle would compare them with its clock by the worker's zone. A changed table may be in use by a load.
 SESSION = "ALTER SESSION SET TIME_ZONE = '+00:00' DDL_LOCK_TIMEOUT = 300"
 READ_ONLY = "SET TRANSACTION READ ONLY"
-DONE = {r"ALTER TABLE \w+ ADD": "ORA-01430", r"CREATE (GLOBAL TEMPORARY )?TABLE": "ORA-00955"}
+DONE = {
+    r"ALTER TABLE \w+ ADD CONSTRAINT": "ORA-02264",
+    r"ALTER TABLE \w+ DROP CONSTRAINT": "ORA-02443",
+    r"ALTER TABLE \w+ ADD": "ORA-01430",
+    r"CREATE (GLOBAL TEMPORARY )?TABLE": "ORA-00955",
+}
 """Oracle's error for a statement that was run before. Other statements can be repeated."""
 
 
@@ -164,7 +169,7 @@ class OracleWarehouse(Warehouse):
                     binds[n].setvalue(0, value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value)
         return binds
 
-    def _stage(self, target: Table, wire: pa.Table) -> None:
+    def _stage(self, target: Table | Reference, wire: pa.Table) -> None:
         marks = ", ".join(self.dialect.mark(n) for n in range(1, wire.num_columns + 1))
         insert = f"INSERT INTO {target.stage} ({', '.join(wire.column_names)}) VALUES ({marks})"  # noqa: S608  our own names
         with errors(f"stage into {target.stage}"), self._connection.cursor() as cursor:

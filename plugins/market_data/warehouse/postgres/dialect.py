@@ -20,5 +20,6 @@ POSTGRES = Dialect(
     stage=("CREATE TEMPORARY TABLE", " ON COMMIT DROP"),  # nothing is left in a pooler's connection
     view_pins_columns=True,
     widen="ALTER TABLE {table} ALTER COLUMN {column} TYPE {type}",
+    recheck=("ALTER TABLE {table} DROP CONSTRAINT {table}_ck, ADD CONSTRAINT {table}_ck CHECK ({check}) NOT VALID",),
     lock="LOCK TABLE {table} IN EXCLUSIVE MODE",
 )

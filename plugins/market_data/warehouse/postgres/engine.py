@@ -23,7 +23,7 @@ from market_data.warehouse.postgres.dialect import POSTGRES
 from market_data.warehouse.postgres.errors import errors, may_connect_later
 from market_data.warehouse.postgres.rows import arrow_type, to_arrow, to_csv
 from market_data.warehouse.postgres.settings import LOCK_TIMEOUT, STATEMENT_TIMEOUT, check, for_driver, milliseconds
-from market_data.warehouse.schema import Table
+from market_data.warehouse.schema import Reference, Table
 
 OLDEST = 15  # the first with MERGE
 SLICE_ROWS = 20_000
@@ -114,7 +114,7 @@ class PostgresWarehouse(Warehouse):
                 found = to_arrow(rows, [arrow_type(column) for column in columns])
         return pa.table(found, names=[column.name.lower() for column in columns])
 
-    def _stage(self, target: Table, wire: pa.Table) -> None:
+    def _stage(self, target: Table | Reference, wire: pa.Table) -> None:
         self._execute(f"create {target.stage}", create_stage(target, self.dialect))
         copy = f"COPY {target.stage} ({', '.join(wire.column_names)}) FROM STDIN (FORMAT csv)"
         with errors(f"stage into {target.stage}"), self._connection.cursor().copy(copy.encode()) as rows:

@@ -1,0 +1,21 @@
+"""The DAGs of ``dags/maintain.py``.
+
+Each runs a job of :mod:`market_data.maintenance`, with a dry run first, and on a schedule where that helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from market_data.airflow.maintain.adopt import maintain_adopt
+from market_data.airflow.maintain.coverage import maintain_coverage
+from market_data.airflow.maintain.lake import maintain_lake
+from market_data.airflow.maintain.state import state_dag
+from market_data.airflow.maintain.universes import maintain_universes
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+JOBS: tuple[Callable[[], DAG], ...] = (maintain_adopt, maintain_coverage, maintain_lake, maintain_universes, state_dag)
+"""Each builds one DAG."""

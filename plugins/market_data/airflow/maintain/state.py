@@ -1,0 +1,96 @@
+"""``maintain_state``: show feeds, reset cells, release or confirm what was refused and quarantined."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import DAG, Param, get_current_context, task
+
+from market_data.airflow.maintain.base import dry_run_param, maintenance_dag, selection_params
+
+log = logging.getLogger(__name__)
+
+DOC = """
+| action | does |
+|---|---|
+| `show` | logs sessions, states, staging and last run of each feed |
+| `reset` | makes the selected cells unknown again: the next run requests them |
+| `release` | lets refused and quarantined values pass: loads them, without a call |
+| `confirm` | confirms that they are wrong for good: they are not requested again |
+
+Set `dry_run` to false to act. The journal in the lake keeps name and reason of each decision.
+"""
+
+ACTIONS = ("show", "reset", "release", "confirm")
+
+
+def state_dag() -> DAG:
+    """Return the DAG."""
+    text: dict[str, Any] = {"type": ["null", "string"]}
+    params = {
+        "action": Param("show", type="string", enum=list(ACTIONS), title="Action"),
+        **selection_params(),
+        "only": Param(None, **text, title="Only", description="Release and confirm only values whose reason contains this text."),
+        "everything": Param(False, type="boolean", title="Everything", description="Needed to select all cells of a feed."),
+        "by": Param(None, **text, title="By", description="Who decides. Empty: who triggered the run."),
+        "reason": Param(None, **text, title="Reason", description="Why; needed for everything but `show`."),
+        "dry_run": dry_run_param("Log what would be done; change nothing."),
+    }
+    with maintenance_dag("maintain_state", "State of feeds; reset, release, confirm", DOC, params) as dag:
+
+        @task(pool="warehouse")
+        def act() -> None:
+            from market_data.airflow.connections import open_lake, warehouse
+
+            context = get_current_context()
+            run = context["dag_run"]
+            given = {"by": getattr(run, "triggering_user_name", None) or run.run_id}
+            chosen = {**given, **{name: value for name, value in context["params"].items() if value is not None}}
+            for line in run_action(chosen, open_lake(), warehouse):
+                log.info("%s", line)
+
+        act()
+    return dag
+
+
+def run_action(params: Mapping[str, Any], lake: Any, open_warehouse: Any) -> list[str]:
+    """Run the action that ``params`` name; return what was, or would be, done.
+
+    :param open_warehouse: returns the warehouse; called to release or confirm only.
+    :raises ParamError: if a param is missing or wrong.
+    """
+    from datetime import UTC, date, datetime
+
+    from market_data.cli.arguments import feed_of
+    from market_data.cli.state import sentences
+    from market_data.config.feeds import load_feeds
+    from market_data.core.errors import ParamError
+    from market_data.lake.decisions import Kind
+    from market_data.maintenance.person import Person
+    from market_data.maintenance.release import decide, grain_of
+    from market_data.maintenance.state import feed_state, reset
+    from market_data.pipeline.selection import selections
+
+    action, dry_run, names = params["action"], params.get("dry_run", True), params.get("feeds") or []
+    start, end = (date.fromisoformat(params[name]) if params.get(name) else None for name in ("start_date", "end_date"))
+    chosen = selections(
+        lake, [feed_of(name) for name in names] or load_feeds(), None, params.get("symbols"), (start, end), named=bool(names)
+    )
+    if action == "show":
+        return [f"{feed.dag_id}: {feed_state(lake, selection)}" for feed, selection in chosen]
+    if not params.get("everything") and not (names and (params.get("symbols") or start or end)):
+        raise ParamError(["name feeds, and symbols or dates; `everything` selects every cell of the feeds"])
+    person, now, lines = Person(params.get("by") or "", params.get("reason") or ""), datetime.now(UTC), []
+    for feed, selection in chosen:
+        where = f"{feed.dag_id} {selection.source}"
+        if action == "reset":
+            lines.append(f"{where}: {reset(lake, selection, person, now, dry_run=dry_run)}")
+            continue
+        with open_warehouse() as opened:
+            found = decide(
+                lake, opened, selection, Kind(action), person, now, only=params.get("only"), grain=grain_of(feed), dry_run=dry_run
+            )  # fmt: skip
+        lines += [f"{where}: {line}" for line in sentences(found, action, done=not dry_run)]
+    return lines

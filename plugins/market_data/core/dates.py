@@ -1,0 +1,28 @@
+"""Dates as people and programs write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def read_date(text: str) -> date:
+    """Return an ISO date, or the date of an ISO timestamp that is midnight in its own offset.
+
+    Programs write dates so: ``2026-11-02T00:00:00Z``, ``2026-11-02 00:00:00``, ``2026-11-02T00:00:00-05:00``.
+
+    :raises ValueError: for anything else. A timestamp within a day is not a date: which session it means is not known.
+    """
+    if not _DATE.match(text):  # Python reads 20261102 and 2026-W45 too
+        raise ValueError(text)
+    found = datetime.fromisoformat(text)
+    if found.time() != time():
+        raise ValueError(text)
+    return found.date()
+
+
+def naive_utc(moment: datetime) -> datetime:
+    """Return the instant in UTC without a time zone: drivers drop zones in different ways."""
+    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,145 @@
+"""Expected cells: calendar x universe of each session, as far as the feed's history goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from market_data.config.run_params import RunParams
+from market_data.config.universes import Universe
+from market_data.core import messages
+from market_data.core.calendar import DAY, FIRST, LAST, Calendar
+from market_data.core.errors import ConfigError, ParamError
+from market_data.core.instruments import by_calendar
+from market_data.core.membership import member_cells
+from market_data.maintenance.audit.cells import Names, Recorded, days_of, symbols_of
+from market_data.maintenance.audit.listing import Numbers, cell_codes, numbers_of
+from market_data.pipeline.selection import EVER
+
+if TYPE_CHECKING:
+    from market_data.config.feeds import Feed
+    from market_data.lake.ledger import Coverage
+    from market_data.lake.store import Lake
+    from market_data.pipeline.selection import Selection
+
+AT_A_TIME = 500
+"""Symbols whose cells are compared at once."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Cells that should have a record.
+
+    :param cells: number of all of them.
+    :param codes: those without a record, sorted.
+    """
+
+    cells: int
+    codes: Numbers
+
+
+def universe_of_feed(lake: Lake, feed: Feed) -> tuple[Universe, tuple[str, ...]]:
+    """Return the universe of a feed with the dates of its members; and a note if it cannot be read."""
+    from market_data.pipeline.run_symbols import universe_of
+
+    try:
+        return universe_of(RunParams(universe=feed.universe), feed, lambda: lake), ()
+    except (ConfigError, ParamError) as error:
+        return Universe("none", ()), (f"universe {feed.universe} cannot be read, so cells without a record are not found: {error}",)
+
+
+def last_due(feed: Feed, calendar: Calendar, now: datetime) -> date:
+    """Return the last session whose scheduled run has begun and had its time."""
+    run_at = time.fromisoformat(feed.schedule) if feed.schedule else None
+    return calendar.last_completed_session(now - feed.run_timeout, run_at)
+
+
+def settled(selection: Selection, calendar: Calendar, now: datetime) -> date:
+    """Return the last session to which vendors add no rows any more."""
+    session = calendar.last_completed_session(now)
+    for _ in range(selection.dataset.settle_sessions):
+        session = calendar.previous_session(session)
+    return session
+
+
+def missing_cells(
+    coverage: Coverage, recorded: Recorded, names: Names, feed: Feed, selection: Selection, universe: Universe, now: datetime
+) -> Missing:
+    """Return the expected cells of a selection without a record.
+
+    Without a first session in the selection, the history of a feed begins where at least half of the members have a record. That of a
+    symbol with an earlier record begins there.
+    """
+    from market_data.providers.registry import calendar_of_source
+
+    find = calendar_of_source(selection.source)
+    parts, cells = [np.empty(0, dtype=np.int64)], 0
+    first_records = _first_records(recorded, len(names.names))
+    for calendar, symbols in by_calendar(_members(universe, selection), find).items():
+        start, end = max(selection.start, FIRST), min(selection.end, last_due(feed, calendar, now))
+        axis = calendar.sessions(start, min(end, LAST) + DAY) if start <= end else ()
+        if not axis:
+            continue
+        days = numbers_of(axis)
+        begun = numbers_of([feed.start_date])[0]
+        if selection.start == EVER[0]:
+            everybody = _members(universe, replace(selection, symbols=None)) if universe.symbols else symbols
+            everybody = by_calendar(everybody, find).get(calendar, symbols)
+            begun = _begun(coverage, everybody, axis, universe, days)
+        for some in _parts(symbols):
+            own = names.of(some)
+            rows = coverage.rows_of(some, axis)
+            since = np.full(len(some), begun)
+            if selection.start == EVER[0]:
+                since = np.minimum(since, first_records[own])
+            wanted = member_cells(some, axis, universe.membership) & (days[None, :] >= since[:, None])
+            cells += int(wanted.sum())
+            row, column = np.nonzero(wanted & (rows < 0))
+            parts.append(cell_codes(own[row], days[column]))
+    return Missing(cells, np.unique(np.concatenate(parts)))
+
+
+def _members(universe: Universe, selection: Selection) -> list[str]:
+    """Return the symbols whose cells are expected: members, now or once, that are selected."""
+    if selection.symbols is None:
+        return list(universe.symbols)
+    members = set(universe.symbols)
+    return [symbol for symbol in selection.symbols if symbol in members]
+
+
+def not_members(universe: Universe, selection: Selection) -> str:
+    """Return a sentence on selected symbols that are not in the universe; empty if there are none."""
+    members = set(universe.symbols)
+    others = [symbol for symbol in selection.symbols or () if symbol not in members]
+    return f"not in {universe.name}, so that missing cells are not found: {messages.some(others)}" if others else ""
+
+
+def _parts(symbols: list[str]) -> Iterator[list[str]]:
+    return (symbols[start : start + AT_A_TIME] for start in range(0, len(symbols), AT_A_TIME))
+
+
+def _begun(coverage: Coverage, symbols: list[str], axis: tuple[date, ...], universe: Universe, days: Numbers) -> int:
+    """Return the first session of which at least half of the members have a record.
+
+    Without such a session: the day after the last.
+    """
+    known, members = np.zeros(len(axis), dtype=np.int64), np.zeros(len(axis), dtype=np.int64)
+    for some in _parts(symbols):
+        inside = member_cells(some, axis, universe.membership)
+        known += ((coverage.rows_of(some, axis) >= 0) & inside).sum(axis=0)
+        members += inside.sum(axis=0)
+    found = np.flatnonzero((known * 2 >= members) & (members > 0))
+    return int(days[found[0]]) if len(found) else int(days[-1]) + 1
+
+
+def _first_records(recorded: Recorded, count: int) -> Numbers:
+    """Return the day of the first record of each symbol; a day beyond all for one without a record."""
+    found = np.full(count, numbers_of([LAST])[0] + 1)
+    if len(recorded.codes):
+        symbols, first = np.unique(symbols_of(recorded.codes), return_index=True)
+        found[symbols] = days_of(recorded.codes[first])
+    return found

@@ -1,0 +1,254 @@
+"""Compaction: fold the day files of closed months into the file of their year.
+
+Bars within the day go into the file of their month.
+
+For each symbol and period: read the day files, merge them into the period's file as the reader does, write it by a conditional PUT, read it
+back, and merge again. Only when that changes nothing are the day files deleted, each in the version that was read. So a row is in one
+of the files at any moment; readers count a row once that is in both. Killed at any point, the next compaction goes on.
+
+Writers need not be stopped. A day file that a correction has replaced in the meantime stays for the next compaction; so does one that is
+written later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import islice
+
+import pyarrow as pa
+
+from market_data.core.errors import BrokenObject, LakeError
+from market_data.core.messages import shortened
+from market_data.lake import conditional, merge, parquet
+from market_data.lake.layout import ParsedKey, compactions_prefix
+from market_data.lake.reader import newest, stored_symbols
+from market_data.lake.receipts import OBJECTS
+from market_data.lake.store import Lake
+from market_data.maintenance import journal
+from market_data.maintenance.foldable import Foldable, Group
+from market_data.pipeline.selection import Selection
+
+log = logging.getLogger(__name__)
+
+TRIES = 8
+"""Tries to write a file that other writers change at the same time."""
+
+GROUPS = 64
+"""Periods whose files are written and verified before the first of their day files is deleted."""
+
+PARALLEL = 8
+READ_AHEAD = 16
+
+
+class Deletes(StrEnum):
+    """Which day files are deleted after they were folded and verified."""
+
+    ALL = "all"
+    EARLIER = "earlier"  # those that an earlier compaction has folded: readers that began before it have ended
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """Result of a compaction, or of its dry run.
+
+    :param symbols: with day files to fold.
+    :param day_files: folded, or to fold in a dry run.
+    :param files: the year or month files that hold their rows now; ``written`` of them were created or replaced.
+    :param deleted: day files.
+    :param left: a sentence on everything that was left alone, with the reason.
+    """
+
+    dataset: str
+    source: str
+    dry_run: bool
+    symbols: int = 0
+    day_files: int = 0
+    files: int = 0
+    written: int = 0
+    deleted: int = 0
+    left: tuple[str, ...] = ()
+
+    def sentences(self) -> list[str]:
+        """Return the result in words: totals, then what was left alone."""
+        name = f"{self.dataset} of {self.source}"
+        found = f"{self.day_files:,} day files of {self.symbols:,} symbols"
+        if self.dry_run:
+            total = f"{name}: {found} can be folded into {self.files:,} files; nothing was changed (dry run)"
+        else:
+            total = f"{name}: {found} are in {self.files:,} files, {self.written:,} written; {self.deleted:,} day files deleted"
+        return [total, *shortened(self.left)]
+
+
+@dataclass
+class _Done:
+    """A period whose file holds the rows of ``days`` (key and version of each), verified."""
+
+    group: Group
+    days: list[tuple[str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    written: bool = False
+    rows: int = 0
+    sha256: str = ""
+
+
+def compact(
+    lake: Lake,
+    selection: Selection,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+    deletes: Deletes = Deletes.ALL,
+    by: str = "market-data",
+) -> Compacted:
+    """Fold the day files of a dataset and source, symbol by symbol.
+
+    Left alone and named in ``Compacted.left``: months that are not closed, cells that wait in staging, objects that cannot be read or hold
+    rows of others, and day files that changed in the meantime. A store that ignores conditions of a DELETE keeps its day files.
+
+    :param dry_run: count day files by their keys; read no rows and change nothing.
+    :param by: who runs it, for the journal.
+    :raises ConfigError: if the store ignores conditions of a PUT; nothing was written.
+    :raises LakeError: if the store fails, or does not return what was written; no row is lost.
+    """
+    dataset = selection.dataset
+    if dataset.files.year_grain == "day":
+        what = "statement" if dataset.files.date != "session" else "session"
+        reason = f"{dataset.name} has a file per {what} in every grain: there is nothing to fold"
+        return Compacted(dataset.name, selection.source, dry_run, left=(reason,))
+    foldable = Foldable.of(lake, selection, now)
+    symbols = selection.symbols or stored_symbols(lake, selection.layout, dataset, selection.source)
+    left, counts = list(foldable.blocked), Counter[str]()
+    with_files: set[str] = set()
+    if not dry_run and not foldable.blocked:
+        conditional.check_conditional_put(lake)
+        if deletes is not Deletes.NONE and not conditional.honours_conditional_delete(lake):
+            left.append(
+                f"the store of {lake.url} ignores conditions of a DELETE: folded day files stay, and readers count their rows once"
+            )
+            deletes = Deletes.NONE
+    try:
+        for groups in _chunks(foldable.groups(symbols, left)):
+            with_files |= {group.symbol for group in groups}
+            counts["files"] += len(groups)
+            counts["day_files"] += sum(len(group.days) for group in groups)
+            if not dry_run:
+                _fold(lake, selection, groups, (now, deletes), counts, left)
+    finally:
+        if counts["written"] or counts["deleted"]:
+            details = {"dataset": dataset.name, "source": selection.source, **counts, "left": len(left)}
+            journal.write(lake, journal.Entry(now, "compact", by, "day files of closed months were folded", details))
+    values = {name: counts[name] for name in ("day_files", "files", "written", "deleted")}
+    return Compacted(dataset.name, selection.source, dry_run, len(with_files), left=tuple(left), **values)
+
+
+def recorded_hashes(lake: Lake, dataset: str, source: str) -> dict[str, str]:
+    """Return key -> ``sha256`` (see ``receipts.OBJECTS``) of each file as the latest compaction left it.
+
+    With the receipts they tell which content an object should have.
+    """
+    folder = compactions_prefix(dataset, source)
+    keys = [key for key, _ in lake.list(folder)]
+    found: dict[str, str] = {}
+    for key, stored in zip(keys, lake.get_many(keys), strict=True):
+        if stored is not None:
+            table = parquet.decode(stored.body, key, OBJECTS)
+            found |= dict(zip(table["key"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+    return found
+
+
+def _chunks(groups: Iterator[Group]) -> Iterator[list[Group]]:
+    while some := list(islice(groups, GROUPS)):
+        yield some
+
+
+def _fold(
+    lake: Lake, selection: Selection, groups: Sequence[Group], how: tuple[datetime, Deletes], counts: Counter[str], left: list[str]
+) -> None:
+    """Fold some periods, record their files, and then delete their day files."""
+    now, deletes = how
+    done: list[_Done] = []
+    try:
+        for one in lake.each(lambda group: _fold_group(lake, selection, group), groups, concurrency=PARALLEL):
+            counts["written"] += one.written
+            left += one.left
+            done.append(one)
+    finally:
+        _record(lake, selection, [one for one in done if one.days], now)
+    ready = [one for one in done if deletes is Deletes.ALL or (deletes is Deletes.EARLIER and not one.written)]
+    days = [day for one in ready for day in one.days]
+    for (key, _), deleted in zip(days, lake.each(lambda day: lake.delete_if(*day), days), strict=True):
+        counts["deleted"] += deleted
+        if not deleted:
+            left.append(f"{key} was replaced while it was folded; the next compaction folds it again")
+
+
+def _fold_group(lake: Lake, selection: Selection, group: Group) -> _Done:
+    """Write the file of a period, with the rows of its day files, until it reads back as it should be."""
+    dataset, done = selection.dataset, _Done(group)
+    tables = []
+    for key, stored in zip(group.days, lake.get_many(group.days, concurrency=READ_AHEAD), strict=True):
+        if stored is None:
+            continue
+        try:
+            rows = parquet.decode_rows(stored.body, key, dataset)
+        except BrokenObject as error:
+            done.left.append(f"{error}; it is left alone")
+            continue
+        if not _inside(rows, selection.layout.parse(key)):
+            done.left.append(f"{key} holds rows of another symbol or session; it is left alone")
+            continue
+        tables.append(rows)
+        done.days.append((key, stored.etag))
+    if not tables:
+        return done
+    for _ in range(TRIES):
+        stored = lake.get(group.key)
+        try:
+            file = parquet.decode_rows(stored.body, group.key, dataset) if stored else None
+        except BrokenObject as error:
+            return _Done(group, left=[*done.left, f"{error}; it is left alone, and {len(tables)} day files with it"])
+        if file is not None and not _inside(file, selection.layout.parse(group.key)):
+            words = f"{group.key} holds rows of another symbol or period; it is left alone, and {len(tables)} day files with it"
+            return _Done(group, left=[*done.left, words])
+        # As the reader combines them: day files first, by key. If that changes nothing, the file as stored has every row.
+        merged = newest(pa.concat_tables([*tables, file] if file is not None else tables), dataset)
+        if stored is not None and file is not None and _equal(file, merged):
+            done.rows, done.sha256 = len(file), hashlib.sha256(stored.body).hexdigest()[:16]
+            return done
+        body = parquet.encode(merged)
+        done.written |= lake.put_if(group.key, body, stored.etag) if stored else lake.put_new(group.key, body)
+    raise LakeError(f"lake object {group.key} does not read back as it was written, {TRIES} times; its day files are kept")
+
+
+def _equal(stored: pa.Table, rows: pa.Table) -> bool:
+    """Return True if both have the same rows in the same order, all columns compared."""
+    return len(stored) == len(rows) and bool(merge.same(stored, rows, rows.schema.names).all())
+
+
+def _inside(rows: pa.Table, parsed: ParsedKey | None) -> bool:
+    """Return True if all rows belong into the object by its key."""
+    import pyarrow.compute as pc
+
+    if parsed is None or pc.unique(rows["symbol"]).to_pylist() not in ([], [parsed.symbol]):
+        return False
+    sessions = pc.unique(rows["session"]).to_pylist()
+    if parsed.session:
+        return sessions in ([], [parsed.session])
+    return all(day.year == parsed.year and parsed.month in (None, day.month) for day in sessions)
+
+
+def _record(lake: Lake, selection: Selection, done: Sequence[_Done], now: datetime) -> None:
+    """Record the content of the files, before anything is deleted that the receipts name."""
+    if not done:
+        return
+    columns = [[one.group.key for one in done], [one.group.symbol for one in done], [one.rows for one in done], [0] * len(done)]
+    body = parquet.encode(pa.table([*columns, [one.sha256 for one in done]], schema=OBJECTS))
+    name = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}-{hashlib.sha256(body).hexdigest()[:16]}.parquet"
+    lake.put_new(f"{compactions_prefix(selection.dataset.name, selection.source)}/{name}", body)
