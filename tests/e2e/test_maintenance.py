@@ -1,10 +1,11 @@
-"""An audit finds a hole, approval is asked for and given over REST, and the feed's own run fills it: on a real scheduler."""
+"""The maintenance DAGs on a real scheduler: a hole is found, approved over REST and filled; files are folded; members are kept."""
 
 import time
 from datetime import date
 
 import pytest
 
+from sandbox.index_pages import Company, IndexPages, page
 from sandbox.stack.environment import BUCKET
 from tests.e2e.conftest import DAG, running
 
@@ -17,9 +18,20 @@ KEY = f"raw/prices/provider=polygon/symbol=AAPL/year=2013/month=01/AAPL-{HOLE}.p
 SPAN = {"start_date": str(FIRST), "end_date": str(LAST)}
 
 
+COMPANIES = [
+    Company(f"{chr(65 + n % 26)}{chr(65 + n // 26)}", f"Company {n}", date(2011, 1, 3), f"{n + 1:010d}") for n in range(500)
+]
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("repair")) as world:
+def pages():
+    with IndexPages({"/page": page(COMPANIES)}) as pages:
+        yield pages
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, pages):
+    with running(tmp_path_factory.mktemp("repair"), MARKET_DATA_SP500_SOURCES=f"{pages.url}/page") as world:
         world.stack.holds.add(DAG)
         for dag_id in (DAG, MAINTAIN):
             world.parsed(dag_id)
@@ -104,4 +116,46 @@ def test_a_paused_feed_is_named_and_nothing_is_requested(world):
     run = world.wait(maintain(world, max_calls=10), seconds=900)
     assert run["state"] == "failed"
     assert f"{DAG}: paused" in world.trouble(run)
+    assert not world.calls()
+
+
+def run_of(world, dag_id, **conf):
+    world.parsed(dag_id)
+    world.airflow.unpause(dag_id)
+    return world.wait(world.airflow.trigger(dag_id, {"logical_date": None, "conf": conf}), seconds=900)
+
+
+def test_members_are_shown_written_and_refused_when_many_leave_at_once(world, pages):
+    key, only = "metadata/indices/sp500.csv", {"indices": ["sp500"]}
+    shown = run_of(world, "maintain_universes", **only)
+    assert shown["state"] == "success", world.trouble(shown)
+    assert not world.versions("metadata/indices/")
+    written = run_of(world, "maintain_universes", **only, dry_run=False)
+    assert written["state"] == "success", world.trouble(written)
+    first = world.read(key)
+    assert first.count(b"\n") >= 500
+    pages.pages["/page"] = page(COMPANIES[:400])
+    refused = run_of(world, "maintain_universes", **only, dry_run=False)
+    assert refused["state"] == "failed"
+    assert "100 leave at once" in world.trouble(refused)
+    assert world.read(key) == first
+
+
+def test_day_files_are_folded_and_a_run_of_the_same_dates_makes_no_call(world):
+    """The last test of the module: the feed is paused before it."""
+    days = "raw/prices/provider=polygon/symbol=MSFT/year=2013/month=01/"
+    before = world.s3.list_objects_v2(Bucket=BUCKET, Prefix=days)["KeyCount"]
+    assert before > 0
+    only = {"feeds": [DAG], "retention": False, "wait_minutes": 0}
+    shown = run_of(world, "maintain_lake", **only)
+    assert shown["state"] == "success", world.trouble(shown)
+    assert world.s3.list_objects_v2(Bucket=BUCKET, Prefix=days)["KeyCount"] == before
+    folded = run_of(world, "maintain_lake", **only, dry_run=False)
+    assert folded["state"] == "success", world.trouble(folded)
+    assert world.s3.list_objects_v2(Bucket=BUCKET, Prefix=days)["KeyCount"] == 0
+    assert len(world.read("raw/prices/provider=polygon/symbol=MSFT/year=2013/MSFT-2013.parquet"))
+    world.airflow.unpause(DAG)
+    world.forget_calls()
+    again = world.run(symbols=["MSFT"], **SPAN)
+    assert again["state"] == "success", world.trouble(again)
     assert not world.calls()
