@@ -1,6 +1,7 @@
 """Cells that are refused, quarantined, decided on or reset: what the audit finds of them, and that a repair keeps the decisions."""
 
 from datetime import timedelta
+from itertools import product
 
 import pytest
 
@@ -16,6 +17,7 @@ from market_data.maintenance.repair_plan import plan_repair
 from market_data.maintenance.state import reset
 from market_data.pipeline.selection import Selection
 from tests.maintenance.altered import DAYS, HISTORY, SYMBOLS, TONIGHT, Nights
+from tests.tiers import tiers
 
 ADA = Person("Ada", "checked with the vendor")
 BAR = "symbol = 'S03' AND bar_time = TIMESTAMP '{}'"
@@ -135,8 +137,10 @@ def test_a_row_put_by_hand_where_values_were_confirmed_wrong_is_removed(world):
     assert world.query(f"SELECT * FROM silver_prices WHERE {BAR.format(TONIGHT)}") == []
 
 
-@pytest.mark.parametrize("kind", [Kind.RELEASE, Kind.CONFIRM])
-@pytest.mark.parametrize("held", [refused, quarantined])
+@pytest.mark.parametrize(
+    ("held", "kind"),
+    tiers(product([refused, quarantined], [Kind.RELEASE, Kind.CONFIRM]), (refused, Kind.RELEASE), (quarantined, Kind.CONFIRM)),
+)
 def test_a_rebuilt_ledger_keeps_the_decisions(world, held, kind):
     held(world)
     world.decide(kind)

@@ -51,6 +51,7 @@ from tests.maintenance.lakes import (
 )
 from tests.maintenance.memory_lake import MemoryLake, Moving, tag
 from tests.maintenance.stage import staged
+from tests.tiers import tiers
 
 MACRO = Path("include/sql/lake/prices.sql").read_text()
 COLUMNS = SELECTION.dataset.schema.names
@@ -414,7 +415,7 @@ def look_until(lake, stop, expected, errors):
             errors.append(found)
 
 
-@pytest.mark.parametrize("deletes", [Deletes.ALL, Deletes.EARLIER])
+@pytest.mark.parametrize("deletes", tiers([Deletes.ALL, Deletes.EARLIER], Deletes.ALL))
 def test_two_compactions_at_once_with_a_late_writer_and_readers(lake, deletes):
     before, errors, stop = whole(lake), [], threading.Event()
 

@@ -15,6 +15,7 @@ from market_data.pipeline.selection import Selection
 from tests.maintenance.altered import DAYS, SYMBOLS, TONIGHT, Nights
 from tests.maintenance.test_release import ADA
 from tests.services import postgres_server
+from tests.tiers import tiers
 
 FEW = SYMBOLS[:2]
 
@@ -245,7 +246,7 @@ REFUSABLE = [(name, engine) for name in CASES for engine in ("duckdb", "postgres
     ],
     indirect=True,
 )
-@pytest.mark.parametrize("kind", [Kind.RELEASE, Kind.CONFIRM])
+@pytest.mark.parametrize("kind", tiers([Kind.RELEASE, Kind.CONFIRM], Kind.RELEASE))
 def test_refused_sessions_and_years_are_decided_on(world, kind):
     world.symbols = SYMBOLS
     refused(world)

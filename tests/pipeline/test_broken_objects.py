@@ -11,7 +11,7 @@ from market_data.lake import parquet
 from sandbox.http import SampleApi
 from tests.golden.scripted_runs import KEY, START, WEEK, QuickWorld, Scene
 from tests.pipeline.runs import feed_of
-from tests.pipeline.tiers import tiers
+from tests.tiers import tiers
 
 FOREIGN = parquet.encode(pa.table({"symbol": ["AAPL"], "price": [1.0]}))
 BREAKS = {"empty": b"", "cut": b"PAR1 cut", "html": b"<html>no</html>", "foreign": FOREIGN}

@@ -17,7 +17,7 @@ from sandbox.http import SampleApi
 from sandbox.s3 import S3Server
 from tests.golden.scripted_runs import KEY, START, WEEK, QuickWorld, Scene
 from tests.pipeline.runs import feed_of
-from tests.pipeline.tiers import tiers
+from tests.tiers import tiers
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from market_data.lake.reader import read_rows
 from sandbox.http import SampleApi
 from tests.golden.scripted_runs import KEY, START, QuickWorld, Scene
 from tests.pipeline.runs import feed_of
-from tests.pipeline.tiers import tiers
+from tests.tiers import tiers
 
 WEEKS = calendar.sessions(date(2013, 1, 2), date(2013, 2, 2))
 EX = WEEKS[10]

@@ -10,7 +10,7 @@ from market_data.core.capabilities import Shape
 from market_data.core.outcome import State
 from tests.pipeline.model_quick import quick  # noqa: F401  fixture
 from tests.pipeline.model_story import FIRST, LISTED, UNKNOWN, Bar, Kind, Story
-from tests.pipeline.tiers import tiers
+from tests.tiers import tiers
 
 pytestmark = pytest.mark.usefixtures("quick")
 

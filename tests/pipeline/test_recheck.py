@@ -19,7 +19,7 @@ from sandbox.ib_gateway import SampleGateway
 from tests.golden.scripted_runs import KEY, START, WEEK, QuickWorld, Scene, sessions
 from tests.golden.scripted_runs import SYMBOLS as MANY
 from tests.pipeline.runs import feed_of
-from tests.pipeline.tiers import tiers
+from tests.tiers import tiers
 
 SYMBOLS = ("AAPL", "IBM", "KO", "MSFT")
 RESTATED = WEEK[3]

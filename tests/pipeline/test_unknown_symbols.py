@@ -19,7 +19,7 @@ from market_data.pipeline import unknown_symbols
 from market_data.pipeline.run_sessions import Wanted
 from tests.pipeline.runs import NOW
 from tests.pipeline.test_every_feed import make_hook, world_of  # noqa: F401  fixture
-from tests.pipeline.tiers import tiers
+from tests.tiers import tiers
 
 DAYS = calendar.sessions(date(2026, 9, 1), date(2026, 11, 21))
 SAID = "No security definition has been found for the request (error 200)"

@@ -13,6 +13,7 @@ import pytest
 from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.base import Warehouse
+from tests.quick_runs import _kept_warehouses  # noqa: F401 - a fixture
 from tests.warehouse.engines import CONNECTIONS
 
 
