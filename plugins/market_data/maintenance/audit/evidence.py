@@ -249,6 +249,6 @@ def _told(cells: list[tuple[Numbers, list[str], int, str]]) -> Told:
     return Told(np.array(order, dtype=np.int64), *(tuple(one[n] for one in found) for n in range(3)))  # type: ignore[arg-type]
 
 
-def object_codes(symbols: Numbers, periods: Numbers, days: Numbers, kinds: Numbers) -> Numbers:
+def object_codes(symbols: Numbers, periods: Column, days: Numbers, kinds: Column) -> Numbers:
     """Return one number per lake object."""
     return (((symbols << 32) + days) << 5) + (periods << 3) + kinds
