@@ -17,6 +17,7 @@ from market_data.lake.ledger import CELLS, SCHEMA, read_coverage, write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.ledger_folding import fold_ledger
 from market_data.views.ledgers import Ledgers
+from market_data.views.records import NEVER
 
 START = datetime(2024, 9, 16, tzinfo=UTC)
 PLACE = ("ohlcv-1d", "polygon")
@@ -143,6 +144,6 @@ def test_records_that_are_folded_but_not_yet_deleted_occur_once_in_a_history(lak
     rows = records.history("A", DAYS[0])
     assert len(rows) == 1
     assert records.suspected[rows].all()
-    assert records.first_days() == {"A": (DAYS[0] - date(1970, 1, 1)).days}
+    assert records.first_days_of(["A", "B"]).tolist() == [(DAYS[0] - date(1970, 1, 1)).days, NEVER]
     assert not len(records.history("B", DAYS[0]))
     assert not records.suspected[np.array([-1])].any()

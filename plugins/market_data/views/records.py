@@ -27,6 +27,9 @@ RESET = -1
 """In place of a state: a person has reset the cell."""
 
 EPOCH_DAY = EPOCH.date().toordinal()
+NEVER = date.max.toordinal() - EPOCH_DAY
+"""A day after all sessions, in days since 1970."""
+
 TEXTS = ("symbol", "reason", "run_id", "batch_id")
 
 
@@ -97,10 +100,6 @@ class Records:
         last = np.append(self.codes[1:] != self.codes[:-1], np.ones(min(1, len(self)), dtype=bool))
         return np.flatnonzero(last & (self.states != RESET))
 
-    @cached_property
-    def _latest_codes(self) -> Numbers:
-        return self.codes[self.latest]
-
     @property
     def symbols(self) -> list[str]:
         """The symbols by number; some may have no current record."""
@@ -118,21 +117,38 @@ class Records:
 
     def rows_of(self, symbols: Sequence[str], sessions: Sequence[date]) -> Numbers:
         """Return the row of the current record of each cell, or -1, as a matrix of symbols x sessions."""
-        own = self.texts["symbol"].find(symbols)
-        return self._rows(((own << 32)[:, None] + days_of(sessions)), np.broadcast_to((own >= 0)[:, None], (len(own), len(sessions))))
+        found = np.full((len(symbols), len(sessions)), -1, dtype=np.int64)
+        if not found.size or not len(self.latest):
+            return found
+        own, days = self.texts["symbol"].find(symbols), days_of(sessions)
+        places = np.full(len(self.symbols), -1, dtype=np.int64)
+        places[own[own >= 0]] = np.flatnonzero(own >= 0)
+        first = int(days.min())
+        columns = np.full(int(days.max()) - first + 1, -1, dtype=np.int64)
+        columns[days - first] = np.arange(len(days))
+        numbers, recorded = self.cells
+        row, column = places[numbers], recorded - first
+        inside = (row >= 0) & (column >= 0) & (column < len(columns))
+        inside[inside] = columns[column[inside]] >= 0
+        found[row[inside], columns[column[inside]]] = self.latest[inside]
+        return found
 
-    def _rows(self, codes: Numbers, known: Mask) -> Numbers:
-        if not len(self.latest):
-            return np.full(codes.shape, -1, dtype=np.int64)
-        places = np.minimum(np.searchsorted(self._latest_codes, codes), len(self.latest) - 1)
-        return np.where(known & (self._latest_codes[places] == codes), self.latest[places], -1)
+    @cached_property
+    def cells(self) -> tuple[Numbers, Numbers]:
+        """The number of the symbol and the day of each current record, in the order of ``latest``."""
+        return split(self.codes[self.latest])
 
-    def first_days(self) -> dict[str, int]:
-        """Return symbol -> day of its first current record, in days since 1970."""
-        symbols = self._latest_codes >> 32
-        first = np.flatnonzero(np.append(True, symbols[1:] != symbols[:-1])) if len(symbols) else symbols
-        days = self._latest_codes - (symbols << 32)
-        return {self.symbols[symbols[place]]: int(days[place]) for place in first.tolist()}
+    @cached_property
+    def first_days(self) -> Numbers:
+        """The day of the first current record of each symbol by number; ``NEVER`` for one without."""
+        numbers, days = self.cells
+        found = np.full(len(self.symbols), NEVER, dtype=np.int64)
+        np.minimum.at(found, numbers, days)
+        return found
+
+    def first_days_of(self, symbols: Sequence[str]) -> Numbers:
+        """Return the day of the first current record of each symbol; ``NEVER`` for one without."""
+        return np.append(self.first_days, NEVER)[self.texts["symbol"].find(symbols)]
 
     def history(self, symbol: str, session: date) -> Numbers:
         """Return the rows of all records of a cell, oldest first; those that are stored twice, once."""
@@ -146,9 +162,8 @@ class Records:
     def record(self, row: int) -> dict[str, Any]:
         """Return a record; ``recorded_at`` in UTC, ``state`` None for a reset."""
         found = self._values(row)
-        symbol = int(self.codes[row]) >> 32
-        day = int(self.codes[row]) - (symbol << 32)
-        return {"symbol": self.symbols[symbol], "session": date.fromordinal(EPOCH_DAY + day), **found}
+        symbol, day = split(self.codes[row : row + 1])
+        return {"symbol": self.symbols[int(symbol[0])], "session": date.fromordinal(EPOCH_DAY + int(day[0])), **found}
 
     def _values(self, row: int) -> dict[str, Any]:
         state = int(self.states[row])
@@ -178,6 +193,12 @@ class Records:
         return Records(
             self.texts, codes, stamps, states, dict(zip(self.numbers, numbers, strict=True)), objects, version, tuple(unreadable)
         )
+
+
+def split(codes: Numbers) -> tuple[Numbers, Numbers]:
+    """Return number of the symbol and day of each cell code."""
+    symbols = (codes + (1 << 31)) >> 32  # a day before 1970 is negative
+    return symbols, codes - (symbols << 32)
 
 
 def days_of(sessions: Sequence[date]) -> Numbers:
