@@ -187,16 +187,13 @@ def _list(lake: Lake, folder: str) -> dict[str, str]:
 
 
 def _read(lake: Lake, keys: Sequence[str]) -> dict[str, _Object]:
-    """Read and decode objects; several at a time, as decoding leaves other threads free."""
+    """Read and decode objects."""
     from market_data.lake.ledger import decode_records
 
-    def one(key: str) -> _Object:
-        stored = lake.get(key)
-        if stored is None:
-            return _Object(GONE)
+    found = {}
+    for key, stored in zip(keys, lake.get_many(keys), strict=True):
         try:
-            return _Object(stored.etag, decode_records(stored.body, key))
+            found[key] = _Object(stored.etag, decode_records(stored.body, key)) if stored else _Object(GONE)
         except BrokenObject as error:
-            return _Object(stored.etag, problem=str(error))
-
-    return dict(zip(keys, lake.each(one, keys), strict=True))
+            found[key] = _Object(stored.etag if stored else GONE, problem=str(error))
+    return found

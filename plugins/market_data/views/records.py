@@ -216,20 +216,21 @@ def _columns(texts: dict[str, Texts], tables: Sequence[pa.Table]) -> list[Any]:
     table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
     def numbers(name: str) -> npt.NDArray[np.int32]:
-        column = table[name].chunk(0) if table[name].num_chunks else table[name].combine_chunks()
-        return texts[name].numbers(column.dictionary.to_pylist())[column.indices.to_numpy()] if len(column) else none_of()
+        column = _one(table[name])
+        return texts[name].numbers(column.dictionary.to_pylist())[column.indices.to_numpy()]
 
-    def none_of() -> npt.NDArray[np.int32]:
-        return np.empty(0, dtype=np.int32)
-
-    state = table["state"].chunk(0) if table["state"].num_chunks else table["state"].combine_chunks()
+    state = _one(table["state"])
     places = {str(state): place for place, state in enumerate(STATES)}
     codes_of_state = np.array([places.get(name, RESET) for name in state.dictionary.to_pylist()], dtype=np.int8)
-    states = codes_of_state[state.indices.to_numpy()] if len(state) else np.empty(0, dtype=np.int8)
-    days = table["session"].cast(pa.int32()).to_numpy().astype(np.int64)
-    stamps = table["recorded_at"].cast(pa.int64()).to_numpy().astype(np.int64)
+    states = codes_of_state[state.indices.to_numpy()]
+    days = _one(table["session"]).cast(pa.int32()).to_numpy().astype(np.int64)
+    stamps = _one(table["recorded_at"]).cast(pa.int64()).to_numpy()
     symbols, *others = (numbers(name) for name in TEXTS)
     return [(symbols.astype(np.int64) << 32) + days, stamps, states, *others]
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _sorted(codes: Numbers, stamps: Numbers, order: npt.NDArray[np.int32]) -> Numbers | None:
