@@ -6,6 +6,7 @@ Usage: ``python -m benchmarks.pages [runs|folded|backfill]``. ``runs``: an objec
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -24,9 +25,12 @@ from market_data.config.universes import members
 from market_data.core import calendar
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
+from market_data.datasets.bars import OHLCV_1D
 from market_data.lake import ledger
+from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
 from market_data.maintenance.ledger_folding import fold_ledger
+from market_data.pipeline.selection import Selection
 
 PLACE = ("ohlcv-1d", "polygon")
 SYMBOLS = members("sp500_etf")
@@ -64,7 +68,11 @@ def resident_mb() -> int:
 
 def measure(folder: str) -> None:
     """Print seconds and memory."""
-    from market_data.views.ledgers import Ledgers
+    from market_data.views.cell import cell_of
+    from market_data.views.coverage import current_grid
+    from market_data.views.gaps import gaps_of
+    from market_data.views.ledgers import Ledgers, records_of
+    from market_data.views.places import Place
 
     lake, ledgers, found = Lake.open(f"file://{folder}"), Ledgers(guard=0), dict[str, Any]()
 
@@ -79,7 +87,15 @@ def measure(folder: str) -> None:
     found |= {"records": len(records), "ledger mb": records.nbytes // 2**20, "process mb more": resident_mb() - before}
     timed("refresh without a change", lambda: ledgers.get(lake, *PLACE))
     write(lake, 9999, SESSIONS[-1:], NOW)
-    records = timed("refresh with one new object", lambda: ledgers.get(lake, *PLACE))
+    timed("refresh with one new object", lambda: ledgers.get(lake, *PLACE))
+    place = Place(lake, FEED, Selection(OHLCV_1D, "polygon", Layout()), ("polygon",))
+    records_of(lake, *PLACE)  # what the start of the server reads ahead
+    grid = timed("cells of the page", lambda: current_grid(place, NOW))
+    text = timed("as JSON", lambda: json.dumps(grid.to_json()))
+    found |= {"json kb": len(text) // 1024, "gzip kb": len(gzip.compress(text.encode(), 6)) // 1024}
+    timed("a cell", lambda: cell_of(place, current_grid(place, NOW), SYMBOLS[7], SESSIONS[-9], NOW))
+    timed("the next cell", lambda: cell_of(place, current_grid(place, NOW), SYMBOLS[9], SESSIONS[-7], NOW))
+    timed("gaps", lambda: gaps_of(place, current_grid(place, NOW), NOW).to_json())
     print(json.dumps(found))
 
 

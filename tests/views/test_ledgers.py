@@ -46,7 +46,9 @@ CELLS_OF = st.dictionaries(
     st.tuples(st.sampled_from("AB"), st.sampled_from(DAYS)), st.sampled_from(["have", "empty", "refused", "unknown"]), min_size=1
 )
 WRITE = st.tuples(st.just("write"), st.integers(1, 3), st.sampled_from(["b1", "b2"]), CELLS_OF, st.integers(0, 4))
-STEPS = st.lists(st.one_of(WRITE, WRITE, st.sampled_from([("fold",), ("break",), ("delete",), ("foreign",), ("look",)])), max_size=9)
+STEPS = st.lists(
+    st.one_of(WRITE, WRITE, st.sampled_from([("fold",), ("break",), ("delete",), ("foreign",), ("look",)])), max_size=9
+)
 
 
 @settings(max_examples=60)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -18,7 +20,7 @@ from market_data.core.instruments import by_calendar
 from market_data.core.outcome import State
 from market_data.maintenance.audit.expected import Known, expected_cells, last_due, universe_of_feed
 from market_data.providers.registry import calendar_of_source
-from market_data.views.records import EPOCH_DAY, NEVER, RESET, STATES, Mask, Numbers, Records
+from market_data.views.records import EPOCH_DAY, RESET, STATES, Mask, Numbers, Records
 
 if TYPE_CHECKING:
     from market_data.config.universes import Universe
@@ -53,6 +55,13 @@ KINDS = (
     Kind(".", "not expected", "closed exchange, not a member, or before the history", final=True),
 )
 """The kinds of cells; a summary of many shows the last of these that occurs, but for those not expected."""
+
+KEPT = timedelta(minutes=1)
+"""Time for which the cells of an unchanged ledger are kept: universe and clock may have changed after it."""
+
+MOST_GRIDS = 8
+_LOCK = threading.Lock()
+_GRIDS: OrderedDict[tuple[str, str, str], tuple[str, datetime, Grid]] = OrderedDict()
 
 LETTERS = "".join(kind.letter for kind in KINDS)
 _OF_STATE = {
@@ -97,10 +106,27 @@ class Grid:
             "rows": run_lengths(self.codes),
             "groups": groups(self.symbols),
             "legend": [
-                {"letter": k.letter, "name": k.name, "text": k.text, "final": k.final, "count": self.counts[k.letter]} for k in KINDS
+                {"letter": k.letter, "name": k.name, "text": k.text, "final": k.final, "count": self.counts[k.letter]}
+                for k in KINDS
             ],
             "notes": [*self.notes, *self.records.unreadable],
         }
+
+
+def current_grid(place: Place, now: datetime) -> Grid:
+    """Return the cells of a place as ``grid_of`` does; those of a minute ago if the ledger is still the same."""
+    key = (place.lake.url, place.feed.dag_id, place.source)
+    with _LOCK:
+        known = _GRIDS.get(key)
+    if known and known[0] == place.records().version and timedelta() <= now - known[1] < KEPT:
+        return known[2]
+    found = grid_of(place, now)
+    with _LOCK:
+        _GRIDS[key] = (found.records.version, now, found)
+        _GRIDS.move_to_end(key)
+        while len(_GRIDS) > MOST_GRIDS:
+            _GRIDS.popitem(last=False)
+    return found
 
 
 def grid_of(place: Place, now: datetime, universe: Universe | None = None) -> Grid:

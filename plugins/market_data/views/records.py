@@ -89,8 +89,8 @@ class Records:
     @property
     def nbytes(self) -> int:
         """Bytes that the columns take."""
-        columns = (self.codes, self.stamps, self.states, self.objects, *self.numbers.values())
-        return sum(column.nbytes for column in columns) + self.latest.nbytes
+        columns: list[npt.NDArray[Any]] = [self.codes, self.stamps, self.states, self.objects, self.latest, *self.numbers.values()]
+        return sum(column.nbytes for column in columns)
 
     # -- cells -----------------------------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Records:
         """Return the rows of all records of a cell, oldest first; those that are stored twice, once."""
         (own,) = self.texts["symbol"].find([symbol]).tolist()
         code = (own << 32) + int(days_of([session])[0])
-        first, end = (int(np.searchsorted(self.codes, code, side)) for side in ("left", "right"))  # type: ignore[call-overload]
+        first, end = (int(np.searchsorted(self.codes, code, side)) for side in ("left", "right"))
         rows = np.arange(first, end if own >= 0 else first)
         kept = {tuple(self._values(int(row)).values()): int(row) for row in rows}
         return np.array(sorted(kept.values()), dtype=np.int64)
@@ -186,7 +186,7 @@ class Records:
         kept = ~np.isin(self.objects, list(removed)) if removed else slice(None)
         new = _columns(self.texts, [table for _, table in added])
         objects = np.repeat(np.array([number for number, _ in added], dtype=np.int32), [len(table) for _, table in added])
-        own = (self.codes, self.stamps, self.states, *self.numbers.values(), self.objects)
+        own: list[npt.NDArray[Any]] = [self.codes, self.stamps, self.states, *self.numbers.values(), self.objects]
         columns = [np.concatenate([old[kept], fresh]) for old, fresh in zip(own, (*new, objects), strict=True)]
         rows = _sorted(columns[0], columns[1], order[columns[-1]])
         codes, stamps, states, *numbers, objects = (column if rows is None else column[rows] for column in columns)
