@@ -121,12 +121,7 @@ def test_the_wheel_has_the_package_its_data_and_nothing_else(wheel):
     assert {"market_data/py.typed", "market_data/_include/feeds.yaml", "market_data/_include/airflow_settings.yaml"} <= set(names)
 
 
-@pytest.mark.slow
-def test_reading_works_in_a_clean_environment_without_airflow(wheel, tmp_path):
-    venv.create(tmp_path / "clean", with_pip=True)
-    python = str(tmp_path / "clean" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", f"{wheel}[read]"], check=True)
-    script = """
+READ = """
 import sys, time
 begin = time.perf_counter()
 import market_data
@@ -155,8 +150,37 @@ assert len(found) == len(cells) == len(days) == 252
 assert not [name for name in sys.modules if name.partition(".")[0] in ("airflow", "pandas", "scipy")]
 print(f"{light:.3f} {ready:.3f} {taken:.3f}")
 """
+
+
+def absent(names):
+    """Return the start of a script in which the packages ``names`` cannot be imported."""
+    return f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_reading_imports_nothing_but_the_packages_of_its_extra(tmp_path):
+    extras = MANIFEST["project"]["optional-dependencies"]
+    others = {re.split(r"[>=\[]", line)[0].replace("-", "_") for line in (*extras["airflow"], *extras["plan"])}
+    names = others - {re.split(r"[>=\[]", line)[0] for line in extras["read"]} - {"pyyaml", "airflow_market_data"} | {"airflow"}
+    assert {"structlog", "msgspec", "duckdb", "pandas"} < names
+    command = [sys.executable, "-c", absent(names) + READ, f"file://{tmp_path}/lake"]
+    done = subprocess.run(command, cwd=PROJECT / "plugins", env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_reading_works_in_a_clean_environment_without_airflow(wheel, tmp_path):
+    venv.create(tmp_path / "clean", with_pip=True)
+    python = str(tmp_path / "clean" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", f"{wheel}[read]"], check=True)
     done = subprocess.run(
-        [python, "-c", script, f"file://{tmp_path}/lake"], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
+        [python, "-c", READ, f"file://{tmp_path}/lake"], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     light, ready, taken = map(float, done.stdout.split())

@@ -254,11 +254,11 @@ def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake)
     :param hook: of the feed's provider, with the options of ``raw``.
     :raises ParamError: naming every param that is wrong.
     """
+    from market_data.config.layouts import layout_of
     from market_data.config.param_checks import read_params
     from market_data.core.run import RunInfo
     from market_data.pipeline import RunContext, plan_run, universe_of
     from market_data.pipeline.run_sessions import resolve_sessions
-    from market_data.pipeline.selection import layout_of
     from market_data.providers.registry import known_provider
     from market_data.providers.spec import source_of
 
@@ -348,9 +348,8 @@ def _hook(feed: Feed, raw: Mapping[str, Any], account: Mapping[str, Any] | None)
 
 def _place(provider: str | None, dataset: str) -> tuple[str, Layout]:
     """Return the name under which the lake has the rows of a provider, and the layout of its feed."""
+    from market_data.config.layouts import default_layout, layout_of
     from market_data.datasets.registry import dataset as find_dataset
-    from market_data.lake.layout import Layout
-    from market_data.pipeline.selection import layout_of
     from market_data.providers.registry import known_provider
 
     find_dataset(dataset)
@@ -360,7 +359,7 @@ def _place(provider: str | None, dataset: str) -> tuple[str, Layout]:
         if provider is None:
             raise
         known_provider(provider.partition("~")[0])
-        return provider, Layout(raw_prefix=settings.value("RAW_PREFIX"))  # a feed that was disabled leaves its rows behind
+        return provider, default_layout()  # a feed that was disabled leaves its rows behind
     return provider or feed.provider, layout_of(feed)
 
 
@@ -376,13 +375,12 @@ def _symbols(symbols: str | Sequence[str]) -> tuple[str, ...]:
 
 def _companies(lake: Lake, symbols: Sequence[str], last: date) -> list[tuple[NamedSpan, ...]]:
     """Return the spans of the names of each company, each company once."""
+    from market_data.config.layouts import default_layout
     from market_data.core.symbol_changes import company_of
     from market_data.datasets.registry import dataset as find_dataset
-    from market_data.lake.layout import Layout
     from market_data.lake.symbol_changes import bars_in, read_symbol_changes
 
-    layout = Layout(raw_prefix=settings.value("RAW_PREFIX"))
-    changes = read_symbol_changes(lake, layout, find_dataset("symbol-changes"))
+    changes = read_symbol_changes(lake, default_layout(), find_dataset("symbol-changes"))
     return list(dict.fromkeys(company_of(symbol, changes, last, bars_in(lake)) for symbol in symbols))
 
 

@@ -21,7 +21,6 @@ from market_data.airflow.overlap import without_active_runs
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
 from market_data.config.run_params import RunParams
-from market_data.core import settings
 from market_data.core.batch import Batch
 from market_data.core.calendar import NEW_YORK, calendar
 from market_data.core.errors import (
@@ -116,20 +115,19 @@ def run_of(context: Mapping[str, Any]) -> RunInfo:
 
 
 def _run_context(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.RunContext:
-    from market_data.lake.layout import Layout
+    from market_data.config.layouts import layout_of
 
     source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
     if source != feed.provider and not feed.provider_level:
         raise ParamError(
             [f"options {dict(params.options)} change values; a feed without provider_level stores those of {feed.provider} only"]
         )
-    layout = Layout(raw_prefix=settings.value("RAW_PREFIX"), provider_level=feed.provider_level)
 
     def is_running(run: RunInfo) -> bool:
         # A count, not the state: a deleted run counts as 0, and any error is Airflow's and fails the task.
         return bool(context["ti"].get_dr_count(run.dag_id, run_ids=[run.run_id], states=sorted(UNFINISHED)))
 
-    return pipeline.RunContext(feed, params, run_of(context), open_lake(), layout, source, is_running, open_s3)
+    return pipeline.RunContext(feed, params, run_of(context), open_lake(), layout_of(feed), source, is_running, open_s3)
 
 
 # -- task bodies ---------------------------------------------------------------------------------------------------------------------

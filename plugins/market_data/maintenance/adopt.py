@@ -126,8 +126,8 @@ def selection_of(feed: Feed) -> Selection:
 
     :raises ParamError: if the feed's keys have a provider level, or its dataset is not bars.
     """
+    from market_data.config.layouts import layout_of
     from market_data.datasets.registry import dataset
-    from market_data.pipeline.selection import layout_of
 
     problems = []
     if feed.provider_level:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.config.layouts import layout_of
 from market_data.config.run_params import RunParams
 from market_data.core.errors import ConfigError, LakeError, ParamError, ProviderError
 from market_data.core.messages import dollars
@@ -24,7 +25,6 @@ from market_data.maintenance.repair_cells import cells_of, cells_to_fetch, witho
 from market_data.pipeline.gap_list import GAPS, GapList
 from market_data.pipeline.plan_gaps import plan_gaps
 from market_data.pipeline.run_context import RunContext
-from market_data.pipeline.selection import layout_of
 from market_data.providers.registry import known_provider, options_of
 from market_data.providers.spec import source_of
 

@@ -279,11 +279,11 @@ def _with_renames(
 
 
 def _lake_renames(lake: Lake) -> tuple[list[SymbolChange], HasBars]:
+    from market_data.config.layouts import default_layout
     from market_data.datasets.registry import dataset
-    from market_data.lake.layout import Layout
     from market_data.lake.symbol_changes import bars_in, read_symbol_changes
 
-    return read_symbol_changes(lake, Layout(raw_prefix=settings.value("RAW_PREFIX")), dataset("symbol-changes")), bars_in(lake)
+    return read_symbol_changes(lake, default_layout(), dataset("symbol-changes")), bars_in(lake)
 
 
 def _write(lake: Lake, key: str, text: str | None) -> None:

@@ -11,7 +11,6 @@ from market_data.config.indices import FOLDER, FROM_FILE, PREFIX, IndexChange, k
 from market_data.config.run_params import RunParams
 from market_data.config.ticker_files import load_tickers
 from market_data.config.universes import Member, Universe, in_order, read_members, read_universe, with_earlier_names
-from market_data.core import settings
 from market_data.core.errors import ConfigError, ParamError
 from market_data.core.messages import shown, some, suggestion
 
@@ -38,11 +37,11 @@ def _following(universe: Universe, lake: Lake) -> Universe:
 
     :raises ParamError: if the lake has no changes of symbols.
     """
+    from market_data.config.layouts import default_layout
     from market_data.datasets.registry import dataset
-    from market_data.lake.layout import Layout
     from market_data.lake.symbol_changes import bars_in, read_symbol_changes
 
-    changes = read_symbol_changes(lake, Layout(raw_prefix=settings.value("RAW_PREFIX")), dataset("symbol-changes"))
+    changes = read_symbol_changes(lake, default_layout(), dataset("symbol-changes"))
     if not changes:
         raise ParamError(["follow_renames is true; the lake has no symbol-changes: run a feed of that dataset first"])
     members = universe.members if universe.as_of is None else tuple(map(Member, universe.symbols))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from market_data.core import settings
+from market_data.config.layouts import layout_of
 from market_data.core.errors import ParamError
 from market_data.datasets.registry import dataset
 from market_data.lake.layout import Layout
@@ -35,11 +35,6 @@ class Selection:
     symbols: tuple[str, ...] | None = None
     start: date = EVER[0]
     end: date = EVER[1]
-
-
-def layout_of(feed: Feed) -> Layout:
-    """Return the lake's layout for a feed."""
-    return Layout(raw_prefix=settings.value("RAW_PREFIX"), provider_level=feed.provider_level)
 
 
 def recorded_sources(lake: Lake, feed: Feed) -> list[str]:

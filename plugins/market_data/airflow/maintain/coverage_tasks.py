@@ -219,9 +219,10 @@ def _plans(reports: Sequence[Mapping[str, str]]) -> list[RepairPlan]:
 
     from market_data.airflow.connections import open_lake
     from market_data.config.feeds import load_feeds
+    from market_data.config.layouts import layout_of
     from market_data.datasets.registry import dataset
     from market_data.maintenance.repair_plan import plan_repair, read_findings
-    from market_data.pipeline.selection import Selection, layout_of
+    from market_data.pipeline.selection import Selection
 
     lake, feeds, plans = open_lake(), {feed.dag_id: feed for feed in load_feeds()}, []
     for one in reports:

@@ -10,9 +10,10 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from market_data.core.errors import BrokenObject
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Column = npt.NDArray[Any]
+
 AT_A_TIME = 20_000
 """Keys that are parsed at once."""
+GIVEN = {"rows": np.int32, "run": np.int32, "moment": np.int64, "compacted": np.bool_}
 
 
 @dataclass(frozen=True)
@@ -55,19 +59,19 @@ class Evidence:
     :param objects: codes of the lake objects that they name, sorted; the other columns likewise.
     :param hashes: the first 64 bits of each object's hash.
     :param rows: rows of the request in the object.
-    :param latest: 1 for what the latest run or compaction tells of an object, else 0.
+    :param latest: whether the latest run or compaction tells it of an object.
     :param moments: when, microseconds since 1970.
-    :param compacted: 1 for what compaction tells, else 0.
+    :param compacted: whether compaction tells it.
     :param told: of the cells without a record.
     :param count: number of receipts.
     """
 
     objects: Numbers
     hashes: Numbers
-    rows: Numbers
-    latest: Numbers
+    rows: Column
+    latest: Column
     moments: Numbers
-    compacted: Numbers
+    compacted: Column
     told: Told
     count: int = 0
 
@@ -88,7 +92,7 @@ class Evidence:
 
         :param compacted: by compaction.
         """
-        chosen = self.compacted.astype(bool) if compacted else np.ones(len(self.objects), dtype=bool)
+        chosen = self.compacted if compacted else np.ones(len(self.objects), dtype=bool)
         objects, moments = self.objects[chosen], self.moments[chosen]
         places = np.searchsorted(objects, codes, side="right") - 1  # the last of equal codes is the latest
         known = (places >= 0) & among(codes, objects)
@@ -102,11 +106,14 @@ class _Gathered:
     """Lake objects and cells that receipts name.
 
     Small tables wait until there are some thousand rows: parsing each alone is slow.
+
+    :ivar objects: columns of some objects each: code, hash, rows, run, moment, compacted. Narrow, as there may be millions.
     """
 
     selection: Selection
+    names: Names
     escaped: dict[str, int] = field(default_factory=dict)
-    objects: list[Numbers] = field(default_factory=list)
+    objects: list[tuple[Column, ...]] = field(default_factory=list)
     cells: list[tuple[Numbers, list[str], int, str]] = field(default_factory=list)
     _waiting: list[pa.Table] = field(default_factory=list)
     _rows: int = 0
@@ -130,9 +137,11 @@ class _Gathered:
         hashes = np.array([int(text, 16) for text in waiting["sha256"].to_pylist()], dtype=np.uint64).view(np.int64)
         numbered = pa.table({"key": waiting["key"], "size": pa.array(np.arange(len(waiting)))})
         parsed = parse_keys(numbered, self.selection, self.escaped, [])
-        own = parsed[4]
-        given = [hashes[own], *(waiting[name].to_numpy()[own] for name in ("rows", "run", "moment", "compacted"))]
-        self.objects.append(np.concatenate([parsed[:4], np.stack(given).astype(np.int64)]))
+        symbols = self.names.of([unescape(text) for text in self.escaped])[parsed[0]] if self.escaped else parsed[0]
+        known = symbols >= 0
+        own = parsed[4][known]
+        given = [waiting[name].to_numpy()[own].astype(width) for name, width in GIVEN.items()]
+        self.objects.append((object_codes(symbols[known], *parsed[1:4, known]), hashes[own], *given))
 
 
 def read_evidence(lake: Lake, selection: Selection, names: Names, missing: Numbers) -> Evidence:
@@ -144,7 +153,7 @@ def read_evidence(lake: Lake, selection: Selection, names: Names, missing: Numbe
 
     folders = folders_of(lake, selection)
     runs: dict[str, int] = {}
-    gathered, count = _Gathered(selection), 0
+    gathered, count = _Gathered(selection, names), 0
     sought = _Sought(names, missing)
     for folder, found in zip(folders, receipts.read(lake, folders, ("key", "rows", "sha256")), strict=True):
         key = folder.rpartition("/run=")[2].partition("/")[0]
@@ -158,7 +167,7 @@ def read_evidence(lake: Lake, selection: Selection, names: Names, missing: Numbe
     for name, objects in _compactions(lake, selection):
         gathered.add(objects, runs.setdefault(name, len(runs)), _moment(name), compacted=1)
     gathered.parse()
-    return _evidence(gathered, names, count)
+    return _evidence(gathered, count)
 
 
 class _Sought:
@@ -211,22 +220,24 @@ def folders_of(lake: Lake, selection: Selection) -> list[str]:
     return sorted({key.rpartition("/")[0] for some in lake.walk(root) for key, _ in some if "/run=" in key})
 
 
-def _evidence(gathered: _Gathered, names: Names, count: int) -> Evidence:
-    escaped = gathered.escaped
-    columns = np.concatenate([np.empty((9, 0), dtype=np.int64), *gathered.objects], axis=1)
-    gathered.objects.clear()  # each is a part of the peak memory
-    own = names.of([unescape(text) for text in escaped]) if escaped else np.empty(0, dtype=np.int64)
-    symbols = own[columns[0]] if columns.shape[1] else columns[0]
-    if (symbols < 0).any():
-        columns, symbols = columns[:, symbols >= 0], symbols[symbols >= 0]
-    codes = object_codes(symbols, columns[1], columns[2], columns[3])
-    order = np.lexsort((columns[7], codes))
-    codes, hashes, rows, runs = codes[order], columns[4][order], columns[5][order], columns[6][order]
+def _evidence(gathered: _Gathered, count: int) -> Evidence:
+    columns = [list(column) for column in zip(*gathered.objects, strict=True)] or [[]] * (2 + len(GIVEN))
+    gathered.objects.clear()  # each is a part of the peak memory, and so is each column as it came
+    widths = (np.int64, np.int64, *GIVEN.values())
+    codes, hashes, rows, runs, moments, compacted = (_joined(column, width) for column, width in zip(columns, widths, strict=True))
+    order = np.lexsort((moments, codes))
+    codes, runs = codes[order], runs[order]
     last = np.append(codes[1:] != codes[:-1], np.ones(min(1, len(codes)), dtype=bool))
     group = np.cumsum(last) - last  # the number of each row's object
     latest = runs == runs[last][group] if len(codes) else runs.astype(bool)
-    moments, compacted = columns[7][order], columns[8][order]
-    return Evidence(codes, hashes, rows, latest.astype(np.int64), moments, compacted, _told(gathered.cells), count)
+    return Evidence(codes, hashes[order], rows[order], latest, moments[order], compacted[order], _told(gathered.cells), count)
+
+
+def _joined(parts: list[Column], width: type[np.generic]) -> Column:
+    """Return the parts as one column; they are given back at once."""
+    joined = np.concatenate([np.empty(0, dtype=width), *parts])
+    parts.clear()
+    return joined
 
 
 def _told(cells: list[tuple[Numbers, list[str], int, str]]) -> Told:

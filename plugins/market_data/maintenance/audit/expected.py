@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from market_data.lake.store import Lake
     from market_data.pipeline.selection import Selection
 
-AT_A_TIME = 500
+AT_A_TIME = 100
 """Symbols whose cells are compared at once."""
 
 

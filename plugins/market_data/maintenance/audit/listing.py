@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from market_data.pipeline.selection import Selection
 
 Numbers = npt.NDArray[np.int64]
+Small = npt.NDArray[np.int8]
 
 DAY, MONTH, YEAR, DOCUMENT = range(4)
 """Periods of objects: a session; a month or a year of sessions; a date that is not a session."""
@@ -48,9 +49,9 @@ class Listing:
     selection: Selection
     names: tuple[str, ...]
     symbols: Numbers
-    periods: Numbers
+    periods: Small
     days: Numbers
-    kinds: Numbers
+    kinds: Small
     sizes: Numbers
     foreign: tuple[str, ...] = ()
 
@@ -66,8 +67,8 @@ class Listing:
     def last_days(self) -> Numbers:
         """The last day of each object's period, in days since 1970."""
         days = self.days.astype("datetime64[D]")
-        month_end = (days.astype("datetime64[M]") + 1).astype("datetime64[D]") - 1
-        year_end = (days.astype("datetime64[Y]") + 1).astype("datetime64[D]") - 1
+        month_end = (days.astype("datetime64[M]") + np.timedelta64(1, "M")).astype("datetime64[D]") - 1
+        year_end = (days.astype("datetime64[Y]") + np.timedelta64(1, "Y")).astype("datetime64[D]") - 1
         found: Numbers = np.choose(np.minimum(self.periods, YEAR), [days, month_end, year_end]).astype(np.int64)
         return np.where(self.periods == DOCUMENT, self.days, found)
 
@@ -124,8 +125,10 @@ def list_objects(lake: Lake, selection: Selection) -> Listing:
     ranks = np.argsort(np.argsort(np.array(names, dtype=object))) if names else np.empty(0, dtype=np.int64)
     symbols = ranks[symbols] if len(symbols) else symbols
     order = np.lexsort((kinds_of, periods, days, symbols))
-    symbols, periods, days, kinds_of, sizes = (column[order] for column in (symbols, periods, days, kinds_of, sizes))
-    listing = Listing(selection, tuple(sorted(names)), symbols, periods, days, kinds_of, sizes, tuple(sorted(foreign)))
+    periods, kinds_of = periods.astype(np.int8)[order], kinds_of.astype(np.int8)[order]
+    listing = Listing(
+        selection, tuple(sorted(names)), symbols[order], periods, days[order], kinds_of, sizes[order], tuple(sorted(foreign))
+    )
     return _between(listing, selection)
 
 

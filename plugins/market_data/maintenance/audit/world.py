@@ -114,6 +114,7 @@ def see(
     listing = list_objects(lake, wide)
     staged, left = staged_cells(lake, selection, now)
     coverage = read_coverage(lake, dataset.name, selection.source)
+    pa.default_memory_pool().release_unused()  # listing and ledger took several times what is kept of them
     notes: tuple[str, ...] = ()
     if universe is None:
         universe, notes = universe_of_feed(lake, feed)
