@@ -32,13 +32,14 @@ def lake() -> Lake:
 
 
 def read_ahead() -> None:
-    """Read the ledgers of all feeds in the background."""
+    """Import the pages and read the ledgers of all feeds in the background: the first page need not wait for them."""
     from market_data.views.ledgers import warm
 
     warm(lake, _places)
 
 
 def _places(opened: Lake) -> Iterable[tuple[str, str]]:
+    import market_data.airflow.web.app  # noqa: F401
     from market_data.config.feeds import load_feeds
     from market_data.views.places import own_source
 

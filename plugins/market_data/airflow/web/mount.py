@@ -27,7 +27,7 @@ class LateApp:
 
 
 class ReadAhead:
-    """Middleware that changes nothing: when the api-server starts, the ledgers are read in the background."""
+    """Middleware that changes nothing: when the api-server starts, ledgers and modules are read in the background."""
 
     def __init__(self, app: App) -> None:
         from market_data.airflow.web.deployment import read_ahead

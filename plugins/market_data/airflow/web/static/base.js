@@ -14,6 +14,11 @@ export function el(name, attributes = {}, ...children) {
   return made;
 }
 
+/** Replace the content of an element; false and null are left out. */
+export function fill(node, ...children) {
+  node.replaceChildren(...children.flat().filter((child) => child != null && child !== false));
+}
+
 export function status(text, isProblem = false) {
   const place = document.getElementById("status");
   place.textContent = text;
@@ -94,9 +99,10 @@ export function select(label, options, chosen, changed) {
   return el("label", {}, label, box);
 }
 
-export function unpauseBoxes(paused) {
-  const boxes = paused.map((id) => [id, el("input", { type: "checkbox" })]);
-  const node = el("div", {}, boxes.map(([id, box]) =>
-    el("p", {}, el("label", {}, box, ` Unpause ${id}: it is paused, and its runs wait. It stays unpaused.`))));
-  return { node, chosen: () => boxes.filter(([, box]) => box.checked).map(([id]) => id), boxes: boxes.map(([, box]) => box) };
+/** A box to agree to unpause DAGs; without any, it is agreed. */
+export function unpauseBox(paused) {
+  const box = el("input", { type: "checkbox" });
+  const are = paused.length > 1 ? "are paused, and their runs wait. They stay unpaused." : "is paused, and its runs wait. It stays unpaused.";
+  const node = paused.length ? el("p", {}, el("label", {}, box, ` Unpause: ${paused.join(" and ")} ${are}`)) : "";
+  return { node, box, agreed: () => !paused.length || box.checked, paused };
 }

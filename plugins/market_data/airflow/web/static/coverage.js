@@ -1,6 +1,6 @@
 // Page Coverage: the heat map, one cell, the gaps and their repair.
 
-import { act, address, airflow, el, follow, moment, read, select, status, table, trigger, unpauseBoxes } from "./base.js";
+import { act, address, el, fill, follow, moment, read, select, status, table, trigger, unpauseBox } from "./base.js";
 import { HeatMap, decode } from "./heatmap.js";
 
 const page = document.getElementById("page");
@@ -40,7 +40,7 @@ function build(feeds, letters) {
   cellPanel = el("section", { class: "cell", hidden: true, "aria-label": "Chosen cell", "aria-live": "polite" });
   gapPanel = el("section", { "aria-label": "Gaps" }, el("h2", {}, "Gaps"), el("p", { class: "soft" }, "Loading ..."));
   visibleTable = el("details", { ontoggle: () => visibleTable.open && fillTable() }, el("summary", {}, "The visible part as a table"), el("div"));
-  page.replaceChildren(
+  fill(page, 
     el("div", { class: "controls" },
       select("Feed", feeds, data.feed, (feed) => again({ feed, source: "", group: "", symbol: "", session: "" })),
       data.sources.length > 1 && select("Source", data.sources, data.source, (source) => again({ source })),
@@ -102,19 +102,19 @@ function open({ symbol, period }) {
 async function openCell(symbol, session) {
   address.set({ symbol, session });
   cellPanel.hidden = false;
-  cellPanel.replaceChildren(el("h2", {}, `${symbol}, ${session}`), el("p", { class: "soft" }, "Loading ..."));
+  fill(cellPanel, el("h2", {}, `${symbol}, ${session}`), el("p", { class: "soft" }, "Loading ..."));
   try {
     const cell = await read("coverage/cell", { ...place(), symbol, session });
-    cellPanel.replaceChildren(
+    fill(cellPanel, 
       el("h2", {}, el("span", { class: `key kind-${cell.letter}` }, cell.letter), ` ${symbol}, ${session}: ${cell.kind}`),
-      el("p", {}, cell.why), cell.reason && el("p", {}, `Reason: ${cell.reason}`), el("p", { class: "soft" }, cell.next),
-      cell.history.length && table("Records, newest first", ["When", "State", "Reason", "Run", "Batch"],
+      el("p", {}, cell.why), cell.reason !== "" && el("p", {}, `Reason: ${cell.reason}`), el("p", { class: "soft" }, cell.next),
+      cell.history.length > 0 && table("Records, newest first", ["When", "State", "Reason", "Run", "Batch"],
         cell.history.map((one) => [moment(one.at), one.state, one.reason, one.run_id, one.batch_id])),
-      cell.decisions.length && table("Decisions", ["When", "Decision", "By", "Reason"], cell.decisions.map((one) => [moment(one.at), one.kind, one.by, one.reason])),
-      cell.restatements.length && table("Restatements of the last 30 days", ["When", "Run", "Rows"], cell.restatements.map((one) => [moment(one.at), one.run_id, String(one.rows)])),
+      cell.decisions.length > 0 && table("Decisions", ["When", "Decision", "By", "Reason"], cell.decisions.map((one) => [moment(one.at), one.kind, one.by, one.reason])),
+      cell.restatements.length > 0 && table("Restatements of the last 30 days", ["When", "Run", "Rows"], cell.restatements.map((one) => [moment(one.at), one.run_id, String(one.rows)])),
       el("div", { class: "actions" }, el("button", { onclick: () => { cellPanel.hidden = true; address.set({ session: "" }); map.node.focus(); } }, "Close")));
   } catch (error) {
-    cellPanel.replaceChildren(el("h2", {}, `${symbol}, ${session}`), el("p", { class: "warn" }, error.message));
+    fill(cellPanel, el("h2", {}, `${symbol}, ${session}`), el("p", { class: "warn" }, error.message));
   }
 }
 
@@ -126,7 +126,7 @@ function fillTable() {
     const kind = data.legend[code];
     return kind.letter === "." ? "" : map.zoom === "days" ? kind.name : `${kind.name} ${count}`;
   })]);
-  visibleTable.lastChild.replaceChildren(table("State of each symbol by period", ["Symbol", ...columns.map((one) => one.name)], rows));
+  fill(visibleTable.lastChild, table("State of each symbol by period", ["Symbol", ...columns.map((one) => one.name)], rows));
 }
 
 async function loadGaps() {
@@ -147,7 +147,7 @@ function showGaps(cause) {
   };
   const all = el("button", { onclick: () => { rows.filter((gap) => gap.repairable).forEach((gap) => chosenIds.add(gap.id)); showGaps(cause); } }, "Choose all listed");
   const dates = (gap) => gap.first_session === gap.last_session ? gap.first_session : `${gap.first_session} to ${gap.last_session}`;
-  gapPanel.replaceChildren(el("h2", {}, "Gaps"),
+  fill(gapPanel, el("h2", {}, "Gaps"),
     el("p", { class: "soft" }, `${gaps.gaps.length + gaps.left_out} gaps. `, gaps.audited ? `Latest audit: ${moment(gaps.audited)}.` : "No audit was made yet: maintain_coverage also finds missing objects and rows.",
       gaps.left_out ? ` ${gaps.left_out} more are not listed: maintain_coverage repairs all.` : ""),
     gaps.gaps.length ? el("div", { class: "actions" }, select("Cause", causes, cause, showGaps), all, plan) : "",
@@ -159,23 +159,23 @@ function showGaps(cause) {
 
 async function planRepair() {
   const panel = document.getElementById("plan");
-  panel.replaceChildren(el("p", { class: "soft", role: "status" }, "Planning ..."));
+  fill(panel, el("p", { class: "soft", role: "status" }, "Planning ..."));
   const body = { ...place(), ids: [...chosenIds] };
   try {
     const planned = await act("coverage/plan", body);
-    const unpause = unpauseBoxes(planned.paused);
-    const start = el("button", { class: "main", onclick: () => repair(body, unpause.chosen(), panel).catch((error) => panel.append(el("p", { class: "warn" }, error.message))) }, "Repair");
-    const check = () => { start.disabled = unpause.boxes.some((one) => !one.checked) || Boolean(planned.problem); };
-    unpause.boxes.forEach((one) => one.addEventListener("change", check));
+    const unpause = unpauseBox(planned.paused);
+    const start = el("button", { class: "main", onclick: () => repair(body, planned.paused, panel).catch((error) => panel.append(el("p", { class: "warn" }, error.message))) }, "Repair");
+    const check = () => { start.disabled = !unpause.agreed() || Boolean(planned.problem); };
+    unpause.box.addEventListener("change", check);
     check();
     const cost = planned.cost_usd ? `${planned.cost_usd.toFixed(2)} US dollars` : "no charge";
-    panel.replaceChildren(el("div", { class: "cell", role: "status" },
+    fill(panel, el("div", { class: "cell", role: "status" },
       el("p", {}, `${planned.calls.toLocaleString("en")} calls, about ${planned.minutes} minutes, ${cost}.`),
       el("ul", { class: "plain" }, planned.sentences.map((text) => el("li", {}, text))),
-      planned.problem && el("p", { class: "warn" }, planned.problem), unpause.node,
-      el("div", { class: "actions" }, start, el("button", { onclick: () => panel.replaceChildren() }, "Cancel"))));
+      planned.problem !== "" && el("p", { class: "warn" }, planned.problem), unpause.node,
+      el("div", { class: "actions" }, start, el("button", { onclick: () => fill(panel) }, "Cancel"))));
   } catch (error) {
-    panel.replaceChildren(el("p", { class: "warn", role: "status" }, error.message));
+    fill(panel, el("p", { class: "warn", role: "status" }, error.message));
   }
 }
 
@@ -183,7 +183,7 @@ async function repair(body, unpause, panel) {
   const { dag_id: dagId, conf } = await act("coverage/repair", body);
   const run = await trigger(dagId, conf, unpause);
   const line = el("p", { role: "status" }, `${dagId}: started`);
-  panel.replaceChildren(el("div", { class: "cell" }, line));
+  fill(panel, el("div", { class: "cell" }, line));
   const state = await follow(run, (text) => { line.textContent = text; });
   chosenIds = new Set();
   await load();

@@ -1,6 +1,6 @@
 // Page Quality: what was rejected, with release; restatements, disagreements, the latest audit.
 
-import { address, el, follow, moment, read, select, status, table, trigger, unpauseBoxes } from "./base.js";
+import { address, el, fill, follow, moment, read, select, status, table, trigger, unpauseBox } from "./base.js";
 
 const page = document.getElementById("page");
 const SKIPPED = new Set(["symbol", "session", "reasons", "received_at"]);
@@ -34,7 +34,9 @@ function build(feeds) {
     decisions({ session: one.session, symbols: one.cells > one.symbols.length ? [] : one.symbols, only: one.cells > one.symbols.length ? one.reason : "" })]);
   const values = (row) => Object.entries(row).filter(([name]) => !SKIPPED.has(name) && !name.endsWith("_id")).map(([name, value]) => `${name} ${value}`).join(", ");
   const audit = data.audit;
-  page.replaceChildren(
+  const listed = new Set(data.rows.map((row) => row.session));
+  const unlisted = data.quarantined.filter((one) => !listed.has(one.session));
+  fill(page, 
     el("div", { class: "controls" },
       select("Feed", feeds, data.feed, (feed) => again({ feed, source: "" })),
       data.sources.length > 1 && select("Source", data.sources, data.source, (source) => again({ source }))),
@@ -44,8 +46,7 @@ function build(feeds) {
     section("Quarantined", data.quarantined, "No cell is quarantined.",
       table("Rejected rows, as received", ["Symbol", "Session", "Reasons", "Values", "Received", "Decide"], data.rows.map((row) => [row.symbol, row.session, row.reasons, values(row), moment(row.received_at),
         decisions({ session: row.session, symbols: [row.symbol], only: "" })])),
-      data.rows_left_out ? el("p", { class: "soft" }, `Rows of ${data.rows_left_out} older cells are not listed.`) : "",
-      table("Quarantined cells by session and reason", ["Session", "Cells", "Symbols", "Reason", "Recorded", "Run", "Decide"], groups(data.quarantined))),
+      unlisted.length > 0 && table("Cells whose rows are not listed", ["Session", "Cells", "Symbols", "Reason", "Recorded", "Run", "Decide"], groups(unlisted))),
     section("Restatements", data.restatements, "No value was restated in the last 30 days.",
       table("Values that changed after publication, last 30 days", ["Symbol", "Session", "Rows", "Found", "Run"], data.restatements.map((one) => [one.symbol, one.session, String(one.rows), moment(one.at), one.run_id]))),
     section("Disagreements of providers", data.disagreements, "No difference is known: daily closes of the last 30 sessions and corporate actions are compared.",
@@ -59,7 +60,7 @@ function build(feeds) {
 function decide(action, { session, symbols, only }) {
   const words = action === "release" ? "Release: load the values as they are" : "Confirm wrong: never load nor request them again";
   const reason = el("textarea", { rows: "3", maxlength: "500", required: true });
-  const unpause = unpauseBoxes(data.paused);
+  const unpause = unpauseBox(data.paused);
   const line = el("p", { role: "status" });
   const start = el("button", { class: "main", type: "submit" }, action === "release" ? "Release" : "Confirm wrong");
   const box = el("dialog", { "aria-label": words, onclose: () => box.remove() },
@@ -69,9 +70,10 @@ function decide(action, { session, symbols, only }) {
       el("div", { class: "actions" }, start, el("button", { type: "button", onclick: () => box.close() }, "Cancel"))));
   async function run() {
     if (!reason.value.trim()) { line.textContent = "A reason is needed."; reason.focus(); return; }
+    if (!unpause.agreed()) { line.textContent = "maintain_state is paused: agree to unpause it."; unpause.box.focus(); return; }
     start.disabled = true;
     const conf = { action, feeds: [data.feed], source: data.source, symbols, start_date: session, end_date: session, reason: reason.value.trim(), dry_run: false };
-    const started = await trigger("maintain_state", only ? { ...conf, only } : conf, unpause.chosen());
+    const started = await trigger("maintain_state", only ? { ...conf, only } : conf, data.paused);
     const state = await follow(started, (text) => { line.textContent = text; });
     if (state !== "success") throw new Error(`run ${started.dag_run_id} of maintain_state failed: see its log`);
     box.close();
