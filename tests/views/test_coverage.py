@@ -1,6 +1,7 @@
 """The cells of a feed as pages show them: kinds, expected cells, gaps with causes, one cell's story, and the plan of a repair."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -89,12 +90,14 @@ def test_run_lengths_can_be_read_back(codes):
             else:
                 parts.append([char, ""])
         assert "".join(letter * int(count) for letter, count in parts) == "".join(LETTERS[code] for code in row)
-        assert all(one[0] != other[0] for one, other in zip(parts, parts[1:], strict=False))
+        assert all(one[0] != other[0] for one, other in pairwise(parts))
 
 
 def test_gaps_are_grouped_and_have_causes_and_repairs(place, grid):
     gaps = gaps_of(place, grid, NOW)
-    found = {(row["symbol"], row["first_session"], row["last_session"]): (row["cause"], row["repair"]) for row in gaps.table.to_pylist()}
+    found = {
+        (row["symbol"], row["first_session"], row["last_session"]): (row["cause"], row["repair"]) for row in gaps.table.to_pylist()
+    }
     assert found == {
         ("A", DAYS[3], DAYS[4]): ("missing", "fetch"),
         ("A", DAYS[-1], DAYS[-1]): ("missing", "fetch"),
@@ -113,7 +116,14 @@ def test_gaps_are_grouped_and_have_causes_and_repairs(place, grid):
 
 def test_the_latest_audit_adds_what_only_it_can_know(tmp_path, place, grid):
     lake = Lake.open(f"file://{tmp_path}")
-    common = {"dataset": "ohlcv-1d", "source": "mock", "first_session": DAYS[0], "last_session": DAYS[0], "key": None, "detail": "x"}
+    common = {
+        "dataset": "ohlcv-1d",
+        "source": "mock",
+        "first_session": DAYS[0],
+        "last_session": DAYS[0],
+        "key": None,
+        "detail": "x",
+    }
     rows = [
         {**common, "symbol": "A", "cause": "not loaded", "repair": "load"},
         {**common, "symbol": "B", "cause": "missing", "repair": "fetch"},

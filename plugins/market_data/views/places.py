@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from market_data.config.feeds import Feed, load_feeds
+from market_data.config.layouts import layout_of
 from market_data.core.errors import ParamError
 from market_data.core.messages import shown, suggestion
 from market_data.datasets.registry import dataset
-from market_data.pipeline.selection import Selection, layout_of, recorded_sources
+from market_data.pipeline.selection import Selection, recorded_sources
 from market_data.providers.registry import known_provider
 from market_data.providers.spec import source_of
 from market_data.views.ledgers import records_of

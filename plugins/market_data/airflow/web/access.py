@@ -11,20 +11,27 @@ from airflow.models.dag import DagModel
 from fastapi import HTTPException, Request
 
 
+def may_read(dag_id: str, user: Any) -> bool:
+    """Return True if the user may see the runs of a DAG."""
+    return _may("GET", dag_id, user)
+
+
 def check_read(dag_id: str, user: Any) -> None:
     """Raise 403 unless the user may see the runs of a DAG."""
-    _check("GET", dag_id, user)
+    if not may_read(dag_id, user):
+        raise HTTPException(403, f"you lack the permission to see runs of {dag_id}")
 
 
 def check_trigger(dag_id: str, user: Any) -> None:
     """Raise 403 unless the user may trigger a DAG."""
-    _check("POST", dag_id, user)
+    if not _may("POST", dag_id, user):
+        raise HTTPException(403, f"you lack the permission to trigger {dag_id}")
 
 
-def _check(method: Any, dag_id: str, user: Any) -> None:
+def _may(method: Any, dag_id: str, user: Any) -> bool:
     details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
-    if not get_auth_manager().is_authorized_dag(method=method, access_entity=DagAccessEntity.RUN, details=details, user=user):
-        raise HTTPException(403, f"you lack the permission: {method} of runs of {dag_id}")
+    found: bool = get_auth_manager().is_authorized_dag(method=method, access_entity=DagAccessEntity.RUN, details=details, user=user)
+    return found
 
 
 def own_site(request: Request) -> None:

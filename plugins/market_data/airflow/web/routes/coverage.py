@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from market_data.airflow.maintain.coverage_tasks import hooks_of
 from market_data.airflow.web import deployment
-from market_data.airflow.web.access import check_read, check_trigger, own_site
+from market_data.airflow.web.access import check_read, check_trigger, may_read, own_site
 from market_data.config.feeds import load_feeds
 from market_data.maintenance.chosen_gaps import write_chosen
 from market_data.views import gaps
@@ -34,8 +34,8 @@ class ChosenGaps(BaseModel):
 
 @router.get("/feeds")
 def feeds(user: GetUserDep) -> list[str]:
-    """Return the feeds."""
-    return [feed.dag_id for feed in load_feeds()]
+    """Return the feeds that the user may see."""
+    return [feed.dag_id for feed in load_feeds() if may_read(feed.dag_id, user)]
 
 
 @router.get("/coverage")

@@ -152,7 +152,7 @@ function showGaps(cause) {
       gaps.left_out ? ` ${gaps.left_out} more are not listed: maintain_coverage repairs all.` : ""),
     gaps.gaps.length ? el("div", { class: "actions" }, select("Cause", causes, cause, showGaps), all, plan) : "",
     el("div", { id: "plan" }),
-    gaps.gaps.length ? table("Gaps, latest first", ["", "Symbol", "Sessions", "Cause", "Detail", "Repair"],
+    gaps.gaps.length ? table("Gaps, latest first", ["Choose", "Symbol", "Sessions", "Cause", "Detail", "Repair"],
       rows.slice(0, 500).map((gap) => [box(gap), gap.symbol || gap.key, dates(gap), gap.cause, gap.detail, gap.repair])) : "");
   update();
 }
