@@ -24,6 +24,7 @@ BELOW = {
     "maintenance": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline"},
     "api": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance"},
     "cli": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance", "api"},
+    "views": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance", "api"},
     "airflow": {
         *(
             "core",
@@ -38,6 +39,7 @@ BELOW = {
             "maintenance",
             "api",
             "cli",
+            "views",
         )
     },
 }

@@ -67,6 +67,8 @@ _REPEATING = ("symbol", "state", "reason", "run_id", "batch_id")
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _FOLDED = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _REPEATING else f.type, nullable=False) for f in SCHEMA])
 
+_STATES = frozenset({*map(str, State), UNKNOWN})
+
 Codes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
@@ -223,6 +225,8 @@ def decode_records(body: bytes, key: str) -> pa.Table:
     :raises BrokenObject: if it holds something else.
     """
     found = parquet.decode(body, key, dictionary=_REPEATING, columns=SCHEMA.names)
+    if found.schema.equals(_FOLDED) and all(_STATES.issuperset(c.dictionary.to_pylist()) for c in found["state"].chunks):
+        return found  # as it was written; thousands of objects are read at once
     with parquet.readable(key):
         found = found.select(_FOLDED.names).cast(_FOLDED)
         if any(column.null_count for column in found.columns):

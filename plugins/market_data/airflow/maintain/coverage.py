@@ -48,6 +48,9 @@ def maintain_coverage() -> DAG:
             100, type=["null", "integer"], minimum=0, title="Calls", description="More calls need approval; empty: never."
         ),
         "max_cost_usd": Param(0, **limit, title="Cost", description="A higher charge in US dollars needs approval; empty: never."),
+        "report": Param(
+            None, type=["null", "string"], title="Chosen gaps", description="Set by page Coverage: repair exactly these; no audit."
+        ),
         "dry_run": dry_run_param("Show the repair with calls and cost; change nothing."),
     }
     dag = maintenance_dag("maintain_coverage", "Audit of lake and warehouse, and repair of the gaps", DOC, params, SUNDAY)

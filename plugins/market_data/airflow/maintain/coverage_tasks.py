@@ -15,6 +15,7 @@ from market_data.core.errors import ConfigError, ParamError, QualityError
 
 if TYPE_CHECKING:
     from market_data.config.feeds import Feed
+    from market_data.lake.store import Lake
     from market_data.maintenance.repair_plan import OpenHook, RepairPlan
     from market_data.providers.base import ProviderHook
 
@@ -22,7 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def run_audit(context: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Audit the selected feeds and write the gap reports; return feed, source, report and moment of each."""
+    """Audit the selected feeds and write the gap reports; return feed, source, report and moment of each.
+
+    With the param ``report``, a person has chosen the gaps: nothing is audited.
+    """
     from datetime import UTC, datetime
 
     from market_data.airflow.connections import open_lake, warehouse
@@ -33,6 +37,8 @@ def run_audit(context: Mapping[str, Any]) -> list[dict[str, str]]:
     from market_data.pipeline.selection import selections
 
     params, lake, now = context["params"], open_lake(), datetime.now(UTC)
+    if params["report"]:
+        return [_chosen(lake, params["report"], context)]
     feeds = {feed.dag_id: feed for feed in load_feeds()}
     if unknown := [name for name in params["feeds"] if name not in feeds]:
         raise ParamError([f"feeds: {', '.join(unknown)}; feeds: {', '.join(feeds)}"])
@@ -50,6 +56,16 @@ def run_audit(context: Mapping[str, Any]) -> list[dict[str, str]]:
         )
     task_notes.leave(context["ti"], "\n".join(one["text"] for one in found))
     return found
+
+
+def _chosen(lake: Lake, key: str, context: Mapping[str, Any]) -> dict[str, str]:
+    """Return feed, source, report and moment of gaps that a person chose on page Coverage."""
+    from market_data.maintenance.chosen_gaps import read_chosen
+
+    one = read_chosen(lake, key)
+    text = f"{len(one.findings):,} chosen gaps of {one.source}, found {one.found:%Y-%m-%d %H:%M} UTC"
+    task_notes.leave(context["ti"], text)
+    return {"feed": one.feed, "source": one.source, "report": key, "found": one.found.isoformat(), "text": text}
 
 
 def run_plan(reports: Sequence[Mapping[str, str]], context: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,11 +229,12 @@ def _plans(reports: Sequence[Mapping[str, str]]) -> list[RepairPlan]:
         feed = feeds[one["feed"]]
         selection = Selection(dataset(feed.dataset), one["source"], layout_of(feed))
         findings, found = read_findings(lake, one["report"]), datetime.fromisoformat(one["found"])
-        plans.append(plan_repair(lake, feed, selection, findings, _hooks(feed), found, datetime.now(UTC)))
+        plans.append(plan_repair(lake, feed, selection, findings, hooks_of(feed), found, datetime.now(UTC)))
     return plans
 
 
-def _hooks(feed: Feed) -> OpenHook:
+def hooks_of(feed: Feed) -> OpenHook:
+    """Return what opens a hook of the feed's provider with its connection."""
     from market_data.airflow.connections import provider_config
     from market_data.providers.registry import provider
 

@@ -32,6 +32,7 @@ def state_dag() -> DAG:
     params = {
         "action": Param("show", type="string", enum=list(ACTIONS), title="Action"),
         **selection_params(),
+        "source": Param(None, **text, title="Source", description="E.g. `alpaca~iex`; empty: all sources of the feeds."),
         "only": Param(None, **text, title="Only", description="Release and confirm only values whose reason contains this text."),
         "everything": Param(False, type="boolean", title="Everything", description="Needed to select all cells of a feed."),
         "by": Param(None, **text, title="By", description="Who decides. Empty: who triggered the run."),
@@ -76,7 +77,12 @@ def run_action(params: Mapping[str, Any], lake: Any, open_warehouse: Any) -> lis
     action, dry_run, names = params["action"], params.get("dry_run", True), params.get("feeds") or []
     start, end = (date.fromisoformat(params[name]) if params.get(name) else None for name in ("start_date", "end_date"))
     chosen = selections(
-        lake, [feed_of(name) for name in names] or load_feeds(), None, params.get("symbols"), (start, end), named=bool(names)
+        lake,
+        [feed_of(name) for name in names] or load_feeds(),
+        params.get("source"),
+        params.get("symbols"),
+        (start, end),
+        named=bool(names),
     )
     if action == "show":
         return [f"{feed.dag_id}: {feed_state(lake, selection)}" for feed, selection in chosen]

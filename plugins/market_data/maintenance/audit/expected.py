@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING
@@ -16,8 +16,8 @@ from market_data.core.calendar import DAY, FIRST, LAST, Calendar
 from market_data.core.errors import ConfigError, ParamError
 from market_data.core.instruments import by_calendar
 from market_data.core.membership import member_cells
-from market_data.maintenance.audit.cells import Names, Recorded, days_of, symbols_of
-from market_data.maintenance.audit.listing import Numbers, cell_codes, numbers_of
+from market_data.maintenance.audit.cells import Mask, Names, Recorded, days_of, symbols_of
+from market_data.maintenance.audit.listing import Numbers, cell_codes, day_of, numbers_of
 from market_data.pipeline.selection import EVER
 
 if TYPE_CHECKING:
@@ -69,38 +69,70 @@ def settled(selection: Selection, calendar: Calendar, now: datetime) -> date:
 def missing_cells(
     coverage: Coverage, recorded: Recorded, names: Names, feed: Feed, selection: Selection, universe: Universe, now: datetime
 ) -> Missing:
-    """Return the expected cells of a selection without a record.
+    """Return the expected cells of a selection without a record."""
+    parts, cells = [np.empty(0, dtype=np.int64)], 0
+    first_records = _first_records(recorded, len(names.names))
+    known = Known(coverage.rows_of, lambda symbols: first_records[names.of(symbols)])
+    for one in expected_cells(known, feed, selection, universe, now):
+        own, days = names.of(one.symbols), numbers_of(one.sessions)
+        cells += int(one.wanted.sum())
+        row, column = np.nonzero(one.wanted & (one.rows < 0))
+        parts.append(cell_codes(own[row], days[column]))
+    return Missing(cells, np.unique(np.concatenate(parts)))
+
+
+@dataclass(frozen=True)
+class Known:
+    """The records of the ledger.
+
+    :param rows_of: returns the record of each cell, or -1, as a matrix of symbols x sessions.
+    :param first_days: returns the day of the first record of each symbol, in days since 1970; a later day than all for one without.
+    """
+
+    rows_of: Callable[[Sequence[str], Sequence[date]], Numbers]
+    first_days: Callable[[Sequence[str]], Numbers]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Cells of symbols with one calendar.
+
+    :param wanted: mask, symbols x sessions, of the expected cells; ``rows``: their records, or -1.
+    """
+
+    symbols: Sequence[str]
+    sessions: Sequence[date]
+    wanted: Mask
+    rows: Numbers
+
+
+def expected_cells(known: Known, feed: Feed, selection: Selection, universe: Universe, now: datetime) -> Iterator[Expected]:
+    """Yield the expected cells of a selection, some symbols at a time.
 
     Without a first session in the selection, the history of a feed begins where at least half of the members have a record. That of a
     symbol with an earlier record begins there.
     """
     from market_data.providers.registry import calendar_of_source
 
-    find = calendar_of_source(selection.source)
-    parts, cells = [np.empty(0, dtype=np.int64)], 0
-    first_records = _first_records(recorded, len(names.names))
+    find, since_ever = calendar_of_source(selection.source), selection.start == EVER[0]
     for calendar, symbols in by_calendar(_members(universe, selection), find).items():
+        everybody = symbols
+        if since_ever and universe.symbols:
+            everybody = by_calendar(_members(universe, replace(selection, symbols=None)), find).get(calendar, symbols)
         start, end = max(selection.start, FIRST), min(selection.end, last_due(feed, calendar, now))
+        if since_ever:  # no history begins before the first record
+            start = min(max(start, day_of(int(known.first_days(everybody).min()))), LAST)
         axis = calendar.sessions(start, min(end, LAST) + DAY) if start <= end else ()
         if not axis:
             continue
         days = numbers_of(axis)
-        begun = numbers_of([feed.start_date])[0]
-        if selection.start == EVER[0]:
-            everybody = _members(universe, replace(selection, symbols=None)) if universe.symbols else symbols
-            everybody = by_calendar(everybody, find).get(calendar, symbols)
-            begun = _begun(coverage, everybody, axis, universe, days)
+        begun = _begun(known, everybody, axis, universe, days) if since_ever else numbers_of([feed.start_date])[0]
         for some in _parts(symbols):
-            own = names.of(some)
-            rows = coverage.rows_of(some, axis)
             since = np.full(len(some), begun)
-            if selection.start == EVER[0]:
-                since = np.minimum(since, first_records[own])
+            if since_ever:
+                since = np.minimum(since, known.first_days(some))
             wanted = member_cells(some, axis, universe.membership) & (days[None, :] >= since[:, None])
-            cells += int(wanted.sum())
-            row, column = np.nonzero(wanted & (rows < 0))
-            parts.append(cell_codes(own[row], days[column]))
-    return Missing(cells, np.unique(np.concatenate(parts)))
+            yield Expected(some, axis, wanted, known.rows_of(some, axis))
 
 
 def _members(universe: Universe, selection: Selection) -> list[str]:
@@ -122,17 +154,17 @@ def _parts(symbols: list[str]) -> Iterator[list[str]]:
     return (symbols[start : start + AT_A_TIME] for start in range(0, len(symbols), AT_A_TIME))
 
 
-def _begun(coverage: Coverage, symbols: list[str], axis: tuple[date, ...], universe: Universe, days: Numbers) -> int:
+def _begun(known: Known, symbols: list[str], axis: tuple[date, ...], universe: Universe, days: Numbers) -> int:
     """Return the first session of which at least half of the members have a record.
 
     Without such a session: the day after the last.
     """
-    known, members = np.zeros(len(axis), dtype=np.int64), np.zeros(len(axis), dtype=np.int64)
+    recorded, members = np.zeros(len(axis), dtype=np.int64), np.zeros(len(axis), dtype=np.int64)
     for some in _parts(symbols):
         inside = member_cells(some, axis, universe.membership)
-        known += ((coverage.rows_of(some, axis) >= 0) & inside).sum(axis=0)
+        recorded += ((known.rows_of(some, axis) >= 0) & inside).sum(axis=0)
         members += inside.sum(axis=0)
-    found = np.flatnonzero((known * 2 >= members) & (members > 0))
+    found = np.flatnonzero((recorded * 2 >= members) & (members > 0))
     return int(days[found[0]]) if len(found) else int(days[-1]) + 1
 
 

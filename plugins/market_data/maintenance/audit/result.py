@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from market_data.maintenance.findings import FINDINGS
 from market_data.pipeline.selection import EVER, Selection
 
 if TYPE_CHECKING:
@@ -102,6 +103,24 @@ def write_report(lake: Lake, found: Audit, now: datetime) -> str:
     lake.put_new(f"{stem}.parquet", rows)
     lake.put_new(f"{stem}.json", json.dumps(body, indent=1, default=str).encode())
     return f"{stem}.parquet"
+
+
+def latest_report(lake: Lake, selection: Selection) -> tuple[datetime, pa.Table] | None:
+    """Return when the latest gap report was made, UTC, and its findings; None without one.
+
+    :raises BrokenObject: if it cannot be read.
+    """
+    from market_data.lake import parquet
+
+    folder = f"{PREFIX}/{selection.dataset.name}/provider={selection.source}"
+    for day in reversed([name for name in lake.folders(folder) if "/date=" in name]):
+        keys = [key for key, _ in lake.list(day) if key.endswith(".parquet")]
+        stored = lake.get(keys[-1]) if keys else None
+        if stored is not None:
+            name = f"{day.rpartition('=')[2]} {keys[-1].rpartition('/')[2]}"
+            moment = datetime.strptime(name, "%Y-%m-%d audit-%H%M%S.%f.parquet").replace(tzinfo=UTC)
+            return moment, parquet.decode(stored.body, keys[-1], FINDINGS)
+    return None
 
 
 def _limit(day: date) -> str | None:

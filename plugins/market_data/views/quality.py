@@ -1,0 +1,166 @@
+"""Refusals, quarantined rows, restatements, disagreements of providers, and the latest audit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from market_data.core.calendar import XNYS
+from market_data.core.errors import MarketDataError
+from market_data.core.outcome import State
+from market_data.maintenance.audit.result import PREFIX
+from market_data.maintenance.held_rows import quarantined_rows
+from market_data.views.records import STATES, Records
+from market_data.views.run_reports import recent_reports, restatements
+from market_data.warehouse.schema import table
+
+if TYPE_CHECKING:
+    from market_data.views.places import Place
+    from market_data.warehouse.base import Warehouse
+
+OpenWarehouse = Callable[[], AbstractContextManager["Warehouse"]]
+
+MOST_SESSIONS = 60
+"""Sessions whose quarantined rows are read, latest first."""
+
+MOST_ROWS = 500
+SESSIONS = 30
+"""Sessions in which the closes of providers are compared."""
+
+SHARE = 0.01
+"""Difference of two closes, as a share, that is shown."""
+
+NAMED = 5
+"""Symbols named of a group."""
+
+PRICES = (
+    "SELECT a.symbol, a.bar_time, a.provider AS provider_a, b.provider AS provider_b, a.close_px AS value_a, b.close_px AS value_b "
+    "FROM {name} a JOIN {name} b ON a.symbol = b.symbol AND a.timeframe = b.timeframe AND a.bar_time = b.bar_time "
+    "WHERE a.timeframe = ? AND a.bar_time >= ? AND a.provider <> b.provider AND (a.provider = ? OR b.provider = ?) "
+    "AND a.provider < b.provider AND ABS(a.close_px - b.close_px) > ? * b.close_px ORDER BY a.bar_time DESC, a.symbol"
+)
+ACTIONS = (
+    "SELECT symbol, ex_date, action_type, provider_a, provider_b, value_a, value_b FROM gold_action_differences "
+    "WHERE provider_a = ? OR provider_b = ? ORDER BY ex_date DESC, symbol"
+)
+
+
+def quality_of(place: Place, open_warehouse: OpenWarehouse | None, now: datetime) -> dict[str, Any]:
+    """Return what the page shows of a place.
+
+    :param open_warehouse: None: disagreements are not looked up. If it cannot be read, a note says so.
+    """
+    records = place.records()
+    rows, more = held_rows(place, records)
+    reports = recent_reports(place.lake, now)
+    restated = restatements(reports, place.selection.dataset.name, place.source)
+    differences, notes = disagreements(place, open_warehouse, now)
+    return {
+        "version": records.version,
+        "refused": held_cells(records, State.REFUSED),
+        "quarantined": held_cells(records, State.QUARANTINED),
+        "rows": rows,
+        "rows_left_out": more,
+        "restatements": restated[:MOST_ROWS],
+        "disagreements": differences,
+        "audit": latest_audit(place),
+        "notes": notes,
+    }
+
+
+def held_cells(records: Records, state: State) -> list[dict[str, Any]]:
+    """Return the cells that are in ``state``, a row per session and reason, latest first."""
+    rows = records.latest[records.states[records.latest] == STATES.index(state)]
+    groups: dict[tuple[Any, str], list[dict[str, Any]]] = {}
+    for row in rows.tolist():
+        one = records.record(row)
+        groups.setdefault((one["session"], one["reason"]), []).append(one)
+    found = [
+        {
+            "session": session.isoformat(),
+            "reason": reason or "no reason is recorded",
+            "cells": len(cells),
+            "symbols": [one["symbol"] for one in cells[:NAMED]],
+            "run_id": cells[-1]["run_id"],
+            "at": max(one["recorded_at"] for one in cells).isoformat(),
+        }
+        for (session, reason), cells in groups.items()
+    ]
+    return sorted(found, key=lambda one: (one["session"], one["cells"]), reverse=True)
+
+
+def held_rows(place: Place, records: Records) -> tuple[list[dict[str, Any]], int]:
+    """Return the quarantined rows of the latest sessions, and the number of cells that are left out."""
+    rows = records.latest[records.states[records.latest] == STATES.index(State.QUARANTINED)]
+    if not len(rows):
+        return [], 0
+    every = [records.record(row) for row in rows.tolist()]
+    chosen = set(sorted({one["session"] for one in every}, reverse=True)[:MOST_SESSIONS])
+    cells = [one for one in every if one["session"] in chosen]
+    columns = {
+        "symbol": pa.array([one["symbol"] for one in cells], pa.string()),
+        "session": pa.array([one["session"] for one in cells], pa.date32()),
+    }
+    found, _ = quarantined_rows(place.lake, place.selection, pa.table(columns), None)
+    found = found.sort_by([("session", "descending"), ("symbol", "ascending")]).slice(0, MOST_ROWS)
+    shown = [{name: _plain(value) for name, value in row.items() if value is not None} for row in found.to_pylist()]
+    return shown, len(every) - len(cells)
+
+
+def disagreements(place: Place, open_warehouse: OpenWarehouse | None, now: datetime) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the values on which providers differ, and sentences on what cannot be looked up."""
+    dataset = place.selection.dataset
+    if open_warehouse is None or dataset.table is None:
+        return [], []
+    try:
+        with open_warehouse() as opened:
+            return list(_differences(place, opened, now)), []
+    except MarketDataError as error:
+        return [], [f"disagreements of providers are not known: {error}"]
+
+
+def _differences(place: Place, warehouse: Warehouse, now: datetime) -> Iterator[dict[str, Any]]:
+    dataset, source = place.selection.dataset, place.source
+    if dataset.is_bars and dataset.timeframe == "1d" and dataset.table is not None:
+        first = XNYS.recent_sessions(XNYS.last_completed_session(now), SESSIONS)[0]
+        given = [dataset.timeframe, datetime(first.year, first.month, first.day), source, source, SHARE]  # noqa: DTZ001 - as stored
+        found = warehouse.query(PRICES.format(name=table(dataset.table).silver), given)
+        yield from (_difference("close", row["bar_time"].date(), row) for row in found.slice(0, MOST_ROWS).to_pylist())
+    if dataset.name == "corporate-actions":
+        found = warehouse.query(ACTIONS, [source, source])
+        yield from (_difference(row["action_type"], row["ex_date"], row) for row in found.slice(0, MOST_ROWS).to_pylist())
+
+
+def _difference(what: str, day: Any, row: dict[str, Any]) -> dict[str, Any]:
+    values = {name: None if row[name] is None else float(row[name]) for name in ("value_a", "value_b")}
+    providers = {name: row[name] for name in ("symbol", "provider_a", "provider_b")}
+    return {**providers, "what": what, "session": f"{day:%Y-%m-%d}", **values}
+
+
+def latest_audit(place: Place) -> dict[str, Any] | None:
+    """Return the latest audit of a place: when, figures, causes, notes; None without one."""
+    folder = f"{PREFIX}/{place.selection.dataset.name}/provider={place.source}"
+    for day in reversed([name for name in place.lake.folders(folder) if "/date=" in name]):
+        keys = [key for key, _ in place.lake.list(day) if key.endswith(".json")]
+        stored = place.lake.get(keys[-1]) if keys else None
+        if stored is not None:
+            try:
+                found = json.loads(stored.body)
+                return {name: found[name] for name in ("at", "counts", "causes", "repairs", "notes")}
+            except (ValueError, KeyError, TypeError):
+                return {"at": "", "counts": {}, "causes": {}, "repairs": {}, "notes": [f"{keys[-1]} cannot be read"]}
+    return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return (
+        value if isinstance(value, int | float | str | bool) else value.isoformat() if hasattr(value, "isoformat") else str(value)
+    )

@@ -1,0 +1,171 @@
+"""Coverage and Quality in a browser against a real api-server: find and repair a gap, decide on a row, and who may not."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+import requests
+
+from market_data.core.calendar import XNYS
+from market_data.core.outcome import State
+from market_data.core.run import RunInfo
+from market_data.lake import quarantine
+from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.store import Lake
+from market_data.maintenance.chosen_gaps import read_chosen
+from tests.airflow.web.site import browser_of, page_checks, served
+
+pytestmark = pytest.mark.browser
+
+
+def expect(found):
+    from playwright.sync_api import expect  # a browser's library: not imported where these tests do not run
+
+    return expect(found)
+
+
+NOW = datetime.now(UTC)
+DAYS = XNYS.recent_sessions(XNYS.last_completed_session(NOW - timedelta(days=1)), 300)
+HOLE = DAYS[-6:-3]
+SCRIPT = "<script>alert(1)</script>"
+FEED = "feed=mock_ohlcv_1d"
+
+
+def seed(folder):
+    """A lake of two symbols and a hostile name: with a hole, a quarantined row and a refused session."""
+    lake = Lake.open(f"file://{folder}/lake")
+    cells = {(symbol, day) for symbol in ("AAPL", "MSFT") for day in DAYS} - {("MSFT", day) for day in HOLE}
+    states = dict.fromkeys(cells, (State.HAVE, ""))
+    states["AAPL", DAYS[-1]] = (State.QUARANTINED, "high 1 below low 2")
+    states[SCRIPT, DAYS[-2]] = (State.REFUSED, "<img src=x onerror=alert(1)>")
+    rows = [{"symbol": s, "session": d, "state": str(state), "reason": reason} for (s, d), (state, reason) in states.items()]
+    run = RunInfo("mock_ohlcv_1d", "manual__seed", "manual", 0, NOW)
+    write_cells(lake, "ohlcv-1d", "mock", run, "b000", pa.Table.from_pylist(rows, schema=CELLS), recorded_at=NOW)
+    moment = datetime.combine(DAYS[-1], datetime.min.time(), UTC)
+    row = {"symbol": "AAPL", "session": DAYS[-1], "bar_time": moment, "open": 1.5, "high": 1.0, "low": 2.0, "close": 1.5}
+    quarantine.write(lake, "ohlcv-1d", "mock", run, "b000", pa.Table.from_pylist([{**row, "reasons": "high 1 below low 2"}]))
+    return lake
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    lake = seed(folder)
+    with served(folder) as site:
+        site.lake = lake
+        yield site
+
+
+@pytest.fixture(scope="module")
+def open_page(site):
+    with browser_of(site) as open_page:
+        yield open_page
+
+
+def routes():
+    """Every route of the app, with its methods."""
+    from market_data.airflow.web.app import create_app
+
+    found = [(method, route.path) for route in create_app().routes for method in sorted(route.methods - {"HEAD"})]
+    assert len(found) >= 9
+    return found
+
+
+def call(http, site, method, path, **given):
+    address = path.replace("{page}", "coverage").replace("{name}", "look.css")
+    return http.request(method, f"{site.pages}{address}", timeout=30, allow_redirects=False, **given).status_code
+
+
+def test_no_route_is_open_to_a_stranger_and_none_acts_for_a_viewer(site):
+    stranger, viewer, trader = requests.Session(), site.session("viewer"), site.session("trader")
+    stranger.trust_env = False
+    body = {"feed": "mock_ohlcv_1d", "ids": ["x"]}
+    for method, path in routes():
+        assert call(stranger, site, method, path, json=body) == 401, path
+        if method == "POST":
+            assert call(viewer, site, method, path, json=body) == 403, path
+            assert call(trader, site, method, path, data="feed=mock_ohlcv_1d") == 415, path
+            for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"}):
+                assert call(trader, site, method, path, json=body, headers=headers) == 403, path
+            assert call(trader, site, method, path, json=body) == 400, path
+    found = viewer.get(f"{site.pages}/coverage", timeout=30)
+    assert "default-src 'self'" in found.headers["Content-Security-Policy"]
+    assert "unsafe" not in found.headers["Content-Security-Policy"]
+    for wrong in ("/static/..%2Fapp.py", "/static/app.py", "/nothing"):
+        assert viewer.get(f"{site.pages}{wrong}", timeout=30).status_code == 404
+    for wrong in ("feed=../x", f"{FEED}&source=../../etc", "feed=x'--"):
+        assert viewer.get(f"{site.pages}/api/coverage?{wrong}", timeout=30).status_code == 400
+
+
+def test_a_seeded_gap_is_found_and_its_repair_started_in_four_clicks(site, open_page):
+    page = open_page("trader")
+    page.goto(f"{site.pages}/coverage?{FEED}")
+    page.get_by_label("Choose MSFT").click()
+    page.get_by_role("button", name="Plan the repair of 1").click()
+    expect(page.locator("#plan")).to_contain_text("3 cells in 1 calls")
+    page.get_by_label("Unpause").click()
+    page.get_by_role("button", name="Repair", exact=True).click()
+    expect(page.locator("#plan")).to_contain_text("queued")
+    (run,) = site.runs("maintain_coverage")
+    assert (run["conf"]["repair"], run["conf"]["dry_run"], run["conf"]["max_calls"]) == (True, False, 1)
+    assert run["triggering_user_name"] == "trader"
+    (row,) = read_chosen(site.lake, run["conf"]["report"]).findings.to_pylist()
+    assert (row["symbol"], row["first_session"], row["last_session"]) == ("MSFT", HOLE[0], HOLE[-1])
+    assert page.problems == []
+
+
+def test_the_keyboard_reaches_a_cell_and_its_address_shows_it_again(site, open_page):
+    page = open_page("viewer")
+    page.goto(f"{site.pages}/coverage?{FEED}&zoom=months&symbol=MSFT")
+    page.get_by_role("application").focus()
+    page.keyboard.press("Enter")  # from its last month to its days
+    expect(page.get_by_label("Days")).to_be_checked()
+    expect(page.locator("#here")).to_have_text(f"MSFT, {DAYS[-1]}: loaded")
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator("#here")).to_have_text(f"MSFT, {HOLE[-1]}: missing")
+    page.keyboard.press("Enter")
+    cell = page.get_by_label("Chosen cell")
+    expect(cell).to_contain_text("No run has recorded it")
+    page.goto(page.url)
+    expect(cell).to_contain_text(f"MSFT, {HOLE[-1]}: missing")
+    page.get_by_text("The visible part as a table").click()
+    expect(page.get_by_role("cell", name="missing").first).to_be_visible()
+    expect(page.get_by_role("cell", name=SCRIPT).first).to_be_visible()
+    assert page.problems == []
+
+
+def test_a_decision_needs_a_reason_and_starts_a_run_in_the_name_of_its_user(site, open_page):
+    page = open_page("trader")
+    page.goto(f"{site.pages}/quality?{FEED}")
+    expect(page.get_by_role("cell", name=SCRIPT)).to_be_visible()
+    page.get_by_role("row", name="AAPL").get_by_role("button", name="Release").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Unpause").click()
+    dialog.get_by_label("Reason").fill("  ")
+    dialog.get_by_role("button", name="Release").click()
+    expect(dialog).to_contain_text("A reason is needed")
+    dialog.get_by_label("Reason").fill("the vendor confirmed it")
+    dialog.get_by_role("button", name="Release").click()
+    expect(dialog).to_contain_text("queued")
+    (run,) = site.runs("maintain_state")
+    day = DAYS[-1].isoformat()
+    assert run["triggering_user_name"] == "trader"
+    assert run["conf"] == {
+        "action": "release", "feeds": ["mock_ohlcv_1d"], "source": "mock", "symbols": ["AAPL"], "start_date": day, "end_date": day,
+        "reason": "the vendor confirmed it", "dry_run": False,
+    }  # fmt: skip
+    assert page.problems == []
+
+
+def test_a_viewer_reads_and_cannot_act(site, open_page):
+    page = open_page("viewer")
+    page.goto(f"{site.pages}/coverage?{FEED}")
+    page.get_by_label("Choose MSFT").click()
+    page.get_by_role("button", name="Plan the repair of 1").click()
+    expect(page.locator("#plan")).to_contain_text("you lack the permission to trigger maintain_coverage")
+
+
+@pytest.mark.parametrize("name", ["coverage", "quality"])
+def test_a_page_is_accessible_in_both_themes_and_on_a_phone(site, open_page, name):
+    page_checks(open_page, f"{site.pages}/{name}?{FEED}", lambda page: page.get_by_role("table").first.wait_for())
