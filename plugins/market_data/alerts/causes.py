@@ -182,8 +182,8 @@ def shared_causes(
                 hit[feed.conn_id].append((feed, own[-1]))
         for account, found in hit.items():
             lines = [f"{feed.dag_id} {one.first} to {one.last}: {one.roots[name]}" for feed, one in found]
-            feed = found[0][0].dag_id if len(found) == 1 else ""
-            yield Cause(f"{name}/{account}", feed, f"{account}: {words}", tuple(lines), todo)
+            dag_id = found[0][0].dag_id if len(found) == 1 else ""
+            yield Cause(f"{name}/{account}", dag_id, f"{account}: {words}", tuple(lines), todo)
     for provider, charged in spend.items():
         if limits.spend_usd is not None and charged > limits.spend_usd:
             yield Cause(

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from market_data.alerts.cause import Cause, Message, all_clear, message_of
+from market_data.core.errors import MarketDataError
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
@@ -71,8 +72,10 @@ def deliver(
             try:
                 notifiers[name](message)
             except Exception as error:  # noqa: BLE001 - each notifier has errors of its own; none may stop the others
-                log.warning("%s cannot be told of %s: %s", name, message.title, type(error).__name__)
-                done.failed.append(f"{name}: {message.title} ({type(error).__name__})")
+                # Other errors may quote an address with a secret.
+                reason = str(error) if isinstance(error, MarketDataError) else type(error).__name__
+                done.failed.append(f"{name}: {message.title} ({reason})")
+                log.warning("not sent, tried again by the next watch: %s", done.failed[-1])
                 continue
             done.sent.append(f"{name}: {message.title}")
             _record(lake, cause_id, name, token, clock(), healed=cause is None)

@@ -69,7 +69,7 @@ def status_of(coverage: Coverage, universe: Universe, source: str, session: date
     codes = coverage.state_codes(rows)
     found: dict[str, tuple[str, ...]] = {}
     for state, code in ((MISSING, -1), *((str(one), STATES.index(one)) for one in (State.PENDING, State.REFUSED))):
-        if hits := np.flatnonzero((codes == code) if code >= 0 else (rows < 0)).tolist():
+        if hits := np.flatnonzero(codes == code).tolist():
             found[state] = tuple(symbols[hit] for hit in hits)
     refused = rows[(rows >= 0) & (codes == STATES.index(State.REFUSED))]
     counted: dict[str, int] = {}

@@ -69,7 +69,15 @@ KINDS: Mapping[str, Kind] = {
         f"{_PROVIDERS}.http.notifications.http.HttpNotifier",
         "apache-airflow-providers-http",
         "http_conn_id",
-        {"json": {"id": "{{ id }}", "title": "{{ title }}", "text": _WORDS, "link": "{{ link }}", "healed": "{{ healed }}"}},
+        {
+            "json": {
+                "id": "{{ id }}",
+                "title": "{{ title }}",
+                "text": _WORDS,
+                "link": "{{ link }}",
+                "state": "{{ 'healed' if healed else 'open' }}",
+            }
+        },
     ),
     "pagerduty": Kind(
         f"{_PROVIDERS}.pagerduty.notifications.pagerduty.PagerdutyNotifier",
