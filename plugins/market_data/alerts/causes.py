@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from market_data.alerts.cause import Cause
@@ -61,12 +61,25 @@ def sessions_to_see(feed: Feed, now: datetime, recorded: date | None, open_ids: 
     :param recorded: the first session that the ledger knows of lately; None: it has no record.
     """
     found = calendar(feed.calendar)
-    last = found.last_completed_session(now)
-    known = {name.rpartition("/")[2] for name in open_ids if name.startswith(f"{SESSION}/{feed.dag_id}/")}
-    recent = [day for day in found.recent_sessions(last, SESSIONS) if day >= feed.start_date]
+    recent = [day for day in _recent(feed, now) if day >= feed.start_date]
     due = [day for day in recent if is_due(feed, found, day, now)][-1:]
     kept = [day for day in recent if day in due or (recorded is not None and day >= recorded)]
-    return sorted({*kept, *map(date.fromisoformat, known)})
+    return sorted({*kept, *_open_sessions(feed, open_ids)})
+
+
+def first_record(feed: Feed, now: datetime, open_ids: Collection[str]) -> datetime:
+    """Return a moment before all records of the sessions that may have trouble, UTC."""
+    return datetime.combine(min([*_recent(feed, now), *_open_sessions(feed, open_ids)]) - DAY, time(), UTC)
+
+
+def _recent(feed: Feed, now: datetime) -> tuple[date, ...]:
+    found = calendar(feed.calendar)
+    return found.recent_sessions(found.last_completed_session(now), SESSIONS)
+
+
+def _open_sessions(feed: Feed, open_ids: Collection[str]) -> list[date]:
+    """Return the sessions of a feed that have an open cause."""
+    return [date.fromisoformat(name.rpartition("/")[2]) for name in open_ids if name.startswith(f"{SESSION}/{feed.dag_id}/")]
 
 
 def is_due(feed: Feed, found: Calendar, session: date, now: datetime) -> bool:
@@ -118,6 +131,15 @@ def _is_recent(report: Report, seen: Seen) -> bool:
     return report.first in seen.sessions and report.last in seen.sessions
 
 
+def _is_told(report: Report, seen: Seen, bad: Collection[date]) -> bool:
+    """Return True if the causes of sessions tell of a recent red run, or a later run of its sessions was not red.
+
+    The ledger has the state of each of its cells.
+    """
+    later = [one for one in seen.reports if one.ended > report.ended and report.last and one.covers(report.last, report.last)]
+    return report.first == report.last or any(report.covers(day, day) for day in bad) or any(not one.red for one in later)
+
+
 def _todo(status: SessionStatus, refused: Sequence[str]) -> str:
     if refused:
         return "look at the reasons; release the cells if they are right (market-data release), or fetch them again with force"
@@ -140,7 +162,7 @@ def _failed_runs(seen: Seen, bad: Collection[date]) -> Iterator[Cause]:
     """Yield a cause per year, or span of years, of red runs that no session in ``bad`` tells of."""
     groups: defaultdict[str, list[Report]] = defaultdict(list)
     for one in _unresolved(seen.reports):
-        if one.first and one.last and not one.roots and not (_is_recent(one, seen) and any(one.covers(day, day) for day in bad)):
+        if one.first and one.last and not one.roots and not (_is_recent(one, seen) and _is_told(one, seen, bad)):
             years = sorted({one.first.year, one.last.year})
             groups["..".join(map(str, years))].append(one)
     feed = seen.feed.dag_id

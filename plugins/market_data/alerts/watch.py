@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from market_data.alerts.cause import Cause
-from market_data.alerts.causes import RECENT, Quarantined, Seen, audit_causes, causes_of, sessions_to_see, shared_causes
+from market_data.alerts.causes import RECENT, Quarantined, Seen, audit_causes, causes_of, first_record, sessions_to_see, shared_causes
 from market_data.alerts.reports import Report, read_audits, read_reports, spend_of
 from market_data.alerts.sent import Delivered, Send, deliver, read_state
 from market_data.alerts.sessions import status_of
@@ -112,7 +112,7 @@ def _see(
     from market_data.maintenance.audit.expected import universe_of_feed
 
     source = source_of(known_provider(feed.provider), feed.options)
-    coverage = read_coverage(lake, feed.dataset, source, since)
+    coverage = read_coverage(lake, feed.dataset, source, min(since, first_record(feed, now, open_ids)))
     own = [one for one in reports if one.dag_id == feed.dag_id]
     quarantined = _quarantined(coverage, since)
     if feed.due is None and not own and not len(coverage):
