@@ -9,7 +9,16 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from market_data.alerts.cause import Cause
-from market_data.alerts.causes import RECENT, Quarantined, Seen, audit_causes, causes_of, first_record, sessions_to_see, shared_causes
+from market_data.alerts.causes import (
+    RECENT,
+    Quarantined,
+    Seen,
+    audit_causes,
+    causes_of,
+    first_record,
+    sessions_to_see,
+    shared_causes,
+)
 from market_data.alerts.reports import Report, read_audits, read_reports, spend_of
 from market_data.alerts.sent import Delivered, Send, deliver, read_state
 from market_data.alerts.sessions import status_of
@@ -74,13 +83,15 @@ def find(
     Reads what was written since ``RECENT`` before the oldest open cause.
     """
     entries = read_state(lake)
-    since = min([now, *(datetime.fromisoformat(entry["found"]) for entry in entries.values())]).astimezone(UTC) - RECENT
+    opened = [datetime.fromisoformat(entry["found"]) for entry in entries.values() if not entry["event"]]
+    since = min([now, *opened]).astimezone(UTC) - RECENT
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     reports = read_reports(lake, min(since, month) if alerts.thresholds.spend_usd is not None else since, now)
+    recent = [one for one in reports if one.ended >= since]
     causes: list[Cause] = []
     blind: list[str] = []
     for feed in feeds:
-        seen, problem = _see(lake, feed, reports, since, now, entries)
+        seen, problem = _see(lake, feed, recent, since, now, entries)
         if problem:
             blind += [f"{kind}/{feed.dag_id}/" for kind in ("session", "runs")]
             causes.append(_universe_cause(feed, problem))
@@ -89,7 +100,7 @@ def find(
         name: spend_of(reports, [one.dag_id for one in feeds if one.provider == name], now)
         for name in sorted({one.provider for one in feeds})
     }
-    causes += shared_causes(feeds, reports, alerts.thresholds, charges, f"{now:%Y-%m}")
+    causes += shared_causes(feeds, recent, alerts.thresholds, charges, f"{now:%Y-%m}")
     causes += audit_causes(read_audits(lake, since, now), feeds)
     try:
         if check_clock is not None:
