@@ -26,9 +26,9 @@ def new_york(day, hour, minute=0):
 class Desk:
     """Watches feeds; ``inbox`` has what was sent, as (moment, message)."""
 
-    def __init__(self, folder, *feeds, alerts=Alerts()):
+    def __init__(self, folder, *feeds, alerts=None):
         self.lake = Lake.open(f"file://{folder}/lake")
-        self.feeds, self.alerts, self.inbox, self.runs = feeds or (FEED,), alerts, [], 0
+        self.feeds, self.alerts, self.inbox, self.runs = feeds or (FEED,), alerts or Alerts(), [], 0
         self.now = new_york(DAY, 20, 0)
         self.notifiers = {"desk": lambda message: self.inbox.append((self.now, message))}
 

@@ -16,8 +16,8 @@ from market_data.config.feeds import Feed
 from market_data.core.calendar import calendar
 
 if TYPE_CHECKING:
-    from market_data.http.client import Counters
     from market_data.pipeline import RunContext
+    from market_data.providers.base import ProviderHook
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ CALLS = ("calls", "throttled", "retries", "bytes", "wait")
 RUN = ("rows", "rows_loaded", "quarantined", "restated", "spend_micro_usd", "coverage", "lag_seconds")
 """Metrics of a run, sent when it is published."""
 GAUGES = ("coverage", "lag_seconds")
+NOT_SENT = "metrics are not sent: %s"
 OPEN = ("pending", "quarantined", "refused", "missing")
 
 
@@ -35,13 +36,17 @@ def name_of(feed: Feed, metric: str) -> str:
 
 
 @contextmanager
-def of_calls(feed: Feed, counters: Counters) -> Iterator[None]:
-    """Send what a batch has added to ``counters``, whether it succeeds or fails."""
+def of_calls(feed: Feed, hook: ProviderHook) -> Iterator[None]:
+    """Send what a batch has added to the counters of ``hook``, whether it succeeds or fails."""
     try:
         yield
     finally:
-        values = {name: getattr(counters, name) for name in CALLS if name != "wait"}
-        _send(feed, {**values, "wait": timedelta(seconds=counters.waited)})
+        try:
+            counters = hook.counters
+            values = {name: getattr(counters, name) for name in CALLS if name != "wait"}
+            _send(feed, {**values, "wait": timedelta(seconds=counters.waited)})
+        except Exception as error:  # noqa: BLE001 - observability never fails a task
+            log.warning(NOT_SENT, type(error).__name__)
 
 
 def of_run(feed: Feed, context: RunContext, report: str) -> None:
@@ -55,7 +60,7 @@ def of_run(feed: Feed, context: RunContext, report: str) -> None:
         stored = context.lake.get(report)
         _send(feed, figures(feed, json.loads(stored.body) if stored else {}, context.run.run_type))
     except Exception as error:  # noqa: BLE001 - observability never fails a task
-        log.warning("metrics of the run are not sent: %s", type(error).__name__)
+        log.warning(NOT_SENT, type(error).__name__)
 
 
 def figures(feed: Feed, report: Mapping[str, Any], run_type: str) -> dict[str, float]:
@@ -81,20 +86,17 @@ def figures(feed: Feed, report: Mapping[str, Any], run_type: str) -> dict[str, f
 
 
 def _send(feed: Feed, values: Mapping[str, float | timedelta]) -> None:
-    try:
-        from airflow.sdk.observability import stats
+    from airflow.sdk.observability import stats
 
-        tags = {"provider": feed.provider, "dataset": feed.dataset, "dag_id": feed.dag_id}
-        for metric, value in values.items():
-            name = name_of(feed, metric)
-            if isinstance(value, timedelta):
-                stats.timing(name, value, tags=tags)
-            elif metric in GAUGES:
-                stats.gauge(name, value, tags=tags)
-            elif value:
-                stats.incr(name, int(value), tags=tags)
-    except Exception as error:  # noqa: BLE001 - observability never fails a task
-        log.warning("metrics are not sent: %s", type(error).__name__)
+    tags = {"provider": feed.provider, "dataset": feed.dataset, "dag_id": feed.dag_id}
+    for metric, value in values.items():
+        name = name_of(feed, metric)
+        if isinstance(value, timedelta):
+            stats.timing(name, value, tags=tags)
+        elif metric in GAUGES:
+            stats.gauge(name, value, tags=tags)
+        elif value:
+            stats.incr(name, int(value), tags=tags)
 
 
 def _is_on() -> bool:

@@ -218,7 +218,7 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
         run_context = _run_context(feed, params, context)
         if run_context.run.clear_number > 0:
             not_cleared = _withdraw(run_context, ti)
-        with _hook(feed, params) as hook, metrics.of_calls(feed, hook.counters):
+        with _hook(feed, params) as hook, metrics.of_calls(feed, hook):
             receipt = pipeline.fetch_batch(run_context, hook, Batch.from_json(batch), _now, ti.try_number)
     except Exception as error:
         # A failed task returns nothing; the report takes the reason from its note.
