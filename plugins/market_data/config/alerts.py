@@ -138,7 +138,7 @@ LIMITS = tuple(one.name for one in fields(Thresholds))
 NOTIFIER_KEYS = tuple(one.name for one in fields(Notifier))
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}", re.ASCII)
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
-_SECRET = re.compile(r"passw|secret|token|api_?key|routing_?key|integration_?key", re.IGNORECASE)
+_SECRET = re.compile(r"passw|secret|token|authorization|api_?key|routing_?key|integration_?key", re.IGNORECASE)
 _DUE = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 MOST = 1_000_000
 
@@ -209,8 +209,15 @@ def _notifier_problems(entry: Mapping[Any, Any]) -> list[str]:
         problems.append(f"connection is {shown(conn)}; the id of an Airflow connection is needed")
     if args is not None and not isinstance(args, dict):
         problems.append(f"args is {shown(args)}; names with values are needed")
-    found = [str(key) for key in args if _SECRET.search(str(key))] if isinstance(args, dict) else []
-    return problems + [f"args.{key} is not allowed; secrets belong in the connection" for key in found]
+    return problems + [f"args.{name} is not allowed; secrets belong in the connection" for name in _secret_names(args)]
+
+
+def _secret_names(value: object) -> list[str]:
+    """Return the names in ``value``, those inside too, that a secret would have."""
+    if not isinstance(value, dict):
+        return []
+    own = [str(name) for name in value if _SECRET.search(str(name))]
+    return own + [f"{name}.{inner}" for name, found in value.items() for inner in _secret_names(found)]
 
 
 def read_alerts(section: Mapping[str, Any]) -> Alerts:
