@@ -67,7 +67,10 @@ class AirflowDeployment:
         return hook_of(provider)(config(conn_id), options=options, connections=config)
 
     def check_notifier(self, notifier: Notifier) -> None:
-        """Raise ``ConfigError`` if a notifier's package is not installed, or its arguments are wrong. Nothing is sent."""
+        """Raise ``ConfigError`` if a notifier's package is missing or its arguments are wrong.
+
+        Nothing is sent.
+        """
         from market_data.airflow.notify import build
 
         build(notifier)

@@ -1,6 +1,6 @@
-"""Metrics through Airflow's stats (StatsD, OpenTelemetry); nothing happens unless Airflow's metrics are on.
+"""Metrics through Airflow's stats (StatsD, OpenTelemetry).
 
-``docs/reference/metrics.md`` lists the names. Observability never fails a task.
+Nothing is sent unless Airflow's metrics are on. ``docs/reference/metrics.md`` lists the names. Observability never fails a task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Airflow notifiers by name and connection, as `alerts.notifiers` in feeds.yaml lists them. The log is always one of them."""
+"""Airflow notifiers by name and connection, as `alerts.notifiers` in feeds.yaml lists them.
+
+The log is always one of them.
+"""
 
 from __future__ import annotations
 

@@ -72,6 +72,9 @@ def all_clear(cause_id: str, feed: str, title: str, base_url: str) -> Message:
 
 
 def link_of(feed: str, base_url: str) -> str:
-    """Return the address of a feed's DAG in Airflow; of Airflow for no single feed; empty without ``base_url``."""
+    """Return the address of a feed's DAG in Airflow, or of Airflow for no single feed.
+
+    Empty without ``base_url``.
+    """
     base = base_url.rstrip("/")
     return f"{base}/dags/{feed}" if base and feed else base

@@ -132,7 +132,7 @@ def _is_recent(report: Report, seen: Seen) -> bool:
 
 
 def _is_told(report: Report, seen: Seen, bad: Collection[date]) -> bool:
-    """Return True if the causes of sessions tell of a recent red run, or a later run of its sessions was not red.
+    """Return True if causes of sessions cover a recent red run, or a later run was not red.
 
     The ledger has the state of each of its cells.
     """
@@ -149,7 +149,7 @@ def _todo(status: SessionStatus, refused: Sequence[str]) -> str:
 
 
 def _unresolved(reports: Sequence[Report]) -> list[Report]:
-    """Return the red reports after which no run of the same dates and at least as many symbols has reported."""
+    """Return the red reports without a later one of the same dates and at least as many symbols."""
     return [
         one
         for number, one in enumerate(reports)
@@ -216,7 +216,7 @@ def shared_causes(
 
 
 def audit_causes(audits: Sequence[AuditReport], feeds: Sequence[Feed]) -> Iterator[Cause]:
-    """Yield a cause per dataset and source in which audits found something since the last audit of the whole."""
+    """Yield a cause per dataset and source with findings since the last audit of the whole."""
     places: defaultdict[tuple[str, str], list[AuditReport]] = defaultdict(list)
     for one in audits:
         known = places[one.dataset, one.source]

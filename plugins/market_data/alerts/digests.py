@@ -1,4 +1,7 @@
-"""Read JSON objects of the lake once: what is needed of each is kept in one object, with the version that it was read from."""
+"""Read JSON objects of the lake once.
+
+The digest of each is kept in one object, with the version that it was made from.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remember in the lake who was told of which cause, so that no message is sent twice.
+"""Record in the lake which notifiers know of which cause, so that no message is sent twice.
 
 One object, replaced conditionally, so that watchers may overlap. A watcher claims what it is about to send, sends it, and records it. If it
 dies between sending and recording, its claim expires and the message is sent once more.
@@ -33,14 +33,14 @@ Entries = dict[str, dict[str, Any]]
 
 @dataclass
 class Delivered:
-    """What a watch has sent: ``name: title``; and what it could not send, with the error."""
+    """The messages that a watch sent, as ``name: title``, and those that it could not send."""
 
     sent: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
 def read_state(lake: Lake) -> Entries:
-    """Return the causes that people were told of, or are about to be."""
+    """Return the causes that were reported, or are about to be."""
     stored = lake.get(KEY)
     return _decoded(stored.body if stored else None)[1]
 
@@ -55,7 +55,7 @@ def deliver(
     judged: Callable[[str], bool] = lambda _: True,
     base_url: str = "",
 ) -> Delivered:
-    """Send a message on each cause that a notifier was not told of, and the all-clear on each that has healed.
+    """Send each notifier the causes that it does not know, and an all-clear on each that has healed.
 
     A message that cannot be sent is tried again by the next watch, to that notifier only.
 
@@ -156,7 +156,7 @@ def _release(lake: Lake, token: str) -> None:
 
 
 def _open_names(entry: Mapping[str, Any], names: Collection[str], *, healed: bool) -> list[str]:
-    """Return the notifiers that must be told: of the cause, or that it has healed."""
+    """Return the notifiers that need a message: on the cause, or on its end."""
     told = set(entry["told"])
     return sorted(told & set(names) if healed else set(names) - told)
 
@@ -171,7 +171,10 @@ def _encoded(changed_at: datetime | None, entries: Entries) -> bytes:
 
 
 def _decoded(body: bytes | None) -> tuple[datetime | None, Entries]:
-    """Return when the state was changed, and its entries; of an object that cannot be read, none: its causes are told again."""
+    """Return when the state was changed, and its entries.
+
+    An object that cannot be read has none: open causes are reported again.
+    """
     if body is None:
         return None, {}
     try:

@@ -1,4 +1,7 @@
-"""Look for trouble in all feeds and tell people of it. Meant to run every five minutes, in several places."""
+"""Look for trouble in all feeds and report it.
+
+Meant to run every five minutes, in several places.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ CLOCK = "clock/"
 
 @dataclass(frozen=True)
 class Found:
-    """What is wrong at a moment.
+    """The causes that there are at a moment.
 
     :param blind: beginnings of the ids of causes that could not be looked for.
     """
@@ -62,13 +65,13 @@ def watch(
     base_url: str = "",
     check_clock: Callable[[Lake], None] | None = None,
 ) -> tuple[Found, Delivered]:
-    """Find what is wrong and tell each notifier what it was not told yet.
+    """Find what is wrong and send each notifier what it does not know yet.
 
     :param notifiers: name -> function that sends a message, or raises.
     :param clock: returns the present, UTC.
     :param base_url: of Airflow, for links; may be empty.
     :param check_clock: raises ``ClockError`` if this host's clock is wrong; None: not checked.
-    :raises LakeError: if the object store fails. Nothing is known then, and nobody is told by this watch.
+    :raises LakeError: if the object store fails. Nothing is known then, and nothing is sent.
     """
     now = clock()
     found = find(lake, feeds, alerts, now, check_clock=check_clock)

@@ -54,7 +54,10 @@ class Deployment(Protocol):
         """Return the hook of a provider with its connection. No call is made."""
 
     def check_notifier(self, notifier: Notifier) -> None:
-        """Raise ``ConfigError`` if a notifier's package is not installed, or its arguments are wrong. Nothing is sent."""
+        """Raise ``ConfigError`` if a notifier's package is missing or its arguments are wrong.
+
+        Nothing is sent.
+        """
 
     def notifiers(self, alerts: Alerts) -> tuple[Mapping[str, Send], str]:
         """Return the functions that send messages, by name; and the address of Airflow, or nothing."""

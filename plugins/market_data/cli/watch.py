@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
         commands,
         "watch",
         run,
-        "Find late sessions, failed runs and bad data, and tell the notifiers of feeds.yaml what they were not told yet. Makes no API "
+        "Find late sessions, failed runs and bad data, and send the notifiers of feeds.yaml what they do not know yet. Makes no API "
         "calls. Exit code 1 while something is wrong. Run it every five minutes, on another machine than the scheduler's.",
     )
     command.add_argument("--dry-run", action="store_true", help="show what is wrong; send nothing")

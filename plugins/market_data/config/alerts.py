@@ -1,4 +1,4 @@
-"""Who is told of trouble, and from which amount on: `alerts` in feeds.yaml; and `due` of a feed."""
+"""Notifiers and thresholds of messages, `alerts` in feeds.yaml; and `due` of a feed."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def read_alerts(section: Mapping[str, Any]) -> Alerts:
 
 
 def due_at(calendar: Calendar, session: date, due: str) -> datetime:
-    """Return when a session is due, UTC: at ``due`` on the day after its date, in the exchange's time zone."""
+    """Return when a session is due, UTC: at ``due`` of the next day, in the exchange's time zone."""
     return at(session + DAY, time.fromisoformat(due), calendar.zone)
 
 

@@ -216,7 +216,10 @@ def own_objects(folder: str, keys: Sequence[str]) -> list[str]:
 
 
 def folded_objects(lake: Lake, folder: str, since: datetime | None = None) -> list[str]:
-    """Return the keys of the folded objects below the ledger's ``folder``; with ``since`` those written at that moment or later."""
+    """Return the keys of the folded objects below the ledger's ``folder``.
+
+    :param since: only those that were written at this moment or later.
+    """
     return [key for key in _written(lake, f"{folder}/{FOLDED_FOLDER}", since) if _NAME.fullmatch(key.removeprefix(f"{folder}/"))]
 
 
