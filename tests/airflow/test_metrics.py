@@ -105,7 +105,8 @@ def test_the_calls_of_a_batch_that_fails_are_sent_too(server):
         with metrics.of_calls(FEED, SimpleNamespace(counters=Counters(3, 2, 100, 1, 1.5))):
             raise OSError
 
-    pytest.raises(OSError, fail)
+    with pytest.raises(OSError):  # noqa: PT011
+        fail()
     name = "airflow.market_data.mock_ohlcv_1d."
     assert {key.removeprefix(name): value for key, value in server.packets(f"{name}wait").items()} == {
         "calls": (3, "c"), "throttled": (1, "c"), "retries": (2, "c"), "bytes": (100, "c"), "wait": (1500, "ms"),

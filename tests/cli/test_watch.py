@@ -79,7 +79,7 @@ def test_check_config_names_what_a_notifier_lacks(monkeypatch):
     registry = SimpleNamespace(pools=list, connections=lambda: ["chat"])
     monkeypatch.setattr(setup, "load_alerts", lambda: Alerts(notifiers=notifiers))
     monkeypatch.setattr(setup, "load_feeds", lambda: ())
-    found = [one for one in setup.check(SimpleNamespace(registry=lambda: registry, check_notifier=check), {})]
+    found = list(setup.check(SimpleNamespace(registry=lambda: registry, check_notifier=check), {}))
     shown = {one.what: (one.state, one.ok) for one in found if one.what.startswith("notifier ")}
     assert shown == {
         "notifier mail": ("connection mail is missing", False),

@@ -202,7 +202,7 @@ def _notifier_problems(entry: Mapping[Any, Any]) -> list[str]:
         problems.append(
             f"notifier is {shown(kind)}{suggestion(kind, KINDS)}; {', '.join(KINDS)}, or the path of a class, is needed"
         )
-    path = isinstance(kind, str) and kind not in KINDS
+    path = isinstance(kind, str) and kind not in KINDS and bool(_PATH.fullmatch(kind))
     if (name is not None or path) and (not isinstance(name, str) or not _NAME.fullmatch(name) or name == LOG):
         problems.append(f"name is {shown(name)}; a-z, 0-9, _ and - are needed, at most 40, and not {LOG!r}")
     if conn is not None and not isinstance(conn, str):
