@@ -53,17 +53,21 @@ class Seen:
     quarantined: Sequence[Quarantined] = ()
 
 
-def sessions_to_see(feed: Feed, now: datetime, recorded: date | None, open_ids: Collection[str]) -> list[date]:
+def sessions_to_see(
+    feed: Feed, now: datetime, recorded: date | None, reports: Sequence[Report], open_ids: Collection[str]
+) -> list[date]:
     """Return the sessions of a feed that may have trouble, ascending.
 
-    The last ``SESSIONS`` that are over, as far as the ledger goes back, the last due one in any case; and those of open causes.
+    The last ``SESSIONS`` that are over, as far as the ledger goes back; the last due one and those with a run of their own in any case.
+    Also those of open causes.
 
     :param recorded: the first session that the ledger knows of lately; None: it has no record.
     """
     found = calendar(feed.calendar)
     recent = [day for day in _recent(feed, now) if day >= feed.start_date]
     due = [day for day in recent if is_due(feed, found, day, now)][-1:]
-    kept = [day for day in recent if day in due or (recorded is not None and day >= recorded)]
+    own = {*due, *(one.first for one in reports if one.first == one.last)}
+    kept = [day for day in recent if day in own or (recorded is not None and day >= recorded)]
     return sorted({*kept, *_open_sessions(feed, open_ids)})
 
 

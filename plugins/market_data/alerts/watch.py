@@ -134,7 +134,7 @@ def _see(
     universe, notes = universe_of_feed(lake, feed)
     if notes:
         return Seen(feed, {}, own, quarantined), notes[0]
-    days = sessions_to_see(feed, now, _first_recorded(coverage), open_ids)
+    days = sessions_to_see(feed, now, _first_recorded(coverage), own, open_ids)
     return Seen(feed, {day: status_of(coverage, universe, source, day) for day in days}, own, quarantined), ""
 
 
