@@ -22,8 +22,12 @@ BELOW = {
     "config": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse"},
     "pipeline": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config"},
     "maintenance": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline"},
+    "alerts": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance"},
     "api": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance"},
-    "cli": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance", "api"},
+    "cli": {
+        *("core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance"),
+        *("alerts", "api"),
+    },
     "views": {"core", "http", "datasets", "providers", "lake", "quality", "warehouse", "config", "pipeline", "maintenance", "api"},
     "airflow": {
         *(
@@ -37,6 +41,7 @@ BELOW = {
             "config",
             "pipeline",
             "maintenance",
+            "alerts",
             "api",
             "cli",
             "views",

@@ -26,7 +26,7 @@ def test_all_files_import(dagbag):
 def test_each_feed_is_a_dag(dagbag):
     feeds = {feed.dag_id for feed in load_feeds()}
     assert feeds <= set(dagbag.dags)
-    assert all(name.startswith("maintain_") for name in set(dagbag.dags) - feeds)
+    assert all(name.startswith(("maintain_", "watch_")) for name in set(dagbag.dags) - feeds)
 
 
 def test_no_dag_catches_up_since_its_start_date(dagbag):

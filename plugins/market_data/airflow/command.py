@@ -16,7 +16,9 @@ from market_data.core import settings
 from market_data.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from market_data.alerts.sent import Send
     from market_data.cli.deployment import Item, Registry
+    from market_data.config.alerts import Alerts, Notifier
     from market_data.lake.store import Lake
     from market_data.providers.base import ProviderConfig, ProviderHook
     from market_data.warehouse.base import Warehouse
@@ -63,6 +65,24 @@ class AirflowDeployment:
             return provider_config(name)
 
         return hook_of(provider)(config(conn_id), options=options, connections=config)
+
+    def check_notifier(self, notifier: Notifier) -> None:
+        """Raise ``ConfigError`` if a notifier's package is missing or its arguments are wrong.
+
+        Nothing is sent.
+        """
+        from market_data.airflow.notify import build
+
+        build(notifier)
+
+    def notifiers(self, alerts: Alerts) -> tuple[Mapping[str, Send], str]:
+        """Return the functions that send messages, by name; and the address of Airflow, or nothing."""
+        from market_data.airflow.notify import base_url, senders
+
+        for one in alerts.notifiers:
+            if one.connection:
+                _lend(one.connection)
+        return senders(alerts), base_url()
 
 
 class DatabaseRegistry:

@@ -16,7 +16,7 @@ from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException
 
 from market_data import pipeline
-from market_data.airflow import task_notes
+from market_data.airflow import metrics, task_notes
 from market_data.airflow.overlap import without_active_runs
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
@@ -218,7 +218,7 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
         run_context = _run_context(feed, params, context)
         if run_context.run.clear_number > 0:
             not_cleared = _withdraw(run_context, ti)
-        with _hook(feed, params) as hook:
+        with _hook(feed, params) as hook, metrics.of_calls(feed, hook):
             receipt = pipeline.fetch_batch(run_context, hook, Batch.from_json(batch), _now, ti.try_number)
     except Exception as error:
         # A failed task returns nothing; the report takes the reason from its note.
@@ -305,6 +305,7 @@ def run_publish(
     published = pipeline.publish_run(run_context, result, _now())
     context["outlet_events"][asset].extra = {name: published[name] for name in ("sessions", "rows", "report")}
     _mirror(context, asset, published)
+    metrics.of_run(feed, run_context, published["report"])
     return published
 
 

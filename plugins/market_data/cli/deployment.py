@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from market_data.alerts.sent import Send
+    from market_data.config.alerts import Alerts, Notifier
     from market_data.lake.store import Lake
     from market_data.providers.base import ProviderHook
     from market_data.warehouse.base import Warehouse
@@ -50,3 +52,12 @@ class Deployment(Protocol):
 
     def hook(self, provider: str, conn_id: str, options: Mapping[str, Any]) -> ProviderHook:
         """Return the hook of a provider with its connection. No call is made."""
+
+    def check_notifier(self, notifier: Notifier) -> None:
+        """Raise ``ConfigError`` if a notifier's package is missing or its arguments are wrong.
+
+        Nothing is sent.
+        """
+
+    def notifiers(self, alerts: Alerts) -> tuple[Mapping[str, Send], str]:
+        """Return the functions that send messages, by name; and the address of Airflow, or nothing."""

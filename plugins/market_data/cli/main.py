@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import market_data
-from market_data.cli import adopt, audit, compact, repair, state, universes
+from market_data.cli import adopt, audit, compact, repair, state, universes, watch
 from market_data.cli.arguments import (
     OK,
     PROBLEM,
@@ -33,7 +33,7 @@ from market_data.core import settings
 from market_data.core.errors import ConfigError, MarketDataError, ParamError
 from market_data.core.outcome import State
 
-COMMANDS: tuple[Callable[[Any], None], ...] = (adopt.add, audit.add, compact.add, repair.add, state.add, universes.add)
+COMMANDS: tuple[Callable[[Any], None], ...] = (adopt.add, audit.add, compact.add, repair.add, state.add, universes.add, watch.add)
 """Each adds the commands of one module: ``add(commands)``."""
 
 

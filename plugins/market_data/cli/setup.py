@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from market_data.cli.deployment import Deployment, Item, Registry
-from market_data.config.feeds import Feed, load_feeds
+from market_data.config.feeds import Feed, load_alerts, load_feeds
 from market_data.config.yaml_file import read_yaml
 from market_data.core import calendar, settings
 from market_data.core.errors import ConfigError, MarketDataError
@@ -92,6 +93,12 @@ def check(deployment: Deployment, environ: Mapping[str, str]) -> Iterator[Findin
         yield _attempt(f"connection {WAREHOUSE}", deployment.warehouse)
     for feed in feeds:
         yield _feed(feed, deployment, connections)
+    for notifier in load_alerts().notifiers:
+        what = f"notifier {notifier.name}"
+        if notifier.connection and notifier.connection not in connections:
+            yield Finding(what, f"connection {notifier.connection} is missing", "create it in Admin > Connections")
+        else:
+            yield _attempt(what, partial(deployment.check_notifier, notifier), "correct alerts.notifiers in feeds.yaml")
 
 
 BOOTSTRAP = "market-data bootstrap creates it"
@@ -104,11 +111,11 @@ def _feed(feed: Feed, deployment: Deployment, connections: set[str]) -> Finding:
     return _attempt(what, lambda: deployment.hook(feed.provider, feed.conn_id, feed.options).validate_config())
 
 
-def _attempt(what: str, step: Any) -> Finding:
+def _attempt(what: str, step: Any, fix: str = "correct the connection in Admin > Connections") -> Finding:
     try:
         step()
     except MarketDataError as error:
-        return Finding(what, str(error), "correct the connection in Admin > Connections")
+        return Finding(what, str(error), fix)
     return Finding(what, "valid")
 
 

@@ -17,6 +17,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from market_data.config.alerts import Alerts, alert_problems, due_problem, read_alerts
 from market_data.config.indices import INDEX_NAME, PREFIX
 from market_data.config.param_checks import check_params
 from market_data.config.retention import KINDS, retention_problems
@@ -53,6 +54,7 @@ class Feed:
     :param run_timeout: how long a task may run, and how long the batches of a run may take from the start of the first one.
     :param calendar: the calendar of its schedule. Each symbol has the sessions of its own.
     :param checks: thresholds of the checkpoint that differ from the defaults, see `quality.metric_rules.Thresholds`.
+    :param due: time ``HH:MM`` of the next morning, in the time zone of ``calendar``, by which a session is complete; None: never late.
     :param fallback: another provider of the dataset, whose feed runs for the cells that this one failed to fetch.
     """
 
@@ -73,6 +75,7 @@ class Feed:
     name: str = ""
     calendar: str = EXCHANGE
     checks: Mapping[str, Any] = field(default_factory=dict)
+    due: str | None = None
 
     @property
     def dag_id(self) -> str:
@@ -92,7 +95,7 @@ def dag_id(provider: str, dataset: str, name: str = "") -> str:
     return "_".join(filter(None, (provider, dataset.replace("-", "_"), name)))
 
 
-TOP = ("defaults", "feeds", "retention")
+TOP = ("defaults", "feeds", "retention", "alerts")
 KEYS = (*Feed.__dataclass_fields__, "enabled")
 REQUIRED = ("provider", "dataset", "universe", "start_date")
 _KINDS = {
@@ -145,12 +148,33 @@ def load_retention(path: Path | None = None) -> dict[str, int | None]:
     :param path: as for `load_feeds`; the overlay overrides single ages.
     :raises ConfigError: listing every problem of the files.
     """
+    ages: dict[str, int | None] = dict.fromkeys(KINDS)
+    for section in read_sections("retention", path):
+        ages |= section
+    return ages
+
+
+def load_alerts(path: Path | None = None) -> Alerts:
+    """Return the thresholds and notifiers of messages; keys of the overlay override those of the file.
+
+    :param path: as for `load_feeds`.
+    :raises ConfigError: listing every problem of the files.
+    """
+    section: Entry = {}
+    for found in read_sections("alerts", path):
+        section |= found
+    return read_alerts(section)
+
+
+def read_sections(name: str, path: Path | None = None) -> list[Entry]:
+    """Return a section of the file and that of its overlay, as written; empty where a file lacks it.
+
+    :param path: as for `load_feeds`.
+    :raises ConfigError: listing every problem of the files.
+    """
     path = path or INCLUDE / "feeds.yaml"
     load_feeds(path)
-    ages: dict[str, int | None] = dict.fromkeys(KINDS)
-    for file in filter(None, (path, _overlay(path))):
-        ages |= (read_yaml(file) or {}).get("retention") or {}
-    return ages
+    return [(read_yaml(file) or {}).get(name) or {} for file in filter(None, (path, _overlay(path)))]
 
 
 # -- files ---------------------------------------------------------------------------------------------------------------------------
@@ -185,6 +209,7 @@ def _read(path: Path, problems: list[str]) -> tuple[Entry, list[Entry]]:
         raise ConfigError(f"{path.name}: defaults is {shown(defaults)}; names with values are needed")
     problems += [f"{path.name}: {_unknown(key, TOP)}" for key in document if key not in TOP]
     problems += [f"{path.name}: {problem}" for problem in retention_problems(document.get("retention"))]
+    problems += [f"{path.name}: {problem}" for problem in alert_problems(document.get("alerts"))]
     entries = []
     for number, entry in enumerate(feeds, 1):
         if isinstance(entry, dict):
@@ -239,9 +264,15 @@ def _laid_over(entries: list[Entry], over: Entry) -> list[Entry]:
 
 
 def _defaults_of(entry: Entry, defaults: Entry) -> Entry:
-    """Return the defaults that apply to a feed: a provider that charges has no schedule by default."""
+    """Return the defaults that apply to a feed: one of a provider that charges has no schedule by default.
+
+    Without a schedule it has no ``due`` by default either.
+    """
     spec = providers().get(str(entry.get("provider")))
-    return {key: value for key, value in defaults.items() if key != "schedule" or spec is None or not spec.charges}
+    if spec is not None and spec.charges:
+        defaults = {key: value for key, value in defaults.items() if key != "schedule"}
+    by_hand = {**defaults, **entry}.get("schedule") is None
+    return {key: value for key, value in defaults.items() if not (key == "due" and by_hand)}
 
 
 def _feed(entry: Entry) -> Feed:
@@ -300,6 +331,8 @@ def _date_problems(entry: Entry) -> list[str]:
         problems.append(f'schedule is {shown(schedule)}; a New York time in quotes, "16:00" to "23:59", or null, is needed')
     elif schedule is not None and (found := CALENDARS.get(_calendar_of(entry))) and time.fromisoformat(schedule) < found.over_by:
         problems.append(f"schedule is {shown(schedule)}; sessions of {found.name} are over by {found.over_by:%H:%M} New York time")
+    if entry.get("due") is not None and (wrong := due_problem(entry["due"], _calendar_of(entry), schedule)):
+        problems.append(wrong)
     first = _date(start)
     if start is not None and first is None:
         problems.append(f"start_date is {shown(start)}; a date such as 2000-01-03 is needed")

@@ -67,11 +67,17 @@ class Response:
 
 @dataclass
 class Counters:
-    """Calls, retries and bytes of a session so far."""
+    """Calls, retries and bytes of a session so far.
+
+    :param throttled: calls that were rate limited (429).
+    :param waited: seconds spent waiting for the pace.
+    """
 
     calls: int = 0
     retries: int = 0
     bytes: int = 0
+    throttled: int = 0
+    waited: float = 0.0
 
 
 @dataclass
@@ -149,6 +155,7 @@ class Transport:
             raise ServerError("HTTP status 408: the request took too long", **where)
         failure = self.classify(response, what)
         if isinstance(failure, Throttled):
+            self.counters.throttled += 1
             self.pacer.penalise(failure.retry_after or 1.0)
         if failure is not None:
             raise failure

@@ -153,13 +153,17 @@ def _parent_check() -> Callable[[], None]:
 
 @dataclass
 class Pacer:
-    """The waits of one task attempt before each of its calls."""
+    """The waits of one task attempt before each of its calls.
+
+    :param waited: called with the seconds of each wait, one that ended with an error included.
+    """
 
     quota: Quota
     limiter: Limiter
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     still_wanted: Callable[[], None] = field(default_factory=_parent_check)
+    waited: Callable[[float], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self._last = self.clock()
@@ -174,9 +178,13 @@ class Pacer:
 
         :raises QuotaExhausted: when a long window of the account is used up.
         """
-        while (remaining := self._last + self.gap - self.clock()) > 0:
-            self.sleep(remaining)
-        self.limiter.acquire()
+        begun = self.clock()
+        try:
+            while (remaining := self._last + self.gap - self.clock()) > 0:
+                self.sleep(remaining)
+            self.limiter.acquire()
+        finally:
+            self.waited(self.clock() - begun)
         self.still_wanted()
         self._last = self.clock()
 

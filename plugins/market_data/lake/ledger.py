@@ -159,18 +159,21 @@ def sources(lake: Lake, dataset: str) -> list[str]:
     return sorted(found - {""})
 
 
-def read_coverage(lake: Lake, dataset: str, provider: str) -> Coverage:
+def read_coverage(lake: Lake, dataset: str, provider: str, since: datetime | None = None) -> Coverage:
     """Return the records of a dataset and provider; empty if nothing was recorded.
+
+    :param since: read only objects that were written at this moment or later, by the store's clock: all records made since then, and
+        some earlier ones.
 
     Objects that do not belong to the ledger, and those that cannot be read, are named in ``Coverage.unreadable`` and logged.
     """
     folder = manifest_prefix(dataset, provider)
-    listed = [key for key, _ in lake.list(folder)]
+    listed = _written(lake, folder, since)
     known = [key for key in listed if _NAME.fullmatch(key.removeprefix(f"{folder}/"))]
     unreadable = [f"lake object {key} does not belong to the coverage ledger" for key in sorted({*listed} - {*known})]
     records = [_FOLDED.empty_table()]
     # The folded objects are listed and read last: they have the records of those that were deleted in the meantime.
-    for keys in (own_objects(folder, known), folded_objects(lake, folder)):
+    for keys in (own_objects(folder, known), folded_objects(lake, folder, since)):
         for key, stored in zip(keys, lake.get_many(keys), strict=True):
             try:
                 records += [decode_records(stored.body, key)] if stored is not None else []
@@ -214,9 +217,18 @@ def own_objects(folder: str, keys: Sequence[str]) -> list[str]:
     ]
 
 
-def folded_objects(lake: Lake, folder: str) -> list[str]:
-    """Return the keys of the folded objects below the ledger's ``folder``."""
-    return [key for key, _ in lake.list(f"{folder}/{FOLDED_FOLDER}") if _NAME.fullmatch(key.removeprefix(f"{folder}/"))]
+def folded_objects(lake: Lake, folder: str, since: datetime | None = None) -> list[str]:
+    """Return the keys of the folded objects below the ledger's ``folder``.
+
+    :param since: only those that were written at this moment or later.
+    """
+    return [key for key in _written(lake, f"{folder}/{FOLDED_FOLDER}", since) if _NAME.fullmatch(key.removeprefix(f"{folder}/"))]
+
+
+def _written(lake: Lake, folder: str, since: datetime | None) -> list[str]:
+    if since is None:
+        return [key for key, _ in lake.list(folder)]
+    return sorted(one.key for one in lake.listed(folder) if one.modified >= since)
 
 
 def decode_records(body: bytes, key: str) -> pa.Table:

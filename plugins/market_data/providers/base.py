@@ -278,7 +278,11 @@ class ProviderHook(ABC):
 
     def pacer(self) -> Pacer:
         """Return the pacer that each call waits for: this attempt's slot, and the account's limiter."""
-        return Pacer(self.quota, FileLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits))
+        limiter = FileLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits)
+        return Pacer(self.quota, limiter, waited=self._waited)
+
+    def _waited(self, seconds: float) -> None:
+        self.counters.waited += seconds
 
     def evidence_without_calls(self) -> Evidence:
         """Return the evidence for a request for which no call was needed."""

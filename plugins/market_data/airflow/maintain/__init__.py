@@ -13,9 +13,10 @@ from market_data.airflow.maintain.coverage import maintain_coverage
 from market_data.airflow.maintain.lake import maintain_lake
 from market_data.airflow.maintain.state import state_dag
 from market_data.airflow.maintain.universes import maintain_universes
+from market_data.airflow.maintain.watch import watch_feeds
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-JOBS: tuple[Callable[[], DAG], ...] = (maintain_adopt, maintain_coverage, maintain_lake, maintain_universes, state_dag)
+JOBS: tuple[Callable[[], DAG], ...] = (maintain_adopt, maintain_coverage, maintain_lake, maintain_universes, state_dag, watch_feeds)
 """Each builds one DAG."""

@@ -294,6 +294,7 @@ class Client(Transport):
         response = Response(error.http_status, error.headers, body.encode() if isinstance(body, str) else body)
         failure = self.classify(response, what) or ServerError(f"HTTP status {error.http_status}", **self._where(what))
         if isinstance(failure, Throttled):
+            self.counters.throttled += 1
             self.pacer.penalise(failure.retry_after or 1.0)
         return failure
 

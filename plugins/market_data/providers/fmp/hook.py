@@ -103,7 +103,8 @@ class FMPHook(HttpProviderHook):
             self._client = FmpClient(self.transport)
 
     def pacer(self) -> Pacer:
-        return Pacer(self.quota, DayLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits))
+        limiter = DayLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits)
+        return Pacer(self.quota, limiter, waited=self._waited)
 
     def _probe(self) -> str:
         end = self.now().date() - timedelta(days=7)

@@ -340,6 +340,7 @@ class InteractiveBrokersHook(ProviderHook):
             widest = max((window.seconds for window in self.quota.limits), default=1.0)
             failure = classify(error, text, symbols, min(widest, self.patience), self._where(what))
             if isinstance(failure, Throttled):
+                self.counters.throttled += 1
                 pacer.penalise(failure.retry_after or 1.0)
             raise failure from None
         except ProviderError as error:

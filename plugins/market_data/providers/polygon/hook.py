@@ -94,7 +94,8 @@ class PolygonHook(HttpProviderHook):
                 raise ConfigError(
                     f"connection {self.config.conn_id!r}: extra.flat_files_conn_id is empty; the S3 connection is needed there"
                 )
-            pacer = Pacer(Quota(self.quota.calls_per_minute_per_slot), FileLimiter(limits_folder() / f"{config.conn_id}.json", ()))
+            limiter = FileLimiter(limits_folder() / f"{config.conn_id}.json", ())
+            pacer = Pacer(Quota(self.quota.calls_per_minute_per_slot), limiter, waited=self._waited)
             bucket = self.config.extra.get("flat_files_bucket", BUCKET)
             self._flat_files = FlatFiles(self.provider, config, bucket, pacer, self.counters, self.retry)
         return self._flat_files

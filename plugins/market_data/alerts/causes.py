@@ -1,0 +1,239 @@
+"""Decide what is wrong now, from what was read. Pure functions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from market_data.alerts.cause import Cause
+from market_data.alerts.reports import AuditReport, Report
+from market_data.alerts.sessions import SessionStatus
+from market_data.config.alerts import Thresholds, due_at
+from market_data.core.calendar import DAY, Calendar, calendar
+from market_data.core.messages import dollars, some
+from market_data.core.outcome import State
+from market_data.datasets.registry import dataset
+
+if TYPE_CHECKING:
+    from market_data.config.feeds import Feed
+
+SESSIONS = 5
+"""Sessions that are looked at: the last ones."""
+RECENT = timedelta(days=10)
+"""Age of a session up to which it has a cause of its own; older ones share one per year."""
+SESSION = "session"
+RED_IS = "docs/tasks/yesterday-is-red.md"
+NEVER = "No run has reported on it: the DAG may be paused, the scheduler down, or the run still at work"
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """Quarantined cells: number, the first symbols, and the session or year that they are of."""
+
+    where: str
+    cells: int
+    symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything that is known of a feed.
+
+    :param sessions: status of each session that is looked at, by date.
+    :param reports: of its runs, oldest first.
+    :param quarantined: cells by session or year.
+    """
+
+    feed: Feed
+    sessions: Mapping[date, SessionStatus]
+    reports: Sequence[Report] = ()
+    quarantined: Sequence[Quarantined] = ()
+
+
+def sessions_to_see(
+    feed: Feed, now: datetime, recorded: date | None, reports: Sequence[Report], open_ids: Collection[str]
+) -> list[date]:
+    """Return the sessions of a feed that may have trouble, ascending.
+
+    The last ``SESSIONS`` that are over, as far as the ledger goes back; the last due one and those with a run of their own in any case.
+    Also those of open causes.
+
+    :param recorded: the first session that the ledger knows of lately; None: it has no record.
+    """
+    found = calendar(feed.calendar)
+    recent = [day for day in _recent(feed, now) if day >= feed.start_date]
+    due = [day for day in recent if is_due(feed, found, day, now)][-1:]
+    own = {*due, *(one.first for one in reports if one.first == one.last)}
+    kept = [day for day in recent if day in own or (recorded is not None and day >= recorded)]
+    return sorted({*kept, *_open_sessions(feed, open_ids)})
+
+
+def first_record(feed: Feed, now: datetime, open_ids: Collection[str]) -> datetime:
+    """Return a moment before all records of the sessions that may have trouble, UTC."""
+    return datetime.combine(min([*_recent(feed, now), *_open_sessions(feed, open_ids)]) - DAY, time(), UTC)
+
+
+def _recent(feed: Feed, now: datetime) -> tuple[date, ...]:
+    found = calendar(feed.calendar)
+    return found.recent_sessions(found.last_completed_session(now), SESSIONS)
+
+
+def _open_sessions(feed: Feed, open_ids: Collection[str]) -> list[date]:
+    """Return the sessions of a feed that have an open cause."""
+    return [date.fromisoformat(name.rpartition("/")[2]) for name in open_ids if name.startswith(f"{SESSION}/{feed.dag_id}/")]
+
+
+def is_due(feed: Feed, found: Calendar, session: date, now: datetime) -> bool:
+    """Return True if the session should be complete at ``now``."""
+    return feed.due is not None and due_at(found, session, feed.due) <= now
+
+
+def causes_of(seen: Seen, limits: Thresholds, now: datetime) -> Iterator[Cause]:
+    """Yield the causes of one feed."""
+    bad: set[date] = set()
+    for day, status in seen.sessions.items():
+        if cause := _session_cause(seen, day, status, limits, now):
+            bad.add(day)
+            yield cause
+    yield from _failed_runs(seen, bad)
+    yield from _restated(seen, limits)
+    feed = seen.feed.dag_id
+    for one in seen.quarantined:
+        if one.cells > limits.quarantined:
+            yield Cause(
+                f"quarantine/{feed}/{one.where}", feed, f"{feed} {one.where}: {one.cells:,} cells are quarantined",
+                (f"Symbols: {some(one.symbols)}. More than {limits.quarantined:,} are reported (alerts.quarantined)",),
+                "look at the reasons in quarantine/ of the lake, then fetch again, release or confirm the cells",
+            )  # fmt: skip
+
+
+def _session_cause(seen: Seen, day: date, status: SessionStatus, limits: Thresholds, now: datetime) -> Cause | None:
+    """Return the one cause of a session: its run failed, it is refused, or it is due and not complete."""
+    feed, found = seen.feed, calendar(seen.feed.calendar)
+    pending = 1.0 if dataset(feed.dataset).grows else limits.pending
+    complete = status.is_complete(float(feed.params.get("max_missing_ratio", 0.0)), pending)
+    reports = [one for one in seen.reports if one.covers(day, day)]
+    reds = [one for one in reports if one.red and _is_recent(one, seen)]
+    still_red = bool(reds) and (not complete or (reds[-1] is reports[-1] and reds[-1].first == reds[-1].last))
+    late = is_due(feed, found, day, now) and not complete
+    refused = status.symbols.get(str(State.REFUSED), ())
+    if not (late or refused or still_red) or (reports and reports[-1].roots):
+        return None
+    what = "a run failed" if still_red else "refused" if refused else "late"
+    lines = [f"It was due at {feed.due} on {day + DAY} ({getattr(found.zone, 'key', 'UTC')})"] if late else []
+    lines += [] if complete else status.sentences()
+    lines += reds[-1].red if still_red else [] if reports else [NEVER]
+    todo = f"read the note of the run's verdict, see {RED_IS}" if still_red else _todo(status, refused)
+    return Cause(f"{SESSION}/{feed.dag_id}/{day}", feed.dag_id, f"{feed.dag_id} {day}: {what}", tuple(lines), todo)
+
+
+def _is_recent(report: Report, seen: Seen) -> bool:
+    """Return True if a run was about sessions that are looked at one by one."""
+    return report.first in seen.sessions and report.last in seen.sessions
+
+
+def _is_told(report: Report, seen: Seen, bad: Collection[date]) -> bool:
+    """Return True if causes of sessions cover a recent red run, or a later run was not red.
+
+    The ledger has the state of each of its cells.
+    """
+    later = [one for one in seen.reports if one.ended > report.ended and report.last and one.covers(report.last, report.last)]
+    return report.first == report.last or any(report.covers(day, day) for day in bad) or any(not one.red for one in later)
+
+
+def _todo(status: SessionStatus, refused: Sequence[str]) -> str:
+    if refused:
+        return "look at the reasons; release the cells if they are right (market-data release), or fetch them again with force"
+    if status.unknown:
+        return "check that the scheduler is up and the DAG unpaused; then trigger it with the session's date"
+    return "trigger the DAG with the session's date: it requests what is missing"
+
+
+def _unresolved(reports: Sequence[Report]) -> list[Report]:
+    """Return the red reports without a later one of the same dates and at least as many symbols."""
+    return [
+        one
+        for number, one in enumerate(reports)
+        if one.red and one.first and one.last
+        and not any(later.covers(one.first, one.last) and later.symbols >= one.symbols for later in reports[number + 1 :])
+    ]  # fmt: skip
+
+
+def _failed_runs(seen: Seen, bad: Collection[date]) -> Iterator[Cause]:
+    """Yield a cause per year, or span of years, of red runs that no session in ``bad`` tells of."""
+    groups: defaultdict[str, list[Report]] = defaultdict(list)
+    for one in _unresolved(seen.reports):
+        if one.first and one.last and not one.roots and not (_is_recent(one, seen) and _is_told(one, seen, bad)):
+            years = sorted({one.first.year, one.last.year})
+            groups["..".join(map(str, years))].append(one)
+    feed = seen.feed.dag_id
+    for where, reports in groups.items():
+        spans = some(f"{one.first}" if one.first == one.last else f"{one.first} to {one.last}" for one in reports)
+        lines = dict.fromkeys(line for one in reports for line in one.red)
+        yield Cause(
+            f"runs/{feed}/{where}", feed, f"{feed} {where}: {'a run' if len(reports) == 1 else f'{len(reports)} runs'} failed",
+            (f"Sessions: {spans}", *list(lines)[:10]), f"read the notes of their verdicts, see {RED_IS}",
+        )  # fmt: skip
+
+
+def _restated(seen: Seen, limits: Thresholds) -> Iterator[Cause]:
+    feed = seen.feed.dag_id
+    for one in seen.reports:
+        if one.restated > limits.restated:
+            yield Cause(
+                f"restated/{feed}/{one.run_id}/{one.clear_number}", feed, f"{feed}: {one.restated:,} rows were restated",
+                (f"Run {one.run_id}: {some(one.restated_cells)}", "The new values replaced the old ones"),
+                "see gold_restatements; repeat what was computed from the old values", event=True,
+            )  # fmt: skip
+
+
+def shared_causes(
+    feeds: Sequence[Feed], reports: Sequence[Report], limits: Thresholds, spend: Mapping[str, float], month: str
+) -> Iterator[Cause]:
+    """Yield the causes that concern several feeds: quota used up, a wrong clock, charges.
+
+    :param spend: provider -> charges in ``month`` in US dollars.
+    """
+    for name, words, todo in (
+        ("QuotaExhausted", "the quota is used up", "wait until the time in the message, then clear the failed tasks"),
+        ("ClockError", "a clock is wrong", "synchronise the clock (NTP), then clear the failed tasks"),
+    ):
+        hit: defaultdict[str, list[tuple[Feed, Report]]] = defaultdict(list)
+        for feed in feeds:
+            own = [one for one in reports if one.dag_id == feed.dag_id]
+            if own and name in own[-1].roots:
+                hit[feed.conn_id].append((feed, own[-1]))
+        for account, found in hit.items():
+            lines = [f"{feed.dag_id} {one.first} to {one.last}: {one.roots[name]}" for feed, one in found]
+            dag_id = found[0][0].dag_id if len(found) == 1 else ""
+            yield Cause(f"{name}/{account}", dag_id, f"{account}: {words}", tuple(lines), todo)
+    for provider, charged in spend.items():
+        if limits.spend_usd is not None and charged > limits.spend_usd:
+            yield Cause(
+                f"spend/{provider}/{month}", "", f"{provider}: {dollars(charged)} in {month}",
+                (f"More than {dollars(limits.spend_usd)} are reported (alerts.spend_usd)",),
+                "lower max_cost_usd or pause the feed, or raise the threshold", event=True,
+            )  # fmt: skip
+
+
+def audit_causes(audits: Sequence[AuditReport], feeds: Sequence[Feed]) -> Iterator[Cause]:
+    """Yield a cause per dataset and source with findings since the last audit of the whole."""
+    places: defaultdict[tuple[str, str], list[AuditReport]] = defaultdict(list)
+    for one in audits:
+        known = places[one.dataset, one.source]
+        if one.whole:
+            known.clear()
+        known.append(one)
+    for (name, source), found in places.items():
+        latest = next((one for one in reversed(found) if one.causes), None)
+        feed = next((one.dag_id for one in feeds if (one.dataset, one.provider) == (name, source.partition("~")[0])), "")
+        if latest is not None:
+            counts = ", ".join(f"{count:,} {cause}" for cause, count in latest.causes.items())
+            yield Cause(
+                f"audit/{name}/{source}", feed, f"{name} of {source}: an audit found gaps",
+                (counts, *latest.named, f"Report: {latest.key}"),
+                "repair them (market-data repair, or maintain_coverage); the next audit of the whole gives the all-clear",
+            )  # fmt: skip

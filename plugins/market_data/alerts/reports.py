@@ -1,0 +1,152 @@
+"""Reports of runs and of audits, as far as they tell of trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from market_data.alerts.digests import days, digests
+from market_data.maintenance.findings import Repair
+
+if TYPE_CHECKING:
+    from market_data.lake.store import Lake
+
+REPORTS, AUDITS = "logs/ingest", "audits"
+REPORT_CACHE, AUDIT_CACHE = "alerts/reports.json", "alerts/audits.json"
+SENTENCES = 10
+"""Sentences and names that are kept of a report."""
+ROOT_CAUSES = ("QuotaExhausted", "ClockError")
+"""Errors that have messages of their own."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run's report.
+
+    :param first: first session, inclusive; ``last`` likewise; None: of no session.
+    :param ended: when it was written, UTC.
+    :param red: why the run failed; empty if it did not.
+    :param failed: names of symbols that failed, the first ones.
+    :param roots: error of ``ROOT_CAUSES`` -> its text; empty unless they explain every failed batch.
+    :param restated: rows; ``restated_cells``: the first of their cells.
+    :param cost_usd: charge; 0 where nothing is charged.
+    """
+
+    key: str
+    dag_id: str
+    run_id: str
+    clear_number: int
+    first: date | None
+    last: date | None
+    symbols: int
+    ended: datetime
+    red: tuple[str, ...]
+    failed: tuple[str, ...]
+    roots: Mapping[str, str]
+    restated: int
+    restated_cells: tuple[str, ...]
+    cost_usd: float
+
+    def covers(self, first: date, last: date) -> bool:
+        """Return True if it is about all sessions from ``first`` to ``last``, both inclusive."""
+        return self.first is not None and self.last is not None and self.first <= first and last <= self.last
+
+
+def read_reports(lake: Lake, since: datetime, now: datetime) -> list[Report]:
+    """Return the reports of runs that started from the date of ``since`` on, oldest first."""
+    folders = [f"{REPORTS}/{day}" for day in days(since.date(), now.date())]
+    found = digests(lake, folders, REPORT_CACHE, _digest)
+    reports = [_report(key, values) for key, values in found.items()]
+    return sorted(reports, key=lambda one: (one.ended, one.key))
+
+
+def _digest(document: Mapping[str, Any]) -> dict[str, Any]:
+    restated, span = document["restated"], document["date_range"]
+    return {
+        "dag_id": document["dag_id"],
+        "run_id": document["run_id"],
+        "clear_number": document["clear_number"],
+        "first": span["from"],
+        "last": span["to"],
+        "symbols": document["total_tickers"],
+        "ended": document["end_time"],
+        "red": document["red"][:SENTENCES],
+        "failed": document["failed_tickers_list"][:SENTENCES],
+        "roots": _roots([batch["error"] for batch in document["batch_results"] if batch["state"] == "failed"]),
+        "restated": sum(one["rows"] for one in restated),
+        "restated_cells": [f"{one['symbol']} {one['session']}" for one in restated[:SENTENCES]],
+        "cost_usd": document.get("cost_usd") or 0.0,
+    }
+
+
+def _roots(errors: Sequence[str]) -> dict[str, str]:
+    """Return the root causes of the failed batches; empty if one of them has another cause."""
+    found = {name: error for error in errors for name in ROOT_CAUSES if error.startswith(name)}
+    return found if all(error.startswith(ROOT_CAUSES) for error in errors) else {}
+
+
+def _report(key: str, values: Mapping[str, Any]) -> Report:
+    dates = {name: date.fromisoformat(values[name]) if values[name] else None for name in ("first", "last")}
+    lists = {name: tuple(values[name]) for name in ("red", "failed", "restated_cells")}
+    return Report(**{**values, **dates, **lists, "key": key, "ended": datetime.fromisoformat(values["ended"]).astimezone(UTC)})
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """The gap report of an audit.
+
+    :param whole: it is about all symbols and sessions of its dataset and source.
+    :param causes: cause -> number of findings that need something done.
+    :param named: symbols and sessions of some of them.
+    """
+
+    key: str
+    dataset: str
+    source: str
+    at: datetime
+    whole: bool
+    causes: Mapping[str, int]
+    named: tuple[str, ...]
+
+
+def read_audits(lake: Lake, since: datetime, now: datetime) -> list[AuditReport]:
+    """Return the gap reports of audits made from the date of ``since`` on, oldest first."""
+    places = [place for dataset in lake.folders(AUDITS) for place in lake.folders(dataset)]
+    wanted = set(days(since.date(), now.date()))
+    folders = [folder for place in places for folder in lake.folders(place) if folder.rpartition("/")[2] in wanted]
+    found = digests(lake, folders, AUDIT_CACHE, _audit_digest)
+    audits = [
+        AuditReport(**{**values, "key": key, "named": tuple(values["named"]), "at": datetime.fromisoformat(values["at"])})
+        for key, values in found.items()
+    ]
+    return sorted(audits, key=lambda one: (one.at, one.key))
+
+
+def _audit_digest(document: Mapping[str, Any]) -> dict[str, Any]:
+    quiet = (str(Repair.NONE), str(Repair.WAIT))
+    findings = [one for one in document["findings"] if one["repair"] not in quiet]
+    causes: dict[str, int] = {}
+    for one in findings:
+        causes[one["cause"]] = causes.get(one["cause"], 0) + 1
+    return {
+        "dataset": document["dataset"],
+        "source": document["source"],
+        "at": document["at"],
+        "whole": document["symbols"] is None and document["start"] is None and document["end"] is None,
+        "causes": causes,
+        "named": [_named(one) for one in findings[:SENTENCES]],
+    }
+
+
+def _named(finding: Mapping[str, Any]) -> str:
+    first, last = finding["first_session"], finding["last_session"]
+    span = f" {first}" if first and first == last else f" {first} to {last}" if first else ""
+    return f"{finding['symbol'] or finding['key'] or 'a part of the table'}{span}: {finding['cause']}"
+
+
+def spend_of(reports: Sequence[Report], dag_ids: Sequence[str], now: datetime) -> float:
+    """Return the charges of the calendar month of ``now`` (UTC) in US dollars."""
+    month = (now.year, now.month)
+    return sum(one.cost_usd for one in reports if one.dag_id in dag_ids and (one.ended.year, one.ended.month) == month)

@@ -1,0 +1,78 @@
+"""The state of a session of a feed, by the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING
+
+from market_data.core.messages import some
+from market_data.core.outcome import State
+from market_data.pipeline.open_cells import OwnCells
+from market_data.providers.registry import calendar_of_source
+
+if TYPE_CHECKING:
+    from market_data.config.universes import Universe
+    from market_data.lake.ledger import Coverage
+
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class SessionStatus:
+    """The cells of a session.
+
+    :param total: number of cells that the universe has in it.
+    :param symbols: state, or ``MISSING`` -> symbols, for the states that are not final.
+    :param reasons: reason -> number of refused cells.
+    """
+
+    total: int
+    symbols: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    def share(self, state: str) -> float:
+        """Return the share of the cells in a state."""
+        return len(self.symbols.get(state, ())) / self.total if self.total else 0.0
+
+    @property
+    def unknown(self) -> bool:
+        """True if no cell has a state."""
+        return self.total > 0 and self.share(MISSING) == 1
+
+    def is_complete(self, max_missing: float, max_pending: float) -> bool:
+        """Return True if the shares of missing and pending cells are within limits and no cell is refused."""
+        few = self.share(MISSING) <= max_missing and self.share(str(State.PENDING)) <= max_pending
+        return few and str(State.REFUSED) not in self.symbols
+
+    def sentences(self) -> list[str]:
+        """Return a sentence per state that is not final, with symbols."""
+        if self.unknown:
+            return [f"the ledger has no record of any of its {self.total:,} cells"]
+        lines = [f"{len(names):,} of {self.total:,} cells {state}: {some(names)}" for state, names in self.symbols.items()]
+        return lines + [f"refused because: {reason} ({count:,})" for reason, count in self.reasons.items()]
+
+
+def status_of(coverage: Coverage, universe: Universe, source: str, session: date) -> SessionStatus:
+    """Return the state of the cells of ``session``: the members on that date whose calendar has it."""
+    import numpy as np
+
+    from market_data.lake.ledger import STATES
+
+    own = OwnCells.on(universe.symbols, [session], calendar_of_source(source), universe.membership)
+    if not own.sessions:
+        return SessionStatus(0)
+    mask = own.is_cell()[:, 0]
+    symbols = [symbol for symbol, inside in zip(own.symbols, mask, strict=True) if inside]
+    rows = coverage.rows_of(symbols, [session])[:, 0]
+    codes = coverage.state_codes(rows)
+    found: dict[str, tuple[str, ...]] = {}
+    for state, code in ((MISSING, -1), *((str(one), STATES.index(one)) for one in (State.PENDING, State.REFUSED))):
+        if hits := np.flatnonzero(codes == code).tolist():
+            found[state] = tuple(symbols[hit] for hit in hits)
+    refused = rows[(rows >= 0) & (codes == STATES.index(State.REFUSED))]
+    counted: dict[str, int] = {}
+    for reason in (str(coverage.table["reason"][int(row)].as_py()) for row in refused):
+        counted[reason] = counted.get(reason, 0) + 1
+    return SessionStatus(len(symbols), found, counted)

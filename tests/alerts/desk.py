@@ -1,0 +1,69 @@
+"""A lake, a clock that a test moves, and somebody who is told."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from market_data.alerts.watch import watch
+from market_data.config.alerts import Alerts
+from market_data.config.universes import read_universe
+from market_data.core.run import RunInfo
+from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.store import Lake
+from tests.pipeline.runs import feed_of
+
+NEW_YORK = ZoneInfo("America/New_York")
+MEMBERS = read_universe("dow30").symbols
+FEED = replace(feed_of("polygon_ohlcv_1d"), universe="dow30", due="07:00")
+TUESDAY, DAY, THURSDAY = date(2024, 3, 5), date(2024, 3, 6), date(2024, 3, 7)
+
+
+def new_york(day, hour, minute=0):
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=NEW_YORK).astimezone(UTC)
+
+
+class Desk:
+    """Watches feeds; ``inbox`` has what was sent, as (moment, message)."""
+
+    def __init__(self, folder, *feeds, alerts=None):
+        self.lake = Lake.open(f"file://{folder}/lake")
+        self.feeds, self.alerts, self.inbox, self.runs = feeds or (FEED,), alerts or Alerts(), [], 0
+        self.now = new_york(DAY, 20, 0)
+        self.notifiers = {"desk": lambda message: self.inbox.append((self.now, message))}
+
+    def cells(self, session, state="have", symbols=MEMBERS, reason="", feed=None, at=None):
+        """Record cells, as a run's publish does."""
+        self.runs += 1
+        feed = feed or self.feeds[0]
+        run = RunInfo(feed.dag_id, f"r{self.runs}", "scheduled", 0, self.now)
+        rows = [{"symbol": name, "session": session, "state": state, "reason": reason} for name in symbols]
+        write_cells(
+            self.lake, feed.dataset, feed.provider, run, "b", CELLS.empty_table().from_pylist(rows, schema=CELLS),
+            recorded_at=at or self.now,
+        )  # fmt: skip
+
+    def report(self, first, last=None, *, feed=None, run="s1", clear=0, red=(), errors=(), restated=(), cost=None, symbols=30):
+        """Write the report of a run, with the keys of the real ones."""
+        self.runs += 1
+        body = {
+            "dag_id": (feed or self.feeds[0]).dag_id, "run_id": run, "clear_number": clear, "total_tickers": symbols,
+            "date_range": {"from": str(first), "to": str(last or first)}, "red": list(red), "failed_tickers_list": [],
+            "batch_results": [{"state": "failed", "error": error} for error in errors], "end_time": self.now.isoformat(),
+            "restated": [{"symbol": s, "session": str(d), "rows": n} for s, d, n in restated], "cost_usd": cost,
+        }  # fmt: skip
+        self.lake.put_new(f"logs/ingest/date={self.now:%Y-%m-%d}/run-{self.runs}.json", json.dumps(body).encode())
+
+    def watch(self, **more):
+        """Watch once; return the messages that were sent."""
+        before = len(self.inbox)
+        self.found, self.done = watch(self.lake, self.feeds, self.alerts, self.notifiers, lambda: self.now, **more)
+        return [message for _, message in self.inbox[before:]]
+
+    def until(self, moment, step=5):
+        """Let time pass with a watch every ``step`` minutes; return the titles that were sent."""
+        before = len(self.inbox)
+        while self.now < moment:
+            self.now = min(moment, self.now + timedelta(minutes=step))
+            self.watch()
+        return [message.title for _, message in self.inbox[before:]]

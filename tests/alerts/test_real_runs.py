@@ -1,0 +1,48 @@
+"""Reports as real runs write them: one that fails is told, the next one that succeeds gives the all-clear."""
+
+from datetime import timedelta
+
+import pytest
+
+from market_data.alerts.reports import read_reports
+from market_data.core.errors import AuthError
+from market_data.providers.base import ProviderConfig
+from market_data.providers.mock.hook import MockHook
+from market_data.quality import checkpoint
+from tests.alerts.desk import DAY, FEED, MEMBERS, Desk, new_york
+from tests.pipeline.runs import World, feed_of
+from tests.quality.quick_validator import QuickValidator
+
+
+class Refusing(MockHook):
+    def fetch(self, request):
+        raise AuthError("the key was refused", provider="mock")
+
+
+def test_a_failed_run_and_its_repair_are_one_message_and_one_all_clear(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "Validator", QuickValidator)
+    feed = type(FEED)(**{**vars(feed_of("mock_ohlcv_1d")), "due": "07:00", "start_date": DAY})
+    world = World(feed, tmp_path, lambda: Refusing(config=ProviderConfig("mock_default", ""), options={}))
+    desk = Desk(tmp_path, feed)
+    world.now = new_york(DAY, 20, 30)
+    world.run([DAY], list(MEMBERS))
+    desk.now = world.now + timedelta(minutes=5)
+    (message,) = desk.watch()
+    assert message.title == f"mock_ohlcv_1d {DAY}: a run failed"
+    assert "the key was refused" in message.text
+    world.make_hook = lambda: MockHook(config=ProviderConfig("mock_default", ""), options={})
+    world.run([DAY], list(MEMBERS), world.context("r2"))
+    desk.now = world.now + timedelta(minutes=5)
+    assert [found.title for found in desk.watch()] == [f"all-clear: {message.title}"]
+    red, green = read_reports(desk.lake, world.now - timedelta(days=3), world.now)
+    assert (red.first, red.last, red.symbols, bool(red.red), red.roots) == (DAY, DAY, 30, True, {})
+    assert (green.red, green.cost_usd, green.restated) == ((), 0.0, 0)
+    assert desk.until(new_york(DAY, 23) + timedelta(hours=12), step=120) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"dag_id": "x"}'])
+def test_reports_that_cannot_be_read_are_left_out(tmp_path, body):
+    desk = Desk(tmp_path)
+    desk.lake.put_new(f"logs/ingest/date={DAY}/run-9.json", body)
+    desk.report(DAY, red=["x"])
+    assert [one.red for one in read_reports(desk.lake, desk.now, desk.now)] == [("x",)]

@@ -1,0 +1,254 @@
+"""Who is told what, and how often, on a clock that the test moves."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+
+from market_data.alerts.watch import find
+from market_data.config.alerts import Alerts, Thresholds
+from market_data.core.errors import ClockError, ConfigError
+from tests.alerts.desk import DAY, FEED, MEMBERS, THURSDAY, TUESDAY, Desk, new_york
+from tests.pipeline.runs import feed_of
+
+NAME = "polygon_ohlcv_1d"
+DUE = new_york(THURSDAY, 7)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    found = Desk(tmp_path)
+    found.cells(TUESDAY)
+    assert found.watch() == []
+    return found
+
+
+def titles(desk):
+    return [message.title for _, message in desk.inbox]
+
+
+def nothing(desk):
+    """The DAG is paused, the scheduler is down, or the run never started: the lake looks the same."""
+
+
+def late(desk):
+    desk.cells(DAY, symbols=MEMBERS[2:])
+
+
+def all_pending(desk):
+    desk.cells(DAY, "pending", reason="nothing yet")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (nothing, ["the ledger has no record of any of its 30 cells", "No run has reported on it"]),
+        (late, [f"2 of 30 cells missing: {MEMBERS[0]}, {MEMBERS[1]}"]),
+        (all_pending, ["30 of 30 cells pending"]),
+    ],
+)
+def test_a_session_that_is_not_complete_when_due_is_one_message_and_one_all_clear(desk, trouble, words):
+    trouble(desk)
+    assert desk.until(DUE - timedelta(minutes=1), step=120) == []
+    assert desk.until(DUE + timedelta(minutes=30)) == [f"{NAME} {DAY}: late"]
+    ((moment, message),) = desk.inbox
+    assert DUE <= moment <= DUE + timedelta(minutes=5)
+    assert "It was due at 07:00 on 2024-03-07 (America/New_York)" in message.text
+    assert all(part in message.text for part in words)
+    assert message.todo
+    assert desk.until(DUE + timedelta(hours=8), step=60) == []
+    desk.cells(DAY)
+    assert desk.until(desk.now + timedelta(minutes=15)) == [f"all-clear: {NAME} {DAY}: late"]
+    assert desk.found.causes == ()
+
+
+def test_a_session_that_is_late_stays_the_same_cause_when_it_is_no_longer_recent(desk):
+    desk.until(DUE, step=60)
+    assert titles(desk) == [f"{NAME} {DAY}: late"]
+    for session in (THURSDAY, *(date(2024, 3, day) for day in (8, 11, 12, 13, 14, 15, 18, 19, 20, 21, 22))):
+        desk.now = new_york(session, 20)
+        desk.cells(session)
+        assert desk.watch() == []
+    desk.cells(DAY)
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} {DAY}: late"]
+
+
+def test_a_failed_run_is_told_at_once_and_not_again_when_the_session_is_due(desk):
+    desk.cells(DAY, symbols=MEMBERS[1:])
+    desk.report(DAY, red=["batch 1 failed: AuthError: the key was refused"])
+    assert desk.until(desk.now + timedelta(minutes=5)) == [f"{NAME} {DAY}: a run failed"]
+    assert "AuthError: the key was refused" in desk.inbox[0][1].text
+    assert desk.until(DUE + timedelta(hours=2), step=60) == []
+    desk.report(DAY, run="one symbol", symbols=1)
+    assert desk.watch() == []  # of one symbol, another one is still missing
+    desk.cells(DAY)
+    assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_a_refused_session_is_one_message_until_a_person_releases_it(desk):
+    desk.cells(DAY, "refused", symbols=MEMBERS[:2], reason="close jumped by 60 %")
+    desk.cells(DAY, symbols=MEMBERS[2:])
+    desk.report(DAY, red=["session 2024-03-06 was refused: close jumped by 60 %"])
+    assert desk.until(DUE + timedelta(hours=1), step=30) == [f"{NAME} {DAY}: a run failed"]
+    assert "refused because: close jumped by 60 % (2)" in desk.inbox[0][1].text
+    desk.cells(DAY, "released", symbols=MEMBERS[:2], at=desk.now + timedelta(seconds=1))
+    desk.report(DAY, run="later")
+    assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_no_message_on_holidays_weekends_and_complete_early_closes(desk):
+    black_friday = date(2024, 11, 29)
+    desk.feeds = (replace(FEED, start_date=black_friday),)
+    desk.now = new_york(date(2024, 11, 28), 9)
+    assert desk.until(new_york(black_friday, 12), step=60) == []  # Thanksgiving has no session to be late
+    desk.now = new_york(black_friday, 14)
+    desk.cells(black_friday)
+    assert desk.until(new_york(date(2024, 12, 2), 15), step=240) == []
+    assert desk.until(new_york(date(2024, 12, 3), 7, 5), step=240) == [f"{NAME} 2024-12-02: late"]
+
+
+def test_an_early_close_is_due_the_next_morning_too(desk):
+    black_friday = date(2024, 11, 29)
+    desk.feeds = (replace(FEED, start_date=black_friday),)
+    desk.now = new_york(black_friday, 14)
+    assert desk.until(new_york(date(2024, 11, 30), 6, 59), step=60) == []
+    assert desk.until(new_york(date(2024, 11, 30), 7, 0)) == [f"{NAME} {black_friday}: late"]
+
+
+def test_futures_are_due_on_a_holiday_of_the_stock_exchange(tmp_path):
+    presidents_day = date(2024, 2, 19)
+    feed = replace(feed_of("ib_ohlcv_5m"), universe="es_mes_vix", due="07:00", start_date=presidents_day)
+    desk = Desk(tmp_path, feed)
+    desk.now = new_york(date(2024, 2, 20), 6, 50)
+    desk.cells(presidents_day, symbols=["ES.c.0"])
+    assert desk.until(new_york(date(2024, 2, 20), 7, 0)) == [f"{feed.dag_id} {presidents_day}: late"]
+    assert "1 of 2 cells missing: MES.c.0" in desk.inbox[0][1].text  # VIX has no session on that day
+
+
+@pytest.mark.parametrize("due", [None, "07:00"])
+def test_a_feed_that_nobody_uses_is_late_only_if_it_has_a_due_time(tmp_path, due):
+    desk = Desk(tmp_path, replace(FEED, due=due))
+    assert desk.until(DUE + timedelta(hours=1), step=30) == ([f"{NAME} {TUESDAY}: late", f"{NAME} {DAY}: late"] if due else [])
+
+
+def test_a_failed_backfill_of_years_is_one_message(desk):
+    for year in (2015, 2016):
+        for month in (1, 2):
+            desk.report(date(year, month, 1), date(year, month, 28), run=f"b{year}{month}", red=[f"batch {month} failed"])
+    assert {message.title for message in desk.watch()} == {f"{NAME} 2015: 2 runs failed", f"{NAME} 2016: 2 runs failed"}
+    assert desk.watch() == []
+    desk.now += timedelta(minutes=1)
+    desk.report(date(2015, 1, 1), date(2015, 12, 31))
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} 2015: 2 runs failed"]
+
+
+def test_a_quota_that_is_used_up_is_one_message_of_the_account_for_all_its_feeds(tmp_path):
+    minutes = replace(FEED, dataset="ohlcv-1m", due="07:00")
+    desk = Desk(tmp_path, FEED, minutes)
+    for feed in desk.feeds:
+        desk.cells(TUESDAY, feed=feed)
+        desk.report(DAY, feed=feed, red=["batch failed"], errors=["QuotaExhausted: all 250 calls are used"])
+    assert desk.until(DUE + timedelta(hours=1), step=60) == ["polygon_default: the quota is used up"]
+    assert [minutes.dag_id in desk.inbox[0][1].text, NAME in desk.inbox[0][1].text] == [True, True]
+    for feed in desk.feeds:
+        desk.cells(DAY, feed=feed)
+        desk.report(DAY, feed=feed, run="next")
+    assert [message.title for message in desk.watch()] == ["all-clear: polygon_default: the quota is used up"]
+
+
+def test_amounts_above_their_thresholds_are_told_and_events_have_no_all_clear(tmp_path):
+    desk = Desk(tmp_path, alerts=Alerts(Thresholds(quarantined=2, restated=2, spend_usd=5)))
+    desk.cells(TUESDAY)
+    desk.cells(DAY, symbols=MEMBERS[3:])
+    desk.cells(DAY, "quarantined", symbols=MEMBERS[:2])
+    desk.report(DAY, restated=[("AAPL", DAY, 2)], cost=5.0)
+    assert desk.watch() == []
+    desk.now += timedelta(minutes=1)
+    desk.cells(DAY, "quarantined", symbols=MEMBERS[:3])
+    desk.report(DAY, run="s2", restated=[("AAPL", DAY, 2), ("MSFT", DAY, 1)], cost=0.01)
+    assert {message.title for message in desk.watch()} == {
+        f"{NAME} 2024-03-06: 3 cells are quarantined",
+        f"{NAME}: 3 rows were restated",
+        "polygon: 5.01 US dollars in 2024-03",
+    }
+    assert len(desk.inbox) == 3
+    desk.now += timedelta(minutes=1)
+    desk.cells(DAY, symbols=MEMBERS[:3])
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} 2024-03-06: 3 cells are quarantined"]
+    desk.now = new_york(date(2024, 5, 1), 9)
+    desk.feeds = (replace(FEED, due=None),)
+    assert desk.watch() == []
+    assert desk.found.causes == ()
+
+
+def test_gaps_of_an_audit_are_told_until_an_audit_of_the_whole_finds_none(desk):
+    import pyarrow as pa
+
+    from market_data.datasets.registry import dataset
+    from market_data.lake.layout import Layout
+    from market_data.maintenance.audit.result import Audit, write_report
+    from market_data.maintenance.findings import FINDINGS
+    from market_data.pipeline.selection import Selection
+
+    def audited(*rows, symbols=None):
+        desk.now += timedelta(minutes=1)
+        common = {"dataset": "ohlcv-1d", "source": "polygon", "key": None, "detail": "", "first_session": DAY, "last_session": DAY}
+        table = pa.Table.from_pylist([{**common, **row} for row in rows], schema=FINDINGS)
+        write_report(desk.lake, Audit(Selection(dataset("ohlcv-1d"), "polygon", Layout(), symbols), table), desk.now)
+
+    audited({"symbol": "IBM", "cause": "pending", "repair": "wait"})
+    assert desk.watch() == []
+    audited({"symbol": "IBM", "cause": "missing", "repair": "fetch"})
+    (message,) = desk.watch()
+    assert message.title == "ohlcv-1d of polygon: an audit found gaps"
+    assert "IBM 2024-03-06: missing" in message.text
+    audited(symbols=("AAPL",))
+    assert desk.watch() == []
+    audited()
+    assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_a_wrong_clock_is_healed_by_its_own_host_only(desk, monkeypatch):
+    def wrong(lake):
+        raise ClockError("the clock differs by 60 s")
+
+    monkeypatch.setattr("socket.gethostname", lambda: "one")
+    assert [message.title for message in desk.watch(check_clock=wrong)] == ["the clock of host one is wrong"]
+    monkeypatch.setattr("socket.gethostname", lambda: "two")
+    assert desk.watch(check_clock=lambda lake: None) == []
+    monkeypatch.setattr("socket.gethostname", lambda: "one")
+    assert [message.healed for message in desk.watch(check_clock=lambda lake: None)] == [True]
+
+
+def test_a_universe_that_cannot_be_read_is_a_cause_and_heals_nothing(desk, monkeypatch):
+    desk.until(DUE, step=60)
+    assert titles(desk) == [f"{NAME} {DAY}: late"]
+
+    def broken(*_):
+        raise ConfigError("the file is broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("market_data.pipeline.run_symbols.universe_of", broken)
+        assert [message.title for message in desk.watch()] == [f"{NAME}: the universe cannot be read"]
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME}: the universe cannot be read"]
+
+
+def test_looking_sends_and_writes_nothing_of_the_messages(desk):
+    found = find(desk.lake, desk.feeds, desk.alerts, DUE)
+    assert [cause.id for cause in found.causes] == [f"session/{NAME}/{DAY}"]
+    assert desk.lake.get("alerts/state.json") is None
+
+
+def test_a_record_older_than_the_usual_window_counts_after_a_long_closing(desk, monkeypatch):
+    """As in September 2001: the last five sessions may reach far back."""
+    closed = ",".join(str(TUESDAY + timedelta(days=n)) for n in range(1, 15) if (TUESDAY + timedelta(days=n)).weekday() < 5)
+    monkeypatch.setenv("MARKET_DATA_EXTRA_CLOSURES", closed)
+    desk.now = new_york(date(2024, 3, 20), 8)
+    keys = [key for key, _ in desk.lake.list("manifest")]
+    monkeypatch.setattr(type(desk.lake), "listed", _old(type(desk.lake).listed, keys, new_york(TUESDAY, 20)))
+    assert desk.watch() == []
+
+
+def _old(listed, keys, moment):
+    """Return ``listed`` with another time of writing for some objects."""
+    return lambda lake, prefix: (one._replace(modified=moment) if one.key in keys else one for one in listed(lake, prefix))
