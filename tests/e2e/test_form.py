@@ -14,14 +14,14 @@ def test_someone_triggers_a_run_with_params_in_the_ui(world, page):
     page.goto(f"{world.airflow.url}/dags/{DAG}")
     page.get_by_role("button", name="Trigger").first.click()
     page.get_by_text("Run Parameters").wait_for()
-    for label in ("Universe", "Only these symbols", "Tickers file", "First session", "Last session", "File grain", "Dry run"):
+    for label in ("What: Universe", "What: Only these symbols", "When: First session", "How: Dry run", "This provider: Adjustment"):
         page.get_by_text(re.compile(f"^{label}")).first.wait_for()
     assert not page.get_by_text("Circuit breaker").is_visible()
     page.get_by_placeholder("Enter each string on a new line").fill("AAPL\nIBM")
     first, last = [field for field in page.locator("input[type=date]").all() if field.is_visible()]  # as_of is folded away
     first.fill("2011-10-03")
     last.fill("2011-10-04")
-    page.get_by_role("button", name="Advanced", exact=True).click()
+    page.get_by_role("button", name="Tuning", exact=True).click()
     page.get_by_text("Circuit breaker").wait_for()
     before = {run["dag_run_id"] for run in world.airflow._all(f"/dags/{DAG}/dagRuns", "dag_runs")}
     page.get_by_role("button", name="Trigger").last.click()
