@@ -42,7 +42,7 @@ test: install ## Run the tests; the slow ones and those that need a browser are 
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
 
 docs: install ## Build the documentation as a site in .local/site; a broken link is an error
-	@$(PYTHON_ENV) -m mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs build --quiet --strict
 
 lint: install ## Check style, spelling, wording, format and types
 	@$(PYTHON_ENV) -m ruff check .

@@ -1,4 +1,8 @@
-"""Hook of MkDocs: links from the documentation to files of the repository become their text, since the site lacks those files."""
+"""Hook of MkDocs: what GitHub shows and the site does not.
+
+Links to files outside the documentation become their text. Code blocks lose the words after their language, which tell our tests how to
+run them.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)(?:#[^)\s]*)?\)")
+FENCE = re.compile(r"^( *```\w+) [^\n]+$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:  # noqa: ARG001 - MkDocs' signature
-    """Return the text of a page without links that leave the documentation's folder."""
-    return inside(markdown, Path(page.file.abs_src_path), Path(config["docs_dir"]))
+    """Return the text of a page as MkDocs reads it."""
+    return inside(FENCE.sub(r"\1", markdown), Path(page.file.abs_src_path), Path(config["docs_dir"]))
 
 
 def inside(markdown: str, page: Path, docs: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from market_data.airflow.assets import SUFFIX
 from market_data.config.feeds import load_feeds
 from market_data.config.trigger_form import PARAMS, PER_CALL
 from market_data.config.universes import known
@@ -190,7 +191,7 @@ def test_named_dags_exist(name):
     endings = "|".join(dataset.replace("-", "_") for dataset in DATASETS)
     named = set(re.findall(rf"\b([a-z]+_(?:{endings}|ohlcv_\w+))\b", DOCS[name])) | set(re.findall(r"\bDAG=([a-z]\w*)", DOCS[name]))
     tables = {found for found in named if found.split("_")[0] in ("landed", "bronze", "silver", "gold", "lake")}
-    assert named - tables <= FEEDS
+    assert {name.removesuffix(SUFFIX) for name in named - tables} <= FEEDS
 
 
 def test_table_of_feeds_is_that_of_the_settings():
