@@ -20,7 +20,10 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
 
 
 def inside(markdown: str, page: Path, docs: Path) -> str:
-    """Return ``markdown`` with each link to a file outside ``docs`` replaced by its text; a missing file stays a broken link."""
+    """Return ``markdown`` with each link to a file outside ``docs`` replaced by its text.
+
+    A link to a missing file stays, so that MkDocs reports it.
+    """
 
     def kept(found: re.Match[str]) -> str:
         target = (page.parent / found[2]).resolve()

@@ -1,4 +1,7 @@
-"""Write the types of errors in ``docs/reference/errors.md`` from ``core/errors.py``; with ``--check`` only compare them."""
+"""Write the types of errors in ``docs/reference/errors.md`` from ``core/errors.py``.
+
+With ``--check`` only compare them.
+"""
 
 from __future__ import annotations
 

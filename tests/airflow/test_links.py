@@ -51,7 +51,9 @@ def test_links_of_a_run_appear_when_it_has_something_to_show(monkeypatch):
     monkeypatch.setattr(airflow_session, "create_session", lambda: opened)
     monkeypatch.setenv("MARKET_DATA_LAKE", "s3://lake")
     extra = {"endpoint_url": "http://127.0.0.1:9"}
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "password": "hush", "login": "k", "extra": extra}))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "password": "hush", "login": "k", "extra": extra})
+    )
     nothing = {"Run report": "", "Data Docs": "", "Lake": "http://127.0.0.1:9/lake"}
     assert found() == nothing
     row = {"dag_run_id": 1, "dag_id": "d", "run_id": "r", "map_index": -1, "key": "return_value", "timestamp": datetime.now(UTC)}

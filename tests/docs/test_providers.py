@@ -230,7 +230,9 @@ def test_every_type_of_error_has_an_anchor():
 
 def test_the_site_has_every_page_and_links_to_none_that_it_lacks():
     nav = (PROJECT / "mkdocs.yml").read_text().partition("\nnav:")[2]
-    assert sorted(re.findall(r"[\w/.-]+\.md", nav)) == sorted(name.removeprefix("docs/") for name in DOCS if name.startswith("docs/"))
+    assert sorted(re.findall(r"[\w/.-]+\.md", nav)) == sorted(
+        name.removeprefix("docs/") for name in DOCS if name.startswith("docs/")
+    )
     docs = PROJECT / "docs"
     text = "[a](../../README.md#feeds) [b](errors.md) [c](missing.md) [d](https://x.y) ![e](../run.png)"
     assert inside(text, docs / "reference" / "lake.md", docs) == text.replace("[a](../../README.md#feeds)", "a")

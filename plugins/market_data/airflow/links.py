@@ -29,7 +29,7 @@ class LakeLink(BaseOperatorLink):
     name = "Lake"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
-        """Return the address of the lake; empty for a DAG that is not ours, and for a lake that no browser opens."""
+        """Return the address of the lake; empty for DAGs of others, and if no browser opens it."""
         return _address_of("") if is_ours(operator) else ""
 
 
