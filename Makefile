@@ -1,6 +1,6 @@
 # `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install run up down query migrate calendars test lint
+.PHONY: help install run up down query migrate calendars test lint docs
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
 export DAG CONF SQL ARGS PYTHON
@@ -40,6 +40,9 @@ calendars: install ## Write the session files of the exchanges again, from excha
 
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
+
+docs: install ## Build the documentation as a site in .local/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs build --quiet --strict
 
 lint: install ## Check style, spelling, wording, format and types
 	@$(PYTHON_ENV) -m ruff check .

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, Param, task
+from airflow.sdk import DAG, Param, task
 from airflow.sdk.definitions.param import ParamsDict
 
+from market_data.airflow.assets import loaded_asset, sessions_asset
 from market_data.airflow.connections import lake_url
 from market_data.airflow.fallback import fallback_runs
 from market_data.airflow.priority import NEWEST_SESSION_FIRST
@@ -24,21 +25,40 @@ MAX_ACTIVE_RUNS = 10_000
 
 
 def build_params(feed: Feed) -> dict[str, Param]:
-    """Return the trigger form of a feed; rare params and the provider's options are under Advanced."""
+    """Return the trigger form of a feed; only rare params are folded away, under Tuning."""
     defaults = {"universe": feed.universe, **feed.params, **feed.options}
     fields = form(options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset))
+    default, schema = fields["universe"]
+    fields["universe"] = default, _proposed_list(schema, defaults["universe"])
     return {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in fields.items()}
+
+
+def _proposed_list(schema: dict[str, Any], value: Any) -> dict[str, Any]:
+    """Return a schema that shows a list to select from and allows any other text.
+
+    Airflow's form shows a list for ``enum`` only, and its API rejects every other value. JSON schema of draft 7 ignores the keywords
+    beside ``$ref``: so ``enum`` is shown and not validated. ``check_params`` names an unknown universe.
+
+    :param value: the default; it is in the list too.
+    """
+    examples = schema["examples"]
+    return {
+        **{name: part for name, part in schema.items() if name != "examples"},
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$ref": "#/definitions/text",
+        "definitions": {"text": {"type": "string"}},
+        "enum": examples if value in examples else [value, *examples],
+    }
 
 
 def build_dag(feed: Feed, doc: str | None = None) -> DAG:
     """Return the DAG of a feed: plan -> fetch (mapped) -> check -> load -> publish -> verdict."""
     defaults = {name: default for name, (default, _) in PARAMS.items()} | dict(feed.params)
     address = "/".join(filter(None, (lake_url(), feed.provider, feed.dataset, feed.name)))
-    asset = Asset(name=feed.dag_id, uri=address, group="market-data")
+    asset, sessions = loaded_asset(feed.dag_id, address), sessions_asset(feed.dag_id, address)
     with DAG(
         feed.dag_id,
-        description=f"{feed.dataset} from {feed.provider} into the lake and the warehouse"
-        + (f" ({feed.name})" if feed.name else ""),
+        description=description(feed),
         doc_md=doc,
         schedule=_timetable(feed),
         start_date=datetime.combine(feed.start_date, time(), UTC),
@@ -76,10 +96,10 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
             with time_limit(feed, context):
                 return run_load(feed, checked, context)
 
-        @task(trigger_rule="all_done", outlets=[asset])
+        @task(trigger_rule="all_done", outlets=[asset, sessions])
         def publish(batches: Any, receipts: Any, checked: Any, loaded: Any, **context: Any) -> dict[str, Any]:
             with time_limit(feed, context):
-                return run_publish(feed, batches, receipts, checked, loaded, asset, context)
+                return run_publish(feed, batches, receipts, checked, loaded, (asset, sessions), context)
 
         @task(trigger_rule="all_done", retries=0)
         def verdict(batches: Any, published: Any, **context: Any) -> None:
@@ -98,6 +118,13 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
     # Together that took 80 % of the parse time. `load_feeds` has validated the values against the schemas.
     object.__setattr__(dag, "params", ParamsDict(build_params(feed)))
     return dag
+
+
+def description(feed: Feed) -> str:
+    """Return one sentence on what the DAG of a feed does, for the list of DAGs."""
+    what = f"{feed.dataset} of {feed.universe} from {feed.provider}" + (f" ({feed.name})" if feed.name else "")
+    when = "after each session" if feed.schedule else "when somebody triggers it"
+    return f"Fetch {what} {when}, and load what passes the checks into the warehouse."
 
 
 def _timetable(feed: Feed) -> SessionTimetable | None:

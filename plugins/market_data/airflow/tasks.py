@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from market_data import pipeline
 from market_data.airflow import metrics, task_notes
+from market_data.airflow.assets import announce
 from market_data.airflow.overlap import without_active_runs
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
@@ -287,10 +288,13 @@ def run_publish(
     receipts: Sequence[Mapping[str, Any]] | None,
     checked: Mapping[str, Any] | None,
     loaded: Mapping[str, Any] | None,
-    asset: Asset,
+    assets: tuple[Asset, Asset],
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Coverage, report, flag, asset event."""
+    """Coverage, report, flag, asset events.
+
+    :param assets: that of the feed and that of its sessions, see `market_data.airflow.assets`.
+    """
     if batches is None:
         raise AirflowSkipException("the plan failed: nothing is published")
     ti, params = context["ti"], _params(feed, context)
@@ -303,8 +307,8 @@ def run_publish(
     errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
     result = pipeline.RunResult(_batches(batches), landed, errors, checked, loaded, summary)
     published = pipeline.publish_run(run_context, result, _now())
-    context["outlet_events"][asset].extra = {name: published[name] for name in ("sessions", "rows", "report")}
-    _mirror(context, asset, published)
+    announce(context["outlet_events"], assets, published)
+    _mirror(context, assets[0], published)
     metrics.of_run(feed, run_context, published["report"])
     return published
 

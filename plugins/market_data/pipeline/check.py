@@ -137,6 +137,7 @@ def _judge(
         "statistics": result.statistics,
         "table": result.table,
         "document": f"{prefix}.json",
+        **({"data_docs": f"{prefix}/docs/index.html"} if docs else {}),
         "log": [entry.to_json() for entry in log_of_run],
         **({"decided": keep(context.lake, f"{prefix}-decided.parquet", decided)} if decided else {}),
     }

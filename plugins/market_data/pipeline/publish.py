@@ -43,7 +43,8 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
     Coverage is recorded for requests that have been loaded or refused only. Their staging objects are deleted afterwards, so that a
     publish that dies in between leaves them to the next run. Everything else stays in staging, and the run is red.
 
-    :returns: for an XCom: ``report`` (lake key), ``sessions`` loaded (ISO dates), ``rows`` loaded, ``red`` (why, or empty), ``warnings``,
+    :returns: for an XCom: ``report`` (lake key), ``sessions`` loaded (ISO dates), ``new_sessions``: see that function,
+        ``rows`` loaded, ``red`` (why, or empty), ``warnings``,
         ``headline`` (figures for the note), ``unserved`` (what another provider might serve, see ``Tally.unserved``).
     """
     import pyarrow as pa
@@ -90,12 +91,40 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
     return {
         "report": key,
         "sessions": report["sessions_loaded"],
+        "new_sessions": new_sessions(tally, tables, coverage, report["rows_changed"], result.refused),
         "rows": report["rows_loaded"],
         "red": report["red"],
         "warnings": report["warnings"],
         "headline": headline(context, report, key),
         "unserved": tally.unserved(result) if context.feed.fallback else [],
     }
+
+
+def new_sessions(
+    tally: Tally, recorded: Sequence[pa.Table], coverage: Coverage, rows_changed: int, refused: Mapping[str, Verdict]
+) -> list[str]:
+    """Return the sessions (ISO dates, sorted) for which the warehouse has new values.
+
+    Downstream DAGs run once for each.
+
+    A session is new if one of its cells becomes ``have``, or if a response of this run first brought values. Either alone would lose
+    sessions: the first if publish dies after it recorded coverage, the second if an earlier run wrote the values and did not load them.
+    Rechecked sessions with equal values are not new, nor are those of a cleared run.
+
+    :param recorded: the cells that are recorded now, with ``coverage`` as it was before.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not rows_changed:
+        return []
+    have = pa.scalar(str(State.HAVE))
+    found = {session for session in tally.first_seen if session.isoformat() not in refused}
+    for cells in recorded:
+        before = pc.fill_null(pc.equal(coverage.states(cells), have), False)
+        new = cells.filter(pc.and_(pc.equal(cells["state"], have), pc.invert(before)))
+        found.update(pc.unique(new["session"]).to_pylist())
+    return sorted(session.isoformat() for session in found)
 
 
 def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally: Tally) -> tuple[dict[str, pa.Table], set[str]]:

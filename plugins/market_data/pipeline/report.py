@@ -38,6 +38,7 @@ class Tally:
         self.left: dict[str, int] = {}
         self.broken: list[str] = []
         self.landed: set[date] = set()
+        self.first_seen: set[date] = set()
         self.with_rows: set[str] = set()
         self.lost_cells: list[str] = []
         self.failures: dict[str, str] = {}
@@ -60,10 +61,13 @@ class Tally:
 
         :param objects: schema ``receipts.OBJECTS``.
         """
+        import pyarrow.compute as pc
+
         self.totals["quarantined"] += receipt.counts["rows_quarantined"]
         self.totals["cleared"] += receipt.counts.get("values_cleared", 0)
         self.totals["missing"] += receipt.counts.get("rows_missing", 0)
         self.totals["left_aside"] += receipt.counts.get("rows_left_aside", 0)
+        seen = bool(pc.any(pc.greater(objects["new_rows"], 0)).as_py())
         for run in receipt.cells:
             if run.state is State.PENDING:
                 self._waiting.update(run.symbols)
@@ -72,6 +76,8 @@ class Tally:
             if run.with_rows:
                 self.with_rows.update(run.symbols)
                 self.landed.update(run.sessions)
+                if seen:
+                    self.first_seen.update(run.sessions)
         self._objects.append(objects)
         self.restated += receipt.restated
         self.unreadable.update(dict.fromkeys(receipt.replaced))

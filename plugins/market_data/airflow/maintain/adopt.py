@@ -39,7 +39,7 @@ def maintain_adopt() -> DAG:
         "dry_run": dry_run_param("Report what fits and what does not. Nothing is written."),
         "by": Param(None, **text, maxLength=100, title="Your name", description="The journal keeps it."),
     }  # fmt: skip
-    dag = maintenance_dag("maintain_adopt", "Take over a bucket of an older tool", DOC, params)
+    dag = maintenance_dag("maintain_adopt", "Take over a bucket of an older tool without fetching it again.", DOC, params)
     with dag:
 
         @task(task_id="adopt")

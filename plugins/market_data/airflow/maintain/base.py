@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from airflow.sdk import DAG, Param
@@ -35,12 +36,23 @@ def maintenance_dag(
     )
 
 
+@cache
+def _feeds() -> tuple[str, ...]:
+    from market_data.config.feeds import load_feeds
+
+    return tuple(feed.dag_id for feed in load_feeds())
+
+
 def selection_params() -> dict[str, Param]:
     """Return the params that select a part of the lake."""
     text: dict[str, Any] = {"type": ["null", "string"]}
     return {
-        "feeds": Param([], type="array", items={"type": "string"}, title="Feeds", description="DAG ids; empty: all feeds."),
-        "symbols": Param([], type="array", items={"type": "string"}, title="Symbols", description="Empty: all symbols."),
+        "feeds": Param(
+            [], type="array", items={"type": "string"}, examples=list(_feeds()), title="Feeds", description="Empty: all feeds."
+        ),
+        "symbols": Param(
+            [], type="array", items={"type": "string"}, title="Symbols", description="One per line; empty: all symbols."
+        ),
         "start_date": Param(
             None, **text, format="date", title="First session", description="Inclusive; empty: the first there is."
         ),

@@ -28,8 +28,8 @@ objects, rows of the warehouse from the lake. Then the feeds' own runs request e
 ### How to use it
 * **Every week**: unpause it. Scheduled runs audit only.
 * **See what a repair costs**: *Trigger* with *Repair* and *Dry run*. Nothing is changed.
-* **Repair**: *Trigger* with *Repair*, without *Dry run*. Above *Calls* or *Cost* the run waits in `approve`: open *Required Actions* and
-  choose. Rejected, or not decided in a day: nothing is requested, and the run says so.
+* **Repair**: *Trigger* with *Repair*, without *Dry run*. Above *Maximum calls* or *Maximum cost* the run waits in `approve`:
+  open *Required Actions* and choose. Rejected, or not decided in a day: nothing is requested, and the run says so.
 * The feeds must be unpaused, since their own runs do the requests.
 """
 SUNDAY = "0 14 * * 0"
@@ -45,15 +45,26 @@ def maintain_coverage() -> DAG:
         "whole": Param(False, type="boolean", title="Whole", description="Read every lake object, not a sample of the symbols."),
         "repair": Param(False, type="boolean", title="Repair", description="Also repair what is found."),
         "max_calls": Param(
-            100, type=["null", "integer"], minimum=0, title="Calls", description="More calls need approval; empty: never."
+            100,
+            type=["null", "integer"],
+            minimum=0,
+            title="Maximum calls",
+            description="More calls need approval. 0: every call does. Empty: none does.",
         ),
-        "max_cost_usd": Param(0, **limit, title="Cost", description="A higher charge in US dollars needs approval; empty: never."),
+        "max_cost_usd": Param(
+            0,
+            **limit,
+            title="Maximum cost (US dollars)",
+            description="A higher charge needs approval. 0: every charge does. Empty: none does.",
+        ),
         "report": Param(
             None, type=["null", "string"], title="Chosen gaps", description="Set by page Coverage: repair exactly these; no audit."
         ),
         "dry_run": dry_run_param("Show the repair with calls and cost; change nothing."),
     }
-    dag = maintenance_dag("maintain_coverage", "Audit of lake and warehouse, and repair of the gaps", DOC, params, SUNDAY)
+    dag = maintenance_dag(
+        "maintain_coverage", "Find what is missing in lake and warehouse, and repair it within a budget.", DOC, params, SUNDAY
+    )
     with dag:
         _tasks()
     return dag

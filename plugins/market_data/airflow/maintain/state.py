@@ -30,16 +30,22 @@ def state_dag() -> DAG:
     """Return the DAG."""
     text: dict[str, Any] = {"type": ["null", "string"]}
     params = {
-        "action": Param("show", type="string", enum=list(ACTIONS), title="Action"),
+        "action": Param(
+            "show",
+            type="string",
+            enum=list(ACTIONS),
+            title="Action",
+            description="The documentation of the DAG says what each does.",
+        ),
         **selection_params(),
         "source": Param(None, **text, title="Source", description="E.g. `alpaca~iex`; empty: all sources of the feeds."),
         "only": Param(None, **text, title="Only", description="Release and confirm only values whose reason contains this text."),
         "everything": Param(False, type="boolean", title="Everything", description="Needed to select all cells of a feed."),
         "by": Param(None, **text, title="By", description="Who decides. Empty: who triggered the run."),
-        "reason": Param(None, **text, title="Reason", description="Why; needed for everything but `show`."),
+        "reason": Param(None, **text, title="Reason", description="Why; needed for every action except show."),
         "dry_run": dry_run_param("Log what would be done; change nothing."),
     }
-    with maintenance_dag("maintain_state", "State of feeds; reset, release, confirm", DOC, params) as dag:
+    with maintenance_dag("maintain_state", "Show the state of feeds; reset, release or confirm single cells.", DOC, params) as dag:
 
         @task(pool="warehouse")
         def act() -> None:

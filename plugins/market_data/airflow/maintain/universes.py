@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, get_current_context, task
 
 from market_data.airflow.maintain.base import dry_run_param, maintenance_dag
+from market_data.config.trigger_form import KEPT_INDICES
 
 DOC = """Keep the members of indices up to date: today's, and those of each date of the past.
 
@@ -27,7 +28,7 @@ SUNDAY = "0 12 * * 0"
 
 def maintain_universes() -> DAG:
     """Return the DAG."""
-    names = ("sp500", "nasdaq100", "dow30", "listed")
+    names = KEPT_INDICES
     count: dict[str, Any] = {"type": ["null", "integer"], "minimum": 1}
     text: dict[str, Any] = {"type": ["null", "string"], "maxLength": 500}
     params = {
@@ -48,7 +49,9 @@ def maintain_universes() -> DAG:
         "overrule": Param(None, **text, title="Overrule", description="Reason to write an implausible change all the same."),
         "by": Param(None, **text, title="Your name", description="With a reason to overrule; the journal keeps both."),
     }  # fmt: skip
-    dag = maintenance_dag("maintain_universes", "Members of indices, today's and of each date", DOC, params, SUNDAY)
+    dag = maintenance_dag(
+        "maintain_universes", "Keep the members of indices in the lake, today's and of each date.", DOC, params, SUNDAY
+    )
     with dag:
 
         @task(task_id="indices")
