@@ -62,7 +62,7 @@ def external_views() -> list[dict[str, Any]]:
     return [
         {
             "name": "Market data",
-            "href": f"{place}/coverage",
+            "href": f"{place}/feeds",
             "destination": "nav",
             "icon": f"{place}/static/icon.svg",
             "url_route": "market_data",

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 STATIC = Path(__file__).with_name("static")
-PAGES = {"coverage": "Coverage", "quality": "Quality"}
+PAGES = {"feeds": "Feeds", "coverage": "Coverage", "quality": "Quality"}
 """Name of each page in its address, and its title, in the order of the navigation."""
 
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
