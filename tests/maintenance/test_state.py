@@ -177,6 +177,8 @@ def test_the_dag_runs_the_same_functions(world):
     assert "nothing is refused" in line
     with pytest.raises(ParamError):
         run_action({**given, "symbols": [], "action": "reset"}, world.lake, world.warehouse)
+    with pytest.raises(ParamError, match="source is 'alpaca'"):
+        run_action({**given, "source": "alpaca", "action": "release"}, world.lake, world.warehouse)
     with pytest.raises(ParamError):
         run_action({**given, "reason": None, "action": "reset"}, world.lake, world.warehouse)
     assert isinstance(world.now, datetime)

@@ -7,7 +7,8 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,13 +24,21 @@ KEPT = ("run_id", "dag_id", "provider", "dataset", "start_time", "end_time", "re
 MOST = 4_000
 """Reports in memory; the ones that were not used for longest are dropped first."""
 
+GUARD = 10.0
+"""Seconds for which a list of reports counts as current."""
+
 _LOCK = threading.Lock()
+_FOUND: dict[tuple[str, date, int], tuple[float, list[Mapping[str, Any]]]] = {}
 _READ: OrderedDict[tuple[str, str, str], Mapping[str, Any] | None] = OrderedDict()
 
 
 def recent_reports(lake: Lake, now: datetime, days: int = 30) -> list[Mapping[str, Any]]:
     """Return the reports of the runs that started in the last ``days``, newest first; only the keys of ``KEPT``, and ``cost_usd``."""
     first = now.astimezone(UTC).date()
+    with _LOCK:
+        moment, found = _FOUND.get((lake.url, first, days), (-GUARD, []))
+    if monotonic() - moment < GUARD:
+        return found
     folders = [f"{FOLDER}/date={first - timedelta(days=back)}" for back in range(days + 1)]
     listed = [(lake.url, one.key, one.etag) for found in lake.each(lambda key: list(lake.listed(key)), folders) for one in found]
     reports = [place for place in listed if place[1].endswith(".json")]
@@ -39,13 +48,16 @@ def recent_reports(lake: Lake, now: datetime, days: int = 30) -> list[Mapping[st
     read = {place: _kept(place[1], stored.body) for place, stored in bodies if stored}
     with _LOCK:
         _READ.update(read)
-        found = [_READ[place] for place in reports if place in _READ]
+        read_before = [_READ[place] for place in reports if place in _READ]
         for place in reports:
             if place in _READ:
                 _READ.move_to_end(place)
         while len(_READ) > MOST:
             _READ.popitem(last=False)
-    return sorted((report for report in found if report), key=lambda report: str(report["start_time"]), reverse=True)
+        newest = sorted((one for one in read_before if one), key=lambda report: str(report["start_time"]), reverse=True)
+        _FOUND.clear()  # one list is enough: pages of one deployment have one lake
+        _FOUND[lake.url, first, days] = (monotonic(), newest)
+    return newest
 
 
 def restatements(reports: Sequence[Mapping[str, Any]], dataset: str, source: str) -> list[dict[str, Any]]:

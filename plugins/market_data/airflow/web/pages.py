@@ -29,6 +29,7 @@ def shell(name: str) -> str:
 <link rel="stylesheet" href="static/look.css">
 <link rel="icon" href="static/icon.svg">
 <script src="static/theme.js"></script>
+<link rel="modulepreload" href="static/base.js">
 <script type="module" src="static/{name}.js"></script>
 </head>
 <body>

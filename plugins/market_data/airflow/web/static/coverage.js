@@ -14,9 +14,10 @@ const kindOf = (letter) => kinds.get(letter);
 
 async function load() {
   status("Loading ...");
-  const feeds = await read("feeds");
-  const feed = address.get("feed") || feeds[0];
-  data = await read("coverage", { feed, source: address.get("source") });
+  const listed = read("feeds");
+  const feed = address.get("feed") || (await listed)[0];
+  const [feeds, found] = await Promise.all([listed, read("coverage", { feed, source: address.get("source") })]);
+  data = found;
   kinds = new Map(data.legend.map((kind) => [kind.letter, kind]));
   const letters = data.legend.map((kind) => kind.letter);
   data.codes = data.rows.map((text) => decode(text, data.sessions.length, letters));

@@ -10,8 +10,10 @@ function problem(error) { status(error.message, true); }
 
 async function load() {
   status("Loading ...");
-  const feeds = await read("feeds");
-  data = await read("quality", { feed: address.get("feed") || feeds[0], source: address.get("source") });
+  const listed = read("feeds");
+  const feed = address.get("feed") || (await listed)[0];
+  const [feeds, found] = await Promise.all([listed, read("quality", { feed, source: address.get("source") })]);
+  data = found;
   build(feeds);
   const held = [...data.refused, ...data.quarantined].reduce((sum, one) => sum + one.cells, 0);
   status(held ? `${data.feed}, ${data.source}: ${held.toLocaleString("en")} cells wait for a decision` : `${data.feed}, ${data.source}: nothing waits for a decision`);
