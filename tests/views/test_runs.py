@@ -20,7 +20,12 @@ NOW = at(80)
 
 
 def batch(number, *symbols, calls=10):
-    return {"id": f"b{number:03d}-x", "label": f"b{number:03d} {symbols[0]}", "calls": calls, "blocks": [{"symbols": list(symbols)}]}
+    return {
+        "id": f"b{number:03d}-x",
+        "label": f"b{number:03d} {symbols[0]}",
+        "calls": calls,
+        "blocks": [{"symbols": list(symbols)}],
+    }
 
 
 def receipt(number, **values):
@@ -74,9 +79,15 @@ def test_before_any_batch_ended_the_plan_tells_what_is_left():
 def published(tmp_path):
     lake = Lake.open(f"file://{tmp_path}")
     cell = {"symbol": "A", "session": "2024-09-30", "reason": "high below low"}
-    lake.put_new("logs/run.json", json.dumps({"quarantined": [cell] * 201, "pending": [], "open_cells": {"quarantined": 201}}).encode())
+    lake.put_new(
+        "logs/run.json", json.dumps({"quarantined": [cell] * 201, "pending": [], "open_cells": {"quarantined": 201}}).encode()
+    )
     lake.put_new("logs/broken.json", b"<html>")
-    ended = [Task("check", -1, "success"), Task("publish", -1, "success"), Task("verdict", -1, "failed", note="the run is not complete")]
+    ended = [
+        Task("check", -1, "success"),
+        Task("publish", -1, "success"),
+        Task("verdict", -1, "failed", note="the run is not complete"),
+    ]
     run = replace(
         RUN, state="failed", ended=at(70), tasks=[*TASKS, *ended],
         checked={"refused": [{"partition": "2024-09-30", "passed": False, "reasons": ["x"]}], "table": "rules", "document": "quality/x.json"},
