@@ -83,6 +83,7 @@ def published(tmp_path):
         "logs/run.json", json.dumps({"quarantined": [cell] * 201, "pending": [], "open_cells": {"quarantined": 201}}).encode()
     )
     lake.put_new("logs/broken.json", b"<html>")
+    refused = {"partition": "2024-09-30", "passed": False, "reasons": ["x"]}
     ended = [
         Task("check", -1, "success"),
         Task("publish", -1, "success"),
@@ -90,7 +91,7 @@ def published(tmp_path):
     ]
     run = replace(
         RUN, state="failed", ended=at(70), tasks=[*TASKS, *ended],
-        checked={"refused": [{"partition": "2024-09-30", "passed": False, "reasons": ["x"]}], "table": "rules", "document": "quality/x.json"},
+        checked={"refused": [refused], "table": "rules", "document": "quality/x.json"},
         published={"red": ["1 batch failed"], "warnings": ["1 quarantined"], "headline": "100 rows", "report": "logs/run.json"},
     )  # fmt: skip
     return lake, run

@@ -52,7 +52,8 @@ def feed_of(place: Place, siblings: Sequence[str], now: datetime) -> dict[str, A
 def strip_of(grid: Grid, sessions: Calendar, due: date) -> list[dict[str, Any]]:
     """Return the last sessions with the worst kind of cell of each, and the counts.
 
-    They end at ``due``, or at the last one that is recorded. A session is complete if every expected cell is final. After ``due`` those of all members are expected.
+    They end at ``due``, or at the last one that is recorded. A session is complete if every expected cell is final; after ``due``
+    those of all members are expected.
     """
     recorded = sessions.among(grid.sessions)
     shown = sessions.recent_sessions(max([due, *recorded[-1:]]), SHOWN)
