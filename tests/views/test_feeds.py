@@ -87,7 +87,13 @@ def report(dag_id, hours, calls, cost):
 
 
 def test_calls_are_those_of_the_account_in_a_day_and_spend_is_that_of_the_feed():
-    reports = [report("a", 1, 3, 1.5), report("b", 23, 5, 2.0), report("a", 25, 7, 0.25), report("c", 1, 11, 4.0), report("a", 2, 13, None)]
+    reports = [
+        report("a", 1, 3, 1.5),
+        report("b", 23, 5, 2.0),
+        report("a", 25, 7, 0.25),
+        report("c", 1, 11, 4.0),
+        report("a", 2, 13, None),
+    ]
     assert feeds.calls_in_a_day(reports, ["a", "b"], LATE) == 21
     assert feeds.spend(reports, "a") | {"text": ""} == {"dollars": 1.75, "text": "", "unknown": 1}
 
@@ -101,7 +107,15 @@ def test_a_quota_is_put_in_words_and_its_daily_window_is_found():
 
 def test_reports_with_and_without_a_charge_are_read(tmp_path):
     lake = Lake.open(f"file://{tmp_path}")
-    base = {"run_id": "r", "provider": "mock", "dataset": "ohlcv-1d", "restated": [], "refused": [], "warnings": [], "rows_quarantined": 0}
+    base = {
+        "run_id": "r",
+        "provider": "mock",
+        "dataset": "ohlcv-1d",
+        "restated": [],
+        "refused": [],
+        "warnings": [],
+        "rows_quarantined": 0,
+    }
     for number, charge in enumerate([{"cost_usd": 2.5}, {}]):
         body = {**base, **report(FEED.dag_id, 1, 4, None), "start_time": LATE.isoformat()}
         body = {name: value for name, value in body.items() if name != "cost_usd"} | charge

@@ -13,7 +13,7 @@ from market_data.airflow.web import mount
 
 
 class MarketDataPlugin(AirflowPlugin):
-    """Registers the timetable of sessions, the order in a pool, the listener that writes task notes, and the pages."""
+    """Registers the timetable of sessions, the order in a pool, the listener of task notes, and the pages."""
 
     name = "market_data"
     timetables: ClassVar = [SessionTimetable]

@@ -1,4 +1,4 @@
-"""Gaps that a person chose to repair: a gap report of exactly these, for a run of ``maintain_coverage``."""
+"""Gaps that a person chose: a gap report of exactly these, for a run of ``maintain_coverage``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the pages show, as plain values: read from lake, ledger, configuration and reports, without Airflow."""
+"""The content of the pages as plain values, from lake, ledger, configuration and reports."""

@@ -98,7 +98,7 @@ class Grid:
         return self.codes == LETTERS.index(letter)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the page draws: the sessions, the symbols, and a run-length text per symbol (``h250m1``)."""
+        """Return what the page draws: sessions, symbols, and a run-length text per symbol (``h250m1``)."""
         return {
             "version": self.records.version,
             "symbols": list(self.symbols),
@@ -114,7 +114,10 @@ class Grid:
 
 
 def current_grid(place: Place, now: datetime) -> Grid:
-    """Return the cells of a place as ``grid_of`` does; those of a minute ago if the ledger is still the same."""
+    """Return the cells of a place as ``grid_of`` does.
+
+    If the ledger is still the same, they may be a minute old.
+    """
     key = (place.lake.url, place.feed.dag_id, place.source)
     with _LOCK:
         known = _GRIDS.get(key)
@@ -155,7 +158,10 @@ def grid_of(place: Place, now: datetime, universe: Universe | None = None) -> Gr
 
 
 def _sessions(place: Place, symbols: Sequence[str], days: Numbers, now: datetime) -> tuple[date, ...]:
-    """Return the sessions from the first recorded to the last recorded or due one; recorded dates that are none, too."""
+    """Return the sessions from the first recorded to the last recorded or due one.
+
+    Recorded dates that are not sessions are among them.
+    """
     if not len(days):
         return ()
     calendars = by_calendar(symbols, calendar_of_source(place.source))
@@ -191,7 +197,7 @@ def run_lengths(codes: npt.NDArray[np.int8]) -> list[str]:
 
 
 def groups(symbols: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the universes that have some of the symbols, each with the positions of its members, now or once."""
+    """Return the universes that have some of the symbols, with the positions of their members."""
     places = {symbol: place for place, symbol in enumerate(symbols)}
     found = []
     for name in universes.known():

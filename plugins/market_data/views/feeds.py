@@ -50,9 +50,10 @@ def feed_of(place: Place, siblings: Sequence[str], now: datetime) -> dict[str, A
 
 
 def strip_of(grid: Grid, sessions: Calendar, due: date) -> list[dict[str, Any]]:
-    """Return the last sessions up to ``due``, or to the last one that is recorded: the worst kind of cell of each, and the counts.
+    """Return the last sessions with the worst kind of cell of each, and the counts.
 
-    A session is complete if every expected cell is final. After ``due`` those of all members are expected.
+    They end at ``due``, or at the last one that is recorded. A session is complete if every expected cell is final; after ``due``
+    those of all members are expected.
     """
     recorded = sessions.among(grid.sessions)
     shown = sessions.recent_sessions(max([due, *recorded[-1:]]), SHOWN)
@@ -64,7 +65,9 @@ def _session(grid: Grid, session: date, column: int | None, *, late: bool) -> di
     codes = grid.codes[:, column] if column is not None else np.empty(0, dtype=np.int8)
     waiting = 0
     if late and column is not None:
-        members = np.isin(grid.symbols, grid.universe.symbols) & member_cells(grid.symbols, [session], grid.universe.membership)[:, 0]
+        members = (
+            np.isin(grid.symbols, grid.universe.symbols) & member_cells(grid.symbols, [session], grid.universe.membership)[:, 0]
+        )
         waiting = int((members & (codes == NOT_EXPECTED)).sum())
     counts = np.bincount(codes[codes != NOT_EXPECTED], minlength=len(KINDS)).tolist()
     found = [(kind, count) for kind, count in zip(KINDS, counts, strict=True) if count]
@@ -76,7 +79,7 @@ def _session(grid: Grid, session: date, column: int | None, *, late: bool) -> di
 
 
 def completeness(strip: Sequence[Mapping[str, Any]], sessions: Calendar, now: datetime, feed: Feed) -> dict[str, Any]:
-    """Return the last session of which every expected cell is final, and how many sessions since are due, in words."""
+    """Return the last complete session, and how many due sessions follow it."""
     complete = [one["session"] for one in strip if one["complete"]]
     if not complete:
         nothing = all(one["letter"] == "." for one in strip)
@@ -90,7 +93,7 @@ def completeness(strip: Sequence[Mapping[str, Any]], sessions: Calendar, now: da
 
 
 def next_run(feed: Feed, now: datetime) -> dict[str, str] | None:
-    """Return the session of the next scheduled run and its moment in New York and UTC; None without a schedule."""
+    """Return session and moment of the next scheduled run; None without a schedule."""
     if not feed.schedule:
         return None
     sessions, clock = calendar(feed.calendar), time.fromisoformat(feed.schedule)
@@ -112,7 +115,11 @@ def spend(reports: Sequence[Mapping[str, Any]], dag_id: str) -> dict[str, Any]:
     """
     own = [one for one in reports if one["dag_id"] == dag_id]
     known = [one["cost_usd"] for one in own if one["cost_usd"] is not None]
-    return {"dollars": sum(known), "text": dollars(sum(known)), "unknown": sum(1 for one in own if one["cost_usd"] is None and one["api_calls"])}
+    return {
+        "dollars": sum(known),
+        "text": dollars(sum(known)),
+        "unknown": sum(1 for one in own if one["cost_usd"] is None and one["api_calls"]),
+    }
 
 
 def quota_text(quota: Quota) -> str:

@@ -128,7 +128,10 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cells(grid: Grid, letter: str, among: np.ndarray[Any, Any] | None = None) -> tuple[Numbers, list[str]]:
-    """Return codes and reasons of the cells of one kind. Symbols of a grid are sorted, so its rows are the numbers of ``Names``."""
+    """Return codes and reasons of the cells of one kind.
+
+    The symbols of a grid are sorted, so its rows are the numbers of ``Names``.
+    """
     mask = grid.mask(letter) if among is None else grid.mask(letter) & among
     row, column = np.nonzero(mask)
     records = grid.records

@@ -1,4 +1,4 @@
-"""What was rejected and what differs: refusals, quarantined rows, restatements, disagreements of providers, the latest audit."""
+"""Refusals, quarantined rows, restatements, disagreements of providers, and the latest audit."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def held_cells(records: Records, state: State) -> list[dict[str, Any]]:
 
 
 def held_rows(place: Place, records: Records) -> tuple[list[dict[str, Any]], int]:
-    """Return the quarantined rows of the latest sessions with the reasons; and the number of cells that are left out."""
+    """Return the quarantined rows of the latest sessions, and the number of cells that are left out."""
     rows = records.latest[records.states[records.latest] == STATES.index(State.QUARANTINED)]
     if not len(rows):
         return [], 0
@@ -114,7 +114,7 @@ def held_rows(place: Place, records: Records) -> tuple[list[dict[str, Any]], int
 
 
 def disagreements(place: Place, open_warehouse: OpenWarehouse | None, now: datetime) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the values on which providers differ, of daily closes and corporate actions; and what cannot be looked up."""
+    """Return the values on which providers differ, and sentences on what cannot be looked up."""
     dataset = place.selection.dataset
     if open_warehouse is None or dataset.table is None:
         return [], []

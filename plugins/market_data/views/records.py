@@ -53,7 +53,9 @@ class Texts:
 
 @dataclass(frozen=True)
 class Records:
-    """All records of a dataset and source, ordered by cell and moment; the last of a cell is its current one.
+    """All records of a dataset and source, ordered by cell and moment.
+
+    The last record of a cell is its current one.
 
     :param texts: column -> its distinct strings, for ``TEXTS``. Shared by all later versions.
     :param codes: the cell: number of the symbol << 32, plus the session in days since 1970.
@@ -96,7 +98,7 @@ class Records:
 
     @cached_property
     def latest(self) -> Numbers:
-        """The rows of current records, one per cell that has one, ordered by ``codes``. Cells that were reset have none."""
+        """The rows of current records, ordered by ``codes``. Cells that were reset have none."""
         last = np.append(self.codes[1:] != self.codes[:-1], np.ones(min(1, len(self)), dtype=bool))
         return np.flatnonzero(last & (self.states != RESET))
 

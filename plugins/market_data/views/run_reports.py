@@ -1,4 +1,4 @@
-"""The run reports of the last weeks, read once each: restatements and refusals are noted nowhere else by run."""
+"""The run reports of the last weeks, read once each: they alone have restatements by run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _READ: OrderedDict[tuple[str, str, str], Mapping[str, Any] | None] = OrderedDict
 
 
 def recent_reports(lake: Lake, now: datetime, days: int = 30) -> list[Mapping[str, Any]]:
-    """Return the reports of the runs that started in the last ``days``, newest first; only the keys of ``KEPT``, and ``cost_usd``."""
+    """Return the reports of runs of the last ``days``, newest first; only the keys of ``KEPT``."""
     first = now.astimezone(UTC).date()
     with _LOCK:
         moment, found = _FOUND.get((lake.url, first, days), (-GUARD, []))
@@ -61,7 +61,7 @@ def recent_reports(lake: Lake, now: datetime, days: int = 30) -> list[Mapping[st
 
 
 def restatements(reports: Sequence[Mapping[str, Any]], dataset: str, source: str) -> list[dict[str, Any]]:
-    """Return the values of a dataset and source that a run found changed after publication: a row per run and cell."""
+    """Return the values that a run found changed after publication: a row per run and cell."""
     return [
         {**one, "run_id": report["run_id"], "dag_id": report["dag_id"], "at": report["end_time"]}
         for report in reports

@@ -1,4 +1,7 @@
-"""A run: its batches as they end, what is left, and its verdict. From what the tasks leave in Airflow, and the report in the lake."""
+"""A run: its batches as they end, what is left, and its verdict.
+
+The sources are what the tasks leave in Airflow, and the report in the lake.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ def run_of(run: Run, lake: Lake | None, now: datetime) -> dict[str, Any]:
 
 
 def batch_rows(run: Run) -> list[dict[str, Any]]:
-    """Return a row per planned batch. A receipt of an earlier plan, or of a try before the latest, does not count."""
+    """Return a row per planned batch.
+
+    A receipt of an earlier plan, or of a try before the latest, does not count.
+    """
     tasks = {task.map_index: task for task in run.tasks if task.task_id == "fetch"}
     rows = []
     for index, batch in enumerate(run.batches):
@@ -137,7 +143,10 @@ def totals(run: Run, rows: Sequence[Mapping[str, Any]], now: datetime) -> dict[s
 
 
 def symbols_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how many symbols are ok, failed and pending, and why those failed. One failed batch fails a symbol."""
+    """Return how many symbols are ok, failed and pending, and why those failed.
+
+    One failed batch fails a symbol.
+    """
     failed: dict[str, str] = {}
     pending: set[str] = set()
     seen: set[str] = set()
@@ -156,7 +165,10 @@ def symbols_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def remaining(run: Run, rows: Sequence[Mapping[str, Any]], now: datetime) -> float | None:
-    """Return about how many seconds the batches still take, from the planned calls of those that ended; None if unknown."""
+    """Return about how many seconds the batches still take; None if unknown.
+
+    The planned calls of the batches that ended tell the speed.
+    """
     ended = sum(row["planned_calls"] for row in rows if row["state"] in ENDED)
     left = sum(row["planned_calls"] for row in rows if row["state"] not in ENDED)
     started = min((task.started for task in run.tasks if task.task_id == "fetch" and task.started), default=None)

@@ -1,4 +1,7 @@
-"""How Airflow finds the pages. Every component imports this, so FastAPI is imported with the first request only."""
+"""How Airflow finds the pages.
+
+Every component imports this, so FastAPI is imported with the first request only.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ class LateApp:
 
 
 class ReadAhead:
-    """Middleware that changes nothing: when the api-server starts, ledgers and modules are read in the background."""
+    """Middleware that changes nothing: it lets the api-server read ledgers and modules when it starts."""
 
     def __init__(self, app: App) -> None:
-        from market_data.airflow.web.deployment import read_ahead
+        from market_data.airflow.web.ahead import read_ahead
 
         self._app = app
         read_ahead()

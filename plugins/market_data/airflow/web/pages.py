@@ -1,4 +1,4 @@
-"""The HTML around every page. What a page shows is filled in by its script, as text."""
+"""The HTML around every page. Its script fills in the content, as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as Airflow's database has it, read only: the page's aggregate of task instances and of what the tasks returned."""
+"""Read a run from Airflow's database: its task instances, and what they returned."""
 
 from __future__ import annotations
 
@@ -16,22 +16,33 @@ def read_run(dag_id: str, run_id: str) -> Run | None:
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
-    from sqlalchemy import or_, select
+    from sqlalchemy import select
 
     with create_session(scoped=False) as session:
         run = session.execute(
-            select(DagRun.id, DagRun.state, DagRun.start_date, DagRun.end_date).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+            select(DagRun.id, DagRun.state, DagRun.start_date, DagRun.end_date).where(
+                DagRun.dag_id == dag_id, DagRun.run_id == run_id
+            )
         ).one_or_none()
         if run is None:
             return None
         of_run = (TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
         columns = (TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state, TaskInstance.start_date, TaskInstance.end_date)
         instances = session.execute(select(*columns).where(*of_run)).all()
-        wanted = or_(XComModel.key.in_((KEY, "summary")), XComModel.key == RETURNED)
-        left = select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value).where(XComModel.dag_run_id == run.id, wanted)
+        wanted = XComModel.key.in_((KEY, "summary", RETURNED))
+        left = select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value).where(
+            XComModel.dag_run_id == run.id, wanted
+        )
         values = {(row.task_id, row.map_index, row.key): XComModel.deserialize_value(row) for row in session.execute(left)}
     tasks = [
-        Task(one.task_id, one.map_index, _text(one.state), one.start_date, one.end_date, str(values.get((one.task_id, one.map_index, KEY), "")))
+        Task(
+            one.task_id,
+            one.map_index,
+            _text(one.state),
+            one.start_date,
+            one.end_date,
+            str(values.get((one.task_id, one.map_index, KEY), "")),
+        )
         for one in instances
     ]
     return Run(

@@ -83,7 +83,7 @@ def missing_cells(
 
 @dataclass(frozen=True)
 class Known:
-    """What the ledger has.
+    """The records of the ledger.
 
     :param rows_of: returns the record of each cell, or -1, as a matrix of symbols x sessions.
     :param first_days: returns the day of the first record of each symbol, in days since 1970; a later day than all for one without.

@@ -106,7 +106,7 @@ def write_report(lake: Lake, found: Audit, now: datetime) -> str:
 
 
 def latest_report(lake: Lake, selection: Selection) -> tuple[datetime, pa.Table] | None:
-    """Return when the latest gap report of a dataset and source was made, UTC, and its findings; None without one.
+    """Return when the latest gap report was made, UTC, and its findings; None without one.
 
     :raises BrokenObject: if it cannot be read.
     """

@@ -70,7 +70,10 @@ def plan(user: GetUserDep, chosen: ChosenGaps) -> dict[str, Any]:
 
 @router.post("/coverage/repair", dependencies=[Depends(own_site)])
 def repair(user: GetUserDep, chosen: ChosenGaps) -> dict[str, Any]:
-    """Write the list of the chosen gaps; return DAG and conf of the run that repairs them. The browser triggers it."""
+    """Write the list of the chosen gaps; return DAG and conf of the run that repairs them.
+
+    The browser triggers it.
+    """
     check_trigger(REPAIR, user)
     place, now = _place(chosen.feed, chosen.source, user), datetime.now(UTC)
     findings = gaps.chosen(gaps.gaps_of(place, current_grid(place, now), now), chosen.ids)

@@ -34,7 +34,7 @@ def overview(user: GetUserDep, feed: str) -> dict[str, Any]:
 
 
 def account(feed: Feed) -> dict[str, Any]:
-    """Return what the connection allows: its quota and the cap of a run's charge; or what is wrong with it, never a secret."""
+    """Return quota and cap of a feed's connection, or what is wrong with it; never a secret."""
     head = {"connection": feed.conn_id, "problem": "", "quota": "", "daily_limit": None, "charges": False, "cap": ""}
     try:
         with hooks_of(feed)(dict(feed.options)) as hook:

@@ -1,4 +1,7 @@
-"""Page Quality: what was rejected, restated or differs. Decisions are runs of ``maintain_state``, which the browser triggers."""
+"""Page Quality: what was rejected, restated or differs.
+
+Decisions are runs of ``maintain_state``, which the browser triggers.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ function clear(data, batch) {
   const path = `/dags/${encodeURIComponent(data.dag_id)}/clearTaskInstances`;
   const body = { dag_run_id: data.run_id, task_ids: [["fetch", batch.map_index]], only_failed: false, include_downstream: true, reset_dag_runs: true };
   const unpause = unpauseBox(data.paused);
-  const line = el("p", { role: "status" }, "Asking Airflow what is cleared ...");
+  const line = el("p", { role: "status" }, "Reading which tasks will be cleared ...");
   const start = el("button", { class: "main", type: "submit", disabled: true }, "Clear");
   const problem = (error) => { line.textContent = error.message; line.className = "warn"; };
   const box = el("dialog", { "aria-label": `Clear batch ${batch.label}`, onclose: () => box.remove() },
