@@ -88,6 +88,7 @@ def run_of(run: Run, lake: Lake | None, now: datetime) -> dict[str, Any]:
         "warned": list(checked.get("warned", ()))[:MOST],
         "checkpoint": checked.get("table", ""),
         "checkpoint_document": checked.get("document") or "",
+        "data_docs": checked.get("data_docs", ""),
         "report": report_of(lake, published.get("report", "")),
     }
 

@@ -37,7 +37,7 @@ function filled(data) {
       data.is_paused ? el("span", { class: "warn" }, " · paused") : " · not paused"),
     strip(data.strip),
     el("dl", {}, row("Next run", tonight(data)),
-      row("Connection", data.connection, data.problem ? el("span", { class: "warn" }, `: ${data.problem}`) : ": ready"),
+      row("Connection", data.problem ? el("span", { class: "warn" }, data.problem) : `${data.connection}: ready`),
       row("Calls", data.problem ? used : `${used}, by runs that ended (${data.quota})`),
       data.charges ? row("Spend", spent(data)) : []),
     data.notes.length ? el("ul", { class: "plain warn" }, data.notes.map((note) => el("li", {}, note))) : "",
@@ -60,7 +60,7 @@ async function show(feed, card) {
 async function load() {
   const feeds = await read("feeds");
   const cards = feeds.map((feed) => el("section", { class: "cell", "aria-label": feed }));
-  fill(page, cards);
+  fill(page, el("div", { class: "cards" }, cards));
   const open = feeds.map((feed, number) => [feed, cards[number]]);
   let failed = 0;
   const work = async () => { for (let one; (one = open.shift());) if (!await show(...one)) failed += 1; };

@@ -15,6 +15,11 @@ function duration(seconds) {
   return whole < 60 ? `${whole} s` : whole < 3600 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${Math.floor(whole / 3600)} h ${Math.floor(whole / 60) % 60} min`;
 }
 
+function left({ totals, remaining_seconds: seconds }) {
+  if (totals.batches && totals.ended === totals.batches) return "nothing is left to fetch";
+  return seconds == null ? "unknown" : `about ${duration(seconds)} of fetching`;
+}
+
 function figures(data) {
   const { totals, symbols } = data;
   const rate = totals.calls_per_minute == null ? "" : `, ${n(totals.calls_per_minute)} per minute`;
@@ -25,7 +30,7 @@ function figures(data) {
     row("Rows", `${n(totals.rows)} fetched, ${n(totals.quarantined)} quarantined`),
     row("Calls", `${n(totals.calls)} by batches that ended, ${n(totals.planned_calls)} planned${rate}${data.quota ? ` (${data.quota})` : ""}`),
     row("Elapsed", duration(data.elapsed_seconds)),
-    data.finished ? [] : row("Remaining", data.remaining_seconds == null ? "unknown" : `about ${duration(data.remaining_seconds)} of fetching`),
+    data.finished ? [] : row("Remaining", left(data)),
     row("Steps", data.steps.map((one) => `${one.task_id}: ${one.state}`).join(", ")));
 }
 
@@ -40,7 +45,8 @@ function list(texts, kind = "") {
 function verdict(data) {
   const { red, warnings, other } = data.sentences;
   const nothing = data.finished ? "The tasks left no verdict: see their logs." : "There is no verdict before the run has ended.";
-  return section("Verdict", red.length || warnings.length || other.length ? [list(red, "warn"), list(warnings), list(other)].filter((one) => one.childElementCount) : el("p", { class: "soft" }, nothing));
+  const lists = [list(red, "warn"), list(warnings), list(other)].filter((one) => one.childElementCount);
+  return section("Verdict", ...(lists.length ? lists : [el("p", { class: "soft" }, nothing)]));
 }
 
 function batches(data) {
@@ -66,7 +72,8 @@ function results(data) {
       partitions.length ? table("Partitions with findings", ["Partition", "Decision", "Rules"], partitions) : el("p", {}, "Every partition passed without warnings."),
       data.refused.length ? quality.cloneNode(true) : "",
       el("details", {}, el("summary", {}, "All rules"), el("pre", { class: "scroll", tabindex: "0" }, data.checkpoint)),
-      data.checkpoint_document ? el("p", { class: "soft" }, "Results in the lake: ", el("code", {}, data.checkpoint_document)) : "") : "",
+      data.checkpoint_document ? el("p", { class: "soft" }, "Results in the lake: ", el("code", {}, data.checkpoint_document)) : "",
+      data.data_docs ? el("p", { class: "soft" }, "Great Expectations' pages in the lake: ", el("code", {}, data.data_docs)) : "") : "",
     data.report.key || data.lake_problem ? section("Report",
       data.report.key ? el("p", {}, "Report in the lake: ", el("code", {}, data.report.key)) : "",
       list([data.report.problem, data.lake_problem].filter(Boolean), "warn")) : "",
