@@ -30,17 +30,17 @@ function figures(data) {
 }
 
 function section(title, ...parts) {
-  return el("section", { "aria-label": title }, el("h2", {}, title), parts);
+  return el("section", { "aria-label": title }, el("h2", {}, title), parts.flat());
 }
 
 function list(texts, kind = "") {
-  return el("ul", { class: `plain ${kind}` }, texts.map((text) => el("li", {}, text)));
+  return texts.length ? el("ul", { class: `plain ${kind}` }, texts.map((text) => el("li", {}, text))) : "";
 }
 
 function verdict(data) {
   const { red, warnings, other } = data.sentences;
   const nothing = data.finished ? "The tasks left no verdict: see their logs." : "There is no verdict before the run has ended.";
-  return section("Verdict", red.length || warnings.length || other.length ? [list(red, "warn"), list(warnings), list(other)].filter((one) => one.childElementCount) : el("p", { class: "soft" }, nothing));
+  return section("Verdict", red.length || warnings.length || other.length ? [list(red, "warn"), list(warnings), list(other)] : el("p", { class: "soft" }, nothing));
 }
 
 function batches(data) {
