@@ -25,7 +25,7 @@ def expect(found):
 def site(tmp_path_factory):
     with served(tmp_path_factory.mktemp("site"), ("ingest.py",)) as site:
         dates = {"start_date": XNYS.previous_session(LAST).isoformat(), "end_date": LAST.isoformat()}
-        site.done = site.run(FEED, {"symbols": ["AAPL", "MSFT", "NVDA"], "batch_size": 2, **dates})
+        site.done = site.run(FEED, {"symbols": ["AAPL", "MSFT", "NVDA"], "batch_size": 2, "endpoint": "symbol", **dates})
         yield site
 
 
@@ -63,7 +63,7 @@ def test_a_run_that_ended_shows_its_verdict_and_report_by_its_deep_link(site, op
     expect(main).to_contain_text("3 ok, 0 failed, 0 pending")
     expect(main).to_contain_text("6 fetched")
     expect(page.get_by_role("region", name="Report", exact=True)).to_contain_text("logs/ingest/date=")
-    expect(page.get_by_role("region", name="Verdict")).to_contain_text("rows")
+    expect(page.get_by_role("region", name="Verdict").get_by_role("listitem").first).to_contain_text("3 symbols, 6 bars")
     assert page.problems == []
 
 

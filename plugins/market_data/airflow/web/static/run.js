@@ -35,11 +35,11 @@ function figures(data) {
 }
 
 function section(title, ...parts) {
-  return el("section", { "aria-label": title }, el("h2", {}, title), parts);
+  return el("section", { "aria-label": title }, el("h2", {}, title), parts.flat());
 }
 
 function list(texts, kind = "") {
-  return el("ul", { class: `plain ${kind}` }, texts.map((text) => el("li", {}, text)));
+  return texts.length ? el("ul", { class: `plain ${kind}` }, texts.map((text) => el("li", {}, text))) : "";
 }
 
 function verdict(data) {
