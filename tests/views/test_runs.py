@@ -54,9 +54,22 @@ def test_a_running_run_counts_batches_symbols_rows_and_what_is_left():
     reasons = {one["symbol"]: one["reason"] for one in found["symbols"]["failures"]}
     assert reasons == {"B": "not found", "C": "ProviderError: gone", "D": "ProviderError: gone"}
     assert found["elapsed_seconds"] == 80
-    assert found["remaining_seconds"] == 60  # 20 planned calls took 60 s, and 20 are left
+    assert found["remaining_seconds"] == 25  # 2.5 s per planned call: the batch that runs should have ended, the last one is left
     assert [row["map_index"] for row in found["batches"]] == [1, 0, 2, 3]  # the failed one first
     json.dumps(found)
+
+
+def test_what_is_left_is_shared_by_the_batches_that_run():
+    two = [Task("fetch", 0, "success", at(20), at(40)), Task("fetch", 1, "running", at(75)), Task("fetch", 2, "running", at(70))]
+    run = replace(RUN, tasks=two, receipts={0: receipt(0)})  # 2 s per planned call: 15, 10 and 20 s are left
+    assert run_of(run, None, NOW)["remaining_seconds"] == 22.5
+
+
+def test_calls_per_minute_of_a_cleared_run_count_from_the_clear():
+    run = replace(RUN, started=at(30), receipts={0: receipt(0), 2: receipt(2)})
+    again = [*TASKS[:3], Task("fetch", 2, "success", at(50), at(60)), TASKS[4]]
+    found = run_of(replace(run, tasks=again), None, NOW)["totals"]
+    assert (found["calls"], found["calls_per_minute"]) == (20, 20.0)  # the 10 calls since then, in 30 s
 
 
 @pytest.mark.parametrize(

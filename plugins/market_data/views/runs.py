@@ -123,12 +123,13 @@ def batch_rows(run: Run) -> list[dict[str, Any]]:
 
 
 def totals(run: Run, rows: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, Any]:
-    """Return the figures of the batches that ended, and the calls per minute since the first began."""
-    calls = sum(row["calls"] for row in rows)
-    fetches = [task for task in run.tasks if task.task_id == "fetch" and task.started]
-    started = min((task.started for task in fetches if task.started), default=None)
-    running = any(task.state not in ENDED for task in run.tasks if task.task_id == "fetch")
-    ended = now if running else max((task.ended for task in fetches if task.ended), default=now)
+    """Return the figures of the batches that ended, and their calls per minute since the run began or was cleared."""
+    fetches = {task.map_index: task for task in run.tasks if task.task_id == "fetch"}
+    current = {index: task for index, task in fetches.items() if task.started and (run.started is None or task.started >= run.started)}
+    calls = sum(row["calls"] for row in rows if row["map_index"] in current)
+    started = min((task.started for task in current.values() if task.started), default=None)
+    running = any(task.state not in ENDED for task in fetches.values())
+    ended = now if running else max((task.ended for task in current.values() if task.ended), default=now)
     seconds = _seconds(started, ended)
     return {
         "batches": len(rows),
@@ -137,7 +138,7 @@ def totals(run: Run, rows: Sequence[Mapping[str, Any]], now: datetime) -> dict[s
         "running": sum(row["state"] == "running" for row in rows),
         "rows": sum(row["rows"] for row in rows),
         "quarantined": sum(row["quarantined"] for row in rows),
-        "calls": calls,
+        "calls": sum(row["calls"] for row in rows),
         "planned_calls": sum(row["planned_calls"] for row in rows),
         "calls_per_minute": round(calls * 60 / seconds, 1) if seconds and calls else None,
     }
@@ -168,17 +169,19 @@ def symbols_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def remaining(run: Run, rows: Sequence[Mapping[str, Any]], now: datetime) -> float | None:
     """Return about how many seconds the batches still take; None if unknown.
 
-    The planned calls of the batches that ended tell the speed.
+    The batches that ended tell the seconds per planned call; as many as run now are assumed to run until the end.
     """
-    ended = sum(row["planned_calls"] for row in rows if row["state"] in ENDED)
-    left = sum(row["planned_calls"] for row in rows if row["state"] not in ENDED)
-    started = min((task.started for task in run.tasks if task.task_id == "fetch" and task.started), default=None)
-    if not left:
-        return 0.0 if rows else None
-    if ended and started:
-        return round(_seconds(started, now) * left / ended, 1)
+    if not rows:
+        return None
+    starts = {task.map_index: task.started for task in run.tasks if task.task_id == "fetch" and task.state == "running"}
+    spent = sum(row["seconds"] for row in rows if row["state"] in ENDED)
+    calls = sum(row["planned_calls"] for row in rows if row["state"] in ENDED and row["seconds"])
+    if calls:
+        expected = {row["map_index"]: row["planned_calls"] * spent / calls for row in rows if row["state"] not in ENDED}
+        left = sum(max(0.0, seconds - _seconds(starts.get(index), now)) for index, seconds in expected.items())
+        return round(left / max(1, len(starts)), 1)
     minutes = run.summary.get("minutes")
-    return None if minutes is None else round(max(0.0, minutes * 60 - _seconds(started, now)), 1)
+    return None if minutes is None else round(max(0.0, minutes * 60 - _seconds(min(filter(None, starts.values()), default=None), now)), 1)
 
 
 def sentences(run: Run, published: Mapping[str, Any]) -> dict[str, list[str]]:

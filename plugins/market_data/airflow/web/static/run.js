@@ -45,8 +45,7 @@ function list(texts, kind = "") {
 function verdict(data) {
   const { red, warnings, other } = data.sentences;
   const nothing = data.finished ? "The tasks left no verdict: see their logs." : "There is no verdict before the run has ended.";
-  const lists = [list(red, "warn"), list(warnings), list(other)].filter((one) => one.childElementCount);
-  return section("Verdict", ...(lists.length ? lists : [el("p", { class: "soft" }, nothing)]));
+  return section("Verdict", red.length || warnings.length || other.length ? [list(red, "warn"), list(warnings), list(other)] : el("p", { class: "soft" }, nothing));
 }
 
 function batches(data) {
