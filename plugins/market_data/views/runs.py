@@ -125,7 +125,9 @@ def batch_rows(run: Run) -> list[dict[str, Any]]:
 def totals(run: Run, rows: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, Any]:
     """Return the figures of the batches that ended, and their calls per minute since the run began or was cleared."""
     fetches = {task.map_index: task for task in run.tasks if task.task_id == "fetch"}
-    current = {index: task for index, task in fetches.items() if task.started and (run.started is None or task.started >= run.started)}
+    current = {
+        index: task for index, task in fetches.items() if task.started and (run.started is None or task.started >= run.started)
+    }
     calls = sum(row["calls"] for row in rows if row["map_index"] in current)
     started = min((task.started for task in current.values() if task.started), default=None)
     running = any(task.state not in ENDED for task in fetches.values())
@@ -181,7 +183,11 @@ def remaining(run: Run, rows: Sequence[Mapping[str, Any]], now: datetime) -> flo
         left = sum(max(0.0, seconds - _seconds(starts.get(index), now)) for index, seconds in expected.items())
         return round(left / max(1, len(starts)), 1)
     minutes = run.summary.get("minutes")
-    return None if minutes is None else round(max(0.0, minutes * 60 - _seconds(min(filter(None, starts.values()), default=None), now)), 1)
+    return (
+        None
+        if minutes is None
+        else round(max(0.0, minutes * 60 - _seconds(min(filter(None, starts.values()), default=None), now)), 1)
+    )
 
 
 def sentences(run: Run, published: Mapping[str, Any]) -> dict[str, list[str]]:

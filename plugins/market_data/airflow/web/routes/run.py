@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from market_data.airflow.web import deployment
 from market_data.airflow.web.access import check_read
-from market_data.airflow.web.routes.feeds import account
+from market_data.airflow.web.account import account
 from market_data.airflow.web.run_record import read_run
 from market_data.config.feeds import load_feeds
 from market_data.core.errors import MarketDataError
