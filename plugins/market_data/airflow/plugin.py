@@ -14,7 +14,7 @@ from market_data.airflow.web import mount
 
 
 class MarketDataPlugin(AirflowPlugin):
-    """Registers the timetable of sessions, the order in a pool, the writer of task notes, links, and the pages."""
+    """Registers the timetable of sessions, the order in a pool, task notes, links and the pages."""
 
     name = "market_data"
     timetables: ClassVar = [SessionTimetable]

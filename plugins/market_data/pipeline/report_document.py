@@ -85,6 +85,7 @@ def document(
             s.isoformat() for s in tally.landed if loaded.get("changed") and s.isoformat() not in result.refused
         ),
         "api_calls": totals["calls"],
+        "cost_usd": result.summary.get("cost_usd"),
         "retries": totals["retries"],
         "bytes": totals["bytes"],
         "cost_usd": result.summary.get("cost_usd"),

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDER = "logs/ingest"
-KEPT = ("run_id", "dag_id", "provider", "dataset", "start_time", "end_time", "restated", "refused", "warnings", "rows_quarantined")
-"""Keys of a report that are kept in memory."""
+KEPT = ("run_id", "dag_id", "provider", "dataset", "start_time", "end_time", "restated", "refused", "warnings", "rows_quarantined",
+        "api_calls")  # fmt: skip
+"""Keys of a report that are kept in memory; and ``cost_usd``, which older reports lack."""
 
 MOST = 4_000
 """Reports in memory; the ones that were not used for longest are dropped first."""
@@ -73,7 +74,7 @@ def _kept(key: str, body: bytes) -> Mapping[str, Any] | None:
     """Return the kept part of a report; None, which is logged, if it is not one."""
     try:
         document = json.loads(body)
-        return {name: document[name] for name in KEPT}
+        return {**{name: document[name] for name in KEPT}, "cost_usd": document.get("cost_usd")}
     except (ValueError, TypeError, KeyError) as error:
         log.warning("run report %s is left out: %s", key, type(error).__name__)
         return None

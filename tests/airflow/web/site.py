@@ -28,10 +28,10 @@ def free_port():
 
 
 class Site:
-    """The server: ``url`` of Airflow, ``pages`` of ours."""
+    """The server: ``url`` of Airflow, ``pages`` of ours; ``env`` for commands beside it."""
 
-    def __init__(self, folder, port):
-        self.folder, self.url = Path(folder), f"http://127.0.0.1:{port}"
+    def __init__(self, folder, port, env):
+        self.folder, self.env, self.url = Path(folder), env, f"http://127.0.0.1:{port}"
         self.pages = f"{self.url}/market-data"
 
     def session(self, user):
@@ -42,20 +42,28 @@ class Site:
         found.cookies.set("_token", token)
         return found
 
+    def run(self, dag_id, conf):
+        """Run a DAG without a scheduler; return the id of its run."""
+        command = [sys.executable, "-m", "airflow", "dags", "test", dag_id, "-c", json.dumps(conf)]
+        with (self.folder / "run.log").open("wb") as output:
+            subprocess.run(command, env=self.env, cwd=PROJECT, stdout=output, stderr=output, timeout=180, check=False)
+        return self.runs(dag_id)[0]["dag_run_id"]
+
     def runs(self, dag_id):
         """Return the runs of a DAG, newest first."""
         found = self.session("admin").get(f"{self.url}/api/v2/dags/{dag_id}/dagRuns?order_by=-run_after", timeout=30)
         return found.json()["dag_runs"]
 
 
-def environment(folder, port):
-    """Return the environment of the server: everything in ``folder``."""
+def environment(folder, port, dags=("maintain.py",)):
+    """Return the environment of the server: everything in ``folder``, with these files of ``dags/``."""
     home = Path(folder) / "home"
     home.mkdir(parents=True, exist_ok=True)
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps({user: user for user in USERS}))
     (home / "dags").mkdir(exist_ok=True)
-    shutil.copy(PROJECT / "dags" / "maintain.py", home / "dags")
+    for name in dags:
+        shutil.copy(PROJECT / "dags" / name, home / "dags")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MARKET_DATA"))}
     return env | {
         "AIRFLOW_HOME": str(home),
@@ -80,10 +88,10 @@ def environment(folder, port):
 
 
 @contextmanager
-def served(folder):
+def served(folder, dags=("maintain.py",)):
     """Start the api-server over the lake in ``folder``; yield its ``Site``."""
     port = free_port()
-    env, log = environment(folder, port), Path(folder, "server.log")
+    env, log = environment(folder, port, dags), Path(folder, "server.log")
     with log.open("wb") as output:
         given = {"env": env, "cwd": PROJECT, "stdout": output, "stderr": output}
         for command in (("db", "migrate"), ("dags", "reserialize")):
@@ -95,7 +103,7 @@ def served(folder):
                 assert server.poll() is None, log.read_text()[-3000:]
                 assert time.monotonic() < until, log.read_text()[-3000:]
                 time.sleep(0.2)
-            yield Site(folder, port)
+            yield Site(folder, port, given["env"])
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             try:

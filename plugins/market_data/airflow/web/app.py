@@ -9,8 +9,8 @@ from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from market_data.airflow.web.pages import PAGES, STATIC, TYPES, shell
-from market_data.airflow.web.routes import coverage, quality
+from market_data.airflow.web.pages import PAGES, STATIC, TABS, TYPES, shell
+from market_data.airflow.web.routes import coverage, feeds, quality, run
 from market_data.core.errors import MarketDataError, ParamError
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,10 @@ HEADERS = {
 def create_app() -> FastAPI:
     """Return the app."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(get_user)])
+    app.include_router(feeds.router)
     app.include_router(coverage.router)
     app.include_router(quality.router)
+    app.include_router(run.router)
     app.add_api_route("/", _start, methods=["GET"])
     app.add_api_route("/static/{name}", _static, methods=["GET"])
     app.add_api_route("/{page}", _page, methods=["GET"])
@@ -41,7 +43,7 @@ def _start() -> Response:
 
 
 def _page(page: str) -> Response:
-    if page not in PAGES:
+    if page not in PAGES | TABS:
         raise HTTPException(404, "there is no such page")
     return HTMLResponse(shell(page))
 

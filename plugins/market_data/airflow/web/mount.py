@@ -60,14 +60,21 @@ def root_middlewares() -> list[dict[str, Any]]:
 
 
 def external_views() -> list[dict[str, Any]]:
-    """Return the navigation entry."""
+    """Return the navigation entry, and the tab of every run."""
     place = f"{root()}{PREFIX}"
     return [
         {
             "name": "Market data",
-            "href": f"{place}/coverage",
+            "href": f"{place}/feeds",
             "destination": "nav",
             "icon": f"{place}/static/icon.svg",
             "url_route": "market_data",
-        }
+        },
+        {
+            "name": "Market data",
+            "href": f"{place}/run?dag_id={{DAG_ID}}&run_id={{RUN_ID}}",
+            "destination": "dag_run",
+            "icon": f"{place}/static/icon.svg",
+            "url_route": "market_data_run",
+        },
     ]

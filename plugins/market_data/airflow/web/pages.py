@@ -6,15 +6,17 @@ from html import escape
 from pathlib import Path
 
 STATIC = Path(__file__).with_name("static")
-PAGES = {"coverage": "Coverage", "quality": "Quality"}
+PAGES = {"feeds": "Feeds", "coverage": "Coverage", "quality": "Quality"}
 """Name of each page in its address, and its title, in the order of the navigation."""
+TABS = {"run": "Run"}
+"""Pages that are no part of the navigation: tabs of Airflow's own pages."""
 
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 def shell(name: str) -> str:
     """Return the HTML of a page."""
-    title = escape(PAGES[name])
+    title = escape((PAGES | TABS)[name])
     links = "".join(
         f'<a href="{other}"{" aria-current=page" if other == name else ""}>{escape(text)}</a>' for other, text in PAGES.items()
     )

@@ -1,0 +1,31 @@
+"""The provider account of a feed, as its connection describes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from market_data.airflow.maintain.coverage_tasks import hooks_of
+from market_data.core.errors import ConfigError
+from market_data.core.messages import dollars
+from market_data.views.feeds import daily_limit, quota_text
+
+if TYPE_CHECKING:
+    from market_data.config.feeds import Feed
+
+
+def account(feed: Feed) -> dict[str, Any]:
+    """Return quota and cap of a feed's connection, or what is wrong with it; never a secret.
+
+    No call is made, and no client is opened.
+    """
+    head = {"connection": feed.conn_id, "problem": "", "quota": "", "daily_limit": None, "charges": False, "cap": ""}
+    try:
+        hook = hooks_of(feed)(dict(feed.options))
+        hook.validate_config()
+        cap = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
+        quota = {"quota": quota_text(hook.quota), "daily_limit": daily_limit(hook.quota)}
+    except ConfigError as error:
+        return {**head, "problem": str(error)}
+    except ModuleNotFoundError as error:
+        return {**head, "problem": f"package {error.name} is not installed where Airflow's API server runs"}
+    return {**head, **quota, "charges": hook.spec.charges, "cap": "" if cap is None else dollars(cap)}

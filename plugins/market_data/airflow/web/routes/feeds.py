@@ -1,0 +1,28 @@
+"""Page Feeds: every feed at a glance."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter
+
+from market_data.airflow.web import deployment
+from market_data.airflow.web.access import check_read
+from market_data.airflow.web.account import account
+from market_data.config.feeds import load_feeds
+from market_data.views.feeds import feed_of
+from market_data.views.places import place_of
+
+router = APIRouter(prefix="/api")
+
+
+@router.get("/feed")
+def overview(user: GetUserDep, feed: str) -> dict[str, Any]:
+    """Return what the page shows of a feed."""
+    feeds, place = load_feeds(), place_of(deployment.lake(), feed)
+    check_read(place.feed.dag_id, user)
+    siblings = [one.dag_id for one in feeds if one.conn_id == place.feed.conn_id]
+    found = feed_of(place, siblings, datetime.now(UTC))
+    return {**found, **account(place.feed), "is_paused": bool(deployment.paused([place.feed.dag_id]))}
