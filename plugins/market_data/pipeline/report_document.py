@@ -88,7 +88,6 @@ def document(
         "cost_usd": result.summary.get("cost_usd"),
         "retries": totals["retries"],
         "bytes": totals["bytes"],
-        "cost_usd": result.summary.get("cost_usd"),
         "sources": sorted(tally.sources),
         "errors": sorted({*tally.failures.values(), *(event.error for event in tally.events if event.error)}),
         "events": [event.to_json() for event in tally.events],
