@@ -138,6 +138,7 @@ def test_a_failed_backfill_of_years_is_one_message(desk):
     assert {message.title for message in desk.watch()} == {f"{NAME} 2015: 2 runs failed", f"{NAME} 2016: 2 runs failed"}
     assert desk.watch() == []
     desk.now += timedelta(minutes=1)
+    desk.report(date(2016, 1, 1), date(2016, 12, 31), run="one symbol", symbols=1)
     desk.report(date(2015, 1, 1), date(2015, 12, 31))
     assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} 2015: 2 runs failed"]
 

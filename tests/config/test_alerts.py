@@ -65,7 +65,7 @@ def test_problems_are_listed_with_those_of_the_feeds(write):
     ("section", "problem"),
     [
         ([], "alerts is []; names with values are needed"),
-        ({"quarantine": 1}, "alerts.quarantine is unknown (did you mean quarantined?)"),
+        ({"pendings": 1}, "alerts.pendings is unknown (did you mean pending?)"),
         ({"quarantined": True}, "alerts.quarantined is true; a whole number from 0 to 1,000,000 is needed"),
         ({"restated": -1}, "alerts.restated is -1; a whole number"),
         ({"spend_usd": "5"}, "alerts.spend_usd is '5'; US dollars from 0 to 1,000,000, or null, are needed"),
