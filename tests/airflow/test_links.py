@@ -54,16 +54,22 @@ def test_links_of_a_run_appear_when_it_has_something_to_show(monkeypatch):
     monkeypatch.setenv(
         "AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "password": "hush", "login": "k", "extra": extra})
     )
-    nothing = {"Run report": "", "Data Docs": "", "Lake": "http://127.0.0.1:9/lake"}
+    nothing = {
+        "Run in Market data": "/market-data/run?dag_id=d&run_id=r",
+        "Run report": "",
+        "Data Docs": "",
+        "Lake": "http://127.0.0.1:9/lake",
+    }
     assert found() == nothing
     row = {"dag_run_id": 1, "dag_id": "d", "run_id": "r", "map_index": -1, "key": "return_value", "timestamp": datetime.now(UTC)}
     opened.execute(insert(XComModel), [{**row, "task_id": "publish", "value": {"report": REPORT}}])
     opened.execute(insert(XComModel), [{**row, "task_id": "check", "value": {"data_docs": "quality/docs/index.html"}}])
     assert found() == {
+        "Run in Market data": nothing["Run in Market data"],
         "Run report": f"http://127.0.0.1:9/lake/{REPORT.replace('=', '%3D')}",
         "Data Docs": "http://127.0.0.1:9/lake/quality/docs/index.html",
         "Lake": "http://127.0.0.1:9/lake",
     }
     assert set(found(OTHER).values()) == {""}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": {"endpoint_url": "http://u:hush@h"}}))
-    assert set(found().values()) == {""}
+    assert set(found().values()) == {nothing["Run in Market data"], ""}

@@ -12,7 +12,9 @@ from urllib.parse import quote
 from airflow.sdk import BaseOperatorLink
 
 from market_data.airflow.connections import lake_url, s3_access
+from market_data.airflow.web.mount import root
 from market_data.core.errors import MarketDataError
+from market_data.core.paths import PAGES
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
@@ -53,7 +55,18 @@ class DataDocsLink(BaseOperatorLink):
         return _result_link(operator, ti_key, "check", "data_docs")
 
 
-LINKS = (ReportLink(), DataDocsLink(), LakeLink())
+class RunPageLink(BaseOperatorLink):
+    """The page *Run*: progress, verdict and what to do."""
+
+    name = "Run in Market data"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address of the run's page; empty for DAGs of others."""
+        query = f"dag_id={quote(ti_key.dag_id, safe='')}&run_id={quote(ti_key.run_id, safe='')}"
+        return f"{root()}{PAGES}/run?{query}" if is_ours(operator) else ""
+
+
+LINKS = (RunPageLink(), ReportLink(), DataDocsLink(), LakeLink())
 
 
 def is_ours(operator: Any) -> bool:

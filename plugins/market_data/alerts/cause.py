@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
+
+from market_data.core.paths import PAGES
 
 HEALED = "all-clear: "
 """How the title of the message on a healed cause begins."""
@@ -72,9 +75,9 @@ def all_clear(cause_id: str, feed: str, title: str, base_url: str) -> Message:
 
 
 def link_of(feed: str, base_url: str) -> str:
-    """Return the address of a feed's DAG in Airflow, or of Airflow for no single feed.
+    """Return the address of the page *Coverage* of a feed, or of *Feeds* for no single feed.
 
     Empty without ``base_url``.
     """
     base = base_url.rstrip("/")
-    return f"{base}/dags/{feed}" if base and feed else base
+    return base and f"{base}{PAGES}/" + (f"coverage?feed={quote(feed)}" if feed else "feeds")

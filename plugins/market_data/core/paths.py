@@ -1,4 +1,4 @@
-"""The locations of the project's own files."""
+"""The locations of the project's own files, and of its pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from market_data.core import settings
 
 PACKAGE = Path(__file__).resolve().parents[1]
+PAGES = "/market-data"
+"""Where the pages are, below the address of Airflow."""
+
 PACKAGED = PACKAGE / "_include"
 """The copy of ``include`` that a wheel carries. A checkout and a copied ``plugins`` folder have none."""
 

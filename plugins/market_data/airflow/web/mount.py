@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-PREFIX = "/market-data"
+from market_data.core.paths import PAGES
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
@@ -51,7 +51,7 @@ def root() -> str:
 
 def fastapi_apps() -> list[dict[str, Any]]:
     """Return what the plugin registers."""
-    return [{"app": LateApp(), "url_prefix": PREFIX, "name": "Market data"}]
+    return [{"app": LateApp(), "url_prefix": PAGES, "name": "Market data"}]
 
 
 def root_middlewares() -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def root_middlewares() -> list[dict[str, Any]]:
 
 def external_views() -> list[dict[str, Any]]:
     """Return the navigation entry, and the tab of every run."""
-    place = f"{root()}{PREFIX}"
+    place = f"{root()}{PAGES}"
     return [
         {
             "name": "Market data",
