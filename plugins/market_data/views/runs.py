@@ -123,7 +123,10 @@ def batch_rows(run: Run) -> list[dict[str, Any]]:
 
 
 def totals(run: Run, rows: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, Any]:
-    """Return the figures of the batches that ended, and their calls per minute since the run began or was cleared."""
+    """Return the figures of the batches that ended.
+
+    Calls per minute count since the run began, or was cleared.
+    """
     fetches = {task.map_index: task for task in run.tasks if task.task_id == "fetch"}
     current = {
         index: task for index, task in fetches.items() if task.started and (run.started is None or task.started >= run.started)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from market_data.airflow.maintain.coverage_tasks import hooks_of
+from market_data.airflow.connections import provider_config
 from market_data.core.errors import ConfigError
 from market_data.core.messages import dollars
+from market_data.providers.registry import provider
 from market_data.views.feeds import daily_limit, quota_text
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def account(feed: Feed) -> dict[str, Any]:
     """
     head = {"connection": feed.conn_id, "problem": "", "quota": "", "daily_limit": None, "charges": False, "cap": ""}
     try:
-        hook = hooks_of(feed)(dict(feed.options))
+        kind, config = provider(feed.provider), provider_config(feed.conn_id)
+        hook = kind(config, options=feed.options, connections=provider_config, retry=feed.retry)
         hook.validate_config()
         cap = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
         quota = {"quota": quota_text(hook.quota), "daily_limit": daily_limit(hook.quota)}
