@@ -8,7 +8,7 @@ from market_data.core import settings
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PAGES = "/market-data"
-"""Where the pages are, below the address of Airflow."""
+"""The path of the pages, below the address of Airflow."""
 
 PACKAGED = PACKAGE / "_include"
 """The copy of ``include`` that a wheel carries. A checkout and a copied ``plugins`` folder have none."""
