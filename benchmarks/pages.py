@@ -70,6 +70,7 @@ def measure(folder: str) -> None:
     """Print seconds and memory."""
     from market_data.views.cell import cell_of
     from market_data.views.coverage import current_grid
+    from market_data.views.feeds import feed_of
     from market_data.views.gaps import gaps_of
     from market_data.views.ledgers import Ledgers, records_of
     from market_data.views.places import Place
@@ -91,6 +92,7 @@ def measure(folder: str) -> None:
     place = Place(lake, FEED, Selection(OHLCV_1D, "polygon", Layout()), ("polygon",))
     records_of(lake, *PLACE)  # what the start of the server reads ahead
     grid = timed("cells of the page", lambda: current_grid(place, NOW))
+    timed("a card of Feeds", lambda: feed_of(place, [FEED.dag_id], NOW))
     text = timed("as JSON", lambda: json.dumps(grid.to_json()))
     found |= {"json kb": len(text) // 1024, "gzip kb": len(gzip.compress(text.encode(), 6)) // 1024}
     timed("a cell", lambda: cell_of(place, current_grid(place, NOW), SYMBOLS[7], SESSIONS[-9], NOW))

@@ -108,3 +108,21 @@ def test_a_batch_is_cleared_by_a_user_who_may_and_by_no_other(site, open_page):
     expect(page.get_by_role("main")).to_contain_text("1 of 2 ended")
     expect(page.get_by_role("main")).to_contain_text("2 ok, 0 failed, 1 pending (NVDA)")
     assert page.problems == []
+
+
+def test_a_run_is_followed_until_it_ends_and_no_longer(site, open_page):
+    admin, address = site.session("admin"), f"{site.url}/api/v2/dags/{FEED}/dagRuns/{quote(site.done, safe='')}"
+    page = open_page("viewer")
+    reads = []
+    page.on("request", lambda one: reads.append(one.url) if "/api/run?" in one.url else None)
+    page.goto(run_page(site, site.done))
+    main, status = page.get_by_role("main"), page.get_by_role("status")
+    expect(main).to_contain_text("1 of 2 ended")  # the test above has cleared the other
+    assert admin.patch(f"{address}/taskInstances/fetch/1?update_mask=new_state", json={"new_state": "failed"}, timeout=30).ok
+    expect(main).to_contain_text("2 of 2 ended, 1 failed")
+    expect(page.get_by_role("region", name="Failed symbols")).to_contain_text("NVDA")
+    assert admin.patch(f"{address}?update_mask=state", json={"state": "failed"}, timeout=30).ok
+    expect(status).to_contain_text("failed")
+    count = len(reads)
+    page.wait_for_timeout(3000)
+    assert (len(reads), page.problems) == (count, [])
