@@ -39,7 +39,7 @@ calendars: install ## Write the session files of the exchanges again, from excha
 	@$(PYTHON_ENV) tools/make_calendars.py
 
 site: install ## Write the documentation as a site into .local/site (ARGS=serve: serve it at http://127.0.0.1:8000)
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build --quiet}
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build}
 
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
@@ -50,4 +50,4 @@ lint: install ## Check style, spelling, wording, format, types and the links of 
 	@$(PYTHON_ENV) -m mypy
 	@git ls-files -z | xargs -0 $(PYTHON_ENV) -m codespell_lib
 	@$(PYTHON_ENV) tools/check_style.py
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs build

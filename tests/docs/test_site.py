@@ -52,7 +52,7 @@ def test_links_of_the_site(page, link, expected):
 
 
 def test_lists_are_indented_as_markdown_of_the_site_needs_it():
-    text = "see:\n1. One:\n\n   ```yaml\n   a: 1\n   ```\n\n2. Two,\n   more\n* **x**: y\n  z\n\nend\n```\n1. code\n   stays\n```"
+    text = "see:\n1. One:\n\n   ```yaml\n   a: 1\n   ```\n\n2. Two,\n   more\n* **x**: y\n  z\n\nend\n```python not-run\n1. code\n   stays\n```"
     assert "\n".join(site_hooks.with_lists(text.splitlines())) == (
-        "see:\n\n1.  One:\n\n    ```yaml\n    a: 1\n    ```\n\n2.  Two,\n    more\n*   **x**: y\n    z\n\nend\n```\n1. code\n   stays\n```"
+        "see:\n\n1.  One:\n\n    ```yaml\n    a: 1\n    ```\n\n2.  Two,\n    more\n*   **x**: y\n    z\n\nend\n```python\n1. code\n   stays\n```"
     )
