@@ -1,6 +1,6 @@
 # `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install run up down query migrate calendars site test lint
+.PHONY: help install run up down query migrate calendars test lint docs
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
 export DAG CONF SQL ARGS PYTHON
@@ -38,16 +38,15 @@ migrate: install ## Create missing tables and views of the warehouse with `marke
 calendars: install ## Write the session files of the exchanges again, from exchange_calendars and tools/calendar_corrections.csv
 	@$(PYTHON_ENV) tools/make_calendars.py
 
-site: install ## Write the documentation as a site into .local/site (ARGS=serve: serve it at http://127.0.0.1:8000)
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build}
-
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
 
-lint: install ## Check style, spelling, wording, format, types and the links of the site
+docs: install ## Build the documentation as a site in .local/site; ARGS=serve shows it at http://127.0.0.1:8000
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build}
+
+lint: install ## Check style, spelling, wording, format and types
 	@$(PYTHON_ENV) -m ruff check .
 	@$(PYTHON_ENV) -m ruff format --check .
 	@$(PYTHON_ENV) -m mypy
 	@git ls-files -z | xargs -0 $(PYTHON_ENV) -m codespell_lib
 	@$(PYTHON_ENV) tools/check_style.py
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs build

@@ -96,9 +96,9 @@ def test_the_dag_is_what_the_contract_says():
 
 def test_rare_params_are_folded_away_and_everyday_ones_are_not():
     params = build_dag(FEED).params
-    folded = {name for name in params if params.get_param(name).schema.get("section") == "Advanced"}
+    folded = {name for name in params if params.get_param(name).schema.get("section") == "Tuning"}
     rare = {"max_retries", "retry_delay_seconds", "lookback_days", "endpoint", "max_missing_ratio", "circuit_breaker", "data_docs"}
-    assert folded == {*rare, "recheck_sessions", "tolerate", "as_of", "follow_renames", "cells", "adjustment"}
+    assert folded == {*rare, "recheck_sessions", "tolerate", "as_of", "follow_renames", "cells"}
 
 
 class Instance:

@@ -24,7 +24,7 @@ from market_data.core.errors import ConfigError, LakeError, ParamError
 from market_data.lake.store import Lake
 from market_data.pipeline.run_sessions import Wanted, resolve_sessions
 from market_data.providers.base import ProviderConfig
-from market_data.providers.registry import known_provider, provider, providers, serving
+from market_data.providers.registry import known_provider, options_of, provider, providers, serving
 from sandbox.http import SampleApi
 
 FEED = next(feed for feed in load_feeds() if feed.provider == "polygon")
@@ -380,10 +380,10 @@ def test_values_that_the_form_rejects_are_rejected_by_check_params(name, value):
 
 # -- the form ------------------------------------------------------------------------------------------------------------------------
 
-EVERYDAY = {
+EVERYDAY = [
     *("universe", "symbols", "tickers_path", "index_name", "start_date", "end_date", "backfill_days"),
-    *("file_grain", "force", "dry_run", "batch_size"),
-}
+    *("dry_run", "force", "file_grain", "batch_size"),
+]
 
 
 @pytest.mark.parametrize("feed", load_feeds(), ids=lambda feed: feed.dag_id)
@@ -394,16 +394,30 @@ def test_the_form_accepts_its_own_defaults_and_so_does_the_second_stage(feed):
         values, options=known_provider(feed.provider).options, endpoints=serving(feed.provider, feed.dataset), today=TODAY
     )
     assert read.universe == feed.universe
-    assert {name for name, param in params.items() if "section" not in param.schema} == EVERYDAY
-    assert {param.schema["section"] for name, param in params.items() if name not in EVERYDAY} == {"Advanced"}
+    in_view = [name for name, param in params.items() if "section" not in param.schema]
+    options = options_of(feed.provider, feed.dataset)
+    assert in_view == [*EVERYDAY, *sorted(options, key=lambda name: not name.startswith("max_"))] == list(params)[: len(in_view)]
+    assert {param.schema["section"] for param in list(params.values())[len(in_view) :]} == {"Tuning"}
+    groups = [params[name].schema["title"].partition(": ")[0] for name in in_view]
+    assert list(dict.fromkeys(groups)) == ["What", "When", "How", *(["This provider"] if options else [])]
     for name, param in params.items():
         assert param.schema["title"], name
         assert param.description.endswith("."), name
+        assert "`" not in param.description, name  # the form shows plain text
+        if "minimum" in param.schema:
+            assert f"Allowed: {param.schema['minimum']:,} " in param.description, name
 
 
 def test_the_form_proposes_universes_and_lets_choose_endpoints():
     params = build_params(FEED)
-    assert params["universe"].schema["examples"] == list(universes.known())
+    from airflow.sdk.exceptions import ParamValidationError
+
+    listed = params["universe"].schema["enum"]
+    assert {*universes.known(), "index:sp500"} <= set(listed)
+    assert build_params(replace(FEED, universe="index:mine"))["universe"].schema["enum"] == ["index:mine", *listed]
+    assert params["universe"].resolve("index:mine") == "index:mine"  # a list of proposals: any other text is accepted
+    with pytest.raises(ParamValidationError):
+        params["universe"].resolve(7)
     assert params["endpoint"].schema["enum"] == ["auto", "grouped", "range", "flatfile"]
     assert params["endpoint"].schema["values_display"]["grouped"] == "grouped: a session per call"
     assert set(params["file_grain"].schema["values_display"]) == {"day", "year"}

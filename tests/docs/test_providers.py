@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from market_data.airflow.assets import SUFFIX
 from market_data.config.feeds import load_feeds
 from market_data.config.trigger_form import PARAMS, PER_CALL
 from market_data.config.universes import known
@@ -19,6 +20,7 @@ from sandbox.stack.environment import Paths, Ports
 from sandbox.stack.settings import local_connections
 from sandbox.vendors import VENDORS
 from tests.docs.pages import DOCS, PROJECT
+from tools import error_reference
 from tools.feed_table import written
 
 TEXT = DOCS["docs/reference/providers.md"]
@@ -188,7 +190,7 @@ def test_named_dags_exist(name):
     endings = "|".join(dataset.replace("-", "_") for dataset in DATASETS)
     named = set(re.findall(rf"\b([a-z]+_(?:{endings}|ohlcv_\w+))\b", DOCS[name])) | set(re.findall(r"\bDAG=([a-z]\w*)", DOCS[name]))
     tables = {found for found in named if found.split("_")[0] in ("landed", "bronze", "silver", "gold", "lake")}
-    assert named - tables <= FEEDS
+    assert {name.removesuffix(SUFFIX) for name in named - tables} <= FEEDS
 
 
 def test_table_of_feeds_is_that_of_the_settings():
@@ -217,6 +219,14 @@ def test_sample_servers_are_where_the_page_says():
     }
     assert set(VENDORS) == set(found) - {"ib", "mock"}
     assert all(f"`{port}`" in LOCAL_STACK for port in (Ports().airflow, Ports().s3, Ports().sample_api, Ports().gateway))
+
+
+def test_every_type_of_error_has_an_anchor():
+    page = DOCS["docs/reference/errors.md"]
+    assert error_reference.written(page) == page, "run tools/error_reference.py"
+    named = re.findall(r"^### (\w+)$", page, re.MULTILINE)
+    assert {"AuthError", "SchemaDrift", "RunTimeout"} <= set(named)
+    assert page.count("**To do**: ") == len(named)
 
 
 def test_links_resolve():

@@ -68,6 +68,7 @@ def test_everything_asked_is_landed_checked_loaded_and_recorded(world):
     assert planned.plan.calls == len(world.api.calls) == len(WEEK)
     assert report["red"] == []
     assert report["rows_landed"] == report["rows_loaded"] == report["rows_changed"] == len(WEEK) * len(SYMBOLS)
+    assert report["new_sessions"] == [s.isoformat() for s in WEEK]
     assert report["api_calls"] == len(WEEK)
     assert report["rows_written"] == report["files_written"] == len(WEEK) * len(SYMBOLS)
     assert report["successful_tickers"] == report["total_tickers"] == len(SYMBOLS)
@@ -114,6 +115,7 @@ def test_a_cleared_run_brings_the_corrected_value_and_leaves_equal_ones_alone(wo
     assert planned.plan.calls == len(world.api.calls) == len(WEEK)
     assert (report["rows_written"], report["rows_changed"], report["files_unchanged"]) == (1, 1, len(WEEK) * len(SYMBOLS) - 1)
     assert report["sessions_loaded"] == [s.isoformat() for s in WEEK]
+    assert report["new_sessions"] == [WEEK[1].isoformat()]
     after = {k: v for k, v in world.objects().items() if k.startswith("raw/")}
     assert [k for k in prices if prices[k] != after[k]] == [
         f"raw/prices/provider=polygon/symbol=AAPL/year=2013/month=01/AAPL-{WEEK[1]}.parquet"
@@ -129,7 +131,8 @@ def test_a_cleared_run_brings_the_corrected_value_and_leaves_equal_ones_alone(wo
 def test_force_asks_the_runs_own_sessions_and_no_lookback_again(world):
     world.run()
     world.api.log.clear()
-    planned, _ = world.run(world.context("r2", force=True), sessions=WEEK[4:], lookback=WEEK[:4])
+    planned, report = world.run(world.context("r2", force=True), sessions=WEEK[4:], lookback=WEEK[:4])
+    assert report["new_sessions"] == []  # equal values: no downstream DAG runs again
     assert [call.date for call in world.api.calls] == [WEEK[4].isoformat(), WEEK[5].isoformat()]
     assert planned.plan.cells == 2 * len(SYMBOLS)
 

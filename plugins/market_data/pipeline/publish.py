@@ -119,7 +119,7 @@ def new_sessions(
     have = pa.scalar(str(State.HAVE))
     found = {session for session in tally.first_seen if session.isoformat() not in refused}
     for cells in recorded:
-        before = pc.fill_null(pc.equal(coverage.states(cells), have), False)  # noqa: FBT003 - positional in pyarrow
+        before = pc.fill_null(pc.equal(coverage.states(cells), have), False)
         new = cells.filter(pc.and_(pc.equal(cells["state"], have), pc.invert(before)))
         found.update(pc.unique(new["session"]).to_pylist())
     return sorted(session.isoformat() for session in found)

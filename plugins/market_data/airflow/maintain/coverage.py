@@ -28,8 +28,8 @@ objects, rows of the warehouse from the lake. Then the feeds' own runs request e
 ### How to use it
 * **Every week**: unpause it. Scheduled runs audit only.
 * **See what a repair costs**: *Trigger* with *Repair* and *Dry run*. Nothing is changed.
-* **Repair**: *Trigger* with *Repair*, without *Dry run*. Above *Maximum calls* or *Maximum cost* the run waits in `approve`: open *Required Actions* and
-  choose. Rejected, or not decided in a day: nothing is requested, and the run says so.
+* **Repair**: *Trigger* with *Repair*, without *Dry run*. Above *Maximum calls* or *Maximum cost* the run waits in `approve`:
+  open *Required Actions* and choose. Rejected, or not decided in a day: nothing is requested, and the run says so.
 * The feeds must be unpaused, since their own runs do the requests.
 """
 SUNDAY = "0 14 * * 0"

@@ -46,7 +46,7 @@ def maintain_lake() -> DAG:
         "dry_run": dry_run_param("Show what would be done; change nothing. Scheduled runs act."),
         "wait_minutes": Param(
             15, type="integer", minimum=0, maximum=MOST_MINUTES, title="Wait for readers",
-            description="Allowed: 0 to 1,440 minutes between writing year files and deleting day files. Longer than the longest query on the files.",
+            description="Minutes before day files are deleted, 0 to 1,440. Longer than the longest query on the files.",
         ),
         "retention": Param(
             True, type="boolean", title="Retention", description="Delete what is past its age in feeds.yaml, in the whole lake."
