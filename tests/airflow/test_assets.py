@@ -12,7 +12,7 @@ from airflow.sdk import Asset
 from market_data.airflow.assets import announce, loaded_asset, readable, sessions_asset
 from tests.docs.pages import PROJECT
 
-DAGS = '''
+DAGS = """
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
 from market_data.airflow.assets import announce, loaded_asset, sessions_asset
 
@@ -27,7 +27,7 @@ with DAG("feed", params={"new": []}) as feed:
 
 with DAG("features", schedule=PartitionedAssetTimetable(assets=ASSETS[1])):
     task(lambda: None, task_id="nothing")()
-'''
+"""
 
 SCRIPT = """
 import json, os, sys
@@ -99,7 +99,9 @@ def test_only_sessions_with_new_values_are_partitions_and_the_extra_reads_well()
     assert [asset.name for asset in assets] == ["f", "f_sessions"]
     assert all(isinstance(asset, Asset) for asset in assets)
     events, found = outlet_events(*assets)
-    announce(events, assets, {"sessions": ["2024-01-02", "2024-01-03"], "new_sessions": ["2024-01-03"], "rows": 1200, "report": "k"})
+    announce(
+        events, assets, {"sessions": ["2024-01-02", "2024-01-03"], "new_sessions": ["2024-01-03"], "rows": 1200, "report": "k"}
+    )
     assert found["f_sessions"].keys == ["2024-01-03"]
     assert found["f"].keys == []
     assert found["f"].extra["loaded"] == "1,200 rows of 2 sessions: 2024-01-02 to 2024-01-03"
