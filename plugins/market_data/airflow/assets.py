@@ -1,4 +1,4 @@
-"""The assets of a feed: one event per run, and one event per loaded session for DAGs that process single sessions.
+"""The assets of a feed: one event per run, and one per session for DAGs that process single sessions.
 
 A DAG that runs once per session, whether a run loaded one or repaired twenty::
 
@@ -26,8 +26,9 @@ def loaded_asset(dag_id: str, address: str) -> Asset:
 
 
 def sessions_asset(dag_id: str, address: str) -> Asset:
-    """Return the asset of a feed's sessions: one event per session with new values; its partition key is the ISO date.
+    """Return the asset of a feed's sessions: one event per session with new values.
 
+    The partition key of an event is the ISO date of its session.
     A run without new values emits one event without a key. It starts no DAG that is scheduled by partitions.
     """
     return Asset(

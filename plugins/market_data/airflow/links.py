@@ -29,7 +29,7 @@ class LakeLink(BaseOperatorLink):
     name = "Lake"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
-        """Return the address of the lake; empty for a DAG that is not ours, and for a lake that no browser opens."""
+        """Return the address of the lake; empty for DAGs of others, and if no browser opens it."""
         return _address_of("") if is_ours(operator) else ""
 
 
@@ -74,7 +74,7 @@ def object_address(lake: str, key: str, endpoint: str | None) -> str:
     bucket, _, prefix = lake.removeprefix("s3://").strip("/").partition("/")
     path = "/".join(filter(None, (prefix, key)))
     if endpoint:
-        return "/".join([endpoint.rstrip("/"), bucket, quote(path)])
+        return "/".join(filter(None, (endpoint.rstrip("/"), bucket, quote(path))))
     kind = "object" if key else "buckets"
     return f"{CONSOLE}/{kind}/{quote(bucket)}?prefix={quote(path if key else f'{path}/' if path else '', safe='')}"
 
@@ -98,10 +98,12 @@ def _result(ti_key: TaskInstanceKey, task_id: str) -> dict[str, Any]:
     """Return what a task of the same run has returned; empty if it has not run."""
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
+    from sqlalchemy import select
 
-    wanted = XComModel.get_many(
-        key="return_value", run_id=ti_key.run_id, dag_ids=ti_key.dag_id, task_ids=task_id, map_indexes=-1
-    ).with_only_columns(XComModel.value)  # fmt: skip
+    wanted = select(XComModel.value).where(
+        XComModel.dag_id == ti_key.dag_id, XComModel.run_id == ti_key.run_id, XComModel.task_id == task_id,
+        XComModel.key == "return_value", XComModel.map_index == -1,
+    )  # fmt: skip
     with create_session() as session:
         row = session.execute(wanted).first()
     found = XComModel.deserialize_value(row) if row else None

@@ -13,7 +13,7 @@ from market_data.airflow.timetable import SessionTimetable
 
 
 class MarketDataPlugin(AirflowPlugin):
-    """Registers the timetable of sessions, the order in a pool, links and the listener that writes task notes."""
+    """Registers the timetable of sessions, the order in a pool, links, and the writer of task notes."""
 
     name = "market_data"
     timetables: ClassVar = [SessionTimetable]

@@ -119,7 +119,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "dry_run": {
         "type": "boolean",
         "title": "Dry run",
-        "description": "Show batches, calls, minutes, rows and cost in the note of the run and the log of plan; fetch and write nothing.",
+        "description": "Show batches, calls, minutes, rows and cost in the log of plan; fetch and write nothing.",
     },
     "batch_size": {
         "type": "integer",
@@ -226,7 +226,10 @@ def form(options: Mapping[str, Option], endpoints: Sequence[Endpoint]) -> Form:
 
 
 def described(description: str, schema: Mapping[str, Any]) -> str:
-    """Return the help text of a number with its allowed range; other texts as they are. The form shows plain text, no markdown."""
+    """Return the help text of a number with its allowed range; other texts as they are.
+
+    The form shows plain text, no markdown.
+    """
     least, most = schema.get("minimum"), schema.get("maximum")
     if least is None:
         return description

@@ -103,7 +103,9 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
 def new_sessions(
     tally: Tally, recorded: Sequence[pa.Table], coverage: Coverage, rows_changed: int, refused: Mapping[str, Verdict]
 ) -> list[str]:
-    """Return the sessions (ISO dates, sorted) for which the warehouse has new values; downstream DAGs run once for each.
+    """Return the sessions (ISO dates, sorted) for which the warehouse has new values.
+
+    Downstream DAGs run once for each.
 
     A session is new if one of its cells becomes ``have``, or if a response of this run first brought values. Either alone would lose
     sessions: the first if publish dies after it recorded coverage, the second if an earlier run wrote the values and did not load them.
