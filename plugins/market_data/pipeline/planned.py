@@ -90,7 +90,7 @@ class Planned:
 
     @property
     def figures(self) -> str:
-        """What the requests take, for the note of a dry run; empty if there are none."""
+        """The cells, calls, minutes and cost of the requests, in a sentence; empty if there are none."""
         if not self.plan.batches:
             return ""
         total = self.plan.estimate()
