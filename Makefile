@@ -41,8 +41,8 @@ calendars: install ## Write the session files of the exchanges again, from excha
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
 
-docs: install ## Build the documentation as a site in .local/site; a broken link is an error
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs build --quiet --strict
+docs: install ## Build the documentation as a site in .local/site; ARGS=serve shows it at http://127.0.0.1:8000
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build}
 
 lint: install ## Check style, spelling, wording, format and types
 	@$(PYTHON_ENV) -m ruff check .

@@ -8,7 +8,8 @@
 ### How to use it
 * **Every day**: unpause it. Each session is fetched after its close, with what is missing in the week before.
 * **Some dates**: *Trigger*, with first and last session. Covered cells are not fetched again, unless *Fetch again* is ticked.
-* **The cost first**: *Trigger* with *Dry run*: the log of `plan` shows batches, calls, minutes, rows and cost.
+* **The cost first**: *Trigger* with *Dry run*: the note of the run shows calls, minutes, rows and
+  cost; the log of `plan` has each batch.
 * **Fetch dates again**: clear their runs. Exactly their sessions are fetched again: corrected values replace, equal values change
   nothing.
 * **A batch failed**: clear that one task of `fetch`, with *downstream*. The others stay as they are.

@@ -105,4 +105,5 @@ def test_only_sessions_with_new_values_are_partitions_and_the_extra_reads_well()
     assert found["f_sessions"].keys == ["2024-01-03"]
     assert found["f"].keys == []
     assert found["f"].extra["loaded"] == "1,200 rows of 2 sessions: 2024-01-02 to 2024-01-03"
-    assert readable({"sessions": [], "rows": 0, "report": "k"})["loaded"] == "0 rows of 0 sessions: none"
+    assert readable({"sessions": ["2024-01-02"], "rows": 1, "report": "k"})["loaded"] == "1 row of 1 session: 2024-01-02"
+    assert readable({"sessions": [], "rows": 10, "report": "k"})["loaded"] == "10 rows, none with a new value"

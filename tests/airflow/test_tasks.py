@@ -138,10 +138,12 @@ def test_the_verdict_is_red_when_something_is_missing_and_says_what(batches, pub
     ("note", "said"),
     [("", "Dry run: nothing was fetched"), ("Not available yet: x", "Dry run: nothing was fetched. Not available yet: x")],
 )
-def test_the_verdict_of_a_dry_run_says_that_it_was_one(note, said):
+def test_the_verdict_of_a_dry_run_says_that_it_was_one_and_what_it_would_take(note, said):
     ti = Instance(summary={"note": note, "dry_run": True})
     run_verdict([], None, {"ti": ti})
     assert ti.pushed[task_notes.KEY] == said
+    run_verdict([], None, {"ti": (ti := Instance(summary={"note": note, "dry_run": True, "figures": "The run would request x"}))})
+    assert ti.pushed[task_notes.KEY] == said.replace("fetched", "fetched. The run would request x")
 
 
 def test_the_verdict_is_green_when_nothing_is_missing_or_nothing_was_asked():

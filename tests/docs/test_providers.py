@@ -21,7 +21,6 @@ from sandbox.stack.settings import local_connections
 from sandbox.vendors import VENDORS
 from tests.docs.pages import DOCS, PROJECT
 from tools import error_reference
-from tools.docs_site import inside
 from tools.feed_table import written
 
 TEXT = DOCS["docs/reference/providers.md"]
@@ -225,17 +224,9 @@ def test_sample_servers_are_where_the_page_says():
 def test_every_type_of_error_has_an_anchor():
     page = DOCS["docs/reference/errors.md"]
     assert error_reference.written(page) == page, "run tools/error_reference.py"
-    assert {"AuthError", "SchemaDrift", "RunTimeout"} <= set(re.findall(r"^### (\w+)$", page, re.MULTILINE))
-
-
-def test_the_site_has_every_page_and_links_to_none_that_it_lacks():
-    nav = (PROJECT / "mkdocs.yml").read_text().partition("\nnav:")[2]
-    assert sorted(re.findall(r"[\w/.-]+\.md", nav)) == sorted(
-        name.removeprefix("docs/") for name in DOCS if name.startswith("docs/")
-    )
-    docs = PROJECT / "docs"
-    text = "[a](../../README.md#feeds) [b](errors.md) [c](missing.md) [d](https://x.y) ![e](../run.png)"
-    assert inside(text, docs / "reference" / "lake.md", docs) == text.replace("[a](../../README.md#feeds)", "a")
+    named = re.findall(r"^### (\w+)$", page, re.MULTILINE)
+    assert {"AuthError", "SchemaDrift", "RunTimeout"} <= set(named)
+    assert page.count("**To do**: ") == len(named)
 
 
 def test_links_resolve():

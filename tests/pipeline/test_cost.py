@@ -1,5 +1,6 @@
 """The cap on the cost: a dry run shows what is over it and is green; a real run stops before its first paid call."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -46,6 +47,10 @@ def test_a_dry_run_over_the_cap_is_green_and_shows_everything(scene, dag_id):
     summary = planned.summary
     assert min(summary["batches"], summary["calls"], summary["rows"], summary["cost_usd"]) > 0
     assert "The provider will charge" in planned.explain()
+    assert re.fullmatch(
+        r"The run would request \d+ cells, \d batch(es)?, \d+ calls?, [\d.]+ minutes, at most [\d,]+ rows, \S+ US dollars",
+        summary["figures"],
+    )
     assert paid(scene) == []
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from airflow.sdk import Asset
 
+from market_data.core.messages import counted
+
 SUFFIX = "_sessions"
-MOST_NAMED = 10
-"""Sessions that the extra of an event names one by one; it goes into the database with each event."""
 
 
 def loaded_asset(dag_id: str, address: str) -> Asset:
@@ -54,9 +54,10 @@ def announce(events: Any, assets: tuple[Asset, Asset], published: Mapping[str, A
 def readable(published: Mapping[str, Any]) -> dict[str, Any]:
     """Return the extra of a run's event in the order in which a person reads it."""
     sessions = list(published["sessions"])
-    dates = f"{sessions[0]} to {sessions[-1]}" if len(sessions) > 1 else "".join(sessions) or "none"
+    dates = " to ".join(dict.fromkeys([sessions[0], sessions[-1]])) if sessions else ""
+    of_sessions = f" of {counted(len(sessions), 'session')}: {dates}" if sessions else ", none with a new value"
     return {
-        "loaded": f"{published['rows']:,} rows of {len(sessions)} session{'' if len(sessions) == 1 else 's'}: {dates}",
+        "loaded": f"{counted(published['rows'], 'row')}{of_sessions}",
         "rows": published["rows"],
         "sessions": sessions,
         "report": published["report"],

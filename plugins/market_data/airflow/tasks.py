@@ -354,7 +354,10 @@ def _verdict(
     standing = summary.get("standing") or {}
     if not batches and published is None and not failed:
         dry = "Dry run: nothing was fetched" if summary.get("dry_run") else ""
-        why = ". ".join(filter(None, [dry, summary.get("note")])) or "Nothing to do: every requested cell is covered already"
+        why = (
+            ". ".join(filter(None, [dry, dry and summary.get("figures"), summary.get("note")]))
+            or "Nothing to do: every requested cell is covered already"
+        )
         log.info("%s. See the log of `plan`.", why)
         red, warnings = standing.get("red", ()), standing.get("warnings", ())
         if red and not dry:

@@ -64,3 +64,8 @@ def suggestion(name: object, known: Iterable[str]) -> str:
 def dollars(amount: float) -> str:
     """Return an amount with two digits after the point; below a cent, with its first two digits."""
     return f"{amount:,.2f} US dollars" if amount >= 0.01 or not amount else f"{amount:.2g} US dollars"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 call`` or ``2 batches``."""
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('ch') else 's'}"

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from market_data.core.calendar import XNYS, Calendar
-from market_data.core.messages import dollars
+from market_data.core.messages import counted, dollars
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan
 
@@ -77,6 +77,7 @@ class Planned:
             "covered": self.covered,
             "pending": [session.isoformat() for session in self.pending],
             "note": self.note,
+            "figures": self.figures,
             "universe": self.changes,
             "cost_usd": self.cost,
             "waiting": None if self.waiting is None else dict(self.waiting),
@@ -86,6 +87,18 @@ class Planned:
             "reissued": [session.isoformat() for session in self.reissued_sessions],
             **({"repaired": [session.isoformat() for session in self.repaired]} if self.repaired else {}),
         }
+
+    @property
+    def figures(self) -> str:
+        """The cells, calls, minutes and cost of the requests, in a sentence; empty if there are none."""
+        if not self.plan.batches:
+            return ""
+        total = self.plan.estimate()
+        parts = [counted(total[f"{noun}{ending}"], noun) for noun, ending in (("cell", "s"), ("batch", "es"), ("call", "s"))]
+        charge = "" if self.cost is None else f", {dollars(self.cost)}"
+        return (
+            f"The run would request {', '.join(parts)}, {total['minutes']} minutes, at most {counted(total['rows'], 'row')}{charge}"
+        )
 
     @property
     def note(self) -> str:

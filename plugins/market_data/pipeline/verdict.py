@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.messages import some
+from market_data.core.messages import counted, some
 from market_data.core.outcome import SUSPECTED_GAP, State
 from market_data.pipeline.open_cells import Findings
 from market_data.pipeline.report import Tally
@@ -113,14 +113,14 @@ def open_warnings(context: RunContext, findings: Findings) -> list[str]:
         warnings.append(f"{len(own.released):,} of {own.total:,} cells were released by a person: {by_session(own.released)}")
     if findings.found is not None and len(findings.found):
         warnings.append(
-            f"{_counted(len(findings.found), SUSPECTED_GAP)}, no bar although the symbol trades before and after: "
+            f"{counted(len(findings.found), SUSPECTED_GAP)}, no bar although the symbol trades before and after: "
             f"{by_session(findings.found.sort_by('session'))}; requested again 10, 30 and 90 sessions after its session"
         )
     if findings.older:
         warnings.append(f"open in older sessions: {_older(findings.older)}")
     if days := findings.unfetched:
         warnings.append(
-            f"{_counted(len(days), 'session')} older than catch_up_sessions without a state, {days[0]} to {days[-1]}: "
+            f"{counted(len(days), 'session')} older than catch_up_sessions without a state, {days[0]} to {days[-1]}: "
             "fetch the range with a manual run"
         )
     return warnings
@@ -134,8 +134,8 @@ def _again(context: RunContext) -> str:
 def headline(context: RunContext, document: Mapping[str, Any], report: str) -> str:
     """Return the first line of the note of a published run: figures, and the address of the report."""
     kind = "bar" if context.dataset.is_bars else "row"
-    figures = [_counted(document[name], noun) for name, noun in (("total_tickers", "symbol"), ("rows_landed", kind))]
-    figures += [f"{document['rows_loaded']:,} loaded", _counted(document["api_calls"], "call")]
+    figures = [counted(document[name], noun) for name, noun in (("total_tickers", "symbol"), ("rows_landed", kind))]
+    figures += [f"{document['rows_loaded']:,} loaded", counted(document["api_calls"], "call")]
     return f"{', '.join(figures)}, {document['duration_seconds'] / 60:.1f} minutes. Report: {context.lake.url}/{report}"
 
 
@@ -168,7 +168,7 @@ def _still_refused(cells: pa.Table, judged: Iterable[str]) -> list[str]:
     for reason, recorded, session, symbol in zip(*columns, strict=True):
         groups.setdefault((reason, recorded.date()), []).append((session, symbol))
     red = [
-        f"{_place(members)} was refused on {day} and is not loaded ({_counted(len(members), 'cell')}): {reason}; {FORCE}"
+        f"{_place(members)} was refused on {day} and is not loaded ({counted(len(members), 'cell')}): {reason}; {FORCE}"
         for (reason, day), members in list(groups.items())[:MOST_REFUSED]
     ]
     more = len(groups) - MOST_REFUSED
@@ -194,7 +194,7 @@ def _older(groups: Sequence[Mapping[str, Any]]) -> str:
         )
     shown = [f"{session}: {', '.join(parts)}" for session, parts in list(sessions.items())[-MOST_SESSIONS:]]
     rest = len(sessions) - len(shown)
-    return "; ".join([*shown, *([f"and {_counted(rest, 'earlier session')}"] if rest else [])])
+    return "; ".join([*shown, *([f"and {counted(rest, 'earlier session')}"] if rest else [])])
 
 
 def _leftovers_red(result: RunResult, tally: Tally) -> list[str]:
@@ -213,7 +213,3 @@ def _leftovers_red(result: RunResult, tally: Tally) -> list[str]:
         for group in left
         for v in group["refused"]
     ]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
