@@ -83,14 +83,14 @@ def test_a_statsd_server_receives_the_metrics_of_a_run(server, monkeypatch, tmp_
     monkeypatch.setattr(tasks, "_today", NOW.date)
     run = {"run_id": "r1", "run_type": "manual", "start_date": NOW, "run_after": NOW, "clear_number": 0}
     params = {"symbols": ["AAPL", "MSFT"], "start_date": "2024-03-05", "end_date": "2024-03-06"}
-    asset = object()
+    assets = (object(), object())
     context = {
         "ti": Instance(), "dag_run": SimpleNamespace(dag_id=FEED.dag_id, **run), "params": params,
-        "outlet_events": {asset: SimpleNamespace()},
+        "outlet_events": {asset: SimpleNamespace(add_partitions=list) for asset in assets},
     }  # fmt: skip
     (batch,) = tasks.run_plan(FEED, context)
     receipt = tasks.run_fetch(FEED, batch, context)
-    tasks.run_publish(FEED, [batch], [receipt], None, None, asset, context)
+    tasks.run_publish(FEED, [batch], [receipt], None, None, assets, context)
     name = "airflow.market_data.mock_ohlcv_1d."
     found = {key.removeprefix(name): value for key, value in server.packets(f"{name}coverage").items()}
     assert found["calls"] == (receipt["calls"], "c")

@@ -32,11 +32,9 @@ feeds:
 TWO = GOOD + "  - {provider: mock, dataset: ohlcv-1d, universe: dow30}\n"
 KNOWN = f"known keys: {', '.join(KEYS)}"
 PARAMS = (
-    "known params: universe, symbols, tickers_path, as_of, follow_renames, index_name, cells, start_date, end_date, "
-    "backfill_days, "
-    "file_grain, force, dry_run, "
-    "batch_size, max_retries, retry_delay_seconds, lookback_days, recheck_sessions, endpoint, max_missing_ratio, circuit_breaker, "
-    "data_docs, tolerate"
+    "known params: universe, symbols, tickers_path, index_name, start_date, end_date, backfill_days, dry_run, force, "
+    "file_grain, batch_size, as_of, follow_renames, cells, max_retries, retry_delay_seconds, lookback_days, "
+    "recheck_sessions, endpoint, max_missing_ratio, circuit_breaker, data_docs, tolerate"
 )
 
 
@@ -320,7 +318,9 @@ def test_two_feeds_of_one_provider_and_dataset_have_a_name_each(load):
     assert (etfs.conn_id, etfs.pool) == ("polygon_second", "polygon_api")
     dags = [build_dag(feed) for feed in (main, etfs)]
     assets = [outlet for dag in dags for task in dag.tasks for outlet in task.outlets]
-    assert len({asset.name for asset in assets}) == len({asset.uri for asset in assets}) == 2
+    assert (
+        len({asset.name for asset in assets}) == len({asset.uri for asset in assets}) == 4
+    )  # of each: what was loaded, and sessions
 
 
 @pytest.mark.parametrize("name", ["Etfs", "a-b", "../x", "_x", "x" * 41])
