@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from market_data.config.symbols import symbol_problem
-from market_data.core.calendar import DAY, FIRST, MIDNIGHT, Calendar, at
+from market_data.core.calendar import DAY, FIRST, LAST, MIDNIGHT, Calendar, at
 from market_data.core.dates import read_date
 from market_data.core.errors import ParamError
 from market_data.core.messages import shown
@@ -121,7 +121,12 @@ def last_with_rows(records: Records, symbol: str) -> date | None:
 
 
 def _day(name: str, text: str | None) -> date | None:
+    if not text:
+        return None
     try:
-        return read_date(text) if text else None
+        day = read_date(text)
     except ValueError:
         raise ParamError([f"{name} is {shown(text)}; an ISO date is needed, e.g. 2026-11-02"]) from None
+    if not FIRST <= day <= LAST:
+        raise ParamError([f"{name} is {day}; {FIRST} to {LAST} are allowed"])
+    return day

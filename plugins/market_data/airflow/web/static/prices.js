@@ -146,6 +146,11 @@ function notesOf() {
   const found = [...data.notes, ...(gold?.notes || [])];
   if (gold?.problem) found.push(`features, and restatements older than 30 days, are in the warehouse, which cannot be read: ${gold.problem}`);
   else if (names("features").length && data.adjust !== "none") found.push("features are of raw prices: they are not drawn over adjusted ones");
+  else if (gold?.features.time) {
+    for (const name of names("features")) {
+      if (name in FEATURES && gold.features[name].every((value) => value == null)) found.push(`${FEATURES[name]}: the warehouse has no value in this range, because it lacks so many sessions in a row`);
+    }
+  }
   return found;
 }
 
