@@ -31,8 +31,14 @@ def seconds(day, hour=0, minute=0):
     return int(datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC).timestamp())
 
 
+def candle(day, more=0.0):
+    """The prices of a day; they rise on odd days of the month."""
+    close = CLOSES[day] + more
+    return {"open": close - 1 if day.day % 2 else close + 1, "high": close + 2, "low": close - 2, "close": close}
+
+
 def daily(provider="polygon", days=DAYS, more=0.0, **values):
-    return [bar("AAPL", midnight(day), provider=provider, close=CLOSES[day] + more, **values) for day in days]
+    return [bar("AAPL", midnight(day), provider=provider, **candle(day, more), **values) for day in days]
 
 
 def actions(provider):

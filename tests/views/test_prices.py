@@ -13,7 +13,7 @@ from market_data.views.places import place_of
 from market_data.views.price_gold import gold_of
 from market_data.views.price_range import MOST_SESSIONS, choose
 from market_data.views.prices import head_of, prices_of
-from tests.views.price_world import CLOSES, DAYS, HELD, NOW, PAID, REFUSED, RESTATED, SCRIPT, SPLIT, seconds, seed
+from tests.views.price_world import CLOSES, DAYS, HELD, NOW, PAID, REFUSED, RESTATED, SCRIPT, SPLIT, candle, seconds, seed
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,8 @@ def test_bars_are_those_of_the_lake_and_closes_of_others_are_lines(world):
     found = shown(world, over=["fmp"], first="2024-08-01", last="2024-11-08")
     days = [day for day in DAYS if day >= date(2024, 8, 1) and day != HELD]
     assert found["bars"]["time"] == [seconds(day) for day in days]
-    assert found["bars"]["close"] == [CLOSES[day] for day in days]
+    for name in ("open", "high", "low", "close"):
+        assert found["bars"][name] == [candle(day)[name] for day in days]
     assert found["bars"]["volume"] == [1000.0] * len(days)
     (line,) = found["lines"]
     assert line["source"] == "fmp"
@@ -111,12 +112,12 @@ def test_adjusted_prices_use_the_factors_of_each_source(world, adjust):
     found = shown(world, adjust=adjust, over=["fmp"], warehouse=world.warehouse)
     before_paid = DAYS[DAYS.index(PAID) - 1]
     cash = 1 - 2.0 / CLOSES[before_paid] if adjust == "all" else 1
-    wanted = {day: CLOSES[day] * (0.25 if day < SPLIT else 1) * (cash if day < PAID else 1) for day in DAYS if day != HELD}
+    factors = {day: (0.25 if day < SPLIT else 1) * (cash if day < PAID else 1) for day in DAYS if day != HELD}
     bars = found["bars"]
-    assert bars["time"] == [seconds(day) for day in wanted]
+    assert bars["time"] == [seconds(day) for day in factors]
     for name in ("open", "high", "low", "close"):
-        assert bars[name] == pytest.approx(list(wanted.values()), rel=1e-9)
-    assert bars["volume"] == pytest.approx([4000.0 if day < SPLIT else 1000.0 for day in wanted])
+        assert bars[name] == pytest.approx([candle(day)[name] * factor for day, factor in factors.items()], rel=1e-9)
+    assert bars["volume"] == pytest.approx([4000.0 if day < SPLIT else 1000.0 for day in factors])
     assert (found["adjust"], found["lines"]) == (adjust, [{"source": "fmp", "time": [], "close": []}])
     assert any(note.startswith("fmp: 39 bars cannot be adjusted") for note in found["notes"])
 
@@ -140,7 +141,7 @@ def test_features_and_every_restatement_come_from_the_warehouse(world):
     assert [(one["time"], one["session"]) for one in found["restated"]] == [
         (seconds(d), d.isoformat()) for d in (DAYS[5], RESTATED)
     ]
-    assert found["restated"][0]["text"].startswith("open 405 to 406, high 405 to 406, low 405 to 406, close 405 to 406, 20")
+    assert found["restated"][0]["text"].startswith("open 404 to 405, high 407 to 408, low 403 to 404, close 405 to 406, 20")
     assert found["restated"][0]["text"].endswith("UTC by run nightly")
     assert gold_of(chosen_of(world, first=DAYS[6].isoformat()), world.warehouse)["restated"] == found["restated"][1:]
 

@@ -32,10 +32,15 @@ function digits(price) {
   return size >= 10 ? 2 : size >= 1 ? 4 : 6;
 }
 
+/** Pair times with values; a time without a value is kept as a gap. */
+function points(times, values) {
+  return times.map((time, n) => (values[n] == null ? { time } : { time, value: values[n] }));
+}
+
 export class PriceChart {
   /** @param moved called with the place of the bar under the cursor; ranged: when other bars are visible; text: the text of a time. */
   constructor({ moved, ranged, text }) {
-    Object.assign(this, { moved, text, times: [], bars: null, at: -1, series: [] });
+    Object.assign(this, { moved, text, times: [], bars: null, at: -1, lines: [] });
     this.node = document.createElement("div");
     this.node.className = "chart";
     this.node.tabIndex = 0;
@@ -58,48 +63,50 @@ export class PriceChart {
       crosshair: { mode: 0 },
       localization: { locale: "en", timeFormatter: text },
     });
+    const up = color("--up"), down = color("--down");
+    const looks = { upColor: color("--ground"), downColor: down, borderUpColor: up, borderDownColor: down, wickUpColor: up, wickDownColor: down, priceLineColor: color("--soft") };
+    this.candles = this.chart.addSeries(CandlestickSeries, looks, PRICE_PANE);
+    this.volumes = this.chart.addSeries(HistogramSeries, { ...QUIET, color: color("--soft"), priceFormat: { type: "volume" } }, VOLUME_PANE);
     this.chart.timeScale().subscribeVisibleLogicalRangeChange(ranged);
     this.chart.subscribeCrosshairMove((event) => event.sourceEvent && event.time !== undefined && this.moveTo(this.times.indexOf(event.time)));
     this.node.addEventListener("keydown", (event) => this.key(event));
   }
 
   /**
-   * @param bars columns time, open, high, low, close, volume; lines: [{title, time, value, deviation}], values may be null;
+   * Draw. The visible part stays as it is unless the first or last bar is another one.
+   *
+   * @param bars columns time, open, high, low, close, volume; lines: [{time, value, deviation}], values may be null;
    *   marks: [{time, kind}]; daily: true where times are dates.
    */
   show({ bars, lines, marks, daily }) {
-    const scale = this.chart.timeScale(), before = this.bars && this.bars.time === bars.time ? scale.getVisibleLogicalRange() : null;
-    for (const one of this.series) this.chart.removeSeries(one);
-    this.series = [];
-    this.bars = bars;
-    this.times = bars.time;
-    scale.applyOptions({ timeVisible: !daily });
-    const up = color("--up"), down = color("--down");
+    const same = bars.time.length === this.times.length && bars.time[0] === this.times[0] && bars.time.at(-1) === this.times.at(-1);
     const precision = digits(bars.close.length ? bars.close.at(-1) : 1);
     const priceFormat = { type: "price", precision, minMove: 10 ** -precision };
-    const looks = { upColor: color("--ground"), downColor: down, borderUpColor: up, borderDownColor: down, wickUpColor: up, wickDownColor: down };
-    this.candles = this.add(CandlestickSeries, { ...looks, priceFormat }, PRICE_PANE,
-      bars.time.map((time, n) => ({ time, open: bars.open[n], high: bars.high[n], low: bars.low[n], close: bars.close[n] })));
-    this.add(HistogramSeries, { ...QUIET, color: color("--soft"), priceFormat: { type: "volume" } }, VOLUME_PANE,
-      bars.time.map((time, n) => bars.volume[n] == null ? { time } : { time, value: bars.volume[n] }));
+    for (const one of this.lines) this.chart.removeSeries(one);
+    this.lines = [];
+    this.chart.timeScale().applyOptions({ timeVisible: !daily });
+    if (this.bars !== bars) {
+      this.bars = bars;
+      this.times = bars.time;
+      this.candles.applyOptions({ priceFormat });
+      this.candles.setData(bars.time.map((time, n) => ({ time, open: bars.open[n], high: bars.high[n], low: bars.low[n], close: bars.close[n] })));
+      this.volumes.setData(points(bars.time, bars.volume));
+    }
     lines.forEach((line, n) => {
       const look = LINES[n % LINES.length];
-      this.add(LineSeries, { ...QUIET, priceFormat, lineWidth: 2, lineStyle: look.lineStyle, color: color(look.color), crosshairMarkerVisible: false },
-        line.deviation ? DEVIATION_PANE : PRICE_PANE, line.time.map((time, at) => line.value[at] == null ? { time } : { time, value: line.value[at] }));
+      this.line({ priceFormat, lineWidth: 2, lineStyle: look.lineStyle, color: color(look.color) }, line.deviation ? DEVIATION_PANE : PRICE_PANE, points(line.time, line.value));
     });
     this.mark(marks);
     this.chart.panes().forEach((pane, n) => pane.setStretchFactor(n ? 1 : 4));
-    if (before) scale.setVisibleLogicalRange(before);
-    else {
-      this.at = bars.time.length - 1;
-      scale.fitContent();
-    }
+    if (same) return;
+    this.at = bars.time.length - 1;
+    this.chart.timeScale().fitContent();
   }
 
-  add(kind, options, pane, points) {
-    const made = this.chart.addSeries(kind, options, pane);
-    made.setData(points);
-    this.series.push(made);
+  line(options, pane, data) {
+    const made = this.chart.addSeries(LineSeries, { ...QUIET, crosshairMarkerVisible: false, ...options }, pane);
+    made.setData(data);
+    this.lines.push(made);
     return made;
   }
 
@@ -113,8 +120,7 @@ export class PriceChart {
       const near = next < 0 ? this.times.length - 1 : next;
       return near < 0 ? 0 : this.bars.high[near];
     };
-    const line = this.add(LineSeries, { ...QUIET, lineVisible: false, crosshairMarkerVisible: false }, PRICE_PANE,
-      times.map((time) => ({ time, value: place(time) })));
+    const line = this.line({ lineVisible: false }, PRICE_PANE, points(times, times.map(place)));
     createSeriesMarkers(line, times.map((time) => {
       const found = Object.entries(KINDS).filter(([kind]) => kinds.get(time).has(kind)).map(([, look]) => look);
       return { time, position: "aboveBar", shape: "arrowDown", color: color(found[0].color), text: found.map((look) => look.letter).join(" ") };

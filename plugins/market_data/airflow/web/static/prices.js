@@ -6,7 +6,7 @@ import { KINDS, LINES, PriceChart } from "./price_chart.js";
 const page = document.getElementById("page");
 const ADJUST = [["none", "Raw, as the vendor gave them"], ["splits", "Adjusted for splits"], ["all", "Adjusted for splits and dividends"]];
 const FEATURES = { ma_20: "Mean of 20 closes", ma_50: "Mean of 50 closes", close_stddev_20d: "Deviation of 20 closes" };
-const MARKED = { quarantined: "Quarantined", refused: "Refused", restated: "Corrected by the vendor", split: "Split", dividend: "Dividend" };
+const MARKED = { quarantined: "Quarantined", refused: "Refused", restated: "Restated", split: "Split", dividend: "Dividend" };
 const DAY = 86400000;
 const MOST_ROWS = 200;
 const n = (value) => (value == null ? "" : value.toLocaleString("en", { maximumFractionDigits: 6 }));
@@ -162,9 +162,9 @@ function draw() {
   fill(parts.legend,
     Object.entries(MARKED).filter(([kind]) => marks.some((one) => one.kind === kind)).map(([kind, text]) => el("li", {}, el("span", { class: "key", "aria-hidden": "true" }, KINDS[kind].letter), text)),
     lines.map((line, number) => el("li", {}, el("span", { class: `line line-${number % LINES.length + 1}`, "aria-hidden": "true" }), line.title)));
-  fill(parts.marks, el("h2", {}, "Marks"), marks.length
-    ? table("Splits, dividends, and bars that were held back or corrected", ["When", "Kind", "Detail"], marks.map((one) => [timeText(one.time), MARKED[one.kind], one.text]))
-    : el("p", { class: "soft" }, "Nothing is marked in this range."));
+  const listed = table("Splits, dividends, and bars that were held back or restated", ["When", "Kind", "Detail"], marks.map((one) => [timeText(one.time), MARKED[one.kind], one.text]));
+  listed.classList.add("tall", "bars");
+  fill(parts.marks, el("h2", {}, "Marks"), marks.length ? listed : el("p", { class: "soft" }, "Nothing is marked in this range."));
   if (parts.visible.open) fillTable();
 }
 
@@ -180,8 +180,10 @@ function fillTable() {
   const lines = linesOf().map((line) => [line.title, new Map(line.time.map((one, at) => [one, line.value[at]]))]);
   const shown = Array.from({ length: Math.min(MOST_ROWS, end - first) }, (_, back) => end - 1 - back);
   const caption = shown.length < end - first ? `The latest ${MOST_ROWS} of ${n(end - first)} visible bars` : "Visible bars, latest first";
-  fill(parts.visible.lastChild, table(caption, ["When", "Open", "High", "Low", "Close", "Volume", ...lines.map(([title]) => title)],
-    shown.map((at) => [timeText(time[at]), ...[open, high, low, close, volume].map((column) => n(column[at])), ...lines.map(([, values]) => n(values.get(time[at])))])));
+  const made = table(caption, ["When", "Open", "High", "Low", "Close", "Volume", ...lines.map(([title]) => title)],
+    shown.map((at) => [timeText(time[at]), ...[open, high, low, close, volume].map((column) => n(column[at])), ...lines.map(([, values]) => n(values.get(time[at])))]));
+  made.classList.add("tall", "bars");
+  fill(parts.visible.lastChild, made);
 }
 
 load().catch(problem);
