@@ -54,6 +54,10 @@ def minutes(day, first, count):
     return [bar("AAPL", moment, timeframe="1m", session=day, close=10.0 + n) for n, moment in enumerate(moments)]
 
 
+MINUTES = minutes(DAYS[-7], timedelta(), 3), minutes(DAYS[-1], -timedelta(hours=1), 3)
+"""Bars within the day, before and after the change of clocks."""
+
+
 def seed(folder):
     """Write a lake of two sources, with what can be marked, and a warehouse that has loaded the first, into ``folder``."""
     lake = Lake.open(f"file://{folder}/lake")
@@ -65,7 +69,7 @@ def seed(folder):
 
     bars = put(OHLCV_1D, "polygon", daily(days=[day for day in DAYS if day != HELD]))
     put(OHLCV_1D, "fmp", [*daily("fmp", DAYS[-40:-1], 0.5), *daily("fmp", DAYS[-1:], float("nan"))])
-    put(OHLCV_1M, "polygon", [*minutes(DAYS[-7], timedelta(), 3), *minutes(DAYS[-1], -timedelta(hours=1), 3)])
+    put(OHLCV_1M, "polygon", [*minutes(DAYS[10], timedelta(), 2), *MINUTES[0], *MINUTES[1]])
     known = put(CORPORATE_ACTIONS, "polygon", actions("polygon"))
     put(CORPORATE_ACTIONS, "fmp", actions("fmp"))
     states = {("AAPL", day): (State.HAVE, "") for day in DAYS}
@@ -92,4 +96,7 @@ def seed(folder):
         again = [*daily(days=[RESTATED], more=1.0, ingest_ts=later(60)), *daily(days=DAYS[5:6], more=1.0, ingest_ts=later(60))]
         opened.load(OHLCV_1D, table(*again), "again", run)
         opened.load(CORPORATE_ACTIONS, known, "actions")
+        first = [minutes(day, timedelta(), 1)[0] for day in DAYS[-2:]]
+        opened.load(OHLCV_1M, table(*first), "minutes")
+        opened.load(OHLCV_1M, table(*({**one, "high": 12.0, "ingest_ts": later(60)} for one in first)), "minutes again")
     return SimpleNamespace(lake=lake, warehouse=warehouse)

@@ -128,7 +128,7 @@ def test_without_the_warehouse_prices_are_raw_and_it_is_reported(world):
     assert found["notes"] == ["prices are raw, because the factors are in the warehouse, which cannot be read: the file is locked"]
 
 
-def test_features_and_every_restatement_come_from_the_warehouse(world):
+def test_features_and_every_restatement_come_from_the_warehouse(world, monkeypatch):
     found = gold_of(chosen_of(world), world.warehouse)
     json.dumps(found, allow_nan=False)
     assert (found["problem"], found["notes"]) == ("", [])
@@ -144,6 +144,9 @@ def test_features_and_every_restatement_come_from_the_warehouse(world):
     assert found["restated"][0]["text"].startswith("open 404 to 405, high 407 to 408, low 403 to 404, close 405 to 406, 20")
     assert found["restated"][0]["text"].endswith("UTC by run nightly")
     assert gold_of(chosen_of(world, first=DAYS[6].isoformat()), world.warehouse)["restated"] == found["restated"][1:]
+    monkeypatch.setattr("market_data.views.price_gold.MOST_MARKS", 1)
+    fewer = gold_of(chosen_of(world), world.warehouse)
+    assert (fewer["restated"], fewer["notes"]) == (found["restated"][1:], ["2 restated bars: the latest 1 are marked"])
 
 
 @pytest.mark.parametrize("broken", [closed, lambda: nullcontext(SimpleNamespace(query=lambda *_: closed()))])
@@ -161,7 +164,17 @@ def test_bars_within_the_day_have_the_time_of_the_exchange_on_both_sides_of_a_ch
         *(seconds(summer, 9, 30 + n) for n in range(3)),
         *(seconds(winter, 8, 30 + n) for n in range(3)),
     ]
-    assert len(gold_of(chosen_of(world, feed="polygon_ohlcv_1m"), world.warehouse)["features"]) == 0
+
+
+def test_bars_within_the_day_are_adjusted_and_restated_by_their_session(world):
+    before, last = DAYS[10].isoformat(), DAYS[-1].isoformat()
+    found = shown(world, feed="polygon_ohlcv_1m", first=before, last=before, adjust="splits", warehouse=world.warehouse)
+    assert found["bars"]["close"] == pytest.approx([2.5, 2.75])
+    gold = gold_of(chosen_of(world, feed="polygon_ohlcv_1m", first=last, last=last), world.warehouse)
+    ((time, text),) = [(one["time"], one["text"]) for one in gold["restated"]]  # not that of the day before
+    assert time == seconds(DAYS[-1], 9, 30)
+    assert text.startswith("high 10 to 12, ")
+    assert gold["features"] == {}
 
 
 def test_a_range_has_a_default_and_a_limit(world):

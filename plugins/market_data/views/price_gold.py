@@ -1,4 +1,4 @@
-"""What page Prices shows from the warehouse: moving averages, factors of adjusted prices, and every restatement."""
+"""Values of the warehouse for page Prices: features, factors of adjusted prices, restatements."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def gold_of(chosen: Chosen, open_warehouse: OpenWarehouse) -> dict[str, Any]:
 
 
 def factors_of(chosen: Chosen, source: str, kind: str, opened: Warehouse) -> Factors:
-    """Return the factors of the sessions whose corporate actions the warehouse knows, from the daily bars of ``source``.
+    """Return the factors of the sessions whose corporate actions the warehouse knows.
+
+    They are those of the daily bars of ``source``.
 
     :param kind: ``splits``, or ``all`` for splits and dividends.
     """

@@ -1,4 +1,4 @@
-"""What page Prices marks among the bars: splits, dividends, sessions that were held back, restated values."""
+"""Marks of page Prices: splits, dividends, sessions that were held back, restated values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars of a symbol for page Prices, as columns: from the lake, with closes of other sources, raw or adjusted."""
+"""Bars of a symbol for page Prices, from the lake: with closes of other sources, raw or adjusted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Readable = Callable[[str], bool]
 
 
 def sources_of(lake: Lake, name: str, readable: Readable) -> dict[str, Selection]:
-    """Return source -> its part of the lake, for the sources of a dataset (by name) whose feed the user may see."""
+    """Return source -> its part of the lake, for a dataset (by name) and the feeds that the user may see."""
     found: dict[str, Selection] = {}
     for feed in load_feeds():
         if feed.dataset == name and readable(feed.dag_id):

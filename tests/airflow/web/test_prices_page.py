@@ -118,7 +118,11 @@ def test_the_keyboard_moves_by_bars_and_zooms(site, open_page):
 
 def test_names_are_text_and_what_is_wrong_is_a_sentence(site, open_page):
     page = opened(site, open_page)
-    symbol, show, status = page.get_by_role("combobox", name="Symbol"), page.get_by_role("button", name="Show"), page.locator("#status")
+    symbol, show, status = (
+        page.get_by_role("combobox", name="Symbol"),
+        page.get_by_role("button", name="Show"),
+        page.locator("#status"),
+    )
     symbol.fill(SCRIPT)
     show.click()
     expect(status).to_contain_text(f"{SCRIPT}, polygon: there is no bar from")
