@@ -1,4 +1,5 @@
-// A chart of candles, volumes and lines, on the library Lightweight Charts of TradingView. All times are seconds on the exchange's clock.
+// A chart of candles, volumes and lines, on the library Lightweight Charts of TradingView 5.2.1: dist/ of its npm package, unchanged.
+// All times are seconds on the clock of the exchange.
 
 import "./lightweight-charts.standalone.production.js";
 
