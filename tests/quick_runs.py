@@ -14,7 +14,13 @@ from tests.quality.quick_validator import QuickValidator
 
 WHOLE = ("test_every_feed", "test_runs", "test_unexpected_rows")
 """Modules whose runs Great Expectations itself judges."""
-OPENED = ("test_every_feed", "test_duckdb", "test_processes_write_at_once", "test_asked_for_one_symbol_a_view_reads_one")
+OPENED = (
+    "test_every_feed",
+    "test_duckdb",
+    "test_processes_write_at_once",
+    "test_asked_for_one_symbol_a_view_reads_one",
+    "test_the_copy_of_a_duckdb_file_is_the_same",
+)
 """Modules and tests that open the DuckDB file each time, as a task does."""
 
 

@@ -60,4 +60,4 @@ def test_fields_are_in_the_order_of_use_with_the_cost_limit_in_view_and_the_univ
     page.get_by_role("option", name="dow30", exact=True).click()
     page.get_by_role("button", name="Tuning", exact=True).click()
     page.get_by_text("Circuit breaker").wait_for()
-    assert not limit.is_visible()  # Airflow has one section open at a time: why everyday fields have none
+    limit.wait_for(state="hidden")  # Airflow has one section open at a time: why everyday fields have none
