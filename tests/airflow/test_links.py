@@ -71,5 +71,7 @@ def test_links_of_a_run_appear_when_it_has_something_to_show(monkeypatch):
         "Lake": "http://127.0.0.1:9/lake",
     }
     assert set(found(OTHER).values()) == {""}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": {**extra, "profile_name": "none"}}))
+    assert found()["Lake"] == "http://127.0.0.1:9/lake"  # an address needs no credentials
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": {"endpoint_url": "http://u:hush@h"}}))
     assert set(found().values()) == {nothing["Run in Market data"], ""}

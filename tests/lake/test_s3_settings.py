@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, ProfileNotFound
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,6 +34,30 @@ def connect(monkeypatch, endpoint, **extra):
     }
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
     return s3_access("aws_default")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (ProfileNotFound(profile="hush"), ConfigError, r"no credentials \(ProfileNotFound\); check role and profile"),
+        (ClientError({"ResponseMetadata": {"HTTPStatusCode": 403}}, "AssumeRole"), ConfigError, r"\(ClientError\); check role"),
+        (
+            ClientError({"ResponseMetadata": {"HTTPStatusCode": 503}}, "AssumeRole"),
+            LakeError,
+            "the server that hands them out failed",
+        ),
+        (EndpointConnectionError(endpoint_url="hush"), LakeError, r"\(EndpointConnectionError\)"),
+        (ValueError("hush"), ConfigError, r"\(ValueError\); check role"),
+    ],
+)
+def test_credentials_that_cannot_be_got_are_told_by_name_only(monkeypatch, error, kind, words):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("airflow.providers.amazon.aws.hooks.s3.S3Hook.get_session", fail)
+    with pytest.raises(kind, match=words) as found:
+        connect(monkeypatch, "http://127.0.0.1:9")
+    assert (type(found.value), "hush" in str(found.value)) == (kind, False)
 
 
 # -- certificates ------------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from market_data.pipeline.selection import Selection
 from market_data.providers.base import ProviderConfig
 from market_data.providers.mock.hook import MockHook
 from market_data.views import coverage
+from market_data.views.audit_gaps import still_open
 from market_data.views.cell import cell_of
 from market_data.views.coverage import LETTERS, current_grid, grid_of, run_lengths
 from market_data.views.gaps import chosen, gaps_of, id_of, plan
@@ -137,6 +138,35 @@ def test_the_latest_audit_adds_what_only_it_can_know(tmp_path, place, grid):
     assert len(gaps.table) == 10
     assert "not loaded" in gaps.table["cause"].to_pylist()
     assert ("B", DAYS[0]) not in set(zip(gaps.table["symbol"].to_pylist(), gaps.table["first_session"].to_pylist(), strict=True))
+
+
+def test_a_finding_that_was_repaired_since_the_audit_is_not_offered_again(tmp_path):
+    lake, audited = Lake.open(f"file://{tmp_path}"), datetime(2024, 9, 30, 1, tzinfo=UTC)
+    before, after = audited - timedelta(hours=1), audited + timedelta(hours=1)
+    record(lake, {(symbol, day): "have" for symbol in ("A", "B", "D") for day in DAYS[:8]}, before)
+    record(lake, {("A", DAYS[2]): "have", ("A", DAYS[4]): "empty", ("B", DAYS[0]): "have", ("B", DAYS[1]): "have"}, after)
+    record(lake, {("D", DAYS[7]): "unknown", ("E", DAYS[9]): "have"}, after)
+    record(lake, {("C", DAYS[0]): "have"}, before - timedelta(days=1))  # rebuilt: the moment is that of the response
+    common = {"dataset": "ohlcv-1d", "source": "mock", "key": None, "detail": "x", "cause": "object missing", "repair": "fetch"}
+    spans = {"A": (DAYS[1], DAYS[5]), "B": (DAYS[0], DAYS[1]), "D": (DAYS[7], DAYS[7])}
+    rows = [{**common, "symbol": name, "first_session": first, "last_session": last} for name, (first, last) in spans.items()]
+    rows.append({**rows[1], "cause": "not loaded", "repair": "load"})
+    rows += [{**common, "symbol": name, "first_session": None, "last_session": None} for name in ("A", "E", None)]
+    recorded = {**common, "symbol": "C", "cause": "not recorded", "repair": "ledger"}
+    rows += [{**recorded, "first_session": day, "last_session": day} for day in DAYS[:2]]
+    records = Place(lake, FEED, Selection(OHLCV_1D, "mock", Layout()), ("mock",)).records()
+    found = still_open(records, "mock", pa.Table.from_pylist(rows, schema=FINDINGS), audited).to_pylist()
+    names = ("symbol", "first_session", "last_session", "repair")
+    assert {tuple(row[name] for name in names) for row in found} == {
+        ("A", DAYS[1], DAYS[1], "fetch"),
+        ("A", DAYS[3], DAYS[3], "fetch"),
+        ("A", DAYS[5], DAYS[5], "fetch"),
+        ("B", DAYS[0], DAYS[1], "load"),
+        ("D", DAYS[7], DAYS[7], "fetch"),
+        ("A", None, None, "fetch"),
+        (None, None, None, "fetch"),
+        ("C", DAYS[1], DAYS[1], "ledger"),
+    }
 
 
 def test_exactly_the_chosen_gaps_are_planned_and_reach_the_run(place, grid):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_data.core.errors import LakeError
 from market_data.core.outcome import SUSPECTED_GAP
 from market_data.core.run import RunInfo
 from market_data.lake.layout import manifest_prefix
@@ -149,3 +150,38 @@ def test_records_that_are_folded_but_not_yet_deleted_occur_once_in_a_history(lak
     assert records.first_days_of(["A", "B"]).tolist() == [(DAYS[0] - date(1970, 1, 1)).days, NEVER]
     assert not len(records.history("B", DAYS[0]))
     assert not records.suspected[np.array([-1])].any()
+
+
+def test_records_in_use_stay_valid_when_a_later_version_has_further_symbols(lake):
+    ledgers = Ledgers(guard=0)
+    write(lake, 1, "b1", {("A", DAYS[0]): "have"}, START)
+    first = ledgers.get(lake, *PLACE)
+    days = first.first_days_of(["A", "B", "C"]).tolist()
+    write(lake, 2, "b1", {("B", DAYS[0]): "have", ("B", DAYS[1]): "have", ("C", DAYS[0]): "have"}, START)
+    second = ledgers.get(lake, *PLACE)
+    assert first.first_days_of(["A", "B", "C"]).tolist() == days == [(DAYS[0] - date(1970, 1, 1)).days, NEVER, NEVER]
+    assert first.rows_of(["B", "A"], DAYS).tolist() == [[-1] * 3, [0, -1, -1]]
+    assert first.current(["A", "B", "A"], [DAYS[0], DAYS[0], DAYS[1]]).tolist() == [0, -1, -1]
+    assert (first.last_stamps.keys(), second.last_stamps.keys()) == ({"A"}, {"A", "B", "C"})
+    assert second.current(["B", "A"], [DAYS[1], DAYS[0]]).tolist() == [2, 0]
+    assert Ledgers().get(lake, PLACE[0], "other").current(["A"], [DAYS[0]]).tolist() == [-1]
+
+
+def test_a_failure_is_told_to_all_who_wait_and_forgotten_after_a_moment(lake):
+    class Down:
+        url, listings = lake.url, 0
+
+        def listed(self, prefix):
+            self.listings += 1
+            now[0] += 60  # a client's retries
+            raise LakeError("the store is down")
+
+    now, down = [0.0], Down()
+    ledgers = Ledgers(guard=2, clock=lambda: now[0])
+    for _ in range(3):
+        with pytest.raises(LakeError, match="is down"):
+            ledgers.get(down, *PLACE)
+    assert down.listings == 1
+    now[0] += 2
+    write(lake, 1, "b1", {("A", DAYS[0]): "have"}, START)
+    assert len(ledgers.get(lake, *PLACE)) == 1

@@ -2,12 +2,22 @@
 
 import json
 from contextlib import nullcontext
+from datetime import UTC, datetime
 
 import duckdb
+import pyarrow as pa
 import pytest
 
+from market_data.config.feeds import load_feeds
 from market_data.core.errors import WarehouseError
+from market_data.core.outcome import State
+from market_data.core.run import RunInfo
+from market_data.datasets.bars import OHLCV_1D
+from market_data.lake import quarantine
 from market_data.lake.decisions import Kind
+from market_data.lake.layout import Layout
+from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.store import Lake
 from market_data.maintenance.audit import audit, write_report
 from market_data.maintenance.person import Person
 from market_data.maintenance.release import decide
@@ -15,7 +25,7 @@ from market_data.pipeline.selection import Selection
 from market_data.views.cell import cell_of
 from market_data.views.coverage import grid_of
 from market_data.views.places import Place
-from market_data.views.quality import latest_audit, quality_of
+from market_data.views.quality import held_cells, held_rows, latest_audit, quality_of
 from tests.maintenance.altered import HISTORY, SYMBOLS, TONIGHT, Nights
 
 LAST = HISTORY[-1]
@@ -46,14 +56,37 @@ def found(world, place):
 
 def test_held_cells_are_grouped_and_rows_have_their_values(found):
     (refused,) = found["refused"]
-    assert (refused["session"], refused["cells"]) == (TONIGHT.isoformat(), len(SYMBOLS))
+    assert (refused["session"], refused["symbols"]) == (TONIGHT.isoformat(), sorted(SYMBOLS))
     (quarantined,) = found["quarantined"]
     assert quarantined["symbols"] == ["S03"]
     (row,) = found["rows"]
     assert (row["symbol"], row["session"], row["low"]) == ("S03", LAST.isoformat(), 10_000.0)
     assert row["reasons"]
-    assert found["notes"] == []
+    assert (found["cells_left_out"], found["notes"]) == (0, [])
     json.dumps(found)
+
+
+def test_a_group_names_all_its_cells_and_none_of_a_reason_that_begins_alike(tmp_path):
+    lake, now = Lake.open(f"file://{tmp_path}"), datetime(2024, 9, 30, tzinfo=UTC)
+    reasons = {f"S{n:02}": "too high" for n in (7, 3, 5, 1, 6, 2)} | {"S04": "too high; an earlier value is stored", "S08": ""}
+    state = {"session": LAST, "state": "quarantined"}
+    rows = [{**state, "symbol": symbol, "reason": reason} for symbol, reason in reasons.items()]
+    run = RunInfo("mock_ohlcv_1d", "manual__1", "manual", 0, now)
+    write_cells(lake, "ohlcv-1d", "mock", run, "b000", pa.Table.from_pylist(rows, schema=CELLS), recorded_at=now)
+    quarantine.write(
+        lake, "ohlcv-1d", "mock", run, "b000", pa.Table.from_pylist([{"symbol": "S04", "session": LAST, "reasons": "x"}])
+    )
+    place = Place(lake, load_feeds()[0], Selection(OHLCV_1D, "mock", Layout()), ("mock",))
+    groups = held_cells(place.records(), State.QUARANTINED)
+    assert {one["reason"]: one["symbols"] for one in groups} == {
+        "too high": ["S01", "S02", "S03", "S05", "S06", "S07"],
+        "too high; an earlier value is stored": ["S04"],
+        "no reason is recorded": ["S08"],
+    }
+    assert {(one["session"], one["run_id"], one["at"]) for one in groups} == {(LAST.isoformat(), "manual__1", now.isoformat())}
+    assert held_cells(place.records(), State.REFUSED) == []
+    rows, left_out = held_rows(place, place.records())
+    assert ([row["symbol"] for row in rows], left_out) == (["S04"], 7)
 
 
 def test_a_corrected_value_is_a_restatement_of_its_cell(found, place, world):

@@ -63,12 +63,15 @@ def filled(extra: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in extra.items() if value is not None and value != ""}
 
 
-def warehouse(conn_id: str = "warehouse_default") -> Warehouse:
-    """Return the warehouse of an Airflow connection."""
+def warehouse(conn_id: str = "warehouse_default", **overrides: float) -> Warehouse:
+    """Return the warehouse of an Airflow connection.
+
+    :param overrides: extra fields that replace the connection's.
+    """
     from market_data.airflow.warehouse_connections import from_airflow, open_with_hooks
 
     found = from_airflow(read_connection(conn_id))
-    return open_with_hooks(replace(found, extra=filled(found.extra)))
+    return open_with_hooks(replace(found, extra={**filled(found.extra), **overrides}))
 
 
 def lake_url() -> str:
@@ -89,25 +92,58 @@ def s3_access(conn_id: str) -> S3Access:
 
     Whatever holds for Airflow's own hook holds for the lake.
 
-    :raises ConfigError: if the connection has a setting that the lake's client lacks.
+    :raises ConfigError: if the connection has a setting that the lake's client lacks, or no credentials follow from it.
+    :raises LakeError: if the server that hands out credentials cannot be reached.
     """
+    from market_data.lake.s3 import S3Access, read_config
+
+    hook, found, name = _s3(conn_id)
+    addressing, timeouts = read_config(found.extra_config.get("config_kwargs") or {}, name)
+    verify = (settings.foreign("AWS_CA_BUNDLE") or True) if hook.verify is None else hook.verify
+    region = hook.region_name or "us-east-1"
+    return S3Access(_endpoint(found, name), region, _s3_session(hook, name), verify, name, addressing, timeouts)
+
+
+def s3_endpoint(conn_id: str) -> str | None:
+    """Return the endpoint of an Airflow connection to S3, None for AWS. Credentials are not looked for.
+
+    :raises ConfigError: if the connection cannot be used.
+    """
+    _, found, name = _s3(conn_id)
+    return _endpoint(found, name)
+
+
+def _s3(conn_id: str) -> tuple[Any, Any, str]:
+    """Return Airflow's hook, its settings and a name for messages."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.exceptions import BotoCoreError
 
-    from market_data.lake.s3 import S3Access, read_config
-
     hook, name = S3Hook(aws_conn_id=conn_id), f"connection {conn_id!r}"
     try:
-        found = hook.conn_config
+        return hook, hook.conn_config, name
     except (TypeError, AttributeError, ValueError, BotoCoreError) as error:  # botocore's, for what it does not know
         raise ConfigError(f"{name}: config_kwargs cannot be used: {shown(str(error), 200)}") from None
-    addressing, timeouts = read_config(found.extra_config.get("config_kwargs") or {}, name)
-    endpoint = found.get_service_endpoint_url("s3")
+
+
+def _endpoint(found: Any, name: str) -> str | None:
+    endpoint: str | None = found.get_service_endpoint_url("s3")
     if wrong := credentials_problem(f"{name}: endpoint_url", endpoint or "", "the S3 key belongs into login and password"):
         raise ConfigError(wrong)
-    verify = (settings.foreign("AWS_CA_BUNDLE") or True) if hook.verify is None else hook.verify
-    region = hook.region_name or "us-east-1"
-    return S3Access(endpoint, region, hook.get_session(), verify, name, addressing, timeouts)
+    return endpoint
+
+
+def _s3_session(hook: Any, name: str) -> Any:
+    from botocore import exceptions
+
+    try:
+        return hook.get_session()
+    except Exception as error:  # noqa: BLE001 - every way to get credentials has errors of its own, some with secrets in their text
+        down = (
+            isinstance(error, exceptions.ClientError) and error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+        )
+        if down or isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
+            raise LakeError(f"{name}: no credentials ({type(error).__name__}); the server that hands them out failed") from None
+        raise ConfigError(f"{name}: no credentials ({type(error).__name__}); check role and profile") from None
 
 
 def open_s3(address: str) -> bytes:

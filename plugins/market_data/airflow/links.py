@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
-from market_data.airflow.connections import lake_url, s3_access
+from market_data.airflow.connections import lake_url, s3_endpoint
 from market_data.airflow.web.mount import root
 from market_data.core.errors import MarketDataError
 from market_data.core.paths import PAGES
@@ -95,7 +95,7 @@ def object_address(lake: str, key: str, endpoint: str | None) -> str:
 def _address_of(key: str) -> str:
     lake = lake_url()
     try:
-        endpoint = s3_access("aws_default").endpoint if lake.startswith("s3://") else None
+        endpoint = s3_endpoint("aws_default") if lake.startswith("s3://") else None
     except MarketDataError as error:  # a task that needs the connection reports it
         log.warning("no link to the lake: %s", error)
         return ""

@@ -103,10 +103,13 @@ def known_provider(name: str) -> ProviderSpec:
 def provider(name: str) -> type[ProviderHook]:
     """Return the hook class of the provider called ``name``. Importing it imports the vendor's client.
 
-    :raises ConfigError: if there is none; names the known ones.
+    :raises ConfigError: if there is none; names the known ones. If the vendor's client is not installed.
     """
     module, attribute = known_provider(name).hook.split(":")
-    found: type[ProviderHook] = getattr(import_module(module), attribute)
+    try:
+        found: type[ProviderHook] = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"provider {name}: package {error.name} is not installed on this machine") from None
     return found
 
 

@@ -25,6 +25,7 @@ from market_data.maintenance.findings import FINDINGS, Cause, Repair
 from market_data.maintenance.repair_plan import plan_repair
 from market_data.pipeline.gaps import next_request
 from market_data.providers.registry import calendar_of_source
+from market_data.views.audit_gaps import still_open
 from market_data.views.coverage import Grid
 
 if TYPE_CHECKING:
@@ -86,9 +87,8 @@ def gaps_of(place: Place, grid: Grid, now: datetime) -> Gaps:
     audited = None
     if report := latest_report(place.lake, place.selection):
         audited, others = report
-        found = pa.concat_tables(
-            [found, others.filter(pc.invert(pc.is_in(others["cause"], pa.array(sorted(map(str, OF_LEDGER))))))]
-        )
+        others = others.filter(pc.invert(pc.is_in(others["cause"], pa.array(sorted(map(str, OF_LEDGER))))))
+        found = pa.concat_tables([found, still_open(grid.records, place.source, others, audited)])
     order = [("last_session", "descending"), ("cause", "ascending"), ("symbol", "ascending")]
     return Gaps(found.sort_by(order), audited)
 

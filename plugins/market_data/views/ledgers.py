@@ -40,10 +40,12 @@ class _Ledger:
     :param listed: key -> version tag of its objects.
     :param numbers: key -> number of those objects whose records are in ``records``.
     :param broken: key -> why it was left out.
+    :param checked: when it was last read, or reading it failed; ``failure``: why it did.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     checked: float | None = None
+    failure: MarketDataError | None = None
     listed: dict[str, str] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Ledgers:
     def get(self, lake: Lake, dataset: str, source: str) -> Records:
         """Return the records of a dataset (by name) and source; none if nothing is recorded.
 
-        :raises LakeError: if the store fails.
+        :raises LakeError: if the store fails. Calls that wait meanwhile, or come shortly after, get the same error and do not try.
         """
         place = (lake.url, dataset, source)
         with self._lock:
@@ -74,8 +76,14 @@ class Ledgers:
         with ledger.lock:
             asked = self._clock()
             if ledger.checked is None or asked - ledger.checked >= self._guard:
-                _refresh(ledger, lake, dataset, source)
+                ledger.failure = None
+                try:
+                    _refresh(ledger, lake, dataset, source)
+                except MarketDataError as error:
+                    ledger.failure, asked = error, self._clock()
                 ledger.checked = asked
+            if ledger.failure is not None:
+                raise ledger.failure.with_traceback(None)
             found = ledger.records
         self._shrink()
         return found
@@ -119,6 +127,8 @@ def warm(open_lake: Callable[[], Lake], places: Callable[[Lake], Iterable[tuple[
                 records_of(lake, dataset, source)
         except MarketDataError as error:
             log.warning("the coverage ledgers are not read ahead: %s", error)
+        except Exception:
+            log.exception("the coverage ledgers are not read ahead")
 
     thread = threading.Thread(target=work, name="market-data-ledgers", daemon=True)
     thread.start()
@@ -159,15 +169,16 @@ def _replace(ledger: _Ledger, current: dict[str, str], found: Mapping[str, _Obje
     first = max(ledger.numbers.values(), default=-1) + 1
     added = [(key, one.records) for key, one in found.items() if one.records is not None]
     fresh = {key: first + place for place, (key, _) in enumerate(added)}
+    every = numbers | fresh
     order = np.zeros(first + len(added), dtype=np.int32)
-    for place, key in enumerate(sorted([*numbers, *fresh], key=lambda key: ("/run=folded/" in key, key))):
-        order[(numbers | fresh)[key]] = place
+    for place, key in enumerate(sorted(every, key=lambda key: ("/run=folded/" in key, key))):
+        order[every[key]] = place
     version = hashlib.sha256("\n".join(f"{key} {tag}" for key, tag in sorted(current.items())).encode()).hexdigest()[:16]
     tables = [(fresh[key], table) for key, table in added]
     records = ledger.records.revised(removed, tables, order, version, [broken[key] for key in sorted(broken)])
     for key in sorted(broken.keys() - ledger.broken.keys()):
         log.warning("%s; it is left out", broken[key])
-    ledger.listed, ledger.numbers, ledger.broken, ledger.records = current, numbers | fresh, broken, records
+    ledger.listed, ledger.numbers, ledger.broken, ledger.records = current, every, broken, records
 
 
 GONE = ""

@@ -16,7 +16,7 @@ from market_data.core.errors import MarketDataError
 from market_data.core.outcome import State
 from market_data.maintenance.audit.result import PREFIX
 from market_data.maintenance.held_rows import quarantined_rows
-from market_data.views.records import STATES, Records
+from market_data.views.records import STATES, Numbers, Records, split
 from market_data.views.run_reports import recent_reports, restatements
 from market_data.warehouse.schema import table
 
@@ -35,9 +35,6 @@ SESSIONS = 30
 
 SHARE = 0.01
 """Difference of two closes, as a share, that is shown."""
-
-NAMED = 5
-"""Symbols named of a group."""
 
 PRICES = (
     "SELECT a.symbol, a.bar_time, a.provider AS provider_a, b.provider AS provider_b, a.close_px AS value_a, b.close_px AS value_b "
@@ -66,7 +63,7 @@ def quality_of(place: Place, open_warehouse: OpenWarehouse | None, now: datetime
         "refused": held_cells(records, State.REFUSED),
         "quarantined": held_cells(records, State.QUARANTINED),
         "rows": rows,
-        "rows_left_out": more,
+        "cells_left_out": more,
         "restatements": restated[:MOST_ROWS],
         "disagreements": differences,
         "audit": latest_audit(place),
@@ -75,42 +72,49 @@ def quality_of(place: Place, open_warehouse: OpenWarehouse | None, now: datetime
 
 
 def held_cells(records: Records, state: State) -> list[dict[str, Any]]:
-    """Return the cells that are in ``state``, a row per session and reason, latest first."""
-    rows = records.latest[records.states[records.latest] == STATES.index(state)]
-    groups: dict[tuple[Any, str], list[dict[str, Any]]] = {}
-    for row in rows.tolist():
-        one = records.record(row)
-        groups.setdefault((one["session"], one["reason"]), []).append(one)
-    found = [
-        {
-            "session": session.isoformat(),
-            "reason": reason or "no reason is recorded",
-            "cells": len(cells),
-            "symbols": [one["symbol"] for one in cells[:NAMED]],
-            "run_id": cells[-1]["run_id"],
-            "at": max(one["recorded_at"] for one in cells).isoformat(),
-        }
-        for (session, reason), cells in groups.items()
-    ]
-    return sorted(found, key=lambda one: (one["session"], one["cells"]), reverse=True)
+    """Return the cells that are in ``state``, a row per session and reason, latest first.
+
+    All symbols are named: a decision on a row is on exactly these cells.
+    """
+    rows = _held(records, state)
+    symbols, days = split(records.codes[rows])
+    reasons = records.numbers["reason"][rows]
+    order = np.lexsort((symbols, reasons, days))
+    rows, symbols, days, reasons = rows[order], symbols[order], days[order], reasons[order]
+    starts = np.flatnonzero(np.append(True, (days[1:] != days[:-1]) | (reasons[1:] != reasons[:-1])))[: len(rows)]
+    found = []
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=False):
+        latest = records.record(int(rows[start + int(np.argmax(records.stamps[rows[start:end]]))]))
+        found.append(
+            {
+                "session": latest["session"].isoformat(),
+                "reason": latest["reason"] or "no reason is recorded",
+                "symbols": sorted(records.symbols[number] for number in symbols[start:end].tolist()),
+                "run_id": latest["run_id"],
+                "at": latest["recorded_at"].isoformat(),
+            }
+        )
+    return sorted(found, key=lambda one: (one["session"], len(one["symbols"])), reverse=True)
 
 
 def held_rows(place: Place, records: Records) -> tuple[list[dict[str, Any]], int]:
-    """Return the quarantined rows of the latest sessions, and the number of cells that are left out."""
-    rows = records.latest[records.states[records.latest] == STATES.index(State.QUARANTINED)]
+    """Return the quarantined rows of the latest sessions, and the number of cells without a listed row."""
+    rows = _held(records, State.QUARANTINED)
     if not len(rows):
         return [], 0
-    every = [records.record(row) for row in rows.tolist()]
-    chosen = set(sorted({one["session"] for one in every}, reverse=True)[:MOST_SESSIONS])
-    cells = [one for one in every if one["session"] in chosen]
-    columns = {
-        "symbol": pa.array([one["symbol"] for one in cells], pa.string()),
-        "session": pa.array([one["session"] for one in cells], pa.date32()),
-    }
-    found, _ = quarantined_rows(place.lake, place.selection, pa.table(columns), None)
+    symbols, days = split(records.codes[rows])
+    recent = days >= np.unique(days)[-MOST_SESSIONS:][0]
+    names = pa.array(records.symbols, pa.string()).take(pa.array(symbols[recent]))
+    cells = pa.table({"symbol": names, "session": pa.array(days[recent].astype("datetime64[D]"))})
+    found, _ = quarantined_rows(place.lake, place.selection, cells, None)
     found = found.sort_by([("session", "descending"), ("symbol", "ascending")]).slice(0, MOST_ROWS)
     shown = [{name: _plain(value) for name, value in row.items() if value is not None} for row in found.to_pylist()]
-    return shown, len(every) - len(cells)
+    return shown, len(rows) - len({(one["symbol"], one["session"]) for one in shown})
+
+
+def _held(records: Records, state: State) -> Numbers:
+    """Return the rows of the current records that are in ``state``."""
+    return records.latest[records.states[records.latest] == STATES.index(state)]
 
 
 def disagreements(place: Place, open_warehouse: OpenWarehouse | None, now: datetime) -> tuple[list[dict[str, Any]], list[str]]:

@@ -124,7 +124,8 @@ class Records:
             return found
         own, days = self.texts["symbol"].find(symbols), days_of(sessions)
         places = np.full(len(self.symbols), -1, dtype=np.int64)
-        places[own[own >= 0]] = np.flatnonzero(own >= 0)
+        inside = (own >= 0) & (own < len(places))
+        places[own[inside]] = np.flatnonzero(inside)
         first = int(days.min())
         columns = np.full(int(days.max()) - first + 1, -1, dtype=np.int64)
         columns[days - first] = np.arange(len(days))
@@ -134,6 +135,26 @@ class Records:
         inside[inside] = columns[column[inside]] >= 0
         found[row[inside], columns[column[inside]]] = self.latest[inside]
         return found
+
+    def current(self, symbols: Sequence[str], sessions: Sequence[date]) -> Numbers:
+        """Return the row of the current record of each cell, or -1.
+
+        :param symbols: of the cells; ``sessions`` likewise.
+        """
+        known = self.codes[self.latest]
+        wanted = (self.texts["symbol"].find(symbols) << 32) + days_of(sessions)
+        if not len(known):
+            return np.full(len(wanted), -1, dtype=np.int64)
+        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[places] == wanted, self.latest[places], -1)
+
+    @cached_property
+    def last_stamps(self) -> dict[str, int]:
+        """Symbol -> when the current record of its last session was recorded, microseconds since 1970."""
+        numbers, _ = self.cells
+        ends = np.flatnonzero(np.append(numbers[1:] != numbers[:-1], np.ones(min(1, len(numbers)), dtype=bool)))
+        names = [self.symbols[number] for number in numbers[ends].tolist()]
+        return dict(zip(names, self.stamps[self.latest[ends]].tolist(), strict=True))
 
     @cached_property
     def cells(self) -> tuple[Numbers, Numbers]:
@@ -150,7 +171,8 @@ class Records:
 
     def first_days_of(self, symbols: Sequence[str]) -> Numbers:
         """Return the day of the first current record of each symbol; ``NEVER`` for one without."""
-        return np.append(self.first_days, NEVER)[self.texts["symbol"].find(symbols)]
+        own = self.texts["symbol"].find(symbols)
+        return np.append(self.first_days, NEVER)[np.where(own < len(self.first_days), own, -1)]
 
     def history(self, symbol: str, session: date) -> Numbers:
         """Return the rows of all records of a cell, oldest first; those that are stored twice, once."""

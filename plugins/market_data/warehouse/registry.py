@@ -22,18 +22,25 @@ ENGINES = {
     "oracle": "market_data.warehouse.oracle.engine:OracleWarehouse",
 }
 
+DRIVERS = {"duckdb": "duckdb", "postgres": "psycopg", "oracle": "oracledb"}
+"""Packages that the engines import, some of them with the first connection only."""
+
 
 def engine(conn_type: str) -> type[Warehouse]:
     """Return the class of an engine.
 
-    :raises ConfigError: the engine is unknown.
+    :raises ConfigError: the engine is unknown, or its driver is not installed.
     """
     if conn_type not in ENGINES:
         raise ConfigError(
             f"warehouse connection: conn_type is {conn_type!r}; engines in this version: {', '.join(sorted(ENGINES))}"
         )
     module, name = ENGINES[conn_type].split(":")
-    found: type[Warehouse] = getattr(import_module(module), name)
+    try:
+        import_module(DRIVERS[conn_type])
+        found: type[Warehouse] = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"warehouse {conn_type}: package {error.name} is not installed on this machine") from None
     return found
 
 

@@ -38,4 +38,4 @@ def test_what_is_missing_is_named_without_the_secret(account, monkeypatch):
     assert "hunter2" not in problem
     monkeypatch.delitem(sys.modules, "market_data.providers.databento.hook")
     monkeypatch.setitem(sys.modules, "databento", None)
-    assert account(feed())["problem"] == "package databento is not installed where Airflow's API server runs"
+    assert account(feed())["problem"] == "provider databento: package databento is not installed on this machine"

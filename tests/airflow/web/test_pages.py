@@ -29,6 +29,7 @@ DAYS = XNYS.recent_sessions(XNYS.last_completed_session(NOW - timedelta(days=1))
 HOLE = DAYS[-6:-3]
 SCRIPT = "<script>alert(1)</script>"
 FEED = "feed=mock_ohlcv_1d"
+MANY = [f"X{number}" for number in range(7)]
 
 
 def seed(folder):
@@ -38,6 +39,7 @@ def seed(folder):
     states = dict.fromkeys(cells, (State.HAVE, ""))
     states["AAPL", DAYS[-1]] = (State.QUARANTINED, "high 1 below low 2")
     states[SCRIPT, DAYS[-2]] = (State.REFUSED, "<img src=x onerror=alert(1)>")
+    states |= {(symbol, DAYS[-3]): (State.REFUSED, "too few rows") for symbol in MANY}
     rows = [{"symbol": s, "session": d, "state": str(state), "reason": reason} for (s, d), (state, reason) in states.items()]
     run = RunInfo("mock_ohlcv_1d", "manual__seed", "manual", 0, NOW)
     write_cells(lake, "ohlcv-1d", "mock", run, "b000", pa.Table.from_pylist(rows, schema=CELLS), recorded_at=NOW)
@@ -155,6 +157,16 @@ def test_a_decision_needs_a_reason_and_starts_a_run_in_the_name_of_its_user(site
         "action": "release", "feeds": ["mock_ohlcv_1d"], "source": "mock", "symbols": ["AAPL"], "start_date": day, "end_date": day,
         "reason": "the vendor confirmed it", "dry_run": False,
     }  # fmt: skip
+    page.goto(page.url)
+    row = page.get_by_role("row", name="too few rows")
+    expect(row).to_contain_text("X0, X1, X2, X3, X4 ... (7 symbols)")
+    row.get_by_role("button", name="Confirm wrong").click()
+    expect(dialog).to_contain_text("7 cells")
+    dialog.get_by_label("Reason").fill("typo")
+    dialog.get_by_role("button", name="Confirm wrong").click()
+    expect(dialog).to_contain_text("queued")
+    conf = site.runs("maintain_state")[0]["conf"]
+    assert (conf["action"], conf["symbols"], conf["start_date"], "only" in conf) == ("confirm", MANY, DAYS[-3].isoformat(), False)
     assert page.problems == []
 
 

@@ -28,6 +28,4 @@ def account(feed: Feed) -> dict[str, Any]:
         quota = {"quota": quota_text(hook.quota), "daily_limit": daily_limit(hook.quota)}
     except ConfigError as error:
         return {**head, "problem": str(error)}
-    except ModuleNotFoundError as error:
-        return {**head, "problem": f"package {error.name} is not installed where Airflow's API server runs"}
     return {**head, **quota, "charges": hook.spec.charges, "cap": "" if cap is None else dollars(cap)}

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from market_data.airflow.connections import open_lake
+from market_data.airflow import connections
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
+    from market_data.warehouse.base import Warehouse
 
 KEPT_SECONDS = 60.0
 """Time after which the lake is opened again: its connection may have changed."""
+
+PATIENCE = 2.0
+"""Seconds that a page waits for a warehouse that a load holds: it has a thread of the api-server meanwhile."""
 
 _LOCK = threading.Lock()
 _OPENED: list[tuple[float, Any]] = []
@@ -23,9 +27,18 @@ def lake() -> Lake:
     """Return the lake; a client is used for a minute."""
     with _LOCK:
         if not _OPENED or monotonic() - _OPENED[0][0] > KEPT_SECONDS:
-            _OPENED[:] = [(monotonic(), open_lake())]
+            _OPENED[:] = [(monotonic(), connections.open_lake())]
         found: Lake = _OPENED[0][1]
         return found
+
+
+def warehouse() -> Warehouse:
+    """Return the warehouse for a page to read.
+
+    A DuckDB file and locks are waited for shortly. Oracle has no such setting: its readers wait for nobody.
+    """
+    kind = connections.read_connection("warehouse_default").conn_type
+    return connections.warehouse() if kind == "oracle" else connections.warehouse(lock_timeout=PATIENCE)
 
 
 def paused(dag_ids: Sequence[str]) -> list[str]:

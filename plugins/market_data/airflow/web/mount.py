@@ -5,11 +5,14 @@ Every component imports this, so FastAPI is imported with the first request only
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from market_data.core.paths import PAGES
+
+log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
@@ -30,13 +33,19 @@ class LateApp:
 
 
 class ReadAhead:
-    """Middleware that changes nothing: it lets the api-server read ledgers and modules when it starts."""
+    """Middleware that changes nothing: it lets the api-server read ledgers and modules when it starts.
+
+    Whatever fails, Airflow starts.
+    """
 
     def __init__(self, app: App) -> None:
-        from market_data.airflow.web.ahead import read_ahead
-
         self._app = app
-        read_ahead()
+        try:
+            from market_data.airflow.web.ahead import read_ahead
+
+            read_ahead()
+        except Exception:
+            log.exception("the coverage ledgers are not read ahead")
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         await self._app(scope, receive, send)

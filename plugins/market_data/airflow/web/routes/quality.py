@@ -11,7 +11,6 @@ from typing import Any
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter
 
-from market_data.airflow.connections import warehouse
 from market_data.airflow.web import deployment
 from market_data.airflow.web.access import check_read
 from market_data.views.places import place_of
@@ -27,5 +26,5 @@ def quality(user: GetUserDep, feed: str, source: str | None = None) -> dict[str,
     """Return what the page shows of a feed's source."""
     place = place_of(deployment.lake(), feed, source)
     check_read(place.feed.dag_id, user)
-    found = quality_of(place, warehouse, datetime.now(UTC))
+    found = quality_of(place, deployment.warehouse, datetime.now(UTC))
     return {"feed": feed, "source": place.source, "sources": list(place.sources), "paused": deployment.paused([DECIDE]), **found}

@@ -4,6 +4,7 @@ import { address, el, fill, follow, moment, read, select, status, table, trigger
 
 const page = document.getElementById("page");
 const SKIPPED = new Set(["symbol", "session", "reasons", "received_at"]);
+const NAMED = 5;
 let data;
 
 function problem(error) { status(error.message, true); }
@@ -15,7 +16,7 @@ async function load() {
   const [feeds, found] = await Promise.all([listed, read("quality", { feed, source: address.get("source") })]);
   data = found;
   build(feeds);
-  const held = [...data.refused, ...data.quarantined].reduce((sum, one) => sum + one.cells, 0);
+  const held = [...data.refused, ...data.quarantined].reduce((sum, one) => sum + one.symbols.length, 0);
   status(held ? `${data.feed}, ${data.source}: ${held.toLocaleString("en")} cells wait for a decision` : `${data.feed}, ${data.source}: nothing waits for a decision`);
 }
 
@@ -25,19 +26,24 @@ function section(title, rows, empty, ...parts) {
   return el("section", { "aria-label": title }, el("h2", {}, title), rows.length ? parts : el("p", { class: "soft" }, empty));
 }
 
-/** Buttons that decide on cells: of a session, or of one symbol in it. */
+/** The first symbols, and how many there are. */
+function named(symbols) {
+  return symbols.length > NAMED ? `${symbols.slice(0, NAMED).join(", ")} ... (${symbols.length.toLocaleString("en")} symbols)` : symbols.join(", ");
+}
+
+/** Buttons that decide on the cells of symbols in a session. */
 function decisions(what) {
   return el("span", { class: "actions" },
     el("button", { onclick: () => decide("release", what) }, "Release"), el("button", { onclick: () => decide("confirm", what) }, "Confirm wrong"));
 }
 
 function build(feeds) {
-  const groups = (rows) => rows.map((one) => [one.session, String(one.cells), one.symbols.join(", ") + (one.cells > one.symbols.length ? " ..." : ""), one.reason, moment(one.at), one.run_id,
-    decisions({ session: one.session, symbols: one.cells > one.symbols.length ? [] : one.symbols, only: one.cells > one.symbols.length ? one.reason : "" })]);
+  const groups = (rows) => rows.map((one) => [one.session, String(one.symbols.length), named(one.symbols), one.reason, moment(one.at), one.run_id,
+    decisions({ session: one.session, symbols: one.symbols })]);
   const values = (row) => Object.entries(row).filter(([name]) => !SKIPPED.has(name) && !name.endsWith("_id")).map(([name, value]) => `${name} ${value}`).join(", ");
   const audit = data.audit;
-  const listed = new Set(data.rows.map((row) => row.session));
-  const unlisted = data.quarantined.filter((one) => !listed.has(one.session));
+  const listed = new Set(data.rows.map((row) => `${row.session} ${row.symbol}`));
+  const unlisted = data.quarantined.filter((one) => one.symbols.some((symbol) => !listed.has(`${one.session} ${symbol}`)));
   fill(page, 
     el("div", { class: "controls" },
       select("Feed", feeds, data.feed, (feed) => again({ feed, source: "" })),
@@ -47,7 +53,8 @@ function build(feeds) {
       table("Refused cells by session", ["Session", "Cells", "Symbols", "Reason", "Recorded", "Run", "Decide"], groups(data.refused))),
     section("Quarantined", data.quarantined, "No cell is quarantined.",
       table("Rejected rows, as received", ["Symbol", "Session", "Reasons", "Values", "Received", "Decide"], data.rows.map((row) => [row.symbol, row.session, row.reasons, values(row), moment(row.received_at),
-        decisions({ session: row.session, symbols: [row.symbol], only: "" })])),
+        decisions({ session: row.session, symbols: [row.symbol] })])),
+      data.cells_left_out > 0 && el("p", { class: "soft" }, `The rows of ${data.cells_left_out.toLocaleString("en")} further cells are not listed.`),
       unlisted.length > 0 && table("Cells whose rows are not listed", ["Session", "Cells", "Symbols", "Reason", "Recorded", "Run", "Decide"], groups(unlisted))),
     section("Restatements", data.restatements, "No value was restated in the last 30 days.",
       table("Values that changed after publication, last 30 days", ["Symbol", "Session", "Rows", "Found", "Run"], data.restatements.map((one) => [one.symbol, one.session, String(one.rows), moment(one.at), one.run_id]))),
@@ -59,7 +66,7 @@ function build(feeds) {
       audit && el("ul", { class: "plain" }, audit.notes.map((note) => el("li", {}, note)))));
 }
 
-function decide(action, { session, symbols, only }) {
+function decide(action, { session, symbols }) {
   const words = action === "release" ? "Release: load the values as they are" : "Confirm wrong: never load nor request them again";
   const reason = el("textarea", { rows: "3", maxlength: "500", required: true });
   const unpause = unpauseBox(data.paused);
@@ -67,7 +74,7 @@ function decide(action, { session, symbols, only }) {
   const start = el("button", { class: "main", type: "submit" }, action === "release" ? "Release" : "Confirm wrong");
   const box = el("dialog", { "aria-label": words, onclose: () => box.remove() },
     el("form", { onsubmit: (event) => { event.preventDefault(); run().catch((error) => { line.textContent = error.message; line.className = "warn"; start.disabled = false; }); } },
-      el("h2", {}, words), el("p", {}, `${data.feed}, ${data.source}: ${symbols.length ? symbols.join(", ") : `all symbols with: ${only}`}, ${session}.`),
+      el("h2", {}, words), el("p", {}, `${data.feed}, ${data.source}: ${named(symbols)}, ${session}: ${symbols.length.toLocaleString("en")} ${symbols.length > 1 ? "cells" : "cell"}.`),
       el("label", {}, "Reason (the journal keeps it with your name)", reason), unpause.node, line,
       el("div", { class: "actions" }, start, el("button", { type: "button", onclick: () => box.close() }, "Cancel"))));
   async function run() {
@@ -75,7 +82,7 @@ function decide(action, { session, symbols, only }) {
     if (!unpause.agreed()) { line.textContent = "maintain_state is paused: agree to unpause it."; unpause.box.focus(); return; }
     start.disabled = true;
     const conf = { action, feeds: [data.feed], source: data.source, symbols, start_date: session, end_date: session, reason: reason.value.trim(), dry_run: false };
-    const started = await trigger("maintain_state", only ? { ...conf, only } : conf, data.paused);
+    const started = await trigger("maintain_state", conf, data.paused);
     const state = await follow(started, (text) => { line.textContent = text; });
     if (state !== "success") throw new Error(`run ${started.dag_run_id} of maintain_state failed: see its log`);
     box.close();
