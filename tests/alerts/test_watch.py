@@ -157,6 +157,34 @@ def test_a_quota_that_is_used_up_is_one_message_of_the_account_for_all_its_feeds
     assert [message.title for message in desk.watch()] == ["all-clear: polygon_default: the quota is used up"]
 
 
+def test_a_quota_hit_by_a_later_run_does_not_end_the_message_on_an_open_session(desk):
+    desk.cells(DAY, "refused", symbols=MEMBERS[:2], reason="close jumped by 60 %")
+    desk.cells(DAY, symbols=MEMBERS[2:])
+    desk.report(DAY, red=["session 2024-03-06 was refused"], lookback=7)
+    assert [message.title for message in desk.watch()] == [f"{NAME} {DAY}: a run failed"]
+    desk.now = new_york(THURSDAY, 20, 30)
+    desk.report(THURSDAY, red=["batch failed"], errors=["QuotaExhausted: all 250 calls are used"], lookback=7, run="s2")
+    assert [message.title for message in desk.watch()] == ["polygon_default: the quota is used up"]
+    desk.report(DAY, red=["batch failed"], errors=["QuotaExhausted: all 250 calls are used"], run="by hand")
+    assert desk.watch() == []
+
+
+def test_a_refused_session_is_told_although_its_last_run_hit_the_quota(desk):
+    desk.cells(DAY, "refused", symbols=MEMBERS[:2], reason="close jumped by 60 %")
+    desk.report(DAY, red=["refused", "batch failed"], errors=["QuotaExhausted: all 250 calls are used"])
+    titles = {message.title for message in desk.watch()}
+    assert titles == {"polygon_default: the quota is used up", f"{NAME} {DAY}: a run failed"}
+
+
+def test_a_session_that_a_quota_left_open_is_told_when_the_quota_is_there_again(desk):
+    desk.report(DAY, red=["batch failed"], errors=["QuotaExhausted: all 250 calls are used"])
+    assert desk.until(DUE + timedelta(hours=1), step=60) == ["polygon_default: the quota is used up"]
+    desk.cells(THURSDAY)
+    desk.report(THURSDAY, run="s2")
+    titles = {message.title for message in desk.watch()}
+    assert titles == {"all-clear: polygon_default: the quota is used up", f"{NAME} {DAY}: a run failed"}
+
+
 def test_amounts_above_their_thresholds_are_told_and_events_have_no_all_clear(tmp_path):
     desk = Desk(tmp_path, alerts=Alerts(Thresholds(quarantined=2, restated=2, spend_usd=5)))
     desk.cells(TUESDAY)

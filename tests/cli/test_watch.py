@@ -49,7 +49,7 @@ def test_watch_sends_once_and_ends_with_1_while_something_is_wrong(deployment, c
         assert main(["watch"], deployment) == 1
     (message,) = deployment.inbox
     assert message.title.startswith("polygon_ohlcv_1d ")
-    assert message.link == "http://airflow/dags/polygon_ohlcv_1d"
+    assert message.link == "http://airflow/market-data/coverage?feed=polygon_ohlcv_1d"
     out = capsys.readouterr().out
     assert out.count("sent desk: polygon_ohlcv_1d") == 1
     assert out.count("To do: check that the scheduler is up") == 2

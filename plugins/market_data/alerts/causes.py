@@ -45,12 +45,14 @@ class Seen:
     :param sessions: status of each session that is looked at, by date.
     :param reports: of its runs, oldest first.
     :param quarantined: cells by session or year.
+    :param open_ids: ids of the causes that were reported.
     """
 
     feed: Feed
     sessions: Mapping[date, SessionStatus]
     reports: Sequence[Report] = ()
     quarantined: Sequence[Quarantined] = ()
+    open_ids: Collection[str] = ()
 
 
 def sessions_to_see(
@@ -117,17 +119,22 @@ def _session_cause(seen: Seen, day: date, status: SessionStatus, limits: Thresho
     complete = status.is_complete(float(feed.params.get("max_missing_ratio", 0.0)), pending)
     reports = [one for one in seen.reports if one.covers(day, day)]
     reds = [one for one in reports if one.red and _is_recent(one, seen)]
-    still_red = bool(reds) and (not complete or (reds[-1] is reports[-1] and reds[-1].first == reds[-1].last))
+    # A later run that was not red may have filled the cells without having the session as its own.
+    still_red = bool(reds) and (not complete or (reds[-1] is seen.reports[-1] and reds[-1].first == reds[-1].last))
     late = is_due(feed, found, day, now) and not complete
     refused = status.symbols.get(str(State.REFUSED), ())
-    if not (late or refused or still_red) or (reports and reports[-1].roots):
+    name = f"{SESSION}/{feed.dag_id}/{day}"
+    # A shared cause tells of it, as long as the feed's last run has that cause. A message on the session itself stays true.
+    shared = bool(reports) and bool(reports[-1].roots.keys() & seen.reports[-1].roots.keys())
+    told = shared and name not in seen.open_ids
+    if not (refused or ((late or still_red) and not told)):
         return None
     what = "a run failed" if still_red else "refused" if refused else "late"
     lines = [f"It was due at {feed.due} on {day + DAY} ({getattr(found.zone, 'key', 'UTC')})"] if late else []
     lines += [] if complete else status.sentences()
     lines += reds[-1].red if still_red else [] if reports else [NEVER]
     todo = f"read the note of the run's verdict, see {RED_IS}" if still_red else _todo(status, refused)
-    return Cause(f"{SESSION}/{feed.dag_id}/{day}", feed.dag_id, f"{feed.dag_id} {day}: {what}", tuple(lines), todo)
+    return Cause(name, feed.dag_id, f"{feed.dag_id} {day}: {what}", tuple(lines), todo)
 
 
 def _is_recent(report: Report, seen: Seen) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from market_data.lake.store import Lake
 
 REPORTS, AUDITS = "logs/ingest", "audits"
-REPORT_CACHE, AUDIT_CACHE = "alerts/reports.json", "alerts/audits.json"
+REPORT_CACHE, AUDIT_CACHE = "alerts/reports-2.json", "alerts/audits.json"
 SENTENCES = 10
 """Sentences and names that are kept of a report."""
 ROOT_CAUSES = ("QuotaExhausted", "ClockError")
@@ -25,7 +25,7 @@ ROOT_CAUSES = ("QuotaExhausted", "ClockError")
 class Report:
     """A run's report.
 
-    :param first: first session, inclusive; ``last`` likewise; None: of no session.
+    :param first: first session, inclusive, without the lookback; ``last`` likewise; None: of no session.
     :param ended: when it was written, UTC.
     :param red: why the run failed; empty if it did not.
     :param failed: names of symbols that failed, the first ones.
@@ -63,7 +63,8 @@ def read_reports(lake: Lake, since: datetime, now: datetime) -> list[Report]:
 
 
 def _digest(document: Mapping[str, Any]) -> dict[str, Any]:
-    restated, span = document["restated"], document["date_range"]
+    # A red run is about its own sessions; earlier runs have reported those of its lookback.
+    restated, span = document["restated"], document.get("own_range") or document["date_range"]
     return {
         "dag_id": document["dag_id"],
         "run_id": document["run_id"],

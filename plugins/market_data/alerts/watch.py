@@ -135,7 +135,7 @@ def _see(
     if notes:
         return Seen(feed, {}, own, quarantined), notes[0]
     days = sessions_to_see(feed, now, _first_recorded(coverage), own, open_ids)
-    return Seen(feed, {day: status_of(coverage, universe, source, day) for day in days}, own, quarantined), ""
+    return Seen(feed, {day: status_of(coverage, universe, source, day) for day in days}, own, quarantined, open_ids), ""
 
 
 def _universe_cause(feed: Feed, problem: str) -> Cause:
