@@ -1,10 +1,12 @@
 """Who is told what, and how often, on a clock that the test moves."""
 
+import json
 from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 
+from market_data.alerts.sent import KEY, read_state
 from market_data.alerts.watch import find
 from market_data.config.alerts import Alerts, Thresholds
 from market_data.core.errors import ClockError, ConfigError
@@ -13,6 +15,7 @@ from tests.pipeline.runs import feed_of
 
 NAME = "polygon_ohlcv_1d"
 DUE = new_york(THURSDAY, 7)
+OLD = {"feed": NAME, "title": "from an earlier version", "event": False, "found": "2015-02-01T00:00:00+00:00", "told": ["desk"]}
 
 
 @pytest.fixture
@@ -143,6 +146,28 @@ def test_a_failed_backfill_of_years_is_one_message(desk):
     assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} 2015: 2 runs failed"]
 
 
+def test_a_failed_run_that_nobody_repeats_does_not_hide_later_ones_and_is_forgotten(desk):
+    desk.lake.put_new(KEY, json.dumps({"changed_at": None, "causes": {f"runs/{NAME}/2015": OLD}}).encode())
+    old, new = [f"{NAME} 2015: a run failed"] * 2
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="mistyped", red=["no such symbol: APPL"])
+    assert [message.title for message in desk.watch()] == [old]
+    assert list(read_state(desk.lake)) == [f"runs/{NAME}/2015/{desk.now:%Y-%m-%d}"]
+    for session in (THURSDAY, date(2024, 3, 8)):
+        desk.cells(DAY if session is THURSDAY else THURSDAY)
+        desk.now = new_york(session, 21)
+        desk.cells(session)
+        assert desk.watch() == []
+    desk.report(date(2015, 6, 1), date(2015, 6, 30), run="another", red=["batch 1 failed"])
+    (message,) = desk.watch()
+    assert (message.title, "batch 1 failed" in message.text, "APPL" in message.text) == (new, True, False)
+    desk.feeds = (replace(FEED, due=None),)
+    desk.now += timedelta(days=29)
+    assert [message.title for message in desk.watch() if "runs/" in message.id] == []
+    desk.now += timedelta(days=3)
+    assert [message.title for message in desk.watch() if "runs/" in message.id] == []
+    assert not [name for name in read_state(desk.lake) if name.startswith("runs/")]
+
+
 def test_a_quota_that_is_used_up_is_one_message_of_the_account_for_all_its_feeds(tmp_path):
     minutes = replace(FEED, dataset="ohlcv-1m", due="07:00")
     desk = Desk(tmp_path, FEED, minutes)
@@ -250,8 +275,9 @@ def test_a_wrong_clock_is_healed_by_its_own_host_only(desk, monkeypatch):
 
 
 def test_a_universe_that_cannot_be_read_is_a_cause_and_heals_nothing(desk, monkeypatch):
+    desk.report(TUESDAY, restated=[("AAPL", TUESDAY, 20)])
     desk.until(DUE, step=60)
-    assert titles(desk) == [f"{NAME} {DAY}: late"]
+    assert titles(desk) == [f"{NAME}: 20 rows were restated", f"{NAME} {DAY}: late"]
 
     def broken(*_):
         raise ConfigError("the file is broken")
@@ -259,6 +285,9 @@ def test_a_universe_that_cannot_be_read_is_a_cause_and_heals_nothing(desk, monke
     with monkeypatch.context() as patch:
         patch.setattr("market_data.pipeline.run_symbols.universe_of", broken)
         assert [message.title for message in desk.watch()] == [f"{NAME}: the universe cannot be read"]
+        desk.now += timedelta(minutes=5)
+        desk.report(DAY, red=["the plan failed"])
+        assert desk.watch() == []
     assert [message.title for message in desk.watch()] == [f"all-clear: {NAME}: the universe cannot be read"]
 
 

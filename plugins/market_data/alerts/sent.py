@@ -53,6 +53,7 @@ def deliver(
     seen_at: datetime,
     *,
     judged: Callable[[str], bool] = lambda _: True,
+    lapsed: Callable[[str], bool] = lambda _: False,
     base_url: str = "",
 ) -> Delivered:
     """Send each notifier the causes that it does not know, and an all-clear on each that has healed.
@@ -61,10 +62,11 @@ def deliver(
 
     :param causes: those that there are at ``seen_at`` (UTC). A watcher that looked before another one changed the state does nothing.
     :param judged: tells of the id of a cause that is not among ``causes`` if it was looked for.
+    :param lapsed: tells of the id of such a cause if it is forgotten without an all-clear.
     """
     token, done = uuid.uuid4().hex, Delivered()
     current = {cause.id: cause for cause in causes}
-    claimed = _claim(lake, current, set(notifiers), token, clock(), seen_at, judged)
+    claimed = _claim(lake, current, set(notifiers), token, clock(), seen_at, judged, lapsed)
     for cause_id, entry in claimed.items():
         cause = current.get(cause_id)
         message = message_of(cause, base_url) if cause else all_clear(cause_id, entry["feed"], entry["title"], base_url)
@@ -92,6 +94,7 @@ def _claim(
     now: datetime,
     seen_at: datetime,
     judged: Callable[[str], bool],
+    lapsed: Callable[[str], bool],
 ) -> Entries:
     """Bring the state up to date, and return the entries with messages that this watcher is to send."""
     claimed: Entries = {}
@@ -108,7 +111,7 @@ def _claim(
         for cause_id in [name for name in entries if name not in current and judged(name)]:
             entry = entries[cause_id]
             entry["told"] = [name for name in entry["told"] if name in names]
-            if entry["event"] or (not entry["told"] and not _is_claimed(entry, now)):
+            if entry["event"] or lapsed(cause_id) or (not entry["told"] and not _is_claimed(entry, now)):
                 del entries[cause_id]
         for cause_id, entry in entries.items():
             healed = cause_id not in current
