@@ -1,11 +1,12 @@
 """Reports as real runs write them: one that fails is told, the next one that succeeds gives the all-clear."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from market_data.alerts.reports import read_reports
+from market_data.alerts.reports import REPORT_CACHE, read_reports
 from market_data.core.errors import AuthError
 from market_data.providers.base import ProviderConfig
 from market_data.providers.mock.hook import MockHook
@@ -18,6 +19,9 @@ from tests.quality.quick_validator import QuickValidator
 class Refusing(MockHook):
     def fetch(self, request):
         raise AuthError("the key was refused", provider="mock")
+
+
+WRONG = ({"end_time": "yesterday"}, {"own_range": {"from": "the first", "to": None}}, {"end_time": "0001-01-01T00:00:00+14:00"})
 
 
 @pytest.fixture
@@ -68,9 +72,23 @@ def test_a_failed_scheduled_run_is_about_its_own_session_and_healed_by_the_next_
     assert desk.found.causes == ()
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"dag_id": "x"}'])
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"dag_id": "x"}', *WRONG])
 def test_reports_that_cannot_be_read_are_left_out(tmp_path, body):
     desk = Desk(tmp_path)
-    desk.lake.put_new(f"logs/ingest/date={DAY}/run-9.json", body)
     desk.report(DAY, red=["x"])
-    assert [one.red for one in read_reports(desk.lake, desk.now, desk.now)] == [("x",)]
+    ((key, _),) = desk.lake.list("logs/ingest")
+    if isinstance(body, dict):  # a report with a wrong value
+        body = json.dumps({**json.loads(desk.lake.get(key).body), **body}).encode()
+    desk.lake.put_new(f"logs/ingest/date={DAY}/run-9.json", body)
+    for _ in range(2):
+        assert [one.red for one in read_reports(desk.lake, desk.now, desk.now)] == [("x",)]
+
+
+@pytest.mark.parametrize("digest", [None, [], {}, {"dag_id": "x"}])
+def test_a_digest_that_another_version_kept_is_made_again(tmp_path, digest):
+    desk = Desk(tmp_path)
+    desk.report(DAY, red=["x"])
+    (found,) = desk.lake.listed("logs/ingest")
+    for kept in (digest, {"etag": found.etag, "digest": digest}):
+        desk.lake.update(REPORT_CACHE, lambda _, kept=kept: json.dumps({found.key: kept}).encode())
+        assert [one.red for one in read_reports(desk.lake, desk.now, desk.now)] == [("x",)]

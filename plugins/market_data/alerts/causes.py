@@ -28,7 +28,7 @@ LAPSE = timedelta(days=30)
 """Age of a failed run of older sessions from which it is forgotten: perhaps nobody wants its dates, so it never heals."""
 SESSION, RUNS = "session", "runs"
 RED_IS = "docs/tasks/yesterday-is-red.md"
-NEVER = "No run has reported on it: the DAG may be paused, the scheduler down, or the run still at work"
+NEVER = "No run has reported on it: the DAG may be paused, the scheduler down, the run still at work, or it failed before publish"
 
 
 @dataclass(frozen=True)

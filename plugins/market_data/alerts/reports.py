@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from market_data.lake.store import Lake
 
 REPORTS, AUDITS = "logs/ingest", "audits"
+# With the version of the digests; see `digests`.
 REPORT_CACHE, AUDIT_CACHE = "alerts/reports-2.json", "alerts/audits.json"
 SENTENCES = 10
 """Sentences and names that are kept of a report."""
@@ -57,9 +58,7 @@ class Report:
 def read_reports(lake: Lake, since: datetime, now: datetime) -> list[Report]:
     """Return the reports of runs that started from the date of ``since`` on, oldest first."""
     folders = [f"{REPORTS}/{day}" for day in days(since.date(), now.date())]
-    found = digests(lake, folders, REPORT_CACHE, _digest)
-    reports = [_report(key, values) for key, values in found.items()]
-    return sorted(reports, key=lambda one: (one.ended, one.key))
+    return sorted(digests(lake, folders, REPORT_CACHE, _digest, _report), key=lambda one: (one.ended, one.key))
 
 
 def _digest(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,12 +116,12 @@ def read_audits(lake: Lake, since: datetime, now: datetime) -> list[AuditReport]
     places = [place for dataset in lake.folders(AUDITS) for place in lake.folders(dataset)]
     wanted = set(days(since.date(), now.date()))
     folders = [folder for place in places for folder in lake.folders(place) if folder.rpartition("/")[2] in wanted]
-    found = digests(lake, folders, AUDIT_CACHE, _audit_digest)
-    audits = [
-        AuditReport(**{**values, "key": key, "named": tuple(values["named"]), "at": datetime.fromisoformat(values["at"])})
-        for key, values in found.items()
-    ]
-    return sorted(audits, key=lambda one: (one.at, one.key))
+    return sorted(digests(lake, folders, AUDIT_CACHE, _audit_digest, _audit), key=lambda one: (one.at, one.key))
+
+
+def _audit(key: str, values: Mapping[str, Any]) -> AuditReport:
+    at = datetime.fromisoformat(values["at"]).astimezone(UTC)
+    return AuditReport(**{**values, "key": key, "named": tuple(values["named"]), "at": at})
 
 
 def _audit_digest(document: Mapping[str, Any]) -> dict[str, Any]:
