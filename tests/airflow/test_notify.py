@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
+from airflow.sdk import BaseNotifier
 
 from market_data.airflow.maintain import watch as job
 from market_data.airflow.notify import build, senders
@@ -51,6 +52,41 @@ def test_a_webhook_receives_the_message_as_it_is(web, hook):
     assert (path, authorization[:6]) == ("/alert", "Basic ")
     assert body == {"id": MESSAGE.id, "title": "f: late", "text": str(MESSAGE), "link": MESSAGE.link, "state": "open"}
     assert "<script>, {{ 7 * 7 }}" in body["text"]
+
+
+class Board(BaseNotifier):
+    """A notifier whose templates have the names that messages use."""
+
+    template_fields = ("title", "message", "text")
+    sent, error = [], None
+
+    def __init__(self, title, message, text):
+        super().__init__()
+        self.title, self.message, self.text = title, message, text
+
+    def notify(self, context):
+        if self.error:
+            raise self.error
+        self.sent.append((self.title, self.message, self.text, context["message"]))
+
+
+BOARD = Notifier(
+    "board", f"{__name__}.Board", None, {"title": "{{ title }}", "message": "{{ message }}", "text": "{{ title }}: {{ text }}"}
+)
+
+
+def test_templates_named_as_parts_of_a_message_are_rendered_from_it_and_once(monkeypatch):
+    monkeypatch.setattr(Board, "sent", [])
+    senders(Alerts(notifiers=(BOARD,)))["board"](MESSAGE)
+    assert Board.sent == [("f: late", str(MESSAGE), f"f: late: {MESSAGE.text}", str(MESSAGE))]
+    assert "{{ 7 * 7 }}" in MESSAGE.text
+
+
+def test_an_error_of_a_notifier_is_not_logged_with_what_it_quotes(monkeypatch, caplog):
+    monkeypatch.setattr(Board, "error", OSError("https://hooks.example.com/s3cret"))
+    with pytest.raises(OSError, match="hooks"):
+        senders(Alerts(notifiers=(BOARD,)))["board"](MESSAGE)
+    assert "s3cret" not in caplog.text
 
 
 def test_the_dag_watches_and_is_red_while_a_message_cannot_be_sent(web, hook, monkeypatch, tmp_path, caplog):

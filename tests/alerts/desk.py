@@ -43,12 +43,16 @@ class Desk:
             recorded_at=at or self.now,
         )  # fmt: skip
 
-    def report(self, first, last=None, *, feed=None, run="s1", clear=0, red=(), errors=(), restated=(), cost=None, symbols=30):
+    def report(
+        self, first, last=None, *, feed=None, run="s1", clear=0, red=(), errors=(), restated=(), cost=None, symbols=30, lookback=0
+    ):
         """Write the report of a run, with the keys of the real ones."""
         self.runs += 1
+        begin, last = first - timedelta(days=lookback), last or first
         body = {
             "dag_id": (feed or self.feeds[0]).dag_id, "run_id": run, "clear_number": clear, "total_tickers": symbols,
-            "date_range": {"from": str(first), "to": str(last or first)}, "red": list(red), "failed_tickers_list": [],
+            "date_range": {"from": str(begin), "to": str(last)}, "own_range": {"from": str(first), "to": str(last)},
+            "red": list(red), "failed_tickers_list": [],
             "batch_results": [{"state": "failed", "error": error} for error in errors], "end_time": self.now.isoformat(),
             "restated": [{"symbol": s, "session": str(d), "rows": n} for s, d, n in restated], "cost_usd": cost,
         }  # fmt: skip

@@ -44,6 +44,40 @@ def test_a_notifier_that_fails_is_tried_again_and_the_others_are_not_told_twice(
     assert mail.titles == chat.titles == ["f 2024-03-06: late"]
 
 
+def test_a_notifier_that_hangs_stops_no_other_one(lake, monkeypatch):
+    monkeypatch.setattr("market_data.alerts.sent.PATIENCE", 0.05)
+    log, mail, gate, calls = Sender(), Sender(), threading.Event(), []
+
+    def hang(message):
+        calls.append(message.title)
+        gate.wait(5)
+
+    done = tell(lake, [LATE, EVENT], log=log, chat=hang, mail=mail)
+    gate.set()
+    assert set(log.titles) == set(mail.titles) == {LATE.title, EVENT.title}
+    assert len(calls) == len(done.failed) == 1
+    assert "not finished after 0.05 s" in done.failed[0]
+    chat = Sender()
+    tell(lake, [LATE, EVENT], NOW + timedelta(minutes=5), log=log, chat=chat, mail=mail)
+    assert sorted(chat.titles) == sorted([LATE.title, EVENT.title])
+    assert len(log.titles) == len(mail.titles) == 2
+
+
+def test_a_view_that_is_older_than_the_state_by_more_than_the_lease_changes_nothing(lake):
+    mail = Sender()
+    tell(lake, [LATE], NOW, mail=mail)
+    tell(lake, [], NOW + timedelta(minutes=1), seen_at=NOW - 2 * LEASE, mail=mail)
+    assert list(read_state(lake)) == [LATE.id]
+
+
+def test_a_state_from_the_future_does_not_stop_messages(lake):
+    mail = Sender()
+    tell(lake, [], NOW + timedelta(minutes=3), mail=mail)
+    tell(lake, [EVENT], NOW + timedelta(minutes=3), mail=mail)
+    tell(lake, [EVENT, LATE], NOW, mail=mail)
+    assert mail.titles == [EVENT.title, LATE.title]
+
+
 def test_what_was_never_delivered_has_no_all_clear(lake):
     mail = Sender()
     mail.error = OSError()

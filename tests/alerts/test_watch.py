@@ -1,10 +1,12 @@
 """Who is told what, and how often, on a clock that the test moves."""
 
+import json
 from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 
+from market_data.alerts.sent import KEY, read_state
 from market_data.alerts.watch import find
 from market_data.config.alerts import Alerts, Thresholds
 from market_data.core.errors import ClockError, ConfigError
@@ -13,6 +15,7 @@ from tests.pipeline.runs import feed_of
 
 NAME = "polygon_ohlcv_1d"
 DUE = new_york(THURSDAY, 7)
+OLD = {"feed": NAME, "title": "from an earlier version", "event": False, "found": "2015-02-01T00:00:00+00:00", "told": ["desk"]}
 
 
 @pytest.fixture
@@ -143,6 +146,28 @@ def test_a_failed_backfill_of_years_is_one_message(desk):
     assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} 2015: 2 runs failed"]
 
 
+def test_a_failed_run_that_nobody_repeats_does_not_hide_later_ones_and_is_forgotten(desk):
+    desk.lake.put_new(KEY, json.dumps({"changed_at": None, "causes": {f"runs/{NAME}/2015": OLD}}).encode())
+    old, new = [f"{NAME} 2015: a run failed"] * 2
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="mistyped", red=["no such symbol: APPL"])
+    assert [message.title for message in desk.watch()] == [old]
+    assert list(read_state(desk.lake)) == [f"runs/{NAME}/2015/{desk.now:%Y-%m-%d}"]
+    for session in (THURSDAY, date(2024, 3, 8)):
+        desk.cells(DAY if session is THURSDAY else THURSDAY)
+        desk.now = new_york(session, 21)
+        desk.cells(session)
+        assert desk.watch() == []
+    desk.report(date(2015, 6, 1), date(2015, 6, 30), run="another", red=["batch 1 failed"])
+    (message,) = desk.watch()
+    assert (message.title, "batch 1 failed" in message.text, "APPL" in message.text) == (new, True, False)
+    desk.feeds = (replace(FEED, due=None),)
+    desk.now += timedelta(days=29)
+    assert [message.title for message in desk.watch() if "runs/" in message.id] == []
+    desk.now += timedelta(days=3)
+    assert [message.title for message in desk.watch() if "runs/" in message.id] == []
+    assert not [name for name in read_state(desk.lake) if name.startswith("runs/")]
+
+
 def test_a_quota_that_is_used_up_is_one_message_of_the_account_for_all_its_feeds(tmp_path):
     minutes = replace(FEED, dataset="ohlcv-1m", due="07:00")
     desk = Desk(tmp_path, FEED, minutes)
@@ -155,6 +180,34 @@ def test_a_quota_that_is_used_up_is_one_message_of_the_account_for_all_its_feeds
         desk.cells(DAY, feed=feed)
         desk.report(DAY, feed=feed, run="next")
     assert [message.title for message in desk.watch()] == ["all-clear: polygon_default: the quota is used up"]
+
+
+def test_a_quota_hit_by_a_later_run_does_not_end_the_message_on_an_open_session(desk):
+    desk.cells(DAY, "refused", symbols=MEMBERS[:2], reason="close jumped by 60 %")
+    desk.cells(DAY, symbols=MEMBERS[2:])
+    desk.report(DAY, red=["session 2024-03-06 was refused"], lookback=7)
+    assert [message.title for message in desk.watch()] == [f"{NAME} {DAY}: a run failed"]
+    desk.now = new_york(THURSDAY, 20, 30)
+    desk.report(THURSDAY, red=["batch failed"], errors=["QuotaExhausted: all 250 calls are used"], lookback=7, run="s2")
+    assert [message.title for message in desk.watch()] == ["polygon_default: the quota is used up"]
+    desk.report(DAY, red=["batch failed"], errors=["QuotaExhausted: all 250 calls are used"], run="by hand")
+    assert desk.watch() == []
+
+
+def test_a_refused_session_is_told_although_its_last_run_hit_the_quota(desk):
+    desk.cells(DAY, "refused", symbols=MEMBERS[:2], reason="close jumped by 60 %")
+    desk.report(DAY, red=["refused", "batch failed"], errors=["QuotaExhausted: all 250 calls are used"])
+    titles = {message.title for message in desk.watch()}
+    assert titles == {"polygon_default: the quota is used up", f"{NAME} {DAY}: a run failed"}
+
+
+def test_a_session_that_a_quota_left_open_is_told_when_the_quota_is_there_again(desk):
+    desk.report(DAY, red=["batch failed"], errors=["QuotaExhausted: all 250 calls are used"])
+    assert desk.until(DUE + timedelta(hours=1), step=60) == ["polygon_default: the quota is used up"]
+    desk.cells(THURSDAY)
+    desk.report(THURSDAY, run="s2")
+    titles = {message.title for message in desk.watch()}
+    assert titles == {"all-clear: polygon_default: the quota is used up", f"{NAME} {DAY}: a run failed"}
 
 
 def test_amounts_above_their_thresholds_are_told_and_events_have_no_all_clear(tmp_path):
@@ -222,8 +275,9 @@ def test_a_wrong_clock_is_healed_by_its_own_host_only(desk, monkeypatch):
 
 
 def test_a_universe_that_cannot_be_read_is_a_cause_and_heals_nothing(desk, monkeypatch):
+    desk.report(TUESDAY, restated=[("AAPL", TUESDAY, 20)])
     desk.until(DUE, step=60)
-    assert titles(desk) == [f"{NAME} {DAY}: late"]
+    assert titles(desk) == [f"{NAME}: 20 rows were restated", f"{NAME} {DAY}: late"]
 
     def broken(*_):
         raise ConfigError("the file is broken")
@@ -231,6 +285,9 @@ def test_a_universe_that_cannot_be_read_is_a_cause_and_heals_nothing(desk, monke
     with monkeypatch.context() as patch:
         patch.setattr("market_data.pipeline.run_symbols.universe_of", broken)
         assert [message.title for message in desk.watch()] == [f"{NAME}: the universe cannot be read"]
+        desk.now += timedelta(minutes=5)
+        desk.report(DAY, red=["the plan failed"])
+        assert desk.watch() == []
     assert [message.title for message in desk.watch()] == [f"all-clear: {NAME}: the universe cannot be read"]
 
 

@@ -32,7 +32,10 @@ def sender(notifier: Notifier) -> Send:
     """Return a function that sends a message with an Airflow notifier."""
 
     def send(message: Message) -> None:
-        build(notifier)(dict(message.values()))
+        # Not `__call__`: it replaces names of the message by the notifier's own templates, and logs errors with what they quote.
+        built = build(notifier)
+        built.render_template_fields(dict(message.values()))
+        built.notify(dict(message.values()))
 
     return send
 

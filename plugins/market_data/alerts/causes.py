@@ -24,9 +24,11 @@ SESSIONS = 5
 """Sessions that are looked at: the last ones."""
 RECENT = timedelta(days=10)
 """Age of a session up to which it has a cause of its own; older ones share one per year."""
-SESSION = "session"
+LAPSE = timedelta(days=30)
+"""Age of a failed run of older sessions from which it is forgotten: perhaps nobody wants its dates, so it never heals."""
+SESSION, RUNS = "session", "runs"
 RED_IS = "docs/tasks/yesterday-is-red.md"
-NEVER = "No run has reported on it: the DAG may be paused, the scheduler down, or the run still at work"
+NEVER = "No run has reported on it: the DAG may be paused, the scheduler down, the run still at work, or it failed before publish"
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,23 @@ class Seen:
     :param sessions: status of each session that is looked at, by date.
     :param reports: of its runs, oldest first.
     :param quarantined: cells by session or year.
+    :param open_ids: ids of the causes that were reported.
     """
 
     feed: Feed
     sessions: Mapping[date, SessionStatus]
     reports: Sequence[Report] = ()
     quarantined: Sequence[Quarantined] = ()
+    open_ids: Collection[str] = ()
+
+
+def has_lapsed(cause_id: str, now: datetime) -> bool:
+    """Return True for failed runs that are too old, or whose cause's id lacks the day of failure."""
+    kind, _, rest = cause_id.partition("/")
+    try:
+        return kind == RUNS and now.date() - date.fromisoformat(rest.rpartition("/")[2]) > LAPSE
+    except ValueError:
+        return True
 
 
 def sessions_to_see(
@@ -98,7 +111,7 @@ def causes_of(seen: Seen, limits: Thresholds, now: datetime) -> Iterator[Cause]:
         if cause := _session_cause(seen, day, status, limits, now):
             bad.add(day)
             yield cause
-    yield from _failed_runs(seen, bad)
+    yield from _failed_runs(seen, bad, now)
     yield from _restated(seen, limits)
     feed = seen.feed.dag_id
     for one in seen.quarantined:
@@ -117,17 +130,22 @@ def _session_cause(seen: Seen, day: date, status: SessionStatus, limits: Thresho
     complete = status.is_complete(float(feed.params.get("max_missing_ratio", 0.0)), pending)
     reports = [one for one in seen.reports if one.covers(day, day)]
     reds = [one for one in reports if one.red and _is_recent(one, seen)]
-    still_red = bool(reds) and (not complete or (reds[-1] is reports[-1] and reds[-1].first == reds[-1].last))
+    # A later run that was not red may have filled the cells without having the session as its own.
+    still_red = bool(reds) and (not complete or (reds[-1] is seen.reports[-1] and reds[-1].first == reds[-1].last))
     late = is_due(feed, found, day, now) and not complete
     refused = status.symbols.get(str(State.REFUSED), ())
-    if not (late or refused or still_red) or (reports and reports[-1].roots):
+    name = f"{SESSION}/{feed.dag_id}/{day}"
+    # A shared cause tells of it, as long as the feed's last run has that cause. A message on the session itself stays true.
+    shared = bool(reports) and bool(reports[-1].roots.keys() & seen.reports[-1].roots.keys())
+    told = shared and name not in seen.open_ids
+    if not (refused or ((late or still_red) and not told)):
         return None
     what = "a run failed" if still_red else "refused" if refused else "late"
     lines = [f"It was due at {feed.due} on {day + DAY} ({getattr(found.zone, 'key', 'UTC')})"] if late else []
     lines += [] if complete else status.sentences()
     lines += reds[-1].red if still_red else [] if reports else [NEVER]
     todo = f"read the note of the run's verdict, see {RED_IS}" if still_red else _todo(status, refused)
-    return Cause(f"{SESSION}/{feed.dag_id}/{day}", feed.dag_id, f"{feed.dag_id} {day}: {what}", tuple(lines), todo)
+    return Cause(name, feed.dag_id, f"{feed.dag_id} {day}: {what}", tuple(lines), todo)
 
 
 def _is_recent(report: Report, seen: Seen) -> bool:
@@ -162,19 +180,24 @@ def _unresolved(reports: Sequence[Report]) -> list[Report]:
     ]  # fmt: skip
 
 
-def _failed_runs(seen: Seen, bad: Collection[date]) -> Iterator[Cause]:
-    """Yield a cause per year, or span of years, of red runs that no session in ``bad`` tells of."""
-    groups: defaultdict[str, list[Report]] = defaultdict(list)
+def _failed_runs(seen: Seen, bad: Collection[date], now: datetime) -> Iterator[Cause]:
+    """Yield a cause per day of failure and year, or span of years, of red runs.
+
+    Those that a session in ``bad`` tells of are left out.
+    """
+    groups: defaultdict[tuple[str, date], list[Report]] = defaultdict(list)
     for one in _unresolved(seen.reports):
         if one.first and one.last and not one.roots and not (_is_recent(one, seen) and _is_told(one, seen, bad)):
             years = sorted({one.first.year, one.last.year})
-            groups["..".join(map(str, years))].append(one)
+            groups["..".join(map(str, years)), one.ended.date()].append(one)
     feed = seen.feed.dag_id
-    for where, reports in groups.items():
+    for (where, day), reports in groups.items():
+        if now.date() - day > LAPSE:
+            continue
         spans = some(f"{one.first}" if one.first == one.last else f"{one.first} to {one.last}" for one in reports)
         lines = dict.fromkeys(line for one in reports for line in one.red)
         yield Cause(
-            f"runs/{feed}/{where}", feed, f"{feed} {where}: {'a run' if len(reports) == 1 else f'{len(reports)} runs'} failed",
+            f"{RUNS}/{feed}/{where}/{day}", feed, f"{feed} {where}: {'a run' if len(reports) == 1 else f'{len(reports)} runs'} failed",
             (f"Sessions: {spans}", *list(lines)[:10]), f"read the notes of their verdicts, see {RED_IS}",
         )  # fmt: skip
 

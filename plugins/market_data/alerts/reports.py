@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from market_data.lake.store import Lake
 
 REPORTS, AUDITS = "logs/ingest", "audits"
-REPORT_CACHE, AUDIT_CACHE = "alerts/reports.json", "alerts/audits.json"
+# With the version of the digests; see `digests`.
+REPORT_CACHE, AUDIT_CACHE = "alerts/reports-2.json", "alerts/audits.json"
 SENTENCES = 10
 """Sentences and names that are kept of a report."""
 ROOT_CAUSES = ("QuotaExhausted", "ClockError")
@@ -25,7 +26,7 @@ ROOT_CAUSES = ("QuotaExhausted", "ClockError")
 class Report:
     """A run's report.
 
-    :param first: first session, inclusive; ``last`` likewise; None: of no session.
+    :param first: first session, inclusive, without the lookback; ``last`` likewise; None: of no session.
     :param ended: when it was written, UTC.
     :param red: why the run failed; empty if it did not.
     :param failed: names of symbols that failed, the first ones.
@@ -57,13 +58,12 @@ class Report:
 def read_reports(lake: Lake, since: datetime, now: datetime) -> list[Report]:
     """Return the reports of runs that started from the date of ``since`` on, oldest first."""
     folders = [f"{REPORTS}/{day}" for day in days(since.date(), now.date())]
-    found = digests(lake, folders, REPORT_CACHE, _digest)
-    reports = [_report(key, values) for key, values in found.items()]
-    return sorted(reports, key=lambda one: (one.ended, one.key))
+    return sorted(digests(lake, folders, REPORT_CACHE, _digest, _report), key=lambda one: (one.ended, one.key))
 
 
 def _digest(document: Mapping[str, Any]) -> dict[str, Any]:
-    restated, span = document["restated"], document["date_range"]
+    # A red run is about its own sessions; earlier runs have reported those of its lookback.
+    restated, span = document["restated"], document.get("own_range") or document["date_range"]
     return {
         "dag_id": document["dag_id"],
         "run_id": document["run_id"],
@@ -116,12 +116,12 @@ def read_audits(lake: Lake, since: datetime, now: datetime) -> list[AuditReport]
     places = [place for dataset in lake.folders(AUDITS) for place in lake.folders(dataset)]
     wanted = set(days(since.date(), now.date()))
     folders = [folder for place in places for folder in lake.folders(place) if folder.rpartition("/")[2] in wanted]
-    found = digests(lake, folders, AUDIT_CACHE, _audit_digest)
-    audits = [
-        AuditReport(**{**values, "key": key, "named": tuple(values["named"]), "at": datetime.fromisoformat(values["at"])})
-        for key, values in found.items()
-    ]
-    return sorted(audits, key=lambda one: (one.at, one.key))
+    return sorted(digests(lake, folders, AUDIT_CACHE, _audit_digest, _audit), key=lambda one: (one.at, one.key))
+
+
+def _audit(key: str, values: Mapping[str, Any]) -> AuditReport:
+    at = datetime.fromisoformat(values["at"]).astimezone(UTC)
+    return AuditReport(**{**values, "key": key, "named": tuple(values["named"]), "at": at})
 
 
 def _audit_digest(document: Mapping[str, Any]) -> dict[str, Any]:

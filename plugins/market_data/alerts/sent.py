@@ -12,10 +12,12 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from market_data.alerts.cause import Cause, Message, all_clear, message_of
 from market_data.core.errors import MarketDataError
+from market_data.http.client import within
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
@@ -25,6 +27,9 @@ log = logging.getLogger(__name__)
 KEY = "alerts/state.json"
 LEASE = timedelta(minutes=4)
 """How long a claim holds without a sign of its watcher: shorter than the time between two watches."""
+
+PATIENCE = 30.0
+"""Seconds that a notifier may take for a message."""
 
 Send = Callable[[Message], None]
 Entries = dict[str, dict[str, Any]]
@@ -53,24 +58,33 @@ def deliver(
     seen_at: datetime,
     *,
     judged: Callable[[str], bool] = lambda _: True,
+    lapsed: Callable[[str], bool] = lambda _: False,
     base_url: str = "",
 ) -> Delivered:
     """Send each notifier the causes that it does not know, and an all-clear on each that has healed.
 
     A message that cannot be sent is tried again by the next watch, to that notifier only.
 
+    :param notifiers: name -> function that sends a message; in this order, each within ``PATIENCE``.
     :param causes: those that there are at ``seen_at`` (UTC). A watcher that looked before another one changed the state does nothing.
     :param judged: tells of the id of a cause that is not among ``causes`` if it was looked for.
+    :param lapsed: tells of the id of such a cause if it is forgotten without an all-clear.
     """
     token, done = uuid.uuid4().hex, Delivered()
     current = {cause.id: cause for cause in causes}
-    claimed = _claim(lake, current, set(notifiers), token, clock(), seen_at, judged)
-    for cause_id, entry in claimed.items():
-        cause = current.get(cause_id)
-        message = message_of(cause, base_url) if cause else all_clear(cause_id, entry["feed"], entry["title"], base_url)
-        for name in _open_names(entry, set(notifiers), healed=cause is None):
+    claimed = _claim(lake, current, set(notifiers), token, clock(), seen_at, judged, lapsed)
+    for name, send in notifiers.items():
+        for cause_id, entry in claimed.items():
+            cause = current.get(cause_id)
+            if name not in _open_names(entry, set(notifiers), healed=cause is None):
+                continue
+            message = message_of(cause, base_url) if cause else all_clear(cause_id, entry["feed"], entry["title"], base_url)
             try:
-                notifiers[name](message)
+                within(PATIENCE, partial(send, message))
+            except TimeoutError:
+                done.failed.append(f"{name}: {message.title} (not finished after {PATIENCE:g} s)")
+                log.warning("not sent, tried again by the next watch, and so are all others to %s: %s", name, done.failed[-1])
+                break  # it would hang again, while messages to others wait
             except Exception as error:  # noqa: BLE001 - each notifier has errors of its own; none may stop the others
                 # Other errors may quote an address with a secret.
                 reason = str(error) if isinstance(error, MarketDataError) else type(error).__name__
@@ -92,6 +106,7 @@ def _claim(
     now: datetime,
     seen_at: datetime,
     judged: Callable[[str], bool],
+    lapsed: Callable[[str], bool],
 ) -> Entries:
     """Bring the state up to date, and return the entries with messages that this watcher is to send."""
     claimed: Entries = {}
@@ -99,8 +114,8 @@ def _claim(
     def revise(body: bytes | None) -> bytes | None:
         claimed.clear()
         changed_at, entries = _decoded(body)
-        if changed_at is not None and seen_at < changed_at <= seen_at + LEASE:
-            return None  # another watcher has looked later
+        if changed_at is not None and seen_at < changed_at <= now:
+            return None  # another watcher has looked later; a moment in the future is of a wrong clock
         before = _encoded(changed_at, entries)
         for cause in current.values():
             entry = entries.setdefault(cause.id, {"found": seen_at.isoformat(), "told": []})
@@ -108,7 +123,7 @@ def _claim(
         for cause_id in [name for name in entries if name not in current and judged(name)]:
             entry = entries[cause_id]
             entry["told"] = [name for name in entry["told"] if name in names]
-            if entry["event"] or (not entry["told"] and not _is_claimed(entry, now)):
+            if entry["event"] or lapsed(cause_id) or (not entry["told"] and not _is_claimed(entry, now)):
                 del entries[cause_id]
         for cause_id, entry in entries.items():
             healed = cause_id not in current

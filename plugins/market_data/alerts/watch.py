@@ -19,6 +19,7 @@ from market_data.alerts.causes import (
     audit_causes,
     causes_of,
     first_record,
+    has_lapsed,
     sessions_to_see,
     shared_causes,
 )
@@ -75,7 +76,10 @@ def watch(
     """
     now = clock()
     found = find(lake, feeds, alerts, now, check_clock=check_clock)
-    return found, deliver(lake, found.causes, notifiers, clock, now, judged=found.judged, base_url=base_url)
+    told = deliver(
+        lake, found.causes, notifiers, clock, now, judged=found.judged, lapsed=lambda one: has_lapsed(one, now), base_url=base_url
+    )
+    return found, told
 
 
 def find(
@@ -86,7 +90,11 @@ def find(
     Reads what was written since ``RECENT`` before the oldest open cause.
     """
     entries = read_state(lake)
-    opened = [datetime.fromisoformat(entry["found"]) for entry in entries.values() if not entry["event"]]
+    opened = [
+        datetime.fromisoformat(entry["found"])
+        for name, entry in entries.items()
+        if not (entry["event"] or name.startswith(CLOCK) or has_lapsed(name, now))
+    ]
     since = min([now, *opened]).astimezone(UTC) - RECENT
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     reports = read_reports(lake, min(since, month) if alerts.thresholds.spend_usd is not None else since, now)
@@ -96,7 +104,7 @@ def find(
     for feed in feeds:
         seen, problem = _see(lake, feed, recent, since, now, entries)
         if problem:
-            blind += [f"{kind}/{feed.dag_id}/" for kind in ("session", "runs")]
+            blind += [f"{kind}/{feed.dag_id}/" for kind in ("session", "runs", "restated")]
             causes.append(_universe_cause(feed, problem))
         causes += causes_of(seen, alerts.thresholds, now)
     charges = {
@@ -133,9 +141,9 @@ def _see(
         return Seen(feed, {}), ""  # not in use
     universe, notes = universe_of_feed(lake, feed)
     if notes:
-        return Seen(feed, {}, own, quarantined), notes[0]
+        return Seen(feed, {}, (), quarantined), notes[0]
     days = sessions_to_see(feed, now, _first_recorded(coverage), own, open_ids)
-    return Seen(feed, {day: status_of(coverage, universe, source, day) for day in days}, own, quarantined), ""
+    return Seen(feed, {day: status_of(coverage, universe, source, day) for day in days}, own, quarantined, open_ids), ""
 
 
 def _universe_cause(feed: Feed, problem: str) -> Cause:

@@ -46,6 +46,7 @@ def document(
         "provider": context.source,
         "dataset": context.feed.dataset,
         "date_range": {"from": result.summary.get("from"), "to": result.summary.get("to")},
+        "own_range": own_range(own),
         "total_batches": len(result.batches),
         "total_tickers": len(symbols),
         "symbols_processed": len(symbols),
@@ -99,6 +100,11 @@ def document(
         "rows_per_second": round(totals["rows_landed"] / seconds, 1) if seconds > 0 else 0.0,
         "results": [_result(symbol, tally, written) for symbol in symbols],
     }
+
+
+def own_range(own: OwnCells) -> dict[str, str] | None:
+    """Return the first and last session of the run itself, without the lookback; None without sessions."""
+    return {"from": own.sessions[0].isoformat(), "to": own.sessions[-1].isoformat()} if own.sessions else None
 
 
 def is_complete(findings: Findings, own: OwnCells) -> bool:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from market_data.config.run_params import RunParams
+from market_data.config.trigger_form import SCHEMAS
 from market_data.config.universes import Universe
 from market_data.core import messages
 from market_data.core.calendar import DAY, FIRST, LAST, Calendar
 from market_data.core.errors import ConfigError, ParamError
 from market_data.core.instruments import by_calendar
+from market_data.core.json_schema import read
 from market_data.core.membership import member_cells
 from market_data.maintenance.audit.cells import Mask, Names, Recorded, days_of, symbols_of
 from market_data.maintenance.audit.listing import Numbers, cell_codes, day_of, numbers_of
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from market_data.lake.ledger import Coverage
     from market_data.lake.store import Lake
     from market_data.pipeline.selection import Selection
+
+CHOOSING = ("universe", "symbols", "tickers_path", "as_of", "follow_renames")
+"""Params that choose the symbols of a run."""
 
 AT_A_TIME = 100
 """Symbols whose cells are compared at once."""
@@ -43,13 +48,24 @@ class Missing:
 
 
 def universe_of_feed(lake: Lake, feed: Feed) -> tuple[Universe, tuple[str, ...]]:
-    """Return the universe of a feed with the dates of its members; and a note if it cannot be read."""
+    """Return the universe of a feed with the dates of its members; and a note if it cannot be read.
+
+    Params of the feed count, as for its scheduled runs.
+    """
     from market_data.pipeline.run_symbols import universe_of
 
+    params = params_of(feed)
     try:
-        return universe_of(RunParams(universe=feed.universe), feed, lambda: lake), ()
-    except (ConfigError, ParamError) as error:
-        return Universe("none", ()), (f"universe {feed.universe} cannot be read, so cells without a record are not found: {error}",)
+        return universe_of(params, feed, lambda: lake), ()
+    except (ConfigError, ParamError, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
+        name = params.tickers_path or params.universe
+        return Universe("none", ()), (f"universe {name} cannot be read, so cells without a record are not found: {error}",)
+
+
+def params_of(feed: Feed) -> RunParams:
+    """Return the params that choose a feed's symbols; the others have the project's defaults."""
+    given = {name: read(feed.params[name], SCHEMAS[name]) for name in CHOOSING if name in feed.params}
+    return RunParams(**{"universe": feed.universe, **given})
 
 
 def last_due(feed: Feed, calendar: Calendar, now: datetime) -> date:
