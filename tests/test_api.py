@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import market_data
+from market_data.config.universes import members
 from market_data.core.errors import ConfigError, ParamError
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
@@ -144,6 +145,11 @@ def test_plan_has_a_holiday_for_the_symbols_that_trade_on_it(lake, day, cells):
     found = market_data.plan(["ES.c.0", "AAPL", "VIX"], day, day, provider="mock", lake=lake)
     assert (found.cells, found.sessions) == (cells, min(cells, 1))
     assert ("no session on" in found.note) == (cells == 0)
+
+
+def test_a_plan_without_symbols_takes_the_universe_of_its_feed(lake):
+    found = market_data.plan(None, WEEK[0], WEEK[0], provider="mock", lake=lake)
+    assert found.symbols == len(members("dow30")) < len(members("sp500_etf"))
 
 
 def test_plan_names_unknown_account_fields(lake):

@@ -263,7 +263,7 @@ def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake)
     from market_data.providers.spec import source_of
 
     now = datetime.now(UTC)
-    params = replace(read_params(raw, **_allowed(feed, now)), dry_run=True)
+    params = replace(read_params({"universe": feed.universe, **raw}, **_allowed(feed, now)), dry_run=True)
     resolve = partial(resolve_sessions, params, None, scheduled=False, now=now)
     wanted = resolve(calendars=[calendar.calendar(feed.calendar)])
     universe = universe_of(params, feed, lambda: lake)

@@ -82,7 +82,7 @@ def factors(warehouse: Warehouse, symbol: str) -> list[float]:
     return [float(factor) for factor in found["adj_factor"].to_pylist()]
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(story=stories())
 def test_the_end_depends_on_the_actions_alone(duck: Warehouse, story: tuple[list[Any], list[Any]]) -> None:
     check_end(duck, story)

@@ -40,9 +40,8 @@ def test_altered_values_are_restored(warehouse: Warehouse, name: str) -> None:
             continue
         change(warehouse, f"UPDATE {target.silver} SET {column.name} = {ALTERED[column.type]}")
         assert not in_sql(warehouse, name, symbols).equals(before)
-        if not number:
-            warehouse.load(dataset(name), rows, "plain")
-            assert not in_sql(warehouse, name, symbols).equals(before)  # the load takes it for the current value
+        warehouse.load(dataset(name), rows, f"plain-{number}")
+        assert not in_sql(warehouse, name, symbols).equals(before)  # the load takes it for the current value
         warehouse.restore(dataset(name), rows, f"restored-{number}")
         assert in_sql(warehouse, name, symbols).equals(before), column.name
     assert count(warehouse, target.bronze) == bronze

@@ -22,6 +22,7 @@ from market_data.airflow.overlap import without_active_runs
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
 from market_data.config.run_params import RunParams
+from market_data.core import settings
 from market_data.core.batch import Batch
 from market_data.core.calendar import NEW_YORK, calendar
 from market_data.core.errors import (
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from market_data.providers.base import ProviderHook
 
 from market_data.airflow.connections import open_lake, open_s3, provider_config, warehouse
+
+# pyarrow's own pool keeps memory that its threads released, and its C++ functions use that pool whatever Python sets.
+settings.lend("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ def run_in_process(
 ) -> Mapping[str, Any] | None:
     """Fetch, check, load and publish a plan as the tasks of a feed do. The hook's rate limits hold.
 
-    A batch that fails is reported as failed; the others go on.
+    A batch that fails is reported as failed; the rest continue.
 
     :param warehouse: opens the warehouse; it is closed while batches are fetched.
     :return: as ``publish_run``; None where nothing was planned and nothing waits in staging.

@@ -78,12 +78,12 @@ def call(http, site, method, path, **given):
     return http.request(method, f"{site.pages}{address}", timeout=30, allow_redirects=False, **given).status_code
 
 
-def test_no_route_is_open_to_a_stranger_and_none_acts_for_a_viewer(site):
-    stranger, viewer, trader = requests.Session(), site.session("viewer"), site.session("trader")
-    stranger.trust_env = False
+def test_routes_need_a_login_and_do_not_act_for_a_viewer(site):
+    anonymous, viewer, trader = requests.Session(), site.session("viewer"), site.session("trader")
+    anonymous.trust_env = False
     body = {"feed": "mock_ohlcv_1d", "ids": ["x"]}
     for method, path in routes():
-        assert call(stranger, site, method, path, json=body) == 401, path
+        assert call(anonymous, site, method, path, json=body) == 401, path
         if method == "POST":
             assert call(viewer, site, method, path, json=body) == 403, path
             assert call(trader, site, method, path, data="feed=mock_ohlcv_1d") == 415, path
