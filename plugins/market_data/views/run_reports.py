@@ -49,7 +49,7 @@ def recent_reports(lake: Lake, now: datetime, days: int = 30) -> list[Mapping[st
     with _LOCK:
         _READ.update(read)
         read_before = [_READ[place] for place in reports if place in _READ]
-        for place in reports:
+        for place in reversed(reports):  # the newest are dropped last
             if place in _READ:
                 _READ.move_to_end(place)
         while len(_READ) > MOST:

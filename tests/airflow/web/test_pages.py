@@ -81,7 +81,7 @@ def call(http, site, method, path, **given):
 def test_routes_need_a_login_and_do_not_act_for_a_viewer(site):
     anonymous, viewer, trader = requests.Session(), site.session("viewer"), site.session("trader")
     anonymous.trust_env = False
-    body = {"feed": "mock_ohlcv_1d", "ids": ["x"]}
+    body = {"feed": "mock_ohlcv_1d", "ids": ["x"], "calls": 1, "cost_usd": 0}
     for method, path in routes():
         assert call(anonymous, site, method, path, json=body) == 401, path
         if method == "POST":
@@ -114,6 +114,19 @@ def test_a_seeded_gap_is_found_and_its_repair_started_in_four_clicks(site, open_
     (row,) = read_chosen(site.lake, run["conf"]["report"]).findings.to_pylist()
     assert (row["symbol"], row["first_session"], row["last_session"]) == ("MSFT", HOLE[0], HOLE[-1])
     assert page.problems == []
+
+
+def test_a_repair_that_costs_more_than_was_agreed_is_not_started(site):
+    trader = site.session("trader")
+    gaps = trader.get(f"{site.pages}/api/coverage/gaps?{FEED}", timeout=30).json()["gaps"]
+    body = {"feed": "mock_ohlcv_1d", "ids": [gap["id"] for gap in gaps if gap["symbol"] == "MSFT"], "calls": 0, "cost_usd": 0}
+    before = site.lake.list("audits")
+    refused = trader.post(f"{site.pages}/api/coverage/repair", json=body, timeout=30)
+    assert refused.status_code == 400
+    assert "1 call and 0.00 US dollars now; agreed: 0 calls" in str(refused.json()["problems"])
+    assert site.lake.list("audits") == before
+    agreed = trader.post(f"{site.pages}/api/coverage/repair", json=body | {"calls": 5, "cost_usd": 2}, timeout=30)
+    assert (agreed.json()["conf"]["max_calls"], agreed.json()["conf"]["max_cost_usd"]) == (5, 2)
 
 
 def test_the_keyboard_reaches_a_cell_and_its_address_shows_it_again(site, open_page):

@@ -13,6 +13,8 @@ from market_data.airflow.maintain.coverage_tasks import hooks_of
 from market_data.airflow.web import deployment
 from market_data.airflow.web.access import check_read, check_trigger, may_read, own_site
 from market_data.config.feeds import load_feeds
+from market_data.core.errors import ParamError
+from market_data.core.messages import counted, dollars
 from market_data.maintenance.chosen_gaps import write_chosen
 from market_data.views import gaps
 from market_data.views.cell import cell_of
@@ -30,6 +32,13 @@ class ChosenGaps(BaseModel):
     feed: str = Field(max_length=200)
     source: str | None = Field(None, max_length=200)
     ids: list[Annotated[str, Field(max_length=64)]] = Field(max_length=gaps.MOST)
+
+
+class Agreed(ChosenGaps):
+    """The chosen gaps, and the calls and the charge in US dollars that the person has seen and agreed to."""
+
+    calls: int = Field(ge=0)
+    cost_usd: float = Field(ge=0)
 
 
 @router.get("/feeds")
@@ -64,22 +73,31 @@ def gap_list(user: GetUserDep, feed: str, source: str | None = None) -> dict[str
 @router.post("/coverage/plan", dependencies=[Depends(own_site)])
 def plan(user: GetUserDep, chosen: ChosenGaps) -> dict[str, Any]:
     """Return calls, minutes and cost of the repair of exactly these gaps. Nothing is written."""
-    check_trigger(REPAIR, user)
+    _check_repair(chosen, user)
     return _planned(_place(chosen.feed, chosen.source, user), chosen, datetime.now(UTC))
 
 
 @router.post("/coverage/repair", dependencies=[Depends(own_site)])
-def repair(user: GetUserDep, chosen: ChosenGaps) -> dict[str, Any]:
+def repair(user: GetUserDep, chosen: Agreed) -> dict[str, Any]:
     """Write the list of the chosen gaps; return DAG and conf of the run that repairs them.
 
-    The browser triggers it.
+    The browser triggers it. Its budget is what the person agreed to.
+
+    :raises ParamError: if the repair has become more expensive than that.
     """
-    check_trigger(REPAIR, user)
+    _check_repair(chosen, user)
     place, now = _place(chosen.feed, chosen.source, user), datetime.now(UTC)
     findings = gaps.chosen(gaps.gaps_of(place, current_grid(place, now), now), chosen.ids)
     planned = gaps.plan(place, findings, hooks_of(place.feed), now)
+    if planned.calls > chosen.calls or (planned.cost or 0) > chosen.cost_usd:
+        raise ParamError(
+            [
+                f"the repair takes {counted(planned.calls, 'call')} and {dollars(planned.cost or 0)} now; agreed: "
+                f"{counted(chosen.calls, 'call')} and {dollars(chosen.cost_usd)}: plan it again"
+            ]
+        )
     key = write_chosen(place.lake, place.feed.dag_id, place.selection, findings, now)
-    limits = {"max_calls": planned.calls, "max_cost_usd": planned.cost or 0}
+    limits = {"max_calls": chosen.calls, "max_cost_usd": chosen.cost_usd}
     return {"dag_id": REPAIR, "conf": {"report": key, "repair": True, "dry_run": False, **limits}}
 
 
@@ -90,7 +108,11 @@ def _planned(place: Place, chosen: ChosenGaps, now: datetime) -> dict[str, Any]:
     return {**planned.to_json(), "paused": deployment.paused(needed)}
 
 
+def _check_repair(chosen: ChosenGaps, user: Any) -> None:
+    check_trigger(REPAIR, user)
+    check_trigger(chosen.feed, user)  # its calls and charges are made
+
+
 def _place(feed: str, source: str | None, user: Any) -> Place:
-    place = place_of(deployment.lake(), feed, source)
-    check_read(place.feed.dag_id, user)
-    return place
+    check_read(feed, user)  # before feeds or sources are named
+    return place_of(deployment.lake(), feed, source)

@@ -21,8 +21,8 @@ router = APIRouter(prefix="/api")
 @router.get("/feed")
 def overview(user: GetUserDep, feed: str) -> dict[str, Any]:
     """Return what the page shows of a feed."""
+    check_read(feed, user)  # before feeds or sources are named
     feeds, place = load_feeds(), place_of(deployment.lake(), feed)
-    check_read(place.feed.dag_id, user)
     siblings = [one.dag_id for one in feeds if one.conn_id == place.feed.conn_id]
     found = feed_of(place, siblings, datetime.now(UTC))
     return {**found, **account(place.feed), "is_paused": bool(deployment.paused([place.feed.dag_id]))}

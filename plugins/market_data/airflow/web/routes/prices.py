@@ -62,6 +62,5 @@ def gold(
 
 
 def _place(feed: str, source: str | None, user: Any) -> Place:
-    found = place_of(deployment.lake(), feed, source)
-    check_read(found.feed.dag_id, user)
-    return found
+    check_read(feed, user)  # before feeds or sources are named
+    return place_of(deployment.lake(), feed, source)

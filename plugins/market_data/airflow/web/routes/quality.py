@@ -24,7 +24,7 @@ DECIDE = "maintain_state"
 @router.get("/quality")
 def quality(user: GetUserDep, feed: str, source: str | None = None) -> dict[str, Any]:
     """Return what the page shows of a feed's source."""
+    check_read(feed, user)  # before feeds or sources are named
     place = place_of(deployment.lake(), feed, source)
-    check_read(place.feed.dag_id, user)
     found = quality_of(place, deployment.warehouse, datetime.now(UTC))
     return {"feed": feed, "source": place.source, "sources": list(place.sources), "paused": deployment.paused([DECIDE]), **found}

@@ -165,7 +165,7 @@ async function planRepair() {
   try {
     const planned = await act("coverage/plan", body);
     const unpause = unpauseBox(planned.paused);
-    const start = el("button", { class: "main", onclick: () => repair(body, planned.paused, panel).catch((error) => panel.append(el("p", { class: "warn" }, error.message))) }, "Repair");
+    const start = el("button", { class: "main", onclick: () => { start.disabled = true; repair({ ...body, calls: planned.calls, cost_usd: planned.cost_usd || 0 }, planned.paused, panel).catch((error) => panel.append(el("p", { class: "warn" }, error.message))); } }, "Repair");
     const check = () => { start.disabled = !unpause.agreed() || Boolean(planned.problem); };
     unpause.box.addEventListener("change", check);
     check();
