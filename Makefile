@@ -1,6 +1,6 @@
 # `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install run up down query migrate calendars test lint docs
+.PHONY: help install run up down query migrate calendars test lint docs pictures
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
 export DAG CONF SQL ARGS PYTHON
@@ -43,6 +43,9 @@ test: install ## Run the tests; the slow ones and those that need a browser are 
 
 docs: install ## Build the documentation as a site in .local/site; ARGS=serve shows it at http://127.0.0.1:8000
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build}
+
+pictures: install ## Take the pictures of the documentation: real runs, a browser, 5 minutes
+	@MARKET_DATA_PICTURES=docs/pictures $(PYTHON_ENV) -m pytest -m browser --timeout 1800 tests/e2e/test_page_jobs.py
 
 lint: install ## Check style, spelling, wording, format and types
 	@$(PYTHON_ENV) -m ruff check .
