@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from market_data.core.errors import ParamError
+from market_data.core.errors import ConfigError, ParamError
 from market_data.datasets.bars import OHLCV_1D
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
@@ -39,5 +39,8 @@ def test_chosen_gaps_are_planned_without_an_audit(tmp_path, monkeypatch):
     planned = run_plan(reports, context)
     assert (planned["fetch"], planned["calls"], planned["above"], planned["problems"]) == (True, 1, "", [])
     assert "2 cells in 1 calls" in planned["text"]
+    monkeypatch.setattr("market_data.config.feeds.load_feeds", list)
+    with pytest.raises(ConfigError, match="feeds.yaml has no feed mock_ohlcv_1d any more"):
+        run_plan(reports, context)
     with pytest.raises(ParamError, match="no such list"):
         run_audit({**context, "params": {**params, "report": "audits/x"}})

@@ -1,16 +1,20 @@
 """The coverage ledger, against dictionaries."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import date, timedelta
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from market_data.core.outcome import State
 from market_data.datasets.bars import UTC_MICROS
-from market_data.lake.ledger import _FOLDED, CELLS, SCHEMA, Coverage, read_coverage, write_cells
+from market_data.lake.ledger import _FOLDED, CELLS, SCHEMA, Coverage, read_coverage, read_objects, write_cells
+from market_data.lake.store import Lake
 from tests.lake.rows import D0, T0, open_lake
 
 WHERE = ("ohlcv-1d", "polygon")
@@ -173,3 +177,39 @@ def test_sessions_long_past_are_cells_too():
     assert coverage.state("A", date(1962, 1, 2)) is State.HAVE
     assert coverage.covered(["A"], [date(1962, 1, 3), date(1962, 1, 2)]) == {"A": 2}
     assert len(coverage.changed(old)) == 0
+
+
+def test_objects_are_read_in_order_whatever_they_hold(lake, run):
+    keys = []
+    for number in range(150):
+        write_cells(lake, "ohlcv-1d", "polygon", run, f"b{number:03d}", cells((f"S{number}", 0, State.HAVE)), recorded_at=T0)
+        keys.append(f"manifest/ohlcv-1d/provider=polygon/run={run.key}/b{number:03d}.parquet")
+    lake.update(keys[70], lambda _: b"no Parquet")
+    found = list(read_objects(lake, [*keys, "manifest/none"]))
+    assert [one.key for one in found] == [*keys, "manifest/none"]
+    assert [number for number, one in enumerate(found) if one.problem] == [70]
+    assert (found[-1].etag, found[-1].records) == (None, None)
+    for number, one in enumerate(found[:-1]):
+        if number != 70:
+            assert (one.etag, one.records["symbol"].to_pylist()) == (lake.get(one.key).etag, [f"S{number}"])
+
+
+def test_small_objects_are_compressed_for_quick_reading_and_large_ones_for_size(lake, run, monkeypatch):
+    monkeypatch.setattr("market_data.lake.ledger.SMALL", 2)
+    for batch, count in (("small", 2), ("large", 3)):
+        write_cells(lake, "ohlcv-1d", "polygon", run, batch, cells(*((f"S{n}", 0, State.HAVE) for n in range(count))))
+    found = {}
+    for key, _ in lake.list("manifest"):
+        group = pq.ParquetFile(pa.BufferReader(lake.get(key).body)).metadata.row_group(0)
+        found[key.rpartition("/")[2]] = {group.column(column).compression for column in range(group.num_columns)}
+    assert found == {"large.parquet": {"ZSTD"}, "small.parquet": {"SNAPPY"}}
+
+
+def test_a_page_reads_the_ledger_without_pandas(tmp_path, run):
+    lake = Lake.open(f"file://{tmp_path}")
+    write_cells(lake, "ohlcv-1d", "polygon", run, "b1", cells(("A", 0, State.HAVE)), recorded_at=T0)
+    code = (
+        "import sys; from market_data.lake.store import Lake; from market_data.views.ledgers import records_of\n"
+        f"assert len(records_of(Lake.open({lake.url!r}), 'ohlcv-1d', 'polygon')) == 1; assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -505,3 +505,6 @@ def test_the_task_reports_and_returns_totals(tmp_path, monkeypatch, caplog):
     assert have(lake) == set()
     adopt_feed({**params, "dry_run": False})
     assert len(have(lake)) == len(DAYS)
+    for wrong, words in (({"prefix": "raw/price"}, "prefix is 'raw/price'"), ({"symbols": ["APPL"]}, "no file of APPL there")):
+        with pytest.raises(ParamError, match=words):
+            adopt_feed({**params, **wrong})

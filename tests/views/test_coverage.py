@@ -26,7 +26,6 @@ from market_data.maintenance.findings import FINDINGS
 from market_data.pipeline.selection import Selection
 from market_data.providers.base import ProviderConfig
 from market_data.providers.mock.hook import MockHook
-from market_data.views import coverage
 from market_data.views.audit_gaps import still_open
 from market_data.views.cell import cell_of
 from market_data.views.coverage import LETTERS, current_grid, grid_of, run_lengths
@@ -225,11 +224,10 @@ def test_a_cell_has_its_history_newest_first(place, grid):
     assert found["next"] == "A scheduled run requests it again at T+10."
 
 
-def test_cells_are_kept_until_the_ledger_changes(tmp_path, monkeypatch):
+def test_cells_are_kept_until_the_ledger_changes(tmp_path):
     lake = Lake.open(f"file://{tmp_path}")
     record(lake, {("AAPL", DAYS[0]): "have"}, NOW)
     place = Place(lake, FEED, Selection(OHLCV_1D, "mock", Layout()), ("mock",))
-    monkeypatch.setattr(coverage, "_GRIDS", type(coverage._GRIDS)())
     first = current_grid(place, NOW)
     assert current_grid(place, NOW + timedelta(seconds=59)) is first
     assert current_grid(place, NOW + timedelta(seconds=60)) is not first

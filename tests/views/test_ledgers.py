@@ -1,5 +1,6 @@
 """The cache of ledgers has exactly the records that the lake has, whatever is written, folded, reset, broken or deleted in between."""
 
+import weakref
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from tempfile import TemporaryDirectory
@@ -103,6 +104,9 @@ class Counted:
         self.reads += keys
         return self._lake.get_many(keys)
 
+    def each(self, *given, **named):
+        return self._lake.each(*given, **named)
+
 
 def test_only_new_objects_are_read_and_listings_are_rare(lake):
     now = [0.0]
@@ -134,6 +138,45 @@ def test_the_ledger_that_was_not_used_for_longest_is_dropped(lake, tmp_path_fact
     assert ledgers.get(lake, *PLACE) is first
     ledgers.get(other, *PLACE)
     assert ledgers.get(lake, *PLACE) is not first
+
+
+class Made:
+    nbytes = 1_000
+
+
+def test_what_is_made_of_a_ledger_counts_and_goes_with_its_records(lake, tmp_path_factory):
+    write(lake, 1, "b1", {("A", DAYS[0]): "have"}, START)
+    ledgers = Ledgers(guard=0)
+    first = ledgers.get(lake, *PLACE)
+    before, made = ledgers.nbytes, Made()
+    ledgers.keep(first, "grid", made)
+    assert ledgers.recall(first, "grid") is made
+    assert ledgers.nbytes == before + 1_000
+    first.cells  # noqa: B018 - a column that pages compute
+    assert ledgers.nbytes == before + 1_000 + first.latest.nbytes + sum(column.nbytes for column in first.cells)
+    write(lake, 2, "b1", {("B", DAYS[0]): "have"}, START)
+    second = ledgers.get(lake, *PLACE)
+    kept = weakref.ref(made)
+    del made
+    ledgers.keep(first, "late", Made())  # made of outdated records: it would keep them in memory
+    assert (kept(), ledgers.recall(first, "late"), ledgers.recall(second, "grid")) == (None, None, None)
+
+
+def test_the_bound_holds_for_ledgers_and_what_is_made_of_them(lake, tmp_path_factory):
+    other = Lake.open(f"file://{tmp_path_factory.mktemp('other')}")
+    for place in (lake, other):
+        write(place, 1, "b1", {("A", DAYS[0]): "have"}, START)
+    ledgers = Ledgers(most_bytes=3_000, guard=1e9)
+    first, second = ledgers.get(lake, *PLACE), ledgers.get(other, *PLACE)
+    for name in ("a", "b"):
+        ledgers.keep(second, name, Made())
+    assert ledgers.get(lake, *PLACE) is first
+    ledgers.keep(first, "c", Made())
+    assert ledgers.nbytes <= 3_000
+    assert ledgers.recall(second, "a") is None  # its ledger was not used for longest
+    for name in ("d", "e", "f"):
+        ledgers.keep(first, name, Made())
+    assert [ledgers.recall(first, name) is not None for name in "cdef"] == [False, False, True, True]
 
 
 def test_records_that_are_folded_but_not_yet_deleted_occur_once_in_a_history(lake):

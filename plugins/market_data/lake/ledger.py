@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,7 @@ from market_data.lake import merge, parquet
 from market_data.lake.broken import keep_aside
 from market_data.lake.clock import EPOCH, MICROSECOND, check_stamp, microseconds
 from market_data.lake.layout import manifest_prefix, recorded_source
-from market_data.lake.store import Lake
+from market_data.lake.store import Lake, Stored
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,12 @@ _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _FOLDED = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _REPEATING else f.type, nullable=False) for f in SCHEMA])
 
 _STATES = frozenset({*map(str, State), UNKNOWN})
+
+SMALL = 20_000
+"""Records up to which an object is compressed for quick reading. A ledger has thousands of such objects before it is folded."""
+AT_A_TIME = 64
+DECODERS = 2
+"""Threads that decode: more only compete for the interpreter."""
 
 Codes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -119,13 +127,17 @@ def write_cells(
         known = _latest(pa.concat_tables([folded, stored])) if len(folded) else stored
         found = merge.merge_rows(known, rows, key=KEY, values=VALUES, stamp=STAMP)
         if not found.changed:
-            return parquet.encode(stored) if broken else None
+            return _encoded(stored) if broken else None
         if not len(folded):
-            return parquet.encode(found.rows)
+            return _encoded(found.rows)
         taken = found.current.filter(pa.array(found.taken))
-        return parquet.encode(merge.merge_rows(stored, taken, key=KEY, values=VALUES, stamp=STAMP).rows)
+        return _encoded(merge.merge_rows(stored, taken, key=KEY, values=VALUES, stamp=STAMP).rows)
 
     return lake.update(key, revise, new=compared) > 0
+
+
+def _encoded(records: pa.Table) -> bytes:
+    return parquet.encode(records, compression="snappy" if len(records) <= SMALL else "zstd")
 
 
 def _folded_records(lake: Lake, folder: str, name: str) -> pa.Table:
@@ -174,16 +186,45 @@ def read_coverage(lake: Lake, dataset: str, provider: str, since: datetime | Non
     records = [_FOLDED.empty_table()]
     # The folded objects are listed and read last: they have the records of those that were deleted in the meantime.
     for keys in (own_objects(folder, known), folded_objects(lake, folder, since)):
-        for key, stored in zip(keys, lake.get_many(keys), strict=True):
-            try:
-                records += [decode_records(stored.body, key)] if stored is not None else []
-            except BrokenObject as error:
-                unreadable.append(str(error))
+        for one in read_objects(lake, keys):
+            records += [one.records] if one.records is not None else []
+            unreadable += [one.problem] if one.problem else []
     for sentence in unreadable:
         log.warning("%s; it is left out", sentence)
     coverage = Coverage(pa.concat_tables(records))
     coverage.unreadable = tuple(unreadable)
     return coverage
+
+
+class Object(NamedTuple):
+    """An object of the ledger as it was read.
+
+    :param etag: its version tag; None: it does not exist any more.
+    :param records: as ``decode_records`` returns them; None without an object, and if it cannot be read: ``problem`` says why.
+    """
+
+    key: str
+    etag: str | None = None
+    records: pa.Table | None = None
+    problem: str = ""
+
+
+def read_objects(lake: Lake, keys: Sequence[str]) -> Iterator[Object]:
+    """Yield the objects in the order of ``keys``; the next ones are read and decoded meanwhile."""
+    found = zip(keys, lake.get_many(keys), strict=True)
+    for part in lake.each(_decoded, iter(lambda: list(islice(found, AT_A_TIME)), []), concurrency=DECODERS):
+        yield from part
+
+
+def _decoded(found: Sequence[tuple[str, Stored | None]]) -> list[Object]:
+    return [Object(key) if stored is None else _object(key, stored) for key, stored in found]
+
+
+def _object(key: str, stored: Stored) -> Object:
+    try:
+        return Object(key, stored.etag, decode_records(stored.body, key))
+    except BrokenObject as error:
+        return Object(key, stored.etag, problem=str(error))
 
 
 def read_error(body: bytes, key: str) -> BrokenObject | None:

@@ -21,13 +21,15 @@ SAMPLE = 16_384
 GATHER = 1024
 
 
-def encode(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
+def encode(table: pa.Table, metadata: Mapping[str, str] | None = None, *, compression: str = "zstd") -> bytes:
     """Return ``table`` as Parquet. Equal tables give equal bytes with the same version of pyarrow.
 
     Text and stamps are dictionary-encoded, times and integers delta-encoded. Floats are plain unless their values repeat: a dictionary
     of prices that hardly repeat doubles the size. The Arrow schema is not stored; Parquet's own schema covers all types of the lake.
+
+    :param compression: ``zstd``, or ``snappy`` for small objects that are read by the thousand: a zstd reader takes longer to start.
     """
-    encoder = Encoder()
+    encoder = Encoder(compression=compression)
     encoder.add(table)
     return encoder.finish(metadata)
 
@@ -38,8 +40,8 @@ class Encoder:
     :param sink: binary file for the encoded bytes, writable and readable; None: memory.
     """
 
-    def __init__(self, sink: IO[bytes] | None = None) -> None:
-        self._file = sink
+    def __init__(self, sink: IO[bytes] | None = None, *, compression: str = "zstd") -> None:
+        self._file, self._compression = sink, compression
         self._sink = pa.BufferOutputStream() if sink is None else pa.PythonFile(sink, "w")
         self._writer: pq.ParquetWriter | None = None
 
@@ -79,8 +81,8 @@ class Encoder:
         return pq.ParquetWriter(
             self._sink,
             table.schema,
-            compression="zstd",
-            compression_level=3,
+            compression=self._compression,
+            compression_level=3 if self._compression == "zstd" else None,
             use_dictionary=repeating,
             column_encoding=dict.fromkeys(differences, "DELTA_BINARY_PACKED"),
             write_statistics=bounded or False,

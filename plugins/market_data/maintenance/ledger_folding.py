@@ -122,13 +122,10 @@ def _settled(lake: Lake, folder: str, keys: Sequence[str], until: datetime, left
     found: list[_Object] = []
     recent = size = 0
     latest = pa.scalar(until, ledger.SCHEMA.field(ledger.STAMP).type)
-    for key, stored in zip(keys, lake.get_many(keys), strict=True):
-        if stored is None:
-            continue
-        try:
-            records = ledger.decode_records(stored.body, key)
-        except BrokenObject as error:
-            left.append(f"{error}; it is left alone")
+    for key, etag, records, problem in ledger.read_objects(lake, keys):
+        if problem:
+            left.append(f"{problem}; it is left alone")
+        if etag is None or records is None:
             continue
         if len(records) and pc.any(pc.greater_equal(records[ledger.STAMP], latest)).as_py():
             recent += 1
@@ -136,7 +133,7 @@ def _settled(lake: Lake, folder: str, keys: Sequence[str], until: datetime, left
         name = pa.DictionaryArray.from_arrays(
             pa.repeat(pa.scalar(0, pa.int32()), len(records)), pa.array([key.removeprefix(f"{folder}/")])
         )
-        found.append(_Object(key, stored.etag, records.append_column(SCHEMA.field(ledger.OBJECT.name), name)))
+        found.append(_Object(key, etag, records.append_column(SCHEMA.field(ledger.OBJECT.name), name)))
         size += len(records)
         if size >= AT_A_TIME:
             yield found

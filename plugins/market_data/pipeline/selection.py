@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from market_data.config.layouts import layout_of
 from market_data.core.errors import ParamError
+from market_data.core.messages import shown, suggestion
 from market_data.datasets.registry import dataset
 from market_data.lake.layout import Layout
 
@@ -59,19 +60,30 @@ def selections(
     *,
     named: bool = True,
 ) -> Iterator[tuple[Feed, Selection]]:
-    """Yield a selection per feed and source.
+    """Return a selection per feed and source. Everything is checked before the first is returned.
 
     :param source: one variant; None: every source of the feed that the lake has.
     :param span: first and last session, both inclusive; None: unlimited.
     :param named: the user named the feeds: ``source`` has to be one of each.
-    :raises ParamError: if ``source`` is not one of a named feed.
+    :raises ParamError: if ``source`` is not one of a named feed, or of no feed at all.
     """
     start, end = span[0] or EVER[0], span[1] or EVER[1]
-    for feed in feeds:
-        recorded = recorded_sources(lake, feed)
-        if source is not None and source not in recorded:
-            if not named:
-                continue
-            raise ParamError([f"source is {source!r}; sources of {feed.dag_id} in the lake: {', '.join(recorded) or 'none'}"])
-        for name in [source] if source else recorded:
-            yield feed, Selection(dataset(feed.dataset), name, layout_of(feed), tuple(symbols) if symbols else None, start, end)
+    recorded = [(feed, recorded_sources(lake, feed)) for feed in feeds]
+    every = sorted({name for _, names in recorded for name in names})
+    if source is not None:
+        problems = [_unknown(source, feed.dag_id, names) for feed, names in recorded if named and source not in names]
+        problems += [] if problems or source in every else [_unknown(source, "these feeds", every)]
+        if problems:
+            raise ParamError(problems)
+    chosen = tuple(symbols) if symbols else None
+    return iter(
+        [
+            (feed, Selection(dataset(feed.dataset), name, layout_of(feed), chosen, start, end))
+            for feed, names in recorded
+            for name in ([one for one in names if one == source] if source is not None else names)
+        ]
+    )
+
+
+def _unknown(source: str, whose: str, known: Sequence[str]) -> str:
+    return f"source is {shown(source)}{suggestion(source, known)}; sources of {whose} in the lake: {', '.join(known) or 'none'}"

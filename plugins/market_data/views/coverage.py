@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -20,6 +18,7 @@ from market_data.core.instruments import by_calendar
 from market_data.core.outcome import State
 from market_data.maintenance.audit.expected import Known, expected_cells, last_due, universe_of_feed
 from market_data.providers.registry import calendar_of_source
+from market_data.views.ledgers import LEDGERS
 from market_data.views.records import EPOCH_DAY, RESET, STATES, Mask, Numbers, Records
 
 if TYPE_CHECKING:
@@ -58,10 +57,6 @@ KINDS = (
 
 KEPT = timedelta(minutes=1)
 """Time for which the cells of an unchanged ledger are kept: universe and clock may have changed after it."""
-
-MOST_GRIDS = 8
-_LOCK = threading.Lock()
-_GRIDS: OrderedDict[tuple[str, str, str], tuple[str, datetime, Grid]] = OrderedDict()
 
 LETTERS = "".join(kind.letter for kind in KINDS)
 _OF_STATE = {
@@ -113,22 +108,28 @@ class Grid:
         }
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A grid, and when it was made."""
+
+    grid: Grid
+    made: datetime
+
+    @property
+    def nbytes(self) -> int:
+        return self.grid.codes.nbytes + self.grid.rows.nbytes
+
+
 def current_grid(place: Place, now: datetime) -> Grid:
     """Return the cells of a place as ``grid_of`` does.
 
     If the ledger is still the same, they may be a minute old.
     """
-    key = (place.lake.url, place.feed.dag_id, place.source)
-    with _LOCK:
-        known = _GRIDS.get(key)
-    if known and known[0] == place.records().version and timedelta() <= now - known[1] < KEPT:
-        return known[2]
+    known = LEDGERS.recall(place.records(), place.feed.dag_id)
+    if isinstance(known, _Kept) and timedelta() <= now - known.made < KEPT:
+        return known.grid
     found = grid_of(place, now)
-    with _LOCK:
-        _GRIDS[key] = (found.records.version, now, found)
-        _GRIDS.move_to_end(key)
-        while len(_GRIDS) > MOST_GRIDS:
-            _GRIDS.popitem(last=False)
+    LEDGERS.keep(found.records, place.feed.dag_id, _Kept(found, now))
     return found
 
 

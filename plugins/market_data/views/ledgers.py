@@ -1,6 +1,7 @@
-"""The coverage ledgers that pages show: kept in memory, refreshed by reading only what is new.
+"""The coverage ledgers that pages show, and what is made of them.
 
-One cache per process. A page never shows what was outdated before the latest listing, and listings are at most ``GUARD`` seconds old.
+They are kept in memory and refreshed by reading only what is new. One cache per process. A page never shows what was outdated before
+the latest listing, and listings are at most ``GUARD`` seconds old.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from market_data.core.errors import BrokenObject, MarketDataError
+from market_data.core.errors import MarketDataError
 from market_data.views.records import Records
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
+    from market_data.lake.ledger import Object
     from market_data.lake.store import Lake
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,15 @@ GUARD = 2.0
 """Seconds for which a listing counts as current."""
 
 MOST_BYTES = 500_000_000
-"""Bytes of all ledgers in memory, about; those that were not used for longest are dropped first. The latest one is always kept."""
+"""Bytes of all ledgers in memory, with what is made of them, about; those that were not used for longest are dropped first. The latest one
+is always kept."""
+
+
+class Sized(Protocol):
+    """A value that tells its bytes, without those of the records that it is made of."""
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 @dataclass
@@ -41,6 +49,7 @@ class _Ledger:
     :param numbers: key -> number of those objects whose records are in ``records``.
     :param broken: key -> why it was left out.
     :param checked: when it was last read, or reading it failed; ``failure``: why it did.
+    :param current: its records, and what is made of exactly them, by name, the latest last.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -49,7 +58,16 @@ class _Ledger:
     listed: dict[str, str] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
-    records: Records = field(default_factory=Records.none)
+    current: tuple[Records, OrderedDict[str, Sized]] = field(default_factory=lambda: (Records.none(), OrderedDict()))
+
+    @property
+    def records(self) -> Records:
+        return self.current[0]
+
+    @property
+    def nbytes(self) -> int:
+        records, made = self.current
+        return records.nbytes + sum(one.nbytes for one in made.values())
 
 
 class Ledgers:
@@ -90,19 +108,40 @@ class Ledgers:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all ledgers in memory."""
+        """Bytes of all ledgers in memory, with what is made of them."""
         with self._lock:
-            return sum(ledger.records.nbytes for ledger in self._ledgers.values())
+            return sum(ledger.nbytes for ledger in self._ledgers.values())
+
+    def recall(self, records: Records, name: str) -> Sized | None:
+        """Return what was made of these records under a name; None if nothing is kept."""
+        with self._lock:
+            return self._made_of(records).get(name)
+
+    def keep(self, records: Records, name: str, made: Sized) -> None:
+        """Keep what is made of records, as long as they are current and in memory."""
+        with self._lock:
+            known = self._made_of(records)
+            known[name] = made
+            known.move_to_end(name)
+        self._shrink()
+
+    def _made_of(self, records: Records) -> OrderedDict[str, Sized]:
+        found = (made for own, made in (ledger.current for ledger in self._ledgers.values()) if own is records)
+        return next(found, OrderedDict())
 
     def _shrink(self) -> None:
         with self._lock:
-            sizes = {place: ledger.records.nbytes for place, ledger in self._ledgers.items()}
+            sizes = {place: ledger.nbytes for place, ledger in self._ledgers.items()}
             total = sum(sizes.values())
             for place, size in sizes.items():
-                if total <= self._most or len(self._ledgers) == 1:
+                if total <= self._most:
                     return
-                del self._ledgers[place]
-                total -= size
+                if len(self._ledgers) > 1:
+                    del self._ledgers[place]
+                    total -= size
+            for _, made in (ledger.current for ledger in self._ledgers.values()):
+                while total > self._most and len(made) > 1:
+                    total -= made.popitem(last=False)[1].nbytes
 
 
 LEDGERS = Ledgers()
@@ -154,16 +193,17 @@ def _refresh(ledger: _Ledger, lake: Lake, dataset: str, source: str) -> None:
     found |= _read(lake, sorted(key for key, tag in folded.items() if known.get(key) != tag))
     current = {key: tag for key, tag in listed.items() if not key.startswith(folded_prefix)} | folded
     for key, one in found.items():
-        current[key] = one.tag
-        if one.tag == GONE:
+        if one.etag is None:
             del current[key]
+        else:
+            current[key] = one.etag
     broken = {key: text for key, text in ledger.broken.items() if current.get(key) == known.get(key)}
     broken |= {key: one.problem for key, one in found.items() if one.problem}
     broken |= {key: f"lake object {key} does not belong to the coverage ledger" for key in foreign}
     _replace(ledger, current, found, broken)
 
 
-def _replace(ledger: _Ledger, current: dict[str, str], found: Mapping[str, _Object], broken: dict[str, str]) -> None:
+def _replace(ledger: _Ledger, current: dict[str, str], found: Mapping[str, Object], broken: dict[str, str]) -> None:
     removed = [number for key, number in ledger.numbers.items() if key not in current or key in found]
     numbers = {key: number for key, number in ledger.numbers.items() if key in current and key not in found}
     first = max(ledger.numbers.values(), default=-1) + 1
@@ -178,33 +218,14 @@ def _replace(ledger: _Ledger, current: dict[str, str], found: Mapping[str, _Obje
     records = ledger.records.revised(removed, tables, order, version, [broken[key] for key in sorted(broken)])
     for key in sorted(broken.keys() - ledger.broken.keys()):
         log.warning("%s; it is left out", broken[key])
-    ledger.listed, ledger.numbers, ledger.broken, ledger.records = current, every, broken, records
-
-
-GONE = ""
-
-
-@dataclass(frozen=True)
-class _Object:
-    """An object that was read; ``tag`` is ``GONE`` if it does not exist any more."""
-
-    tag: str
-    records: pa.Table | None = None
-    problem: str = ""
+    ledger.listed, ledger.numbers, ledger.broken, ledger.current = current, every, broken, (records, OrderedDict())
 
 
 def _list(lake: Lake, folder: str) -> dict[str, str]:
     return {one.key: one.etag for one in lake.listed(folder)}
 
 
-def _read(lake: Lake, keys: Sequence[str]) -> dict[str, _Object]:
-    """Read and decode objects."""
-    from market_data.lake.ledger import decode_records
+def _read(lake: Lake, keys: Sequence[str]) -> dict[str, Object]:
+    from market_data.lake.ledger import read_objects
 
-    found = {}
-    for key, stored in zip(keys, lake.get_many(keys), strict=True):
-        try:
-            found[key] = _Object(stored.etag, decode_records(stored.body, key)) if stored else _Object(GONE)
-        except BrokenObject as error:
-            found[key] = _Object(stored.etag if stored else GONE, problem=str(error))
-    return found
+    return {one.key: one for one in read_objects(lake, keys)}

@@ -90,9 +90,9 @@ class Records:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the columns take."""
-        columns: list[npt.NDArray[Any]] = [self.codes, self.stamps, self.states, self.objects, self.latest, *self.numbers.values()]
-        return sum(column.nbytes for column in columns)
+        """Bytes that the columns take, and those that were made of them."""
+        columns = [*dict(vars(self)).values(), *self.numbers.values(), *vars(self).get("cells", ())]
+        return sum(column.nbytes for column in columns if isinstance(column, np.ndarray))
 
     # -- cells -----------------------------------------------------------------------------------------------------------------
 
@@ -211,7 +211,9 @@ class Records:
         new = _columns(self.texts, [table for _, table in added])
         objects = np.repeat(np.array([number for number, _ in added], dtype=np.int32), [len(table) for _, table in added])
         own: list[npt.NDArray[Any]] = [self.codes, self.stamps, self.states, *self.numbers.values(), self.objects]
-        columns = [np.concatenate([old[kept], fresh]) for old, fresh in zip(own, (*new, objects), strict=True)]
+        columns = [
+            np.concatenate([old[kept], fresh]) if len(old) else fresh for old, fresh in zip(own, (*new, objects), strict=True)
+        ]
         rows = _sorted(columns[0], columns[1], order[columns[-1]])
         codes, stamps, states, *numbers, objects = (column if rows is None else column[rows] for column in columns)
         return Records(
@@ -237,24 +239,25 @@ def _columns(texts: dict[str, Texts], tables: Sequence[pa.Table]) -> list[Any]:
     if not tables:
         none = Records.none()
         return [none.codes, none.stamps, none.states, *none.numbers.values()]
-    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    table = pa.concat_tables(tables)  # its columns are combined one by one: all at once takes many times as long
 
     def numbers(name: str) -> npt.NDArray[np.int32]:
-        column = _one(table[name])
-        return texts[name].numbers(column.dictionary.to_pylist())[column.indices.to_numpy()]
+        column = table[name].unify_dictionaries().combine_chunks()
+        return texts[name].numbers(column.dictionary.to_pylist())[_plain(column.indices)]
 
-    state = _one(table["state"])
+    state = table["state"].unify_dictionaries().combine_chunks()
     places = {str(state): place for place, state in enumerate(STATES)}
     codes_of_state = np.array([places.get(name, RESET) for name in state.dictionary.to_pylist()], dtype=np.int8)
-    states = codes_of_state[state.indices.to_numpy()]
-    days = _one(table["session"]).cast(pa.int32()).to_numpy().astype(np.int64)
-    stamps = _one(table["recorded_at"]).cast(pa.int64()).to_numpy()
+    states = codes_of_state[_plain(state.indices)]
+    days = _plain(table["session"].combine_chunks().cast(pa.int32())).astype(np.int64)
+    stamps = _plain(table["recorded_at"].combine_chunks().cast(pa.int64()))
     symbols, *others = (numbers(name) for name in TEXTS)
     return [(symbols.astype(np.int64) << 32) + days, stamps, states, *others]
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+def _plain(column: pa.Array) -> npt.NDArray[Any]:
+    """Return the numbers of a column; its own ``to_numpy`` would import pandas first."""
+    return np.from_dlpack(column)
 
 
 def _sorted(codes: Numbers, stamps: Numbers, order: npt.NDArray[np.int32]) -> Numbers | None:

@@ -87,9 +87,13 @@ def test_routes_need_a_login_and_do_not_act_for_a_viewer(site):
         if method == "POST":
             assert call(viewer, site, method, path, json=body) == 403, path
             assert call(trader, site, method, path, data="feed=mock_ohlcv_1d") == 415, path
-            for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"}):
-                assert call(trader, site, method, path, json=body, headers=headers) == 403, path
-            assert call(trader, site, method, path, json=body) == 400, path
+            for headers in (
+                {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"}, {"Origin": None},
+                {"Host": "internal:8080", "Origin": "http://evil.example"},
+            ):  # fmt: skip
+                assert call(trader, site, method, path, json=body, headers=headers) == 403, (path, headers)
+            for headers in ({}, {"Host": "internal:8080"}, {"Host": "internal:8080", "Sec-Fetch-Site": "same-origin"}):
+                assert call(trader, site, method, path, json=body, headers=headers) == 400, (path, headers)
     found = viewer.get(f"{site.pages}/coverage", timeout=30)
     assert "default-src 'self'" in found.headers["Content-Security-Policy"]
     assert "unsafe" not in found.headers["Content-Security-Policy"]

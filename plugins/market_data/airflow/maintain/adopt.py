@@ -51,7 +51,10 @@ def maintain_adopt() -> DAG:
 
 
 def adopt_feed(params: dict[str, Any]) -> dict[str, Any]:
-    """Adopt the bucket of a feed and return the totals."""
+    """Adopt the bucket of a feed and return the totals.
+
+    :raises ParamError: if the bucket has no file of what is selected.
+    """
     import logging
     from dataclasses import replace
     from datetime import UTC, datetime
@@ -59,12 +62,20 @@ def adopt_feed(params: dict[str, Any]) -> dict[str, Any]:
     from market_data.airflow.connections import open_lake
     from market_data.cli.arguments import feed_of
     from market_data.cli.output import as_table
+    from market_data.core.errors import ParamError
+    from market_data.core.messages import some
     from market_data.maintenance import adopt as job
 
     log = logging.getLogger(__name__)
     selection = replace(job.selection_of(feed_of(params["feed"])), symbols=tuple(params["symbols"]) or None)
     terms = job.Terms(params["dry_run"], params["rewrite"], params["zone"] or "", params["by"] or "maintain_adopt")
     done = job.adopt(open_lake(), selection, datetime.now(UTC), terms, params["prefix"])
+    if not done.files:
+        where = f"prefix is {params['prefix']!r}" if params["prefix"] else f"feed is {params['feed']!r}"
+        symbols = f" of {some(params['symbols'])}" if params["symbols"] else ""
+        raise ParamError(
+            [f"{where}; the lake has no file{symbols} there: a folder of the lake with symbol= folders in it is needed"]
+        )
     if done.problems:
         log.info("what does not fit:\n%s", as_table(done.table().slice(0, 200), 200))
     for line in done.lines():

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from market_data.airflow import task_notes
 from market_data.airflow.fallback import REPAIR
-from market_data.core.errors import ConfigError, ParamError, QualityError
+from market_data.airflow.maintain.base import selected
+from market_data.core.errors import ConfigError, QualityError
 
 if TYPE_CHECKING:
     from market_data.config.feeds import Feed
@@ -30,22 +31,14 @@ def run_audit(context: Mapping[str, Any]) -> list[dict[str, str]]:
     from datetime import UTC, datetime
 
     from market_data.airflow.connections import open_lake, warehouse
-    from market_data.config.feeds import load_feeds
-    from market_data.core.dates import read_date
     from market_data.maintenance.audit import SHARE, write_report
     from market_data.maintenance.audit import audit as audit_selection
-    from market_data.pipeline.selection import selections
 
     params, lake, now = context["params"], open_lake(), datetime.now(UTC)
     if params["report"]:
         return [_chosen(lake, params["report"], context)]
-    feeds = {feed.dag_id: feed for feed in load_feeds()}
-    if unknown := [name for name in params["feeds"] if name not in feeds]:
-        raise ParamError([f"feeds: {', '.join(unknown)}; feeds: {', '.join(feeds)}"])
-    chosen = [feeds[name] for name in params["feeds"]] or list(feeds.values())
-    start, end = (read_date(params[name]) if params[name] else None for name in ("start_date", "end_date"))
     found = []
-    for feed, selection in selections(lake, chosen, None, params["symbols"] or None, (start, end), named=bool(params["feeds"])):
+    for feed, selection in selected(lake, params):
         with warehouse() as opened:
             result = audit_selection(lake, opened, feed, selection, now, share=1 if params["whole"] else SHARE)
         log.info("%s", "\n".join(result.sentences()))
@@ -225,6 +218,11 @@ def _plans(reports: Sequence[Mapping[str, str]]) -> list[RepairPlan]:
     from market_data.pipeline.selection import Selection
 
     lake, feeds, plans = open_lake(), {feed.dag_id: feed for feed in load_feeds()}, []
+    if removed := sorted({one["feed"] for one in reports} - feeds.keys()):
+        raise ConfigError(
+            f"feeds.yaml has no feed {', '.join(removed)} any more, so that its gaps cannot be repaired; "
+            "put it back and clear this task, or trigger this DAG again"
+        )
     for one in reports:
         feed = feeds[one["feed"]]
         selection = Selection(dataset(feed.dataset), one["source"], layout_of(feed))

@@ -5,15 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import DAG, Param, PokeReturnValue, get_current_context, task
 
-from market_data.airflow.maintain.base import dry_run_param, maintenance_dag, selection_params
-
-if TYPE_CHECKING:
-    from market_data.lake.store import Lake
-    from market_data.pipeline.selection import Selection
+from market_data.airflow.maintain.base import dry_run_param, maintenance_dag, selected, selection_params
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +106,7 @@ def run_part(part: str, params: Mapping[str, Any], *, dry_run: bool, by: str) ->
         if params["retention"]:
             yield from apply_retention(lake, load_retention(), now, dry_run=dry_run, by=by).sentences()
         return
-    found = {(one.dataset.name, one.source, one.layout): one for one in _selections(lake, params)}
+    found = {(one.dataset.name, one.source, one.layout): one for _, one in selected(lake, params)}
     if part == "ledger":
         for dataset, source in sorted({place[:2] for place in found}):
             yield from fold_ledger(lake, dataset, source, now, dry_run=dry_run, by=by).sentences()
@@ -131,23 +127,6 @@ def _act(part: str) -> None:
     context = get_current_context()
     by = f"maintain_lake, run {context['dag_run'].run_id}"[:500]
     log_lines(iter([run_part(part, context["params"], dry_run=False, by=by)]))
-
-
-def _selections(lake: Lake, params: Mapping[str, Any]) -> Iterator[Selection]:
-    from datetime import date
-
-    from market_data.config.feeds import load_feeds
-    from market_data.core.errors import ParamError
-    from market_data.pipeline.selection import selections
-
-    feeds = {feed.dag_id: feed for feed in load_feeds()}
-    unknown = [name for name in params["feeds"] if name not in feeds]
-    if unknown:
-        raise ParamError([f"feeds has {', '.join(unknown)}; feeds: {', '.join(feeds)}"])
-    chosen = [feeds[name] for name in params["feeds"]] or list(feeds.values())
-    first, last = (date.fromisoformat(text) if text else None for text in (params["start_date"], params["end_date"]))
-    for _, selection in selections(lake, chosen, None, params["symbols"] or None, (first, last), named=False):
-        yield selection
 
 
 def _now() -> datetime:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
-from market_data.airflow.maintain.base import dry_run_param, maintenance_dag, selection_params
+from market_data.airflow.maintain.base import dry_run_param, maintenance_dag, selected, selection_params
+
+if TYPE_CHECKING:
+    from market_data.lake.store import Lake
+    from market_data.pipeline.selection import Selection
 
 log = logging.getLogger(__name__)
 
@@ -68,31 +72,21 @@ def run_action(params: Mapping[str, Any], lake: Any, open_warehouse: Any) -> lis
     :param open_warehouse: returns the warehouse; called to release or confirm only.
     :raises ParamError: if a param is missing or wrong.
     """
-    from datetime import UTC, date, datetime
+    from datetime import UTC, datetime
 
-    from market_data.cli.arguments import feed_of
     from market_data.cli.state import sentences
-    from market_data.config.feeds import load_feeds
     from market_data.core.errors import ParamError
     from market_data.lake.decisions import Kind
     from market_data.maintenance.person import Person
     from market_data.maintenance.release import decide, grain_of
     from market_data.maintenance.state import feed_state, reset
-    from market_data.pipeline.selection import selections
 
     action, dry_run, names = params["action"], params.get("dry_run", True), params.get("feeds") or []
-    start, end = (date.fromisoformat(params[name]) if params.get(name) else None for name in ("start_date", "end_date"))
-    chosen = selections(
-        lake,
-        [feed_of(name) for name in names] or load_feeds(),
-        params.get("source"),
-        params.get("symbols"),
-        (start, end),
-        named=bool(names),
-    )
+    chosen = selected(lake, params)
+    _check_recorded(lake, [selection for _, selection in chosen], params.get("symbols") or [])
     if action == "show":
         return [f"{feed.dag_id}: {feed_state(lake, selection)}" for feed, selection in chosen]
-    if not params.get("everything") and not (names and (params.get("symbols") or start or end)):
+    if not params.get("everything") and not (names and any(map(params.get, ("symbols", "start_date", "end_date")))):
         raise ParamError(["name feeds, and symbols or dates; `everything` selects every cell of the feeds"])
     person, now, lines = Person(params.get("by") or "", params.get("reason") or ""), datetime.now(UTC), []
     for feed, selection in chosen:
@@ -106,3 +100,20 @@ def run_action(params: Mapping[str, Any], lake: Any, open_warehouse: Any) -> lis
             )  # fmt: skip
         lines += [f"{where}: {line}" for line in sentences(found, action, done=not dry_run)]
     return lines
+
+
+def _check_recorded(lake: Lake, selections: Sequence[Selection], symbols: Sequence[str]) -> None:
+    """Raise ``ParamError`` if the ledgers have no record of one of the symbols: it is mistyped."""
+    from market_data.core.errors import ParamError
+    from market_data.core.messages import shortened, shown, suggestion
+    from market_data.lake.ledger import read_coverage
+
+    known: set[str] = set()
+    for dataset, source in {(one.dataset.name, one.source) for one in selections} if symbols else ():
+        coverage = read_coverage(lake, dataset, source)
+        for table in (coverage.table, coverage.reset):
+            known |= set(table["symbol"].cast("string").unique().to_pylist())
+    unknown = [name for name in symbols if name not in known]
+    if unknown:
+        words = "; the ledgers of the selected feeds have no record of it"
+        raise ParamError(shortened([f"symbols has {shown(name)}{suggestion(name, known)}{words}" for name in unknown]))

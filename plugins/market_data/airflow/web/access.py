@@ -10,6 +10,8 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.models.dag import DagModel
 from fastapi import HTTPException, Request
 
+from market_data.airflow.notify import base_url
+
 
 def may_read(dag_id: str, user: Any) -> bool:
     """Return True if the user may see the runs of a DAG."""
@@ -35,13 +37,31 @@ def _may(method: Any, dag_id: str, user: Any) -> bool:
 
 
 def own_site(request: Request) -> None:
-    """Raise 403 or 415 unless the request comes from Airflow's own pages, or from no browser at all.
+    """Raise 403 or 415 unless the request comes from Airflow's own pages, or from a program that sends no cookie.
 
-    The session's cookie is sent with requests of other sites, too. Those cannot send JSON, and name their origin.
+    Browsers send the session's cookie with requests of other sites, too. Those cannot send JSON, and browsers say where they come from:
+    in ``Sec-Fetch-Site``, which no script can set, or in ``Origin`` where pages are served without TLS.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(415, "Content-Type must be application/json")
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site not in (None, "same-origin") or (origin and urlsplit(origin).netloc != request.headers.get("host")):
-        raise HTTPException(403, "the request comes from another site")
+    if site is None and origin is None and "cookie" in request.headers:
+        raise HTTPException(
+            403, "the request has a cookie, but neither Sec-Fetch-Site nor Origin: send a token in Authorization instead"
+        )
+    own = site == "same-origin" if site is not None else origin is None or _is_own(origin, request.headers.get("host"))
+    if not own:
+        raise HTTPException(403, "the request comes from another site, or [api] base_url is not the address of this Airflow")
+
+
+def _is_own(origin: str, host: str | None) -> bool:
+    """Return True if an origin has the host of the request, or that of ``[api] base_url``: a proxy may have rewritten the other."""
+    return urlsplit(origin).netloc.lower() == (host or "").lower() != "" or _place(origin) == _place(base_url()) is not None
+
+
+def _place(address: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of an address; None if it has none, such as the origin ``null``."""
+    parts = urlsplit(address)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return (parts.scheme, parts.hostname, port) if parts.hostname and port else None
