@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from market_data.airflow.maintain.state import run_action
+from market_data.core.errors import DataError
 from market_data.core.outcome import CONFIRMED_WRONG, State
 from market_data.lake.decisions import Kind
 from market_data.maintenance import journal
@@ -240,6 +242,10 @@ def test_a_row_that_no_table_could_hold_is_not_released_and_named(world):
     found = settle(world)
     assert (found.rows, found.loaded, sum(found.impossible.values())) == (0, 0, 1)
     assert states(world) == {"have": 20, "quarantined": 1}
+    given = {"feeds": ["mock_ohlcv_1d"], "symbols": ["S00"], "by": "Ada", "reason": "checked", "action": "release"}
+    assert "1 rows cannot be released" in run_action(given, world.lake, world.warehouse)[-1]  # a dry run only says so
+    with pytest.raises(DataError, match="1 rows cannot be released: .*open"):
+        run_action({**given, "dry_run": False}, world.lake, world.warehouse)
 
 
 def test_only_rows_of_one_reason_are_released(world):

@@ -25,7 +25,7 @@ NOT_LOADED = "market_data_not_loaded"
 HEAD = "market-data: "
 """Prefix of our notes. A note without it was written by a person and is kept."""
 CHUNK = 500  # rows per statement
-RUN_NOTES = ("verdict", "plan")
+RUN_NOTES = ("verdict", "plan", "act")
 """The tasks whose note is also the run's, the first that has one."""
 LONGEST = 1000  # characters that Airflow allows in a note
 

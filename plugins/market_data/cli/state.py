@@ -137,7 +137,7 @@ def _decide(args: argparse.Namespace, deployment: Deployment) -> int:
             found = decide(
                 lake, warehouse, selection, kind, person, datetime.now(UTC), only=args.only, grain=grain_of(feed), dry_run=not args.yes
             )  # fmt: skip
-            total, left = total + found.cells, left + sum(found.impossible.values())
+            total, left = total + found.cells, left + held_back(found, kind)
             for line in sentences(found, kind, done=args.yes):
                 print(f"{feed.dag_id} {selection.source}: {line}")
     _remind(total, done=args.yes)
@@ -159,6 +159,11 @@ def sentences(found: Any, kind: str, *, done: bool) -> list[str]:
     if found.gone and kind == "release":
         lines.append(f"  {found.gone:,} quarantined cells have no rows in quarantine any more: fetch them again with force")
     return lines + [f"  {count:,} rows cannot be released: {why}" for why, count in found.impossible.items()]
+
+
+def held_back(found: Any, kind: str) -> int:
+    """Return how many rows and cells a release leaves as they are, although they were selected."""
+    return sum(found.impossible.values()) + (found.gone if kind == "release" else 0)
 
 
 def _counted(states: Mapping[str, int]) -> str:

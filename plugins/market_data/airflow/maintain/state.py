@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
+from market_data.airflow import task_notes
 from market_data.airflow.maintain.base import dry_run_param, maintenance_dag, selected, selection_params
+from market_data.core.errors import MarketDataError
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
@@ -59,8 +61,13 @@ def state_dag() -> DAG:
             run = context["dag_run"]
             given = {"by": getattr(run, "triggering_user_name", None) or run.run_id}
             chosen = {**given, **{name: value for name, value in context["params"].items() if value is not None}}
-            for line in run_action(chosen, open_lake(), warehouse):
-                log.info("%s", line)
+            try:
+                lines = run_action(chosen, open_lake(), warehouse)
+            except MarketDataError as error:
+                task_notes.leave(context["ti"], str(error))
+                raise error.with_traceback(None) from None
+            log.info("%s", "\n".join(lines))
+            task_notes.leave(context["ti"], "\n".join(lines))
 
         act()
     return dag
@@ -71,11 +78,12 @@ def run_action(params: Mapping[str, Any], lake: Any, open_warehouse: Any) -> lis
 
     :param open_warehouse: returns the warehouse; called to release or confirm only.
     :raises ParamError: if a param is missing or wrong.
+    :raises DataError: if rows that should be released cannot be; everything else is done.
     """
     from datetime import UTC, datetime
 
-    from market_data.cli.state import sentences
-    from market_data.core.errors import ParamError
+    from market_data.cli.state import held_back, sentences
+    from market_data.core.errors import DataError, ParamError
     from market_data.lake.decisions import Kind
     from market_data.maintenance.person import Person
     from market_data.maintenance.release import decide, grain_of
@@ -88,7 +96,7 @@ def run_action(params: Mapping[str, Any], lake: Any, open_warehouse: Any) -> lis
         return [f"{feed.dag_id}: {feed_state(lake, selection)}" for feed, selection in chosen]
     if not params.get("everything") and not (names and any(map(params.get, ("symbols", "start_date", "end_date")))):
         raise ParamError(["name feeds, and symbols or dates; `everything` selects every cell of the feeds"])
-    person, now, lines = Person(params.get("by") or "", params.get("reason") or ""), datetime.now(UTC), []
+    person, now, lines, held = Person(params.get("by") or "", params.get("reason") or ""), datetime.now(UTC), [], 0
     for feed, selection in chosen:
         where = f"{feed.dag_id} {selection.source}"
         if action == "reset":
@@ -99,6 +107,9 @@ def run_action(params: Mapping[str, Any], lake: Any, open_warehouse: Any) -> lis
                 lake, opened, selection, Kind(action), person, now, only=params.get("only"), grain=grain_of(feed), dry_run=dry_run
             )  # fmt: skip
         lines += [f"{where}: {line}" for line in sentences(found, action, done=not dry_run)]
+        held += held_back(found, action)
+    if held and not dry_run:
+        raise DataError("\n".join(lines))
     return lines
 
 

@@ -57,13 +57,14 @@ export async function trigger(dagId, conf, unpause = []) {
   return airflow("POST", `/dags/${encodeURIComponent(dagId)}/dagRuns`, { logical_date: null, conf });
 }
 
-/** Report a run until it has ended; return its state. */
+/** Report a run until it has ended; throw its note if it failed. */
 export async function follow(run, report) {
   const path = `/dags/${encodeURIComponent(run.dag_id)}/dagRuns/${encodeURIComponent(run.dag_run_id)}`;
   for (;;) {
-    const { state } = await airflow("GET", path);
+    const { state, note } = await airflow("GET", path);
     report(`${run.dag_id} ${run.dag_run_id}: ${state}`);
-    if (state === "success" || state === "failed") return state;
+    if (state === "success") return;
+    if (state === "failed") throw new Error(`run ${run.dag_run_id} of ${run.dag_id} failed: ${note || "see its log"}`);
     await new Promise((done) => setTimeout(done, 2000));
   }
 }

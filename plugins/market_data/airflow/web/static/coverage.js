@@ -185,10 +185,10 @@ async function repair(body, unpause, panel) {
   const run = await trigger(dagId, conf, unpause);
   const line = el("p", { role: "status" }, `${dagId}: started`);
   fill(panel, el("div", { class: "cell" }, line));
-  const state = await follow(run, (text) => { line.textContent = text; });
+  const failed = await follow(run, (text) => { line.textContent = text; }).catch((error) => error);
   chosenIds = new Set();
   await load();
-  status(state === "success" ? `Repaired: run ${run.dag_run_id} of ${dagId}` : `The repair failed: see run ${run.dag_run_id} of ${dagId}`, state !== "success");
+  status(failed ? failed.message : `Repaired: run ${run.dag_run_id} of ${dagId}`, Boolean(failed));
 }
 
 load().catch(problem);
