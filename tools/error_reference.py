@@ -24,6 +24,12 @@ REACTIONS: dict[type[errors.MarketDataError], str] = {
 }
 """Group of types -> what happens; the first of a type's bases counts."""
 ADVICE: dict[type[errors.MarketDataError], str] = {
+    errors.MarketDataError: "The message has the next step.",
+    errors.ProviderError: "The message has the next step.",
+    errors.RetriableError: "Retried automatically; if it persists, the message has the next step.",
+    errors.TerminalError: "The message has the next step.",
+    errors.PerCellError: "The report lists the cells.",
+    errors.DataError: "The message names the rows, and what is wrong with them.",
     errors.ConfigError: "`market-data check-config` lists all such problems. Correct them, then clear the failed tasks.",
     errors.ClockError: "Set the clock of the worker (NTP), then clear the failed tasks.",
     errors.ParamError: "Trigger the run again with other [params](params.md).",
@@ -40,10 +46,8 @@ ADVICE: dict[type[errors.MarketDataError], str] = {
 
 
 def types() -> list[type[errors.MarketDataError]]:
-    """Return every type that is raised, in the order of the module; groups of types are left out."""
-    found = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.MarketDataError)]
-    groups = {errors.MarketDataError, errors.ProviderError, errors.DataError, *REACTIONS}
-    return [one for one in found if one not in groups]
+    """Return every type, in the order of the module. Groups are among them: a message links to the group of its own type."""
+    return [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.MarketDataError)]
 
 
 def section(kind: type[errors.MarketDataError]) -> str:

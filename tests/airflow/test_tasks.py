@@ -274,3 +274,11 @@ def test_a_cleared_fetch_deletes_the_flag_before_it_fetches_and_names_what_was_n
         assert said == ti.pushed.get(task_notes.KEY, "")
         assert not said or f"but {named} were not cleared" in said
     assert there == [True, False]
+
+
+def test_the_log_of_a_failed_try_ends_with_the_page_that_explains_the_error(monkeypatch):
+    long = errors.AuthError("x" * 1000, provider="polygon")
+    assert decide(long).reason.endswith(" .... See docs/reference/errors.md#autherror")
+    monkeypatch.setenv("MARKET_DATA_DOCS", "https://docs.example.com/md/")
+    assert decide(errors.LakeError("gone")).reason == "gone. See https://docs.example.com/md/reference/errors.html#lakeerror"
+    assert decide(ValueError("a defect")).reason == "a defect"

@@ -5,6 +5,8 @@ import re
 import pytest
 import yaml
 
+from market_data.core import errors
+from market_data.providers.fmp.errors import NotInPlan
 from tests.docs.pages import DOCS, PROJECT
 from tools import site_hooks
 
@@ -20,11 +22,26 @@ def test_sites_navigation_has_every_page():
     assert sorted(nav) == sorted({site_hooks.site_path(name) for name in DOCS} | {"changelog.md"})
 
 
+def test_each_picture_is_taken_by_a_test_and_shown_on_a_page():
+    taken = re.findall(r'\.picture\("([\w-]+)"\)', (PROJECT / "tests/e2e/test_page_jobs.py").read_text())
+    kept = sorted(path.stem for path in (PROJECT / "docs/pictures").glob("*.png"))
+    shown = re.findall(r"\(\S*pictures/([\w-]+)\.png\)", "".join((PROJECT / name).read_text() for name in DOCS))
+    assert sorted(taken) == kept == sorted(set(shown))
+
+
+def test_each_error_links_to_a_heading():
+    headings = set(re.findall(r"^### (\w+)$", (PROJECT / "docs/reference/errors.md").read_text(), re.MULTILINE))
+    for name in errors.__all__:
+        error = getattr(errors, name)
+        assert (error.page.fget(error.__new__(error)), name in headings) == (f"docs/reference/errors.md#{name.lower()}", True)
+    assert NotInPlan("x").page == "docs/reference/errors.md#entitlementerror"
+
+
 @pytest.mark.parametrize(
     ("page", "link", "expected"),
     [
         ("README.md", "(docs/reference/lake.md#layout)", "(reference/lake.md#layout)"),
-        ("README.md", "(docs/run.png)", "(run.png)"),
+        ("README.md", "(docs/pictures/feeds.png)", "(pictures/feeds.png)"),
         ("docs/tasks/upgrade.md", "(../../CHANGELOG.md)", "(../changelog.md)"),
         ("docs/reference/providers.md", "(../../README.md#feeds)", "(../index.md#feeds)"),
         ("docs/reference/providers.md", "(../../include/feeds.yaml)", "(../files/include/feeds.yaml.md)"),

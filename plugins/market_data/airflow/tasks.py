@@ -147,7 +147,7 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         return _plan(feed, context)
     except MarketDataError as error:
-        task_notes.leave(context["ti"], str(error))
+        task_notes.leave(context["ti"], error.with_page())
         context["ti"].xcom_push(key="summary", value={"error": str(error)})
         raise error.with_traceback(None) from None  # the message tells all that the frames below would
 
@@ -328,7 +328,7 @@ def run_verdict(
     try:
         said = _verdict(batches, published, _summary(context), _failed_tasks(ti) if published is None else ())
     except QualityError as error:
-        task_notes.leave(ti, str(error))
+        task_notes.leave(ti, error.with_page())
         raise error.with_traceback(None) from None
     task_notes.leave(ti, "\n".join(said))
 

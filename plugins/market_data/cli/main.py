@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None, deployment: Deployment) -> int:
         print(f"error: {error.problems[0] if len(error.problems) == 1 else error}", file=sys.stderr)
         return USAGE
     except MarketDataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.with_page()}", file=sys.stderr)
         return PROBLEM
     except ModuleNotFoundError as error:
         print(f"error: {error.name} is not installed; pip install 'airflow-market-data[airflow]' has everything", file=sys.stderr)

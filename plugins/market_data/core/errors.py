@@ -39,6 +39,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
+from market_data.core import settings
+
 
 def _rebuild(cls: type[MarketDataError], state: dict[str, Any]) -> MarketDataError:
     error = cls.__new__(cls)
@@ -59,6 +61,17 @@ class MarketDataError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    @property
+    def page(self) -> str:
+        """Where the documentation explains this type: an address if ``MARKET_DATA_DOCS`` is set, else a path of the repository."""
+        site = settings.value("MARKET_DATA_DOCS").rstrip("/")
+        known = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
+        return f"{f'{site}/reference/errors.html' if site else 'docs/reference/errors.md'}#{known.__name__.lower()}"
+
+    def with_page(self) -> str:
+        """Return the message, and on a line of its own where the documentation explains it."""
+        return f"{self.message}\nSee {self.page}"
 
 
 class ConfigError(MarketDataError):

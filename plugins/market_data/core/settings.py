@@ -78,6 +78,11 @@ SETTINGS = (
         "The same for the Dow Jones Industrial Average.",
     ),
     Setting("MARKET_DATA_DOW30_HISTORY", "", "The same for the Dow Jones Industrial Average."),
+    Setting(
+        "MARKET_DATA_DOCS",
+        "",
+        "Address at which you serve the site that make docs writes: error messages link to it. Default: they name the page in the repository.",
+    ),
     Setting("MARKET_DATA_AIRFLOW_URL", "", "Address of the Airflow whose REST API market-data bootstrap uses.", "command"),
     Setting(
         "MARKET_DATA_AIRFLOW_TOKEN",

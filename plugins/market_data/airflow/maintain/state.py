@@ -64,7 +64,7 @@ def state_dag() -> DAG:
             try:
                 lines = run_action(chosen, open_lake(), warehouse)
             except MarketDataError as error:
-                task_notes.leave(context["ti"], str(error))
+                task_notes.leave(context["ti"], error.with_page())
                 raise error.with_traceback(None) from None
             log.info("%s", "\n".join(lines))
             task_notes.leave(context["ti"], "\n".join(lines))
