@@ -134,8 +134,10 @@ def test_every_page_has_a_picture(world, desk):
     expect(desk.inside.locator("#status")).not_to_contain_text("Loading")
     desk.picture("feeds")
     where = f"{world.airflow.url}/market-data"
-    desk.goto(f"{where}/coverage?feed={DAG}&zoom=months&symbol=KO&session=2010-05-12")
-    expect(desk.get_by_label("Chosen cell")).to_contain_text("loaded")
+    desk.goto(f"{where}/coverage?feed={DAG}&zoom=days&symbol=KO&session=2010-05-12")
+    expect(desk.get_by_label("Chosen cell")).to_contain_text("released")
+    desk.get_by_label("Only symbols with something open").check()
+    desk.get_by_label("Chosen cell").scroll_into_view_if_needed()
     desk.picture("coverage")
     desk.goto(f"{where}/prices?feed={DAG}&symbol=KO&from=2010-03-01&to=2010-05-28")
     expect(desk.locator("canvas").first).to_be_visible()
