@@ -58,12 +58,13 @@ def strip_of(grid: Grid, sessions: Calendar, due: date) -> list[dict[str, Any]]:
     as no scheduled run has recorded any, none was due. A session is complete if every expected cell is final; after ``due`` those of all
     members are expected.
     """
-    recorded = sessions.among([session for session, some in zip(grid.sessions, (grid.rows >= 0).any(axis=0), strict=True) if some])
+    columns = np.flatnonzero(np.any(grid.rows >= 0, axis=0)).tolist()
+    recorded = sessions.among([grid.sessions[column] for column in columns])
     due = due if not recorded or _was_scheduled(grid.records) else min(due, recorded[-1])
     shown = sessions.recent_sessions(max([due, *recorded[-1:]]), SHOWN)
-    columns = {session: number for number, session in enumerate(grid.sessions)}
+    places = {session: number for number, session in enumerate(grid.sessions)}
     return [
-        _session(grid, session, columns.get(session), late=session > due)
+        _session(grid, session, places.get(session), late=session > due)
         for session in shown
         if not recorded or session >= recorded[0]
     ]

@@ -37,7 +37,7 @@ def _may(method: Any, dag_id: str, user: Any) -> bool:
 
 
 def own_site(request: Request) -> None:
-    """Raise 403 or 415 unless the request comes from Airflow's own pages, or from a program without a cookie.
+    """Raise 403 or 415 unless a request comes from Airflow's own pages, or has no cookie.
 
     Browsers send the session's cookie with requests of other sites, too. Those cannot send JSON, and browsers say where they come from:
     in ``Sec-Fetch-Site``, which no script can set, or in ``Origin`` where pages are served without TLS.
@@ -56,7 +56,7 @@ def own_site(request: Request) -> None:
 
 
 def _is_own(origin: str, host: str | None) -> bool:
-    """Return True if an origin has the host of the request, which a proxy may rewrite, or is that of ``base_url``."""
+    """Return True for the host of the request, which a proxy may rewrite, and for ``base_url``."""
     place = _place(origin)
     return place is not None and (origin.partition("://")[2].lower() == (host or "").lower() or place == _place(base_url()))
 

@@ -110,9 +110,9 @@ def write_report(lake: Lake, found: Audit, now: datetime) -> str:
 
 
 def open_reports(lake: Lake, selection: Selection) -> list[tuple[datetime, pa.Table]]:
-    """Return the gap reports since the latest audit of the whole, latest first: when each was made, UTC, and its findings.
+    """Return moment (UTC) and findings of the gap reports since the latest audit of the whole.
 
-    Findings that a later audit was about are left out: it tells what is left of them.
+    The latest is first. Findings that a later audit was about are left out: it tells what is left of them.
 
     :raises BrokenObject: if one cannot be read.
     """

@@ -52,7 +52,7 @@ class Scope:
 
 
 NOTHING = Scope(frozenset())
-"""Where it is not known what an audit was about."""
+"""The scope of an audit whose report does not tell it."""
 
 
 def left_by(scopes: Iterable[Scope], findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -60,7 +60,7 @@ function build(feeds, note) {
     visible: el("details", { ontoggle: () => parts.visible.open && fillTable() }, el("summary", {}, "The visible bars as a table"), el("div")),
   };
   fill(page,
-    note && el("p", { class: "warn" }, note),
+    [note, ...place.notes].filter(Boolean).map((text) => el("p", { class: "warn" }, text)),
     el("form", { class: "controls", onsubmit: (event) => { event.preventDefault(); submit(); } },
       select("Feed", feeds, place.feed, (feed) => again({ feed, source: "", over: "", from: "", to: "" })),
       place.sources.length > 1 && select("Source", place.sources, place.source, (source) => again({ source, over: "" })),
