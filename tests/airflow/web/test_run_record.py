@@ -55,7 +55,9 @@ def stored(monkeypatch):
     opened.execute(insert(DagRun.__table__), [{**run, "start_date": NOW, "end_date": NOW}])
     for place, (task, index) in enumerate((("plan", -1), ("fetch", 0), ("check", -1), ("publish", -1))):
         one = {"id": UUID(int=place), "dag_id": "d", "run_id": "r", "pool": "p", "pool_slots": 1}
-        opened.execute(insert(TaskInstance.__table__), [{**one, "task_id": task, "map_index": index, "state": "success", "try_number": 1}])
+        opened.execute(
+            insert(TaskInstance.__table__), [{**one, "task_id": task, "map_index": index, "state": "success", "try_number": 1}]
+        )
 
     def put(values):
         common = {"dag_run_id": 1, "dag_id": "d", "run_id": "r", "timestamp": NOW}
