@@ -114,9 +114,31 @@ def wheel(tmp_path_factory):
     return found
 
 
+STATIC = PROJECT / "plugins" / "market_data" / "airflow" / "web" / "static"
+
+
+def test_the_chart_library_has_its_license_and_its_notice_is_on_the_page():
+    """Apache-2.0 4(a) and (d), and TradingView's own condition: the notice and a link where people see them."""
+    (library,) = STATIC.glob("*.standalone.production.js")
+    head, name = library.read_text()[:300], library.name.partition(".")[0]
+    assert "Licensed under Apache License 2.0" in head
+    license_text, notice = ((STATIC / f"{name}.{kind}.txt").read_text() for kind in ("LICENSE", "NOTICE"))
+    assert "Version 2.0, January 2004" in license_text
+    assert "END OF TERMS AND CONDITIONS" in license_text
+    (product, years, link) = re.fullmatch(r"(.+)\n\S+ \S+ (.+) (https://\S+)\n", notice).groups()
+    page = (STATIC / "prices.js").read_text()
+    assert f"{product}, Copyright {years} " in page
+    assert f'href: "{link}"' in page
+
+
 @pytest.mark.slow
 def test_the_wheel_has_the_package_its_data_and_nothing_else(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
+    for path in STATIC.iterdir():
+        assert archive.read(f"market_data/airflow/web/static/{path.name}") == path.read_bytes()
+    licenses = {Path(name).name for name in names if ".dist-info/licenses/" in name}
+    assert licenses == {"LICENSE", "lightweight-charts.LICENSE.txt", "lightweight-charts.NOTICE.txt"}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"market_data", "airflow_market_data"}
     assert {"market_data/py.typed", "market_data/_include/feeds.yaml", "market_data/_include/airflow_settings.yaml"} <= set(names)
 

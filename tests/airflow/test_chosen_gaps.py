@@ -38,7 +38,7 @@ def test_chosen_gaps_are_planned_without_an_audit(tmp_path, monkeypatch):
     assert context["ti"].note == "1 chosen gaps of mock, found 2024-10-01 00:00 UTC"
     planned = run_plan(reports, context)
     assert (planned["fetch"], planned["calls"], planned["above"], planned["problems"]) == (True, 1, "", [])
-    assert "2 cells in 1 calls" in planned["text"]
+    assert "2 cells in 1 call" in planned["text"]
     monkeypatch.setattr("market_data.config.feeds.load_feeds", list)
     with pytest.raises(ConfigError, match="feeds.yaml has no feed mock_ohlcv_1d any more"):
         run_plan(reports, context)

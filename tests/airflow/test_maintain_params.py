@@ -65,7 +65,7 @@ def test_a_wrong_selection_is_an_error_before_anything_is_done(lake, run, params
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"source": "alpaca~ie"}, r"source is 'alpaca~ie' \(did you mean alpaca~iex\?\); sources of these feeds .*: alpaca, alpaca~iex, mock"),
+        ({"source": "alpaca~ie"}, r"source is 'alpaca~ie' \(did you mean alpaca~iex\?\); sources of .*: alpaca, alpaca~iex, mock"),
         ({"source": "alpaca", "feeds": ["alpaca_ohlcv_1d", "mock_ohlcv_1d"]}, "source is 'alpaca'; sources of mock_ohlcv_1d .*: mock"),
         ({"symbols": ["APPL"]}, r"symbols has 'APPL' \(did you mean AAPL\?\); the ledgers of the selected feeds have no record of it"),
     ],

@@ -6,10 +6,13 @@ from datetime import date, timedelta
 
 import pytest
 
+from market_data.alerts.causes import audit_causes
+from market_data.alerts.reports import AuditReport
 from market_data.alerts.sent import KEY, read_state
 from market_data.alerts.watch import find
 from market_data.config.alerts import Alerts, Thresholds
 from market_data.core.errors import ClockError, ConfigError
+from market_data.maintenance.audit.scope import Scope
 from tests.alerts.desk import DAY, FEED, MEMBERS, THURSDAY, TUESDAY, Desk, new_york
 from tests.pipeline.runs import feed_of
 
@@ -242,13 +245,13 @@ def test_gaps_of_an_audit_are_told_until_an_audit_of_the_whole_finds_none(desk):
     from market_data.lake.layout import Layout
     from market_data.maintenance.audit.result import Audit, write_report
     from market_data.maintenance.findings import FINDINGS
-    from market_data.pipeline.selection import Selection
+    from market_data.pipeline.selection import EVER, Selection
 
-    def audited(*rows, symbols=None):
+    def audited(*rows, symbols=None, days=EVER):
         desk.now += timedelta(minutes=1)
         common = {"dataset": "ohlcv-1d", "source": "polygon", "key": None, "detail": "", "first_session": DAY, "last_session": DAY}
         table = pa.Table.from_pylist([{**common, **row} for row in rows], schema=FINDINGS)
-        write_report(desk.lake, Audit(Selection(dataset("ohlcv-1d"), "polygon", Layout(), symbols), table), desk.now)
+        write_report(desk.lake, Audit(Selection(dataset("ohlcv-1d"), "polygon", Layout(), symbols, *days), table), desk.now)
 
     audited({"symbol": "IBM", "cause": "pending", "repair": "wait"})
     assert desk.watch() == []
@@ -260,6 +263,24 @@ def test_gaps_of_an_audit_are_told_until_an_audit_of_the_whole_finds_none(desk):
     assert desk.watch() == []
     audited()
     assert [message.healed for message in desk.watch()] == [True]
+    span = {"symbol": "IBM", "first_session": DAY - timedelta(days=2), "cause": "missing", "repair": "fetch"}
+    audited(span, {"symbol": "AAPL", "cause": "missing", "repair": "fetch"})
+    (message,) = desk.watch()
+    assert "2 missing" in message.text
+    audited(symbols=("IBM",), days=(DAY - timedelta(days=2), DAY - timedelta(days=1)))
+    audited(symbols=("AAPL",))
+    assert desk.watch() == []  # the last session of IBM is open
+    audited(symbols=("IBM",), days=(DAY, EVER[1]))
+    assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_an_audit_with_more_findings_than_its_report_heals_by_the_whole_only():
+    finding = {"symbol": "IBM", "key": None, "first_session": DAY, "last_session": DAY, "cause": "missing"}
+    first = AuditReport("a", "ohlcv-1d", "polygon", DUE, Scope(), (finding,), left_out=True)
+    part = AuditReport("b", "ohlcv-1d", "polygon", DUE, Scope(frozenset(["IBM"])), (), left_out=False)
+    assert len(list(audit_causes([first, part], ()))) == 1
+    assert len(list(audit_causes([replace(first, left_out=False), part], ()))) == 0
+    assert len(list(audit_causes([first, replace(part, scope=Scope())], ()))) == 0
 
 
 def test_a_wrong_clock_is_healed_by_its_own_host_only(desk, monkeypatch):

@@ -59,8 +59,8 @@ def test_gaps_are_shown_then_repaired_and_then_there_are_none(deployment, capsys
     objects = dict(deployment.lake().list(""))
     assert main([*ARGUMENTS, "--dry-run"], deployment) == 0
     shown = capsys.readouterr().out
-    assert "ohlcv-1d of mock: 1 cells loaded from the lake, no call" in shown
-    assert "ohlcv-1d of mock: 1 cells in 1 calls" in shown
+    assert "ohlcv-1d of mock: 1 cell loaded from the lake, no call" in shown
+    assert "ohlcv-1d of mock: 1 cell in 1 call" in shown
     assert "dry run: nothing was changed" in shown
     assert dict(deployment.lake().list("")) == objects
     assert main([*ARGUMENTS, "--by", "Ann", "--reason", "deleted by mistake"], deployment) == 0
@@ -76,7 +76,7 @@ def test_gaps_are_shown_then_repaired_and_then_there_are_none(deployment, capsys
 def test_above_the_budget_nothing_is_changed(deployment, capsys):
     key = delete(deployment)
     assert main([*ARGUMENTS, "--max-calls", "0"], deployment) == 1
-    assert "above the budget: 1 calls, max_calls is 0; nothing was repaired" in capsys.readouterr().err
+    assert "above the budget: 1 call, max_calls is 0; nothing was repaired" in capsys.readouterr().err
     assert deployment.lake().get(key) is None
     assert main([*ARGUMENTS, "--max-calls", "0", "--no-fetch"], deployment) == 0
     assert deployment.lake().get(key) is None

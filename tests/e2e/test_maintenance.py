@@ -58,8 +58,8 @@ def decide(world, run, option):
     world.until(lambda: asks(world, run), seconds=600)
     time.sleep(5)  # the scheduler has seen the end of the task's process by then, as before any person responds
     asked = world.api("GET", details(run))
-    assert "above the budget: 1 calls, max_calls is 0" in asked["subject"]
-    assert "1 cells in 1 calls" in asked["body"]
+    assert "above the budget: 1 call, max_calls is 0" in asked["subject"]
+    assert "1 cell in 1 call" in asked["body"]
 
     def ended():
         if asks(world, run) and not world.api("GET", details(run))["response_received"]:

@@ -1,5 +1,6 @@
 """The cells of a feed as pages show them: kinds, expected cells, gaps with causes, one cell's story, and the plan of a repair."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -137,6 +138,32 @@ def test_the_latest_audit_adds_what_only_it_can_know(tmp_path, place, grid):
     assert len(gaps.table) == 10
     assert "not loaded" in gaps.table["cause"].to_pylist()
     assert ("B", DAYS[0]) not in set(zip(gaps.table["symbol"].to_pylist(), gaps.table["first_session"].to_pylist(), strict=True))
+
+
+def test_an_audit_of_a_part_replaces_what_it_is_about_and_nothing_else(tmp_path, place, grid):
+    lake = Lake.open(f"file://{tmp_path}")
+    common = {"dataset": "ohlcv-1d", "source": "mock", "key": None, "detail": "x", "cause": "not loaded", "repair": "load"}
+    row = {**common, "first_session": DAYS[0], "last_session": DAYS[4]}
+    hours = iter(range(1, 9))
+
+    def audited(rows, **part):
+        selection, table = replace(place.selection, **part), pa.Table.from_pylist(rows, schema=FINDINGS)
+        write_report(lake, Audit(selection, table), NOW + timedelta(hours=next(hours)))
+
+    def found():
+        rows = gaps_of(Place(lake, FEED, place.selection, ("mock",)), grid, NOW).table.to_pylist()
+        keys = ("symbol", "first_session", "last_session")
+        return {tuple(row[key] for key in keys) for row in rows if row["cause"] == "not loaded"}
+
+    audited([{**row, "symbol": symbol} for symbol in ("A", "B", None)])
+    assert found() == {(symbol, DAYS[0], DAYS[4]) for symbol in ("A", "B", None)}
+    audited([{**row, "symbol": "A", "last_session": DAYS[0]}], symbols=("A",))
+    assert found() == {("A", DAYS[0], DAYS[0]), ("B", DAYS[0], DAYS[4]), (None, DAYS[0], DAYS[4])}
+    audited([], start=DAYS[1], end=DAYS[2])
+    cut = {(symbol, *span) for symbol in ("B", None) for span in ((DAYS[0], DAYS[0]), (DAYS[3], DAYS[4]))}
+    assert found() == {("A", DAYS[0], DAYS[0]), *cut}
+    audited([])
+    assert found() == set()
 
 
 def test_a_finding_that_was_repaired_since_the_audit_is_not_offered_again(tmp_path):

@@ -26,10 +26,10 @@ LATE = datetime(2024, 10, 1, 12, tzinfo=UTC)  # the run of 30 September had its 
 EVENING = datetime(2024, 10, 1, 1, tzinfo=UTC)  # half an hour after the run of 30 September began
 
 
-def glance(folder, states, now, feed=FEED):
+def glance(folder, states, now, feed=FEED, run_id="manual__x"):
     lake = Lake.open(f"file://{folder}")
     rows = [{"symbol": s, "session": d, "state": state, "reason": ""} for (s, d), state in states.items()]
-    run = RunInfo(feed.dag_id, "manual__x", "manual", 0, now)
+    run = RunInfo(feed.dag_id, run_id, run_id.partition("__")[0], 0, now)
     if rows:
         write_cells(lake, "ohlcv-1d", "mock", run, "b000", pa.Table.from_pylist(rows, schema=CELLS), recorded_at=now)
     place = place_of(lake, feed.dag_id, feeds=[feed])
@@ -69,6 +69,19 @@ def test_an_empty_lake_and_a_feed_without_a_complete_session_say_so(tmp_path):
     assert found["behind_text"] == "no complete session among the last 30"
 
 
+def test_the_strip_has_the_sessions_that_a_backfill_had_until_a_run_was_scheduled(tmp_path):
+    backfill = DAYS[3:8]
+    states = {(symbol, day): "have" for symbol in "AB" for day in backfill}
+    strip, found = glance(tmp_path / "backfill", states, LATE)
+    assert [one["session"] for one in strip] == [day.isoformat() for day in backfill]
+    assert {one["letter"] for one in strip} == {"h"}
+    assert (found["last_complete"], found["behind"]) == (backfill[-1].isoformat(), len(DAYS) - 8)
+    states |= {("A", DAYS[-2]): "have", ("B", DAYS[-2]): "have"}
+    strip, _ = glance(tmp_path / "scheduled", states, LATE, run_id="scheduled__x")
+    assert len(strip) == feeds.SHOWN  # the sessions between are missing, and so is the one that is due
+    assert "".join(one["letter"] for one in strip) == "m" * 28 + "hm"
+
+
 @pytest.mark.parametrize(
     ("now", "session", "utc", "new_york"),
     [
@@ -101,6 +114,7 @@ def test_calls_are_those_of_the_account_in_a_day_and_spend_is_that_of_the_feed()
 def test_a_quota_is_put_in_words_and_its_daily_window_is_found():
     quota = Quota(5, (Window(5, 60), Window(250, 86_400), Window(900, 3600)))
     assert feeds.quota_text(quota) == "5 calls in 60 s; 250 calls in 24 h; 900 calls in 1 h; 5 calls per minute per pool slot"
+    assert feeds.quota_text(Quota(1, (Window(1, 0.01),))) == "1 call every 0.01 s; 1 call per minute per pool slot"
     assert feeds.daily_limit(quota) == 250
     assert feeds.daily_limit(Quota(5, (Window(5, 60),))) is None
 

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperatorLink
 
 from market_data.airflow.connections import lake_url, s3_endpoint
 from market_data.airflow.web.mount import root
+from market_data.airflow.xcoms import value_of
 from market_data.core.errors import MarketDataError
 from market_data.core.paths import PAGES
 
@@ -104,7 +105,7 @@ def _address_of(key: str) -> str:
 
 def _result_link(operator: Any, ti_key: TaskInstanceKey, task_id: str, name: str) -> str:
     key = _result(ti_key, task_id).get(name) if is_ours(operator) else None
-    return _address_of(key) if key else ""
+    return _address_of(key) if key and isinstance(key, str) else ""
 
 
 def _result(ti_key: TaskInstanceKey, task_id: str) -> dict[str, Any]:
@@ -119,5 +120,5 @@ def _result(ti_key: TaskInstanceKey, task_id: str) -> dict[str, Any]:
     )  # fmt: skip
     with create_session() as session:
         row = session.execute(wanted).first()
-    found = XComModel.deserialize_value(row) if row else None
+    found = value_of(row) if row else None
     return found if isinstance(found, dict) else {}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from market_data.alerts.cause import Cause
-from market_data.alerts.reports import AuditReport, Report
+from market_data.alerts.reports import SENTENCES, AuditReport, Report, named
 from market_data.alerts.sessions import SessionStatus
 from market_data.config.alerts import Thresholds, due_at
 from market_data.core.calendar import DAY, Calendar, calendar
 from market_data.core.messages import dollars, some
 from market_data.core.outcome import State
 from market_data.datasets.registry import dataset
+from market_data.maintenance.audit.scope import Scope, left_by
 
 if TYPE_CHECKING:
     from market_data.config.feeds import Feed
@@ -243,20 +245,27 @@ def shared_causes(
 
 
 def audit_causes(audits: Sequence[AuditReport], feeds: Sequence[Feed]) -> Iterator[Cause]:
-    """Yield a cause per dataset and source with findings since the last audit of the whole."""
+    """Yield a cause per dataset and source with findings that no later audit was about.
+
+    :param audits: oldest first.
+    """
     places: defaultdict[tuple[str, str], list[AuditReport]] = defaultdict(list)
     for one in audits:
         known = places[one.dataset, one.source]
-        if one.whole:
-            known.clear()
-        known.append(one)
+        left = () if one.scope.whole else map(partial(_without, one.scope), known)
+        known[:] = [report for report in (*left, one) if report.findings or report.left_out]
     for (name, source), found in places.items():
-        latest = next((one for one in reversed(found) if one.causes), None)
         feed = next((one.dag_id for one in feeds if (one.dataset, one.provider) == (name, source.partition("~")[0])), "")
-        if latest is not None:
-            counts = ", ".join(f"{count:,} {cause}" for cause, count in latest.causes.items())
+        findings = [finding for one in found for finding in one.findings]
+        if findings:
+            counts = ", ".join(f"{count:,} {cause}" for cause, count in Counter(one["cause"] for one in findings).items())
             yield Cause(
                 f"audit/{name}/{source}", feed, f"{name} of {source}: an audit found gaps",
-                (counts, *latest.named, f"Report: {latest.key}"),
-                "repair them (market-data repair, or maintain_coverage); the next audit of the whole gives the all-clear",
+                (counts, *map(named, findings[:SENTENCES]), f"Report: {found[-1].key}"),
+                "repair them (market-data repair, or maintain_coverage); the next audit of them, or of the whole, gives the all-clear",
             )  # fmt: skip
+
+
+def _without(scope: Scope, earlier: AuditReport) -> AuditReport:
+    """Return an audit's findings without those that a later audit was about."""
+    return earlier if earlier.left_out else replace(earlier, findings=tuple(left_by([scope], earlier.findings)))

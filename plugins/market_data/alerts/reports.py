@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.alerts.digests import days, digests
+from market_data.maintenance.audit.scope import Scope
 from market_data.maintenance.findings import Repair
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 REPORTS, AUDITS = "logs/ingest", "audits"
 # With the version of the digests; see `digests`.
-REPORT_CACHE, AUDIT_CACHE = "alerts/reports-2.json", "alerts/audits.json"
+REPORT_CACHE, AUDIT_CACHE = "alerts/reports-2.json", "alerts/audits-2.json"
 SENTENCES = 10
 """Sentences and names that are kept of a report."""
+DATES = ("first_session", "last_session")
 ROOT_CAUSES = ("QuotaExhausted", "ClockError")
 """Errors that have messages of their own."""
 
@@ -97,18 +99,18 @@ def _report(key: str, values: Mapping[str, Any]) -> Report:
 class AuditReport:
     """The gap report of an audit.
 
-    :param whole: it is about all symbols and sessions of its dataset and source.
-    :param causes: cause -> number of findings that need something done.
-    :param named: symbols and sessions of some of them.
+    :param scope: the symbols and sessions that it is about.
+    :param findings: those that need something done, the first ones; with cause, symbol, key and sessions.
+    :param left_out: it lacks some: it heals by an audit of the whole only.
     """
 
     key: str
     dataset: str
     source: str
     at: datetime
-    whole: bool
-    causes: Mapping[str, int]
-    named: tuple[str, ...]
+    scope: Scope
+    findings: tuple[Mapping[str, Any], ...]
+    left_out: bool
 
 
 def read_audits(lake: Lake, since: datetime, now: datetime) -> list[AuditReport]:
@@ -121,26 +123,25 @@ def read_audits(lake: Lake, since: datetime, now: datetime) -> list[AuditReport]
 
 def _audit(key: str, values: Mapping[str, Any]) -> AuditReport:
     at = datetime.fromisoformat(values["at"]).astimezone(UTC)
-    return AuditReport(**{**values, "key": key, "named": tuple(values["named"]), "at": at})
+    findings = tuple({**one, **{name: _day(one[name]) for name in DATES}} for one in values["findings"])
+    return AuditReport(key, values["dataset"], values["source"], at, Scope.of_report(values), findings, values["left_out"])
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
 
 
 def _audit_digest(document: Mapping[str, Any]) -> dict[str, Any]:
     quiet = (str(Repair.NONE), str(Repair.WAIT))
     findings = [one for one in document["findings"] if one["repair"] not in quiet]
-    causes: dict[str, int] = {}
-    for one in findings:
-        causes[one["cause"]] = causes.get(one["cause"], 0) + 1
     return {
-        "dataset": document["dataset"],
-        "source": document["source"],
-        "at": document["at"],
-        "whole": document["symbols"] is None and document["start"] is None and document["end"] is None,
-        "causes": causes,
-        "named": [_named(one) for one in findings[:SENTENCES]],
+        **{name: document[name] for name in ("dataset", "source", "at", "symbols", "start", "end")},
+        "findings": [{name: one[name] for name in ("cause", "symbol", "key", *DATES)} for one in findings],
+        "left_out": bool(document["findings_left_out"]),
     }
 
 
-def _named(finding: Mapping[str, Any]) -> str:
+def named(finding: Mapping[str, Any]) -> str:
     first, last = finding["first_session"], finding["last_session"]
     span = f" {first}" if first and first == last else f" {first} to {last}" if first else ""
     return f"{finding['symbol'] or finding['key'] or 'a part of the table'}{span}: {finding['cause']}"

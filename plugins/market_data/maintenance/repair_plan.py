@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from market_data.config.layouts import layout_of
 from market_data.config.run_params import RunParams
 from market_data.core.errors import ConfigError, LakeError, ParamError, ProviderError
-from market_data.core.messages import dollars
+from market_data.core.messages import counted, dollars
 from market_data.core.run import RunInfo
 from market_data.maintenance.findings import FINDINGS, Cause, Repair
 from market_data.maintenance.repair_cells import cells_of, cells_to_fetch, without_empty
@@ -116,12 +116,12 @@ class RepairPlan:
         """Return what is done, cheapest first, and what is left, for log, note and approval."""
         name = f"{self.selection.dataset.name} of {self.selection.source}"
         counts = {
-            Repair.LEDGER: f"{len(self.ledger):,} cells"
-            + (f", {len(self.ledger_objects):,} objects" if self.ledger_objects else ""),
-            Repair.LOAD: f"{len(self.load):,} cells",
-            Repair.REMOVE: f"{len(self.remove):,} cells",
-            Repair.FETCH: f"{len(self.fetch):,} cells"
-            + (f" in {self.calls:,} calls, {self.minutes:.1f} minutes, {dollars(self.cost or 0)}" if self.planned else ""),
+            Repair.LEDGER: counted(len(self.ledger), "cell")
+            + (f", {counted(len(self.ledger_objects), 'object')}" if self.ledger_objects else ""),
+            Repair.LOAD: counted(len(self.load), "cell"),
+            Repair.REMOVE: counted(len(self.remove), "cell"),
+            Repair.FETCH: counted(len(self.fetch), "cell")
+            + (f" in {counted(self.calls, 'call')}, {self.minutes:.1f} minutes, {dollars(self.cost or 0)}" if self.planned else ""),
         }
         todo = {
             Repair.LEDGER: len(self.ledger) + len(self.ledger_objects),
@@ -130,13 +130,13 @@ class RepairPlan:
             Repair.FETCH: len(self.fetch),
         }
         lines = [f"{name}: {counts[kind]} {WORDS[kind]}" for kind in BY_ITSELF if todo[kind]]
-        lines += [f"{name}: {len(self.aside):,} unreadable objects are kept under broken/"] if self.aside else []
+        lines += [f"{name}: {counted(len(self.aside), 'unreadable object')} to be kept under broken/"] if self.aside else []
         shown = Counter(row for row in self.findings["repair"].to_pylist() if row not in BY_ITSELF)
-        lines += [f"{name}: {count:,} findings {WORDS[Repair(kind)]}" for kind, count in shown.most_common()]
+        lines += [f"{name}: {counted(count, 'finding')} {WORDS[Repair(kind)]}" for kind, count in shown.most_common()]
         lines += (
             [
-                f"{name}: {self.left:,} cells have rows in the warehouse that a load once wrote; lake and provider lack them: left to a"
-                " person, who deletes them by SQL if they are wrong"
+                f"{name}: {counted(self.left, 'cell')} with rows in the warehouse that a load once wrote; lake and provider lack them:"
+                " left to a person, who deletes them by SQL if they are wrong"
             ]
             if self.left
             else []
@@ -168,7 +168,7 @@ def above(plans: Sequence[RepairPlan], budget: Budget) -> str:
     calls, cost = sum(plan.calls for plan in plans), sum(plan.cost or 0.0 for plan in plans)
     parts = []
     if budget.calls is not None and calls > budget.calls:
-        parts.append(f"{calls:,} calls, max_calls is {budget.calls:,}")
+        parts.append(f"{counted(calls, 'call')}, max_calls is {budget.calls:,}")
     if budget.dollars is not None and cost > budget.dollars:
         parts.append(f"{dollars(cost)}, max_cost_usd is {budget.dollars:g}")
     return f"above the budget: {'; '.join(parts)}" if parts else ""

@@ -67,10 +67,13 @@ def warning_sentences(context: RunContext, result: RunResult, tally: Tally, find
     if nowhere := [symbol for symbol in tally.nowhere(result) if symbol not in misspelt]:
         warnings.append(f"no bars for {some(nowhere)}: not listed in these sessions, or unknown to {source}")
     if quarantined := tally.totals["quarantined"]:
-        warnings.append(f"{quarantined} rows were quarantined; see quarantine/ in the lake")
+        warnings.append(
+            f"{counted(quarantined, 'row')} {'was' if quarantined == 1 else 'were'} quarantined; see quarantine/ in the lake"
+        )
     warnings += open_warnings(context, findings)
     if missing := tally.totals["missing"]:
-        warnings.append(f"{missing} stored rows are missing from the responses of {source}; they are kept")
+        verb, kept = ("is", "it is") if missing == 1 else ("are", "they are")
+        warnings.append(f"{counted(missing, 'stored row')} {verb} missing from the responses of {source}; {kept} kept")
     if tally.restated:
         cells = [f"{symbol} {session}" for symbol, session, _ in sorted(tally.restated)]
         warnings.append(f"{source} restated {some(cells)}; the new values replaced the old ones (gold_restatements)")

@@ -19,6 +19,7 @@ from market_data.core.outcome import State
 from market_data.maintenance.audit.expected import Known, expected_cells, last_due, universe_of_feed
 from market_data.providers.registry import calendar_of_source
 from market_data.views.ledgers import LEDGERS
+from market_data.views.places import empty_note
 from market_data.views.records import EPOCH_DAY, RESET, STATES, Mask, Numbers, Records
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def grid_of(place: Place, now: datetime, universe: Universe | None = None) -> Gr
         universe, notes = universe_of_feed(place.lake, place.feed)
     numbers, days = records.cells
     recorded = {records.symbols[number] for number in np.unique(numbers).tolist()}
+    notes += empty_note(place.lake)
     symbols = tuple(sorted({*universe.symbols, *recorded} if len(days) else recorded))
     sessions = _sessions(place, symbols, days, now)
     rows = records.rows_of(symbols, sessions)

@@ -10,7 +10,7 @@ import numpy as np
 
 from market_data.core.calendar import NEW_YORK, Calendar, at, calendar
 from market_data.core.membership import member_cells
-from market_data.core.messages import dollars
+from market_data.core.messages import counted, dollars
 from market_data.maintenance.audit.expected import last_due
 from market_data.views.coverage import KINDS, LETTERS, Grid, current_grid
 from market_data.views.run_reports import recent_reports
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from market_data.config.feeds import Feed
     from market_data.core.capabilities import Quota, Window
     from market_data.views.places import Place
+    from market_data.views.records import Records
 
 SHOWN = 30
 """Sessions of the strip, and days of the spend."""
@@ -40,6 +41,7 @@ def feed_of(place: Place, siblings: Sequence[str], now: datetime) -> dict[str, A
         "feed": feed.dag_id,
         "source": place.source,
         "universe": feed.universe,
+        "timeframe": place.selection.dataset.timeframe,
         "strip": strip,
         **completeness(strip, sessions, now, feed),
         "next": next_run(feed, now),
@@ -52,13 +54,26 @@ def feed_of(place: Place, siblings: Sequence[str], now: datetime) -> dict[str, A
 def strip_of(grid: Grid, sessions: Calendar, due: date) -> list[dict[str, Any]]:
     """Return the last sessions with the worst kind of cell of each, and the counts.
 
-    They end at ``due``, or at the last one that is recorded. A session is complete if every expected cell is final; after ``due``
-    those of all members are expected.
+    They begin at the first one that is recorded, if it is among them. They end at ``due``, or at the last one that is recorded; as long
+    as no scheduled run has recorded any, none was due. A session is complete if every expected cell is final; after ``due`` those of all
+    members are expected.
     """
-    recorded = sessions.among(grid.sessions)
+    columns = np.flatnonzero(np.any(grid.rows >= 0, axis=0)).tolist()
+    recorded = sessions.among([grid.sessions[column] for column in columns])
+    due = due if not recorded or _was_scheduled(grid.records) else min(due, recorded[-1])
     shown = sessions.recent_sessions(max([due, *recorded[-1:]]), SHOWN)
-    columns = {session: number for number, session in enumerate(grid.sessions)}
-    return [_session(grid, session, columns.get(session), late=session > due) for session in shown]
+    places = {session: number for number, session in enumerate(grid.sessions)}
+    return [
+        _session(grid, session, places.get(session), late=session > due)
+        for session in shown
+        if not recorded or session >= recorded[0]
+    ]
+
+
+def _was_scheduled(records: Records) -> bool:
+    """Return True if a scheduled run has recorded a cell."""
+    runs = [number for number, name in enumerate(records.texts["run_id"].names) if name.startswith("scheduled__")]
+    return bool(np.isin(records.numbers["run_id"], runs).any())
 
 
 def _session(grid: Grid, session: date, column: int | None, *, late: bool) -> dict[str, Any]:
@@ -88,7 +103,7 @@ def completeness(strip: Sequence[Mapping[str, Any]], sessions: Calendar, now: da
     last = date.fromisoformat(complete[-1])
     due = sessions.last_completed_session(now, time.fromisoformat(feed.schedule) if feed.schedule else None)
     behind = sessions.sessions_count(last + DAY, due + DAY) if due > last else 0
-    words = "up to date" if not behind else f"{behind} session{'s' if behind > 1 else ''} behind"
+    words = "up to date" if not behind else f"{counted(behind, 'session')} behind"
     return {"last_complete": complete[-1], "behind": behind, "behind_text": words}
 
 
@@ -124,8 +139,12 @@ def spend(reports: Sequence[Mapping[str, Any]], dag_id: str) -> dict[str, Any]:
 
 def quota_text(quota: Quota) -> str:
     """Return a quota in words."""
-    limits = [f"{window.calls:,} calls in {_seconds(window)}" for window in quota.limits]
-    return "; ".join([*limits, f"{quota.calls_per_minute_per_slot:g} calls per minute per pool slot"])
+    limits = [
+        f"1 call every {_seconds(window)}" if window.calls == 1 else f"{counted(window.calls, 'call')} in {_seconds(window)}"
+        for window in quota.limits
+    ]
+    each = quota.calls_per_minute_per_slot
+    return "; ".join([*limits, f"{each:g} {'call' if each == 1 else 'calls'} per minute per pool slot"])
 
 
 def daily_limit(quota: Quota) -> int | None:

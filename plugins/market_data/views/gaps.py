@@ -20,7 +20,7 @@ from market_data.core.instruments import by_calendar
 from market_data.maintenance.audit.cells import Collector, Names
 from market_data.maintenance.audit.expected import settled
 from market_data.maintenance.audit.listing import Numbers, cell_codes, numbers_of
-from market_data.maintenance.audit.result import latest_report
+from market_data.maintenance.audit.result import open_reports
 from market_data.maintenance.findings import FINDINGS, Cause, Repair
 from market_data.maintenance.repair_plan import plan_repair
 from market_data.pipeline.gaps import next_request
@@ -84,13 +84,12 @@ def gaps_of(place: Place, grid: Grid, now: datetime) -> Gaps:
     codes, reasons = _cells(grid, "p", _late(place, grid, now))
     collector.cells(codes, Cause.PENDING, Repair.FETCH, reasons)
     found = collector.table()
-    audited = None
-    if report := latest_report(place.lake, place.selection):
-        audited, others = report
-        others = others.filter(pc.invert(pc.is_in(others["cause"], pa.array(sorted(map(str, OF_LEDGER))))))
+    reports = open_reports(place.lake, place.selection)
+    for audited, findings in reports:
+        others = findings.filter(pc.invert(pc.is_in(findings["cause"], pa.array(sorted(map(str, OF_LEDGER))))))
         found = pa.concat_tables([found, still_open(grid.records, place.source, others, audited)])
     order = [("last_session", "descending"), ("cause", "ascending"), ("symbol", "ascending")]
-    return Gaps(found.sort_by(order), audited)
+    return Gaps(found.sort_by(order), reports[0][0] if reports else None)
 
 
 def chosen(gaps: Gaps, ids: Collection[str]) -> pa.Table:

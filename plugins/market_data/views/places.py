@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,6 +41,16 @@ class Place:
     def records(self) -> Records:
         """Return the records of the ledger, from the cache of this process."""
         return records_of(self.lake, self.selection.dataset.name, self.source)
+
+
+def empty_note(lake: Lake) -> tuple[str, ...]:
+    """Return a note on a lake in a folder that has nothing: its disk may not be mounted on this machine."""
+    if lake.root is None or any(lake.root.iterdir()):
+        return ()
+    return (
+        f"the lake {lake.url} has nothing on this machine ({socket.gethostname()}), where the api-server runs: if a run has ended, the"
+        " lake is on another machine or its disk is not mounted here; mount it under the same path, or use s3://",
+    )
 
 
 def own_source(feed: Feed) -> str:

@@ -19,6 +19,7 @@ from market_data.datasets.bars import PRICES
 from market_data.datasets.registry import dataset
 from market_data.lake.reader import read_rows, stored_symbols
 from market_data.pipeline.selection import Selection, recorded_sources
+from market_data.views.places import empty_note
 from market_data.views.price_gold import factors_of
 from market_data.views.price_marks import marks_of
 
@@ -59,6 +60,7 @@ def head_of(place: Place, readable: Readable) -> dict[str, Any]:
         "timeframe": selection.dataset.timeframe,
         "symbols": symbols or stored_symbols(place.lake, selection.layout, selection.dataset, place.source),
         "others": others,
+        "notes": list(empty_note(place.lake)),
     }
 
 

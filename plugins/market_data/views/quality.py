@@ -16,6 +16,7 @@ from market_data.core.errors import MarketDataError
 from market_data.core.outcome import State
 from market_data.maintenance.audit.result import PREFIX
 from market_data.maintenance.held_rows import quarantined_rows
+from market_data.views.places import empty_note
 from market_data.views.records import STATES, Numbers, Records, split
 from market_data.views.run_reports import recent_reports, restatements
 from market_data.warehouse.schema import table
@@ -67,7 +68,7 @@ def quality_of(place: Place, open_warehouse: OpenWarehouse | None, now: datetime
         "restatements": restated[:MOST_ROWS],
         "disagreements": differences,
         "audit": latest_audit(place),
-        "notes": notes,
+        "notes": [*notes, *empty_note(place.lake)],
     }
 
 

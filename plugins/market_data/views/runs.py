@@ -41,6 +41,7 @@ class Run:
     """A run and what its tasks returned.
 
     :param batches: of the plan, by map index. ``receipts``: map index -> receipt of a batch.
+    :param notes: sentences on what of it cannot be read.
     :param summary: of the plan. ``checked``, ``published``: results of these tasks, empty before they have any.
     """
 
@@ -55,6 +56,7 @@ class Run:
     summary: Mapping[str, Any] = field(default_factory=dict)
     checked: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def step(self, name: str) -> Task:
         """Return a task that is not mapped; one without a state before it exists."""
@@ -79,6 +81,7 @@ def run_of(run: Run, lake: Lake | None, now: datetime) -> dict[str, Any]:
         "finished": run.state in {"success", "failed"},
         "elapsed_seconds": _seconds(run.started, run.ended or now),
         "remaining_seconds": None if run.state in {"success", "failed"} else remaining(run, rows, now),
+        "notes": list(run.notes),
         "steps": [{"task_id": name, "state": run.step(name).state or "not started"} for name in STEPS],
         "totals": totals(run, rows, now),
         "symbols": symbols_of(run, rows),

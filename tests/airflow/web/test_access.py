@@ -46,6 +46,8 @@ def base_url(request, monkeypatch):
         ({"origin": "null", **OUTSIDE}, 403),
         ({"origin": "null"}, 403),
         ({"origin": "", **OUTSIDE}, 403),
+        ({"origin": "https://airflow.example:99999", **OUTSIDE}, 403),
+        ({"origin": "https://[x", "host": "[x"}, 403),
         ({"origin": "", "host": ""}, 403),
         ({"origin": "https://airflow.example.evil.example", **OUTSIDE}, 403),
         (OUTSIDE, 403),  # a cookie, and nothing says where the request comes from

@@ -1,5 +1,6 @@
 """Coverage and Quality in a browser against a real api-server: find and repair a gap, decide on a row, and who may not."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -108,7 +109,7 @@ def test_a_seeded_gap_is_found_and_its_repair_started_in_four_clicks(site, open_
     page.goto(f"{site.pages}/coverage?{FEED}")
     page.get_by_label("Choose MSFT").click()
     page.get_by_role("button", name="Plan the repair of 1").click()
-    expect(page.locator("#plan")).to_contain_text("3 cells in 1 calls")
+    expect(page.locator("#plan")).to_contain_text("3 cells in 1 call")
     page.get_by_label("Unpause").click()
     page.get_by_role("button", name="Repair", exact=True).click()
     expect(page.locator("#plan")).to_contain_text("queued")
@@ -185,6 +186,41 @@ def test_a_decision_needs_a_reason_and_starts_a_run_in_the_name_of_its_user(site
     conf = site.runs("maintain_state")[0]["conf"]
     assert (conf["action"], conf["symbols"], conf["start_date"], "only" in conf) == ("confirm", MANY, DAYS[-3].isoformat(), False)
     assert page.problems == []
+
+
+def test_exactly_the_listed_gaps_are_chosen(site, open_page):
+    def gap(number):
+        own = {"id": str(number), "symbol": f"S{number}", "repair": "fetch" if number else "decide", "repairable": number > 0}
+        return {**own, "first_session": "2024-01-02", "last_session": "2024-01-02", "key": None, "cause": "missing", "detail": "x"}
+
+    page = open_page("trader")
+    found = {"gaps": [gap(number) for number in range(2_000)], "left_out": 7, "causes": {"missing": 2_007}, "audited": None}
+    page.route("**/api/coverage/gaps?*", lambda route: route.fulfill(json=found))
+    page.goto(f"{site.pages}/coverage?{FEED}")
+    panel = page.get_by_role("region", name="Gaps", exact=True)
+    expect(panel).to_contain_text("2,007 gaps. No audit was made yet")
+    expect(panel).to_contain_text("The latest 500 gaps of 2,007 are listed")
+    page.get_by_role("button", name="Choose all listed").click()
+    page.get_by_role("button", name="Plan the repair of 499").wait_for()
+    assert page.get_by_role("checkbox", checked=True).count() == 499
+    assert page.problems == []
+
+
+@pytest.mark.parametrize("name", ["feeds", "coverage", "quality", "prices"])
+def test_a_user_who_may_see_no_feed_is_told_so(site, open_page, name):
+    page = open_page("viewer")
+    page.route(re.compile(r"/api/(prices/)?feeds\?"), lambda route: route.fulfill(json=[]))
+    page.goto(f"{site.pages}/{name}")
+    expect(page.locator("#status")).to_contain_text("You may see the runs of no feed")
+    assert page.problems == []
+
+
+def test_a_missing_or_wrong_parameter_is_a_sentence(site):
+    viewer = site.session("viewer")
+    for query, words in (("coverage", "feed: Field required"), (f"coverage/cell?{FEED}&symbol=A&session=x", "session: ")):
+        found = viewer.get(f"{site.pages}/api/{query}", timeout=30)
+        assert found.status_code == 422
+        assert found.json()["problems"][0].startswith(words)
 
 
 def test_a_viewer_reads_and_cannot_act(site, open_page):

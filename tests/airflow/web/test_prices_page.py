@@ -1,5 +1,8 @@
 """Prices in a browser against a real api-server: candles, marks, another source, features, keyboard, hostile names."""
 
+import re
+from datetime import timedelta
+
 import pytest
 
 from tests.airflow.web.site import browser_of, page_checks, served
@@ -106,6 +109,7 @@ def test_the_keyboard_moves_by_bars_and_zooms(site, open_page):
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#here")).to_contain_text(f"{DAYS[-3]}: open 191")
     expect(page.locator("#here")).to_contain_text("Refused: no reason is recorded")
+    expect(page.get_by_role("link", name=f"Coverage of AAPL, {DAYS[-3]}")).to_be_visible()
     for _ in range(8):
         page.keyboard.press("+")
     expect(rows.nth(30)).to_have_count(0)
@@ -113,6 +117,21 @@ def test_the_keyboard_moves_by_bars_and_zooms(site, open_page):
     page.keyboard.press("PageUp")
     page.keyboard.press("PageUp")
     expect(page.get_by_role("region", name="Visible bars")).not_to_contain_text(DAYS[-3].isoformat())
+    assert page.problems == []
+
+
+def test_a_cell_leads_to_the_chart_around_its_session_and_a_bar_leads_back(site, open_page):
+    page = open_page("viewer")
+    page.goto(f"{site.pages}/coverage?{FEED}&zoom=days&symbol=AAPL&session={DAYS[40]}")
+    page.get_by_role("link", name="Prices around it").click()
+    first, last = DAYS[40] - timedelta(days=45), DAYS[40] + timedelta(days=45)
+    expect(page).to_have_url(re.compile(f"/prices\\?{FEED}&source=polygon&symbol=AAPL&from={first}&to={last}"))
+    expect(page.locator("#status")).to_contain_text("bars of 1d")
+    page.get_by_role("application").focus()
+    page.keyboard.press("End")
+    page.get_by_role("link", name="Coverage of AAPL, ").click()
+    expect(page.get_by_label("Days")).to_be_checked()
+    expect(page.get_by_label("Chosen cell")).to_contain_text("AAPL, 2024-")
     assert page.problems == []
 
 

@@ -37,7 +37,7 @@ def _may(method: Any, dag_id: str, user: Any) -> bool:
 
 
 def own_site(request: Request) -> None:
-    """Raise 403 or 415 unless the request comes from Airflow's own pages, or from a program that sends no cookie.
+    """Raise 403 or 415 unless a request comes from Airflow's own pages, or has no cookie.
 
     Browsers send the session's cookie with requests of other sites, too. Those cannot send JSON, and browsers say where they come from:
     in ``Sec-Fetch-Site``, which no script can set, or in ``Origin`` where pages are served without TLS.
@@ -56,12 +56,16 @@ def own_site(request: Request) -> None:
 
 
 def _is_own(origin: str, host: str | None) -> bool:
-    """Return True if an origin has the host of the request, or that of ``[api] base_url``: a proxy may have rewritten the other."""
-    return urlsplit(origin).netloc.lower() == (host or "").lower() != "" or _place(origin) == _place(base_url()) is not None
+    """Return True for the host of the request, which a proxy may rewrite, and for ``base_url``."""
+    place = _place(origin)
+    return place is not None and (origin.partition("://")[2].lower() == (host or "").lower() or place == _place(base_url()))
 
 
 def _place(address: str) -> tuple[str, str, int] | None:
     """Return scheme, host and port of an address; None if it has none, such as the origin ``null``."""
-    parts = urlsplit(address)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    try:
+        parts = urlsplit(address)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
     return (parts.scheme, parts.hostname, port) if parts.hostname and port else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from market_data.airflow.web.pages import PAGES, STATIC, TABS, TYPES, shell
@@ -35,6 +36,7 @@ def create_app() -> FastAPI:
     app.add_api_route("/static/{name}", _static, methods=["GET"])
     app.add_api_route("/{page}", _page, methods=["GET"])
     app.add_exception_handler(MarketDataError, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.middleware("http")(_with_headers)
     return app
 
@@ -62,6 +64,12 @@ def _problem(request: Request, error: Exception) -> Response:
         return JSONResponse({"problems": list(error.problems)}, 400)
     log.warning("page %s: %s", request.url.path, error)
     return JSONResponse({"problems": [str(error)]}, 503)
+
+
+def _invalid(request: Request, error: Exception) -> Response:  # noqa: ARG001 - FastAPI's signature
+    """Report each parameter that is missing or wrong in a sentence, without its value."""
+    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    return JSONResponse({"problems": [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in problems]}, 422)
 
 
 async def _with_headers(request: Request, call_next: Any) -> Response:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from market_data.airflow import connections
+from market_data.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
@@ -24,12 +28,25 @@ _OPENED: list[tuple[float, Any]] = []
 
 
 def lake() -> Lake:
-    """Return the lake; a client is used for a minute."""
+    """Return the lake; a client is used for a minute.
+
+    :raises ConfigError: if it is a folder that this machine does not have. A page does not make one: it would hide what is wrong.
+    """
+    _check_folder(connections.lake_url())
     with _LOCK:
         if not _OPENED or monotonic() - _OPENED[0][0] > KEPT_SECONDS:
             _OPENED[:] = [(monotonic(), connections.open_lake())]
         found: Lake = _OPENED[0][1]
         return found
+
+
+def _check_folder(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():
+        raise ConfigError(
+            f"the lake {url} does not exist on this machine ({socket.gethostname()}), where the api-server runs. If no run has ended yet, "
+            "trigger one; otherwise the lake is on another machine: mount its folder here under the same path, or use s3://"
+        )
 
 
 def warehouse() -> Warehouse:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from market_data.maintenance.audit.scope import NOTHING, Scope, left_by
 from market_data.maintenance.findings import FINDINGS
 from market_data.pipeline.selection import EVER, Selection
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 PREFIX = "audits"
 MOST = 1000
 """Findings in the JSON of a gap report; the Parquet beside it has all."""
+MOST_REPORTS = 100
+"""Reports that are read to find the latest one of the whole."""
 
 
 @dataclass(frozen=True)
@@ -105,22 +109,48 @@ def write_report(lake: Lake, found: Audit, now: datetime) -> str:
     return f"{stem}.parquet"
 
 
-def latest_report(lake: Lake, selection: Selection) -> tuple[datetime, pa.Table] | None:
-    """Return when the latest gap report was made, UTC, and its findings; None without one.
+def open_reports(lake: Lake, selection: Selection) -> list[tuple[datetime, pa.Table]]:
+    """Return moment (UTC) and findings of the gap reports since the latest audit of the whole.
 
-    :raises BrokenObject: if it cannot be read.
+    The latest is first. Findings that a later audit was about are left out: it tells what is left of them.
+
+    :raises BrokenObject: if one cannot be read.
     """
+    import pyarrow as pa
+
     from market_data.lake import parquet
 
+    found: list[tuple[datetime, pa.Table]] = []
+    scopes: list[Scope] = []
+    for key, moment in islice(_reports(lake, selection), MOST_REPORTS):
+        stored = lake.get(key)
+        if stored is None:
+            continue  # retention has deleted it
+        findings = parquet.decode(stored.body, key, FINDINGS)
+        if scopes:
+            findings = pa.Table.from_pylist(left_by(scopes, findings.to_pylist()), schema=FINDINGS)
+        found.append((moment, findings))
+        scopes.append(_scope(lake, f"{key.removesuffix('.parquet')}.json"))
+        if scopes[-1].whole:
+            break
+    return found
+
+
+def _reports(lake: Lake, selection: Selection) -> Iterator[tuple[str, datetime]]:
+    """Yield key and moment of each gap report, latest first."""
     folder = f"{PREFIX}/{selection.dataset.name}/provider={selection.source}"
     for day in reversed([name for name in lake.folders(folder) if "/date=" in name]):
-        keys = [key for key, _ in lake.list(day) if key.endswith(".parquet")]
-        stored = lake.get(keys[-1]) if keys else None
-        if stored is not None:
-            name = f"{day.rpartition('=')[2]} {keys[-1].rpartition('/')[2]}"
-            moment = datetime.strptime(name, "%Y-%m-%d audit-%H%M%S.%f.parquet").replace(tzinfo=UTC)
-            return moment, parquet.decode(stored.body, keys[-1], FINDINGS)
-    return None
+        for key in reversed([key for key, _ in lake.list(day) if key.endswith(".parquet")]):
+            name = f"{day.rpartition('=')[2]} {key.rpartition('/')[2]}"
+            yield key, datetime.strptime(name, "%Y-%m-%d audit-%H%M%S.%f.parquet").replace(tzinfo=UTC)
+
+
+def _scope(lake: Lake, key: str) -> Scope:
+    stored = lake.get(key)
+    try:
+        return Scope.of_report(json.loads(stored.body)) if stored else NOTHING
+    except (ValueError, KeyError, TypeError):
+        return NOTHING
 
 
 def _limit(day: date) -> str | None:

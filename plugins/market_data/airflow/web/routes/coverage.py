@@ -52,8 +52,8 @@ def coverage(user: GetUserDep, feed: str, source: str | None = None) -> dict[str
     """Return the cells of a feed's source."""
     place = _place(feed, source, user)
     grid = current_grid(place, datetime.now(UTC))
-    head = {"feed": feed, "source": place.source, "sources": list(place.sources), "summary": summary(grid.counts)}
-    return {**head, **grid.to_json()}
+    head = {"feed": feed, "source": place.source, "sources": list(place.sources), "timeframe": place.selection.dataset.timeframe}
+    return {**head, "summary": summary(grid.counts), **grid.to_json()}
 
 
 @router.get("/coverage/cell")

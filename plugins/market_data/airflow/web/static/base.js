@@ -77,6 +77,31 @@ export function table(caption, heads, rows) {
       el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell == null ? "" : cell)))))));
 }
 
+/** A number with its noun: "1 call", "2 batches". */
+export function counted(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
+}
+
+/** The feeds that the user may see. */
+export async function feedsToSee(path = "feeds") {
+  const found = await read(path);
+  if (!found.length) throw new Error(`You may see the runs of no feed${path === "feeds" ? "" : " of bars"}: ask an administrator of Airflow for the permission to read the runs of its DAG.`);
+  return found;
+}
+
+/** A link to another page of ours; parameters without a value are left out. */
+export function pageLink(name, given, text) {
+  const query = new URLSearchParams(Object.entries(given).filter(([, value]) => value));
+  return el("a", { href: `${name}?${query}` }, text);
+}
+
+const DAY = 86400000;
+
+/** The date some days before or after an ISO date. */
+export function shifted(date, days) {
+  return new Date(Date.parse(date) + days * DAY).toISOString().slice(0, 10);
+}
+
 export function moment(text) {
   return text ? `${text.slice(0, 10)} ${text.slice(11, 16)} UTC` : "";
 }

@@ -1,11 +1,13 @@
 // Page Coverage: the heat map, one cell, the gaps and their repair.
 
-import { act, address, el, fill, follow, moment, read, select, status, table, trigger, unpauseBox } from "./base.js";
+import { act, address, counted, el, feedsToSee, fill, follow, moment, pageLink, read, select, shifted, status, table, trigger, unpauseBox } from "./base.js";
 import { HeatMap, decode } from "./heatmap.js";
 
 const page = document.getElementById("page");
 const FINER = { years: "months", months: "days" };
 const COARSER = { days: "months", months: "years" };
+const LISTED = 500;
+const AROUND = { "1d": 45 };
 const NAMED = { years: "Years", months: "Months", days: "Days" };
 let data, map, gaps, chosenIds = new Set(), cellPanel, gapPanel, visibleTable, kinds;
 
@@ -14,7 +16,7 @@ const kindOf = (letter) => kinds.get(letter);
 
 async function load() {
   status("Loading ...");
-  const listed = read("feeds");
+  const listed = feedsToSee();
   const feed = address.get("feed") || (await listed)[0];
   const [feeds, found] = await Promise.all([listed, read("coverage", { feed, source: address.get("source") })]);
   data = found;
@@ -91,7 +93,7 @@ function zoomTo(zoom, period) {
 }
 
 function announce({ symbol, period, letter, count }) {
-  const text = letter === "." ? "not expected" : map.zoom === "days" ? kindOf(letter).name : `${kindOf(letter).name}: ${count} of ${period.last - period.first + 1} sessions`;
+  const text = letter === "." ? "not expected" : map.zoom === "days" ? kindOf(letter).name : `${kindOf(letter).name}: ${count} of ${counted(period.last - period.first + 1, "session")}`;
   document.getElementById("here").textContent = `${symbol}, ${period.name}: ${text}`;
 }
 
@@ -113,10 +115,16 @@ async function openCell(symbol, session) {
         cell.history.map((one) => [moment(one.at), one.state, one.reason, one.run_id, one.batch_id])),
       cell.decisions.length > 0 && table("Decisions", ["When", "Decision", "By", "Reason"], cell.decisions.map((one) => [moment(one.at), one.kind, one.by, one.reason])),
       cell.restatements.length > 0 && table("Restatements of the last 30 days", ["When", "Run", "Rows"], cell.restatements.map((one) => [moment(one.at), one.run_id, String(one.rows)])),
-      el("div", { class: "actions" }, el("button", { onclick: () => { cellPanel.hidden = true; address.set({ session: "" }); map.node.focus(); } }, "Close")));
+      el("div", { class: "actions" }, data.timeframe && pricesAround(symbol, session), el("button", { onclick: () => { cellPanel.hidden = true; address.set({ session: "" }); map.node.focus(); } }, "Close")));
   } catch (error) {
     fill(cellPanel, el("h2", {}, `${symbol}, ${session}`), el("p", { class: "warn" }, error.message));
   }
+}
+
+/** A link to the chart of a symbol some days around a session. */
+function pricesAround(symbol, session) {
+  const days = AROUND[data.timeframe] || 3;
+  return pageLink("prices", { ...place(), symbol, from: shifted(session, -days), to: shifted(session, days) }, "Prices around it");
 }
 
 function fillTable() {
@@ -137,7 +145,8 @@ async function loadGaps() {
 
 function showGaps(cause) {
   const rows = gaps.gaps.filter((gap) => !cause || gap.cause === cause);
-  const causes = [["", `All causes (${gaps.gaps.length})`], ...Object.entries(gaps.causes).map(([name, count]) => [name, `${name} (${count})`])];
+  const total = gaps.gaps.length + gaps.left_out, listed = rows.slice(0, LISTED);
+  const causes = [["", `All causes (${total})`], ...Object.entries(gaps.causes).map(([name, count]) => [name, `${name} (${count})`])];
   const plan = el("button", { class: "main", onclick: () => planRepair().catch(problem) }, "Plan the repair");
   const update = () => { plan.disabled = !chosenIds.size; plan.textContent = chosenIds.size ? `Plan the repair of ${chosenIds.size}` : "Plan the repair"; };
   const box = (gap) => {
@@ -146,15 +155,15 @@ function showGaps(cause) {
       onchange: () => { made.checked ? chosenIds.add(gap.id) : chosenIds.delete(gap.id); update(); } });
     return made;
   };
-  const all = el("button", { onclick: () => { rows.filter((gap) => gap.repairable).forEach((gap) => chosenIds.add(gap.id)); showGaps(cause); } }, "Choose all listed");
+  const all = el("button", { onclick: () => { listed.filter((gap) => gap.repairable).forEach((gap) => chosenIds.add(gap.id)); showGaps(cause); } }, "Choose all listed");
   const dates = (gap) => gap.first_session === gap.last_session ? gap.first_session : `${gap.first_session} to ${gap.last_session}`;
   fill(gapPanel, el("h2", {}, "Gaps"),
-    el("p", { class: "soft" }, `${gaps.gaps.length + gaps.left_out} gaps. `, gaps.audited ? `Latest audit: ${moment(gaps.audited)}.` : "No audit was made yet: maintain_coverage also finds missing objects and rows.",
-      gaps.left_out ? ` ${gaps.left_out} more are not listed: maintain_coverage repairs all.` : ""),
+    el("p", { class: "soft" }, `${counted(total, "gap")}. `, gaps.audited ? `Latest audit: ${moment(gaps.audited)}.` : "No audit was made yet: maintain_coverage also finds missing objects and rows.",
+      listed.length < (cause ? gaps.causes[cause] : total) ? ` The latest ${counted(listed.length, "gap")} ${cause ? "of this cause " : ""}of ${(cause ? gaps.causes[cause] : total).toLocaleString("en")} are listed: maintain_coverage repairs all.` : ""),
     gaps.gaps.length ? el("div", { class: "actions" }, select("Cause", causes, cause, showGaps), all, plan) : "",
     el("div", { id: "plan" }),
     gaps.gaps.length ? table("Gaps, latest first", ["Choose", "Symbol", "Sessions", "Cause", "Detail", "Repair"],
-      rows.slice(0, 500).map((gap) => [box(gap), gap.symbol || gap.key, dates(gap), gap.cause, gap.detail, gap.repair])) : "");
+      listed.map((gap) => [box(gap), gap.symbol || gap.key, dates(gap), gap.cause, gap.detail, gap.repair])) : "");
   update();
 }
 
@@ -171,7 +180,7 @@ async function planRepair() {
     check();
     const cost = planned.cost_usd ? `${planned.cost_usd.toFixed(2)} US dollars` : "no charge";
     fill(panel, el("div", { class: "cell", role: "status" },
-      el("p", {}, `${planned.calls.toLocaleString("en")} calls, about ${planned.minutes} minutes, ${cost}.`),
+      el("p", {}, `${counted(planned.calls, "call")}, about ${counted(planned.minutes, "minute")}, ${cost}.`),
       el("ul", { class: "plain" }, planned.sentences.map((text) => el("li", {}, text))),
       planned.problem !== "" && el("p", { class: "warn" }, planned.problem), unpause.node,
       el("div", { class: "actions" }, start, el("button", { onclick: () => fill(panel) }, "Cancel"))));

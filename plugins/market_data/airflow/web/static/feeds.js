@@ -1,16 +1,12 @@
 // Page Feeds: a card per feed, each read on its own, so that one that cannot be read hides no other.
 
-import { el, fill, read, status } from "./base.js";
+import { counted, el, feedsToSee, fill, pageLink, read, status } from "./base.js";
 
 const page = document.getElementById("page");
 const AT_ONCE = 3;
 
-function link(name, feed, text) {
-  return el("a", { href: `${name}?${new URLSearchParams({ feed })}` }, text);
-}
-
 function strip(sessions) {
-  return el("ul", { class: "strip", "aria-label": `The last ${sessions.length} sessions` },
+  return el("ul", { class: "strip", "aria-label": `The last ${counted(sessions.length, "session")}` },
     sessions.map((one) => el("li", { class: `key kind-${one.letter === "." ? "none" : one.letter}`, title: one.text },
       el("span", { "aria-hidden": "true" }, one.letter === "." ? "·" : one.letter), el("span", { class: "unseen" }, one.text))));
 }
@@ -26,7 +22,7 @@ function tonight(data) {
 }
 
 function spent(data) {
-  const unknown = data.spend.unknown ? `, ${data.spend.unknown} runs without a recorded charge` : "";
+  const unknown = data.spend.unknown ? `, ${counted(data.spend.unknown, "run")} without a recorded charge` : "";
   return `${data.spend.text} in 30 days${unknown}; ${data.cap ? `a run may cost at most ${data.cap}` : "no cap (max_cost_usd) is set"}`;
 }
 
@@ -41,7 +37,8 @@ function filled(data) {
       row("Calls", data.problem ? used : `${used}, by runs that ended (${data.quota})`),
       data.charges ? row("Spend", spent(data)) : []),
     data.notes.length ? el("ul", { class: "plain warn" }, data.notes.map((note) => el("li", {}, note))) : "",
-    el("p", { class: "actions" }, link("coverage", data.feed, "Coverage"), link("quality", data.feed, "Quality")),
+    el("p", { class: "actions" }, pageLink("coverage", { feed: data.feed }, "Coverage"),
+      data.timeframe && pageLink("prices", { feed: data.feed }, "Prices"), pageLink("quality", { feed: data.feed }, "Quality")),
   ];
 }
 
@@ -58,14 +55,14 @@ async function show(feed, card) {
 }
 
 async function load() {
-  const feeds = await read("feeds");
+  const feeds = await feedsToSee();
   const cards = feeds.map((feed) => el("section", { class: "cell", "aria-label": feed }));
   fill(page, el("div", { class: "cards" }, cards));
   const open = feeds.map((feed, number) => [feed, cards[number]]);
   let failed = 0;
   const work = async () => { for (let one; (one = open.shift());) if (!await show(...one)) failed += 1; };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
-  status(failed ? `${failed} of ${feeds.length} feeds cannot be shown` : `${feeds.length} feeds`, failed > 0);
+  status(failed ? `${failed} of ${counted(feeds.length, "feed")} cannot be shown` : counted(feeds.length, "feed"), failed > 0);
 }
 
 load().catch((error) => status(error.message, true));

@@ -1,6 +1,6 @@
 // Page Prices: candles and volumes of a symbol, closes of other sources over them, marks, and features of the warehouse.
 
-import { address, el, fill, read, select, status, table } from "./base.js";
+import { address, counted, el, feedsToSee, fill, pageLink, read, select, status, table } from "./base.js";
 import { KINDS, LINES, PriceChart } from "./price_chart.js";
 
 const page = document.getElementById("page");
@@ -22,8 +22,7 @@ function problem(error) { status(error.message, true); }
 /** Read what can be chosen, build the controls, then show the bars. */
 async function load() {
   status("Loading ...");
-  const feeds = await read("prices/feeds"), wanted = address.get("feed");
-  if (!feeds.length) throw new Error("There is no feed of bars whose runs you may see.");
+  const feeds = await feedsToSee("prices/feeds"), wanted = address.get("feed");
   const feed = feeds.includes(wanted) ? wanted : feeds[0];
   if (feed !== wanted) address.set({ feed, source: "", over: "", from: "", to: "" });
   place = await read("prices/place", { feed, source: address.get("source") });
@@ -54,13 +53,14 @@ function build(feeds, note) {
   parts = {
     symbol, dates,
     here: el("p", { class: "soft", role: "status", id: "here" }),
+    back: el("p", { class: "actions" }),
     notes: el("div"),
     legend: el("ul", { class: "legend", "aria-label": "Legend" }),
     marks: el("section", { "aria-label": "Marks" }),
     visible: el("details", { ontoggle: () => parts.visible.open && fillTable() }, el("summary", {}, "The visible bars as a table"), el("div")),
   };
   fill(page,
-    note && el("p", { class: "warn" }, note),
+    [note, ...place.notes].filter(Boolean).map((text) => el("p", { class: "warn" }, text)),
     el("form", { class: "controls", onsubmit: (event) => { event.preventDefault(); submit(); } },
       select("Feed", feeds, place.feed, (feed) => again({ feed, source: "", over: "", from: "", to: "" })),
       place.sources.length > 1 && select("Source", place.sources, place.source, (source) => again({ source, over: "" })),
@@ -75,7 +75,14 @@ function build(feeds, note) {
     parts.notes, parts.legend, chart.node,
     el("p", { class: "soft notice" }, "Chart: TradingView Lightweight Charts, Copyright 2023 TradingView, Inc. ",
       el("a", { href: "https://www.tradingview.com/", rel: "noopener noreferrer", target: "_blank" }, "https://www.tradingview.com/")),
-    parts.here, parts.visible, parts.marks);
+    parts.here, parts.back, parts.visible, parts.marks);
+  linkBack("");
+}
+
+/** Links back: to the symbol's row on page Coverage, at a session if one is chosen, and to page Feeds. */
+function linkBack(session) {
+  const cell = { feed: place.feed, source: place.source, symbol: place.symbol, session, zoom: session && "days" };
+  fill(parts.back, pageLink("coverage", cell, session ? `Coverage of ${place.symbol}, ${session}` : `Coverage of ${place.symbol}`), pageLink("feeds", {}, "All feeds"));
 }
 
 function submit() {
@@ -102,6 +109,7 @@ function shift(step, dates) {
 async function show() {
   const own = ++turn;
   status("Loading ...");
+  linkBack("");
   address.set({ symbol: place.symbol });
   const warehouse = read("prices/gold", query()).catch((error) => ({ features: {}, restated: [], notes: [], problem: error.message }));
   let found;
@@ -116,7 +124,7 @@ async function show() {
   gold = null;
   draw();
   const bars = data.bars.time.length;
-  status(bars ? `${data.symbol}, ${place.source}: ${n(bars)} bars of ${place.timeframe}, ${timeText(data.bars.time[0])} to ${timeText(data.bars.time[bars - 1])}${data.zone ? `, times of ${data.zone}` : ""}`
+  status(bars ? `${data.symbol}, ${place.source}: ${counted(bars, "bar")} of ${place.timeframe}, ${timeText(data.bars.time[0])} to ${timeText(data.bars.time[bars - 1])}${data.zone ? `, times of ${data.zone}` : ""}`
     : `${data.symbol}, ${place.source}: there is no bar from ${data.first} to ${data.last}`);
   const later = await warehouse;
   if (own !== turn) return;
@@ -171,6 +179,7 @@ function draw() {
 function announce(at) {
   const { time, open, high, low, close, volume } = data.bars;
   const marked = marksOf().filter((one) => one.time === time[at]).map((one) => `; ${MARKED[one.kind]}: ${one.text}`).join("");
+  linkBack(iso(time[at]).slice(0, 10));
   parts.here.textContent = `${timeText(time[at])}: open ${n(open[at])}, high ${n(high[at])}, low ${n(low[at])}, close ${n(close[at])}, volume ${n(volume[at]) || "unknown"}${marked}`;
 }
 

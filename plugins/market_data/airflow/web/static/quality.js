@@ -1,6 +1,6 @@
 // Page Quality: what was rejected, with release; restatements, disagreements, the latest audit.
 
-import { address, el, fill, follow, moment, read, select, status, table, trigger, unpauseBox } from "./base.js";
+import { address, counted, el, feedsToSee, fill, follow, moment, read, select, status, table, trigger, unpauseBox } from "./base.js";
 
 const page = document.getElementById("page");
 const SKIPPED = new Set(["symbol", "session", "reasons", "received_at"]);
@@ -11,13 +11,13 @@ function problem(error) { status(error.message, true); }
 
 async function load() {
   status("Loading ...");
-  const listed = read("feeds");
+  const listed = feedsToSee();
   const feed = address.get("feed") || (await listed)[0];
   const [feeds, found] = await Promise.all([listed, read("quality", { feed, source: address.get("source") })]);
   data = found;
   build(feeds);
   const held = [...data.refused, ...data.quarantined].reduce((sum, one) => sum + one.symbols.length, 0);
-  status(held ? `${data.feed}, ${data.source}: ${held.toLocaleString("en")} cells wait for a decision` : `${data.feed}, ${data.source}: nothing waits for a decision`);
+  status(held ? `${data.feed}, ${data.source}: ${counted(held, "cell")} ${held === 1 ? "waits" : "wait"} for a decision` : `${data.feed}, ${data.source}: nothing waits for a decision`);
 }
 
 function again(values) { address.set(values); load().catch(problem); }
@@ -28,7 +28,7 @@ function section(title, rows, empty, ...parts) {
 
 /** The first symbols, and how many there are. */
 function named(symbols) {
-  return symbols.length > NAMED ? `${symbols.slice(0, NAMED).join(", ")} ... (${symbols.length.toLocaleString("en")} symbols)` : symbols.join(", ");
+  return symbols.length > NAMED ? `${symbols.slice(0, NAMED).join(", ")} ... (${counted(symbols.length, "symbol")})` : symbols.join(", ");
 }
 
 /** Buttons that decide on the cells of symbols in a session. */
@@ -54,7 +54,7 @@ function build(feeds) {
     section("Quarantined", data.quarantined, "No cell is quarantined.",
       table("Rejected rows, as received", ["Symbol", "Session", "Reasons", "Values", "Received", "Decide"], data.rows.map((row) => [row.symbol, row.session, row.reasons, values(row), moment(row.received_at),
         decisions({ session: row.session, symbols: [row.symbol] })])),
-      data.cells_left_out > 0 && el("p", { class: "soft" }, `The rows of ${data.cells_left_out.toLocaleString("en")} further cells are not listed.`),
+      data.cells_left_out > 0 && el("p", { class: "soft" }, `The rows of ${counted(data.cells_left_out, "further cell")} are not listed.`),
       unlisted.length > 0 && table("Cells whose rows are not listed", ["Session", "Cells", "Symbols", "Reason", "Recorded", "Run", "Decide"], groups(unlisted))),
     section("Restatements", data.restatements, "No value was restated in the last 30 days.",
       table("Values that changed after publication, last 30 days", ["Symbol", "Session", "Rows", "Found", "Run"], data.restatements.map((one) => [one.symbol, one.session, String(one.rows), moment(one.at), one.run_id]))),
@@ -74,7 +74,7 @@ function decide(action, { session, symbols }) {
   const start = el("button", { class: "main", type: "submit" }, action === "release" ? "Release" : "Confirm wrong");
   const box = el("dialog", { "aria-label": words, onclose: () => box.remove() },
     el("form", { onsubmit: (event) => { event.preventDefault(); run().catch((error) => { line.textContent = error.message; line.className = "warn"; start.disabled = false; }); } },
-      el("h2", {}, words), el("p", {}, `${data.feed}, ${data.source}: ${named(symbols)}, ${session}: ${symbols.length.toLocaleString("en")} ${symbols.length > 1 ? "cells" : "cell"}.`),
+      el("h2", {}, words), el("p", {}, `${data.feed}, ${data.source}: ${named(symbols)}, ${session}: ${counted(symbols.length, "cell")}.`),
       el("label", {}, "Reason (the journal keeps it with your name)", reason), unpause.node, line,
       el("div", { class: "actions" }, start, el("button", { type: "button", onclick: () => box.close() }, "Cancel"))));
   async function run() {

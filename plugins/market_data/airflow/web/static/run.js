@@ -113,7 +113,7 @@ async function refresh() {
   status(`${data.dag_id}, ${data.run_id}: ${data.state}${data.paused.length && !data.finished ? ", and its DAG is paused: its tasks wait" : ""}`);
   const { elapsed_seconds: elapsed, remaining_seconds: remaining, ...rest } = data;
   const steady = JSON.stringify({ ...rest, totals: { ...rest.totals, calls_per_minute: 0 } });
-  if (steady !== drawn) fill(page, el("div", { id: "figures" }, figures(data)), verdict(data), batches(data), results(data));
+  if (steady !== drawn) fill(page, list(data.notes, "warn"), el("div", { id: "figures" }, figures(data)), verdict(data), batches(data), results(data));
   else fill(document.getElementById("figures"), figures(data));
   drawn = steady;
   if (!data.finished) waiting = setTimeout(again, EVERY);
