@@ -67,7 +67,8 @@ class Tally:
         self.totals["cleared"] += receipt.counts.get("values_cleared", 0)
         self.totals["missing"] += receipt.counts.get("rows_missing", 0)
         self.totals["left_aside"] += receipt.counts.get("rows_left_aside", 0)
-        seen = bool(pc.any(pc.greater(objects["new_rows"], 0)).as_py())
+        seen = receipt.renewed is None and bool(pc.any(pc.greater(objects["new_rows"], 0)).as_py())
+        self.first_seen.update(receipt.request.calendar.sessions_in(receipt.renewed or ()))
         for run in receipt.cells:
             if run.state is State.PENDING:
                 self._waiting.update(run.symbols)
