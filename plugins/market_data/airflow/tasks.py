@@ -210,7 +210,9 @@ def _announce(
     if planned.plan.batches and not dry_run:
         check_conditional_put(run_context.lake)
     task_notes.leave(context["ti"], ". ".join(filter(None, [planned.note, changes])))
-    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": dry_run, "run_key": run_context.run.key})
+    run = run_context.run
+    attempt = {"run_key": run.key, "run_started": run.started.isoformat()}
+    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": dry_run, **attempt})
     return [] if dry_run else [batch.to_json() for batch in planned.plan.batches]
 
 

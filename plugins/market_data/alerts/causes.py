@@ -26,7 +26,7 @@ RECENT = timedelta(days=10)
 """Age of a session up to which it has a cause of its own; older ones share one per year."""
 LAPSE = timedelta(days=30)
 """Age of a failed run of older sessions from which it is forgotten: perhaps nobody wants its dates, so it never heals."""
-SESSION, RUNS = "session", "runs"
+SESSION, RUNS, CLOCK = "session", "runs", "clock"
 RED_IS = "docs/tasks/yesterday-is-red.md"
 NEVER = "No run has reported on it: the DAG may be paused, the scheduler down, the run still at work, or it failed before publish"
 
@@ -204,35 +204,32 @@ def _failed_runs(seen: Seen, bad: Collection[date], now: datetime) -> Iterator[C
 
 def _restated(seen: Seen, limits: Thresholds) -> Iterator[Cause]:
     feed = seen.feed.dag_id
-    for one in seen.reports:
-        if one.restated > limits.restated:
-            yield Cause(
-                f"restated/{feed}/{one.run_id}/{one.clear_number}", feed, f"{feed}: {one.restated:,} rows were restated",
-                (f"Run {one.run_id}: {some(one.restated_cells)}", "The new values replaced the old ones"),
-                "see gold_restatements; repeat what was computed from the old values", event=True,
-            )  # fmt: skip
+    for report in seen.reports:
+        for one in report.restated:
+            if one["rows"] > limits.restated:
+                yield Cause(
+                    f"restated/{feed}/{report.run_id}/{one['attempt']}", feed, f"{feed}: {one['rows']:,} rows were restated",
+                    (f"Run {report.run_id}: {some(one['cells'])}", "The new values replaced the old ones"),
+                    "see gold_restatements; repeat what was computed from the old values", event=True,
+                )  # fmt: skip
 
 
 def shared_causes(
     feeds: Sequence[Feed], reports: Sequence[Report], limits: Thresholds, spend: Mapping[str, float], month: str
 ) -> Iterator[Cause]:
-    """Yield the causes that concern several feeds: quota used up, a wrong clock, charges.
+    """Yield the causes that concern several feeds: quota used up, charges.
 
     :param spend: provider -> charges in ``month`` in US dollars.
     """
-    for name, words, todo in (
-        ("QuotaExhausted", "the quota is used up", "wait until the time in the message, then clear the failed tasks"),
-        ("ClockError", "a clock is wrong", "synchronise the clock (NTP), then clear the failed tasks"),
-    ):
-        hit: defaultdict[str, list[tuple[Feed, Report]]] = defaultdict(list)
-        for feed in feeds:
-            own = [one for one in reports if one.dag_id == feed.dag_id]
-            if own and name in own[-1].roots:
-                hit[feed.conn_id].append((feed, own[-1]))
-        for account, found in hit.items():
-            lines = [f"{feed.dag_id} {one.first} to {one.last}: {one.roots[name]}" for feed, one in found]
-            dag_id = found[0][0].dag_id if len(found) == 1 else ""
-            yield Cause(f"{name}/{account}", dag_id, f"{account}: {words}", tuple(lines), todo)
+    hit: defaultdict[str, list[tuple[Feed, Report]]] = defaultdict(list)
+    for feed, report in _hit(feeds, reports, "QuotaExhausted"):
+        hit[feed.conn_id].append((feed, report))
+    for account, found in hit.items():
+        dag_id = found[0][0].dag_id if len(found) == 1 else ""
+        yield Cause(
+            f"QuotaExhausted/{account}", dag_id, f"{account}: the quota is used up", tuple(_of_runs(found, "QuotaExhausted")),
+            "wait until the time in the message, then clear the failed tasks",
+        )  # fmt: skip
     for provider, charged in spend.items():
         if limits.spend_usd is not None and charged > limits.spend_usd:
             yield Cause(
@@ -240,6 +237,37 @@ def shared_causes(
                 (f"More than {dollars(limits.spend_usd)} are reported (alerts.spend_usd)",),
                 "lower max_cost_usd or pause the feed, or raise the threshold", event=True,
             )  # fmt: skip
+
+
+def _hit(feeds: Sequence[Feed], reports: Sequence[Report], root: str) -> Iterator[tuple[Feed, Report]]:
+    """Yield the feeds whose last run failed for a root cause only, with its report."""
+    for feed in feeds:
+        own = [one for one in reports if one.dag_id == feed.dag_id]
+        if own and root in own[-1].roots:
+            yield feed, own[-1]
+
+
+def _of_runs(found: Sequence[tuple[Feed, Report]], root: str) -> list[str]:
+    return [f"{feed.dag_id} {one.first} to {one.last}: {one.roots[root]}" for feed, one in found]
+
+
+def clock_causes(feeds: Sequence[Feed], reports: Sequence[Report], hosts: Mapping[str, str], problem: str = "") -> Iterator[Cause]:
+    """Yield the cause that clocks are wrong: those of hosts that watch, and those of workers. It is one for all of them.
+
+    :param hosts: see ``Cause``.
+    :param problem: a sentence on the clock of this host; empty if it is right.
+    """
+    found = list(_hit(feeds, reports, "ClockError"))
+    if not hosts and not found:
+        return
+    names = sorted(hosts)
+    title = "a clock is wrong" if not names else f"the clock of host {names[0]} is wrong"
+    lines = [problem, *_of_runs(found, "ClockError"), f"Hosts that found their clock wrong: {some(names)}" if names[1:] else ""]
+    yield Cause(
+        CLOCK, found[0][0].dag_id if len(found) == 1 and not hosts else "",
+        title if len(names) < 2 else f"the clocks of {len(names)} hosts are wrong", tuple(filter(None, lines)),
+        "synchronise the clocks (NTP), then clear the failed tasks", hosts=hosts,
+    )  # fmt: skip
 
 
 def audit_causes(audits: Sequence[AuditReport], feeds: Sequence[Feed]) -> Iterator[Cause]:

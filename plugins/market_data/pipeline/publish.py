@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from market_data.core.calendar import DAY
 from market_data.core.intervals import coalesce
 from market_data.core.outcome import EARLIER_VALUE, State, Verdict
+from market_data.pipeline.attempts import attempt_of
 from market_data.pipeline.decided import kept as kept_cells
 from market_data.pipeline.decided import with_decided, without_settled
 from market_data.pipeline.examine import examine
@@ -157,7 +158,7 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
             continue
         found = next(found_of_batches)
         for each in found:
-            tally.add(_without_refused(each.receipt, result.refused), each.objects)
+            tally.add(_without_refused(each.receipt, result.refused), each.objects, attempt_of(stored.prefix, context.run))
             named.add(each.receipt.staged)
         tally.done(batch, stored)
         if result.loaded is not None and found:

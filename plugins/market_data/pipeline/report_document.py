@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from market_data.core.errors import LakeError
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
+from market_data.pipeline.attempts import attempts_of
 from market_data.pipeline.open_cells import Findings, OwnCells
 from market_data.pipeline.report import Tally
 from market_data.pipeline.run_context import RunContext
@@ -75,7 +76,10 @@ def document(
         "rows_quarantined": totals["quarantined"],
         "values_cleared": totals["cleared"],
         "rows_left_aside": totals["left_aside"],
-        "restated": [{"symbol": symbol, "session": session, "rows": rows} for symbol, session, rows in sorted(tally.restated)],
+        "restated": [
+            {"symbol": symbol, "session": session, "rows": rows, "attempt": attempt}
+            for symbol, session, rows, attempt in sorted(tally.restated)
+        ],
         "unreadable": list(tally.unreadable),
         "rows_loaded": loaded.get("rows", 0),
         "rows_changed": loaded.get("changed", 0),
@@ -87,6 +91,7 @@ def document(
         ),
         "api_calls": totals["calls"],
         "cost_usd": result.summary.get("cost_usd"),
+        "attempts": attempts_of(context.run, result, totals["calls"]),
         "retries": totals["retries"],
         "bytes": totals["bytes"],
         "sources": sorted(tally.sources),

@@ -72,7 +72,7 @@ def warning_sentences(context: RunContext, result: RunResult, tally: Tally, find
     if missing := tally.totals["missing"]:
         warnings.append(f"{missing} stored rows are missing from the responses of {source}; they are kept")
     if tally.restated:
-        cells = [f"{symbol} {session}" for symbol, session, _ in sorted(tally.restated)]
+        cells = [f"{symbol} {session}" for symbol, session, *_ in sorted(tally.restated)]
         warnings.append(f"{source} restated {some(cells)}; the new values replaced the old ones (gold_restatements)")
     warnings += list(tally.unreadable)[:WARNED]
     if tally.lost_cells:
