@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from market_data import pipeline
 from market_data.airflow.metrics import figures
 from market_data.alerts.reports import REPORT_CACHE, read_reports
 from market_data.config.alerts import Alerts, Thresholds
+from market_data.core.calendar import XNYS
 from market_data.core.errors import AuthError
 from market_data.core.outcome import Receipt
 from market_data.pipeline.attempts import attempts_of
@@ -77,6 +79,39 @@ def test_a_failed_scheduled_run_is_about_its_own_session_and_healed_by_the_next_
     world.run([THURSDAY], list(MEMBERS), world.context("r2", run_type="scheduled"), lookback=[TUESDAY, DAY])
     desk.now = world.now + timedelta(minutes=5)
     assert [message.title for message in desk.watch()] == [f"all-clear: {title}"]
+    assert desk.found.causes == ()
+
+
+class Odd(MockHook):
+    """Serves two symbols with prices ten times too high in one session."""
+
+    def fetch(self, request):
+        found = super().fetch(request)
+        frame = found.table.to_pandas()
+        rows = frame["symbol"].isin(MEMBERS[:2]) & (frame["session"] == DAY)
+        frame.loc[rows, ["open", "high", "low", "close", "vwap"]] *= 10
+        return replace(found, table=pa.Table.from_pandas(frame, schema=found.table.schema, preserve_index=False))
+
+
+@pytest.mark.parametrize("first", [TUESDAY, date(2024, 2, 1)])
+def test_a_refusal_of_symbol_years_is_one_message_however_many_sessions_and_files_it_has(world, tmp_path, first):
+    world.feed = replace(world.feed, start_date=first)
+    desk = Desk(tmp_path, world.feed)
+    world.make_hook = lambda: Odd(config=ProviderConfig("mock_default", ""), options={})
+    world.now = new_york(THURSDAY, 20, 30)
+    days = XNYS.sessions(first, THURSDAY + timedelta(days=1))
+    _, report = world.run(days, list(MEMBERS), world.context(file_grain="year"))
+    assert {one["partition"] for one in report["refused"]} == {f"{symbol}/2024" for symbol in MEMBERS[:2]}
+    desk.now = world.now + timedelta(minutes=5)
+    (message,) = desk.watch()
+    assert "refused" in message.text
+    assert all(symbol in message.text for symbol in MEMBERS[:2])
+    assert desk.until(new_york(date(2024, 3, 8), 9), step=120) == []
+    repaired(world)
+    world.now = desk.now
+    world.run(days, list(MEMBERS), world.context("again", file_grain="year", force=True))
+    desk.now = world.now + timedelta(minutes=5)
+    assert [one.title for one in desk.watch()] == [f"all-clear: {message.title}"]
     assert desk.found.causes == ()
 
 

@@ -14,20 +14,15 @@ from typing import TYPE_CHECKING, Any
 from market_data.alerts.cause import Cause
 from market_data.alerts.causes import (
     CLOCK,
-    RECENT,
     RUNS,
-    SESSION,
-    Quarantined,
-    Seen,
     audit_causes,
     causes_of,
     clock_causes,
-    first_record,
     has_lapsed,
-    sessions_to_see,
     shared_causes,
 )
 from market_data.alerts.reports import SENTENCES, Report, month_start, read_audits, read_reports, spend_of
+from market_data.alerts.seen import RECENT, SESSION, Quarantined, Seen, first_record, sessions_to_see
 from market_data.alerts.sent import Delivered, Send, deliver, read_state
 from market_data.alerts.sessions import status_of
 from market_data.config.alerts import Alerts
@@ -146,7 +141,10 @@ def _problem_of_clock(lake: Lake, check_clock: Callable[[Lake], None] | None) ->
 
 
 def _wrong_hosts(entries: Mapping[str, Mapping[str, Any]], now: datetime, problem: str | None) -> dict[str, str]:
-    """Return the hosts whose clocks are wrong, as far as is known, see ``Cause.hosts``. Each judges its own clock only."""
+    """Return the hosts whose clocks are known to be wrong, see ``Cause.hosts``.
+
+    Each host judges its own clock only.
+    """
     known = {
         name: moment
         for name, moment in entries.get(CLOCK, {}).get("hosts", {}).items()
@@ -166,7 +164,7 @@ def _see(
     open_ids: Collection[str],
     open_s3: OpenS3 | None,
 ) -> tuple[Seen, list[Cause], Sequence[str]]:
-    """Return what is known of a feed, the causes why something is not known, and the kinds of causes that cannot be looked for."""
+    """Return what is known of a feed, why something is not, and the kinds of causes that cannot be judged."""
     from market_data.lake.ledger import read_coverage
     from market_data.maintenance.audit.expected import universe_of_feed
 

@@ -18,13 +18,16 @@ _ATTEMPT = re.compile(r"/run=[0-9a-f]+-(\d+)/")
 
 
 def attempt_of(prefix: str, run: RunInfo) -> int:
-    """Return the clear number of the attempt that wrote the receipts below ``prefix``; that of ``run`` if it does not tell."""
+    """Return the clear number of the attempt that wrote the receipts below ``prefix``.
+
+    It is that of ``run`` if the prefix does not tell.
+    """
     found = _ATTEMPT.search(f"{prefix}/")
     return int(found[1]) if found else run.clear_number
 
 
 def attempts_of(run: RunInfo, result: RunResult, calls: int) -> list[dict[str, Any]]:
-    """Return what each attempt fetched, for the report: ``attempt``, ``started`` (ISO, UTC), ``api_calls``, ``cost_usd``.
+    """Return what each attempt fetched: ``attempt``, ``started`` (ISO, UTC), ``api_calls``, ``cost_usd``.
 
     The charge is the planned one: the attempt that planned has it as a whole, a later one in proportion to the cells of its batches.
 
@@ -52,7 +55,9 @@ def attempts_of(run: RunInfo, result: RunResult, calls: int) -> list[dict[str, A
 
 
 def each_once(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the attempts in reports, each once: their figures, the larger of two, with ``dag_id`` and ``end_time``.
+    """Return the attempts in reports, each once, with ``dag_id`` and ``end_time``.
+
+    Of two figures on an attempt the larger one counts.
 
     :param reports: have ``dag_id``, ``run_id``, ``end_time`` (ISO, UTC) and ``attempts``. ``end_time`` is that of the first report on the
         attempt. A report of an earlier version has no ``attempts``; its own ``api_calls`` and ``cost_usd`` count.

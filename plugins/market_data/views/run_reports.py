@@ -62,7 +62,10 @@ def recent_reports(lake: Lake, now: datetime, days: int = 30) -> list[Mapping[st
 
 
 def restatements(reports: Sequence[Mapping[str, Any]], dataset: str, source: str) -> list[dict[str, Any]]:
-    """Return the values that a run found changed after publication: a row per run, attempt and cell, from the first report on it."""
+    """Return the values that a run found changed after publication: a row per run, attempt and cell.
+
+    It is that of the first report on it.
+    """
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for report in sorted(reports, key=lambda one: str(one["end_time"]), reverse=True):
         if (report["dataset"], report["provider"]) == (dataset, source):
