@@ -11,6 +11,9 @@ from market_data.alerts.sent import KEY, read_state
 from market_data.alerts.watch import find
 from market_data.config.alerts import Alerts, Thresholds
 from market_data.core.errors import ClockError, ConfigError
+from market_data.core.outcome import EARLIER_VALUE
+from market_data.core.run import RunInfo
+from market_data.lake.ledger import CELLS, write_cells
 from tests.alerts.desk import DAY, FEED, MEMBERS, NEW_YORK, THURSDAY, TUESDAY, Desk, new_york
 from tests.pipeline.runs import feed_of
 
@@ -98,6 +101,32 @@ def test_a_refused_session_is_one_message_until_a_person_releases_it(desk):
     desk.cells(DAY, "released", symbols=MEMBERS[:2], at=desk.now + timedelta(seconds=1))
     desk.report(DAY, run="later")
     assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_a_refusal_that_concerns_several_sessions_is_one_message_that_names_them(desk):
+    """As one of a symbol's year does, which a recent run of several sessions brought."""
+    desk.now = new_york(THURSDAY, 20)
+    for day in (DAY, THURSDAY):
+        desk.cells(day, symbols=MEMBERS[1:])
+    run = RunInfo(NAME, "r9", "scheduled", 0, desk.now)
+    rows = [
+        {"symbol": MEMBERS[0], "session": day, "state": "refused", "reason": f"too few{earlier}"}
+        for day, earlier in ((TUESDAY, f"; {EARLIER_VALUE}"), (DAY, ""), (THURSDAY, ""))
+    ]
+    write_cells(
+        desk.lake, FEED.dataset, "polygon", run, "b", CELLS.empty_table().from_pylist(rows, schema=CELLS), recorded_at=desk.now
+    )
+    desk.report(TUESDAY, THURSDAY, red=[f"{MEMBERS[0]}/2024 was refused: too few"])
+    (message,) = desk.watch()
+    assert message.title == f"{NAME} {THURSDAY}: a run failed"
+    assert f"The same refusal concerns {TUESDAY}, {DAY}" in message.text
+    assert desk.until(new_york(date(2024, 3, 8), 9), step=60) == []
+    desk.cells(date(2024, 3, 8), symbols=MEMBERS[1:], at=new_york(date(2024, 3, 8), 20))
+    desk.cells(date(2024, 3, 8), "refused", symbols=MEMBERS[:1], reason="another one", at=new_york(date(2024, 3, 8), 20))
+    assert desk.until(new_york(date(2024, 3, 8), 21), step=60) == [f"{NAME} 2024-03-08: refused"]
+    desk.cells(THURSDAY, "released", symbols=MEMBERS[:1], at=desk.now)
+    titles = desk.until(desk.now + timedelta(minutes=5))
+    assert titles == [f"{NAME} {DAY}: a run failed", f"all-clear: {NAME} {THURSDAY}: a run failed"]
 
 
 def test_no_message_on_holidays_weekends_and_complete_early_closes(desk):

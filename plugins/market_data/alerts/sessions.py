@@ -82,5 +82,5 @@ def status_of(coverage: Coverage, universe: Universe, source: str, session: date
     for row in refused.tolist():
         run_id, reason = (str(coverage.table[name][row].as_py()) for name in ("run_id", "reason"))
         counted[reason] = counted.get(reason, 0) + 1
-        refusals.add((run_id, reason.removesuffix(EARLIER_VALUE)))
+        refusals.add((run_id, reason.removesuffix(f"; {EARLIER_VALUE}")))
     return SessionStatus(len(symbols), found, counted, frozenset(refusals))
