@@ -126,7 +126,7 @@ def test_a_refusal_that_concerns_several_sessions_is_one_message_that_names_them
     assert desk.until(new_york(date(2024, 3, 8), 21), step=60) == [f"{NAME} 2024-03-08: refused"]
     desk.cells(THURSDAY, "released", symbols=MEMBERS[:1], at=desk.now)
     titles = desk.until(desk.now + timedelta(minutes=5))
-    assert titles == [f"{NAME} {DAY}: a run failed", f"all-clear: {NAME} {THURSDAY}: a run failed"]
+    assert titles == [f"all-clear: {NAME} {THURSDAY}: a run failed", f"{NAME} {DAY}: a run failed"]
 
 
 def test_no_message_on_holidays_weekends_and_complete_early_closes(desk):

@@ -58,7 +58,10 @@ def _is_told(report: Report, seen: Seen, bad: Collection[date]) -> bool:
 
 
 def _unresolved(reports: Sequence[Report], now: datetime) -> list[Report]:
-    """Return the red reports that are no shared cause's, without a later one of the same dates and at least as many symbols."""
+    """Return the red reports without a later one of the same dates and at least as many symbols.
+
+    Those of a shared cause are left out.
+    """
     return [
         one
         for number, one in enumerate(reports)

@@ -1,4 +1,4 @@
-"""What is known of a feed at a moment, and which of its sessions are looked at."""
+"""Everything that is known of a feed at a moment, and the choice of sessions that are looked at."""
 
 from __future__ import annotations
 

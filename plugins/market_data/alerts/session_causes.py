@@ -32,7 +32,8 @@ def session_causes(seen: Seen, told_runs: Collection[str], limits: Thresholds, n
     :param told_runs: ids of failed runs that have a cause of their own. It tells of their refusals.
     """
     found = {day: cause for day, status in seen.sessions.items() if (cause := _cause_of(seen, day, status, limits, now))}
-    known, also = {}, {}
+    known: dict[tuple[str, str], str] = {}
+    also: dict[str, list[date]] = {}
     kept: list[Cause] = []
     for day in sorted(found, key=lambda one: (found[one].id in seen.open_ids, one), reverse=True):
         status, cause = seen.sessions[day], found[day]

@@ -57,7 +57,7 @@ def attempts_of(run: RunInfo, result: RunResult, calls: int) -> list[dict[str, A
 def each_once(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the attempts in reports, each once, with ``dag_id`` and ``end_time``.
 
-    Of two figures on an attempt the larger one counts.
+    The larger of two figures on an attempt counts.
 
     :param reports: have ``dag_id``, ``run_id``, ``end_time`` (ISO, UTC) and ``attempts``. ``end_time`` is that of the first report on the
         attempt. A report of an earlier version has no ``attempts``; its own ``api_calls`` and ``cost_usd`` count.
