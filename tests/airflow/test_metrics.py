@@ -81,7 +81,7 @@ def test_a_statsd_server_receives_the_metrics_of_a_run(server, monkeypatch, tmp_
     warehouse = {"conn_type": "duckdb", "extra": {"path": f"{tmp_path}/warehouse.duckdb"}}
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_DEFAULT", json.dumps(warehouse))
     monkeypatch.setattr(Pacer, "gap", 0.0)
-    monkeypatch.setattr(tasks, "_now", lambda: NOW)
+    monkeypatch.setattr(tasks, "now", lambda: NOW)
     monkeypatch.setattr(tasks, "_today", NOW.date)
     run = {"run_id": "r1", "run_type": "manual", "start_date": NOW, "run_after": NOW, "clear_number": 0}
     params = {"symbols": ["AAPL", "MSFT"], "start_date": "2024-03-05", "end_date": "2024-03-06"}

@@ -74,7 +74,7 @@ def _digest(document: Mapping[str, Any]) -> dict[str, Any]:
         "ended": document["end_time"],
         "red": document["red"][:SENTENCES],
         "failed": document["failed_tickers_list"][:SENTENCES],
-        "roots": _roots([batch["error"] for batch in document["batch_results"] if batch["state"] == "failed"]),
+        "roots": _roots(_errors(document)),
         "restated": _restated(document["restated"], document["clear_number"]),
         "attempts": document.get("attempts") or [_only_attempt(document)],
     }
@@ -102,6 +102,12 @@ def _only_attempt(document: Mapping[str, Any]) -> dict[str, Any]:
         "api_calls": document.get("api_calls") or 0,
         "cost_usd": document.get("cost_usd"),
     }
+
+
+def _errors(document: Mapping[str, Any]) -> list[str]:
+    """Return the errors of failed batches, and those of failed tasks of a run that did not publish."""
+    batches = [batch["error"] for batch in document["batch_results"] if batch["state"] == "failed"]
+    return batches + [one["error"] for one in document.get("failed_tasks", ())]
 
 
 def _roots(errors: Sequence[str]) -> dict[str, str]:

@@ -56,6 +56,7 @@ def document(
         "failed_tickers": len(failures),
         "failed_tickers_list": [failure["symbol"] for failure in failures],
         "failures": failures,
+        "failed_tasks": [],
         "batch_results": tally.batches,
         "cells_planned": result.planned,
         "cells": dict(tally.states),
