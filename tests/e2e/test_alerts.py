@@ -36,7 +36,7 @@ feeds:
 class Webhook(BaseHTTPRequestHandler):
     """Keeps what is posted in the server's ``inbox``."""
 
-    def do_POST(self):  # noqa: N802 - the base class's name
+    def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.inbox.append((self.path, body))
         self.send_response(204)

@@ -11,6 +11,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from market_data.airflow import task_notes, tasks
+from market_data.airflow.connections import open_lake, open_s3
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params
 from market_data.config.run_params import RunParams
@@ -28,7 +29,7 @@ BEFORE_REPORT = ("plan", "check", "load", "publish")
 
 @contextmanager
 def failure_note(context: Mapping[str, Any]) -> Iterator[None]:
-    """Leave the error of the block as the note of its task: the report of a failed run takes it from there."""
+    """Leave the error of the block as its task's note, from which the report of a failed run takes it."""
     try:
         yield
     except AirflowSkipException:
@@ -87,7 +88,7 @@ def _report(
     symbols = own.symbols or result.symbols or _symbols(feed, params)
     source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
     failed = FailedRun(run, source, feed.dataset, errors, sessions, symbols, result)
-    return report_failed_run(tasks.open_lake(), failed, tasks.now())
+    return report_failed_run(open_lake(), failed, tasks.now())
 
 
 def _readable_params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
@@ -108,6 +109,6 @@ def _symbols(feed: Feed, params: RunParams) -> Sequence[str]:
     from market_data.pipeline.run_symbols import universe_of
 
     try:
-        return universe_of(params, feed, tasks.open_lake, tasks.open_s3).symbols
+        return universe_of(params, feed, open_lake, open_s3).symbols
     except MarketDataError:
         return ()

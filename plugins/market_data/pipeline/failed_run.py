@@ -1,4 +1,4 @@
-"""The report of a run that failed before it published one: failed tasks, sessions and symbols, so that people are told."""
+"""The report of a run that failed before it published one: failed tasks, sessions and symbols."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class FailedRun:
 
 
 def report_failed_run(lake: Lake, failed: FailedRun, now: datetime) -> str:
-    """Write the report of a failed run and return its key. It has the keys of every report; figures that are not known are 0.
+    """Write the report of a failed run and return its key.
+
+    It has the keys of every report; figures that are not known are 0.
 
     :raises LakeError: if the object store fails.
     """
