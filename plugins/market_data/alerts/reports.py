@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from market_data.alerts.digests import days, digests
 from market_data.maintenance.findings import Repair
 from market_data.pipeline.attempts import each_once
+from market_data.pipeline.report_document import FOLDER
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
 
-REPORTS, AUDITS = "logs/ingest", "audits"
+AUDITS = "audits"
 # With the version of the digests; see `digests`.
 REPORT_CACHE, AUDIT_CACHE = "alerts/reports-3.json", "alerts/audits.json"
 SENTENCES = 10
@@ -57,7 +58,7 @@ class Report:
 
 def read_reports(lake: Lake, since: datetime, now: datetime) -> list[Report]:
     """Return the reports of runs that started from the date of ``since`` on, oldest first."""
-    folders = [f"{REPORTS}/{day}" for day in days(since.astimezone(UTC).date(), now.astimezone(UTC).date())]
+    folders = [f"{FOLDER}/{day}" for day in days(since.astimezone(UTC).date(), now.astimezone(UTC).date())]
     return sorted(digests(lake, folders, REPORT_CACHE, _digest, _report), key=lambda one: (one.ended, one.key))
 
 

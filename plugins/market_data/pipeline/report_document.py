@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MOST_CELLS = 5_000
 """Cells of each kind that the report lists; ``open_cells`` has the numbers of all."""
 
+FOLDER = "logs/ingest"
+"""Folder of the reports, by date of the run's start, UTC."""
+
 SECONDS = 10_007
 """Seconds from a run's start on that may name its report. A prime number."""
 
@@ -156,7 +159,7 @@ def _keys(run: RunInfo) -> Iterator[str]:
     started = int(run.started.timestamp())
     step = 1 + int(run.key.partition("-")[0], 16) % (SECONDS - 1)
     for n in range(SECONDS):
-        yield f"logs/ingest/date={run.started.astimezone(UTC):%Y-%m-%d}/run-{started + n * step % SECONDS}.json"
+        yield f"{FOLDER}/date={run.started.astimezone(UTC):%Y-%m-%d}/run-{started + n * step % SECONDS}.json"
 
 
 def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:

@@ -11,12 +11,13 @@ from datetime import UTC, date, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from market_data.pipeline.report_document import FOLDER
+
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
 
 log = logging.getLogger(__name__)
 
-FOLDER = "logs/ingest"
 KEPT = ("run_id", "dag_id", "provider", "dataset", "start_time", "end_time", "restated", "refused", "warnings", "rows_quarantined",
         "api_calls")  # fmt: skip
 LATER = ("cost_usd", "attempts")
