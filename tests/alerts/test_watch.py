@@ -129,6 +129,31 @@ def test_a_refusal_that_concerns_several_sessions_is_one_message_that_names_them
     assert titles == [f"all-clear: {NAME} {THURSDAY}: a run failed", f"{NAME} {DAY}: a run failed"]
 
 
+def refuse_year(desk, days, symbol=MEMBERS[0]):
+    """Record cells as a run does whose symbol-year is refused."""
+    run = RunInfo(NAME, "year", "manual", 0, desk.now)
+    rows = [{"symbol": symbol, "session": day, "state": "refused", "reason": "too few"} for day in days]
+    write_cells(
+        desk.lake, FEED.dataset, "polygon", run, "y", CELLS.empty_table().from_pylist(rows, schema=CELLS), recorded_at=desk.now
+    )
+
+
+def test_a_session_that_lacks_more_than_a_refusal_elsewhere_has_its_own_message(desk):
+    desk.now = new_york(THURSDAY, 20)
+    desk.cells(DAY, symbols=MEMBERS[2:])
+    desk.cells(THURSDAY, symbols=MEMBERS[1:])
+    refuse_year(desk, (DAY, THURSDAY))
+    assert {message.title for message in desk.watch()} == {f"{NAME} {DAY}: refused", f"{NAME} {THURSDAY}: refused"}
+
+
+def test_sessions_that_were_reported_stay_open_when_one_refusal_is_left_of_both(desk):
+    assert desk.until(new_york(date(2024, 3, 8), 9), step=60) == [f"{NAME} {day}: late" for day in (DAY, THURSDAY)]
+    for day in (DAY, THURSDAY):
+        desk.cells(day, symbols=MEMBERS[1:])
+    refuse_year(desk, (DAY, THURSDAY))
+    assert desk.watch() == []
+
+
 def test_no_message_on_holidays_weekends_and_complete_early_closes(desk):
     black_friday = date(2024, 11, 29)
     desk.feeds = (replace(FEED, start_date=black_friday),)
