@@ -177,8 +177,12 @@ def test_a_report_of_a_failed_run_has_the_keys_of_every_report_and_no_flag(lake,
     assert report_failure(FEED, batches, receipts, published, context) is None
     context["ti"].states["publish"] = "failed"
     key = verdict(context, batches, receipts)
-    assert key == published["report"]  # of the same attempt
-    failed = report_at(lake, key)
+    assert key == published["report"]  # of the same attempt: only what failed is added
+    added = report_at(lake, key)
+    assert {name for name in whole if added[name] != whole[name]} == {"failed_tasks", "red"}
+    assert added["red"] == [*whole["red"], "`publish` failed: see the log of `publish`"]
+    lake.delete(key)
+    failed = report_at(lake, verdict(context, batches, receipts))
     assert {name: type(value) for name, value in failed.items() if value is not None} == {
         name: type(value) for name, value in whole.items() if failed[name] is not None
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from market_data.core.run import RunInfo
 from market_data.pipeline.attempts import attempts_of
-from market_data.pipeline.report_document import write, write_flag
+from market_data.pipeline.report_document import find, write, write_flag
 from market_data.pipeline.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -52,11 +52,15 @@ class FailedRun:
 def report_failed_run(lake: Lake, failed: FailedRun, now: datetime) -> str:
     """Write the report of a failed run and return its key.
 
-    It has the keys of every report; figures that are not known are 0.
+    It has the keys of every report; figures that are not known are 0. A task may have failed after it wrote the report of this attempt: then
+    its errors are added to that one.
 
     :raises LakeError: if the object store fails.
     """
     report = document(failed, now)
+    if known := find(lake, failed.run):
+        red = list(dict.fromkeys([*known["red"], *report["red"]]))
+        report = {**known, **{name: report[name] for name in ("failed_tasks", "complete", "end_time")}, "red": red}
     key = write(lake, report, failed.run)
     write_flag(lake, key, report)
     return key

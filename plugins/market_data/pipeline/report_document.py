@@ -150,6 +150,19 @@ def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:
     raise LakeError(f"no free key for the report of {run.run_id} in the {SECONDS:,} seconds after {run.started:%Y-%m-%d %H:%M:%S}")
 
 
+def find(lake: Lake, run: RunInfo) -> dict[str, Any] | None:
+    """Return the report of this attempt of a run; None if there is none."""
+    wanted = {"dag_id": run.dag_id, "run_id": run.run_id, "clear_number": run.clear_number}
+    for key in _keys(run):
+        stored = lake.get(key)
+        if stored is None:
+            return None
+        if _same_run(stored.body, wanted):
+            found: dict[str, Any] = json.loads(stored.body)
+            return found
+    return None
+
+
 def _keys(run: RunInfo) -> Iterator[str]:
     """Yield the keys that the report of a run may have, in the order in which they are tried.
 
