@@ -52,8 +52,8 @@ class FailedRun:
 def report_failed_run(lake: Lake, failed: FailedRun, now: datetime) -> str:
     """Write the report of a failed run and return its key.
 
-    It has the keys of every report; figures that are not known are 0. A task may have failed after it wrote the report of this attempt: then
-    its errors are added to that one.
+    It has the keys of every report; figures that are not known are 0. If the task failed after it wrote the report of this attempt, its
+    errors are added to that one.
 
     :raises LakeError: if the object store fails.
     """
