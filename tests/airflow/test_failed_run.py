@@ -118,7 +118,7 @@ def test_a_run_whose_plan_fails_is_one_message_with_its_error_sessions_and_symbo
     assert [one.title for one in desk.watch()] == [f"all-clear: {message.title}"]
 
 
-@pytest.mark.parametrize("failing", ["publish", "check"])
+@pytest.mark.parametrize("failing", ["plan", "check", "publish"])
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -126,16 +126,16 @@ def test_a_run_whose_plan_fails_is_one_message_with_its_error_sessions_and_symbo
         (AirflowTaskTimeout(), "was stopped: it took longer than run_timeout"),
     ],
 )
-def test_a_run_whose_later_task_fails_is_one_message(lake, tmp_path, failing, error, words):
+def test_a_run_whose_task_fails_or_times_out_is_one_message(lake, tmp_path, failing, error, words):
     context = context_of()
 
     def fail():
         raise error
 
-    batches = run_task(context, "plan", lambda: tasks.run_plan(FEED, context))
+    batches = None if failing == "plan" else run_task(context, "plan", lambda: tasks.run_plan(FEED, context))
     run_task(context, failing, fail)
     report = report_at(lake, verdict(context, batches))
-    assert report["total_batches"] == len(batches)
+    assert report["total_batches"] == len(batches or ())
     assert report["own_range"] == {"from": str(DAY), "to": str(DAY)}
     _, (message,) = told(lake, tmp_path)
     assert message.title == f"{FEED.dag_id} {DAY}: a run failed"
