@@ -30,6 +30,7 @@ class Desk:
         self.lake = Lake.open(f"file://{folder}/lake")
         self.feeds, self.alerts, self.inbox, self.runs = feeds or (FEED,), alerts or Alerts(), [], 0
         self.now = new_york(DAY, 20, 0)
+        self.more = {}
         self.notifiers = {"desk": lambda message: self.inbox.append((self.now, message))}
 
     def cells(self, session, state="have", symbols=MEMBERS, reason="", feed=None, at=None):
@@ -44,24 +45,27 @@ class Desk:
         )  # fmt: skip
 
     def report(
-        self, first, last=None, *, feed=None, run="s1", clear=0, red=(), errors=(), restated=(), cost=None, symbols=30, lookback=0
-    ):
+        self, first, last=None, *, feed=None, run="s1", clear=0, red=(), errors=(), restated=(), cost=None, symbols=30, lookback=0,
+        started=None, minutes=0,
+    ):  # fmt: skip
         """Write the report of a run, with the keys of the real ones."""
         self.runs += 1
-        begin, last = first - timedelta(days=lookback), last or first
+        begin, last, started = first - timedelta(days=lookback), last or first, started or self.now
+        attempt = {"attempt": clear, "started": started.isoformat(), "api_calls": 1, "cost_usd": cost}
         body = {
             "dag_id": (feed or self.feeds[0]).dag_id, "run_id": run, "clear_number": clear, "total_tickers": symbols,
             "date_range": {"from": str(begin), "to": str(last)}, "own_range": {"from": str(first), "to": str(last)},
             "red": list(red), "failed_tickers_list": [],
-            "batch_results": [{"state": "failed", "error": error} for error in errors], "end_time": self.now.isoformat(),
-            "restated": [{"symbol": s, "session": str(d), "rows": n} for s, d, n in restated], "cost_usd": cost,
+            "batch_results": [{"state": "failed", "error": error} for error in errors],
+            "restated": [{"symbol": s, "session": str(d), "rows": n, "attempt": clear} for s, d, n in restated], "cost_usd": cost,
+            "attempts": [attempt], "end_time": (self.now + timedelta(minutes=minutes)).isoformat(),
         }  # fmt: skip
-        self.lake.put_new(f"logs/ingest/date={self.now:%Y-%m-%d}/run-{self.runs}.json", json.dumps(body).encode())
+        self.lake.put_new(f"logs/ingest/date={started:%Y-%m-%d}/run-{self.runs}.json", json.dumps(body).encode())
 
     def watch(self, **more):
         """Watch once; return the messages that were sent."""
         before = len(self.inbox)
-        self.found, self.done = watch(self.lake, self.feeds, self.alerts, self.notifiers, lambda: self.now, **more)
+        self.found, self.done = watch(self.lake, self.feeds, self.alerts, self.notifiers, lambda: self.now, **self.more, **more)
         return [message for _, message in self.inbox[before:]]
 
     def until(self, moment, step=5):

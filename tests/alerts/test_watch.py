@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,8 +13,11 @@ from market_data.alerts.sent import KEY, read_state
 from market_data.alerts.watch import find
 from market_data.config.alerts import Alerts, Thresholds
 from market_data.core.errors import ClockError, ConfigError
+from market_data.core.outcome import EARLIER_VALUE
+from market_data.core.run import RunInfo
+from market_data.lake.ledger import CELLS, write_cells
 from market_data.maintenance.audit.scope import Scope
-from tests.alerts.desk import DAY, FEED, MEMBERS, THURSDAY, TUESDAY, Desk, new_york
+from tests.alerts.desk import DAY, FEED, MEMBERS, NEW_YORK, THURSDAY, TUESDAY, Desk, new_york
 from tests.pipeline.runs import feed_of
 
 NAME = "polygon_ohlcv_1d"
@@ -100,6 +104,57 @@ def test_a_refused_session_is_one_message_until_a_person_releases_it(desk):
     desk.cells(DAY, "released", symbols=MEMBERS[:2], at=desk.now + timedelta(seconds=1))
     desk.report(DAY, run="later")
     assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_a_refusal_that_concerns_several_sessions_is_one_message_that_names_them(desk):
+    """As one of a symbol's year does, which a recent run of several sessions brought."""
+    desk.now = new_york(THURSDAY, 20)
+    for day in (DAY, THURSDAY):
+        desk.cells(day, symbols=MEMBERS[1:])
+    run = RunInfo(NAME, "r9", "scheduled", 0, desk.now)
+    rows = [
+        {"symbol": MEMBERS[0], "session": day, "state": "refused", "reason": f"too few{earlier}"}
+        for day, earlier in ((TUESDAY, f"; {EARLIER_VALUE}"), (DAY, ""), (THURSDAY, ""))
+    ]
+    write_cells(
+        desk.lake, FEED.dataset, "polygon", run, "b", CELLS.empty_table().from_pylist(rows, schema=CELLS), recorded_at=desk.now
+    )
+    desk.report(TUESDAY, THURSDAY, red=[f"{MEMBERS[0]}/2024 was refused: too few"])
+    (message,) = desk.watch()
+    assert message.title == f"{NAME} {THURSDAY}: a run failed"
+    assert f"The same refusal concerns {TUESDAY}, {DAY}" in message.text
+    assert desk.until(new_york(date(2024, 3, 8), 9), step=60) == []
+    desk.cells(date(2024, 3, 8), symbols=MEMBERS[1:], at=new_york(date(2024, 3, 8), 20))
+    desk.cells(date(2024, 3, 8), "refused", symbols=MEMBERS[:1], reason="another one", at=new_york(date(2024, 3, 8), 20))
+    assert desk.until(new_york(date(2024, 3, 8), 21), step=60) == [f"{NAME} 2024-03-08: refused"]
+    desk.cells(THURSDAY, "released", symbols=MEMBERS[:1], at=desk.now)
+    titles = desk.until(desk.now + timedelta(minutes=5))
+    assert titles == [f"all-clear: {NAME} {THURSDAY}: a run failed", f"{NAME} {DAY}: a run failed"]
+
+
+def refuse_year(desk, days, symbol=MEMBERS[0]):
+    """Record cells as a run does whose symbol-year is refused."""
+    run = RunInfo(NAME, "year", "manual", 0, desk.now)
+    rows = [{"symbol": symbol, "session": day, "state": "refused", "reason": "too few"} for day in days]
+    write_cells(
+        desk.lake, FEED.dataset, "polygon", run, "y", CELLS.empty_table().from_pylist(rows, schema=CELLS), recorded_at=desk.now
+    )
+
+
+def test_a_session_that_lacks_more_than_a_refusal_elsewhere_has_its_own_message(desk):
+    desk.now = new_york(THURSDAY, 20)
+    desk.cells(DAY, symbols=MEMBERS[2:])
+    desk.cells(THURSDAY, symbols=MEMBERS[1:])
+    refuse_year(desk, (DAY, THURSDAY))
+    assert {message.title for message in desk.watch()} == {f"{NAME} {DAY}: refused", f"{NAME} {THURSDAY}: refused"}
+
+
+def test_sessions_that_were_reported_stay_open_when_one_refusal_is_left_of_both(desk):
+    assert desk.until(new_york(date(2024, 3, 8), 9), step=60) == [f"{NAME} {day}: late" for day in (DAY, THURSDAY)]
+    for day in (DAY, THURSDAY):
+        desk.cells(day, symbols=MEMBERS[1:])
+    refuse_year(desk, (DAY, THURSDAY))
+    assert desk.watch() == []
 
 
 def test_no_message_on_holidays_weekends_and_complete_early_closes(desk):
@@ -293,6 +348,122 @@ def test_a_wrong_clock_is_healed_by_its_own_host_only(desk, monkeypatch):
     assert desk.watch(check_clock=lambda lake: None) == []
     monkeypatch.setattr("socket.gethostname", lambda: "one")
     assert [message.healed for message in desk.watch(check_clock=lambda lake: None)] == [True]
+
+
+def test_wrong_clocks_of_many_hosts_are_one_message_and_one_all_clear(desk, monkeypatch):
+    """Each pod of a cluster is a host with a name of its own."""
+
+    def wrong(lake):
+        raise ClockError("the clock differs by 60 s")
+
+    def at(host, check, minutes=5):
+        monkeypatch.setattr("socket.gethostname", lambda: host)
+        desk.now += timedelta(minutes=minutes)
+        return [message.title for message in desk.watch(check_clock=check) if message.id == "clock"]
+
+    assert at("one", wrong) == ["the clock of host one is wrong"]
+    assert at("two", wrong) == at("three", wrong) == []
+    assert at("four", lambda lake: None) == at("one", lambda lake: None) == at("three", lambda lake: None) == []
+    assert at("two", lambda lake: None) == ["all-clear: the clock of host two is wrong"]
+    assert at("gone", wrong) == ["the clock of host gone is wrong"]
+    assert at("two", lambda lake: None, minutes=23 * 60) == []
+    assert at("two", lambda lake: None, minutes=2 * 60) == ["all-clear: the clock of host gone is wrong"]
+    assert not [name for name in read_state(desk.lake) if name.startswith("clock")]
+
+
+def test_runs_that_failed_for_a_wrong_clock_are_the_same_message_as_a_host_that_found_it(tmp_path, monkeypatch):
+    feeds = FEED, replace(feed_of("mock_ohlcv_1d"), universe="dow30", due="07:00")
+    desk = Desk(tmp_path, *feeds)
+    for feed in feeds:
+        desk.cells(TUESDAY, feed=feed)
+        desk.report(DAY, feed=feed, red=["batch failed"], errors=["ClockError: the clock of host w7 differs by 60 s"])
+    assert [message.title for message in desk.watch()] == ["a clock is wrong"]
+    assert all(feed.dag_id in desk.inbox[0][1].text for feed in feeds)
+
+    def wrong(lake):
+        raise ClockError("the clock differs by 60 s")
+
+    assert desk.watch(check_clock=wrong) == []
+    for feed in feeds:
+        desk.cells(DAY, feed=feed)
+        desk.report(DAY, feed=feed, run="next")
+    assert [message.healed for message in desk.watch(check_clock=lambda lake: None)] == [True]
+
+
+def test_a_watcher_with_a_wrong_clock_judges_nothing_else(desk):
+    """It does not know what is due."""
+
+    def wrong(lake):
+        raise ClockError("the clock differs by 3 days")
+
+    assert desk.until(DUE, step=60) == [f"{NAME} {DAY}: late"]
+    now, desk.now = desk.now, DUE + timedelta(days=3)
+    assert [message.id for message in desk.watch(check_clock=wrong)] == ["clock"]
+    desk.now = now
+    desk.cells(DAY)
+    assert desk.watch(check_clock=wrong) == []  # nor what has healed
+    assert {message.id for message in desk.watch(check_clock=lambda lake: None)} == {f"session/{NAME}/{DAY}", "clock"}
+
+
+def test_a_ledger_that_cannot_be_read_is_one_message_and_nothing_counts_as_missing(tmp_path):
+    feeds = FEED, replace(FEED, name="twice")
+    desk = Desk(tmp_path, *feeds)
+    desk.cells(TUESDAY)
+    desk.cells(DAY)
+    objects = {one.key: desk.lake.get(one.key).body for one in desk.lake.listed("manifest")}
+    for key in objects:
+        desk.lake.update(key, lambda _: b"x")
+    assert desk.until(DUE + timedelta(hours=1), step=30) == ["ohlcv-1d of polygon: the ledger cannot be read"]
+    assert all(key in desk.inbox[0][1].text for key in objects)
+    for key, body in objects.items():
+        desk.lake.update(key, lambda _, body=body: body)
+    assert desk.until(DUE + timedelta(hours=2), step=30) == ["all-clear: ohlcv-1d of polygon: the ledger cannot be read"]
+
+
+def test_a_broken_object_of_the_ledger_heals_no_open_session(desk):
+    late(desk)
+    assert desk.until(DUE, step=60) == [f"{NAME} {DAY}: late"]
+    desk.cells(DAY, symbols=MEMBERS[:2])
+    key = next(one.key for one in desk.lake.listed("manifest"))
+    whole = desk.lake.get(key).body
+    desk.lake.update(key, lambda _: b"x")
+    assert [message.title for message in desk.watch()] == ["ohlcv-1d of polygon: the ledger cannot be read"]
+    desk.lake.update(key, lambda _: whole)
+    assert {message.healed for message in desk.watch()} == {True}
+    assert desk.found.causes == ()
+
+
+def test_an_object_that_does_not_belong_to_the_ledger_is_a_message_and_blinds_nobody(desk):
+    desk.lake.put_new("manifest/ohlcv-1d/provider=polygon/notes.txt", b"x")
+    assert [message.id for message in desk.watch()] == ["ledger/ohlcv-1d/polygon"]
+    assert desk.until(DUE, step=60) == [f"{NAME} {DAY}: late"]
+
+
+def test_a_tickers_file_on_s3_is_the_universe_of_the_watch_too(desk):
+    desk.feeds = (replace(FEED, params={**FEED.params, "tickers_path": "s3://desk/mine.csv"}),)
+    files = {"s3://desk/mine.csv": b"symbol\nAAPL\nIBM\n"}
+    desk.more = {"open_s3": files.__getitem__}
+    desk.cells(DAY, symbols=["AAPL"])
+    assert desk.until(DUE, step=60) == [f"{NAME} {DAY}: late"]
+    assert "1 of 2 cells missing: IBM" in desk.inbox[0][1].text
+
+
+@pytest.mark.parametrize("zone", [UTC, NEW_YORK, ZoneInfo("Asia/Tokyo")])
+def test_charges_belong_to_the_month_in_utc_in_which_the_run_started(tmp_path, zone):
+    desk = Desk(tmp_path, replace(FEED, due=None), alerts=Alerts(Thresholds(spend_usd=5)))
+    for moment, cost in ((datetime(2024, 3, 31, 23, 59, tzinfo=UTC), 100), (datetime(2024, 4, 1, 0, 0, tzinfo=UTC), 3)):
+        desk.now = moment
+        desk.report(DAY, run=f"r{cost}", cost=cost, started=moment, minutes=120)
+    for later in (datetime(2024, 4, 1, 3, tzinfo=UTC), datetime(2024, 4, 30, 23, 30, tzinfo=UTC)):
+        desk.now = later.astimezone(zone)
+        assert [message for message in desk.watch() if "US dollars" in message.title] == []
+    desk.now = datetime(2024, 4, 20, tzinfo=UTC)
+    desk.report(DAY, run="r4", cost=2.5, started=desk.now)
+    desk.now = datetime(2024, 4, 30, 23, 59, tzinfo=UTC).astimezone(zone)
+    assert [message.title for message in desk.watch()] == ["polygon: 5.50 US dollars in 2024-04"]
+    desk.now = datetime(2024, 5, 1, 0, 0, tzinfo=UTC).astimezone(zone)
+    assert desk.watch() == []
+    assert desk.found.causes == ()
 
 
 def test_a_universe_that_cannot_be_read_is_a_cause_and_heals_nothing(desk, monkeypatch):

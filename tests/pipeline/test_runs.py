@@ -128,6 +128,17 @@ def test_a_cleared_run_brings_the_corrected_value_and_leaves_equal_ones_alone(wo
     assert world.query("SELECT COUNT(*) AS n FROM silver_prices")[0]["n"] == len(WEEK) * len(SYMBOLS)
 
 
+@pytest.mark.parametrize("grain", ["day", "year"])
+def test_of_a_response_of_many_sessions_only_those_with_new_values_are_announced(world, grain):
+    terms = {"endpoint": "range", "file_grain": grain}
+    _, report = world.run(world.context(**terms), symbols=SYMBOLS[:2])
+    assert report["new_sessions"] == [s.isoformat() for s in WEEK]
+    world.api.alter(SYMBOLS[0], WEEK[1], multiply=1.01)
+    _, report = world.run(world.context("r2", force=True, **terms), symbols=SYMBOLS[:2])
+    assert report["rows_changed"] == 1
+    assert report["new_sessions"] == [WEEK[1].isoformat()]
+
+
 def test_force_asks_the_runs_own_sessions_and_no_lookback_again(world):
     world.run()
     world.api.log.clear()

@@ -58,7 +58,7 @@ from market_data.config.feeds import load_feeds
 
 run = SimpleNamespace(dag_id="d", run_id="r", run_type="manual", clear_number=0, start_date=datetime.now(UTC))
 for feed in load_feeds():
-    params = tasks.read_params(dict(feed.params), **tasks._allowed(feed))
+    params = tasks.read_params(dict(feed.params), **tasks.allowed(feed))
     run_context = tasks._run_context(feed, params, {"dag_run": run})
     assert run_context.source.partition("~")[0] == feed.provider
 import market_data.pipeline.check, market_data.pipeline.load, market_data.pipeline.publish, market_data.pipeline.report

@@ -48,6 +48,13 @@ class AirflowDeployment:
             return open_lake()
         return api.open_lake(url)
 
+    def open_s3(self, address: str) -> bytes:
+        """Return the object at an ``s3://`` address, read with the connection ``aws_default``."""
+        from market_data.airflow.connections import open_s3
+
+        _lend("aws_default")
+        return open_s3(address)
+
     def warehouse(self) -> Warehouse:
         """Return the warehouse of the connection ``warehouse_default``."""
         from market_data.airflow.connections import warehouse

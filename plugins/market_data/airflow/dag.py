@@ -10,6 +10,7 @@ from airflow.sdk.definitions.param import ParamsDict
 
 from market_data.airflow.assets import loaded_asset, sessions_asset
 from market_data.airflow.connections import lake_url
+from market_data.airflow.failed_run import failure_note, report_failure
 from market_data.airflow.fallback import fallback_runs
 from market_data.airflow.priority import NEWEST_SESSION_FIRST
 from market_data.airflow.retry import RETRIES, MarketDataRetryPolicy
@@ -88,22 +89,23 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
 
         @task(trigger_rule="all_done")
         def check(batches: Any, receipts: Any, **context: Any) -> dict[str, Any]:
-            with time_limit(feed, context):
+            with time_limit(feed, context), failure_note(context):
                 return run_check(feed, batches, receipts, context)
 
         @task(pool="warehouse")
         def load(checked: Any, **context: Any) -> dict[str, Any]:
-            with time_limit(feed, context):
+            with time_limit(feed, context), failure_note(context):
                 return run_load(feed, checked, context)
 
         @task(trigger_rule="all_done", outlets=[asset, sessions])
         def publish(batches: Any, receipts: Any, checked: Any, loaded: Any, **context: Any) -> dict[str, Any]:
-            with time_limit(feed, context):
+            with time_limit(feed, context), failure_note(context):
                 return run_publish(feed, batches, receipts, checked, loaded, (asset, sessions), context)
 
         @task(trigger_rule="all_done", retries=0)
-        def verdict(batches: Any, published: Any, **context: Any) -> None:
+        def verdict(batches: Any, receipts: Any, published: Any, **context: Any) -> None:
             with time_limit(feed, context):
+                report_failure(feed, batches, receipts, published, context)
                 run_verdict(batches, published, context)
 
         batches = plan()
@@ -111,7 +113,7 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
         checked = check(batches, receipts)
         loaded = load(checked)
         published = publish(batches, receipts, checked, loaded)
-        verdict(batches, published)
+        verdict(batches, receipts, published)
         if feed.fallback_dag_id:
             _add_fallback(feed.fallback_dag_id, published)
     # Set last, and without the setter: each task copies the DAG's params when it is created, and each assignment validates all schemas.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from market_data.config.feeds import Feed
 from market_data.core.calendar import calendar
+from market_data.pipeline.open_cells import KINDS
 
 if TYPE_CHECKING:
     from market_data.pipeline import RunContext
@@ -27,7 +28,8 @@ RUN = ("rows", "rows_loaded", "quarantined", "restated", "spend_micro_usd", "cov
 """Metrics of a run, sent when it is published."""
 GAUGES = ("coverage", "lag_seconds")
 NOT_SENT = "metrics are not sent: %s"
-OPEN = ("pending", "quarantined", "refused", "missing")
+OPEN = (*KINDS, "missing")
+"""Kinds of cells that are not final."""
 
 
 def name_of(feed: Feed, metric: str) -> str:
@@ -74,8 +76,10 @@ def figures(feed: Feed, report: Mapping[str, Any], run_type: str) -> dict[str, f
         "rows": report["rows_landed"],
         "rows_loaded": report["rows_loaded"],
         "quarantined": report["rows_quarantined"],
-        "restated": sum(one["rows"] for one in report["restated"]),
-        "spend_micro_usd": round((report["cost_usd"] or 0) * 1_000_000),
+        "restated": sum(one["rows"] for one in report["restated"] if one["attempt"] == report["clear_number"]),
+        "spend_micro_usd": sum(
+            round((one["cost_usd"] or 0) * 1_000_000) for one in report["attempts"] if one["attempt"] == report["clear_number"]
+        ),
     }
     if report["cells_own"]:
         found["coverage"] = 1 - sum(report["open_cells"].get(state, 0) for state in OPEN) / report["cells_own"]

@@ -71,7 +71,7 @@ REASONS = 40
 # -- shared by the tasks ---------------------------------------------------------------------------------------------------------------
 
 
-def _now() -> datetime:
+def now() -> datetime:
     return datetime.now(UTC)
 
 
@@ -81,10 +81,10 @@ def _today() -> date:
 
 
 def _params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
-    return read_params(context["params"], **_allowed(feed))
+    return read_params(context["params"], **allowed(feed))
 
 
-def _allowed(feed: Feed) -> dict[str, Any]:
+def allowed(feed: Feed) -> dict[str, Any]:
     """Return the values that the params of a feed's runs are validated against."""
     options, endpoints = options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset)
     return {"options": options, "endpoints": endpoints, "today": _today()}
@@ -153,14 +153,14 @@ def run_plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
-    params, problems = check_params(context["params"], **_allowed(feed))
+    params, problems = check_params(context["params"], **allowed(feed))
     errors: list[MarketDataError] = [ParamError(problems)] if problems else []
-    now, today = _now(), _today()
+    moment, today = now(), _today()
     hook = _attempt(lambda: _hook(feed, params), errors)
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
     interval = (start, end) if start and end else None
     scheduled = run_of(context).run_type == "scheduled"
-    resolve = partial(resolve_sessions, params, interval, scheduled=scheduled, now=now)
+    resolve = partial(resolve_sessions, params, interval, scheduled=scheduled, now=moment)
     wanted = None if params.cells else _attempt(lambda: resolve(calendars=[calendar(feed.calendar)]), errors)
 
     def check_provider(hook: ProviderHook) -> None:
@@ -174,7 +174,7 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
         _attempt(warehouse, errors)  # its settings only: fetching does not need the server
     run_context = _attempt(lambda: _run_context(feed, params, context), errors)
     if params.cells and hook and run_context:
-        planned = _attempt(lambda: _plan_gaps(run_context, hook, params.cells or "", now), errors) if not errors else None
+        planned = _attempt(lambda: _plan_gaps(run_context, hook, params.cells or "", moment), errors) if not errors else None
         if planned is None:
             raise _all_of(errors)
         return _announce(run_context, planned, context)
@@ -184,7 +184,7 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
     symbols = universe.symbols
     wanted = resolve(calendars=by_calendar(symbols, run_context.calendar_of))
     wanted = replace(wanted, lookback=without_active_runs(context, wanted.lookback))
-    planned = pipeline.plan_run(run_context, hook, wanted, symbols, now, universe.membership)
+    planned = pipeline.plan_run(run_context, hook, wanted, symbols, moment, universe.membership)
     batches = _announce(run_context, planned, context, changes="" if scheduled else planned.changes)
     if (index := pipeline.index_of(params)) and not params.dry_run:
         log.info("%s", pipeline.record_index(run_context.lake, index, universe.members, today))
@@ -210,7 +210,9 @@ def _announce(
     if planned.plan.batches and not dry_run:
         check_conditional_put(run_context.lake)
     task_notes.leave(context["ti"], ". ".join(filter(None, [planned.note, changes])))
-    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": dry_run, "run_key": run_context.run.key})
+    run = run_context.run
+    attempt = {"run_key": run.key, "run_started": run.started.isoformat()}
+    context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": dry_run, **attempt})
     return [] if dry_run else [batch.to_json() for batch in planned.plan.batches]
 
 
@@ -224,7 +226,7 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
         if run_context.run.clear_number > 0:
             not_cleared = _withdraw(run_context, ti)
         with _hook(feed, params) as hook, metrics.of_calls(feed, hook):
-            receipt = pipeline.fetch_batch(run_context, hook, Batch.from_json(batch), _now, ti.try_number)
+            receipt = pipeline.fetch_batch(run_context, hook, Batch.from_json(batch), now, ti.try_number)
     except Exception as error:
         # A failed task returns nothing; the report takes the reason from its note.
         task_notes.leave(ti, f"{type(error).__name__}: {error}")
@@ -243,7 +245,7 @@ def _withdraw(context: pipeline.RunContext, ti: Any) -> str:
     published = ti.xcom_pull(task_ids="publish", map_indexes=-1)
     if published:
         pipeline.delete_flag(context.lake, published["report"])
-    states = _states(ti, LATER)
+    states = states_of(ti, LATER)
     done = [name for name in LATER if states.get(name) in ENDED]
     if not done:
         return ""
@@ -267,7 +269,7 @@ def run_check(
     """Run the checkpoint over the fetched rows."""
     if batches is None:
         raise AirflowSkipException("the plan failed: nothing is checked")
-    planned, landed = _batches(batches), _receipts(batches, receipts, _summary(context), run_of(context))
+    planned, landed = batches_of(batches), receipts_of(batches, receipts, summary_of(context), run_of(context))
     params = _params(feed, context)
     if not landed and params.dry_run:
         raise AirflowSkipException("dry run: nothing is checked")
@@ -304,13 +306,13 @@ def run_publish(
     ti, params = context["ti"], _params(feed, context)
     if not batches and params.dry_run:
         raise AirflowSkipException("dry run: nothing is published")
-    run_context, summary = _run_context(feed, params, context), _summary(context)
+    run_context, summary = _run_context(feed, params, context), summary_of(context)
     if not batches and checked is None and not pipeline.has_leftovers(run_context, ()):
         raise AirflowSkipException("nothing was planned and nothing waits in staging, so there is nothing to publish")
-    landed = _receipts(batches, receipts, summary, run_context.run)
+    landed = receipts_of(batches, receipts, summary, run_context.run)
     errors = _errors(ti, batches, {receipt.batch_id for receipt in landed})
-    result = pipeline.RunResult(_batches(batches), landed, errors, checked, loaded, summary)
-    published = pipeline.publish_run(run_context, result, _now())
+    result = pipeline.RunResult(batches_of(batches), landed, errors, checked, loaded, summary)
+    published = pipeline.publish_run(run_context, result, now())
     announce(context["outlet_events"], assets, published)
     _mirror(context, assets[0], published)
     metrics.of_run(feed, run_context, published["report"])
@@ -326,7 +328,7 @@ def run_verdict(
     """
     ti = context["ti"]
     try:
-        said = _verdict(batches, published, _summary(context), _failed_tasks(ti) if published is None else ())
+        said = _verdict(batches, published, summary_of(context), _failed_tasks(ti) if published is None else ())
     except QualityError as error:
         task_notes.leave(ti, error.with_page())
         raise error.with_traceback(None) from None
@@ -335,10 +337,10 @@ def run_verdict(
 
 def _failed_tasks(ti: Any) -> list[str]:
     """Return the tasks before ``verdict`` that failed, so that nothing is published."""
-    return [name for name, state in _states(ti, ["check", "load", "publish"]).items() if state in FAILED]
+    return [name for name, state in states_of(ti, ["check", "load", "publish"]).items() if state in FAILED]
 
 
-def _states(ti: Any, task_ids: Sequence[str]) -> Mapping[str, Any]:
+def states_of(ti: Any, task_ids: Sequence[str]) -> Mapping[str, Any]:
     """Return the states of tasks of the same run."""
     if not hasattr(ti, "get_task_states"):  # outside Airflow
         return {}
@@ -391,17 +393,17 @@ def _logged(warnings: Sequence[str]) -> Sequence[str]:
     return warnings
 
 
-def _summary(context: Mapping[str, Any]) -> Mapping[str, Any]:
+def summary_of(context: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the summary of ``plan``; empty if it failed."""
     found: Mapping[str, Any] | None = context["ti"].xcom_pull(task_ids="plan", key="summary")
     return found or {}
 
 
-def _batches(batches: Sequence[Mapping[str, Any]] | None) -> list[Batch]:
+def batches_of(batches: Sequence[Mapping[str, Any]] | None) -> list[Batch]:
     return [Batch.from_json(batch) for batch in batches or ()]
 
 
-def _receipts(
+def receipts_of(
     batches: Sequence[Mapping[str, Any]] | None,
     receipts: Sequence[Mapping[str, Any]] | None,
     summary: Mapping[str, Any],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ class Cause:
     :param why: sentences: which symbols and sessions, and the reasons.
     :param todo: one sentence.
     :param event: it happened once and cannot heal, so that there is no all-clear.
+    :param hosts: host -> when it last found this of itself (ISO, UTC).
     """
 
     id: str
@@ -31,6 +32,7 @@ class Cause:
     why: tuple[str, ...]
     todo: str
     event: bool = False
+    hosts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,59 +4,25 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from market_data.alerts.cause import Cause
 from market_data.alerts.reports import SENTENCES, AuditReport, Report, named
-from market_data.alerts.sessions import SessionStatus
-from market_data.config.alerts import Thresholds, due_at
-from market_data.core.calendar import DAY, Calendar, calendar
+from market_data.alerts.seen import Seen
+from market_data.alerts.session_causes import RED_IS, session_causes
+from market_data.config.alerts import Thresholds
 from market_data.core.messages import dollars, some
-from market_data.core.outcome import State
-from market_data.datasets.registry import dataset
 from market_data.maintenance.audit.scope import Scope, left_by
 
 if TYPE_CHECKING:
     from market_data.config.feeds import Feed
 
-SESSIONS = 5
-"""Sessions that are looked at: the last ones."""
-RECENT = timedelta(days=10)
-"""Age of a session up to which it has a cause of its own; older ones share one per year."""
 LAPSE = timedelta(days=30)
 """Age of a failed run of older sessions from which it is forgotten: perhaps nobody wants its dates, so it never heals."""
-SESSION, RUNS = "session", "runs"
-RED_IS = "docs/tasks/yesterday-is-red.md"
-NEVER = "No run has reported on it: the DAG may be paused, the scheduler down, the run still at work, or it failed before publish"
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """Quarantined cells: number, the first symbols, and the session or year that they are of."""
-
-    where: str
-    cells: int
-    symbols: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Everything that is known of a feed.
-
-    :param sessions: status of each session that is looked at, by date.
-    :param reports: of its runs, oldest first.
-    :param quarantined: cells by session or year.
-    :param open_ids: ids of the causes that were reported.
-    """
-
-    feed: Feed
-    sessions: Mapping[date, SessionStatus]
-    reports: Sequence[Report] = ()
-    quarantined: Sequence[Quarantined] = ()
-    open_ids: Collection[str] = ()
+RUNS, CLOCK = "runs", "clock"
 
 
 def has_lapsed(cause_id: str, now: datetime) -> bool:
@@ -68,51 +34,11 @@ def has_lapsed(cause_id: str, now: datetime) -> bool:
         return True
 
 
-def sessions_to_see(
-    feed: Feed, now: datetime, recorded: date | None, reports: Sequence[Report], open_ids: Collection[str]
-) -> list[date]:
-    """Return the sessions of a feed that may have trouble, ascending.
-
-    The last ``SESSIONS`` that are over, as far as the ledger goes back; the last due one and those with a run of their own in any case.
-    Also those of open causes.
-
-    :param recorded: the first session that the ledger knows of lately; None: it has no record.
-    """
-    found = calendar(feed.calendar)
-    recent = [day for day in _recent(feed, now) if day >= feed.start_date]
-    due = [day for day in recent if is_due(feed, found, day, now)][-1:]
-    own = {*due, *(one.first for one in reports if one.first == one.last)}
-    kept = [day for day in recent if day in own or (recorded is not None and day >= recorded)]
-    return sorted({*kept, *_open_sessions(feed, open_ids)})
-
-
-def first_record(feed: Feed, now: datetime, open_ids: Collection[str]) -> datetime:
-    """Return a moment before all records of the sessions that may have trouble, UTC."""
-    return datetime.combine(min([*_recent(feed, now), *_open_sessions(feed, open_ids)]) - DAY, time(), UTC)
-
-
-def _recent(feed: Feed, now: datetime) -> tuple[date, ...]:
-    found = calendar(feed.calendar)
-    return found.recent_sessions(found.last_completed_session(now), SESSIONS)
-
-
-def _open_sessions(feed: Feed, open_ids: Collection[str]) -> list[date]:
-    """Return the sessions of a feed that have an open cause."""
-    return [date.fromisoformat(name.rpartition("/")[2]) for name in open_ids if name.startswith(f"{SESSION}/{feed.dag_id}/")]
-
-
-def is_due(feed: Feed, found: Calendar, session: date, now: datetime) -> bool:
-    """Return True if the session should be complete at ``now``."""
-    return feed.due is not None and due_at(found, session, feed.due) <= now
-
-
 def causes_of(seen: Seen, limits: Thresholds, now: datetime) -> Iterator[Cause]:
     """Yield the causes of one feed."""
-    bad: set[date] = set()
-    for day, status in seen.sessions.items():
-        if cause := _session_cause(seen, day, status, limits, now):
-            bad.add(day)
-            yield cause
+    far = [one for one in _unresolved(seen.reports, now) if not seen.is_recent(one)]
+    own, bad = session_causes(seen, {one.run_id for one in far}, limits, now)
+    yield from own
     yield from _failed_runs(seen, bad, now)
     yield from _restated(seen, limits)
     feed = seen.feed.dag_id
@@ -125,36 +51,6 @@ def causes_of(seen: Seen, limits: Thresholds, now: datetime) -> Iterator[Cause]:
             )  # fmt: skip
 
 
-def _session_cause(seen: Seen, day: date, status: SessionStatus, limits: Thresholds, now: datetime) -> Cause | None:
-    """Return the one cause of a session: its run failed, it is refused, or it is due and not complete."""
-    feed, found = seen.feed, calendar(seen.feed.calendar)
-    pending = 1.0 if dataset(feed.dataset).grows else limits.pending
-    complete = status.is_complete(float(feed.params.get("max_missing_ratio", 0.0)), pending)
-    reports = [one for one in seen.reports if one.covers(day, day)]
-    reds = [one for one in reports if one.red and _is_recent(one, seen)]
-    # A later run that was not red may have filled the cells without having the session as its own.
-    still_red = bool(reds) and (not complete or (reds[-1] is seen.reports[-1] and reds[-1].first == reds[-1].last))
-    late = is_due(feed, found, day, now) and not complete
-    refused = status.symbols.get(str(State.REFUSED), ())
-    name = f"{SESSION}/{feed.dag_id}/{day}"
-    # A shared cause tells of it, as long as the feed's last run has that cause. A message on the session itself stays true.
-    shared = bool(reports) and bool(reports[-1].roots.keys() & seen.reports[-1].roots.keys())
-    told = shared and name not in seen.open_ids
-    if not (refused or ((late or still_red) and not told)):
-        return None
-    what = "a run failed" if still_red else "refused" if refused else "late"
-    lines = [f"It was due at {feed.due} on {day + DAY} ({getattr(found.zone, 'key', 'UTC')})"] if late else []
-    lines += [] if complete else status.sentences()
-    lines += reds[-1].red if still_red else [] if reports else [NEVER]
-    todo = f"read the note of the run's verdict, see {RED_IS}" if still_red else _todo(status, refused)
-    return Cause(name, feed.dag_id, f"{feed.dag_id} {day}: {what}", tuple(lines), todo)
-
-
-def _is_recent(report: Report, seen: Seen) -> bool:
-    """Return True if a run was about sessions that are looked at one by one."""
-    return report.first in seen.sessions and report.last in seen.sessions
-
-
 def _is_told(report: Report, seen: Seen, bad: Collection[date]) -> bool:
     """Return True if causes of sessions cover a recent red run, or a later run was not red.
 
@@ -164,20 +60,15 @@ def _is_told(report: Report, seen: Seen, bad: Collection[date]) -> bool:
     return report.first == report.last or any(report.covers(day, day) for day in bad) or any(not one.red for one in later)
 
 
-def _todo(status: SessionStatus, refused: Sequence[str]) -> str:
-    if refused:
-        return "look at the reasons; release the cells if they are right (market-data release), or fetch them again with force"
-    if status.unknown:
-        return "check that the scheduler is up and the DAG unpaused; then trigger it with the session's date"
-    return "trigger the DAG with the session's date: it requests what is missing"
+def _unresolved(reports: Sequence[Report], now: datetime) -> list[Report]:
+    """Return the red reports without a later one of the same dates and at least as many symbols.
 
-
-def _unresolved(reports: Sequence[Report]) -> list[Report]:
-    """Return the red reports without a later one of the same dates and at least as many symbols."""
+    Those of a shared cause are left out.
+    """
     return [
         one
         for number, one in enumerate(reports)
-        if one.red and one.first and one.last
+        if one.red and one.first and one.last and not one.roots and now.date() - one.ended.date() <= LAPSE
         and not any(later.covers(one.first, one.last) and later.symbols >= one.symbols for later in reports[number + 1 :])
     ]  # fmt: skip
 
@@ -188,14 +79,12 @@ def _failed_runs(seen: Seen, bad: Collection[date], now: datetime) -> Iterator[C
     Those that a session in ``bad`` tells of are left out.
     """
     groups: defaultdict[tuple[str, date], list[Report]] = defaultdict(list)
-    for one in _unresolved(seen.reports):
-        if one.first and one.last and not one.roots and not (_is_recent(one, seen) and _is_told(one, seen, bad)):
+    for one in _unresolved(seen.reports, now):
+        if one.first and one.last and not (seen.is_recent(one) and _is_told(one, seen, bad)):
             years = sorted({one.first.year, one.last.year})
             groups["..".join(map(str, years)), one.ended.date()].append(one)
     feed = seen.feed.dag_id
     for (where, day), reports in groups.items():
-        if now.date() - day > LAPSE:
-            continue
         spans = some(f"{one.first}" if one.first == one.last else f"{one.first} to {one.last}" for one in reports)
         lines = dict.fromkeys(line for one in reports for line in one.red)
         yield Cause(
@@ -206,35 +95,32 @@ def _failed_runs(seen: Seen, bad: Collection[date], now: datetime) -> Iterator[C
 
 def _restated(seen: Seen, limits: Thresholds) -> Iterator[Cause]:
     feed = seen.feed.dag_id
-    for one in seen.reports:
-        if one.restated > limits.restated:
-            yield Cause(
-                f"restated/{feed}/{one.run_id}/{one.clear_number}", feed, f"{feed}: {one.restated:,} rows were restated",
-                (f"Run {one.run_id}: {some(one.restated_cells)}", "The new values replaced the old ones"),
-                "see gold_restatements; repeat what was computed from the old values", event=True,
-            )  # fmt: skip
+    for report in seen.reports:
+        for one in report.restated:
+            if one["rows"] > limits.restated:
+                yield Cause(
+                    f"restated/{feed}/{report.run_id}/{one['attempt']}", feed, f"{feed}: {one['rows']:,} rows were restated",
+                    (f"Run {report.run_id}: {some(one['cells'])}", "The new values replaced the old ones"),
+                    "see gold_restatements; repeat what was computed from the old values", event=True,
+                )  # fmt: skip
 
 
 def shared_causes(
     feeds: Sequence[Feed], reports: Sequence[Report], limits: Thresholds, spend: Mapping[str, float], month: str
 ) -> Iterator[Cause]:
-    """Yield the causes that concern several feeds: quota used up, a wrong clock, charges.
+    """Yield the causes that concern several feeds: quota used up, charges.
 
     :param spend: provider -> charges in ``month`` in US dollars.
     """
-    for name, words, todo in (
-        ("QuotaExhausted", "the quota is used up", "wait until the time in the message, then clear the failed tasks"),
-        ("ClockError", "a clock is wrong", "synchronise the clock (NTP), then clear the failed tasks"),
-    ):
-        hit: defaultdict[str, list[tuple[Feed, Report]]] = defaultdict(list)
-        for feed in feeds:
-            own = [one for one in reports if one.dag_id == feed.dag_id]
-            if own and name in own[-1].roots:
-                hit[feed.conn_id].append((feed, own[-1]))
-        for account, found in hit.items():
-            lines = [f"{feed.dag_id} {one.first} to {one.last}: {one.roots[name]}" for feed, one in found]
-            dag_id = found[0][0].dag_id if len(found) == 1 else ""
-            yield Cause(f"{name}/{account}", dag_id, f"{account}: {words}", tuple(lines), todo)
+    hit: defaultdict[str, list[tuple[Feed, Report]]] = defaultdict(list)
+    for feed, report in _hit(feeds, reports, "QuotaExhausted"):
+        hit[feed.conn_id].append((feed, report))
+    for account, found in hit.items():
+        dag_id = found[0][0].dag_id if len(found) == 1 else ""
+        yield Cause(
+            f"QuotaExhausted/{account}", dag_id, f"{account}: the quota is used up", tuple(_of_runs(found, "QuotaExhausted")),
+            "wait until the time in the message, then clear the failed tasks",
+        )  # fmt: skip
     for provider, charged in spend.items():
         if limits.spend_usd is not None and charged > limits.spend_usd:
             yield Cause(
@@ -242,6 +128,37 @@ def shared_causes(
                 (f"More than {dollars(limits.spend_usd)} are reported (alerts.spend_usd)",),
                 "lower max_cost_usd or pause the feed, or raise the threshold", event=True,
             )  # fmt: skip
+
+
+def _hit(feeds: Sequence[Feed], reports: Sequence[Report], root: str) -> Iterator[tuple[Feed, Report]]:
+    """Yield the feeds whose last run failed for a root cause only, with its report."""
+    for feed in feeds:
+        own = [one for one in reports if one.dag_id == feed.dag_id]
+        if own and root in own[-1].roots:
+            yield feed, own[-1]
+
+
+def _of_runs(found: Sequence[tuple[Feed, Report]], root: str) -> list[str]:
+    return [f"{feed.dag_id} {one.first} to {one.last}: {one.roots[root]}" for feed, one in found]
+
+
+def clock_causes(feeds: Sequence[Feed], reports: Sequence[Report], hosts: Mapping[str, str], problem: str = "") -> Iterator[Cause]:
+    """Yield the one cause that clocks are wrong: those of hosts that watch, and those of workers.
+
+    :param hosts: see ``Cause``.
+    :param problem: a sentence on the clock of this host; empty if it is right.
+    """
+    found = list(_hit(feeds, reports, "ClockError"))
+    if not hosts and not found:
+        return
+    names = sorted(hosts)
+    title = "a clock is wrong" if not names else f"the clock of host {names[0]} is wrong"
+    lines = [problem, *_of_runs(found, "ClockError"), f"Hosts that found their clock wrong: {some(names)}" if names[1:] else ""]
+    yield Cause(
+        CLOCK, found[0][0].dag_id if len(found) == 1 and not hosts else "",
+        title if len(names) < 2 else f"the clocks of {len(names)} hosts are wrong", tuple(filter(None, lines)),
+        "synchronise the clocks (NTP), then clear the failed tasks", hosts=hosts,
+    )  # fmt: skip
 
 
 def audit_causes(audits: Sequence[AuditReport], feeds: Sequence[Feed]) -> Iterator[Cause]:

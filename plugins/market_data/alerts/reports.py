@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from market_data.alerts.digests import days, digests
 from market_data.maintenance.audit.scope import Scope
 from market_data.maintenance.findings import Repair
+from market_data.pipeline.attempts import each_once
+from market_data.pipeline.report_document import FOLDER
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
 
-REPORTS, AUDITS = "logs/ingest", "audits"
+AUDITS = "audits"
 # With the version of the digests; see `digests`.
-REPORT_CACHE, AUDIT_CACHE = "alerts/reports-2.json", "alerts/audits-2.json"
+REPORT_CACHE, AUDIT_CACHE = "alerts/reports-3.json", "alerts/audits-2.json"
 SENTENCES = 10
 """Sentences and names that are kept of a report."""
 DATES = ("first_session", "last_session")
@@ -33,8 +35,8 @@ class Report:
     :param red: why the run failed; empty if it did not.
     :param failed: names of symbols that failed, the first ones.
     :param roots: error of ``ROOT_CAUSES`` -> its text; empty unless they explain every failed batch.
-    :param restated: rows; ``restated_cells``: the first of their cells.
-    :param cost_usd: charge; 0 where nothing is charged.
+    :param restated: for each attempt of the run whose responses restated rows: ``attempt``, number of ``rows``, the first ``cells``.
+    :param attempts: what each attempt fetched, see `pipeline.attempts.attempts_of`.
     """
 
     key: str
@@ -48,9 +50,8 @@ class Report:
     red: tuple[str, ...]
     failed: tuple[str, ...]
     roots: Mapping[str, str]
-    restated: int
-    restated_cells: tuple[str, ...]
-    cost_usd: float
+    restated: Sequence[Mapping[str, Any]]
+    attempts: Sequence[Mapping[str, Any]]
 
     def covers(self, first: date, last: date) -> bool:
         """Return True if it is about all sessions from ``first`` to ``last``, both inclusive."""
@@ -59,13 +60,13 @@ class Report:
 
 def read_reports(lake: Lake, since: datetime, now: datetime) -> list[Report]:
     """Return the reports of runs that started from the date of ``since`` on, oldest first."""
-    folders = [f"{REPORTS}/{day}" for day in days(since.date(), now.date())]
+    folders = [f"{FOLDER}/{day}" for day in days(since.astimezone(UTC).date(), now.astimezone(UTC).date())]
     return sorted(digests(lake, folders, REPORT_CACHE, _digest, _report), key=lambda one: (one.ended, one.key))
 
 
 def _digest(document: Mapping[str, Any]) -> dict[str, Any]:
     # A red run is about its own sessions; earlier runs have reported those of its lookback.
-    restated, span = document["restated"], document.get("own_range") or document["date_range"]
+    span = document.get("own_range") or document["date_range"]
     return {
         "dag_id": document["dag_id"],
         "run_id": document["run_id"],
@@ -76,11 +77,40 @@ def _digest(document: Mapping[str, Any]) -> dict[str, Any]:
         "ended": document["end_time"],
         "red": document["red"][:SENTENCES],
         "failed": document["failed_tickers_list"][:SENTENCES],
-        "roots": _roots([batch["error"] for batch in document["batch_results"] if batch["state"] == "failed"]),
-        "restated": sum(one["rows"] for one in restated),
-        "restated_cells": [f"{one['symbol']} {one['session']}" for one in restated[:SENTENCES]],
-        "cost_usd": document.get("cost_usd") or 0.0,
+        "roots": _roots(_errors(document)),
+        "restated": _restated(document["restated"], document["clear_number"]),
+        "attempts": document.get("attempts") or [_only_attempt(document)],
     }
+
+
+def _restated(cells: Sequence[Mapping[str, Any]], own: int) -> list[dict[str, Any]]:
+    """Return the restated cells by attempt of the run.
+
+    :param own: the attempt of cells of which the report does not tell it.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for one in cells:
+        attempt = one.get("attempt", own)
+        entry = found.setdefault(attempt, {"attempt": attempt, "rows": 0, "cells": []})
+        entry["rows"] += one["rows"]
+        entry["cells"] += [f"{one['symbol']} {one['session']}"] if len(entry["cells"]) < SENTENCES else []
+    return list(found.values())
+
+
+def _only_attempt(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the report of an earlier version tells of its attempt."""
+    return {
+        "attempt": document["clear_number"],
+        "started": document.get("start_time") or document["end_time"],
+        "api_calls": document.get("api_calls") or 0,
+        "cost_usd": document.get("cost_usd"),
+    }
+
+
+def _errors(document: Mapping[str, Any]) -> list[str]:
+    """Return the errors of failed batches, and those of failed tasks of a run that did not publish."""
+    batches = [batch["error"] for batch in document["batch_results"] if batch["state"] == "failed"]
+    return batches + [one["error"] for one in document.get("failed_tasks", ())]
 
 
 def _roots(errors: Sequence[str]) -> dict[str, str]:
@@ -91,8 +121,13 @@ def _roots(errors: Sequence[str]) -> dict[str, str]:
 
 def _report(key: str, values: Mapping[str, Any]) -> Report:
     dates = {name: date.fromisoformat(values[name]) if values[name] else None for name in ("first", "last")}
-    lists = {name: tuple(values[name]) for name in ("red", "failed", "restated_cells")}
-    return Report(**{**values, **dates, **lists, "key": key, "ended": datetime.fromisoformat(values["ended"]).astimezone(UTC)})
+    lists = {name: tuple(values[name]) for name in ("red", "failed", "restated")}
+    attempts = tuple({**one, "started": _moment(one["started"]).isoformat()} for one in values["attempts"])
+    return Report(**{**values, **dates, **lists, "attempts": attempts, "key": key, "ended": _moment(values["ended"])})
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 @dataclass(frozen=True)
@@ -147,7 +182,20 @@ def named(finding: Mapping[str, Any]) -> str:
     return f"{finding['symbol'] or finding['key'] or 'a part of the table'}{span}: {finding['cause']}"
 
 
+def month_start(now: datetime) -> datetime:
+    """Return the begin of the calendar month of ``now``, UTC."""
+    return now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
 def spend_of(reports: Sequence[Report], dag_ids: Sequence[str], now: datetime) -> float:
-    """Return the charges of the calendar month of ``now`` (UTC) in US dollars."""
-    month = (now.year, now.month)
-    return sum(one.cost_usd for one in reports if one.dag_id in dag_ids and (one.ended.year, one.ended.month) == month)
+    """Return the charges of the calendar month of ``now`` (UTC) in US dollars.
+
+    A charge belongs to the month in which the run started, or was cleared. That is also the date of its report's folder.
+    """
+    own = [
+        {"dag_id": one.dag_id, "run_id": one.run_id, "end_time": one.ended.isoformat(), "attempts": one.attempts}
+        for one in reports
+        if one.dag_id in dag_ids
+    ]
+    first = month_start(now)
+    return sum(one["cost_usd"] or 0.0 for one in each_once(own) if month_start(datetime.fromisoformat(one["started"])) == first)

@@ -33,7 +33,8 @@ PATIENCE = 30.0
 
 Send = Callable[[Message], None]
 Entries = dict[str, dict[str, Any]]
-"""Cause -> ``feed``, ``title``, ``event``, ``found`` (ISO), ``told``: names of notifiers; ``claim``: ``by`` and ``until`` (ISO)."""
+"""Cause -> ``feed``, ``title``, ``event``, ``hosts``, ``found`` (ISO), ``told``: names of notifiers; ``claim``: ``by`` and ``until``
+(ISO)."""
 
 
 @dataclass
@@ -119,7 +120,7 @@ def _claim(
         before = _encoded(changed_at, entries)
         for cause in current.values():
             entry = entries.setdefault(cause.id, {"found": seen_at.isoformat(), "told": []})
-            entry |= {"feed": cause.feed, "title": cause.title, "event": cause.event}
+            entry |= {"feed": cause.feed, "title": cause.title, "event": cause.event, "hosts": dict(cause.hosts)}
         for cause_id in [name for name in entries if name not in current and judged(name)]:
             entry = entries[cause_id]
             entry["told"] = [name for name in entry["told"] if name in names]
@@ -197,8 +198,17 @@ def _decoded(body: bytes | None) -> tuple[datetime | None, Entries]:
         entries: Entries = {}
         for name, entry in found["causes"].items():
             datetime.fromisoformat(entry["found"])
-            entries[name] = {"feed": "", "title": name, "event": False, **entry, "told": list(entry["told"])}
+            given = {**entry, "told": list(entry["told"]), "hosts": _moments(entry.get("hosts", {}))}
+            entries[name] = {"feed": "", "title": name, "event": False, **given}
         return (datetime.fromisoformat(found["changed_at"]) if found["changed_at"] else None), entries
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         log.warning("%s cannot be read (%s); all open causes are reported again", KEY, type(error).__name__)
         return None, {}
+
+
+def _moments(hosts: Mapping[str, str]) -> dict[str, str]:
+    """Return the hosts if each has a moment.
+
+    :raises ValueError: if one has something else.
+    """
+    return {name: datetime.fromisoformat(moment).isoformat() for name, moment in hosts.items()}

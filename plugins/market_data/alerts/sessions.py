@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from market_data.core.messages import some
-from market_data.core.outcome import State
+from market_data.core.outcome import EARLIER_VALUE, State
 from market_data.pipeline.open_cells import OwnCells
 from market_data.providers.registry import calendar_of_source
 
@@ -26,11 +26,13 @@ class SessionStatus:
     :param total: number of cells that the universe has in it.
     :param symbols: state, or ``MISSING`` -> symbols, for the states that are not final.
     :param reasons: reason -> number of refused cells.
+    :param refusals: run id and reason of each refusal that its cells have.
     """
 
     total: int
     symbols: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
+    refusals: frozenset[tuple[str, str]] = frozenset()
 
     def share(self, state: str) -> float:
         """Return the share of the cells in a state."""
@@ -42,9 +44,12 @@ class SessionStatus:
         return self.total > 0 and self.share(MISSING) == 1
 
     def is_complete(self, max_missing: float, max_pending: float) -> bool:
-        """Return True if the shares of missing and pending cells are within limits and no cell is refused."""
-        few = self.share(MISSING) <= max_missing and self.share(str(State.PENDING)) <= max_pending
-        return few and str(State.REFUSED) not in self.symbols
+        """Return True if the session is fetched and no cell is refused."""
+        return self.is_fetched(max_missing, max_pending) and str(State.REFUSED) not in self.symbols
+
+    def is_fetched(self, max_missing: float, max_pending: float) -> bool:
+        """Return True if the shares of missing and pending cells are within limits."""
+        return self.share(MISSING) <= max_missing and self.share(str(State.PENDING)) <= max_pending
 
     def sentences(self) -> list[str]:
         """Return a sentence per state that is not final, with symbols."""
@@ -73,6 +78,9 @@ def status_of(coverage: Coverage, universe: Universe, source: str, session: date
             found[state] = tuple(symbols[hit] for hit in hits)
     refused = rows[(rows >= 0) & (codes == STATES.index(State.REFUSED))]
     counted: dict[str, int] = {}
-    for reason in (str(coverage.table["reason"][int(row)].as_py()) for row in refused):
+    refusals = set()
+    for row in refused.tolist():
+        run_id, reason = (str(coverage.table[name][row].as_py()) for name in ("run_id", "reason"))
         counted[reason] = counted.get(reason, 0) + 1
-    return SessionStatus(len(symbols), found, counted)
+        refusals.add((run_id, reason.removesuffix(f"; {EARLIER_VALUE}")))
+    return SessionStatus(len(symbols), found, counted, frozenset(refusals))

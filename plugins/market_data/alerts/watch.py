@@ -8,22 +8,21 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from market_data.alerts.cause import Cause
 from market_data.alerts.causes import (
-    RECENT,
-    Quarantined,
-    Seen,
+    CLOCK,
+    RUNS,
     audit_causes,
     causes_of,
-    first_record,
+    clock_causes,
     has_lapsed,
-    sessions_to_see,
     shared_causes,
 )
-from market_data.alerts.reports import Report, read_audits, read_reports, spend_of
+from market_data.alerts.reports import SENTENCES, Report, month_start, read_audits, read_reports, spend_of
+from market_data.alerts.seen import RECENT, SESSION, Quarantined, Seen, first_record, sessions_to_see
 from market_data.alerts.sent import Delivered, Send, deliver, read_state
 from market_data.alerts.sessions import status_of
 from market_data.config.alerts import Alerts
@@ -37,7 +36,11 @@ if TYPE_CHECKING:
     from market_data.lake.ledger import Coverage
     from market_data.lake.store import Lake
 
-CLOCK = "clock/"
+OpenS3 = Callable[[str], bytes]
+OF_FEED = (SESSION, RUNS, "restated")
+"""Kinds of causes of which nothing is known without a feed's universe."""
+SILENT = timedelta(days=1)
+"""A host that has not looked at its clock for so long is gone."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,8 @@ class Found:
     blind: tuple[str, ...] = ()
 
     def judged(self, cause_id: str) -> bool:
-        """Return True if the cause was looked for. Each host judges its own clock only."""
-        other_host = cause_id.startswith(CLOCK) and cause_id != own_clock_id()
-        return not other_host and not cause_id.startswith(self.blind)
+        """Return True if the cause was looked for."""
+        return not cause_id.startswith(self.blind)
 
 
 def watch(
@@ -65,6 +67,7 @@ def watch(
     *,
     base_url: str = "",
     check_clock: Callable[[Lake], None] | None = None,
+    open_s3: OpenS3 | None = None,
 ) -> tuple[Found, Delivered]:
     """Find what is wrong and send each notifier what it does not know yet.
 
@@ -72,10 +75,11 @@ def watch(
     :param clock: returns the present, UTC.
     :param base_url: of Airflow, for links; may be empty.
     :param check_clock: raises ``ClockError`` if this host's clock is wrong; None: not checked.
+    :param open_s3: returns the body of an ``s3://`` URL, for tickers files; None: there is no access.
     :raises LakeError: if the object store fails. Nothing is known then, and nothing is sent.
     """
     now = clock()
-    found = find(lake, feeds, alerts, now, check_clock=check_clock)
+    found = find(lake, feeds, alerts, now, check_clock=check_clock, open_s3=open_s3)
     told = deliver(
         lake, found.causes, notifiers, clock, now, judged=found.judged, lapsed=lambda one: has_lapsed(one, now), base_url=base_url
     )
@@ -83,67 +87,110 @@ def watch(
 
 
 def find(
-    lake: Lake, feeds: Sequence[Feed], alerts: Alerts, now: datetime, *, check_clock: Callable[[Lake], None] | None = None
+    lake: Lake,
+    feeds: Sequence[Feed],
+    alerts: Alerts,
+    now: datetime,
+    *,
+    check_clock: Callable[[Lake], None] | None = None,
+    open_s3: OpenS3 | None = None,
 ) -> Found:
     """Return what is wrong at ``now``. Sends nothing.
 
-    Reads what was written since ``RECENT`` before the oldest open cause.
+    Reads what was written since ``RECENT`` before the oldest open cause. A host whose clock is wrong does not know what is due: it judges
+    nothing else.
     """
     entries = read_state(lake)
+    problem = _problem_of_clock(lake, check_clock)
+    hosts = _wrong_hosts(entries, now, problem)
+    if problem:
+        return Found(tuple(clock_causes((), (), hosts, problem)), ("",))
     opened = [
         datetime.fromisoformat(entry["found"])
         for name, entry in entries.items()
         if not (entry["event"] or name.startswith(CLOCK) or has_lapsed(name, now))
     ]
-    since = min([now, *opened]).astimezone(UTC) - RECENT
-    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    since, month = min([now, *opened]).astimezone(UTC) - RECENT, month_start(now)
     reports = read_reports(lake, min(since, month) if alerts.thresholds.spend_usd is not None else since, now)
     recent = [one for one in reports if one.ended >= since]
     causes: list[Cause] = []
     blind: list[str] = []
     for feed in feeds:
-        seen, problem = _see(lake, feed, recent, since, now, entries)
-        if problem:
-            blind += [f"{kind}/{feed.dag_id}/" for kind in ("session", "runs", "restated")]
-            causes.append(_universe_cause(feed, problem))
-        causes += causes_of(seen, alerts.thresholds, now)
+        seen, trouble, unknown = _see(lake, feed, recent, since, now, entries, open_s3)
+        blind += [f"{kind}/{feed.dag_id}/" for kind in unknown]
+        causes += [*trouble, *causes_of(seen, alerts.thresholds, now)]
     charges = {
         name: spend_of(reports, [one.dag_id for one in feeds if one.provider == name], now)
         for name in sorted({one.provider for one in feeds})
     }
-    causes += shared_causes(feeds, recent, alerts.thresholds, charges, f"{now:%Y-%m}")
+    causes += shared_causes(feeds, recent, alerts.thresholds, charges, f"{month:%Y-%m}")
+    causes += clock_causes(feeds, recent, hosts)
     causes += audit_causes(read_audits(lake, since, now), feeds)
+    return Found(tuple({one.id: one for one in causes}.values()), tuple(blind))
+
+
+def _problem_of_clock(lake: Lake, check_clock: Callable[[Lake], None] | None) -> str | None:
+    """Return what is wrong with this host's clock; empty if it is right, None if nobody looked."""
+    if check_clock is None:
+        return None
     try:
-        if check_clock is not None:
-            check_clock(lake)
+        check_clock(lake)
     except ClockError as error:
-        causes.append(Cause(own_clock_id(), "", f"the clock of host {socket.gethostname()} is wrong", (str(error),), "use NTP"))
-    return Found(tuple(causes), tuple(blind))
+        return str(error)
+    return ""
 
 
-def own_clock_id() -> str:
-    """Return the id of the cause that this host's clock is wrong."""
-    return f"{CLOCK}{socket.gethostname()}"
+def _wrong_hosts(entries: Mapping[str, Mapping[str, Any]], now: datetime, problem: str | None) -> dict[str, str]:
+    """Return the hosts whose clocks are known to be wrong, see ``Cause.hosts``.
+
+    Each host judges its own clock only.
+    """
+    known = {
+        name: moment
+        for name, moment in entries.get(CLOCK, {}).get("hosts", {}).items()
+        if now - datetime.fromisoformat(moment) < SILENT
+    }
+    if problem is not None:
+        known.pop(socket.gethostname(), None)
+    return known | ({socket.gethostname(): now.astimezone(UTC).isoformat()} if problem else {})
 
 
 def _see(
-    lake: Lake, feed: Feed, reports: Sequence[Report], since: datetime, now: datetime, open_ids: Collection[str]
-) -> tuple[Seen, str]:
-    """Return what is known of a feed, and why its universe cannot be read, if it cannot."""
+    lake: Lake,
+    feed: Feed,
+    reports: Sequence[Report],
+    since: datetime,
+    now: datetime,
+    open_ids: Collection[str],
+    open_s3: OpenS3 | None,
+) -> tuple[Seen, list[Cause], Sequence[str]]:
+    """Return what is known of a feed, why something is not, and the kinds of causes that cannot be judged."""
     from market_data.lake.ledger import read_coverage
     from market_data.maintenance.audit.expected import universe_of_feed
 
     source = source_of(known_provider(feed.provider), feed.options)
     coverage = read_coverage(lake, feed.dataset, source, min(since, first_record(feed, now, open_ids)))
     own = [one for one in reports if one.dag_id == feed.dag_id]
+    trouble = [_ledger_cause(feed, source, coverage.unreadable)] if coverage.unreadable else []
+    if coverage.broken:
+        return Seen(feed, {}), trouble, (*OF_FEED, "quarantine")
     quarantined = _quarantined(coverage, since)
     if feed.due is None and not own and not len(coverage):
-        return Seen(feed, {}), ""  # not in use
-    universe, notes = universe_of_feed(lake, feed)
+        return Seen(feed, {}), trouble, ()  # not in use
+    universe, notes = universe_of_feed(lake, feed, open_s3)
     if notes:
-        return Seen(feed, {}, (), quarantined), notes[0]
+        return Seen(feed, {}, (), quarantined), [*trouble, _universe_cause(feed, notes[0])], OF_FEED
     days = sessions_to_see(feed, now, _first_recorded(coverage), own, open_ids)
-    return Seen(feed, {day: status_of(coverage, universe, source, day) for day in days}, own, quarantined, open_ids), ""
+    return Seen(feed, {day: status_of(coverage, universe, source, day) for day in days}, own, quarantined, open_ids), trouble, ()
+
+
+def _ledger_cause(feed: Feed, source: str, problems: Sequence[str]) -> Cause:
+    more = len(problems) - SENTENCES
+    lines = [*problems[:SENTENCES], *([f"and {more:,} more"] if more > 0 else [])]
+    return Cause(
+        f"ledger/{feed.dataset}/{source}", feed.dag_id, f"{feed.dataset} of {source}: the ledger cannot be read", tuple(lines),
+        "restore these objects from a backup, or move them away; then market-data audit names the cells whose records are lost",
+    )  # fmt: skip
 
 
 def _universe_cause(feed: Feed, problem: str) -> Cause:

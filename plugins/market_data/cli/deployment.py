@@ -47,6 +47,9 @@ class Deployment(Protocol):
     def lake(self) -> Lake:
         """Return the lake of ``MARKET_DATA_LAKE``."""
 
+    def open_s3(self, address: str) -> bytes:
+        """Return the object at an ``s3://`` address, for a tickers file."""
+
     def warehouse(self) -> Warehouse:
         """Return the warehouse of the connection ``warehouse_default``."""
 

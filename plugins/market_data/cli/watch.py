@@ -36,11 +36,12 @@ def run(args: argparse.Namespace, deployment: Deployment) -> int:
     from market_data.lake.clock import check_clock
 
     lake, feeds, alerts = deployment.lake(), load_feeds(), load_alerts()
+    reading: dict[str, Any] = {"check_clock": check_clock, "open_s3": deployment.open_s3}
     if args.dry_run:
-        found, done = find(lake, feeds, alerts, datetime.now(UTC), check_clock=check_clock), Delivered()
+        found, done = find(lake, feeds, alerts, datetime.now(UTC), **reading), Delivered()
     else:
         notifiers, base_url = deployment.notifiers(alerts)
-        found, done = watch(lake, feeds, alerts, notifiers, lambda: datetime.now(UTC), base_url=base_url, check_clock=check_clock)
+        found, done = watch(lake, feeds, alerts, notifiers, lambda: datetime.now(UTC), base_url=base_url, **reading)
     if args.json:
         print(json.dumps([asdict(cause) for cause in found.causes], indent=1))
     else:

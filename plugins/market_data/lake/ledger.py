@@ -183,16 +183,16 @@ def read_coverage(lake: Lake, dataset: str, provider: str, since: datetime | Non
     listed = _written(lake, folder, since)
     known = [key for key in listed if _NAME.fullmatch(key.removeprefix(f"{folder}/"))]
     unreadable = [f"lake object {key} does not belong to the coverage ledger" for key in sorted({*listed} - {*known})]
-    records = [_FOLDED.empty_table()]
+    records, broken = [_FOLDED.empty_table()], []
     # The folded objects are listed and read last: they have the records of those that were deleted in the meantime.
     for keys in (own_objects(folder, known), folded_objects(lake, folder, since)):
         for one in read_objects(lake, keys):
             records += [one.records] if one.records is not None else []
-            unreadable += [one.problem] if one.problem else []
-    for sentence in unreadable:
+            broken += [one.problem] if one.problem else []
+    for sentence in (unreadable := [*unreadable, *broken]):
         log.warning("%s; it is left out", sentence)
     coverage = Coverage(pa.concat_tables(records))
-    coverage.unreadable = tuple(unreadable)
+    coverage.unreadable, coverage.broken = tuple(unreadable), tuple(broken)
     return coverage
 
 
@@ -293,13 +293,15 @@ def decode_records(body: bytes, key: str) -> pa.Table:
 class Coverage:
     """The current record of every cell.
 
-    ``unreadable`` has a sentence per object that ``read_coverage`` left out. A cell that was reset has no record.
+    ``unreadable`` has a sentence per object that ``read_coverage`` left out; ``broken`` has those of objects with records of the ledger,
+    which are not known now. A cell that was reset has no record.
 
     :param records: of schema ``SCHEMA``, its strings dictionary-encoded, in the order of the objects' keys; a cell may
         occur in several. The record with the latest ``recorded_at`` counts; for equal ones the last record.
     """
 
     unreadable: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
     def __init__(self, records: pa.Table) -> None:
         records = records.unify_dictionaries().combine_chunks()

@@ -101,6 +101,7 @@ class RequestReceipt:
     :param restated: symbol, session (ISO date) and number of stored rows that the request replaced with other values.
     :param replaced: a sentence per unreadable lake object that the request replaced.
     :param unproved: symbol -> reason, for symbols with cells of which nothing is known: they have no rows and are not known to be empty.
+    :param renewed: dates of the sessions with rows first seen by the request; None: not known, the receipt is of an earlier version.
     """
 
     request: Request
@@ -114,6 +115,7 @@ class RequestReceipt:
     restated: tuple[tuple[str, str, int], ...] = ()
     replaced: tuple[str, ...] = ()
     unproved: Mapping[str, str] = field(default_factory=dict)
+    renewed: IntervalSet | None = None
 
     def to_json(self) -> dict[str, Any]:
         request = self.request
@@ -135,6 +137,7 @@ class RequestReceipt:
             "restated": [list(cell) for cell in self.restated],
             "replaced": list(self.replaced),
             "unproved": dict(self.unproved),
+            **({} if self.renewed is None else {"renewed": dates_to_json(self.renewed)}),
         }
 
     @classmethod
@@ -153,6 +156,7 @@ class RequestReceipt:
             tuple((symbol, session, count) for symbol, session, count in value.get("restated", ())),
             tuple(value.get("replaced", ())),
             value.get("unproved", {}),
+            dates_from_json(value["renewed"]) if "renewed" in value else None,
         )
 
     def with_staged(self, key: str) -> RequestReceipt:

@@ -265,6 +265,7 @@ def _fetch_request(
             request, evidence, counts, cells, coalesce(sorted(reported), _axis(sessions, request.calendar)), refused,
             warnings + landed.withdrawn, restated=landed.restated, replaced=landed.replaced,
             unproved=_without_state(served, sessions, cells, unproved),
+            renewed=coalesce(landed.renewed, _axis(sessions, request.calendar)),
         )  # fmt: skip
         # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
         info = StagedInfo(context.run, batch.id, context.params.file_grain, receipt)
@@ -350,6 +351,7 @@ class _Written:
     :param have: symbol -> sessions with rows.
     :param restated: see ``RequestReceipt``, as ``replaced``.
     :param quarantined: symbol -> sessions with quarantined rows.
+    :param renewed: sessions with rows first seen by the request.
     :param withdrawn: a sentence on the stored rows that the response lacks, if any.
     :param confirmed: cell -> reason, for cells with rows that a person confirmed to be wrong.
     """
@@ -357,6 +359,7 @@ class _Written:
     objects: pa.Table
     have: dict[str, set[date]]
     quarantined: dict[str, set[date]]
+    renewed: frozenset[date]
     withdrawn: tuple[str, ...] = ()
     restated: tuple[tuple[str, str, int], ...] = ()
     replaced: tuple[str, ...] = ()
@@ -421,6 +424,7 @@ def _land(
     restated: list[pa.Table] = []
     replaced: list[str] = []
     have: dict[str, set[date]] = {}
+    renewed: set[date] = set()
     counts["ingest_us"] = (arrival.at - EPOCH) // timedelta(microseconds=1)  # whole numbers: the report compares for equality
 
     def write(rows: pa.Table) -> None:
@@ -429,6 +433,9 @@ def _land(
         objects.append(landed.objects)
         restated.append(landed.restated)
         replaced.extend(landed.broken)
+        # A stored row with equal values keeps its own, earlier moment.
+        new = landed.rows.filter(pc.greater_equal(landed.rows["ingest_ts"], extra["ingest_ts"]))
+        renewed.update(pc.unique(new["session"]).to_pylist())
         for symbol, days in cells_of(landed.rows).items():
             have.setdefault(symbol, set()).update(days)
         counts.update(
@@ -458,8 +465,8 @@ def _land(
     if len(gone):
         write(gone)
     return _Written(
-        pa.concat_tables(objects), have, cells_of(lacking), describe(gone, dataset.key), _counted(pa.concat_tables(restated)),
-        tuple(replaced), overruled.confirmed,
+        pa.concat_tables(objects), have, cells_of(lacking), frozenset(renewed), describe(gone, dataset.key),
+        _counted(pa.concat_tables(restated)), tuple(replaced), overruled.confirmed,
     )  # fmt: skip
 
 

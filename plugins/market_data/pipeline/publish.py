@@ -7,7 +7,10 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from market_data.core.calendar import DAY
+from market_data.core.intervals import coalesce
 from market_data.core.outcome import EARLIER_VALUE, State, Verdict
+from market_data.pipeline.attempts import attempt_of
 from market_data.pipeline.decided import kept as kept_cells
 from market_data.pipeline.decided import with_decided, without_settled
 from market_data.pipeline.examine import examine
@@ -155,7 +158,7 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
             continue
         found = next(found_of_batches)
         for each in found:
-            tally.add(_without_refused(each.receipt, result.refused), each.objects)
+            tally.add(_without_refused(each.receipt, result.refused), each.objects, attempt_of(stored.prefix, context.run))
             named.add(each.receipt.staged)
         tally.done(batch, stored)
         if result.loaded is not None and found:
@@ -168,11 +171,21 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
 
 
 def _without_refused(receipt: RequestReceipt, refused: Mapping[str, Verdict]) -> RequestReceipt:
-    """Return the receipt without restated cells of refused partitions: their loaded values are kept."""
+    """Return the receipt without restated cells of refused partitions: their loaded values are kept.
+
+    Nor are sessions renewed in which every symbol of the request is refused.
+    """
     from market_data.quality.verdicts import verdict_of
 
+    if not refused:
+        return receipt
     restated = [cell for cell in receipt.restated if verdict_of(refused, cell[0], date.fromisoformat(cell[1])) is None]
-    return replace(receipt, restated=tuple(restated))
+    request, renewed = receipt.request, receipt.renewed
+    if renewed:
+        days = request.calendar.sessions_in(renewed)
+        kept = [day for day in days if any(verdict_of(refused, symbol, day) is None for symbol in request.symbols)]
+        renewed = coalesce(kept, request.calendar.sessions(days[0], days[-1] + DAY))
+    return replace(receipt, restated=tuple(restated), renewed=renewed)
 
 
 def _judged_states(cells: pa.Table, refused: Mapping[str, Verdict], coverage: Coverage, decided: pa.Table | None) -> pa.Table:

@@ -47,7 +47,7 @@ class Tally:
         self.sources: set[str] = set()
         self.events: list[Event] = []
         self.said: dict[str, None] = {}
-        self.restated: list[tuple[str, str, int]] = []
+        self.restated: list[tuple[str, str, int, int]] = []
         self.unreadable: dict[str, None] = dict.fromkeys(unreadable)
 
     def troubles(self, events: Sequence[Event]) -> None:
@@ -56,10 +56,11 @@ class Tally:
         for event in events:
             self.totals.update({"calls": event.calls, "retries": event.retries, "bytes": event.bytes})
 
-    def add(self, receipt: RequestReceipt, objects: pa.Table) -> None:
+    def add(self, receipt: RequestReceipt, objects: pa.Table, attempt: int = 0) -> None:
         """Add a finished request.
 
         :param objects: schema ``receipts.OBJECTS``.
+        :param attempt: clear number of the run when it was made.
         """
         import pyarrow.compute as pc
 
@@ -67,7 +68,8 @@ class Tally:
         self.totals["cleared"] += receipt.counts.get("values_cleared", 0)
         self.totals["missing"] += receipt.counts.get("rows_missing", 0)
         self.totals["left_aside"] += receipt.counts.get("rows_left_aside", 0)
-        seen = bool(pc.any(pc.greater(objects["new_rows"], 0)).as_py())
+        seen = receipt.renewed is None and bool(pc.any(pc.greater(objects["new_rows"], 0)).as_py())
+        self.first_seen.update(receipt.request.calendar.sessions_in(receipt.renewed or ()))
         for run in receipt.cells:
             if run.state is State.PENDING:
                 self._waiting.update(run.symbols)
@@ -79,7 +81,7 @@ class Tally:
                 if seen:
                     self.first_seen.update(run.sessions)
         self._objects.append(objects)
-        self.restated += receipt.restated
+        self.restated += [(*cell, attempt) for cell in receipt.restated]
         self.unreadable.update(dict.fromkeys(receipt.replaced))
 
     def not_loaded(self, left: Mapping[str, int], broken: Sequence[str]) -> None:

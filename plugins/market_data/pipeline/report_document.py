@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from market_data.core.errors import LakeError
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
+from market_data.pipeline.attempts import attempts_of
 from market_data.pipeline.open_cells import Findings, OwnCells
 from market_data.pipeline.report import Tally
 from market_data.pipeline.run_context import RunContext
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 5_000
 """Cells of each kind that the report lists; ``open_cells`` has the numbers of all."""
+
+FOLDER = "logs/ingest"
+"""Folder of the reports, by date of the run's start, UTC."""
 
 SECONDS = 10_007
 """Seconds from a run's start on that may name its report. A prime number."""
@@ -55,6 +59,7 @@ def document(
         "failed_tickers": len(failures),
         "failed_tickers_list": [failure["symbol"] for failure in failures],
         "failures": failures,
+        "failed_tasks": [],
         "batch_results": tally.batches,
         "cells_planned": result.planned,
         "cells": dict(tally.states),
@@ -75,7 +80,10 @@ def document(
         "rows_quarantined": totals["quarantined"],
         "values_cleared": totals["cleared"],
         "rows_left_aside": totals["left_aside"],
-        "restated": [{"symbol": symbol, "session": session, "rows": rows} for symbol, session, rows in sorted(tally.restated)],
+        "restated": [
+            {"symbol": symbol, "session": session, "rows": rows, "attempt": attempt}
+            for symbol, session, rows, attempt in sorted(tally.restated)
+        ],
         "unreadable": list(tally.unreadable),
         "rows_loaded": loaded.get("rows", 0),
         "rows_changed": loaded.get("changed", 0),
@@ -87,6 +95,7 @@ def document(
         ),
         "api_calls": totals["calls"],
         "cost_usd": result.summary.get("cost_usd"),
+        "attempts": attempts_of(context.run, result, totals["calls"]),
         "retries": totals["retries"],
         "bytes": totals["bytes"],
         "sources": sorted(tally.sources),
@@ -141,6 +150,19 @@ def write(lake: Lake, document: Mapping[str, Any], run: RunInfo) -> str:
     raise LakeError(f"no free key for the report of {run.run_id} in the {SECONDS:,} seconds after {run.started:%Y-%m-%d %H:%M:%S}")
 
 
+def find(lake: Lake, run: RunInfo) -> dict[str, Any] | None:
+    """Return the report of this attempt of a run; None if there is none."""
+    wanted = {"dag_id": run.dag_id, "run_id": run.run_id, "clear_number": run.clear_number}
+    for key in _keys(run):
+        stored = lake.get(key)
+        if stored is None:
+            return None
+        if _same_run(stored.body, wanted):
+            found: dict[str, Any] = json.loads(stored.body)
+            return found
+    return None
+
+
 def _keys(run: RunInfo) -> Iterator[str]:
     """Yield the keys that the report of a run may have, in the order in which they are tried.
 
@@ -150,7 +172,7 @@ def _keys(run: RunInfo) -> Iterator[str]:
     started = int(run.started.timestamp())
     step = 1 + int(run.key.partition("-")[0], 16) % (SECONDS - 1)
     for n in range(SECONDS):
-        yield f"logs/ingest/date={run.started.astimezone(UTC):%Y-%m-%d}/run-{started + n * step % SECONDS}.json"
+        yield f"{FOLDER}/date={run.started.astimezone(UTC):%Y-%m-%d}/run-{started + n * step % SECONDS}.json"
 
 
 def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:

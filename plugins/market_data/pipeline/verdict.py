@@ -75,7 +75,7 @@ def warning_sentences(context: RunContext, result: RunResult, tally: Tally, find
         verb, kept = ("is", "it is") if missing == 1 else ("are", "they are")
         warnings.append(f"{counted(missing, 'stored row')} {verb} missing from the responses of {source}; {kept} kept")
     if tally.restated:
-        cells = [f"{symbol} {session}" for symbol, session, _ in sorted(tally.restated)]
+        cells = [f"{symbol} {session}" for symbol, session, *_ in sorted(tally.restated)]
         warnings.append(f"{source} restated {some(cells)}; the new values replaced the old ones (gold_restatements)")
     warnings += list(tally.unreadable)[:WARNED]
     if tally.lost_cells:

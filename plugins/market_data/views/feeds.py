@@ -12,6 +12,7 @@ from market_data.core.calendar import NEW_YORK, Calendar, at, calendar
 from market_data.core.membership import member_cells
 from market_data.core.messages import counted, dollars
 from market_data.maintenance.audit.expected import last_due
+from market_data.pipeline.attempts import each_once
 from market_data.views.coverage import KINDS, LETTERS, Grid, current_grid
 from market_data.views.run_reports import recent_reports
 
@@ -120,7 +121,7 @@ def next_run(feed: Feed, now: datetime) -> dict[str, str] | None:
 
 def calls_in_a_day(reports: Sequence[Mapping[str, Any]], dag_ids: Sequence[str], now: datetime) -> int:
     """Return the calls of the published runs of these DAGs that ended in the last 24 hours."""
-    return sum(one["api_calls"] for one in reports if one["dag_id"] in dag_ids and _moment(one["end_time"]) > now - DAY)
+    return sum(one["api_calls"] for one in each_once(reports) if one["dag_id"] in dag_ids and _moment(one["end_time"]) > now - DAY)
 
 
 def spend(reports: Sequence[Mapping[str, Any]], dag_id: str) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def spend(reports: Sequence[Mapping[str, Any]], dag_id: str) -> dict[str, Any]:
 
     ``unknown``: runs that made calls and whose report has no charge.
     """
-    own = [one for one in reports if one["dag_id"] == dag_id]
+    own = [one for one in each_once(reports) if one["dag_id"] == dag_id]
     known = [one["cost_usd"] for one in own if one["cost_usd"] is not None]
     return {
         "dollars": sum(known),

@@ -11,15 +11,17 @@ from datetime import UTC, date, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from market_data.pipeline.report_document import FOLDER
+
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
 
 log = logging.getLogger(__name__)
 
-FOLDER = "logs/ingest"
 KEPT = ("run_id", "dag_id", "provider", "dataset", "start_time", "end_time", "restated", "refused", "warnings", "rows_quarantined",
         "api_calls")  # fmt: skip
-"""Keys of a report that are kept in memory; and ``cost_usd``, which older reports lack."""
+LATER = ("cost_usd", "attempts")
+"""Keys of a report that are kept in memory, and those that older reports lack."""
 
 MOST = 4_000
 """Reports in memory; the ones that were not used for longest are dropped first."""
@@ -61,20 +63,25 @@ def recent_reports(lake: Lake, now: datetime, days: int = 30) -> list[Mapping[st
 
 
 def restatements(reports: Sequence[Mapping[str, Any]], dataset: str, source: str) -> list[dict[str, Any]]:
-    """Return the values that a run found changed after publication: a row per run and cell."""
-    return [
-        {**one, "run_id": report["run_id"], "dag_id": report["dag_id"], "at": report["end_time"]}
-        for report in reports
-        if (report["dataset"], report["provider"]) == (dataset, source)
-        for one in report["restated"]
-    ]
+    """Return the values that a run found changed after publication: a row per run, attempt and cell.
+
+    It is that of the first report on it.
+    """
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for report in sorted(reports, key=lambda one: str(one["end_time"]), reverse=True):
+        if (report["dataset"], report["provider"]) == (dataset, source):
+            for one in report["restated"]:
+                key = (report["dag_id"], report["run_id"], one.get("attempt", report["end_time"]), one["symbol"], one["session"])
+                cell = {name: value for name, value in one.items() if name != "attempt"}
+                found[key] = {**cell, "run_id": report["run_id"], "dag_id": report["dag_id"], "at": report["end_time"]}
+    return list(found.values())
 
 
 def _kept(key: str, body: bytes) -> Mapping[str, Any] | None:
     """Return the kept part of a report; None, which is logged, if it is not one."""
     try:
         document = json.loads(body)
-        return {**{name: document[name] for name in KEPT}, "cost_usd": document.get("cost_usd")}
+        return {**{name: document[name] for name in KEPT}, **{name: document.get(name) for name in LATER}}
     except (ValueError, TypeError, KeyError) as error:
         log.warning("run report %s is left out: %s", key, type(error).__name__)
         return None

@@ -43,7 +43,7 @@ def run_watch() -> list[str]:
     """
     from datetime import UTC, datetime
 
-    from market_data.airflow.connections import open_lake
+    from market_data.airflow.connections import open_lake, open_s3
     from market_data.airflow.notify import base_url, senders
     from market_data.alerts.watch import watch
     from market_data.config.feeds import load_alerts, load_feeds
@@ -51,8 +51,9 @@ def run_watch() -> list[str]:
 
     alerts = load_alerts()
     _, done = watch(
-        open_lake(), load_feeds(), alerts, senders(alerts), lambda: datetime.now(UTC), base_url=base_url(), check_clock=check_clock
-    )
+        open_lake(), load_feeds(), alerts, senders(alerts), lambda: datetime.now(UTC),
+        base_url=base_url(), check_clock=check_clock, open_s3=open_s3,
+    )  # fmt: skip
     if done.failed:
         raise MarketDataError("not sent, tried again by the next run:\n  " + "\n  ".join(done.failed))
     return done.sent

@@ -47,16 +47,18 @@ class Missing:
     codes: Numbers
 
 
-def universe_of_feed(lake: Lake, feed: Feed) -> tuple[Universe, tuple[str, ...]]:
+def universe_of_feed(lake: Lake, feed: Feed, open_s3: Callable[[str], bytes] | None = None) -> tuple[Universe, tuple[str, ...]]:
     """Return the universe of a feed with the dates of its members; and a note if it cannot be read.
 
     Params of the feed count, as for its scheduled runs.
+
+    :param open_s3: returns the body of an ``s3://`` URL, for a tickers file; None: there is no access.
     """
     from market_data.pipeline.run_symbols import universe_of
 
     params = params_of(feed)
     try:
-        return universe_of(params, feed, lambda: lake), ()
+        return universe_of(params, feed, lambda: lake, open_s3), ()
     except (ConfigError, ParamError, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         name = params.tickers_path or params.universe
         return Universe("none", ()), (f"universe {name} cannot be read, so cells without a record are not found: {error}",)
