@@ -27,6 +27,8 @@ LONGEST_PAUSE = 86_400.0
 DAY = 86_400.0
 SPREAD = 0.9
 """Share of a short window divided by its calls that is kept between two calls. Below 1, so that calls held up can be made up for."""
+SHORTEST_WAIT = 1e-5
+"""Seconds. A shorter wait may be less than what a clock can tell."""
 GRAINS = 500
 """In a list of more than twice as many moments they are rounded up to this part of their window, so that no list becomes long."""
 
@@ -168,7 +170,8 @@ class CallState:
     def wait(self, rules: Rules, now: float) -> float:
         """Return for how many seconds at least no call may leave because of short windows; 0: one may leave now."""
         free = [self._free_at(window, now) for window in rules.windows if window.seconds < LONG_WINDOW]
-        return max(0.0, max([self.last + rules.gap, *free]) - now)
+        wait = max([self.last + rules.gap, *free]) - now
+        return max(wait, SHORTEST_WAIT) if wait > 0 else 0.0
 
     def _free_at(self, window: Window, now: float, since: float = -math.inf) -> float:
         """Return the earliest moment at which fewer than the window's calls can count; ``now`` or before: they do.
