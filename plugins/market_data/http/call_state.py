@@ -109,13 +109,15 @@ class CallState:
 
     # -- what has happened -------------------------------------------------------------------------------------------------------
 
-    def advance(self, rules: Rules, now: float) -> None:
+    def advance(self, rules: Rules, now: float) -> bool:
         """Bring the state to ``now``: leases that are over end their calls, and what no longer counts is dropped.
 
         Moments in the future come from a clock that was set back; they become ``now``, which never lets a call go too early.
+
+        :return: True if there were such moments: the state has to be stored, or they come back.
         """
-        self.last = min(self.last, now)
-        self.paused_until = min(self.paused_until, now + LONGEST_PAUSE)
+        set_back = self.last > now or self.paused_until > now + LONGEST_PAUSE
+        self.last, self.paused_until = min(self.last, now), min(self.paused_until, now + LONGEST_PAUSE)
         self._add_windows(rules)
         for permit, end in list(self.running.items()):
             self.running[permit] = min(end, now + rules.lease)
@@ -123,7 +125,9 @@ class CallState:
                 self.end(permit, end)
         for seconds, ends in self.ended.items():
             latest = now + seconds / GRAINS
+            set_back = set_back or bool(ends and ends[-1][0] > latest)
             self.ended[seconds] = [(min(at, latest), calls) for at, calls in ends if at + held(seconds) > now]
+        return set_back
 
     def start(self, permit: str, rules: Rules, now: float) -> None:
         """Let a call go."""

@@ -127,11 +127,11 @@ class Limiter:
         while True:
             at = self.store.read()
             state = CallState.parse(at.text)
-            state.advance(self.rules, at.now)
+            set_back = state.advance(self.rules, at.now)
             before = state.text()
             result = step(state, at)
             # A step that only waits is not worth a write: the next one advances the state again.
-            if (text := state.text()) == before or self.store.swap(at, text):
+            if ((text := state.text()) == before and not set_back) or self.store.swap(at, text):
                 return result
 
 

@@ -43,7 +43,8 @@ class RedisStore:
         import redis
 
         if self._client is None:
-            self._client = redis.Redis(**self._settings)
+            # Once more, at once: the connection of before may have been cut.
+            self._client = redis.Redis(**{"retry": redis.retry.Retry(redis.backoff.NoBackoff(), 1), **self._settings})
         try:
             return self._client.eval(script, 1, self._key, *values)
         except redis.RedisError as error:
