@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 BEATS = 3
 """Signs of life of a call in the time of its lease."""
+
+FIX = "set MARKET_DATA_LIMITER_CONN_ID, see docs/reference/rate-limits.md"
+SHOWN = 5
+"""Hosts that a message names."""
 
 
 class LimiterError(RetriableError):
@@ -196,6 +200,14 @@ class Permit:
             log.warning(
                 "the end of a call is not noted, so it counts until its lease of %g s is over: %s", self.limiter.rules.lease, error
             )
+
+
+def apart(hosts: Sequence[str]) -> str:
+    """Return what is wrong where ``hosts`` share an account but no store of its limits; empty: nothing."""
+    if len(hosts) < 2:
+        return ""
+    named = ", ".join([*hosts[:SHOWN], *(["..."] if len(hosts) > SHOWN else [])])
+    return f"tasks ran on {len(hosts)} hosts ({named}), and each host knows its own calls only. To do: {FIX}"
 
 
 def _exhausted(found: UsedUp, at: Reading) -> QuotaExhausted:

@@ -39,7 +39,8 @@ function filled(data) {
     el("dl", {}, row("Next run", tonight(data)),
       row("Connection", data.problem ? el("span", { class: "warn" }, data.problem) : `${data.connection}: ready`),
       row("Calls", data.problem ? used : `${used}, by runs that ended (${data.quota})`),
-      data.charges ? row("Spend", spent(data)) : []),
+      data.charges ? row("Spend", spent(data)) : [],
+      data.hosts ? row("Hosts", el("span", { class: "warn" }, data.hosts)) : []),
     data.notes.length ? el("ul", { class: "plain warn" }, data.notes.map((note) => el("li", {}, note))) : "",
     el("p", { class: "actions" }, link("coverage", data.feed, "Coverage"), link("quality", data.feed, "Quality")),
   ];
