@@ -72,7 +72,9 @@ def _redis(connection: Any, account: str) -> Store:
 
     name, extra = f"connection {connection.conn_id!r}", connection.extra_dejson
     if find_spec("redis") is None:
-        raise ConfigError(f"{name}: conn_type is 'redis', but the package redis is not installed: pip install redis")
+        raise ConfigError(
+            f"{name}: conn_type is 'redis', but the package redis is not installed: pip install 'airflow-market-data[redis]'"
+        )
     for key in extra:
         if key not in REDIS_EXTRA:
             raise ConfigError(
