@@ -6,7 +6,8 @@ Expectations in tests/quality and the modules in ``WHOLE``.
 
 import pytest
 
-from market_data.http.rate_limit import FileLimiter, Pacer
+from market_data.http.call_state import CallState
+from market_data.http.rate_limit import Pacer
 from market_data.quality import checkpoint
 from market_data.warehouse.duckdb import DuckDBWarehouse
 from tests.kept_warehouses import KeptWarehouses
@@ -49,4 +50,4 @@ def _kept_warehouses(request, monkeypatch):
 def _no_waiting(monkeypatch):
     """Calls follow at once. Windows of an hour and longer are counted as ever."""
     monkeypatch.setattr(Pacer, "gap", 0.0)
-    monkeypatch.setattr(FileLimiter, "spacing", 0.0)
+    monkeypatch.setattr(CallState, "wait", lambda *_: 0.0)

@@ -20,6 +20,7 @@ class Airflow:
 
     def __init__(self, connections=(), pools=()):
         self.made = {"connections": dict.fromkeys(connections), "pools": dict.fromkeys(pools)}
+        self.on = {}
 
     def registry(self):
         return self
@@ -29,6 +30,9 @@ class Airflow:
 
     def pools(self):
         return set(self.made["pools"])
+
+    def hosts(self, pool):
+        return self.on.get(pool, ())
 
     def add_connection(self, item):
         self.made["connections"][item["conn_id"]] = item
@@ -186,6 +190,17 @@ def test_check_config_checks_each_connection(lake, capsys):
     assert "ok     feed mock_ohlcv_1d: valid" in out
     assert "password is empty" in out
     assert "connection 'warehouse_default' is wrong here" in out
+
+
+def test_check_config_tells_of_several_hosts_with_limits_of_their_own(lake, capsys):
+    airflow = Airflow()
+    setup.bootstrap(airflow)
+    airflow.on = {"mock_api": ["worker-b", "worker-a"], "polygon_api": ["worker-a"]}
+    _, out, _ = run(capsys, "check-config", deployment=airflow)
+    said = "tasks ran on 2 hosts (worker-a, worker-b), and each host knows its own calls only (feeds mock_ohlcv_1d, "
+    assert f"WRONG  rate limits of pool mock_api: {said}" in out
+    assert "set MARKET_DATA_LIMITER_CONN_ID, see docs/reference/rate-limits.md" in out
+    assert "rate limits of pool polygon_api" not in out
 
 
 def test_config_lists_every_variable_and_no_secret(capsys, monkeypatch):

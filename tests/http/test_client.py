@@ -17,9 +17,12 @@ from market_data.core.capabilities import Quota
 from market_data.core.errors import NetworkError, QuotaExhausted, ServerError, Throttled, TruncatedResponse
 from market_data.core.retry_policy import RetryPolicy
 from market_data.http import client
+from market_data.http.call_state import Rules
 from market_data.http.client import LONGEST_RETRY_AFTER, Transport, retry_after
+from market_data.http.file_store import FileStore
 from market_data.http.gzip_body import TooLargeError
-from market_data.http.rate_limit import FileLimiter, Pacer
+from market_data.http.limiter import Limiter
+from market_data.http.rate_limit import Pacer
 from sandbox.http import SampleApi, Window
 
 KEY = "a-key-nobody-may-see"
@@ -45,7 +48,7 @@ def classify(response, what):
 
 
 def transport(url, tmp_path, windows=(), *, attempts=5, **settings):
-    pacer = Pacer(Quota(600_000), FileLimiter(tmp_path / "limits.json", windows))
+    pacer = Pacer(Quota(600_000), Limiter(FileStore(tmp_path / "limits.json"), Rules(tuple(windows))))
     found = Transport(
         "test", url, {"Authorization": f"Bearer {KEY}"}, pacer, classify, secrets=(KEY,), retry=RetryPolicy(attempts), **settings
     )

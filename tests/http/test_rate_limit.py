@@ -1,19 +1,20 @@
-"""No window is ever over quota, whatever runs: by simulated clocks, and by real processes that get killed."""
+"""The limiter on a simulated clock, and the pace of a slot. Real processes and servers are in test_many_hosts.py."""
 
+import contextlib
 import itertools
-import json
-import multiprocessing
-import os
-import signal
-import time
+import threading
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_data.core.capabilities import Quota, Window
-from market_data.core.errors import QuotaExhausted
-from market_data.http.rate_limit import FileLimiter, Pacer
+from market_data.core.errors import QuotaExhausted, Throttled
+from market_data.http.call_state import CallState, Rules, held
+from market_data.http.limiter import Limiter, LimiterError, Reading
+from market_data.http.rate_limit import Pacer
+from tests.http.most_in import most_in
 
 
 class Clock:
@@ -30,14 +31,31 @@ class Clock:
         self.now += seconds + next(self.lateness, 0.0)
 
 
-def most_in(times, seconds):
-    times = sorted(times)
-    return max((sum(t <= u < t + seconds for u in times) for t in times), default=0)
+class Memory:
+    """A store of this process. ``fails``: it cannot be used."""
+
+    def __init__(self, clock):
+        self.clock, self.text, self.fails = clock, "", False
+
+    def read(self):
+        if self.fails:
+            raise LimiterError("the store is gone")
+        return Reading(self.text, self.clock(), self.clock())
+
+    def swap(self, seen, text):
+        if self.fails:
+            raise LimiterError("the store is gone")
+        found, self.text = self.text, text if self.text == seen.text else self.text
+        return found == seen.text
+
+    @property
+    def state(self):
+        return CallState.parse(self.text)
 
 
-def limiter(tmp_path, *windows, clock=None):
+def limiter(*windows, clock=None, **rules):
     clock = clock or Clock()
-    return FileLimiter(tmp_path / "account.json", windows, clock, clock.sleep), clock
+    return Limiter(Memory(clock), Rules(windows, **rules), sleep=clock.sleep, clock=clock), clock
 
 
 windows = st.lists(st.tuples(st.integers(1, 20), st.floats(0.5, 600)), min_size=1, max_size=3)
@@ -45,36 +63,64 @@ windows = st.lists(st.tuples(st.integers(1, 20), st.floats(0.5, 600)), min_size=
 
 @settings(deadline=None, max_examples=50)
 @given(windows, st.lists(st.floats(0, 5), max_size=30))
-def test_no_window_overflows_however_late_a_call_leaves(tmp_path_factory, quotas, lateness):
-    clock = Clock(lateness)
-    limit = FileLimiter(tmp_path_factory.mktemp("l") / "a.json", [Window(*q) for q in quotas], clock, clock.sleep)
+def test_no_window_overflows_however_late_a_call_leaves(quotas, lateness):
+    limit, clock = limiter(*(Window(*q) for q in quotas), clock=Clock(lateness))
     times = []
     for _ in range(40):
-        limit.acquire()
+        permit = limit.acquire()
         times.append(clock())
+        permit.done()
     for calls, seconds in quotas:
         assert most_in(times, seconds) <= calls
 
 
-def test_rate_is_used_up_to_the_margin(tmp_path):
-    limit, clock = limiter(tmp_path, Window(5, 60))
+def test_rate_is_used_up_to_the_margin():
+    limit, clock = limiter(Window(5, 60))
     start = clock()
     for _ in range(51):
-        limit.acquire()
-    assert clock() - start == pytest.approx(50 * 12 * 1.015, rel=0.001)
+        limit.acquire().done()
+    assert clock() - start == pytest.approx(10 * held(60), rel=0.001)
+    assert clock() - start <= 50 * 12 * 1.015
 
 
-def test_a_penalty_holds_everybody_back(tmp_path):
-    limit, clock = limiter(tmp_path, Window(10, 1))
-    limit.acquire()
-    FileLimiter(tmp_path / "account.json", (), clock, clock.sleep).penalise(30)
+def test_a_penalty_holds_everybody_back():
+    limit, clock = limiter(Window(10, 1))
+    limit.acquire().done()
+    Limiter(limit.store, sleep=clock.sleep, clock=clock).penalise(30)
     before = clock()
     limit.acquire()
     assert clock() - before >= 30
 
 
-def test_a_shorter_penalty_does_not_cut_a_longer_one(tmp_path):
-    limit, clock = limiter(tmp_path, Window(10, 1))
+def test_a_penalty_reaches_a_slot_that_waits_already():
+    limit, clock = limiter(Window(1, 60))
+    limit.acquire().done()
+    before, sleep = clock(), clock.sleep
+
+    def asleep(seconds):
+        limit.sleep = sleep
+        limit.penalise(100)
+        sleep(seconds)
+
+    limit.sleep, limit.patience = asleep, 100
+    limit.acquire()
+    assert clock() - before >= 100
+
+
+def test_a_penalty_beyond_patience_is_left_to_the_task():
+    limit, clock = limiter(Window(10, 1))
+    limit.penalise(300)
+    with pytest.raises(Throttled, match="rate limited: retry in 300 s") as caught:
+        limit.acquire()
+    assert caught.value.retry_after == pytest.approx(300)
+    assert limit.paused() == pytest.approx(300)
+    clock.now += 301
+    limit.acquire()
+    assert limit.paused() == 0
+
+
+def test_a_shorter_penalty_does_not_cut_a_longer_one():
+    limit, clock = limiter(Window(10, 1))
     limit.penalise(30)
     limit.penalise(1)
     before = clock()
@@ -82,11 +128,11 @@ def test_a_shorter_penalty_does_not_cut_a_longer_one(tmp_path):
     assert clock() - before >= 30
 
 
-def test_a_daily_quota_may_be_used_in_a_burst_and_then_says_when_it_is_free_again(tmp_path):
-    limit, clock = limiter(tmp_path, Window(3, 86_400))
+def test_a_daily_quota_may_be_used_in_a_burst_and_then_says_when_it_is_free_again():
+    limit, clock = limiter(Window(3, 86_400))
     start = clock()
     for _ in range(3):
-        limit.acquire()
+        limit.acquire().done()
     assert clock() == start
     with pytest.raises(QuotaExhausted, match="all 3 calls of 86400 s are used") as caught:
         limit.acquire()
@@ -95,28 +141,159 @@ def test_a_daily_quota_may_be_used_in_a_burst_and_then_says_when_it_is_free_agai
     limit.acquire()
 
 
-def test_a_clock_set_back_does_not_stop_calls(tmp_path):
-    limit, clock = limiter(tmp_path, Window(5, 60))
+def test_own_count_of_a_days_calls_begins_at_midnight_utc():
+    limit, clock = limiter(Window(2, 86_400), utc_days=True)
+    clock.now = datetime(2020, 6, 17, 23, 59, tzinfo=UTC).timestamp()
+    limit.acquire().done()
+    limit.acquire().done()
+    with pytest.raises(QuotaExhausted, match="renewed at 2020-06-18 00:00 UTC") as caught:
+        limit.acquire()
+    assert caught.value.resets_at == datetime(2020, 6, 18, tzinfo=UTC)
+    clock.now += 60
     limit.acquire()
+
+
+def test_a_call_over_midnight_counts_for_the_new_day():
+    limit, clock = limiter(Window(2, 86_400), utc_days=True)
+    clock.now = datetime(2020, 6, 17, 23, 59, 50, tzinfo=UTC).timestamp()
+    over_midnight = limit.acquire()
+    clock.now += 15
+    over_midnight.done()
+    limit.acquire().done()
+    with pytest.raises(QuotaExhausted, match="renewed at 2020-06-19 00:00 UTC"):
+        limit.acquire()
+
+
+def test_a_window_of_an_hour_ends_before_the_day_does():
+    limit, clock = limiter(Window(1, 3600), utc_days=True)
+    clock.now = datetime(2020, 6, 17, 9, tzinfo=UTC).timestamp()
+    limit.acquire().done()
+    with pytest.raises(QuotaExhausted, match=r"all 1 calls of 3600 s are used; the next is free at 2020-06-17 10:00:01 UTC"):
+        limit.acquire()
+
+
+def test_a_clock_set_back_does_not_stop_calls():
+    limit, clock = limiter(Window(5, 60))
+    limit.acquire().done()
     clock.now -= 3600
     before = clock()
     limit.acquire()
     assert clock() - before <= 12.2
 
 
-def test_a_file_cut_by_a_crash_is_started_afresh(tmp_path):
-    limit, _ = limiter(tmp_path, Window(5, 60))
-    (tmp_path / "account.json").write_text('{"last": 1')
+# permits
+
+
+def test_a_call_counts_from_its_response_on_not_from_the_end_of_its_body():
+    limit, clock = limiter(Window(1, 60))
+    with limit.acquire() as permit:
+        clock.now += 2
+        permit.arrived()
+        clock.now += 20
+    before = clock()
     limit.acquire()
-    assert json.loads((tmp_path / "account.json").read_text())["last"] > 0
+    assert clock() - before == pytest.approx(held(60) - 20)
+
+
+def test_a_call_without_a_known_response_counts_from_its_end_on():
+    limit, clock = limiter(Window(1, 60))
+    with contextlib.suppress(OSError), limit.acquire():
+        clock.sleep(20)
+        raise OSError("failed")
+    before = clock()
+    limit.acquire()
+    assert clock() - before == pytest.approx(held(60))
+
+
+def test_a_permit_that_is_given_back_does_not_count():
+    limit, clock = limiter(Window(1, 60))
+    limit.acquire().cancel()
+    clock.now += 54  # two calls are spread all the same
+    before = clock()
+    limit.acquire()
+    assert clock() == before
+
+
+def test_a_call_that_lasts_keeps_its_lease():
+    limit, clock = limiter(Window(1, 60), lease=0.03)
+    with limit.acquire():
+        first = limit.store.state.running
+        renewed = threading.Event()
+        clock.now += 0.02
+
+        def swap(seen, text, swap=limit.store.swap):
+            done = swap(seen, text)
+            renewed.set()
+            return done
+
+        limit.store.swap = swap
+        assert renewed.wait(60)
+        assert next(iter(limit.store.state.running.values())) > next(iter(first.values()))
+
+
+def test_a_permit_is_not_used_that_came_so_late_that_its_lease_may_be_over():
+    limit, clock = limiter(Window(5, 60))
+    swap = limit.store.swap
+
+    def late(seen, text):
+        limit.store.swap = swap
+        done = swap(seen, text)
+        clock.now += 25  # the host was frozen
+        return done
+
+    limit.store.swap = late
+    limit.acquire()
+    (end,) = limit.store.state.running.values()
+    assert end == clock() + limit.rules.lease
+
+
+def test_a_store_that_fails_at_the_end_of_a_call_makes_no_error_of_it(caplog):
+    limit, clock = limiter(Window(1, 60))
+    with limit.acquire():
+        limit.store.fails = True
+    assert "counts until its lease of 30 s is over: the store is gone" in caplog.text
+    with pytest.raises(LimiterError):
+        limit.acquire()
+    limit.store.fails = False
+    before = clock()
+    limit.acquire()
+    assert clock() - before == pytest.approx(30 + held(60))
+
+
+def test_without_windows_nothing_is_counted():
+    limit, _ = limiter()
+    with limit.acquire():
+        pass
+    assert limit.store.text == ""
+
+
+def test_of_two_at_once_one_begins_again():
+    limit, clock = limiter(Window(1, 60))
+    swap = limit.store.swap
+
+    def overtaken(seen, text):
+        limit.store.swap = swap
+        Limiter(limit.store, limit.rules, clock=clock).acquire().done()
+        return swap(seen, text)
+
+    limit.store.swap = overtaken
+    before = clock()
+    limit.acquire()
+    assert clock() - before == pytest.approx(held(60))
+
+
+# the pace of a slot
 
 
 class Open:
-    def acquire(self):
-        pass
+    def __init__(self):
+        self.cancelled = 0
 
-    def penalise(self, seconds):
-        pass
+    def acquire(self):
+        return self
+
+    def cancel(self):
+        self.cancelled += 1
 
 
 def test_a_slot_waits_a_full_gap_before_its_first_call_too():
@@ -140,54 +317,11 @@ def test_attempts_of_one_slot_one_after_the_other_keep_the_gap():
 
 
 def test_a_task_whose_supervisor_is_gone_makes_no_call():
-    clock = Clock()
+    clock, limit = Clock(), Open()
 
     def gone():
         raise SystemExit("gone")
 
     with pytest.raises(SystemExit):
-        Pacer(Quota(60), Open(), clock, clock.sleep, gone).wait()
-
-
-def _worker(path, windows, enough, log):
-    """Logs the moment that the limiter itself took for each call, since a busy machine may come back here much later."""
-    moments = []
-
-    def clock():
-        moments.append(time.time())
-        return moments[-1]
-
-    limit = FileLimiter(path, windows, clock)
-    while not enough.is_set():
-        limit.acquire()
-        with log.open("a") as out:
-            out.write(f"{moments[-1]} {os.getpid()}\n")
-
-
-def test_real_processes_keep_the_window_while_one_of_them_is_killed(tmp_path):
-    windows, log = [Window(20, 2.0)], tmp_path / "log"
-    context = multiprocessing.get_context("spawn")
-    enough = context.Event()
-    workers = [context.Process(target=_worker, args=(tmp_path / "a.json", windows, enough, log)) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-
-    def lines():
-        return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
-
-    def await_(what, condition):
-        until = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < until, what
-            time.sleep(0.05)
-
-    try:
-        await_("not all workers got a turn", lambda: len({pid for _, pid in lines()}) == 4)
-        os.kill(workers[0].pid, signal.SIGKILL)
-        killed = time.time()
-        await_("the others do not go on", lambda: sum(float(moment) > killed + 0.5 for moment, _ in lines()) >= 10)
-    finally:
-        enough.set()
-        for worker in workers:
-            worker.join()
-    assert most_in([float(moment) for moment, _ in lines()], 2.0) <= 20
+        Pacer(Quota(60), limit, clock, clock.sleep, gone).wait()
+    assert limit.cancelled == 1  # the account has its call back

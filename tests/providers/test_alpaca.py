@@ -15,7 +15,6 @@ from market_data.core.errors import AuthError, BadRequest, ConfigError, Entitlem
 from market_data.core.intervals import closed
 from market_data.core.retry_policy import RetryPolicy
 from market_data.datasets.registry import dataset
-from market_data.http.rate_limit import FileLimiter
 from market_data.pipeline.planner import make_plan
 from market_data.providers.alpaca.client import MOST_EMPTY
 from market_data.providers.alpaca.hook import AlpacaHook
@@ -395,7 +394,7 @@ def test_when_no_call_is_left_every_slot_waits_for_the_reset(server, hook):
     with make_hook(server) as other:
         server.fault("used_up", reset=0)  # whole seconds: up to one from now
         hook.fetch(ask(("IBM",)))
-        until = FileLimiter(hook.pacer().limiter.path, ())._blocked_until()
+        until = hook.pacer().limiter.paused() + time.time()
         assert until == pytest.approx(float(int(until)), abs=0.2)  # a whole second of the server, and the time until it was read
         other.fetch(ask(("IBM",)))
         assert time.time() >= until - 0.01
@@ -415,7 +414,7 @@ def test_a_429_waits_for_the_reset(server, hook, kind, error):
 def test_no_reset_holds_calls_back_for_longer_than_the_vendors_window(server, hook):
     server.fault("used_up", reset=86_400)
     hook.fetch(ask(("IBM",)))
-    blocked = FileLimiter(hook.pacer().limiter.path, ())._blocked_until() - time.time()
+    blocked = hook.pacer().limiter.paused()
     assert 55 < blocked <= 60
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from market_data.core import calendar
 from market_data.core.batch import Request
-from market_data.core.capabilities import Shape, Window
+from market_data.core.capabilities import Shape
 from market_data.core.errors import (
     AuthError,
     ConfigError,
@@ -25,10 +25,11 @@ from market_data.core.errors import (
 from market_data.core.intervals import closed
 from market_data.core.retry_policy import RetryPolicy
 from market_data.datasets.registry import dataset
+from market_data.http.limiter import Permit
 from market_data.pipeline.planner import make_plan
 from market_data.providers.base import ProviderConfig
 from market_data.providers.fmp.client import FmpClient, History
-from market_data.providers.fmp.errors import BULK_PAUSE, DayLimiter
+from market_data.providers.fmp.errors import BULK_PAUSE
 from market_data.providers.fmp.hook import FMPHook, few
 from market_data.providers.fmp.parse import read_file, vendors_name
 from market_data.providers.polygon.hook import PolygonHook
@@ -616,18 +617,6 @@ def test_the_daily_quota_ends_the_run_and_says_when_it_is_renewed(server, status
     assert len(server.calls) == 1
 
 
-def test_own_count_of_a_days_calls_begins_at_midnight_utc(tmp_path):
-    clock = [datetime(2020, 6, 17, 23, 59, tzinfo=UTC).timestamp()]
-    limiter = DayLimiter(tmp_path / "calls.json", (Window(2, 86_400),), clock=lambda: clock[0])
-    limiter.acquire()
-    limiter.acquire()
-    with pytest.raises(QuotaExhausted, match="renewed at 2020-06-18 00:00 UTC") as caught:
-        limiter.acquire()
-    assert caught.value.resets_at == datetime(2020, 6, 18, tzinfo=UTC)
-    clock[0] += 60
-    limiter.acquire()
-
-
 def test_an_account_counts_as_the_vendor_does(server):
     with make_hook(server, extra={"plan": "basic", "limits": [{"calls": 2, "seconds": 86_400}]}) as hook:
         hook.fetch(span("IBM"))
@@ -713,7 +702,7 @@ def test_the_server_sees_as_many_calls_as_were_planned(server, first, last, call
     assert len(symbols) == 523
     sessions = calendar.sessions(first, last + DAY)
     with make_hook(server) as hook:
-        hook._transport.pacer.wait = lambda: None
+        hook._transport.pacer.wait = lambda: Permit(None, "")
         made = make_plan(
             "ohlcv-1d", dict.fromkeys(symbols, (1 << len(sessions)) - 1), sessions, hook.capabilities("ohlcv-1d"), now=NOW
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.cli.deployment import port_of
@@ -65,13 +66,24 @@ class AirflowDeployment:
     def hook(self, provider: str, conn_id: str, options: Mapping[str, Any]) -> ProviderHook:
         """Return the hook of a provider with its connection. No call is made."""
         from market_data.airflow.connections import provider_config
+        from market_data.airflow.limit_stores import limiter_conn_id
         from market_data.providers.registry import provider as hook_of
 
         def config(name: str) -> ProviderConfig:
             _lend(name)
-            return provider_config(name)
+            found = provider_config(name)
+            if isinstance(limiter := limiter_conn_id(found.extra), str) and limiter:
+                _lend(limiter)
+            return found
 
         return hook_of(provider)(config(conn_id), options=options, connections=config)
+
+    def hosts(self, pool: str) -> Collection[str]:
+        """Return the hosts that ran tasks of a pool over the same time in the last day; nothing where one did at a time."""
+        from market_data.airflow.hosts import at_once
+
+        with _session() as session:
+            return at_once(session, pool, datetime.now(UTC))
 
     def check_notifier(self, notifier: Notifier) -> None:
         """Raise ``ConfigError`` if a notifier's package is missing or its arguments are wrong.

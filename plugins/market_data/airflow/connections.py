@@ -49,13 +49,16 @@ def provider_config(conn_id: str) -> ProviderConfig:
 
     :raises ConfigError: if the connection does not exist or its extra is not a JSON object.
     """
+    from market_data.airflow.limit_stores import limit_store
     from market_data.providers.base import ProviderConfig
 
     conn = read_connection(conn_id)
     host = conn.host or ""
     if host and conn.port:
         host = f"{host}:{conn.port}"
-    return ProviderConfig(conn_id, host, conn.login or "", conn.password or "", filled(conn.extra_dejson))
+    extra = filled(conn.extra_dejson)
+    store = limit_store(conn_id, extra, read_connection)
+    return ProviderConfig(conn_id, host, conn.login or "", conn.password or "", extra, store)
 
 
 def filled(extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,11 @@ def _fields(form: ConnectionForm) -> dict[str, Any]:
             "schema": {"type": ["array", "null"], "items": {"type": "object"}},
             "description": 'A list such as [{"calls": 5, "seconds": 60}]; all hold at once. Left untouched: the plan\'s limits.',
         },
+        "limiter_conn_id": {
+            "label": "Connection of the rate limits",
+            "schema": {"type": ["string", "null"]},
+            "description": "PostgreSQL or Redis, shared by the workers of all hosts. Empty: MARKET_DATA_LIMITER_CONN_ID, else each host.",
+        },
         **{name: {"label": label, "schema": {"type": [kind, "null"]}} for name, (label, kind) in form.extra.items()},
     }
 

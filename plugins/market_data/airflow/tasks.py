@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from market_data.providers.base import ProviderHook
 
 from market_data.airflow.connections import open_lake, open_s3, provider_config, warehouse
+from market_data.airflow.hosts import note_of_executors
 
 # pyarrow's own pool keeps memory that its threads released, and its C++ functions use that pool whatever Python sets.
 settings.lend("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -226,6 +227,7 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
         if run_context.run.clear_number > 0:
             not_cleared = _withdraw(run_context, ti)
         with _hook(feed, params) as hook, metrics.of_calls(feed, hook):
+            _tell_of_hosts(hook)
             receipt = pipeline.fetch_batch(run_context, hook, Batch.from_json(batch), now, ti.try_number)
     except Exception as error:
         # A failed task returns nothing; the report takes the reason from its note.
@@ -234,6 +236,14 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
     failed = [f"{symbol} failed: {why}" for symbol, why in receipt.failed.items()]
     task_notes.leave(ti, "\n".join(filter(None, [not_cleared, *failed])))
     return receipt.to_json()
+
+
+def _tell_of_hosts(hook: ProviderHook) -> None:
+    """Log that the limits are those of this host, where tasks may run on others too."""
+    from airflow.configuration import conf
+
+    if hook.config.limit_store is None and (said := note_of_executors(conf.get("core", "executor"))):
+        log.warning("rate limits: %s", said)
 
 
 def _withdraw(context: pipeline.RunContext, ti: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from market_data.config.yaml_file import read_yaml
 from market_data.core import calendar, settings
 from market_data.core.errors import ConfigError, MarketDataError
 from market_data.core.paths import settings_file
+from market_data.http.limiter import apart
 
 WAREHOUSE, S3 = "warehouse_default", "aws_default"
 POOL = "warehouse"
@@ -93,6 +94,7 @@ def check(deployment: Deployment, environ: Mapping[str, str]) -> Iterator[Findin
         yield _attempt(f"connection {WAREHOUSE}", deployment.warehouse)
     for feed in feeds:
         yield _feed(feed, deployment, connections)
+    yield from _hosts([feed for feed in feeds if feed.conn_id in connections], deployment)
     for notifier in load_alerts().notifiers:
         what = f"notifier {notifier.name}"
         if notifier.connection and notifier.connection not in connections:
@@ -109,6 +111,23 @@ def _feed(feed: Feed, deployment: Deployment, connections: set[str]) -> Finding:
     if feed.conn_id not in connections:
         return Finding(what, f"connection {feed.conn_id} is missing", BOOTSTRAP)
     return _attempt(what, lambda: deployment.hook(feed.provider, feed.conn_id, feed.options).validate_config())
+
+
+def _hosts(feeds: Sequence[Feed], deployment: Deployment) -> Iterator[Finding]:
+    """Yield a finding per pool whose limits are kept in a file of each host although several hosts share it."""
+    for pool in dict.fromkeys(feed.pool for feed in feeds):
+        try:
+            hosts = deployment.hosts(pool)
+            alone = [
+                feed.dag_id
+                for feed in feeds
+                if feed.pool == pool and deployment.hook(feed.provider, feed.conn_id, feed.options).config.limit_store is None
+            ]
+        except MarketDataError:  # the feed's own line says it
+            continue
+        if alone and (wrong := apart(sorted(hosts))):
+            said, _, fix = wrong.partition(". To do: ")
+            yield Finding(f"rate limits of pool {pool}", f"{said} (feeds {', '.join(alone)})", fix)
 
 
 def _attempt(what: str, step: Any, fix: str = "correct the connection in Admin > Connections") -> Finding:

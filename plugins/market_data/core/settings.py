@@ -55,7 +55,14 @@ SETTINGS = (
     Setting(
         "MARKET_DATA_LIMITS",
         "",
-        "Folder in which the processes of one host share rate limits. Default: AIRFLOW_HOME, else the temporary folder.",
+        "Folder in which the processes of one host share rate limits. Default: AIRFLOW_HOME, else the temporary folder. Not read where "
+        "MARKET_DATA_LIMITER_CONN_ID is set.",
+    ),
+    Setting(
+        "MARKET_DATA_LIMITER_CONN_ID",
+        "",
+        "Airflow connection (postgres or redis) in which the workers of all hosts share rate limits. Default: each host has its own, "
+        "which is right for one host only. A provider connection's extra.limiter_conn_id overrides it.",
     ),
     Setting(
         "MARKET_DATA_SP500_SOURCES",

@@ -32,6 +32,7 @@ from market_data.core.urls import shown_url
 from market_data.http.gzip_body import LARGEST_BODY, TooLargeError, unpacked
 
 if TYPE_CHECKING:
+    from market_data.http.limiter import Permit
     from market_data.http.rate_limit import Pacer
 
 T = TypeVar("T")
@@ -145,11 +146,12 @@ class Transport:
         except ValueError:
             raise ServerError("the address of the next page is not a URL", **where) from None
         try:
-            self.pacer.wait()
+            permit = self.pacer.wait()
         except ProviderError as error:
             raise error.at(**where) from None  # a limiter knows neither provider nor request
         self.counters.calls += 1
-        response = self._response(url, params, where)
+        with permit:
+            response = self._response(url, params, where, permit)
         self.counters.bytes += len(response.body)
         if response.status == REQUEST_TIMEOUT:
             raise ServerError("HTTP status 408: the request took too long", **where)
@@ -163,14 +165,14 @@ class Transport:
             raise ServerError(f"the response is a redirect (status {response.status}); redirects are not followed", **where)
         return response
 
-    def _response(self, url: str, params: Mapping[str, str | int], where: Mapping[str, str]) -> Response:
+    def _response(self, url: str, params: Mapping[str, str | int], where: Mapping[str, str], permit: Permit) -> Response:
         """Make one call and return the whole response, or raise the error that says why there is none.
 
         ``from None``: what the libraries say holds the URL and adds nothing that a user can act on.
         """
         connecting, reading = self.timeout
         try:
-            status, headers, body = within(self.deadline, lambda: self._read(url, params))
+            status, headers, body = within(self.deadline, lambda: self._read(url, params, permit))
             return Response(status, headers, _decompressed(headers.get("Content-Encoding", ""), body, self.largest))
         except TooLargeError as error:
             raise ServerError(f"the response is too large: {error}", **where) from None
@@ -187,10 +189,11 @@ class Transport:
         except zlib.error as error:
             raise ServerError(f"the body cannot be decompressed ({type(error).__name__})", **where) from None
 
-    def _read(self, url: str, params: Mapping[str, str | int]) -> tuple[int, Mapping[str, str], bytes]:
+    def _read(self, url: str, params: Mapping[str, str | int], permit: Permit) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and the body as sent."""
         until = time.monotonic() + self.deadline
         with self._session.get(url, params=dict(params), timeout=self.timeout, allow_redirects=False, stream=True) as response:
+            permit.arrived()
             body = bytearray()
             while piece := response.raw.read1(CHUNK, decode_content=False):
                 body += piece

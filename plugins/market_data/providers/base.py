@@ -27,8 +27,11 @@ from market_data.core.messages import shown, suggestion
 from market_data.core.outcome import Evidence
 from market_data.core.retry_policy import USUAL, RetryPolicy
 from market_data.core.urls import credentials_problem
+from market_data.http.call_state import Rules
 from market_data.http.client import Counters
-from market_data.http.rate_limit import FileLimiter, Pacer
+from market_data.http.file_store import FileStore
+from market_data.http.limiter import Limiter, Store
+from market_data.http.rate_limit import Pacer
 from market_data.providers.records import Records
 from market_data.providers.spec import Option, ProviderSpec, option_problems, source_of
 
@@ -59,6 +62,8 @@ class ProviderConfig:
     """The fields of a connection that a hook uses.
 
     The secrets stay out of ``repr``, and the address, which may hold one.
+
+    :param limit_store: account -> where its limits are kept; None: in files of this host. Raises ConfigError.
     """
 
     conn_id: str
@@ -66,6 +71,14 @@ class ProviderConfig:
     login: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    limit_store: Callable[[str], Store] | None = field(default=None, repr=False, compare=False)
+
+    def limiter(self, account: str, rules: Rules) -> Limiter:
+        """Return the limiter of an account.
+
+        :raises ConfigError: if the connection of the limits is missing or wrong.
+        """
+        return Limiter((self.limit_store or file_store)(account), rules)
 
 
 def no_other_connection(conn_id: str) -> ProviderConfig:
@@ -120,7 +133,9 @@ class ProviderHook(ABC):
     default_plan: ClassVar[str]
     default_retry: ClassVar[RetryPolicy] = USUAL
     known_extra: ClassVar[tuple[str, ...]] = ()
-    """Keys of the connection's extra beyond plan and quota."""
+    """Keys of the connection's extra beyond plan, quota and limiter."""
+    utc_days: ClassVar[bool] = False
+    """True where the vendor counts the calls of a day from midnight UTC, not those of the last 24 hours."""
 
     def __init__(
         self,
@@ -278,7 +293,7 @@ class ProviderHook(ABC):
 
     def pacer(self) -> Pacer:
         """Return the pacer that each call waits for: this attempt's slot, and the account's limiter."""
-        limiter = FileLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits)
+        limiter = self.config.limiter(self.config.conn_id, Rules(self.quota.limits, self.utc_days))
         return Pacer(self.quota, limiter, waited=self._waited)
 
     def _waited(self, seconds: float) -> None:
@@ -324,7 +339,7 @@ class ProviderHook(ABC):
             problems.append(f"{name}: host is {shown(self.base_url)}; a full base URL is needed, e.g. {self.default_base_url}")
         if self.config.password != self.config.password.strip():
             problems.append(f"{name}: password has white space around it; paste the key alone")
-        known = {"plan", "calls_per_minute_per_slot", "limits", *self.known_extra}
+        known = {"plan", "calls_per_minute_per_slot", "limits", "limiter_conn_id", *self.known_extra}
         problems += [
             f"{name}: extra has the unknown key {shown(key)}{suggestion(key, known)}; known keys: {', '.join(sorted(known))}"
             for key in extra
@@ -342,6 +357,10 @@ class ProviderHook(ABC):
         if not isinstance(limits, list) or len(limits) > MOST_WINDOWS or not all(_is_window(window) for window in limits):
             wanted = f'a list such as [{{"calls": 5, "seconds": 60}}], whole calls and at most {LONGEST_LIMIT:,} seconds, is needed'
             problems.append(f"{name}: extra.limits is {shown(limits)}; {wanted}")
+        try:
+            self.config.limiter(self.config.conn_id, Rules())
+        except ConfigError as error:
+            problems.append(str(error))
         return problems
 
     def _option_problems(self) -> list[str]:
@@ -355,6 +374,11 @@ def limits_folder() -> Path:
     """
     chosen = settings.value("MARKET_DATA_LIMITS") or settings.foreign("AIRFLOW_HOME") or tempfile.gettempdir()
     return Path(chosen) / "market_data_limits"
+
+
+def file_store(account: str) -> FileStore:
+    """Return the store of an account's limits for the processes of this host."""
+    return FileStore(limits_folder() / f"{account}.json")
 
 
 def is_http(url: str) -> bool:

@@ -19,8 +19,8 @@ from market_data.core.batch import Request
 from market_data.core.capabilities import Quota
 from market_data.core.errors import EntitlementError, NotYetAvailable, SchemaDrift, ServerError, TruncatedResponse
 from market_data.core.intervals import Interval, intersection
+from market_data.http.call_state import LONG_WINDOW
 from market_data.http.client import Response, retry_after
-from market_data.http.rate_limit import LONG_WINDOW
 
 T = TypeVar("T")
 DAY = timedelta(days=1)

@@ -17,9 +17,19 @@ if TYPE_CHECKING:
 def account(feed: Feed) -> dict[str, Any]:
     """Return quota and cap of a feed's connection, or what is wrong with it; never a secret.
 
+    ``shared``: False where each host keeps limits of its own.
+
     No call is made, and no client is opened.
     """
-    head = {"connection": feed.conn_id, "problem": "", "quota": "", "daily_limit": None, "charges": False, "cap": ""}
+    head = {
+        "connection": feed.conn_id,
+        "problem": "",
+        "quota": "",
+        "daily_limit": None,
+        "charges": False,
+        "cap": "",
+        "shared": True,
+    }
     try:
         kind, config = provider(feed.provider), provider_config(feed.conn_id)
         hook = kind(config, options=feed.options, connections=provider_config, retry=feed.retry)
@@ -28,4 +38,5 @@ def account(feed: Feed) -> dict[str, Any]:
         quota = {"quota": quota_text(hook.quota), "daily_limit": daily_limit(hook.quota)}
     except ConfigError as error:
         return {**head, "problem": str(error)}
-    return {**head, **quota, "charges": hook.spec.charges, "cap": "" if cap is None else dollars(cap)}
+    shared = config.limit_store is not None
+    return {**head, **quota, "charges": hook.spec.charges, "cap": "" if cap is None else dollars(cap), "shared": shared}

@@ -19,11 +19,12 @@ from market_data.core.messages import shown
 from market_data.core.retry_policy import RetryPolicy
 from market_data.core.urls import holds_credentials
 from market_data.http.client import Response, Transport, plain, retry_after
-from market_data.http.rate_limit import FileLimiter, Pacer
+from market_data.http.limiter import Limiter
+from market_data.http.rate_limit import Pacer
 from market_data.maintenance.index_sources.csv_lists import read_csv
 from market_data.maintenance.index_sources.found import Found, UnusableSource
 from market_data.maintenance.index_sources.pages import read_page
-from market_data.providers.base import limits_folder
+from market_data.providers.base import file_store
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ def _transport(base: str, retry: RetryPolicy, address: str) -> Transport:
     if holds_credentials(address.partition("?")[0].partition("#")[0]):
         raise ConfigError("the address of a source holds a user name or a password, which is not shown here; leave it out")
     host = urlsplit(base).netloc.replace(":", "-")
-    pacer = Pacer(Quota(CALLS_PER_MINUTE), FileLimiter(limits_folder() / f"index-source-{host}.json", ()))
+    pacer = Pacer(Quota(CALLS_PER_MINUTE), Limiter(file_store(f"index-source-{host}")))
     return Transport(
         "index source", base, {"User-Agent": user_agent()}, pacer, classify, retry=retry, deadline=120.0, largest=LARGEST
     )

@@ -248,13 +248,13 @@ class Client(Transport):
         """Make one paced call; return its result and the vendor's warnings."""
         where = self._where(what)
         try:
-            self.pacer.wait()
+            permit = self.pacer.wait()
         except ProviderError as error:
             raise error.at(**where) from None  # a limiter knows neither provider nor request
         self.counters.calls += 1
         for api in (self._official.metadata, self._official.symbology, self._official.timeseries):
             api.TIMEOUT = self.timeout[1]  # type: ignore[assignment]
-        with warnings.catch_warnings(record=True) as caught:
+        with permit, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 response = within(deadline, call)

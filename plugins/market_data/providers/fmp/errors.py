@@ -1,4 +1,4 @@
-"""Turn FMP's refusals into typed errors, and count a day's calls as FMP does.
+"""Turn FMP's refusals into typed errors.
 
 A refusal is any body that is neither a JSON array nor a CSV file, whatever its status: ``{"Error Message": "..."}`` comes with 200 too,
 and 402 is plain text. See https://site.financialmodelingprep.com/developer/docs/stable; the words are those of recorded responses.
@@ -25,8 +25,8 @@ from market_data.core.errors import (
     Throttled,
 )
 from market_data.core.messages import shown
+from market_data.http.call_state import LONG_WINDOW
 from market_data.http.client import LONGEST_WORDS, Response, retry_after
-from market_data.http.rate_limit import LONG_WINDOW, FileLimiter
 from market_data.providers.responses import error_body, error_text, pause
 
 DAY = timedelta(days=1)
@@ -120,23 +120,3 @@ def _used_up(response: Response, spoken: str, text: str, quota: Quota, now: date
 def _renewed(now: datetime) -> datetime:
     """Return the moment at which the day's quota is renewed. Not documented; users report midnight UTC."""
     return datetime.combine(now.astimezone(UTC).date() + DAY, time(), UTC)
-
-
-class DayLimiter(FileLimiter):
-    """Count a day's calls as the vendor does, not those of the last 24 hours.
-
-    Both then agree on when the quota is renewed.
-    """
-
-    def _within_quota(self, log: list[float], now: float) -> list[float]:
-        if any(window.seconds > DAY.total_seconds() for window in self.windows):
-            return super()._within_quota(log, now)
-        renewed = _renewed(datetime.fromtimestamp(now, UTC))
-        today = [call for call in log if call >= (renewed - DAY).timestamp()]
-        try:
-            return super()._within_quota(today, now)
-        except QuotaExhausted as error:
-            resets = min(renewed, error.resets_at or renewed)
-            raise QuotaExhausted(
-                f"all calls are used; the quota is renewed at {resets:%Y-%m-%d %H:%M} UTC", resets_at=resets
-            ) from None

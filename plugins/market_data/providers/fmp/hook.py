@@ -40,11 +40,10 @@ from market_data.core.capabilities import Endpoint, Quota, Shape, Window
 from market_data.core.errors import ProviderError, TruncatedResponse
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
-from market_data.http.rate_limit import Pacer
-from market_data.providers.base import Fetched, SubscriptionPlan, limits_folder
+from market_data.providers.base import Fetched, SubscriptionPlan
 from market_data.providers.fmp import corporate_actions, fundamentals
 from market_data.providers.fmp.client import MOST_ROWS, FmpClient, RequestLog, with_adjusted
-from market_data.providers.fmp.errors import DayLimiter, NotInPlan, PartNotInPlan, classify
+from market_data.providers.fmp.errors import NotInPlan, PartNotInPlan, classify
 from market_data.providers.fmp.fundamentals import Filing
 from market_data.providers.fmp.parse import DAY, FmpBar, bars_table, odd_bars
 from market_data.providers.fmp.spec import SPEC
@@ -84,6 +83,7 @@ class FMPHook(HttpProviderHook):
     hook_name = "Financial Modeling Prep"
     default_base_url = "https://financialmodelingprep.com"
     default_plan = "basic"
+    utc_days = True
     # https://site.financialmodelingprep.com/pricing-plans: 250 calls per day, or 300, 750 and 3,000 per minute. A session's prices are
     # there in the evening; two in the morning UTC is our own courtesy. ``sample`` is the local sample API.
     plans: ClassVar[Mapping[str, SubscriptionPlan]] = {
@@ -101,10 +101,6 @@ class FMPHook(HttpProviderHook):
         if self._transport is None:
             super().connect()
             self._client = FmpClient(self.transport)
-
-    def pacer(self) -> Pacer:
-        limiter = DayLimiter(limits_folder() / f"{self.config.conn_id}.json", self.quota.limits)
-        return Pacer(self.quota, limiter, waited=self._waited)
 
     def _probe(self) -> str:
         end = self.now().date() - timedelta(days=7)

@@ -20,6 +20,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import time as clock
 from datetime import timedelta
@@ -47,9 +48,11 @@ from market_data.core.messages import shown
 from market_data.core.spelling import SpellingError
 from market_data.core.urls import holds_credentials
 from market_data.datasets.registry import dataset as find_dataset
+from market_data.http.call_state import Rules
 from market_data.http.client import plain, tried
-from market_data.http.rate_limit import MARGIN, FileLimiter, Pacer
-from market_data.providers.base import Fetched, ProviderHook, SubscriptionPlan, limits_folder
+from market_data.http.limiter import Limiter
+from market_data.http.rate_limit import Pacer
+from market_data.providers.base import Fetched, ProviderHook, SubscriptionPlan
 from market_data.providers.ib.client import CLIENT_IDS, Link
 from market_data.providers.ib.contracts import ContractSpan, Instrument, Step, last_step
 from market_data.providers.ib.errors import AmbiguousContract, classify
@@ -322,19 +325,15 @@ class InteractiveBrokersHook(ProviderHook):
 
     def _called(self, what: str, call: Callable[[], T], *, question: str = "", symbols: tuple[str, ...] = ()) -> T:
         """One call, after its turn has come; its error typed."""
-        repeats = self._repeats(question) if question else None
         pacer = self._pacer or self.pacer()
         try:
-            if repeats is not None:
-                repeats.acquire()
-            pacer.wait()
-            if repeats is not None:
-                repeats.penalise(MARGIN * self._identical)
+            permits = self._permits(pacer, question)
         except ProviderError as error:
             raise error.at(**self._where(what)) from None  # a limiter knows neither provider nor request
         self.counters.calls += 1
         try:
-            return call()
+            with permits:
+                return call()
         except RequestError as error:
             text = f"{self._plain(error.message)} (error {error.code})"
             widest = max((window.seconds for window in self.quota.limits), default=1.0)
@@ -347,16 +346,23 @@ class InteractiveBrokersHook(ProviderHook):
             raise error.at(**self._where(what)) from None
         except SchemaDrift as error:
             raise SchemaDrift(f"{self.provider}: {what}: {self._plain(str(error))}. To do: {DRIFTED}") from None
-        finally:
-            if repeats is not None:  # once more: a connection may have had to be opened before the request left
-                repeats.penalise(MARGIN * self._identical)
 
-    def _repeats(self, question: str) -> FileLimiter | None:
+    def _permits(self, pacer: Pacer, question: str) -> ExitStack:
+        """Return the permits of a call, once it may leave: that of an equal request, and that of the account."""
+        permits = ExitStack()
+        repeat = permits.enter_context(self._repeats(question).acquire()) if question and self._identical else None
+        try:
+            permits.enter_context(pacer.wait())
+        except BaseException:
+            if repeat is not None:
+                repeat.cancel()
+            raise
+        return permits
+
+    def _repeats(self, question: str) -> Limiter:
         """Return what holds equal requests apart, whichever process makes them."""
-        if not self._identical:
-            return None
         bucket = int.from_bytes(hashlib.sha256(question.encode()).digest()[:2]) % BUCKETS
-        return FileLimiter(limits_folder() / f"{self.config.conn_id}.requests" / f"{bucket:03}.json", ())
+        return self.config.limiter(f"{self.config.conn_id}.requests/{bucket:03}", Rules((Window(1, self._identical),)))
 
     def _where(self, what: str) -> dict[str, str]:
         return {"provider": self.provider, "request": what}

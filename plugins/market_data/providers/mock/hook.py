@@ -60,7 +60,7 @@ class MockHook(ProviderHook):
         self.connect()
         before = replace(self.counters)
         if self._pacer is not None:
-            self._pacer.wait()
+            self._pacer.wait().done()  # no call is made
         table = generate.rows(request, self.seed)
         self.counters.calls += 1
         self.counters.bytes += table.nbytes

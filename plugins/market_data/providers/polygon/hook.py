@@ -19,9 +19,10 @@ from market_data.core.capabilities import Capabilities, Endpoint, Quota, Window
 from market_data.core.errors import ConfigError, EntitlementError, ProviderError
 from market_data.core.messages import shown
 from market_data.datasets.registry import dataset as find_dataset
+from market_data.http.call_state import Rules
 from market_data.http.client import Response
-from market_data.http.rate_limit import FileLimiter, Pacer
-from market_data.providers.base import Fetched, ProviderConfig, SubscriptionPlan, limits_folder
+from market_data.http.rate_limit import Pacer
+from market_data.providers.base import Fetched, ProviderConfig, SubscriptionPlan
 from market_data.providers.http_hook import HttpProviderHook
 from market_data.providers.polygon import client, corporate_actions, flat_files, ticker_events
 from market_data.providers.polygon.client import Rest
@@ -94,8 +95,8 @@ class PolygonHook(HttpProviderHook):
                 raise ConfigError(
                     f"connection {self.config.conn_id!r}: extra.flat_files_conn_id is empty; the S3 connection is needed there"
                 )
-            limiter = FileLimiter(limits_folder() / f"{config.conn_id}.json", ())
-            pacer = Pacer(Quota(self.quota.calls_per_minute_per_slot), limiter, waited=self._waited)
+            quota = Quota(self.quota.calls_per_minute_per_slot)
+            pacer = Pacer(quota, config.limiter(config.conn_id, Rules()), waited=self._waited)
             bucket = self.config.extra.get("flat_files_bucket", BUCKET)
             self._flat_files = FlatFiles(self.provider, config, bucket, pacer, self.counters, self.retry)
         return self._flat_files

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter
 
+from market_data.airflow.hosts import note
 from market_data.airflow.web import deployment
 from market_data.airflow.web.access import check_read
 from market_data.airflow.web.account import account
@@ -25,4 +26,6 @@ def overview(user: GetUserDep, feed: str) -> dict[str, Any]:
     feeds, place = load_feeds(), place_of(deployment.lake(), feed)
     siblings = [one.dag_id for one in feeds if one.conn_id == place.feed.conn_id]
     found = feed_of(place, siblings, datetime.now(UTC))
-    return {**found, **account(place.feed), "is_paused": bool(deployment.paused([place.feed.dag_id]))}
+    of_account, paused = account(place.feed), bool(deployment.paused([place.feed.dag_id]))
+    hosts = "" if of_account["shared"] else note(place.feed.pool)
+    return {**found, **of_account, "is_paused": paused, "hosts": hosts}

@@ -1,0 +1,58 @@
+"""The hosts that fetch: limits kept in a file of each host are right for one host only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from market_data.http.limiter import FIX, apart
+
+RECENT = timedelta(days=1)
+REMOTE = ("Celery", "Kubernetes", "Edge", "Ecs", "Batch")
+"""What the names of executors begin with that run tasks on other hosts than the scheduler's."""
+
+
+def at_once(session: Any, pool: str, now: datetime) -> list[str]:
+    """Return the hosts that ran tasks of a pool in the last day, if two of them did so over the same time; else nothing.
+
+    A host that followed another, such as a container made anew, shares no call with it.
+    """
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import func, select
+
+    columns = TaskInstance.hostname, func.min(TaskInstance.start_date), func.max(func.coalesce(TaskInstance.end_date, now))
+    recent = select(*columns).where(TaskInstance.pool == pool, TaskInstance.start_date > now - RECENT, TaskInstance.hostname != "")
+    found = session.execute(recent.group_by(TaskInstance.hostname)).all()
+    spans = sorted(((_utc(start), _utc(end), host) for host, start, end in found), key=lambda span: span[0])
+    overlap = any(later[0] < max(span[1] for span in spans[:place]) for place, later in enumerate(spans) if place)
+    return sorted(host for _, _, host in spans) if overlap else []
+
+
+def note(pool: str) -> str:
+    """Return what the page says of a pool whose limits are kept in a file of each host; empty: nothing."""
+    from airflow.utils.session import create_session
+
+    with create_session(scoped=False) as session:
+        return apart(at_once(session, pool, datetime.now(UTC)))
+
+
+def note_of_executors(executors: str) -> str:
+    """Return what a task logs whose limits are kept in a file of its host; empty: nothing.
+
+    :param executors: Airflow's setting ``core.executor``.
+    """
+    remote = [name for name in _names(executors) if name.startswith(REMOTE)]
+    if not remote:
+        return ""
+    return f"{' and '.join(remote)} may run tasks on several hosts, and each host knows its own calls only. To do: {FIX}"
+
+
+def _names(executors: str) -> Sequence[str]:
+    """Return the class names in a list such as ``LocalExecutor,team:my.module.CeleryExecutor:alias``."""
+    return [part.rpartition(".")[2] for entry in executors.split(",") for part in entry.strip().split(":") if "Executor" in part]
+
+
+def _utc(moment: datetime | str) -> datetime:
+    found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
