@@ -41,7 +41,7 @@ function filled(data) {
       row("Calls", data.problem ? used : `${used}, by runs that ended (${data.quota})`),
       data.charges ? row("Spend", spent(data)) : []),
     data.notes.length ? el("ul", { class: "plain warn" }, data.notes.map((note) => el("li", {}, note))) : "",
-    el("p", { class: "actions" }, link("coverage", data.feed, "Coverage"), link("quality", data.feed, "Quality")),
+    el("p", { class: "actions" }, link("plan", data.feed, "Plan"), link("coverage", data.feed, "Coverage"), link("quality", data.feed, "Quality")),
   ];
 }
 
