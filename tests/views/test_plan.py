@@ -77,7 +77,7 @@ def test_a_plan_says_what_is_covered_and_what_the_rest_takes(lake):
     assert rows["Sessions"] == "5, 2024-09-16 to 2024-09-20"
     assert rows["Calls"].endswith("1 batch")
     assert rows["Objects"] == "7 in the lake at most"
-    assert rows["Charge"] == "none: the provider does not charge for single requests"
+    assert rows["Charge"] == "none, the provider does not charge for single requests"
     assert "calls per minute per pool slot" in rows["Time"]
     assert found["conf"] == {"symbols": ["AAPL", "MSFT"], **DATES}
     json.dumps(found)

@@ -43,6 +43,7 @@ def _proposed_list(schema: dict[str, Any], value: Any) -> dict[str, Any]:
     examples = schema["examples"]
     return {
         **{name: part for name, part in schema.items() if name != "examples"},
+        "description": f"{schema['description']} Write it in the configuration JSON under Advanced Options.",
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$ref": "#/definitions/text",
         "definitions": {"text": {"type": "string"}},

@@ -116,7 +116,7 @@ class RunPlan:
         """The charge, and the most that the run may cost, in words."""
         cost = self.estimate.cost_usd
         if not self.charges:
-            return "none: the provider does not charge for single requests"
+            return "none, the provider does not charge for single requests"
         known = dollars(cost) if cost is not None else "known at the start of the run" if self.estimate.calls else dollars(0)
         if self.cap is None:
             return f"{known}; no cap: max_cost_usd is empty"

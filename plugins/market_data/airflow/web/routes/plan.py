@@ -71,12 +71,12 @@ def ask(user: GetUserDep, asked: Asked) -> dict[str, Any]:
         return {"problems": by_field(error.problems, form_of(feed))}
     except ConfigError as error:
         return {"problems": [{"field": "", "text": str(error)}]}
-    return {**found, "paused": bool(deployment.paused([feed.dag_id]))}
+    return {**found, "paused": _paused(feed)}
 
 
 @router.post("/start", dependencies=[Depends(own_site)])
 def start(user: GetUserDep, agreed: Agreed) -> dict[str, Any]:
-    """Return DAG and conf of the run; the browser triggers it.
+    """Return DAG and conf of the run, and whether the DAG is paused; the browser triggers it.
 
     :raises ParamError: if a param is wrong, or the run takes more than the person has seen.
     """
@@ -84,7 +84,11 @@ def start(user: GetUserDep, agreed: Agreed) -> dict[str, Any]:
     feed = _feed(agreed, user)
     found = _planned(feed, agreed)
     found.check_agreed(agreed.calls, agreed.cost_usd)
-    return {"dag_id": feed.dag_id, "conf": dict(found.params)}
+    return {"dag_id": feed.dag_id, "conf": dict(found.params), "paused": _paused(feed)}
+
+
+def _paused(feed: Feed) -> bool:
+    return bool(deployment.paused([feed.dag_id]))
 
 
 def _feed(asked: Asked, user: Any) -> Feed:

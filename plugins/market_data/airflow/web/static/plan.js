@@ -46,6 +46,7 @@ function again(feed) {
 function changed() {
   remember();
   status("Planning ...");
+  for (const button of panel.querySelectorAll("button")) button.disabled = true; // its figures are those of other params
   clearTimeout(timer);
   turn += 1; // an answer to what was there before is dropped
   timer = setTimeout(() => ask().catch(problem), WAIT);
@@ -110,7 +111,7 @@ async function run(found, box) {
   const id = made.dag_run_id, where = new URLSearchParams({ dag_id: agreed.dag_id, run_id: id });
   const place = `${ROOT}/dags/${encodeURIComponent(agreed.dag_id)}/runs/${encodeURIComponent(id)}`;
   panel.append(el("div", { role: "status", id: "started" },
-    el("p", {}, `Run ${id} is ${made.state}`, found.paused ? `: ${agreed.dag_id} is paused, so it waits until the DAG is unpaused. ` : ". ",
+    el("p", {}, `Run ${id} is ${made.state}`, agreed.paused ? `: ${agreed.dag_id} is paused, so it waits until the DAG is unpaused. ` : ". ",
       el("a", { href: `run?${where}` }, "Its progress"), " · ", el("a", { href: place, target: "_top" }, "The run in Airflow"))));
 }
 
