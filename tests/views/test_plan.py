@@ -21,6 +21,7 @@ from market_data.views import plan as views_plan
 from market_data.views.current_coverage import coverage_of
 from market_data.views.ledgers import Ledgers
 from market_data.views.plan import by_field, plan_of, sections_of, time_text
+from tests.views.staged import stage
 
 NOW = datetime(2024, 9, 30, 12, tzinfo=UTC)
 WEEK = [date(2024, 9, 16) + timedelta(n) for n in range(5)]
@@ -103,6 +104,17 @@ def test_the_figures_are_those_of_the_command(lake):
 def test_objects_are_counted_as_files_of_the_grain(lake, feed, grain, objects):
     found = planned(lake, feed, symbols=["AAPL", "MSFT"], start_date="2023-11-15", end_date="2024-02-14", file_grain=grain)
     assert found.estimate.objects == objects
+
+
+def test_what_an_active_run_has_fetched_is_left_to_it(lake):
+    stage(lake, "manual__1", "AAPL", WEEK, NOW)
+    params = {"symbols": ["AAPL", "MSFT"], **DATES}
+    feed = FEEDS["mock_ohlcv_1d"]
+    active = plan_of(feed, params, lake, hooks_of(feed), NOW, lambda run: run.run_id == "manual__1")
+    assert active.estimate.note == "Fetched by active runs, which load them: manual__1 (5 cells)"
+    ended = plan_of(feed, params, lake, hooks_of(feed), NOW)
+    assert ended.estimate.note.startswith("Fetched and not loaded, waiting in staging for the feed's next run: manual__1")
+    assert active.estimate.cells == ended.estimate.cells == 5
 
 
 def test_nothing_to_do_and_closed_exchanges_are_said(lake):

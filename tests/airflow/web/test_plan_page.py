@@ -14,6 +14,7 @@ from market_data.core.run import RunInfo
 from market_data.lake.ledger import CELLS, write_cells
 from market_data.lake.store import Lake
 from tests.airflow.web.site import browser_of, page_checks, served
+from tests.views.staged import stage
 
 pytestmark = pytest.mark.browser
 
@@ -39,6 +40,7 @@ def site(tmp_path_factory):
     run = RunInfo(FEED, "manual__seed", "manual", 0, NOW)
     write_cells(lake, "ohlcv-1d", "mock", run, "b000", pa.Table.from_pylist(rows, schema=CELLS), recorded_at=NOW)
     with served(folder, ("ingest.py",)) as site:
+        site.lake = lake
         yield site
 
 
@@ -167,6 +169,10 @@ def test_start_runs_exactly_what_was_planned_and_a_paused_dag_stays_paused(site,
     assert run["conf"] == {"symbols": ["AAPL", "MSFT"], "batch_size": 7, "tolerate": {"pending": 0.5}, **DATES}
     assert (run["triggering_user_name"], run["state"]) == ("trader", "queued")
     assert site.session("admin").get(f"{site.url}/api/v2/dags/{FEED}", timeout=30).json()["is_paused"]
+    stage(site.lake, run["dag_run_id"], "MSFT", DAYS, NOW)
+    asked = {"feed": FEED, "params": run["conf"]}
+    notes = site.session("viewer").post(f"{site.pages}/api/plan/ask", json=asked, timeout=30).json()["notes"]
+    assert notes == [f"Fetched by active runs, which load them: {run['dag_run_id']} (5 cells)"]
     page.get_by_role("link", name="Its progress").click()
     expect(page.locator("#status")).to_contain_text(run["dag_run_id"])
     assert page.problems == []
