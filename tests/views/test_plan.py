@@ -218,6 +218,12 @@ def test_options_that_the_feed_cannot_store_apart_are_refused(lake):
         planned(lake, feed, symbols=["AAPL"], adjustment="split", **DATES)
 
 
+def test_the_ledger_comes_from_memory(lake, monkeypatch):
+    record(lake, {("AAPL", day): State.HAVE for day in WEEK[:2]})
+    monkeypatch.setattr("market_data.lake.ledger.read_coverage", lambda *_: pytest.fail("the ledger was read from the lake"))
+    assert planned(lake, symbols=["AAPL"], **DATES).estimate.covered == 2
+
+
 def test_the_work_of_one_plan_is_bounded(lake, monkeypatch):
     monkeypatch.setattr(views_plan, "MOST_CELLS", 9)
     with pytest.raises(ParamError, match="2 symbols x 5 sessions are 10 cells; at most 9 are allowed here"):

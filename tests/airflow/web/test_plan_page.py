@@ -118,11 +118,27 @@ def test_keys_in_a_row_are_one_question(site, open_page):
     ready(page)
     page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
     asked.clear()
-    page.get_by_label("Only these symbols").press_sequentially("AAPL")
+    for key in "AAPL":
+        page.get_by_label("Only these symbols").press_sequentially(key)
+        page.clock.run_for(200)
     assert asked == []
     page.clock.run_for(300)
     expect(page.locator("#status")).to_contain_text("1 symbol x 5")
     assert [json.loads(one)["params"]["symbols"] for one in asked] == [["AAPL"]]
+    assert page.problems == []
+
+
+def test_symbols_that_do_not_fit_into_the_address_are_planned_all_the_same(site, open_page):
+    page = open_page("viewer")
+    page.goto(f"{site.pages}/plan?feed={FEED}&{DEEP}&p.symbols=AAPL")
+    ready(page)
+    page.get_by_label("Only these symbols").fill("\n".join(f"X{number:030}" for number in range(200)))
+    expect(page.locator("#status")).to_contain_text("200 symbols x 5")
+    expect(page.locator("#hint")).to_contain_text("they are too many")
+    expect(page).to_have_url(f"{site.pages}/plan?feed={FEED}&{DEEP}")
+    page.get_by_label("Only these symbols").fill("MSFT")
+    expect(page.locator("#hint")).to_be_empty()
+    expect(page).to_have_url(re.compile("p.symbols=MSFT"))
     assert page.problems == []
 
 

@@ -5,8 +5,9 @@ import { Fields, listed } from "./plan_fields.js";
 
 const page = document.getElementById("page");
 const WAIT = 300; // milliseconds after the last key
+const LONGEST = 6000; // characters of an address that every server takes
 const OWN = "p."; // before the name of a param in the address: a provider may have an option `feed`
-let form, fields, panel, timer, turn = 0;
+let form, fields, panel, hint, timer, turn = 0;
 
 function problem(error) { status(error.message, true); }
 
@@ -17,6 +18,9 @@ function given() {
 function remember() {
   const found = new URLSearchParams({ feed: form.feed });
   for (const [name, text] of fields.texts()) found.set(OWN + name, text);
+  const long = found.toString().length > LONGEST;
+  if (long) found.delete(`${OWN}symbols`);
+  hint.textContent = long ? "The address of this page does not have the symbols: they are too many. A tickers file can be linked." : "";
   history.replaceState(null, "", `${location.pathname}?${found}`);
 }
 
@@ -31,10 +35,11 @@ async function load() {
   form = found;
   address.set({ feed });
   fields = new Fields(form.sections, given(), changed);
+  hint = el("p", { class: "soft", id: "hint" });
   panel = el("section", { class: "cell", "aria-label": "Plan" }, el("p", { class: "soft" }, "Planning ..."));
   fill(page,
     el("div", { class: "controls" }, select("Feed", feeds, form.feed, again)),
-    el("form", { class: "plan", onsubmit: (event) => event.preventDefault() }, fields.node, el("div", { class: "answer" }, panel)));
+    el("form", { class: "plan", onsubmit: (event) => event.preventDefault() }, fields.node, el("div", { class: "answer" }, panel, hint)));
   await ask();
 }
 
