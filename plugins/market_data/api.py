@@ -9,7 +9,7 @@ None of it imports Airflow.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -22,14 +22,17 @@ from market_data.core.dates import read_date
 from market_data.core.errors import ConfigError, ParamError
 from market_data.core.instruments import by_calendar
 from market_data.core.intervals import IntervalSet, closed, intersection
+from market_data.core.messages import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.config.feeds import Feed
+    from market_data.core.run import RunInfo
     from market_data.core.symbol_changes import NamedSpan
     from market_data.datasets.base import Dataset
     from market_data.lake.layout import Layout
+    from market_data.lake.ledger import Coverage
     from market_data.lake.store import Lake
     from market_data.providers.base import ProviderHook
 
@@ -181,6 +184,8 @@ def coverage(
 class Estimate:
     """An estimate of a run. Computing it fetches and writes nothing.
 
+    :param first_session: ISO date, as ``last_session``; both inclusive. None where there is no session.
+    :param objects: lake objects that the run writes, at most; None where the response decides on it, as for fundamentals.
     :param minutes: at the sustained rate of one pool slot.
     :param cost_usd: what the provider would charge for the requests; None where it does not charge by request.
     :param rows: at most.
@@ -192,12 +197,15 @@ class Estimate:
     provider: str
     symbols: int
     sessions: int
+    first_session: str | None
+    last_session: str | None
     cells: int
     covered: int
     batches: int
     calls: int
     minutes: float
     rows: int
+    objects: int | None
     cost_usd: float | None
     note: str
     text: str
@@ -248,33 +256,70 @@ def plan(
 # -- for the command -----------------------------------------------------------------------------------------------------------------
 
 
-def estimate(feed: Feed, raw: Mapping[str, Any], hook: ProviderHook, lake: Lake) -> Estimate:
+def estimate(
+    feed: Feed,
+    raw: Mapping[str, Any],
+    hook: ProviderHook,
+    lake: Lake,
+    *,
+    coverage: Callable[[str], Coverage] | None = None,
+    is_running: Callable[[RunInfo], bool] = lambda _: False,
+    open_s3: Callable[[str], bytes] | None = None,
+    now: datetime | None = None,
+    most_cells: int | None = None,
+) -> Estimate:
     """Return what a run of ``feed`` with the params ``raw`` would take.
 
     :param hook: of the feed's provider, with the options of ``raw``.
-    :raises ParamError: naming every param that is wrong.
+    :param coverage: returns the coverage of a source; None: it is read from the lake.
+    :param is_running: returns True for a run that is active: it loads what it has fetched.
+    :param open_s3: returns the body of an ``s3://`` URL, for a tickers file; None: there is no access.
+    :param now: UTC; None: the present moment.
+    :param most_cells: symbols x sessions, covered or not, at most; None: any number.
+    :raises ParamError: naming every param that is wrong; or the work does not fit into one run, or exceeds ``most_cells``.
     """
     from market_data.config.layouts import layout_of
     from market_data.config.param_checks import read_params
     from market_data.core.run import RunInfo
-    from market_data.pipeline import RunContext, plan_run, universe_of
+    from market_data.pipeline import RunContext, plan_run, source_of_run, universe_of
+    from market_data.pipeline.planned import most_objects
     from market_data.pipeline.run_sessions import resolve_sessions
-    from market_data.providers.registry import known_provider
-    from market_data.providers.spec import source_of
 
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     params = replace(read_params({"universe": feed.universe, **raw}, **_allowed(feed, now)), dry_run=True)
+    if params.cells:
+        raise ParamError([f"cells is {shown(params.cells)}; a list of gaps is planned by its own run: leave it out"])
     resolve = partial(resolve_sessions, params, None, scheduled=False, now=now)
     wanted = resolve(calendars=[calendar.calendar(feed.calendar)])
-    universe = universe_of(params, feed, lambda: lake)
+    universe = universe_of(params, feed, lambda: lake, open_s3)
     run = RunInfo(feed.dag_id, "estimate", "manual", 0, now)
-    source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
-    context = RunContext(feed, params, run, lake, layout_of(feed), source)
+    source = source_of_run(feed, params)
+    context = RunContext(feed, params, run, lake, layout_of(feed), source, is_running, open_s3)
     wanted = resolve(calendars=by_calendar(universe.symbols, context.calendar_of))
+    _check_size(len(universe.symbols), len(wanted.own), most_cells)
+    known = coverage(source) if coverage else None
     with hook:
-        planned = plan_run(context, hook, wanted, universe.symbols, now, universe.membership)
+        planned = plan_run(context, hook, wanted, universe.symbols, now, universe.membership, known)
     found = {name: planned.summary[name] for name in TOTALS}
-    return Estimate(dataset=feed.dataset, provider=source, text=planned.explain(), **found)
+    return Estimate(
+        dataset=feed.dataset,
+        provider=source,
+        first_session=planned.summary["from"],
+        last_session=planned.summary["to"],
+        objects=most_objects(planned.plan, context.dataset, params.file_grain),
+        text=planned.explain(),
+        **found,
+    )
+
+
+def _check_size(symbols: int, sessions: int, most_cells: int | None) -> None:
+    if most_cells is not None and symbols * sessions > most_cells:
+        raise ParamError(
+            [
+                f"{symbols:,} symbols x {sessions:,} sessions are {symbols * sessions:,} cells; at most {most_cells:,} are allowed "
+                "here: choose fewer symbols or dates, or use market-data plan"
+            ]
+        )
 
 
 def options_in(feed: Feed, raw: Mapping[str, Any]) -> Mapping[str, Any]:

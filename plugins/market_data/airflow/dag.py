@@ -17,9 +17,9 @@ from market_data.airflow.retry import RETRIES, MarketDataRetryPolicy
 from market_data.airflow.tasks import run_check, run_fetch, run_load, run_plan, run_publish, run_verdict
 from market_data.airflow.time_limit import batch_time_limit, time_limit
 from market_data.airflow.timetable import SessionTimetable
+from market_data.config.feed_form import form_of
 from market_data.config.feeds import Feed
-from market_data.config.trigger_form import PARAMS, form
-from market_data.providers.registry import options_of, serving
+from market_data.config.trigger_form import PARAMS
 
 MAX_ACTIVE_RUNS = 10_000
 """Airflow creates no run while this many of the DAG are queued or running, cleared ones too: tonight's must never wait for them."""
@@ -27,11 +27,10 @@ MAX_ACTIVE_RUNS = 10_000
 
 def build_params(feed: Feed) -> dict[str, Param]:
     """Return the trigger form of a feed; only rare params are folded away, under Tuning."""
-    defaults = {"universe": feed.universe, **feed.params, **feed.options}
-    fields = form(options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset))
+    fields = form_of(feed)
     default, schema = fields["universe"]
-    fields["universe"] = default, _proposed_list(schema, defaults["universe"])
-    return {name: Param(defaults.get(name, default), **schema) for name, (default, schema) in fields.items()}
+    fields["universe"] = default, _proposed_list(schema, default)
+    return {name: Param(default, **schema) for name, (default, schema) in fields.items()}
 
 
 def _proposed_list(schema: dict[str, Any], value: Any) -> dict[str, Any]:
@@ -45,6 +44,7 @@ def _proposed_list(schema: dict[str, Any], value: Any) -> dict[str, Any]:
     examples = schema["examples"]
     return {
         **{name: part for name, part in schema.items() if name != "examples"},
+        "description": f"{schema['description']} Write it in the configuration JSON under Advanced Options.",
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$ref": "#/definitions/text",
         "definitions": {"text": {"type": "string"}},

@@ -37,8 +37,7 @@ from market_data.core.outcome import Receipt
 from market_data.core.run import RunInfo
 from market_data.datasets.registry import dataset
 from market_data.pipeline.run_sessions import resolve_sessions
-from market_data.providers.registry import known_provider, options_of, provider, serving
-from market_data.providers.spec import source_of
+from market_data.providers.registry import options_of, provider, serving
 
 if TYPE_CHECKING:
     from market_data.providers.base import ProviderHook
@@ -123,11 +122,7 @@ def run_of(context: Mapping[str, Any]) -> RunInfo:
 def _run_context(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> pipeline.RunContext:
     from market_data.config.layouts import layout_of
 
-    source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
-    if source != feed.provider and not feed.provider_level:
-        raise ParamError(
-            [f"options {dict(params.options)} change values; a feed without provider_level stores those of {feed.provider} only"]
-        )
+    source = pipeline.source_of_run(feed, params)
 
     def is_running(run: RunInfo) -> bool:
         # A count, not the state: a deleted run counts as 0, and any error is Airflow's and fails the task.

@@ -45,7 +45,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "type": "string",
         "title": "Universe",
         "description": "A file in include/universes, or an index kept in the lake; each session has the members of its date. Symbols or a "
-        "tickers file take precedence. Another index: set universe to index:NAME in the configuration JSON under Advanced Options.",
+        "tickers file take precedence. Another index is index:NAME.",
     },
     "symbols": {
         "type": ["null", "array"],

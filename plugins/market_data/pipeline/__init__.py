@@ -19,7 +19,7 @@ from market_data.pipeline.planned import Planned
 from market_data.pipeline.publish import publish_run
 from market_data.pipeline.rebuild import Rebuilt, rebuild_warehouse
 from market_data.pipeline.report_document import delete_flag
-from market_data.pipeline.run_context import RunContext
+from market_data.pipeline.run_context import RunContext, source_of_run
 from market_data.pipeline.run_result import RunResult
 from market_data.pipeline.run_symbols import index_of, record_index, universe_of
 from market_data.pipeline.selection import Selection
@@ -42,5 +42,6 @@ __all__ = [
     "publish_run",
     "rebuild_warehouse",
     "record_index",
+    "source_of_run",
     "universe_of",
 ]

@@ -51,6 +51,7 @@ def plan_run(
     symbols: Sequence[str],
     now: datetime,
     membership: Membership = MappingProxyType({}),
+    coverage: Coverage | None = None,
 ) -> Planned:
     """Find the missing cells and plan their requests.
 
@@ -60,14 +61,15 @@ def plan_run(
 
     :param symbols: all symbols of the universe, whenever they are members.
     :param membership: the cells of a symbol are the sessions on these dates; all sessions for a symbol that is left out.
+    :param coverage: of the run's source; None: it is read from the lake.
     :raises ParamError: if a symbol cannot be requested, or the universe has ended before the run's sessions. If the history of the
         provider's plan is too short, or the work or its cost exceeds the limit of a run.
     :raises ProviderError: if the provider does not report the cost of requests that it charges for, or cannot expand a symbol.
     """
     try:
-        return _plan(context, hook, wanted, symbols, now, membership)
+        return _plan(context, hook, wanted, symbols, now, membership, coverage)
     except CostAboveCap:
-        return _plan(context, hook, wanted, symbols, now, membership, with_reissued=False)
+        return _plan(context, hook, wanted, symbols, now, membership, coverage, with_reissued=False)
 
 
 class CostAboveCap(ParamError):
@@ -81,6 +83,7 @@ def _plan(
     symbols: Sequence[str],
     now: datetime,
     membership: Membership,
+    coverage: Coverage | None,
     *,
     with_reissued: bool = True,
 ) -> Planned:
@@ -88,8 +91,6 @@ def _plan(
 
     :raises CostAboveCap: if the cost exceeds the limit.
     """
-    from market_data.lake.ledger import read_coverage
-
     check_history(context.feed.dataset, context.params, hook, wanted)
     hook.records = LedgerRecords(context, KnownLives(context))
     capabilities = hook.capabilities(context.feed.dataset)
@@ -105,7 +106,7 @@ def _plan(
     if sessions:
         symbols, membership = _expanded(hook, symbols, sessions, membership)
         groups = by_calendar(symbols, context.calendar_of)
-    coverage = read_coverage(context.lake, context.feed.dataset, context.source)
+    coverage = _coverage(context) if coverage is None else coverage
     first = sessions[0] if sessions else now.date()
 
     kept = partial(_wished_again, sessions=sessions, before=first, start=start, membership=membership)
@@ -187,6 +188,12 @@ def _plan(
         changes=changes(dict.fromkeys((*universe, *symbols)), wanted.own, membership),
         standing=standing_of(context, coverage, replace(own, sessions=tuple(s for s in own.sessions if s not in pending)), now),
     )
+
+
+def _coverage(context: RunContext) -> Coverage:
+    from market_data.lake.ledger import read_coverage
+
+    return read_coverage(context.lake, context.feed.dataset, context.source)
 
 
 def _members_near(symbols: Sequence[str], wanted: Wanted, membership: Membership, before: timedelta) -> tuple[str, ...]:

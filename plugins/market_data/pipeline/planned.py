@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market_data.core.calendar import XNYS, Calendar
 from market_data.core.messages import counted, dollars
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
 from market_data.pipeline.planner import Plan
+
+if TYPE_CHECKING:
+    from market_data.core.run import Grain
+    from market_data.datasets.base import Dataset
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,27 @@ class Planned:
         if self.cost is not None:
             lines.append(f"The provider will charge {dollars(self.cost)}")
         return "\n".join([*lines, self.plan.explain()])
+
+
+def most_objects(plan: Plan, dataset: Dataset, grain: Grain) -> int | None:
+    """Return the number of lake objects that hold the cells of a plan.
+
+    None where the response decides on it.
+
+    A cell without rows has no object, so a run writes these at most.
+    """
+    from market_data.lake.layout import file_period
+
+    if dataset.files.date != "session":
+        return None
+    period = file_period(dataset, grain)
+    if period == "day":
+        return plan.cells
+    found = set[tuple[str, tuple[int, int]]]()
+    for block in (block for batch in plan.batches for block in batch.blocks):
+        periods = {(day.year, day.month if period == "month" else 0) for day in block.sessions}
+        found.update((symbol, one) for symbol in block.symbols for one in periods)
+    return len(found)
 
 
 def _closed(first: date, last: date, calendars: Sequence[Calendar]) -> str:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from market_data.config.feeds import Feed
 from market_data.config.run_params import RunParams
 from market_data.core.calendar import Calendar
+from market_data.core.errors import ParamError
 from market_data.core.instruments import CalendarOf
 from market_data.core.run import RunInfo
 from market_data.datasets.registry import dataset as find_dataset
-from market_data.providers.registry import calendar_of_source
+from market_data.providers.registry import calendar_of_source, known_provider
+from market_data.providers.spec import source_of
 
 if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
@@ -61,3 +63,16 @@ class RunContext:
         for _ in range(self.dataset.settle_sessions):
             session = calendar.previous_session(session)
         return session
+
+
+def source_of_run(feed: Feed, params: RunParams) -> str:
+    """Return the provider's name under which a run stores its rows, see `source_of`.
+
+    :raises ParamError: if the params change values, and the feed stores those of the provider itself only.
+    """
+    source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
+    if source != feed.provider and not feed.provider_level:
+        raise ParamError(
+            [f"options {dict(params.options)} change values; a feed without provider_level stores those of {feed.provider} only"]
+        )
+    return source

@@ -58,16 +58,24 @@ def own_source(feed: Feed) -> str:
     return source_of(known_provider(feed.provider), dict(feed.options))
 
 
+def feed_called(feed_id: str, feeds: Sequence[Feed] | None = None) -> Feed:
+    """Return the feed that a client names.
+
+    :raises ParamError: if there is none; names those there are.
+    """
+    known = {feed.dag_id: feed for feed in (load_feeds() if feeds is None else feeds)}
+    if feed_id not in known:
+        raise ParamError([f"feed is {shown(feed_id)}{suggestion(feed_id, known)}; feeds: {', '.join(known)}"])
+    return known[feed_id]
+
+
 def place_of(lake: Lake, feed_id: str, source: str | None = None, feeds: Sequence[Feed] | None = None) -> Place:
     """Return the place that a client names.
 
     :param source: None: the feed's own.
     :raises ParamError: if there is no such feed or source; names those there are.
     """
-    known = {feed.dag_id: feed for feed in (load_feeds() if feeds is None else feeds)}
-    if feed_id not in known:
-        raise ParamError([f"feed is {shown(feed_id)}{suggestion(feed_id, known)}; feeds: {', '.join(known)}"])
-    feed = known[feed_id]
+    feed = feed_called(feed_id, feeds)
     own = own_source(feed)
     sources = tuple(sorted({own, *recorded_sources(lake, feed)}))
     if source not in {None, *sources}:

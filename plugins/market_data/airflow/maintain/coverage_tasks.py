@@ -6,7 +6,7 @@ Heavy libraries are imported inside the functions only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from market_data.airflow import task_notes
@@ -17,7 +17,7 @@ from market_data.core.errors import ConfigError, QualityError
 if TYPE_CHECKING:
     from market_data.config.feeds import Feed
     from market_data.lake.store import Lake
-    from market_data.maintenance.repair_plan import OpenHook, RepairPlan
+    from market_data.maintenance.repair_plan import RepairPlan
     from market_data.providers.base import ProviderHook
 
 log = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ def _plans(reports: Sequence[Mapping[str, str]]) -> list[RepairPlan]:
     return plans
 
 
-def hooks_of(feed: Feed) -> OpenHook:
+def hooks_of(feed: Feed) -> Callable[[Mapping[str, Any]], ProviderHook]:
     """Return what opens a hook of the feed's provider with its connection."""
     from market_data.airflow.connections import provider_config
     from market_data.providers.registry import provider

@@ -24,9 +24,14 @@ def check_read(dag_id: str, user: Any) -> None:
         raise HTTPException(403, f"you lack the permission to see runs of {dag_id}")
 
 
+def may_trigger(dag_id: str, user: Any) -> bool:
+    """Return True if the user may trigger a DAG."""
+    return _may("POST", dag_id, user)
+
+
 def check_trigger(dag_id: str, user: Any) -> None:
     """Raise 403 unless the user may trigger a DAG."""
-    if not _may("POST", dag_id, user):
+    if not may_trigger(dag_id, user):
         raise HTTPException(403, f"you lack the permission to trigger {dag_id}")
 
 

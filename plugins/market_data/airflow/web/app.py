@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from market_data.airflow.web.pages import PAGES, STATIC, TABS, TYPES, shell
-from market_data.airflow.web.routes import coverage, feeds, prices, quality, run
+from market_data.airflow.web.routes import coverage, feeds, plan, prices, quality, run
 from market_data.core.errors import MarketDataError, ParamError
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ def create_app() -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(get_user)])
     app.include_router(feeds.router)
     app.include_router(coverage.router)
+    app.include_router(plan.router)
     app.include_router(prices.router)
     app.include_router(quality.router)
     app.include_router(run.router)

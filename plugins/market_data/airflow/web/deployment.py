@@ -66,3 +66,16 @@ def paused(dag_ids: Sequence[str]) -> list[str]:
 
     with create_session(scoped=False) as session:
         return sorted(session.scalars(select(DagModel.dag_id).where(DagModel.dag_id.in_(dag_ids), DagModel.is_paused)))
+
+
+def running(dag_id: str) -> set[tuple[str, str]]:
+    """Return DAG and id of each run of a DAG that is queued or running."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    from market_data.airflow.tasks import UNFINISHED
+
+    with create_session(scoped=False) as session:
+        found = session.execute(select(DagRun.dag_id, DagRun.run_id).where(DagRun.dag_id == dag_id, DagRun.state.in_(UNFINISHED)))
+        return {(str(dag), str(run)) for dag, run in found}

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 STATIC = Path(__file__).with_name("static")
-PAGES = {"feeds": "Feeds", "coverage": "Coverage", "prices": "Prices", "quality": "Quality"}
+PAGES = {"feeds": "Feeds", "plan": "Plan", "coverage": "Coverage", "prices": "Prices", "quality": "Quality"}
 """Name of each page in its address, and its title, in the order of the navigation."""
 TABS = {"run": "Run"}
 """Pages that are no part of the navigation: tabs of Airflow's own pages."""

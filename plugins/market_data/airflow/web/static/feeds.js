@@ -38,7 +38,7 @@ function filled(data) {
       data.charges ? row("Spend", spent(data)) : [],
       data.hosts ? row("Hosts", el("span", { class: "warn" }, data.hosts)) : []),
     data.notes.length ? el("ul", { class: "plain warn" }, data.notes.map((note) => el("li", {}, note))) : "",
-    el("p", { class: "actions" }, pageLink("coverage", { feed: data.feed }, "Coverage"),
+    el("p", { class: "actions" }, pageLink("plan", { feed: data.feed }, "Plan"), pageLink("coverage", { feed: data.feed }, "Coverage"),
       data.timeframe && pageLink("prices", { feed: data.feed }, "Prices"), pageLink("quality", { feed: data.feed }, "Quality")),
   ];
 }
