@@ -88,7 +88,8 @@ SETTINGS = (
     Setting(
         "MARKET_DATA_DOCS",
         "",
-        "Address at which you serve the site that make docs writes: error messages link to it. Default: they name the page in the repository.",
+        "Address of the site that make docs writes, where you serve it: error messages link to it. Default: they name the page in the "
+        "repository.",
     ),
     Setting("MARKET_DATA_AIRFLOW_URL", "", "Address of the Airflow whose REST API market-data bootstrap uses.", "command"),
     Setting(
