@@ -1,4 +1,4 @@
-"""The project's own DAGs, and a `watch_feeds` that looks every ten seconds."""
+"""The project's own DAGs, and a `watch_feeds` that looks every five seconds."""
 
 from datetime import timedelta
 
@@ -6,6 +6,6 @@ from market_data.airflow.dag import build_dag
 from market_data.airflow.maintain import watch
 from market_data.config.feeds import load_feeds
 
-watch.EVERY_FIVE_MINUTES = timedelta(seconds=10)
+watch.EVERY_FIVE_MINUTES = timedelta(seconds=5)
 for dag in [*map(build_dag, load_feeds()), watch.watch_feeds()]:
     globals()[dag.dag_id] = dag
