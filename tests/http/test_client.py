@@ -1,5 +1,6 @@
 """The HTTP session, against real servers: waits, bounds, addresses, words. What it does about faults is in the provider contract."""
 
+import contextlib
 import gzip
 import http.server
 import threading
@@ -14,14 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_data.core.capabilities import Quota
-from market_data.core.errors import NetworkError, QuotaExhausted, ServerError, Throttled, TruncatedResponse
+from market_data.core.capabilities import Window as QuotaWindow
+from market_data.core.errors import NetworkError, ProviderError, QuotaExhausted, ServerError, Throttled, TruncatedResponse
 from market_data.core.retry_policy import RetryPolicy
 from market_data.http import client
-from market_data.http.call_state import Rules
+from market_data.http.call_state import CallState, Rules
 from market_data.http.client import LONGEST_RETRY_AFTER, Transport, retry_after
 from market_data.http.file_store import FileStore
 from market_data.http.gzip_body import TooLargeError
-from market_data.http.limiter import Limiter
+from market_data.http.limiter import Limiter, Permit
 from market_data.http.rate_limit import Pacer
 from sandbox.http import SampleApi, Window
 
@@ -236,6 +238,40 @@ def test_a_body_is_whole_or_an_error_without_a_length_too(tmp_path, headers, sen
             with pytest.raises(error):
                 get(found)
             assert found.counters.calls == 2
+
+
+# the account's limits
+
+
+def test_a_call_counts_from_the_head_of_its_response(tmp_path, monkeypatch):
+    arrived, in_time = threading.Event(), []
+    monkeypatch.setattr(Permit, "arrived", lambda _: arrived.set())
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            in_time.append(arrived.wait(30))
+            self.wfile.write(b"[]")
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Handler) as url:
+        assert get(transport(url, tmp_path)) == b"[]"
+    assert in_time == [True]
+
+
+@pytest.mark.parametrize("fault", [None, "reset", "server_error"])
+def test_a_call_that_is_over_counts_once_and_is_not_on_its_way(api, tmp_path, fault):
+    found = transport(api.url, tmp_path, (QuotaWindow(100, 60),), attempts=1)
+    if fault:
+        api.fault(fault)
+    with contextlib.suppress(ProviderError):
+        get(found)
+    state = CallState.parse(found.pacer.limiter.store.read().text)
+    assert state.running == {}
+    assert [calls for _, calls in state.ended[60]] == [1]
 
 
 # addresses

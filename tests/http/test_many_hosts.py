@@ -54,19 +54,19 @@ def killed_now_and_then(vendor, hosts, calls, every, seed=1):
 
 @pytest.mark.parametrize("kind", ["postgres", "redis"])
 def test_no_window_is_over_with_three_hosts_held_up_calls_and_kills(kind, tmp_path):
-    rules = {"windows": [(15, 1.0), (40, 4.0)], "lease": 5.0}
+    rules = {"windows": [(15, 1.0), (25, 2.0)], "lease": 5.0}
     with vendor_of(0.3) as vendor, shared(kind, tmp_path) as store, running(vendor, [store] * 3, rules, slots=4, feeds=2) as hosts:
-        killed_now_and_then(vendor, hosts, 75, every=12)
+        killed_now_and_then(vendor, hosts, 52, every=13)
         moments, paths = vendor.moments, {path.split("/")[1] for _, path in vendor.calls}
     assert most_in(moments, 1.0) <= 15
-    assert most_in(moments, 4.0) <= 40
+    assert most_in(moments, 2.0) <= 25
     assert paths == {"feed-0", "feed-1"}
 
 
 def test_one_host_keeps_its_quota_with_a_file(tmp_path):
     rules = {"windows": [(15, 1.0)], "lease": 5.0}
     with vendor_of(0.3) as vendor, running(vendor, [["file", str(tmp_path)]], rules) as hosts:
-        killed_now_and_then(vendor, hosts, 50, every=12)
+        killed_now_and_then(vendor, hosts, 39, every=13)
         moments = vendor.moments
     assert most_in(moments, 1.0) <= 15
 
@@ -75,7 +75,7 @@ def test_files_of_several_hosts_do_not_keep_it(tmp_path):
     """What the other two tests must be able to find."""
     stores = [["file", str(tmp_path / name)] for name in "abc"]
     with vendor_of(0.1) as vendor, running(vendor, stores, {"windows": [(5, 1.0)]}, slots=3):
-        vendor.await_calls(40)
+        vendor.await_calls(30)
         moments = vendor.moments
     assert most_in(moments, 1.0) > 5
 
@@ -83,11 +83,11 @@ def test_files_of_several_hosts_do_not_keep_it(tmp_path):
 def test_after_its_supervisor_was_killed_a_host_makes_no_further_call_and_the_others_have_its_share(tmp_path):
     rules = {"windows": [(15, 1.0)]}
     with vendor_of(0.05) as vendor, shared("redis", tmp_path) as store, running(vendor, [store] * 2, rules, slots=3) as hosts:
-        vendor.await_calls(20)
+        vendor.await_calls(15)
         hosts[0].kill_supervisor()
         killed = time.monotonic()
         on_their_way = {*hosts[0].pids}
-        vendor.await_calls(len(vendor.calls) + 40)
+        vendor.await_calls(len(vendor.calls) + 25)
         moments = vendor.moments
         late = [path for moment, path in vendor.calls if moment > killed and int(path.split("/")[2]) in on_their_way]
     assert len(late) <= 3  # each of its three processes may have been in a call
@@ -98,14 +98,13 @@ def test_after_its_supervisor_was_killed_a_host_makes_no_further_call_and_the_ot
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["postgres", "redis"])
 def test_three_hosts_use_the_quota_nearly_whole_and_never_more(kind, tmp_path):
-    """3 hosts x 8 slots, two feeds, a minute between the clocks: at least 97 percent of the quota in six windows."""
-    calls, seconds, windows = 40, 20.0, 6
+    """3 hosts x 8 slots, two feeds, a minute between the clocks: at least 97 percent of the quota in four windows."""
+    calls, seconds, windows = 40, 20.0, 4
     rules = {"windows": [(calls, seconds)], "lease": 5.0}
-    with vendor_of(0.5) as vendor, shared(kind, tmp_path) as store, running(vendor, [store] * 3, rules, feeds=2) as hosts:
+    with vendor_of(0.25) as vendor, shared(kind, tmp_path) as store, running(vendor, [store] * 3, rules, feeds=2) as hosts:
         killed_now_and_then(vendor, hosts, 2 * calls, every=16)
-        vendor.await_calls(calls * (windows + 3), 600)
+        vendor.await_calls(calls * (windows + 3) + 1, 600)
         moments = vendor.moments
     assert most_in(moments, seconds) <= calls
-    steady = moments[3 * calls : 3 * calls + windows * calls]
-    rate = (len(steady) - 1) / (steady[-1] - steady[0])
-    assert rate >= 0.97 * calls / seconds
+    lasted = moments[(windows + 3) * calls] - moments[3 * calls]
+    assert windows * seconds / lasted >= 0.97

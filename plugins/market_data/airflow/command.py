@@ -79,7 +79,10 @@ class AirflowDeployment:
         return hook_of(provider)(config(conn_id), options=options, connections=config)
 
     def hosts(self, pool: str) -> Collection[str]:
-        """Return the hosts that ran tasks of a pool over the same time in the last day; nothing where one did at a time."""
+        """Return the hosts that ran tasks of a pool over the same time in the last day.
+
+        Return nothing where one host followed another.
+        """
         from market_data.airflow.hosts import at_once
 
         with _session() as session:

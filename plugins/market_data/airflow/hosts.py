@@ -10,13 +10,13 @@ from market_data.http.limiter import FIX, apart
 
 RECENT = timedelta(days=1)
 REMOTE = ("Celery", "Kubernetes", "Edge", "Ecs", "Batch")
-"""What the names of executors begin with that run tasks on other hosts than the scheduler's."""
+"""First parts of the names of executors that run tasks on other hosts than the scheduler's."""
 
 
 def at_once(session: Any, pool: str, now: datetime) -> list[str]:
-    """Return the hosts that ran tasks of a pool in the last day, if two of them did so over the same time; else nothing.
+    """Return the hosts that ran tasks of a pool over the same time in the last day.
 
-    A host that followed another, such as a container made anew, shares no call with it.
+    Return nothing where one host followed another, such as a container made anew: it shares no call with it.
     """
     from airflow.models.taskinstance import TaskInstance
     from sqlalchemy import func, select

@@ -1,4 +1,4 @@
-"""Where the limits of accounts are kept: in files of the host, or in the server of an Airflow connection that all hosts share."""
+"""Open the store of an account's limits: files of the host, or a server that all hosts share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def limiter_conn_id(extra: Mapping[str, Any]) -> Any:
 
 
 def limit_store(conn_id: str, extra: Mapping[str, Any], read: Callable[[str], Any]) -> Callable[[str], Store] | None:
-    """Return what opens the store of an account's limits, None for files of this host. Nothing is read before it is called.
+    """Return a function that opens the store of an account's limits; None for files of this host.
+
+    No connection is read before it is called.
 
     :param conn_id: the provider's connection, with its ``extra``.
     :param read: reads an Airflow connection by its id; raises ConfigError.

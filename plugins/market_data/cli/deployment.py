@@ -57,7 +57,10 @@ class Deployment(Protocol):
         """Return the hook of a provider with its connection. No call is made."""
 
     def hosts(self, pool: str) -> Collection[str]:
-        """Return the hosts that ran tasks of a pool over the same time in the last day; nothing where one did at a time."""
+        """Return the hosts that ran tasks of a pool over the same time in the last day.
+
+        Return nothing where one host followed another.
+        """
 
     def check_notifier(self, notifier: Notifier) -> None:
         """Raise ``ConfigError`` if a notifier's package is missing or its arguments are wrong.

@@ -114,7 +114,7 @@ def _feed(feed: Feed, deployment: Deployment, connections: set[str]) -> Finding:
 
 
 def _hosts(feeds: Sequence[Feed], deployment: Deployment) -> Iterator[Finding]:
-    """Yield a finding per pool whose limits are kept in a file of each host although several hosts share it."""
+    """Yield a finding per pool that several hosts share, each with limits of its own."""
     for pool in dict.fromkeys(feed.pool for feed in feeds):
         try:
             hosts = deployment.hosts(pool)

@@ -1,4 +1,6 @@
-"""What a limiter knows of an account's calls, and what follows from it. No clock, no file, no network: time is handed in.
+"""Decide from the calls of an account when the next may leave.
+
+There is no clock, file or network here: time is handed in.
 
 A call reaches the server at some moment between leaving and its response, and nobody here knows when. So it counts from the moment it
 leaves until one window after its response. A new call may leave when fewer calls than the window's count that way.
@@ -35,7 +37,7 @@ GRAINS = 500
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an account may do.
+    """The rules of an account.
 
     :param windows: all apply at once; none: only pauses hold calls back.
     :param utc_days: windows of an hour up to a day begin anew at midnight UTC, as the vendor counts.
@@ -110,7 +112,7 @@ class CallState:
     # -- what has happened -------------------------------------------------------------------------------------------------------
 
     def advance(self, rules: Rules, now: float) -> bool:
-        """Bring the state to ``now``: leases that are over end their calls, and what no longer counts is dropped.
+        """Bring the state to ``now``: end the calls whose leases are over, drop what no longer counts.
 
         Moments in the future come from a clock that was set back; they become ``now``, which never lets a call go too early.
 
@@ -139,7 +141,10 @@ class CallState:
         self.running[permit] = now + rules.lease
 
     def end(self, permit: str, arrived: float) -> None:
-        """Note that a call has arrived by ``arrived``. One whose lease was over counts once more: it is not known when it arrived."""
+        """Note that a call has arrived by ``arrived``.
+
+        One whose lease was over counts once more: it is not known when it arrived.
+        """
         self.running.pop(permit, None)
         for seconds, ends in self.ended.items():
             _count(ends, arrived)
@@ -172,13 +177,15 @@ class CallState:
         return None
 
     def wait(self, rules: Rules, now: float) -> float:
-        """Return for how many seconds at least no call may leave because of short windows; 0: one may leave now."""
+        """Return for how many seconds short windows let no call leave; 0: one may leave now."""
         free = [self._free_at(window, now) for window in rules.windows if window.seconds < LONG_WINDOW]
         wait = max([self.last + rules.gap, *free]) - now
         return max(wait, SHORTEST_WAIT) if wait > 0 else 0.0
 
     def _free_at(self, window: Window, now: float, since: float = -math.inf) -> float:
-        """Return the earliest moment at which fewer than the window's calls can count; ``now`` or before: they do.
+        """Return the earliest moment at which fewer than the window's calls can count.
+
+        ``now`` or before: they do already.
 
         :param since: calls that had arrived by then do not count.
         """

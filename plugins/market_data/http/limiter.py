@@ -1,6 +1,6 @@
 """The limit of an account over all slots, of one host or of many.
 
-What is known of the account's calls (`CallState`) is a text in a `Store`. Every step reads the text, works out the next one and swaps it in
+The calls of the account (`CallState`) are a text in a `Store`. Every step reads the text, works out the next one and swaps it in
 if nobody was quicker; else it begins again. So nothing is ever locked while somebody waits, and a process that dies holds nobody up.
 """
 
@@ -38,7 +38,7 @@ class LimiterError(RetriableError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a store holds.
+    """The content of a store, and its time.
 
     :param text: the text; empty if there is none yet.
     :param now: seconds on the store's own clock, read after the text was.
@@ -67,7 +67,10 @@ class Store(Protocol):
 
 
 def since_boot() -> float:
-    """Return the seconds since the host was started, those it slept included. Setting the wall clock does not change it."""
+    """Return the seconds since the host was started, those it slept included.
+
+    Setting the wall clock does not change them.
+    """
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -127,7 +130,10 @@ class Limiter:
         return wait
 
     def _step(self, step: Callable[[CallState, Reading], T]) -> T:
-        """Change the state by ``step`` and return its result. ``step`` may be called several times; its last call counts."""
+        """Change the state by ``step`` and return its result.
+
+        ``step`` may be called several times; its last call counts.
+        """
         while True:
             at = self.store.read()
             state = CallState.parse(at.text)

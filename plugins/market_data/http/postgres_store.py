@@ -47,7 +47,10 @@ class PostgresStore:
         return self._run(NEXT, [text, self._account, seen.text])[0] == 1
 
     def _run(self, statement: str, values: Sequence[str]) -> tuple[int, list[Any]]:
-        """Return the number of rows and the rows; once more where the connection of before is lost or the table is missing."""
+        """Return the number of rows and the rows.
+
+        Try once more where the connection of before is lost or the table is missing.
+        """
         import psycopg
         from psycopg import errors
 
