@@ -41,7 +41,12 @@ export class Fields {
       return el("select", { ...common, onchange: changed }, choices.map(([value, label]) => el("option", { value, selected: String(value) === text }, label)));
     }
     if (field.kind === "array") {
-      const box = el("textarea", { ...common, rows: "3", spellcheck: "false", oninput: changed });
+      const paste = (event) => { // browsers insert a thousand lines in seconds
+        event.preventDefault();
+        box.setRangeText(event.clipboardData.getData("text/plain"), box.selectionStart, box.selectionEnd, "end");
+        changed();
+      };
+      const box = el("textarea", { ...common, rows: "3", spellcheck: "false", oninput: changed, onpaste: paste });
       box.value = text.split(",").join("\n");
       return box;
     }
