@@ -46,7 +46,10 @@ ADVICE: dict[type[errors.MarketDataError], str] = {
 
 
 def types() -> list[type[errors.MarketDataError]]:
-    """Return every type, in the order of the module. Groups are among them: a message links to the group of its own type."""
+    """Return every type, in the order of the module.
+
+    Groups are among them: an error of a provider's own type links to its group.
+    """
     return [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.MarketDataError)]
 
 

@@ -64,7 +64,10 @@ class MarketDataError(Exception):
 
     @property
     def page(self) -> str:
-        """Where the documentation explains this type: an address if ``MARKET_DATA_DOCS`` is set, else a path of the repository."""
+        """The section of the documentation on this type.
+
+        An address if ``MARKET_DATA_DOCS`` is set, else a path of the repository.
+        """
         site = settings.value("MARKET_DATA_DOCS").rstrip("/")
         known = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
         return f"{f'{site}/reference/errors.html' if site else 'docs/reference/errors.md'}#{known.__name__.lower()}"
