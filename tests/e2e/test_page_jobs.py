@@ -35,6 +35,7 @@ STOCKS = [
     "NKE",
     "PG",
 ]
+COSTLY = "databento_trades"
 REPAIRS, DECISIONS = "maintain_coverage", "maintain_state"
 LONG = 240_000
 """Milliseconds that a run on a busy machine may take."""
@@ -72,10 +73,10 @@ def desk(page, world, tmp_path):
     return page
 
 
-def open_pages(desk):
-    """Click on the navigation's entry; return the card of `DAG` on page Feeds."""
+def open_pages(desk, dag_id=DAG):
+    """Click on the navigation's entry; return the card of a feed on page Feeds."""
     desk.get_by_role("link", name="Market data").first.click()
-    return desk.inside.get_by_role("region", name=DAG, exact=True)
+    return desk.inside.get_by_role("region", name=dag_id, exact=True)
 
 
 def count(world, first, last, symbol):
@@ -147,6 +148,18 @@ def test_a_quarantined_row_is_released_and_loaded(world, desk):
     where = "symbol = 'KO' AND bar_time = TIMESTAMP '2010-05-12' AND provider = 'polygon'"
     (loaded,) = world.query(f"SELECT close_px FROM silver_prices WHERE {where}")
     assert float(loaded["close_px"]) == 5000.0
+
+
+def test_the_charge_of_a_run_is_three_clicks_away_without_a_run(world, desk):
+    before = world.runs(COSTLY)
+    open_pages(desk, COSTLY).get_by_role("link", name="Plan").click()
+    plan = desk.inside.get_by_role("region", name="Plan", exact=True)
+    expect(plan).to_contain_text("known at the start of the run")
+    desk.inside.get_by_role("button", name="Ask for the charge").click()
+    expect(plan).to_contain_text(re.compile(r"Charge\s*\d+\.\d\d US dollars"))
+    assert desk.clicks() == 3
+    desk.picture("plan")
+    assert world.runs(COSTLY) == before
 
 
 def test_every_page_has_a_picture(world, desk):

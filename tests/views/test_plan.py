@@ -3,6 +3,7 @@
 import json
 import socket
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from market_data import api
 from market_data.config.feed_form import form_of
 from market_data.config.feeds import Feed, load_feeds
-from market_data.core.errors import ConfigError, ParamError
+from market_data.core.errors import AuthError, ConfigError, ParamError
+from market_data.core.messages import dollars
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.lake.ledger import CELLS, UNKNOWN, read_coverage, write_cells
@@ -21,6 +23,7 @@ from market_data.views import plan as views_plan
 from market_data.views.current_coverage import coverage_of
 from market_data.views.ledgers import Ledgers
 from market_data.views.plan import by_field, plan_of, sections_of, time_text
+from sandbox.http.server import SampleApi
 from tests.views.staged import stage
 
 NOW = datetime(2024, 9, 30, 12, tzinfo=UTC)
@@ -165,6 +168,30 @@ def test_a_known_charge_over_the_cap_is_said_plainly(lake, monkeypatch):
     found.check_agreed(found.estimate.calls, 7.5)
     with pytest.raises(ParamError, match=r"7.50 US dollars now; agreed: 1 call and 7.00 US dollars: plan it again"):
         found.check_agreed(found.estimate.calls, 7.0)
+
+
+def test_the_provider_is_asked_for_the_charge_on_demand(lake):
+    feed, params = FEEDS["databento_ohlcv_1d"], {"symbols": ["ES.FUT"], "stype_in": "parent", **DATES}
+    extra = {"calls_per_minute_per_slot": 60_000, "limits": [{"calls": 100, "seconds": 0.05}]}
+    with SampleApi(vendor="databento", api_key="k" * 29) as vendor:
+
+        def asked(ask_provider, key="db-" + "k" * 29):
+            config = ProviderConfig(feed.conn_id, vendor.url, password=key, extra=extra)
+            hook = partial(provider("databento"), config)
+            return plan_of(feed, params, lake, lambda options: hook(options=options), NOW, ask_provider=ask_provider)
+
+        before = asked(False).to_json()
+        assert (before["askable"], before["totals"]["cost_usd"], vendor.calls) == (True, None, [])
+        after = asked(True)
+        with pytest.raises(AuthError):
+            asked(True, key="db-" + "x" * 29)
+    targets = " ".join(call.target for call in vendor.calls)
+    assert "metadata.get_cost" in targets
+    assert "symbology.resolve" in targets
+    assert "timeseries" not in targets
+    assert (after.estimate.cost_usd or 0) > 0
+    assert dict(after.rows)["Charge"].startswith(dollars(after.estimate.cost_usd))
+    assert (after.later, after.to_json()["askable"]) == ((), False)
 
 
 def test_a_plan_that_grew_is_not_what_was_agreed(lake):

@@ -137,6 +137,7 @@ class RunPlan:
             "rows": self.rows,
             "notes": [*filter(None, [self.estimate.note]), *self.later],
             "over_cap": self.over_cap,
+            "askable": bool(self.charges and self.later and self.estimate.calls),
             "source": self.estimate.provider,
             "totals": self.estimate.totals,
             "conf": dict(self.params),
@@ -164,26 +165,33 @@ def plan_of(
     now: datetime,
     is_running: Callable[[RunInfo], bool] = lambda _: False,
     open_s3: Callable[[str], bytes] | None = None,
+    *,
+    ask_provider: bool = False,
 ) -> RunPlan:
-    """Plan a run of a feed as ``market-data plan`` does, without any call to the provider.
+    """Plan a run of a feed as ``market-data plan`` does.
+
+    Without any call to the provider, unless ``ask_provider``: then it is asked what only it knows, such as the charge. It does not
+    charge for that.
 
     :param params: those that differ from the feed's defaults, of JSON types.
     :param is_running: see `market_data.api.estimate`; ``open_s3`` likewise.
     :raises ParamError: naming every param that is wrong; or the work does not fit into one run, or exceeds ``MOST_CELLS``.
     :raises ConfigError: the connection is wrong.
     :raises LakeError: the store fails.
+    :raises ProviderError: the provider, if it is asked, does not respond as it should.
     """
     raw = {**feed.params, **params}
     opened = hook({**feed.options, **options_in(feed, raw)})
     opened.validate_config()
-    planning = WithoutCalls(opened)
+    planning = opened if ask_provider else WithoutCalls(opened)
     found = estimate(
         feed, raw, planning, lake,
         coverage=lambda source: coverage_of(records_of(lake, feed.dataset, source)),
         is_running=is_running, open_s3=open_s3, now=now, most_cells=MOST_CELLS,
     )  # fmt: skip
+    later = planning.later if isinstance(planning, WithoutCalls) else ()
     cap = planning.option("max_cost_usd") if "max_cost_usd" in planning.known_options else None
-    return RunPlan(found, params, quota_text(planning.quota), planning.spec.charges, cap, planning.later)
+    return RunPlan(found, params, quota_text(planning.quota), planning.spec.charges, cap, later)
 
 
 def by_field(problems: Sequence[str], names: Collection[str]) -> list[dict[str, str]]:

@@ -34,6 +34,7 @@ def calls(client, feed=FEED, **params):
     return [
         client.get("/api/plan/form", params={"feed": feed}).status_code,
         client.post("/api/plan/ask", json=body).status_code,
+        client.post("/api/plan/price", json=body).status_code,
         client.post("/api/plan/start", json=body).status_code,
     ]
 
@@ -42,21 +43,21 @@ def calls(client, feed=FEED, **params):
 def test_permission_comes_before_look_ups(client, monkeypatch, feed):
     monkeypatch.setattr(plan, "feed_called", lambda _: pytest.fail("a feed was looked up"))
     client.allowed = set()
-    assert calls(client, feed) == [403, 403, 403]
+    assert calls(client, feed) == [403, 403, 403, 403]
 
 
 def test_a_reader_plans_and_starts_nothing(client):
     client.allowed = {"GET"}
-    assert calls(client) == [200, 200, 403]
-    assert calls(client, tickers_path="x.csv") == [200, 403, 403]
+    assert calls(client) == [200, 200, 403, 403]
+    assert calls(client, tickers_path="x.csv") == [200, 403, 403, 403]
     assert not client.get("/api/plan/form", params={"feed": FEED}).json()["may_start"]
     client.allowed = {"GET", "POST"}
-    assert calls(client) == [200, 200, 200]
+    assert calls(client) == [200, 200, 200, 200]
 
 
 def test_who_may_trigger_and_not_read_gets_nothing(client):
     client.allowed = {"POST"}
-    assert calls(client) == [403, 403, 403]
+    assert calls(client) == [403, 403, 403, 403]
 
 
 def test_plans_take_turns(client, monkeypatch):

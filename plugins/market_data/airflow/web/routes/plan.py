@@ -18,7 +18,7 @@ from market_data.airflow.web import deployment
 from market_data.airflow.web.access import check_read, check_trigger, may_trigger, own_site
 from market_data.config.feed_form import form_of
 from market_data.config.feeds import Feed
-from market_data.core.errors import ConfigError, ParamError
+from market_data.core.errors import ConfigError, ParamError, ProviderError
 from market_data.views.places import feed_called
 from market_data.views.plan import RunPlan, by_field, plan_of, sections_of
 
@@ -64,12 +64,25 @@ def ask(user: GetUserDep, asked: Asked) -> dict[str, Any]:
 
     There is no run, and no call to the provider.
     """
-    feed = _feed(asked, user)
+    return _answer(_feed(asked, user), asked, ask_provider=False)
+
+
+@router.post("/price", dependencies=[Depends(own_site)])
+def price(user: GetUserDep, asked: Asked) -> dict[str, Any]:
+    """Return the same with what only the provider knows: the charge, and the instruments of a symbol.
+
+    The provider is called, without a charge, under the limits of the account: hence the permission to trigger the feed's DAG.
+    """
+    check_trigger(asked.feed, user)
+    return _answer(_feed(asked, user), asked, ask_provider=True)
+
+
+def _answer(feed: Feed, asked: Asked, *, ask_provider: bool) -> dict[str, Any]:
     try:
-        found = _planned(feed, asked).to_json()
+        found = _planned(feed, asked, ask_provider=ask_provider).to_json()
     except ParamError as error:
         return {"problems": by_field(error.problems, form_of(feed))}
-    except ConfigError as error:
+    except (ConfigError, ProviderError) as error:
         return {"problems": [{"field": "", "text": str(error)}]}
     return {**found, "paused": _paused(feed)}
 
@@ -98,12 +111,12 @@ def _feed(asked: Asked, user: Any) -> Feed:
     return feed_called(asked.feed)
 
 
-def _planned(feed: Feed, asked: Asked) -> RunPlan:
+def _planned(feed: Feed, asked: Asked, *, ask_provider: bool = False) -> RunPlan:
     with _turn():
         running = deployment.running(feed.dag_id)
         return plan_of(
             feed, asked.params, deployment.lake(), hooks_of(feed), datetime.now(UTC),
-            lambda run: (run.dag_id, run.run_id) in running, open_s3,
+            lambda run: (run.dag_id, run.run_id) in running, open_s3, ask_provider=ask_provider,
         )  # fmt: skip
 
 

@@ -57,12 +57,12 @@ function changed() {
   timer = setTimeout(() => ask().catch(problem), WAIT);
 }
 
-/** Ask what the run would take. Only the answer to the latest question is shown. */
-async function ask() {
+/** Ask what the run would take; the route "plan/price" asks the provider too. Only the answer to the latest question is shown. */
+async function ask(route = "plan/ask") {
   const own = ++turn, params = fields.params();
   let found;
   try {
-    found = await act("plan/ask", { feed: form.feed, params });
+    found = await act(route, { feed: form.feed, params });
   } catch (error) {
     if (own !== turn) return;
     fields.report([]);
@@ -85,8 +85,14 @@ function show(found) {
   fill(panel, el("h2", {}, "What the run takes"), el("dl", {}, found.rows.map(([name, text]) =>
     [el("dt", {}, name), el("dd", name === "Charge" && found.over_cap ? { class: "warn" } : {}, text)]).flat()),
     notes(found),
-    el("div", { class: "actions" }, start, form.may_start ? "" : el("span", { class: "soft" }, `You lack the permission to trigger ${form.feed}.`)));
+    el("div", { class: "actions" }, price(found), start, form.may_start ? "" : el("span", { class: "soft" }, `You lack the permission to trigger ${form.feed}.`)));
   status(found.sentence || found.notes.join(". "));
+}
+
+/** A button that asks the provider for the charge, if it charges and the charge is not known. */
+function price(found) {
+  if (!found.askable || !form.may_start) return "";
+  return el("button", { type: "button", onclick: (event) => { event.target.disabled = true; status("Asking the provider ..."); ask("plan/price").catch(problem); } }, "Ask for the charge");
 }
 
 function notes(found) {
