@@ -155,7 +155,7 @@ def test_the_charge_of_a_run_is_three_clicks_away_without_a_run(world, desk):
     open_pages(desk, COSTLY).get_by_role("link", name="Plan").click()
     plan = desk.inside.get_by_role("region", name="Plan", exact=True)
     expect(plan).to_contain_text("known at the start of the run")
-    desk.inside.get_by_role("button", name="Ask for the charge").click()
+    desk.inside.get_by_role("button", name="Request the charge").click()
     expect(plan).to_contain_text(re.compile(r"Charge\s*\d+\.\d\d US dollars"))
     assert desk.clicks() == 3
     desk.picture("plan")

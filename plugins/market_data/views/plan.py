@@ -170,15 +170,18 @@ def plan_of(
 ) -> RunPlan:
     """Plan a run of a feed as ``market-data plan`` does.
 
-    Without any call to the provider, unless ``ask_provider``: then it is asked what only it knows, such as the charge. It does not
+    Without any call to the provider, unless ``ask_provider``: then what only it knows, such as the charge. It does not
+    Without any call to the provider, unless ``ask_provider``: then what only the provider knows, such as the charge, is known too. Such
+    calls are free.
     charge for that.
+
 
     :param params: those that differ from the feed's defaults, of JSON types.
     :param is_running: see `market_data.api.estimate`; ``open_s3`` likewise.
     :raises ParamError: naming every param that is wrong; or the work does not fit into one run, or exceeds ``MOST_CELLS``.
     :raises ConfigError: the connection is wrong.
     :raises LakeError: the store fails.
-    :raises ProviderError: the provider, if it is asked, does not respond as it should.
+    :raises ProviderError: with ``ask_provider``, if the provider does not respond as it should.
     """
     raw = {**feed.params, **params}
     opened = hook({**feed.options, **options_in(feed, raw)})

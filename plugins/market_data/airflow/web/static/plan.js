@@ -92,7 +92,7 @@ function show(found) {
 /** A button that asks the provider for the charge, if it charges and the charge is not known. */
 function price(found) {
   if (!found.askable || !form.may_start) return "";
-  return el("button", { type: "button", onclick: (event) => { event.target.disabled = true; status("Asking the provider ..."); ask("plan/price").catch(problem); } }, "Ask for the charge");
+  return el("button", { type: "button", onclick: (event) => { event.target.disabled = true; status("Calling the provider ..."); ask("plan/price").catch(problem); } }, "Request the charge");
 }
 
 function notes(found) {
