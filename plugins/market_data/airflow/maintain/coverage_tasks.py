@@ -29,7 +29,7 @@ def run_audit(context: Mapping[str, Any]) -> list[dict[str, str]]:
     """
     from datetime import UTC, datetime
 
-    from market_data.airflow.connections import open_lake, warehouse
+    from market_data.airflow.connections import open_lake, open_s3, warehouse
     from market_data.config.feeds import load_feeds
     from market_data.core.dates import read_date
     from market_data.maintenance.audit import SHARE, write_report
@@ -47,7 +47,8 @@ def run_audit(context: Mapping[str, Any]) -> list[dict[str, str]]:
     found = []
     for feed, selection in selections(lake, chosen, None, params["symbols"] or None, (start, end), named=bool(params["feeds"])):
         with warehouse() as opened:
-            result = audit_selection(lake, opened, feed, selection, now, share=1 if params["whole"] else SHARE)
+            share = 1 if params["whole"] else SHARE
+            result = audit_selection(lake, opened, feed, selection, now, share=share, open_s3=open_s3)
         log.info("%s", "\n".join(result.sentences()))
         key = write_report(lake, result, now)
         lines = result.sentences()
