@@ -1,5 +1,6 @@
 """An audit of what real runs leave finds nothing; what is changed by hand afterwards is found, in every dataset and grain."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -69,6 +70,15 @@ def test_what_runs_leave_is_in_order(audited):
     assert audited.audit(**SPAN, share=0.4) == []
     assert audited.audit(**SPAN, warehouse=False) == []
     assert audited.audit(start=SESSIONS[1], end=SESSIONS[2], symbols=("IBM",)) == []
+
+
+def test_a_tickers_file_on_s3_is_the_universe_of_an_audit_too(tmp_path):
+    audited = Audited(tmp_path, "mock_ohlcv_1d")
+    feed = replace(audited.world.feed, start_date=SESSIONS[0], params={"tickers_path": "s3://desk/mine.csv"})
+    files = {"s3://desk/mine.csv": b"symbol\nAAPL\nMSFT\n"}
+    selection = Selection(dataset(feed.dataset), "mock", Layout(), **SPAN)
+    found = audit(audited.world.lake, None, feed, selection, audited.world.now + timedelta(days=1), open_s3=files.__getitem__)
+    assert {(row["symbol"], row["cause"]) for row in found.findings.to_pylist()} == {("MSFT", "missing")}
 
 
 @pytest.mark.parametrize("span", [SPAN, {"start": SESSIONS[2], "end": SESSIONS[3]}])

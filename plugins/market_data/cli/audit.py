@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, deployment: Deployment) -> int:
     share = 1.0 if args.whole else args.share or SHARE
     found, lines = [FINDINGS.empty_table()], []
     for feed, selection in selected(args, lake):
-        one = audit(lake, warehouse, feed, selection, now, share=share)
+        one = audit(lake, warehouse, feed, selection, now, share=share, open_s3=deployment.open_s3)
         found.append(one.findings)
         lines += one.sentences()
         if not args.no_report:

@@ -81,7 +81,8 @@ def _plans(args: argparse.Namespace, deployment: Deployment, lake: Lake, now: da
 
     for feed, selection in selected(args, lake):
         with _warehouse(args, deployment) as opened:
-            found = audit(lake, opened, feed, selection, now, share=1 if args.whole else SHARE)
+            share = 1 if args.whole else SHARE
+            found = audit(lake, opened, feed, selection, now, share=share, open_s3=deployment.open_s3)
         if not args.dry_run:
             write_report(lake, found, now)
         yield plan_repair(lake, feed, selection, found.findings, _hooks(feed, deployment), now, datetime.now(UTC))

@@ -30,7 +30,7 @@ def run_audit(context: Mapping[str, Any]) -> list[dict[str, str]]:
     """
     from datetime import UTC, datetime
 
-    from market_data.airflow.connections import open_lake, warehouse
+    from market_data.airflow.connections import open_lake, open_s3, warehouse
     from market_data.maintenance.audit import SHARE, write_report
     from market_data.maintenance.audit import audit as audit_selection
 
@@ -40,7 +40,8 @@ def run_audit(context: Mapping[str, Any]) -> list[dict[str, str]]:
     found = []
     for feed, selection in selected(lake, params):
         with warehouse() as opened:
-            result = audit_selection(lake, opened, feed, selection, now, share=1 if params["whole"] else SHARE)
+            share = 1 if params["whole"] else SHARE
+            result = audit_selection(lake, opened, feed, selection, now, share=share, open_s3=open_s3)
         log.info("%s", "\n".join(result.sentences()))
         key = write_report(lake, result, now)
         lines = result.sentences()

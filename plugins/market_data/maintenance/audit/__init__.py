@@ -9,6 +9,7 @@ Reads only. ``world`` reads the objects' list (``listing``), the ledger, staging
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ def audit(
     universe: Universe | None = None,
     *,
     share: float = SHARE,
+    open_s3: Callable[[str], bytes] | None = None,
 ) -> Audit:
     """Return what is wrong in a selection. Reads only; makes no API calls.
 
@@ -54,8 +56,9 @@ def audit(
     :param now: aware; cells are expected up to the last session that the feed should have fetched by then.
     :param universe: the symbols with their dates; None: the feed's. With ``selection.symbols``, only these.
     :param share: read the objects of this share of the symbols, chosen by the date of ``now``, and of all suspected ones. 1: read all.
+    :param open_s3: returns the body of an ``s3://`` URL, for the tickers file of the feed; None: there is no access.
     """
-    world = see(lake, warehouse, feed, selection, now, universe)
+    world = see(lake, warehouse, feed, selection, now, universe, open_s3)
     collector = Collector(selection, world.names, world.find)
     evidence = read_evidence(lake, selection, world.names, np.union1d(world.missing.codes, world.unrecorded_day_files()))
     suspicion = suspect(world, share)

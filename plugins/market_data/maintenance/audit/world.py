@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -102,7 +103,13 @@ def starts(codes: Numbers, unit: str) -> Numbers:
 
 
 def see(
-    lake: Lake, warehouse: Warehouse | None, feed: Feed, selection: Selection, now: datetime, universe: Universe | None
+    lake: Lake,
+    warehouse: Warehouse | None,
+    feed: Feed,
+    selection: Selection,
+    now: datetime,
+    universe: Universe | None,
+    open_s3: Callable[[str], bytes] | None = None,
 ) -> World:
     """Read the state of a selection."""
     from market_data.lake.ledger import read_coverage
@@ -117,7 +124,7 @@ def see(
     pa.default_memory_pool().release_unused()  # listing and ledger took several times what is kept of them
     notes: tuple[str, ...] = ()
     if universe is None:
-        universe, notes = universe_of_feed(lake, feed)
+        universe, notes = universe_of_feed(lake, feed, open_s3)
     silver = Silver(warehouse, wide, find) if warehouse is not None and dataset.table is not None else None
     if warehouse is not None and dataset.table is None:
         notes += (f"{dataset.name} has no table in the warehouse",)
