@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -31,11 +31,14 @@ from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
 from market_data.maintenance.ledger_folding import fold_ledger
 from market_data.pipeline.selection import Selection
+from market_data.providers.base import ProviderConfig, ProviderHook
+from market_data.providers.polygon.hook import PolygonHook
 
 PLACE = ("ohlcv-1d", "polygon")
 SYMBOLS = members("sp500_etf")
 SESSIONS = calendar.sessions(date(2014, 1, 2), date(2024, 6, 1))[-2500:]
 NOW = datetime.combine(SESSIONS[-1] + timedelta(days=1), time(12), UTC)
+SPAN = {"start_date": SESSIONS[0].isoformat(), "end_date": SESSIONS[-1].isoformat(), "force": True}
 FEED = Feed("polygon", "ohlcv-1d", "sp500_etf", "20:30", SESSIONS[0])
 
 
@@ -74,6 +77,7 @@ def measure(folder: str) -> None:
     from market_data.views.gaps import gaps_of
     from market_data.views.ledgers import Ledgers, records_of
     from market_data.views.places import Place
+    from market_data.views.plan import plan_of
 
     lake, ledgers, found = Lake.open(f"file://{folder}"), Ledgers(guard=0), dict[str, Any]()
 
@@ -82,6 +86,9 @@ def measure(folder: str) -> None:
         done = work()
         found[name] = round(perf_counter() - began, 3)
         return done
+
+    def polygon(options: Mapping[str, Any]) -> ProviderHook:
+        return PolygonHook(ProviderConfig("polygon_default", "", password="k", extra={"plan": "advanced"}), options=options)
 
     before = resident_mb()
     records = timed("first load", lambda: ledgers.get(lake, *PLACE))
@@ -97,6 +104,7 @@ def measure(folder: str) -> None:
     found |= {"json kb": len(text) // 1024, "gzip kb": len(gzip.compress(text.encode(), 6)) // 1024}
     timed("a cell", lambda: cell_of(place, current_grid(place, NOW), SYMBOLS[7], SESSIONS[-9], NOW))
     timed("the next cell", lambda: cell_of(place, current_grid(place, NOW), SYMBOLS[9], SESSIONS[-7], NOW))
+    timed("a plan of all cells", lambda: plan_of(FEED, SPAN, lake, polygon, NOW).to_json())
     timed("gaps", lambda: gaps_of(place, current_grid(place, NOW), NOW).to_json())
     print(json.dumps(found))
 

@@ -109,6 +109,12 @@ def test_objects_are_counted_as_files_of_the_grain(lake, feed, grain, objects):
     assert found.estimate.objects == objects
 
 
+def test_a_single_session_is_named_once(lake):
+    found = planned(lake, symbols=["AAPL"], start_date="2024-09-17", end_date="2024-09-17")
+    assert found.sentence.startswith("1 symbol x 1 session, 2024-09-17: 0 cells covered already, 1 to fetch, in 1 call")
+    assert dict(found.rows)["Sessions"] == "1, 2024-09-17"
+
+
 def test_what_an_active_run_has_fetched_is_left_to_it(lake):
     stage(lake, "manual__1", "AAPL", WEEK, NOW)
     params = {"symbols": ["AAPL", "MSFT"], **DATES}
@@ -149,6 +155,7 @@ def test_what_only_the_provider_knows_is_named(lake):
     assert dict(found.rows)["Charge"] == (
         "known at the start of the run; above 2.50 US dollars (max_cost_usd) the run fails before its first request"
     )
+    assert found.sentence.endswith("less than a minute; the charge is known at the start of the run.")
     assert found.to_json()["totals"]["cost_usd"] is None
     open_end = planned(lake, feed, symbols=["AAPL"], max_cost_usd=None, **DATES)
     assert dict(open_end.rows)["Charge"] == "known at the start of the run; no cap: max_cost_usd is empty"

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MOST_CELLS = 5_000_000
 """Symbols x sessions of one plan on the page: about 1.5 s of work. 523 symbols x 10 years are 1.3 million."""
 
+UNKNOWN = "known at the start of the run"
+"""In place of a charge that only the provider knows."""
+
 LEFT_OUT = frozenset({"cells"})
 """Params that the page does not have: page Coverage plans lists of gaps."""
 
@@ -88,11 +91,11 @@ class RunPlan:
         one = self.estimate
         if not one.sessions:
             return ""
-        what = f"{counted(one.symbols, 'symbol')} x {counted(one.sessions, 'session')}, {one.first_session} to {one.last_session}"
+        what = f"{counted(one.symbols, 'symbol')} x {counted(one.sessions, 'session')}, {self._dates}"
         cells = f"{counted(one.covered, 'cell')} covered already, {one.cells:,} to fetch"
         if not one.batches:
             return f"{what}: {cells}."
-        cost = "" if one.cost_usd is None else f", {dollars(one.cost_usd)}"
+        cost = f", {dollars(one.cost_usd)}" if one.cost_usd is not None else f"; the charge is {UNKNOWN}" if self.charges else ""
         return f"{what}: {cells}, in {counted(one.calls, 'call')} and {time_text(one.minutes)}{cost}."
 
     @property
@@ -102,7 +105,7 @@ class RunPlan:
         objects = "as the response has them" if one.objects is None else f"{one.objects:,} in the lake at most"
         return [
             ["Symbols", f"{one.symbols:,}"],
-            ["Sessions", f"{one.sessions:,}" + (f", {one.first_session} to {one.last_session}" if one.sessions else "")],
+            ["Sessions", f"{one.sessions:,}" + (f", {self._dates}" if one.sessions else "")],
             ["Cells", f"{one.cells:,} to fetch, {one.covered:,} covered already"],
             ["Calls", f"{one.calls:,} in {counted(one.batches, 'batch')}"],
             ["Time", f"{time_text(one.minutes)} with one pool slot ({self.quota})"],
@@ -112,12 +115,17 @@ class RunPlan:
         ]
 
     @property
+    def _dates(self) -> str:
+        first, last = self.estimate.first_session, self.estimate.last_session
+        return f"{first}" if first == last else f"{first} to {last}"
+
+    @property
     def charge(self) -> str:
         """The charge, and the most that the run may cost, in words."""
         cost = self.estimate.cost_usd
         if not self.charges:
             return "none, the provider does not charge for single requests"
-        known = dollars(cost) if cost is not None else "known at the start of the run" if self.estimate.calls else dollars(0)
+        known = dollars(cost) if cost is not None else UNKNOWN if self.estimate.calls else dollars(0)
         if self.cap is None:
             return f"{known}; no cap: max_cost_usd is empty"
         if self.over_cap:
