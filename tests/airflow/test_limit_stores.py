@@ -4,9 +4,12 @@ import json
 
 import pytest
 
+from market_data.airflow import tasks
 from market_data.airflow.command import AirflowDeployment
 from market_data.airflow.connections import provider_config
 from market_data.airflow.limit_stores import REDIS_EXTRA
+from market_data.config.feeds import load_feeds
+from market_data.config.run_params import RunParams
 from market_data.core.errors import ConfigError
 from market_data.http.file_store import FileStore
 from market_data.http.postgres_store import PostgresStore
@@ -112,3 +115,17 @@ def test_the_command_lends_the_connection_of_the_limits_too(monkeypatch):
     connect(monkeypatch, "polygon_default", conn_type="http", password="key", extra={"limiter_conn_id": "limits"})
     AirflowDeployment().hook("polygon", "polygon_default", {})
     assert lent == ["polygon_default", "limits"]
+
+
+@pytest.mark.parametrize(
+    ("executor", "shared", "told"), [("LocalExecutor", False, 0), ("CeleryExecutor", False, 1), ("CeleryExecutor", True, 0)]
+)
+def test_a_task_logs_that_its_limits_are_those_of_its_host(polygon, monkeypatch, caplog, executor, shared, told):
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
+    connect(monkeypatch, "limits", conn_type="redis")
+    polygon(**({"limiter_conn_id": "limits"} if shared else {}))
+    feed = next(feed for feed in load_feeds() if feed.dag_id == "polygon_ohlcv_1d")
+    tasks._hook(feed, RunParams())
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rate limits: ")]
+    assert len(said) == told
+    assert all("CeleryExecutor may run tasks on several hosts, and each host knows its own calls only" in one for one in said)

@@ -87,6 +87,24 @@ def test_processes_and_those_forked_from_them_lose_no_change(open_store):
     assert store.read().text == str(2 + 5 * 25)
 
 
+@pytest.mark.parametrize("kind", ["postgres"])
+def test_a_forked_process_has_a_connection_of_its_own(kind, open_store):
+    store = open_store("one")
+    store.read()
+    of_parent = store._open.info.backend_pid
+
+    def child():
+        store.read()
+        os._exit(3 if store._open.info.backend_pid == of_parent else 7)
+
+    worker = multiprocessing.get_context("fork").Process(target=child)
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 7
+    assert store.read().text == ""
+    assert store._open.info.backend_pid == of_parent
+
+
 @pytest.mark.parametrize("kind", CUT)
 def test_a_cut_connection_is_opened_again(kind, open_store):
     store = open_store("one")
@@ -167,10 +185,10 @@ def test_a_restart_of_the_host_takes_as_long_as_the_wall_clock_shows_and_no_nega
     assert host.store.swap(host.store.read(), "x")
     before = host.store.read().now
     host.restarts(120, wall)
-    assert host.store.read().now == pytest.approx(before + passed)
+    assert host.store.read().now == pytest.approx(before + passed, rel=0, abs=0.001)
     assert host.store.swap(host.store.read(), "y")
     host.passes(10)
-    assert host.store.read().now == pytest.approx(before + passed + 10)
+    assert host.store.read().now == pytest.approx(before + passed + 10, rel=0, abs=0.001)
 
 
 def test_a_file_cut_by_a_crash_is_started_afresh(tmp_path):

@@ -109,8 +109,18 @@ def _all_of(errors: Sequence[MarketDataError]) -> MarketDataError:
 
 
 def _hook(feed: Feed, params: RunParams) -> ProviderHook:
-    options = {**feed.options, **params.options}
-    return provider(feed.provider)(provider_config(feed.conn_id), options=options, connections=provider_config, retry=feed.retry)
+    options, config = {**feed.options, **params.options}, provider_config(feed.conn_id)
+    if config.limit_store is None:
+        _tell_of_hosts()
+    return provider(feed.provider)(config, options=options, connections=provider_config, retry=feed.retry)
+
+
+def _tell_of_hosts() -> None:
+    """Log that rate limits are those of this host, where tasks may run on others too."""
+    from airflow.configuration import conf
+
+    if said := note_of_executors(conf.get("core", "executor")):
+        log.warning("rate limits: %s", said)
 
 
 def run_of(context: Mapping[str, Any]) -> RunInfo:
@@ -222,7 +232,6 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
         if run_context.run.clear_number > 0:
             not_cleared = _withdraw(run_context, ti)
         with _hook(feed, params) as hook, metrics.of_calls(feed, hook):
-            _tell_of_hosts(hook)
             receipt = pipeline.fetch_batch(run_context, hook, Batch.from_json(batch), now, ti.try_number)
     except Exception as error:
         # A failed task returns nothing; the report takes the reason from its note.
@@ -231,14 +240,6 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
     failed = [f"{symbol} failed: {why}" for symbol, why in receipt.failed.items()]
     task_notes.leave(ti, "\n".join(filter(None, [not_cleared, *failed])))
     return receipt.to_json()
-
-
-def _tell_of_hosts(hook: ProviderHook) -> None:
-    """Log that the limits are those of this host, where tasks may run on others too."""
-    from airflow.configuration import conf
-
-    if hook.config.limit_store is None and (said := note_of_executors(conf.get("core", "executor"))):
-        log.warning("rate limits: %s", said)
 
 
 def _withdraw(context: pipeline.RunContext, ti: Any) -> str:

@@ -31,7 +31,7 @@ SPREAD = 0.9
 """Share of a short window divided by its calls that is kept between two calls. Below 1, so that calls held up can be made up for."""
 SHORTEST_WAIT = 1e-5
 """Seconds. A shorter wait may be less than what a clock can tell."""
-GRAINS = 500
+GRAINS = 250
 """In a list of more than twice as many moments they are rounded up to this part of their window, so that no list becomes long."""
 
 

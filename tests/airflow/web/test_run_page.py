@@ -1,6 +1,8 @@
 """Feeds and Run in a browser against a real api-server, over the lake and the runs of the mock feed."""
 
 import re
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
 
@@ -132,3 +134,22 @@ def test_a_run_is_followed_until_it_ends_and_no_longer(site, open_page):
     count = len(reads)
     page.wait_for_timeout(3000)
     assert (len(reads), page.problems) == (count, [])
+
+
+def test_feeds_whose_tasks_run_on_hosts_with_limits_of_their_own_are_told_so(site, open_page):
+    page = open_page("viewer")
+    page.goto(f"{site.pages}/feeds")
+    card = page.get_by_role("region", name=FEED, exact=True)
+    expect(card).to_contain_text("mock_default: ready")
+    expect(card).not_to_contain_text("hosts")
+    now = datetime.now(UTC)
+    spans = [(f"worker-{place}", str(now - timedelta(hours=1)), str(now), place) for place in (0, 1)]
+    with closing(sqlite3.connect(site.folder / "home" / "airflow.db", timeout=30)) as database, database:
+        changed = database.executemany(
+            "UPDATE task_instance SET hostname = ?, start_date = ?, end_date = ? WHERE task_id = 'fetch' AND map_index = ?", spans
+        )
+        assert changed.rowcount == 2
+    page.reload()
+    expect(card).to_contain_text("tasks ran on 2 hosts (worker-0, worker-1), and each host knows its own calls only")
+    expect(card).to_contain_text("set MARKET_DATA_LIMITER_CONN_ID")
+    assert page.problems == []
