@@ -35,6 +35,8 @@ SCRIPT = "<script>alert(1)</script>"
 def expect(found):
     from playwright.sync_api import expect  # a browser's library: not imported where these tests do not run
 
+    expect.set_options(timeout=20_000)  # as the pages of the site; a busy machine is no fault
+
     return expect(found)
 
 

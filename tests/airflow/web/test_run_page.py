@@ -20,6 +20,8 @@ LAST = XNYS.last_completed_session(datetime.now(UTC) - timedelta(days=1))
 def expect(found):
     from playwright.sync_api import expect  # a browser's library: not imported where these tests do not run
 
+    expect.set_options(timeout=20_000)  # as the pages of the site; a busy machine is no fault
+
     return expect(found)
 
 
