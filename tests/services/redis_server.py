@@ -21,6 +21,12 @@ import pytest
 import redis
 
 PASSWORD = "p@ss/w:rd %s'\\\"=?&#"
+# The shell ends the server when the pipe to it closes: so also when pytest is killed.
+WATCHED = """
+"$@" & server=$!
+cat
+kill -KILL $server; wait $server
+"""
 
 
 class Server:
@@ -33,18 +39,15 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        words = ["--bind", "127.0.0.1", "--port", str(self.settings["port"]), "--save", "", "--dir", str(self.folder)]
-        self._process = subprocess.Popen(
-            [self.program, "-", *words],
+        quoted = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
+        lines = ["bind 127.0.0.1", f"port {self.settings['port']}", 'save ""', f"dir {self.folder}", f'requirepass "{quoted}"']
+        (self.folder / "settings").write_text("\n".join(lines))
+        self._watched = subprocess.Popen(
+            ["sh", "-c", WATCHED, "sh", self.program, str(self.folder / "settings")],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            text=True,
             start_new_session=True,  # Ctrl-C is pytest's
         )
-        assert self._process.stdin is not None
-        with self._process.stdin as settings:
-            quoted = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
-            settings.write(f'requirepass "{quoted}"\n')
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -57,8 +60,9 @@ class Server:
 
     def stop(self) -> None:
         """End the server; open connections are cut."""
-        self._process.kill()
-        self._process.wait(60)
+        assert self._watched.stdin is not None
+        self._watched.stdin.close()
+        self._watched.wait(60)
 
     def remove(self) -> None:
         self.stop()
