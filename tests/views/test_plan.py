@@ -201,6 +201,25 @@ def test_the_provider_is_asked_for_the_charge_on_demand(lake):
     assert (after.later, after.to_json()["askable"]) == ((), False)
 
 
+def test_a_charge_that_is_shown_becomes_the_cap_and_one_of_many_calls_is_left_to_a_dry_run(lake, monkeypatch):
+    from market_data.providers.databento.hook import DatabentoHook
+
+    unknown = planned(lake, "databento_ohlcv_1d", symbols=["AAPL"], max_cost_usd=2.5, **DATES)
+    assert unknown.agreed_conf(None)["max_cost_usd"] == 2.5
+    assert unknown.agreed_conf(1.201)["max_cost_usd"] == 1.21
+    assert unknown.agreed_conf(7.0)["max_cost_usd"] == 2.5
+    unknown.check_priceable()
+    many = planned(lake, "databento_trades", universe="dow30", start_date="2024-01-02", end_date="2024-06-28")
+    assert (many.askable, many.to_json()["askable"]) == (True, False)
+    with pytest.raises(ParamError, match="the page makes 100 at most: a dry run shows it"):
+        many.check_priceable()
+    monkeypatch.setattr(DatabentoHook, "cost", lambda *_: 0.0)
+    free = planned(lake, "mock_ohlcv_1d", symbols=["AAPL"], **DATES)
+    assert free.agreed_conf(0.0) == free.params
+    with pytest.raises(ParamError, match="no charge to request"):
+        free.check_priceable()
+
+
 def test_a_plan_that_grew_is_not_what_was_agreed(lake):
     found = planned(lake, symbols=["AAPL"], **DATES)
     found.check_agreed(found.estimate.calls, None)

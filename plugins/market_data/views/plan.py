@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from market_data.core.run import RunInfo
     from market_data.lake.store import Lake
     from market_data.providers.base import ProviderHook
+
+MOST_PRICED = 100
+"""Calls of a run whose charge is requested on the page: the provider is called for each of them."""
 
 MOST_CELLS = 5_000_000
 """Symbols x sessions of one plan on the page: about 1.5 s of work. 523 symbols x 10 years are 1.3 million."""
@@ -145,11 +149,41 @@ class RunPlan:
             "rows": self.rows,
             "notes": [*filter(None, [self.estimate.note]), *self.later],
             "over_cap": self.over_cap,
-            "askable": bool(self.charges and self.later and self.estimate.calls),
+            "askable": self.askable and self.estimate.calls <= MOST_PRICED,
             "source": self.estimate.provider,
             "totals": self.estimate.totals,
             "conf": dict(self.params),
         }
+
+    def check_priceable(self) -> None:
+        """Check that the page may request the charge.
+
+        :raises ParamError: if there is none to request, or it takes more than ``MOST_PRICED`` calls.
+        """
+        calls = self.estimate.calls
+        if not self.askable:
+            raise ParamError(["there is no charge to request: the provider charges for none of it, or nothing is to fetch"])
+        if calls > MOST_PRICED:
+            raise ParamError(
+                [f"the charge takes {calls:,} calls to the provider; the page makes {MOST_PRICED} at most: a dry run shows it"]
+            )
+
+    @property
+    def askable(self) -> bool:
+        """True if only the provider knows the charge."""
+        return bool(self.charges and self.later and self.estimate.calls)
+
+    def agreed_conf(self, cost_usd: float | None) -> dict[str, Any]:
+        """Return the conf of the run.
+
+        Its cap is the charge that the person has agreed to, rounded up to a cent.
+
+        :param cost_usd: in US dollars; None: none was shown, and the cap stays as it is.
+        """
+        if not self.charges or cost_usd is None:
+            return dict(self.params)
+        agreed = math.ceil(cost_usd * 100) / 100
+        return {**self.params, "max_cost_usd": agreed if self.cap is None else min(self.cap, agreed)}
 
     def check_agreed(self, calls: int, cost_usd: float | None) -> None:
         """Check that the run takes no more than a person has seen and agreed to.
@@ -178,11 +212,8 @@ def plan_of(
 ) -> RunPlan:
     """Plan a run of a feed as ``market-data plan`` does.
 
-    Without any call to the provider, unless ``ask_provider``: then what only it knows, such as the charge. It does not
     Without any call to the provider, unless ``ask_provider``: then what only the provider knows, such as the charge, is known too. Such
     calls are free.
-    charge for that.
-
 
     :param params: those that differ from the feed's defaults, of JSON types.
     :param is_running: see `market_data.api.estimate`; ``open_s3`` likewise.

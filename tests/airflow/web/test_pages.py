@@ -88,7 +88,8 @@ def test_routes_need_a_login_and_do_not_act_for_a_viewer(site):
     for method, path in routes():
         assert call(anonymous, site, method, path, json=body) == 401, path
         if method == "POST":
-            reads = path == "/api/plan/ask"  # it acts on nothing: what is wrong with the params is its answer
+            reads = path == "/api/plan/ask"  # it acts on nothing
+            answers = path in ("/api/plan/ask", "/api/plan/price")  # what is wrong with the params is the answer
             assert call(viewer, site, method, path, json=body) == (200 if reads else 403), path
             assert call(trader, site, method, path, data="feed=mock_ohlcv_1d") == 415, path
             for headers in (
@@ -97,7 +98,7 @@ def test_routes_need_a_login_and_do_not_act_for_a_viewer(site):
             ):  # fmt: skip
                 assert call(trader, site, method, path, json=body, headers=headers) == 403, (path, headers)
             for headers in ({}, {"Host": "internal:8080"}, {"Host": "internal:8080", "Sec-Fetch-Site": "same-origin"}):
-                assert call(trader, site, method, path, json=body, headers=headers) == (200 if reads else 400), (path, headers)
+                assert call(trader, site, method, path, json=body, headers=headers) == (200 if answers else 400), (path, headers)
     found = viewer.get(f"{site.pages}/coverage", timeout=30)
     assert "default-src 'self'" in found.headers["Content-Security-Policy"]
     assert "unsafe" not in found.headers["Content-Security-Policy"]

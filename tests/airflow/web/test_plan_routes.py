@@ -66,7 +66,7 @@ def test_plans_take_turns(client, monkeypatch):
         assert plan._TURNS.acquire(timeout=0)
     try:
         found = client.post("/api/plan/ask", json=BODY)
-        assert (found.status_code, found.json()["detail"]) == (503, "2 other plans are being made: try again")
+        assert (found.status_code, found.json()["detail"]) == (503, "others are planning or requesting a charge: try again")
     finally:
         plan._TURNS.release(plan.AT_ONCE)
     for _ in range(plan.AT_ONCE + 1):  # a plan gives its turn back, a wrong one too

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +31,8 @@ PATIENCE = 5.0
 """Seconds that a plan waits for its turn."""
 
 _TURNS = threading.BoundedSemaphore(AT_ONCE)
+_PRICES = threading.BoundedSemaphore(1)
+"""A charge that is being requested from a provider takes no turn of the plans."""
 
 
 class Asked(BaseModel):
@@ -64,7 +66,8 @@ def ask(user: GetUserDep, asked: Asked) -> dict[str, Any]:
 
     There is no run, and no call to the provider.
     """
-    return _answer(_feed(asked, user), asked, ask_provider=False)
+    feed = _feed(asked, user)
+    return _answer(feed, lambda: _planned(feed, asked))
 
 
 @router.post("/price", dependencies=[Depends(own_site)])
@@ -74,12 +77,20 @@ def price(user: GetUserDep, asked: Asked) -> dict[str, Any]:
     The provider is called, without a charge, under the limits of the account: hence the permission to trigger the feed's DAG.
     """
     check_trigger(asked.feed, user)
-    return _answer(_feed(asked, user), asked, ask_provider=True)
+    feed = _feed(asked, user)
+    return _answer(feed, lambda: _priced(feed, asked))
 
 
-def _answer(feed: Feed, asked: Asked, *, ask_provider: bool) -> dict[str, Any]:
+def _priced(feed: Feed, asked: Asked) -> RunPlan:
+    _planned(feed, asked).check_priceable()
+    with _turn(_PRICES):
+        return _planned(feed, asked, ask_provider=True)
+
+
+def _answer(feed: Feed, make: Callable[[], RunPlan]) -> dict[str, Any]:
+    """Return a plan as the page shows it, or what is wrong with its params, by field."""
     try:
-        found = _planned(feed, asked, ask_provider=ask_provider).to_json()
+        found = make().to_json()
     except ParamError as error:
         return {"problems": by_field(error.problems, form_of(feed))}
     except (ConfigError, ProviderError) as error:
@@ -97,7 +108,7 @@ def start(user: GetUserDep, agreed: Agreed) -> dict[str, Any]:
     feed = _feed(agreed, user)
     found = _planned(feed, agreed)
     found.check_agreed(agreed.calls, agreed.cost_usd)
-    return {"dag_id": feed.dag_id, "conf": dict(found.params), "paused": _paused(feed)}
+    return {"dag_id": feed.dag_id, "conf": found.agreed_conf(agreed.cost_usd), "paused": _paused(feed)}
 
 
 def _paused(feed: Feed) -> bool:
@@ -112,7 +123,7 @@ def _feed(asked: Asked, user: Any) -> Feed:
 
 
 def _planned(feed: Feed, asked: Asked, *, ask_provider: bool = False) -> RunPlan:
-    with _turn():
+    with nullcontext() if ask_provider else _turn(_TURNS):
         running = deployment.running(feed.dag_id)
         return plan_of(
             feed, asked.params, deployment.lake(), hooks_of(feed), datetime.now(UTC),
@@ -121,10 +132,10 @@ def _planned(feed: Feed, asked: Asked, *, ask_provider: bool = False) -> RunPlan
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
-    if not _TURNS.acquire(timeout=PATIENCE):
-        raise HTTPException(503, f"{AT_ONCE} other plans are being made: try again")
+def _turn(turns: threading.BoundedSemaphore) -> Iterator[None]:
+    if not turns.acquire(timeout=PATIENCE):
+        raise HTTPException(503, "others are planning or requesting a charge: try again")
     try:
         yield
     finally:
-        _TURNS.release()
+        turns.release()
