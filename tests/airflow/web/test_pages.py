@@ -155,6 +155,11 @@ def test_the_keyboard_reaches_a_cell_and_its_address_shows_it_again(site, open_p
     expect(cell).to_contain_text(f"MSFT, {HOLE[-1]}: missing")
     page.get_by_text("The visible part as a table").click()
     expect(page.get_by_role("cell", name="missing").first).to_be_visible()
+    page.get_by_label("Only symbols with something open").check()
+    page.get_by_role("application").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#here")).to_contain_text(f"MSFT, {HOLE[-2]}")  # on its symbol still, although rows are hidden
+    page.get_by_label("Only symbols with something open").uncheck()
     expect(page.get_by_role("cell", name=SCRIPT).first).to_be_visible()
     assert page.problems == []
 

@@ -52,8 +52,10 @@ export class HeatMap {
 
   /** @param rows [{symbol, codes}]; sessions: ISO dates. */
   show(rows, sessions, zoom) {
+    const symbol = this.rows[this.at[0]]?.symbol; // the cursor stays on its symbol where other rows are hidden or shown
     Object.assign(this, { rows, zoom, columns: periods(sessions, zoom) });
-    this.at = [Math.min(this.at[0], Math.max(0, rows.length - 1)), Math.min(this.at[1], Math.max(0, this.columns.length - 1))];
+    const row = rows.findIndex((one) => one.symbol === symbol);
+    this.at = [row < 0 ? 0 : row, Math.min(this.at[1], Math.max(0, this.columns.length - 1))];
     const [width, height] = SIZE[zoom];
     // The element that gives the scroll area its size is one pixel at the far end.
     this.space.style.left = `${LABEL + this.columns.length * width}px`;
