@@ -17,6 +17,8 @@ from market_data.http.redis_store import RedisStore
 from market_data.providers.polygon.hook import PolygonHook
 from tests.services import postgres_server, redis_server
 
+OF_WAREHOUSE = {"chunk_rows": 5, "lock_timeout": 5, "statement_timeout": 60}
+
 
 def connect(monkeypatch, conn_id, **fields):
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
@@ -54,7 +56,13 @@ def test_limits_in_redis_through_airflows_connection(polygon, monkeypatch):
 def test_limits_in_postgresql_through_airflows_hook(polygon, monkeypatch, tmp_path):
     with postgres_server.empty_database(tmp_path) as made:
         fields = {"host": made.host, "port": made.port, "schema": made.schema, "login": made.login, "password": made.password}
-        connect(monkeypatch, "limits", conn_type="postgres", **fields, extra={"cursor": "dictcursor", "sslmode": "prefer"})
+        connect(
+            monkeypatch,
+            "limits",
+            conn_type="postgres",
+            **fields,
+            extra={"cursor": "dictcursor", "sslmode": "prefer", **OF_WAREHOUSE},
+        )
         polygon(limiter_conn_id="limits")
         monkeypatch.setenv("MARKET_DATA_LIMITER_CONN_ID", "another")  # the provider's own wins
         found = limiter()
@@ -63,8 +71,8 @@ def test_limits_in_postgresql_through_airflows_hook(polygon, monkeypatch, tmp_pa
             found.penalise(30)
             other = limiter()
             assert other.paused() > 29
-        found.store._close()
-        other.store._close()
+        found.store.server.close()
+        other.store.server.close()
 
 
 @pytest.mark.parametrize(
@@ -91,14 +99,31 @@ def test_limits_in_postgresql_through_airflows_hook(polygon, monkeypatch, tmp_pa
             {"conn_type": "redis", "extra": {"dbs": 1}},
             f"connection 'limits': extra has the unknown key 'dbs'.*known keys: {', '.join(REDIS_EXTRA)}",
         ),
+        (
+            {"limiter_conn_id": "limits"},
+            {"conn_type": "redis", "host": "redis://:secret@server:6379"},
+            "connection 'limits': host is a URL",
+        ),
+        ({"limiter_conn_id": "limits"}, {"conn_type": "redis", "host": ":secret@server"}, "connection 'limits': host is a URL"),
+        (
+            {"limiter_conn_id": "limits"},
+            {"conn_type": "postgres", "schema": "a", "login": "u", "host": "postgresql://u:secret@server"},
+            "connection 'limits': host is a URL",
+        ),
+        (
+            {"limiter_conn_id": "limits"},
+            {"conn_type": "postgres", "schema": "a", "login": "u", "host": "h", "extra": {"chunk_row": 5}},
+            "connection 'limits': extra has chunk_row",
+        ),
         ({"limiter_conn": "x"}, {}, "unknown key 'limiter_conn'.*limiter_conn_id"),
     ],
 )
 def test_what_is_wrong_with_it_is_named_before_a_call(polygon, monkeypatch, extra, limits, text):
     polygon(**extra)
     connect(monkeypatch, "limits", **{"conn_type": "redis", **limits})
-    with pytest.raises(ConfigError, match=text):
+    with pytest.raises(ConfigError, match=text) as caught:
         PolygonHook(provider_config("polygon_default")).validate_config()
+    assert "secret" not in str(caught.value)
 
 
 def test_a_missing_package_is_named(polygon, monkeypatch):

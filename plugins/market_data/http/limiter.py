@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 BEATS = 3
 """Signs of life of a call in the time of its lease."""
 
+LONGEST_CALL = 900.0
+"""Seconds for which the lease of a call is extended. A call that was given up may hang for minutes in looking a name up."""
+
 FIX = "set MARKET_DATA_LIMITER_CONN_ID, see docs/reference/rate-limits.md"
 SHOWN = 5
 """Hosts that a message names."""
@@ -64,6 +67,19 @@ class Store(Protocol):
 
         :raises LimiterError: if the store cannot be used; the text may be replaced or not.
         """
+
+
+class Stores(Protocol):
+    """The stores of all accounts in one place, with what they share, such as a connection."""
+
+    def __call__(self, account: str) -> Store:
+        """Return the store of an account.
+
+        :raises ConfigError: if the place cannot be used as it is set.
+        """
+
+    def close(self) -> None:
+        """Close what is shared; the next use opens it again."""
 
 
 def since_boot() -> float:
@@ -158,12 +174,16 @@ class Permit:
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        if self.name:
-            threading.Thread(target=self._keep, name="market-data-permit", daemon=True).start()
+        self.keep()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.done()
+
+    def keep(self) -> None:
+        """Extend the lease in a thread until the call is over."""
+        if self.name:
+            threading.Thread(target=self._keep, name="market-data-permit", daemon=True).start()
 
     def arrived(self) -> None:
         """Note that the response has begun: the call has reached the server. Its body may take longer."""
@@ -187,25 +207,23 @@ class Permit:
     def _finish(self, step: Callable[[CallState, Reading], None]) -> None:
         if self.name and not self._over.is_set():
             self._over.set()
-            self._quietly(step)
+            self._quietly(step, "the end of a call is not noted")
 
     def _keep(self) -> None:
-        """Extend the lease until the call is over."""
-        while not self._over.wait(self.limiter.rules.lease / BEATS):
-            self._quietly(self._renew)
+        until = self.limiter.clock() + LONGEST_CALL
+        while not self._over.wait(self.limiter.rules.lease / BEATS) and self.limiter.clock() < until:
+            self._quietly(self._renew, "the lease of a call is not extended")
 
     def _renew(self, state: CallState, at: Reading) -> None:
         if not self._over.is_set():
             state.renew(self.name, self.limiter.rules, at.now)
 
-    def _quietly(self, step: Callable[[CallState, Reading], object]) -> None:
-        """Change the state. If the store fails the call still counts, until its lease is over."""
+    def _quietly(self, step: Callable[[CallState, Reading], object], missing: str) -> None:
+        """Change the state. If the store fails the call still counts, until its lease is over; its response is not lost."""
         try:
             self.limiter._step(step)  # noqa: SLF001 - one unit
-        except LimiterError as error:
-            log.warning(
-                "the end of a call is not noted, so it counts until its lease of %g s is over: %s", self.limiter.rules.lease, error
-            )
+        except Exception as error:  # noqa: BLE001 - whatever the store's trouble is, the call was made
+            log.warning("%s, so it counts until its lease of %g s is over: %s", missing, self.limiter.rules.lease, error)
 
 
 def apart(hosts: Sequence[str]) -> str:
