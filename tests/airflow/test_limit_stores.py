@@ -8,6 +8,7 @@ from market_data.airflow import tasks
 from market_data.airflow.command import AirflowDeployment
 from market_data.airflow.connections import provider_config
 from market_data.airflow.limit_stores import REDIS_EXTRA
+from market_data.cli import setup
 from market_data.config.feeds import load_feeds
 from market_data.config.run_params import RunParams
 from market_data.core.errors import ConfigError
@@ -140,6 +141,22 @@ def test_the_command_lends_the_connection_of_the_limits_too(monkeypatch):
     connect(monkeypatch, "polygon_default", conn_type="http", password="key", extra={"limiter_conn_id": "limits"})
     AirflowDeployment().hook("polygon", "polygon_default", {})
     assert lent == ["polygon_default", "limits"]
+
+
+@pytest.mark.parametrize(
+    ("password", "state"), [("", "valid"), ("wrong-secret", "the limiter cannot use connection 'limits': AuthenticationError")]
+)
+def test_check_config_reads_the_limits_once(polygon, monkeypatch, password, state):
+    server = redis_server.server().settings
+    fields = {"host": server["host"], "port": server["port"], "password": password or server["password"]}
+    connect(monkeypatch, "limits", conn_type="redis", **fields)
+    polygon(limiter_conn_id="limits")
+    monkeypatch.setattr("market_data.airflow.command._lend", lambda _: None)
+    feeds = [feed for feed in load_feeds() if feed.conn_id == "polygon_default"]
+    [finding] = setup._limits(feeds, AirflowDeployment())
+    assert (finding.what, finding.ok) == ("rate limits of connection polygon_default", state == "valid")
+    assert finding.state.startswith(state)
+    assert "wrong-secret" not in finding.state
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from market_data.core.capabilities import Quota, Window
 from market_data.core.errors import QuotaExhausted, Throttled
 from market_data.http.call_state import CallState, Rules, held
-from market_data.http.limiter import Limiter, LimiterError, Reading
+from market_data.http.limiter import LONGEST_CALL, Limiter, LimiterError, Reading
 from market_data.http.rate_limit import Pacer
 from tests.http.most_in import most_in
 
@@ -229,6 +229,33 @@ def test_a_call_that_lasts_keeps_its_lease():
         limit.store.swap = swap
         assert renewed.wait(60)
         assert next(iter(limit.store.state.running.values())) > next(iter(first.values()))
+
+
+def test_a_lease_is_not_extended_for_ever():
+    limit, clock = limiter(Window(1, 60), lease=0.03)
+    before = set(threading.enumerate())
+    with limit.acquire():
+        [keeper] = set(threading.enumerate()) - before
+        clock.now += LONGEST_CALL
+        keeper.join(60)
+        assert not keeper.is_alive()
+
+
+def test_a_lease_is_extended_again_after_the_store_failed(caplog):
+    limit, _ = limiter(Window(1, 60), lease=0.003)
+    failed, renewed = threading.Event(), threading.Event()
+    read = limit.store.read
+
+    def fails_once():
+        limit.store.read = lambda: (renewed.set(), read())[1]
+        failed.set()
+        raise OSError("the disk is gone")
+
+    with limit.acquire():
+        limit.store.read = fails_once
+        assert failed.wait(60)
+        assert renewed.wait(60)
+    assert "the lease of a call is not extended, so it counts until its lease of 0.003 s is over: the disk is gone" in caplog.text
 
 
 def test_a_permit_is_not_used_that_came_so_late_that_its_lease_may_be_over():

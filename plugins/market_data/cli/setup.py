@@ -13,6 +13,7 @@ from market_data.config.yaml_file import read_yaml
 from market_data.core import calendar, settings
 from market_data.core.errors import ConfigError, MarketDataError
 from market_data.core.paths import settings_file
+from market_data.http.call_state import Rules
 from market_data.http.limiter import apart
 
 WAREHOUSE, S3 = "warehouse_default", "aws_default"
@@ -94,7 +95,9 @@ def check(deployment: Deployment, environ: Mapping[str, str]) -> Iterator[Findin
         yield _attempt(f"connection {WAREHOUSE}", deployment.warehouse)
     for feed in feeds:
         yield _feed(feed, deployment, connections)
-    yield from _hosts([feed for feed in feeds if feed.conn_id in connections], deployment)
+    present = [feed for feed in feeds if feed.conn_id in connections]
+    yield from _limits(present, deployment)
+    yield from _hosts(present, deployment)
     for notifier in load_alerts().notifiers:
         what = f"notifier {notifier.name}"
         if notifier.connection and notifier.connection not in connections:
@@ -111,6 +114,21 @@ def _feed(feed: Feed, deployment: Deployment, connections: set[str]) -> Finding:
     if feed.conn_id not in connections:
         return Finding(what, f"connection {feed.conn_id} is missing", BOOTSTRAP)
     return _attempt(what, lambda: deployment.hook(feed.provider, feed.conn_id, feed.options).validate_config())
+
+
+def _limits(feeds: Sequence[Feed], deployment: Deployment) -> Iterator[Finding]:
+    """Yield a finding per connection whose limits are on a server: they are read once."""
+    for conn_id, feed in {feed.conn_id: feed for feed in feeds}.items():
+        try:
+            config = deployment.hook(feed.provider, conn_id, feed.options).config
+            limiter = config.limiter(conn_id, Rules())
+        except MarketDataError:  # the feed's own line says it
+            continue
+        if config.limit_store is not None:
+            yield _attempt(
+                f"rate limits of connection {conn_id}", limiter.store.read, "correct the limiter's connection, see its server"
+            )
+            config.close()
 
 
 def _hosts(feeds: Sequence[Feed], deployment: Deployment) -> Iterator[Finding]:

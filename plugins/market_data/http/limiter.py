@@ -183,7 +183,8 @@ class Permit:
     def keep(self) -> None:
         """Extend the lease in a thread until the call is over."""
         if self.name:
-            threading.Thread(target=self._keep, name="market-data-permit", daemon=True).start()
+            until = self.limiter.clock() + LONGEST_CALL
+            threading.Thread(target=self._keep, args=(until,), name="market-data-permit", daemon=True).start()
 
     def arrived(self) -> None:
         """Note that the response has begun: the call has reached the server. Its body may take longer."""
@@ -209,8 +210,7 @@ class Permit:
             self._over.set()
             self._quietly(step, "the end of a call is not noted")
 
-    def _keep(self) -> None:
-        until = self.limiter.clock() + LONGEST_CALL
+    def _keep(self, until: float) -> None:
         while not self._over.wait(self.limiter.rules.lease / BEATS) and self.limiter.clock() < until:
             self._quietly(self._renew, "the lease of a call is not extended")
 
