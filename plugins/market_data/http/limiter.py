@@ -115,14 +115,25 @@ class Limiter:
         """
         while True:
             asked, name = self.clock(), secrets.token_hex(8) if self.rules.windows else ""
-            wait = self._step(lambda state, at, name=name: self._take(state, at, name))  # type: ignore[misc]
-            permit = Permit(self, name)
+            taken, wait = self._step(lambda state, at, name=name: self._take(state, at, name))  # type: ignore[misc]
+            if not taken:
+                self.sleep(wait)
+            elif self._may_leave(permit := Permit(self, name), asked, wait):
+                return permit
+
+    def _may_leave(self, permit: Permit, asked: float, wait: float) -> bool:
+        """Wait until the call may leave; return False if it may not, its permit given back."""
+        try:
             if wait > 0:
                 self.sleep(wait)
-            elif self.clock() - asked < self.rules.lease / BEATS:
-                return permit
-            else:  # this host was held up for so long that the lease may be over before the call leaves
-                permit.cancel()
+            # The lease may be over before the call leaves if this host was held up; a pause may be news.
+            good = self.clock() - asked < wait + self.rules.lease / BEATS and not (wait > 0 and self.paused() > 0)
+        except BaseException:
+            permit.cancel()
+            raise
+        if not good:
+            permit.cancel()
+        return good
 
     def penalise(self, seconds: float) -> None:
         """Block all calls, from every process, for ``seconds`` from now."""
@@ -133,17 +144,17 @@ class Limiter:
         at = self.store.read()
         return max(0.0, CallState.parse(at.text).paused_until - at.now)
 
-    def _take(self, state: CallState, at: Reading, name: str) -> float:
-        """Let the call go, or return for how many seconds to wait first."""
+    def _take(self, state: CallState, at: Reading, name: str) -> tuple[bool, float]:
+        """Let the call go if that is possible; return True if it is, and for how many seconds to wait."""
         if used_up := state.used_up(self.rules, at.now, at.now - at.utc % DAY):
             raise _exhausted(used_up, at)
         pause = state.paused_until - at.now
         if pause > self.patience:
             raise Throttled(f"rate limited: retry in {pause:.0f} s", retry_after=pause)
         wait = max(0.0, pause, state.wait(self.rules, at.now))
-        if wait == 0 and name:
-            state.start(name, self.rules, at.now)
-        return wait
+        if wait > 0:
+            return False, wait
+        return True, (state.start(name, self.rules, at.now) - at.now) if name else 0.0
 
     def _step(self, step: Callable[[CallState, Reading], T]) -> T:
         """Change the state by ``step`` and return its result.
