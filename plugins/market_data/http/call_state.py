@@ -34,7 +34,7 @@ SHORTEST_WAIT = 1e-5
 """Seconds. A shorter wait may be less than what a clock can tell."""
 CLOCK_ERROR = 60.0
 """Seconds by which the wall clock may differ from the vendor's. Calls this close to a midnight count for both days."""
-GRAINS = 250
+GRAINS = 125
 """In a list of more than twice as many moments they are rounded up to this part of their window, so that no list becomes long."""
 
 
@@ -91,12 +91,14 @@ class CallState:
     :param ended: seconds of a window -> moments by which calls had arrived, ascending, with their count.
     :param last: departure of the last call, perhaps in the future.
     :param paused_until: no call leaves before.
+    :param changed: True once anything but the passing of time changed the state.
     """
 
     running: dict[str, float] = field(default_factory=dict)
     ended: dict[float, list[tuple[float, int]]] = field(default_factory=dict)
     last: float = 0.0
     paused_until: float = 0.0
+    changed: bool = field(default=False, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> CallState:
@@ -119,15 +121,14 @@ class CallState:
 
     # -- what has happened -------------------------------------------------------------------------------------------------------
 
-    def advance(self, rules: Rules, now: float) -> bool:
+    def advance(self, rules: Rules, now: float) -> None:
         """Bring the state to ``now``: end the calls whose leases are over, drop what no longer counts.
 
-        Moments in the future come from a clock that was set back; they become ``now``, which never lets a call go too early.
-
-        :return: True if there were such moments: the state has to be stored, or they come back.
+        Moments in the future come from a clock that was set back; they become ``now``, which never lets a call go too early. Such a
+        state counts as changed: it has to be stored, or they come back.
         """
         ahead = now + rules.ahead
-        set_back = self.last > ahead or self.paused_until > now + LONGEST_PAUSE
+        changed, set_back = self.changed, self.last > ahead or self.paused_until > now + LONGEST_PAUSE
         self.last, self.paused_until = self.last if self.last <= ahead else now, min(self.paused_until, now + LONGEST_PAUSE)
         self._add_windows(rules)
         for permit, end in list(self.running.items()):
@@ -138,7 +139,7 @@ class CallState:
             latest = now + seconds / GRAINS
             set_back = set_back or bool(ends and ends[-1][0] > latest)
             self.ended[seconds] = [(min(at, latest), calls) for at, calls in ends if at + held(seconds) > now]
-        return set_back
+        self.changed = changed or set_back
 
     def start(self, permit: str, rules: Rules, now: float) -> float:
         """Let a call go, and return the moment at which it may leave: now, or one gap after the call before it."""
@@ -149,12 +150,14 @@ class CallState:
     def renew(self, permit: str, rules: Rules, now: float) -> None:
         """Note that the process of a call is alive and still waits for the response."""
         self.running[permit] = now + rules.lease
+        self.changed = True
 
     def end(self, permit: str, arrived: float) -> None:
         """Note that a call has arrived by ``arrived``.
 
         One whose lease was over counts once more: it is not known when it arrived.
         """
+        self.changed = True
         self.running.pop(permit, None)
         for seconds, ends in self.ended.items():
             _count(ends, arrived)
@@ -163,10 +166,12 @@ class CallState:
 
     def withdraw(self, permit: str) -> None:
         """Forget a call that did not leave."""
+        self.changed = True
         self.running.pop(permit, None)
 
     def pause(self, until: float) -> None:
         """Let no call go before ``until``. A shorter pause does not cut a longer one."""
+        self.changed = True
         self.paused_until = max(self.paused_until, until)
 
     # -- what may happen ---------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 BEATS = 3
 """Signs of life of a call in the time of its lease."""
 
+NEWS = 0.1
+"""Seconds of waiting after which the store is read again before a call leaves: meanwhile there may be a pause."""
 LONGEST_CALL = 900.0
 """Seconds for which the lease of a call is extended. A call that was given up may hang for minutes in looking a name up."""
 
@@ -127,7 +129,7 @@ class Limiter:
             if wait > 0:
                 self.sleep(wait)
             # The lease may be over before the call leaves if this host was held up; a pause may be news.
-            good = self.clock() - asked < wait + self.rules.lease / BEATS and not (wait > 0 and self.paused() > 0)
+            good = self.clock() - asked < wait + self.rules.lease / BEATS and not (wait > NEWS and self.paused() > 0)
         except BaseException:
             permit.cancel()
             raise
@@ -164,11 +166,10 @@ class Limiter:
         while True:
             at = self.store.read()
             state = CallState.parse(at.text)
-            set_back = state.advance(self.rules, at.now)
-            before = state.text()
+            state.advance(self.rules, at.now)
             result = step(state, at)
             # A step that only waits is not worth a write: the next one advances the state again.
-            if ((text := state.text()) == before and not set_back) or self.store.swap(at, text):
+            if not state.changed or self.store.swap(at, state.text()):
                 return result
 
 
