@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from market_data.airflow import tasks
+from market_data.airflow import connections, tasks
 from market_data.airflow.command import AirflowDeployment
-from market_data.airflow.connections import provider_config
+from market_data.airflow.connections import provider_config, read_connection
 from market_data.airflow.limit_stores import REDIS_EXTRA
 from market_data.cli import setup
 from market_data.config.feeds import load_feeds
@@ -15,6 +15,7 @@ from market_data.core.errors import ConfigError
 from market_data.http.file_store import FileStore
 from market_data.http.postgres_store import PostgresStore
 from market_data.http.redis_store import RedisStore
+from market_data.providers.ib.hook import InteractiveBrokersHook
 from market_data.providers.polygon.hook import PolygonHook
 from tests.services import postgres_server, redis_server
 
@@ -141,6 +142,29 @@ def test_the_command_lends_the_connection_of_the_limits_too(monkeypatch):
     connect(monkeypatch, "polygon_default", conn_type="http", password="key", extra={"limiter_conn_id": "limits"})
     AirflowDeployment().hook("polygon", "polygon_default", {})
     assert lent == ["polygon_default", "limits"]
+
+
+def test_a_hook_reads_the_connection_of_the_limits_once_and_closes_its_client(monkeypatch):
+    server, read = redis_server.server(), []
+    fields = {name: server.settings[name] for name in ("host", "port", "password")}
+    connect(monkeypatch, "limits", conn_type="redis", **fields)
+    connect(monkeypatch, "ib_default", conn_type="generic", host="localhost", port=4002, extra={"limiter_conn_id": "limits"})
+    monkeypatch.setattr(
+        connections, "read_connection", lambda conn_id, real=read_connection: (read.append(conn_id), real(conn_id))[1]
+    )
+    hook = InteractiveBrokersHook(provider_config("ib_default"))
+
+    def clients():
+        return sum(one["name"] == "airflow-market-data" for one in server.client().client_list())
+
+    before = clients()
+    for question in "abc":
+        hook._repeats(question).acquire().done()
+    hook.pacer().limiter.acquire().done()
+    assert read == ["ib_default", "limits"]
+    assert clients() == before + 1
+    hook.close()
+    assert clients() == before
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market_data.cli.deployment import Deployment, Item, Registry
 from market_data.config.feeds import Feed, load_alerts, load_feeds
@@ -15,6 +15,9 @@ from market_data.core.errors import ConfigError, MarketDataError
 from market_data.core.paths import settings_file
 from market_data.http.call_state import Rules
 from market_data.http.limiter import apart
+
+if TYPE_CHECKING:
+    from market_data.providers.base import ProviderHook
 
 WAREHOUSE, S3 = "warehouse_default", "aws_default"
 POOL = "warehouse"
@@ -135,17 +138,22 @@ def _hosts(feeds: Sequence[Feed], deployment: Deployment) -> Iterator[Finding]:
     """Yield a finding per pool that several hosts share, each with limits of its own."""
     for pool in dict.fromkeys(feed.pool for feed in feeds):
         try:
-            hosts = deployment.hosts(pool)
-            alone = [
-                feed.dag_id
-                for feed in feeds
-                if feed.pool == pool and deployment.hook(feed.provider, feed.conn_id, feed.options).config.limit_store is None
-            ]
+            hooks = {feed.dag_id: deployment.hook(feed.provider, feed.conn_id, feed.options) for feed in feeds if feed.pool == pool}
+            alone = {name: _longest_window(hook) for name, hook in hooks.items() if hook.config.limit_store is None}
+            hosts = deployment.hosts(pool, max(alone.values())) if alone else ()
         except MarketDataError:  # the feed's own line says it
             continue
-        if alone and (wrong := apart(sorted(hosts))):
+        if wrong := apart(sorted(hosts)):
             said, _, fix = wrong.partition(". To do: ")
             yield Finding(f"rate limits of pool {pool}", f"{said} (feeds {', '.join(alone)})", fix)
+
+
+def _longest_window(hook: ProviderHook) -> float:
+    """Return the seconds of the account's longest window; 0 where the connection's quota is wrong, which the feed's own line says."""
+    try:
+        return hook.quota.longest_window
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _attempt(what: str, step: Any, fix: str = "correct the connection in Admin > Connections") -> Finding:
