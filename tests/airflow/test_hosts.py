@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, insert
 
-from market_data.airflow.hosts import at_once, note_of_executors
+from market_data.airflow.hosts import note_of_executors, sharing
 from market_data.http.limiter import apart
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def hosts(*runs, pool="polygon_api"):
+def hosts(*runs, pool="polygon_api", longest=60.0):
     """Each run: host, minutes ago that it began, minutes ago that it ended (None: it runs)."""
     import airflow.models
     from airflow.models.taskinstance import TaskInstance
@@ -35,7 +35,7 @@ def hosts(*runs, pool="polygon_api"):
                     **fields, **moments, hostname=host, pool="polygon_api", pool_slots=1, max_tries=0
                 )
             )
-        return at_once(session, pool, NOW)
+        return sharing(session, pool, NOW, longest)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -54,6 +54,22 @@ def hosts(*runs, pool="polygon_api"):
 )
 def test_hosts_that_fetch_over_the_same_time_are_found(runs, found):
     assert hosts(*runs) == found
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("longest", "runs", "found"),
+    [
+        (3600.0, [("old", 200, 70), ("new", 11, None)], ["new", "old"]),
+        (3600.0, [("old", 200, 72), ("new", 11, None)], []),
+        (86_400.0, [("pod-1", 1400, 1399), ("pod-2", 5, 3)], ["pod-1", "pod-2"]),
+        (86_400.0, [("pod-1", 1450, 1445), ("pod-2", 5, 3)], []),
+        (30 * 86_400.0, [("a", 20_000, 19_999), ("b", 5, 3)], ["a", "b"]),
+        (3599.0, [("old", 60, 50), ("new", 49, None)], []),
+    ],
+)
+def test_hosts_one_after_the_other_share_a_long_window(longest, runs, found):
+    assert hosts(*runs, longest=longest) == found
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -31,7 +31,7 @@ class Airflow:
     def pools(self):
         return set(self.made["pools"])
 
-    def hosts(self, pool):
+    def hosts(self, pool, longest):
         return self.on.get(pool, ())
 
     def add_connection(self, item):

@@ -8,8 +8,8 @@ from functools import partial
 import psycopg
 
 from market_data.http.file_store import FileStore
-from market_data.http.postgres_store import PostgresStore
-from market_data.http.redis_store import RedisStore
+from market_data.http.postgres_store import PostgresServer
+from market_data.http.redis_store import RedisServer
 from tests.services import postgres_server, redis_server
 
 
@@ -38,8 +38,8 @@ def postgres_store(folder):
     opened = []
 
     def store(account):
-        opened.append(PostgresStore(partial(_connect, connection), account, "limits"))
-        return opened[-1]
+        opened.append(PostgresServer(partial(_connect, connection), "limits"))
+        return opened[-1].store(account)
 
     with postgres_server.empty_database(folder) as connection:
         store.connection = connection
@@ -47,7 +47,7 @@ def postgres_store(folder):
             yield store
         finally:
             for one in opened:
-                one._close()
+                one.close()
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def redis_store(folder):
     server.client().flushall()
 
     def store(account):
-        return RedisStore(server.settings, account, "limits")
+        return RedisServer(server.settings, "limits").store(account)
 
     yield store
 

@@ -123,17 +123,17 @@ class Host:
 
 def _store(kind: str, settings: object, account: str) -> object:
     from market_data.http.file_store import FileStore
-    from market_data.http.postgres_store import PostgresStore
-    from market_data.http.redis_store import RedisStore
+    from market_data.http.postgres_store import PostgresServer
+    from market_data.http.redis_store import RedisServer
 
     if kind == "file":
         return FileStore(Path(str(settings)) / f"{account}.json")
     if kind == "redis":
-        return RedisStore(settings, account, "limits")
+        return RedisServer(settings, "limits").store(account)
 
     import psycopg
 
-    return PostgresStore(lambda: psycopg.connect(**settings), account, "limits")
+    return PostgresServer(lambda: psycopg.connect(**settings), "limits").store(account)
 
 
 def _worker(fields: dict, feed: int) -> None:

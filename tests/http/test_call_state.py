@@ -35,8 +35,7 @@ def simulated(rules, calls, seed, slots=8, delay=lambda draw: draw.uniform(0, 3)
             heapq.heappush(events, (now + wait, next(names), None))
         else:
             name = str(next(names))
-            state.start(name, rules, now)
-            arrives = now + delay(draw)
+            arrives = state.start(name, rules, now) + delay(draw)
             counted.append(arrives)
             if draw.random() < dies:
                 heapq.heappush(events, (now + draw.uniform(0, 1), next(names), None))  # another process in its slot

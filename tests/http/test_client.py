@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import http.server
+import socket
 import threading
 import time
 import tracemalloc
@@ -142,6 +143,27 @@ def test_what_the_limiter_says_names_the_request(api, tmp_path):
 
 
 # bounds
+
+
+def test_a_call_that_was_given_up_counts_until_its_thread_ends(api, tmp_path, monkeypatch):
+    """Looking the name up hangs; the call still leaves afterwards."""
+    found, hangs, look_up = transport(api.url, tmp_path, [QuotaWindow(5, 60)], attempts=1, deadline=0.05), threading.Event(), None
+
+    def slow(*arguments, **fields):
+        hangs.wait(60)
+        return look_up(*arguments, **fields)
+
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    limiter, before = found.pacer.limiter, set(threading.enumerate())
+    with pytest.raises(NetworkError, match="no whole response in 0.05 s"):
+        found.get(PATH, {}, "bars", lambda response: response.body)
+    assert len(CallState.parse(limiter.store.read().text).running) == 1
+    [late] = [thread for thread in set(threading.enumerate()) - before if thread.name == "market-data-call"]
+    hangs.set()
+    late.join(60)
+    state = CallState.parse(limiter.store.read().text)
+    assert (state.running, len(state.ended[60.0])) == ({}, 1)
 
 
 @pytest.mark.parametrize("head", [False, True])

@@ -1,17 +1,21 @@
 """What every store of limits promises, each on the real thing: a file, a PostgreSQL server, a Redis server."""
 
+import contextlib
+import errno
+import json
 import multiprocessing
 import os
+import threading
 
 import pytest
 
 from market_data.core.capabilities import Window
-from market_data.core.errors import ConfigError
+from market_data.core.errors import ConfigError, QuotaExhausted
 from market_data.http.call_state import CallState, Rules
 from market_data.http.file_store import FileStore
 from market_data.http.limiter import Limiter, LimiterError, Reading
-from market_data.http.postgres_store import TABLE, PostgresStore
-from market_data.http.redis_store import RedisStore
+from market_data.http.postgres_store import TABLE, PostgresServer, PostgresStore
+from market_data.http.redis_store import RedisServer
 from tests.http.limit_stores import CUT, SERVERS, STORES
 from tests.services import postgres_server, redis_server
 
@@ -68,8 +72,8 @@ def _count(open_store, times):
     for _ in range(times):
         while not store.swap(seen := store.read(), str(int(seen.text or "0") + 1)):
             pass
-    if isinstance(store, PostgresStore):
-        store._close()
+    if isinstance(store, PostgresStore) and multiprocessing.parent_process():
+        store.server.close()
 
 
 def test_processes_and_those_forked_from_them_lose_no_change(open_store):
@@ -91,18 +95,18 @@ def test_processes_and_those_forked_from_them_lose_no_change(open_store):
 def test_a_forked_process_has_a_connection_of_its_own(kind, open_store):
     store = open_store("one")
     store.read()
-    of_parent = store._open.info.backend_pid
+    of_parent = store.server._open.info.backend_pid
 
     def child():
         store.read()
-        os._exit(3 if store._open.info.backend_pid == of_parent else 7)
+        os._exit(3 if store.server._open.info.backend_pid == of_parent else 7)
 
     worker = multiprocessing.get_context("fork").Process(target=child)
     worker.start()
     worker.join(60)
     assert worker.exitcode == 7
     assert store.read().text == ""
-    assert store._open.info.backend_pid == of_parent
+    assert store.server._open.info.backend_pid == of_parent
 
 
 @pytest.mark.parametrize("kind", CUT)
@@ -132,7 +136,7 @@ def test_without_its_server_no_call_is_made_and_the_next_server_is_used(kind, op
 def test_a_wrong_password_is_told_without_it():
     server = redis_server.server()
     with pytest.raises(LimiterError, match="'limits': AuthenticationError") as caught:
-        RedisStore({**server.settings, "password": "wrong-secret"}, "one", "limits").read()
+        RedisServer({**server.settings, "password": "wrong-secret"}, "limits").store("one").read()
     assert "wrong-secret" not in str(caught.value)
 
 
@@ -146,6 +150,46 @@ def test_a_role_that_may_not_create_the_table_gets_its_definition(tmp_path):
         with pytest.raises(ConfigError, match=f"may not create the limiter's table; have it made: CREATE TABLE .* {TABLE}"):
             store.read()
         admin.close()
+
+
+def test_whatever_keeps_the_connection_from_being_opened_is_the_limiters_error(caplog):
+    def connect():
+        raise RuntimeError("a token service's secret words")
+
+    with pytest.raises(LimiterError, match="'limits': RuntimeError") as caught:
+        PostgresServer(connect, "limits").store("one").read()
+    assert "secret words" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["postgres"])
+def test_a_connection_that_cannot_be_set_up_is_not_used(kind, open_store):
+    server = open_store("one").server
+    connect = server._connect
+
+    class Broken:
+        def __setattr__(self, name, value):
+            raise RuntimeError(name)
+
+    server._connect = Broken
+    with contextlib.suppress(RuntimeError):
+        server.store("one").read()
+    server._connect = connect
+    assert server.store("one").read().text == ""
+
+
+@pytest.mark.parametrize("kind", ["postgres"])
+def test_threads_and_accounts_share_one_connection(kind, open_store):
+    server = open_store("one").server
+    threads = [threading.Thread(target=_count, args=(server.store, 20)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert server.store("one").read().text == "60"
+    server.store("other").read()
+    with postgres_server.server().admin() as admin:
+        opened = admin.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", [postgres_server.LOGIN]).fetchone()
+    assert opened == (1,)
 
 
 # the file's clock
@@ -199,12 +243,42 @@ def test_a_file_cut_by_a_crash_is_started_afresh(tmp_path):
     assert CallState.parse(store.read().text).last > 0
 
 
-def test_a_file_of_before_is_started_afresh(tmp_path):
-    store = FileStore(tmp_path / "account.json")
-    (tmp_path / "account.json").write_text('{"last": 1.5, "log": []}')
+def test_the_files_of_version_0_4_are_taken_over(tmp_path):
+    host, now = Host(tmp_path), 1_800_000_000.0
+    (tmp_path / "a.json").write_text(json.dumps({"last": now - 1, "log": [now - 86_399, now - 50, now - 1]}))
+    (tmp_path / "a.blocked").write_text(json.dumps({"until": now + 30}))
+    limiter = Limiter(host.store, Rules((Window(3, 86_400),)), sleep=host.passes, clock=lambda: host.up)
+    assert limiter.paused() == 30
+    with pytest.raises(QuotaExhausted):
+        limiter.acquire()
+    host.passes(2)
+    limiter.acquire().done()  # the first call is a day old
+    assert host.wall == now + 30
+    (tmp_path / "a.blocked").write_text(json.dumps({"until": now + 1000}))
+    assert limiter.paused() == 0
+
+
+@pytest.mark.parametrize("text", ['{"last": null, "log": []}', '{"last": 1, "log": 5}', "[]"])
+def test_damaged_files_of_version_0_4_are_started_afresh(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    store = FileStore(tmp_path / "a.json")
     seen = store.read()
     assert seen.text == ""
     assert store.swap(seen, "x")
+
+
+def test_a_full_disk_makes_no_error_of_a_call_that_was_made(tmp_path, caplog, monkeypatch):
+    store = FileStore(tmp_path / "a.json")
+    limiter = Limiter(store, Rules((Window(5, 60),)))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with limiter.acquire():
+        monkeypatch.setattr("pathlib.Path.write_text", full)
+    assert "so it counts until its lease of 30 s is over: the limiter cannot use" in caplog.text
+    with pytest.raises(LimiterError, match="No space left on device"):
+        limiter.acquire()
 
 
 def test_a_process_that_dies_with_the_lock_in_hand_holds_nobody_up(tmp_path):

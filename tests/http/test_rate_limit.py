@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import threading
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from market_data.core.capabilities import Quota, Window
 from market_data.core.errors import QuotaExhausted, Throttled
 from market_data.http.call_state import CallState, Rules, held
-from market_data.http.limiter import Limiter, LimiterError, Reading
+from market_data.http.limiter import LONGEST_CALL, Limiter, LimiterError, Reading
 from market_data.http.rate_limit import Pacer
 from tests.http.most_in import most_in
 
@@ -141,16 +142,49 @@ def test_a_daily_quota_may_be_used_in_a_burst_and_then_says_when_it_is_free_agai
     limit.acquire()
 
 
-def test_own_count_of_a_days_calls_begins_at_midnight_utc():
+def test_own_count_of_a_days_calls_begins_a_minute_after_midnight_utc():
     limit, clock = limiter(Window(2, 86_400), utc_days=True)
     clock.now = datetime(2020, 6, 17, 23, 59, tzinfo=UTC).timestamp()
     limit.acquire().done()
     limit.acquire().done()
-    with pytest.raises(QuotaExhausted, match="renewed at 2020-06-18 00:00 UTC") as caught:
+    with pytest.raises(QuotaExhausted, match="renewed at 2020-06-18 00:01 UTC") as caught:
         limit.acquire()
-    assert caught.value.resets_at == datetime(2020, 6, 18, tzinfo=UTC)
-    clock.now += 60
+    assert caught.value.resets_at == datetime(2020, 6, 18, 0, 1, tzinfo=UTC)
+    clock.now += 119
+    with pytest.raises(QuotaExhausted):
+        limit.acquire()
+    clock.now += 1
     limit.acquire()
+
+
+@pytest.mark.parametrize("skew", [-59, 0, 59])
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_day_has_no_more_calls_than_its_quota_although_the_hosts_clock_is_wrong(skew, before):
+    """Three calls in the morning or none, then as many as the limiter lets go in the minutes around the vendor's midnight."""
+    limit, clock = limiter(Window(3, 86_400), utc_days=True)
+    midnight = datetime(2020, 6, 18, tzinfo=UTC).timestamp()
+    clock.now, counted = midnight - 40_000 + skew, []
+    for _ in range(before):
+        limit.acquire().done()
+        counted.append(clock() - skew)
+    for second in range(-200, 200, 5):
+        clock.now = midnight + second + skew
+        with contextlib.suppress(QuotaExhausted):
+            limit.acquire().done()
+            counted.append(clock() - skew)
+    days = Counter(moment // 86_400 for moment in counted)
+    assert max(days.values()) == 3
+    assert len(counted) >= 3 + before / 3
+
+
+def test_a_window_of_an_hour_does_not_begin_anew_at_midnight():
+    limit, clock = limiter(Window(2, 3600), utc_days=True)
+    clock.now = datetime(2020, 6, 17, 23, 50, tzinfo=UTC).timestamp()
+    limit.acquire().done()
+    limit.acquire().done()
+    clock.now += 1200
+    with pytest.raises(QuotaExhausted, match="the next is free at 2020-06-18 00:50"):
+        limit.acquire()
 
 
 def test_a_call_over_midnight_counts_for_the_new_day():
@@ -160,7 +194,8 @@ def test_a_call_over_midnight_counts_for_the_new_day():
     clock.now += 15
     over_midnight.done()
     limit.acquire().done()
-    with pytest.raises(QuotaExhausted, match="renewed at 2020-06-19 00:00 UTC"):
+    clock.now += 60
+    with pytest.raises(QuotaExhausted, match="the next is free at 2020-06-19 00:00:06 UTC"):
         limit.acquire()
 
 
@@ -179,6 +214,57 @@ def test_a_clock_set_back_does_not_stop_calls():
     before = clock()
     limit.acquire()
     assert clock() - before <= 12.2
+
+
+# departures that are booked
+
+
+def test_slots_that_wait_at_the_same_time_leave_one_after_the_other():
+    limit, clock = limiter(Window(1000, 60))
+    begun, left = clock(), []
+    others = iter(range(5))
+
+    def asleep(seconds):  # meanwhile the next one comes
+        leaves = clock.now + seconds
+        if next(others, None) is not None:
+            limit.acquire()
+        left.append(leaves)
+        clock.now = max(clock.now, leaves)
+
+    limit.sleep = asleep
+    limit.acquire()
+    limit.acquire()
+    assert sorted(left) == pytest.approx([begun + place * limit.rules.gap for place in range(1, 7)])
+    assert len(limit.store.state.running) == 7
+
+
+def test_a_call_that_is_paused_before_its_departure_gives_its_permit_back():
+    limit, clock = limiter(Window(60, 60))
+    limit.acquire().done()
+    sleep = clock.sleep
+
+    def asleep(seconds):
+        limit.sleep = sleep
+        limit.penalise(300)
+        sleep(seconds)
+
+    limit.sleep = asleep
+    with pytest.raises(Throttled):
+        limit.acquire()
+    assert limit.store.state.running == {}
+
+
+def test_a_task_stopped_before_its_departure_gives_its_permit_back():
+    limit, _ = limiter(Window(60, 60))
+    limit.acquire().done()
+
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    limit.sleep = stopped
+    with pytest.raises(KeyboardInterrupt):
+        limit.acquire()
+    assert limit.store.state.running == {}
 
 
 # permits
@@ -229,6 +315,33 @@ def test_a_call_that_lasts_keeps_its_lease():
         limit.store.swap = swap
         assert renewed.wait(60)
         assert next(iter(limit.store.state.running.values())) > next(iter(first.values()))
+
+
+def test_a_lease_is_not_extended_for_ever():
+    limit, clock = limiter(Window(1, 60), lease=0.03)
+    before = set(threading.enumerate())
+    with limit.acquire():
+        [keeper] = set(threading.enumerate()) - before
+        clock.now += LONGEST_CALL
+        keeper.join(60)
+        assert not keeper.is_alive()
+
+
+def test_a_lease_is_extended_again_after_the_store_failed(caplog):
+    limit, _ = limiter(Window(1, 60), lease=0.003)
+    failed, renewed = threading.Event(), threading.Event()
+    read = limit.store.read
+
+    def fails_once():
+        limit.store.read = lambda: (renewed.set(), read())[1]
+        failed.set()
+        raise OSError("the disk is gone")
+
+    with limit.acquire():
+        limit.store.read = fails_once
+        assert failed.wait(60)
+        assert renewed.wait(60)
+    assert "the lease of a call is not extended, so it counts until its lease of 0.003 s is over: the disk is gone" in caplog.text
 
 
 def test_a_permit_is_not_used_that_came_so_late_that_its_lease_may_be_over():

@@ -978,6 +978,7 @@ def test_a_pacing_violation_holds_every_slot_back(gateway):
         ("127.0.0.1:4001", {"client_id": "7"}, "extra.client_id is '7'"),
         ("127.0.0.1:4001", {"client_id": True}, "extra.client_id is true"),
         ("127.0.0.1:4001", {"identical_seconds": -1}, "extra.identical_seconds is -1; a number from 0 on"),
+        ("127.0.0.1:4001", {"identical_seconds": 3600}, "extra.identical_seconds is 3600; a number from 0 on, less than 3,600,"),
         ("127.0.0.1:4001", {"stock_volumes": "hundreds"}, "extra.stock_volumes is 'hundreds'; allowed: auto, shares, lots"),
     ],
 )

@@ -78,15 +78,15 @@ class AirflowDeployment:
 
         return hook_of(provider)(config(conn_id), options=options, connections=config)
 
-    def hosts(self, pool: str) -> Collection[str]:
-        """Return the hosts that ran tasks of a pool over the same time in the last day.
+    def hosts(self, pool: str, longest: float) -> Collection[str]:
+        """Return the hosts that ran tasks of a pool and share a window of its account.
 
-        Return nothing where one host followed another.
+        :param longest: seconds of the account's longest window.
         """
-        from market_data.airflow.hosts import at_once
+        from market_data.airflow.hosts import sharing
 
         with _session() as session:
-            return at_once(session, pool, datetime.now(UTC))
+            return sharing(session, pool, datetime.now(UTC), longest)
 
     def check_notifier(self, notifier: Notifier) -> None:
         """Raise ``ConfigError`` if a notifier's package is missing or its arguments are wrong.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from market_data.http.call_state import LONG_WINDOW
 from market_data.http.limiter import FIX, apart
 
 RECENT = timedelta(days=1)
@@ -13,28 +14,36 @@ REMOTE = ("Celery", "Kubernetes", "Edge", "Ecs", "Batch")
 """First parts of the names of executors that run tasks on other hosts than the scheduler's."""
 
 
-def at_once(session: Any, pool: str, now: datetime) -> list[str]:
-    """Return the hosts that ran tasks of a pool over the same time in the last day.
+def sharing(session: Any, pool: str, now: datetime, longest: float) -> list[str]:
+    """Return the hosts that ran tasks of a pool and share a window of its account; nothing if there is one host only.
 
-    Return nothing where one host followed another, such as a container made anew: it shares no call with it.
+    Hosts that ran over the same time in the last day share every window. Where one followed another, such as a container made anew,
+    they share a window of an hour or more that both ran in.
+
+    :param longest: seconds of the account's longest window.
     """
     from airflow.models.taskinstance import TaskInstance
     from sqlalchemy import func, select
 
     columns = TaskInstance.hostname, func.min(TaskInstance.start_date), func.max(func.coalesce(TaskInstance.end_date, now))
-    recent = select(*columns).where(TaskInstance.pool == pool, TaskInstance.start_date > now - RECENT, TaskInstance.hostname != "")
+    begun = now - max(RECENT, timedelta(seconds=longest))
+    recent = select(*columns).where(TaskInstance.pool == pool, TaskInstance.start_date > begun, TaskInstance.hostname != "")
     found = session.execute(recent.group_by(TaskInstance.hostname)).all()
     spans = sorted(((_utc(start), _utc(end), host) for host, start, end in found), key=lambda span: span[0])
-    overlap = any(later[0] < max(span[1] for span in spans[:place]) for place, later in enumerate(spans) if place)
-    return sorted(host for _, _, host in spans) if overlap else []
+    apart_by = timedelta(seconds=longest if longest >= LONG_WINDOW else 0)
+    shared = any(later[0] < max(span[1] for span in spans[:place]) + apart_by for place, later in enumerate(spans) if place)
+    return sorted(host for _, _, host in spans) if shared else []
 
 
-def note(pool: str) -> str:
-    """Return what the page says of a pool whose limits are kept in a file of each host; empty: nothing."""
+def note(pool: str, longest: float) -> str:
+    """Return what the page says of a pool whose limits are kept in a file of each host; empty: nothing.
+
+    :param longest: seconds of the account's longest window.
+    """
     from airflow.utils.session import create_session
 
     with create_session(scoped=False) as session:
-        return apart(at_once(session, pool, datetime.now(UTC)))
+        return apart(sharing(session, pool, datetime.now(UTC), longest))
 
 
 def note_of_executors(executors: str) -> str:

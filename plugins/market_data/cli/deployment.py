@@ -56,10 +56,10 @@ class Deployment(Protocol):
     def hook(self, provider: str, conn_id: str, options: Mapping[str, Any]) -> ProviderHook:
         """Return the hook of a provider with its connection. No call is made."""
 
-    def hosts(self, pool: str) -> Collection[str]:
-        """Return the hosts that ran tasks of a pool over the same time in the last day.
+    def hosts(self, pool: str, longest: float) -> Collection[str]:
+        """Return the hosts that ran tasks of a pool and share a window of its account.
 
-        Return nothing where one host followed another.
+        :param longest: seconds of the account's longest window.
         """
 
     def check_notifier(self, notifier: Notifier) -> None:

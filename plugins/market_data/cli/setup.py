@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market_data.cli.deployment import Deployment, Item, Registry
 from market_data.config.feeds import Feed, load_alerts, load_feeds
@@ -13,7 +13,11 @@ from market_data.config.yaml_file import read_yaml
 from market_data.core import calendar, settings
 from market_data.core.errors import ConfigError, MarketDataError
 from market_data.core.paths import settings_file
+from market_data.http.call_state import Rules
 from market_data.http.limiter import apart
+
+if TYPE_CHECKING:
+    from market_data.providers.base import ProviderHook
 
 WAREHOUSE, S3 = "warehouse_default", "aws_default"
 POOL = "warehouse"
@@ -94,7 +98,9 @@ def check(deployment: Deployment, environ: Mapping[str, str]) -> Iterator[Findin
         yield _attempt(f"connection {WAREHOUSE}", deployment.warehouse)
     for feed in feeds:
         yield _feed(feed, deployment, connections)
-    yield from _hosts([feed for feed in feeds if feed.conn_id in connections], deployment)
+    present = [feed for feed in feeds if feed.conn_id in connections]
+    yield from _limits(present, deployment)
+    yield from _hosts(present, deployment)
     for notifier in load_alerts().notifiers:
         what = f"notifier {notifier.name}"
         if notifier.connection and notifier.connection not in connections:
@@ -113,21 +119,41 @@ def _feed(feed: Feed, deployment: Deployment, connections: set[str]) -> Finding:
     return _attempt(what, lambda: deployment.hook(feed.provider, feed.conn_id, feed.options).validate_config())
 
 
+def _limits(feeds: Sequence[Feed], deployment: Deployment) -> Iterator[Finding]:
+    """Yield a finding per connection whose limits are on a server: they are read once."""
+    for conn_id, feed in {feed.conn_id: feed for feed in feeds}.items():
+        try:
+            config = deployment.hook(feed.provider, conn_id, feed.options).config
+            limiter = config.limiter(conn_id, Rules())
+        except MarketDataError:  # the feed's own line says it
+            continue
+        if config.limit_store is not None:
+            yield _attempt(
+                f"rate limits of connection {conn_id}", limiter.store.read, "correct the limiter's connection, see its server"
+            )
+            config.close()
+
+
 def _hosts(feeds: Sequence[Feed], deployment: Deployment) -> Iterator[Finding]:
     """Yield a finding per pool that several hosts share, each with limits of its own."""
     for pool in dict.fromkeys(feed.pool for feed in feeds):
         try:
-            hosts = deployment.hosts(pool)
-            alone = [
-                feed.dag_id
-                for feed in feeds
-                if feed.pool == pool and deployment.hook(feed.provider, feed.conn_id, feed.options).config.limit_store is None
-            ]
+            hooks = {feed.dag_id: deployment.hook(feed.provider, feed.conn_id, feed.options) for feed in feeds if feed.pool == pool}
+            alone = {name: _longest_window(hook) for name, hook in hooks.items() if hook.config.limit_store is None}
+            hosts = deployment.hosts(pool, max(alone.values())) if alone else ()
         except MarketDataError:  # the feed's own line says it
             continue
-        if alone and (wrong := apart(sorted(hosts))):
+        if wrong := apart(sorted(hosts)):
             said, _, fix = wrong.partition(". To do: ")
             yield Finding(f"rate limits of pool {pool}", f"{said} (feeds {', '.join(alone)})", fix)
+
+
+def _longest_window(hook: ProviderHook) -> float:
+    """Return the seconds of the account's longest window; 0 where the connection's quota is wrong, which the feed's own line says."""
+    try:
+        return hook.quota.longest_window
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _attempt(what: str, step: Any, fix: str = "correct the connection in Admin > Connections") -> Finding:

@@ -78,6 +78,11 @@ class Quota:
     calls_per_minute_per_slot: float
     limits: tuple[Window, ...] = ()
 
+    @property
+    def longest_window(self) -> float:
+        """Seconds of the account's longest window; 0 without any."""
+        return max((window.seconds for window in self.limits), default=0.0)
+
     def calls_per_minute(self, calls: int) -> float:
         """Return the sustained rate of ``calls`` calls with one slot.
 

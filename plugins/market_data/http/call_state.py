@@ -2,11 +2,12 @@
 
 There is no clock, file or network here: time is handed in.
 
-A call reaches the server at some moment between leaving and its response, and nobody here knows when. So it counts from the moment it
-leaves until one window after its response. A new call may leave when fewer calls than the window's count that way.
+A call reaches the server at some moment between leaving and its response, and nobody here knows when. So it counts from the moment it is
+let go, at or a little before its departure, until one window after its response. A new call may be let go when fewer calls than the
+window's count that way.
 
-**Why no window can overflow.** Take any window with one call too many and look at the call in it that left last. All others of the window
-reached the server less than one window before it left, or later. Each of them therefore counted at that moment, so it was not let go.
+**Why no window can overflow.** Take any window with one call too many and look at the call in it that was let go last. All others of the
+window reached the server less than one window before that moment, or later. Each of them therefore counted then, so it was not let go.
 
 **Why it cannot be tighter.** As far as leaving and response tell, all calls that count may reach the server within a window of the new one.
 
@@ -31,7 +32,9 @@ SPREAD = 0.9
 """Share of a short window divided by its calls that is kept between two calls. Below 1, so that calls held up can be made up for."""
 SHORTEST_WAIT = 1e-5
 """Seconds. A shorter wait may be less than what a clock can tell."""
-GRAINS = 250
+CLOCK_ERROR = 60.0
+"""Seconds by which the wall clock may differ from the vendor's. Calls this close to a midnight count for both days."""
+GRAINS = 125
 """In a list of more than twice as many moments they are rounded up to this part of their window, so that no list becomes long."""
 
 
@@ -40,7 +43,7 @@ class Rules:
     """The rules of an account.
 
     :param windows: all apply at once; none: only pauses hold calls back.
-    :param utc_days: windows of an hour up to a day begin anew at midnight UTC, as the vendor counts.
+    :param utc_days: windows of a day begin anew at midnight UTC, as the vendor counts.
     :param lease: seconds for which a call counts as on its way without a sign of life from its process. Then it counts as arrived.
     """
 
@@ -52,6 +55,11 @@ class Rules:
     def gap(self) -> float:
         """Least seconds between two calls."""
         return max((SPREAD * w.seconds / w.calls for w in self.windows if w.seconds < LONG_WINDOW), default=0.0)
+
+    @property
+    def ahead(self) -> float:
+        """Longest time in seconds from letting a call go to its departure."""
+        return self.lease / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +89,16 @@ class CallState:
 
     :param running: permit -> moment at which its lease ends.
     :param ended: seconds of a window -> moments by which calls had arrived, ascending, with their count.
-    :param last: moment at which the last call was let go.
+    :param last: departure of the last call, perhaps in the future.
     :param paused_until: no call leaves before.
+    :param changed: True once anything but the passing of time changed the state.
     """
 
     running: dict[str, float] = field(default_factory=dict)
     ended: dict[float, list[tuple[float, int]]] = field(default_factory=dict)
     last: float = 0.0
     paused_until: float = 0.0
+    changed: bool = field(default=False, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> CallState:
@@ -111,40 +121,43 @@ class CallState:
 
     # -- what has happened -------------------------------------------------------------------------------------------------------
 
-    def advance(self, rules: Rules, now: float) -> bool:
+    def advance(self, rules: Rules, now: float) -> None:
         """Bring the state to ``now``: end the calls whose leases are over, drop what no longer counts.
 
-        Moments in the future come from a clock that was set back; they become ``now``, which never lets a call go too early.
-
-        :return: True if there were such moments: the state has to be stored, or they come back.
+        Moments in the future come from a clock that was set back; they become ``now``, which never lets a call go too early. Such a
+        state counts as changed: it has to be stored, or they come back.
         """
-        set_back = self.last > now or self.paused_until > now + LONGEST_PAUSE
-        self.last, self.paused_until = min(self.last, now), min(self.paused_until, now + LONGEST_PAUSE)
+        ahead = now + rules.ahead
+        changed, set_back = self.changed, self.last > ahead or self.paused_until > now + LONGEST_PAUSE
+        self.last, self.paused_until = self.last if self.last <= ahead else now, min(self.paused_until, now + LONGEST_PAUSE)
         self._add_windows(rules)
         for permit, end in list(self.running.items()):
-            self.running[permit] = min(end, now + rules.lease)
+            self.running[permit] = end if end <= ahead + rules.lease else now + rules.lease
             if end <= now:
                 self.end(permit, end)
         for seconds, ends in self.ended.items():
             latest = now + seconds / GRAINS
             set_back = set_back or bool(ends and ends[-1][0] > latest)
             self.ended[seconds] = [(min(at, latest), calls) for at, calls in ends if at + held(seconds) > now]
-        return set_back
+        self.changed = changed or set_back
 
-    def start(self, permit: str, rules: Rules, now: float) -> None:
-        """Let a call go."""
-        self.last = now
-        self.renew(permit, rules, now)
+    def start(self, permit: str, rules: Rules, now: float) -> float:
+        """Let a call go, and return the moment at which it may leave: now, or one gap after the call before it."""
+        self.last = max(now, self.last + rules.gap)
+        self.renew(permit, rules, self.last)
+        return self.last
 
     def renew(self, permit: str, rules: Rules, now: float) -> None:
         """Note that the process of a call is alive and still waits for the response."""
         self.running[permit] = now + rules.lease
+        self.changed = True
 
     def end(self, permit: str, arrived: float) -> None:
         """Note that a call has arrived by ``arrived``.
 
         One whose lease was over counts once more: it is not known when it arrived.
         """
+        self.changed = True
         self.running.pop(permit, None)
         for seconds, ends in self.ended.items():
             _count(ends, arrived)
@@ -153,10 +166,12 @@ class CallState:
 
     def withdraw(self, permit: str) -> None:
         """Forget a call that did not leave."""
+        self.changed = True
         self.running.pop(permit, None)
 
     def pause(self, until: float) -> None:
         """Let no call go before ``until``. A shorter pause does not cut a longer one."""
+        self.changed = True
         self.paused_until = max(self.paused_until, until)
 
     # -- what may happen ---------------------------------------------------------------------------------------------------------
@@ -166,20 +181,21 @@ class CallState:
 
         :param midnight: the last midnight UTC.
         """
+        day = midnight if now >= midnight + CLOCK_ERROR else midnight - DAY
         for window in rules.windows:
             if window.seconds < LONG_WINDOW:
                 continue
-            by_day = rules.utc_days and window.seconds <= DAY
-            free = self._free_at(window, now, midnight if by_day else -math.inf)
+            by_day = rules.utc_days and window.seconds == DAY
+            free = self._free_at(window, now, day - CLOCK_ERROR if by_day else -math.inf)
             if free > now:
-                tomorrow = midnight + DAY if by_day else math.inf
+                tomorrow = day + DAY + CLOCK_ERROR if by_day else math.inf
                 return UsedUp(window, min(free, tomorrow), midnight=tomorrow < free)
         return None
 
     def wait(self, rules: Rules, now: float) -> float:
-        """Return for how many seconds short windows let no call leave; 0: one may leave now."""
+        """Return for how many seconds short windows let no call go; 0: one may go now, to leave when `start` says."""
         free = [self._free_at(window, now) for window in rules.windows if window.seconds < LONG_WINDOW]
-        wait = max([self.last + rules.gap, *free]) - now
+        wait = max([self.last + rules.gap - rules.ahead, *free]) - now
         return max(wait, SHORTEST_WAIT) if wait > 0 else 0.0
 
     def _free_at(self, window: Window, now: float, since: float = -math.inf) -> float:

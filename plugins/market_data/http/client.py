@@ -150,8 +150,7 @@ class Transport:
         except ProviderError as error:
             raise error.at(**where) from None  # a limiter knows neither provider nor request
         self.counters.calls += 1
-        with permit:
-            response = self._response(url, params, where, permit)
+        response = self._response(url, params, where, permit)
         self.counters.bytes += len(response.body)
         if response.status == REQUEST_TIMEOUT:
             raise ServerError("HTTP status 408: the request took too long", **where)
@@ -172,7 +171,7 @@ class Transport:
         """
         connecting, reading = self.timeout
         try:
-            status, headers, body = within(self.deadline, lambda: self._read(url, params, permit))
+            status, headers, body = within(self.deadline, lambda: self._read(url, params, permit), permit)
             return Response(status, headers, _decompressed(headers.get("Content-Encoding", ""), body, self.largest))
         except TooLargeError as error:
             raise ServerError(f"the response is too large: {error}", **where) from None
@@ -317,12 +316,13 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
+def within(seconds: float, call: Callable[[], T], permit: Permit | None = None) -> T:
     """Return what ``call`` returns or raises.
 
     A socket's time-out is between two bytes, and looking a name up has none: this bounds the whole. The thread of a call that is
     late is left to end by itself.
 
+    :param permit: of the call. A call that is given up may still leave, so its permit ends only when its thread does.
     :raises TimeoutError: after ``seconds``.
     """
     done: Future[T] = Future()
@@ -333,8 +333,15 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the result is waited for
             done.set_exception(error)
 
+    if permit is None:
+        Thread(target=run, name="market-data-call", daemon=True).start()
+        return done.result(seconds)
+    permit.keep()
     Thread(target=run, name="market-data-call", daemon=True).start()
-    return done.result(seconds)
+    try:
+        return done.result(seconds)
+    finally:
+        done.add_done_callback(lambda _: permit.done())  # at once where the call has ended, else in its thread
 
 
 def _decompressed(encoding: str, body: bytes, largest: int = LARGEST_BODY) -> bytes:

@@ -6,12 +6,15 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from market_data.http.limiter import Reading, since_boot
+from market_data.core.messages import shown
+from market_data.http.call_state import DAY, CallState
+from market_data.http.limiter import LimiterError, Reading, since_boot
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -43,11 +46,16 @@ class FileStore:
 
     def read(self) -> Reading:
         """Return text and time."""
-        found = self._load()
+        with self._usable():
+            found = self._load()
         return Reading(str(found.get("text", "")), self.clock() + self._offset(found), self.wall())
 
     def swap(self, seen: Reading, text: str) -> bool:
         """Replace the text if it is still that of ``seen``."""
+        with self._usable():
+            return self._swap(seen, text)
+
+    def _swap(self, seen: Reading, text: str) -> bool:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -70,9 +78,33 @@ class FileStore:
         except (KeyError, TypeError, ValueError):
             return self.wall() - self.clock()
 
-    def _load(self) -> dict[str, Any]:
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
         try:
-            loaded = json.loads(self.path.read_text())
-        except (FileNotFoundError, ValueError):  # ValueError: the machine died while writing; start afresh
-            return {}
-        return loaded if isinstance(loaded, dict) else {}
+            yield
+        except OSError as error:
+            raise LimiterError(f"the limiter cannot use {shown(str(self.path))}: {error.strerror}") from None
+
+    def _load(self) -> dict[str, Any]:
+        found = _fields(self.path)
+        return found if "text" in found else {"text": self._text_of_0_4(found)}
+
+    def _text_of_0_4(self, found: dict[str, Any]) -> str:
+        """Return the state that version 0.4 left in two files, in seconds since 1970; empty if there is none."""
+        paused = _fields(self.path.with_suffix(".blocked"))
+        if not found and not paused:
+            return ""
+        try:
+            left = sorted(float(moment) for moment in found.get("log", []))
+            last, until = float(found.get("last", 0.0)), float(paused.get("until", 0.0))
+        except (TypeError, ValueError):
+            return ""
+        return CallState(ended={DAY: [(moment, 1) for moment in left]}, last=last, paused_until=until).text()
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # ValueError: the machine died while writing; start afresh
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

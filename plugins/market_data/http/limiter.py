@@ -25,6 +25,11 @@ log = logging.getLogger(__name__)
 BEATS = 3
 """Signs of life of a call in the time of its lease."""
 
+NEWS = 0.1
+"""Seconds of waiting after which the store is read again before a call leaves: meanwhile there may be a pause."""
+LONGEST_CALL = 900.0
+"""Seconds for which the lease of a call is extended. A call that was given up may hang for minutes in looking a name up."""
+
 FIX = "set MARKET_DATA_LIMITER_CONN_ID, see docs/reference/rate-limits.md"
 SHOWN = 5
 """Hosts that a message names."""
@@ -66,6 +71,19 @@ class Store(Protocol):
         """
 
 
+class Stores(Protocol):
+    """The stores of all accounts in one place, with what they share, such as a connection."""
+
+    def __call__(self, account: str) -> Store:
+        """Return the store of an account.
+
+        :raises ConfigError: if the place cannot be used as it is set.
+        """
+
+    def close(self) -> None:
+        """Close what is shared; the next use opens it again."""
+
+
 def since_boot() -> float:
     """Return the seconds since the host was started, those it slept included.
 
@@ -99,14 +117,25 @@ class Limiter:
         """
         while True:
             asked, name = self.clock(), secrets.token_hex(8) if self.rules.windows else ""
-            wait = self._step(lambda state, at, name=name: self._take(state, at, name))  # type: ignore[misc]
-            permit = Permit(self, name)
+            taken, wait = self._step(lambda state, at, name=name: self._take(state, at, name))  # type: ignore[misc]
+            if not taken:
+                self.sleep(wait)
+            elif self._may_leave(permit := Permit(self, name), asked, wait):
+                return permit
+
+    def _may_leave(self, permit: Permit, asked: float, wait: float) -> bool:
+        """Wait until the call may leave; return False if it may not, its permit given back."""
+        try:
             if wait > 0:
                 self.sleep(wait)
-            elif self.clock() - asked < self.rules.lease / BEATS:
-                return permit
-            else:  # this host was held up for so long that the lease may be over before the call leaves
-                permit.cancel()
+            # The lease may be over before the call leaves if this host was held up; a pause may be news.
+            good = self.clock() - asked < wait + self.rules.lease / BEATS and not (wait > NEWS and self.paused() > 0)
+        except BaseException:
+            permit.cancel()
+            raise
+        if not good:
+            permit.cancel()
+        return good
 
     def penalise(self, seconds: float) -> None:
         """Block all calls, from every process, for ``seconds`` from now."""
@@ -117,17 +146,17 @@ class Limiter:
         at = self.store.read()
         return max(0.0, CallState.parse(at.text).paused_until - at.now)
 
-    def _take(self, state: CallState, at: Reading, name: str) -> float:
-        """Let the call go, or return for how many seconds to wait first."""
+    def _take(self, state: CallState, at: Reading, name: str) -> tuple[bool, float]:
+        """Let the call go if that is possible; return True if it is, and for how many seconds to wait."""
         if used_up := state.used_up(self.rules, at.now, at.now - at.utc % DAY):
             raise _exhausted(used_up, at)
         pause = state.paused_until - at.now
         if pause > self.patience:
             raise Throttled(f"rate limited: retry in {pause:.0f} s", retry_after=pause)
         wait = max(0.0, pause, state.wait(self.rules, at.now))
-        if wait == 0 and name:
-            state.start(name, self.rules, at.now)
-        return wait
+        if wait > 0:
+            return False, wait
+        return True, (state.start(name, self.rules, at.now) - at.now) if name else 0.0
 
     def _step(self, step: Callable[[CallState, Reading], T]) -> T:
         """Change the state by ``step`` and return its result.
@@ -137,11 +166,10 @@ class Limiter:
         while True:
             at = self.store.read()
             state = CallState.parse(at.text)
-            set_back = state.advance(self.rules, at.now)
-            before = state.text()
+            state.advance(self.rules, at.now)
             result = step(state, at)
             # A step that only waits is not worth a write: the next one advances the state again.
-            if ((text := state.text()) == before and not set_back) or self.store.swap(at, text):
+            if not state.changed or self.store.swap(at, state.text()):
                 return result
 
 
@@ -158,12 +186,17 @@ class Permit:
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        if self.name:
-            threading.Thread(target=self._keep, name="market-data-permit", daemon=True).start()
+        self.keep()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.done()
+
+    def keep(self) -> None:
+        """Extend the lease in a thread until the call is over."""
+        if self.name:
+            until = self.limiter.clock() + LONGEST_CALL
+            threading.Thread(target=self._keep, args=(until,), name="market-data-permit", daemon=True).start()
 
     def arrived(self) -> None:
         """Note that the response has begun: the call has reached the server. Its body may take longer."""
@@ -187,25 +220,22 @@ class Permit:
     def _finish(self, step: Callable[[CallState, Reading], None]) -> None:
         if self.name and not self._over.is_set():
             self._over.set()
-            self._quietly(step)
+            self._quietly(step, "the end of a call is not noted")
 
-    def _keep(self) -> None:
-        """Extend the lease until the call is over."""
-        while not self._over.wait(self.limiter.rules.lease / BEATS):
-            self._quietly(self._renew)
+    def _keep(self, until: float) -> None:
+        while not self._over.wait(self.limiter.rules.lease / BEATS) and self.limiter.clock() < until:
+            self._quietly(self._renew, "the lease of a call is not extended")
 
     def _renew(self, state: CallState, at: Reading) -> None:
         if not self._over.is_set():
             state.renew(self.name, self.limiter.rules, at.now)
 
-    def _quietly(self, step: Callable[[CallState, Reading], object]) -> None:
-        """Change the state. If the store fails the call still counts, until its lease is over."""
+    def _quietly(self, step: Callable[[CallState, Reading], object], missing: str) -> None:
+        """Change the state. If the store fails the call still counts, until its lease is over; its response is not lost."""
         try:
             self.limiter._step(step)  # noqa: SLF001 - one unit
-        except LimiterError as error:
-            log.warning(
-                "the end of a call is not noted, so it counts until its lease of %g s is over: %s", self.limiter.rules.lease, error
-            )
+        except Exception as error:  # noqa: BLE001 - whatever the store's trouble is, the call was made
+            log.warning("%s, so it counts until its lease of %g s is over: %s", missing, self.limiter.rules.lease, error)
 
 
 def apart(hosts: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from market_data.http.limiter import LimiterError, Reading
@@ -18,35 +19,59 @@ return 1
 """
 
 
-class RedisStore:
-    """One key of an account. The time is the server's, so the hosts' clocks do not matter.
+class RedisServer:
+    """One client of the server, for the threads of a process and the stores of all their accounts.
 
-    :param settings: of ``redis.Redis``. Its client opens lost connections again, and has others after a fork.
+    It opens lost connections again, and has others after a fork.
+
+    :param settings: of ``redis.Redis``.
     :param name: of the connection, for messages.
     """
 
-    def __init__(self, settings: Mapping[str, Any], account: str, name: str) -> None:
-        self._settings, self._key, self._name = settings, PREFIX + account, name
+    def __init__(self, settings: Mapping[str, Any], name: str) -> None:
+        self._settings, self._name = settings, name
         self._client: Any = None
 
-    def read(self) -> Reading:
-        """Return text and time."""
-        text, (seconds, micros) = self._run(READ)
-        now = int(seconds) + int(micros) / 1e6
-        return Reading(text.decode(), now, now)
+    def store(self, account: str) -> RedisStore:
+        """Return the store of an account."""
+        return RedisStore(self, PREFIX + account)
 
-    def swap(self, seen: Reading, text: str) -> bool:
-        """Replace the text if it is still that of ``seen``."""
-        return bool(self._run(SWAP, seen.text, text, str(KEPT)))
+    def close(self) -> None:
+        """Close the connections. The next script opens others."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
-    def _run(self, script: str, *values: str) -> Any:
+    def run(self, script: str, *values: str) -> Any:
+        """Return the result of a script; the first of the values is its key.
+
+        :raises LimiterError: if the server cannot be used.
+        """
         import redis
 
         if self._client is None:
             # Once more, at once: the connection of before may have been cut.
             self._client = redis.Redis(**{"retry": redis.retry.Retry(redis.backoff.NoBackoff(), 1), **self._settings})
         try:
-            return self._client.eval(script, 1, self._key, *values)
+            return self._client.eval(script, 1, *values)
         except redis.RedisError as error:
             said = next(iter(str(error).splitlines()), "")
             raise LimiterError(f"the limiter cannot use connection {self._name!r}: {type(error).__name__}: {said}") from None
+
+
+@dataclass(frozen=True)
+class RedisStore:
+    """One key of an account. The time is the server's, so the hosts' clocks do not matter."""
+
+    server: RedisServer
+    key: str
+
+    def read(self) -> Reading:
+        """Return text and time."""
+        text, (seconds, micros) = self.server.run(READ, self.key)
+        now = int(seconds) + int(micros) / 1e6
+        return Reading(text.decode(), now, now)
+
+    def swap(self, seen: Reading, text: str) -> bool:
+        """Replace the text if it is still that of ``seen``."""
+        return bool(self.server.run(SWAP, self.key, seen.text, text, str(KEPT)))

@@ -30,7 +30,7 @@ from market_data.core.urls import credentials_problem
 from market_data.http.call_state import Rules
 from market_data.http.client import Counters
 from market_data.http.file_store import FileStore
-from market_data.http.limiter import Limiter, Store
+from market_data.http.limiter import Limiter, Stores
 from market_data.http.rate_limit import Pacer
 from market_data.providers.records import Records
 from market_data.providers.spec import Option, ProviderSpec, option_problems, source_of
@@ -63,7 +63,7 @@ class ProviderConfig:
 
     The secrets stay out of ``repr``, and the address, which may hold one.
 
-    :param limit_store: account -> where its limits are kept; None: in files of this host. Raises ConfigError.
+    :param limit_store: account -> where its limits are kept; None: in files of this host.
     """
 
     conn_id: str
@@ -71,7 +71,7 @@ class ProviderConfig:
     login: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
-    limit_store: Callable[[str], Store] | None = field(default=None, repr=False, compare=False)
+    limit_store: Stores | None = field(default=None, repr=False, compare=False)
 
     def limiter(self, account: str, rules: Rules) -> Limiter:
         """Return the limiter of an account.
@@ -79,6 +79,11 @@ class ProviderConfig:
         :raises ConfigError: if the connection of the limits is missing or wrong.
         """
         return Limiter((self.limit_store or file_store)(account), rules)
+
+    def close(self) -> None:
+        """Close the client of the limits' server. The next call opens it again."""
+        if self.limit_store is not None:
+            self.limit_store.close()
 
 
 def no_other_connection(conn_id: str) -> ProviderConfig:
@@ -183,7 +188,8 @@ class ProviderHook(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close what `connect` opened. Calling it twice is harmless."""
+        """Close what `connect` opened, and the client of the limits. Calling it twice is harmless."""
+        self.config.close()
 
     def test_connection(self) -> tuple[bool, str]:
         """Return True where the connection works, and a message for the user; makes one cheap call."""

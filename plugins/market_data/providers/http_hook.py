@@ -28,6 +28,7 @@ class TransportHook(ProviderHook, Generic[TransportT]):
         if self._transport is not None:
             self._transport.close()
             self._transport = None
+        super().close()
 
     @property
     def transport(self) -> TransportT:

@@ -29,13 +29,18 @@ def account(feed: Feed) -> dict[str, Any]:
         "charges": False,
         "cap": "",
         "shared": True,
+        "longest_window": 0.0,
     }
     try:
         kind, config = provider(feed.provider), provider_config(feed.conn_id)
         hook = kind(config, options=feed.options, connections=provider_config, retry=feed.retry)
         hook.validate_config()
         cap = hook.option("max_cost_usd") if "max_cost_usd" in hook.known_options else None
-        quota = {"quota": quota_text(hook.quota), "daily_limit": daily_limit(hook.quota)}
+        quota = {
+            "quota": quota_text(hook.quota),
+            "daily_limit": daily_limit(hook.quota),
+            "longest_window": hook.quota.longest_window,
+        }
     except ConfigError as error:
         return {**head, "problem": str(error)}
     shared = config.limit_store is not None

@@ -254,10 +254,10 @@ class Client(Transport):
         self.counters.calls += 1
         for api in (self._official.metadata, self._official.symbology, self._official.timeseries):
             api.TIMEOUT = self.timeout[1]  # type: ignore[assignment]
-        with permit, warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                response = within(deadline, call)
+                response = within(deadline, call, permit)
             except TimeoutError:
                 raise NetworkError(f"no whole response in {deadline:g} s", **where) from None
             except BentoHttpError as error:

@@ -48,7 +48,7 @@ from market_data.core.messages import shown
 from market_data.core.spelling import SpellingError
 from market_data.core.urls import holds_credentials
 from market_data.datasets.registry import dataset as find_dataset
-from market_data.http.call_state import Rules
+from market_data.http.call_state import LONG_WINDOW, Rules
 from market_data.http.client import plain, tried
 from market_data.http.limiter import Limiter
 from market_data.http.rate_limit import Pacer
@@ -126,6 +126,7 @@ class InteractiveBrokersHook(ProviderHook):
         if self._link is not None:
             self._link.close()
             self._link = self._pacer = None
+        super().close()
 
     def _probe(self) -> str:
         what = "details of SPY"
@@ -167,8 +168,8 @@ class InteractiveBrokersHook(ProviderHook):
         if not isinstance(volumes := extra.get("stock_volumes", "auto"), str) or volumes not in UNITS:
             problems.append(f"{name}: extra.stock_volumes is {shown(volumes)}; allowed: {', '.join(UNITS)}")
         seconds = extra.get("identical_seconds", 0)
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= 86_400:
-            problems.append(f"{name}: extra.identical_seconds is {shown(seconds)}; a number from 0 on, at most 86,400, is needed")
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < LONG_WINDOW:
+            problems.append(f"{name}: extra.identical_seconds is {shown(seconds)}; a number from 0 on, less than 3,600, is needed")
         return problems
 
     # -- fetch -----------------------------------------------------------------------------------------------------------------

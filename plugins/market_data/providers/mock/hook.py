@@ -37,6 +37,7 @@ class MockHook(ProviderHook):
 
     def close(self) -> None:
         self._pacer = None
+        super().close()
 
     def _probe(self) -> str:
         return f"seed {self.seed}; no network is used"

@@ -117,6 +117,7 @@ class FlatFiles:
 
     def close(self) -> None:
         self.transport.close()
+        self.config.close()
 
     def probe(self) -> str:
         """Make one cheap call that needs the key; return a message for the user.

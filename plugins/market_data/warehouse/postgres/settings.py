@@ -24,24 +24,25 @@ DRIVER = {
 }
 
 
-def check(connection: WarehouseConnection, extras: Set[str]) -> None:
+def check(connection: WarehouseConnection, extras: Set[str], name: str = "warehouse connection") -> None:
     """Check the connection's fields and the keys of its ``extra``.
 
     :param extras: keys that the connector reads.
+    :param name: of the connection, for messages.
     :raises ConfigError: a field is wrong, or nobody reads a key of ``extra``.
     """
     for field, what in {"host": "the server's name", "schema": "the name of a database", "login": "a role"}.items():
         value = getattr(connection, field)
         if not value or "://" in value or (field == "host" and "@" in value):  # a URL may hold a password, so it is not shown
-            raise ConfigError(f"warehouse connection: {field} is {'a URL' if value else 'empty'}; {what} is needed")
+            raise ConfigError(f"{name}: {field} is {'a URL' if value else 'empty'}; {what} is needed")
     port = connection.port
     if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535):
-        raise ConfigError(f"warehouse connection: port is {port!r}; a number from 1 to 65535, or none for 5432, is needed")
+        raise ConfigError(f"{name}: port is {port!r}; a number from 1 to 65535, or none for 5432, is needed")
     of_driver = {option.keyword.decode() for option in Conninfo.get_defaults()} - {"host", "port", "dbname", "user", "password"}
     known = OURS | extras | of_driver
     if unknown := sorted(set(connection.extra) - known):
         raise ConfigError(
-            f"warehouse connection: extra has {', '.join(unknown)}; allowed: {', '.join(sorted(OURS))}, what Airflow's PostgresHook"
+            f"{name}: extra has {', '.join(unknown)}; allowed: {', '.join(sorted(OURS))}, what Airflow's PostgresHook"
             " reads, and libpq's parameter key words that are no field of the connection"
         )
 

@@ -27,5 +27,5 @@ def overview(user: GetUserDep, feed: str) -> dict[str, Any]:
     siblings = [one.dag_id for one in feeds if one.conn_id == place.feed.conn_id]
     found = feed_of(place, siblings, datetime.now(UTC))
     of_account, paused = account(place.feed), bool(deployment.paused([place.feed.dag_id]))
-    hosts = "" if of_account["shared"] else note(place.feed.pool)
+    hosts = "" if of_account["shared"] else note(place.feed.pool, of_account["longest_window"])
     return {**found, **of_account, "is_paused": paused, "hosts": hosts}
