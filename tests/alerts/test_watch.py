@@ -405,11 +405,34 @@ def test_a_watcher_with_a_wrong_clock_judges_nothing_else(desk):
     assert {message.id for message in desk.watch(check_clock=lambda lake: None)} == {f"session/{NAME}/{DAY}", "clock"}
 
 
+def test_a_watcher_whose_clock_is_a_little_wrong_sends_all_but_the_all_clears(desk):
+    def wrong(lake):
+        raise ClockError("the clock differs by 300 s", timedelta(minutes=5))
+
+    (first,) = desk.watch(check_clock=wrong)
+    desk.now = DUE
+    assert "there are no all-clears" in first.text
+    assert [message.title for message in desk.watch(check_clock=wrong)] == [f"{NAME} {DAY}: late"]
+    desk.cells(DAY)
+    assert desk.watch(check_clock=wrong) == []
+    assert [message.healed for message in desk.watch(check_clock=lambda lake: None)] == [True, True]
+
+    def far(lake):
+        raise ClockError("the clock differs by 301 s", timedelta(minutes=5, seconds=1))
+
+    desk.report(THURSDAY, red=["batch 1 failed"])
+    (message,) = desk.watch(check_clock=far)
+    assert message.id == "clock"
+    assert "watches nothing else meanwhile" in message.text
+
+
 def test_a_ledger_that_cannot_be_read_is_one_message_and_nothing_counts_as_missing(tmp_path):
     feeds = FEED, replace(FEED, name="twice")
     desk = Desk(tmp_path, *feeds)
-    desk.cells(TUESDAY)
-    desk.cells(DAY)
+    for day in (TUESDAY, DAY):
+        desk.cells(day)
+        for feed in feeds:
+            desk.report(day, feed=feed, run=f"{day}")
     objects = {one.key: desk.lake.get(one.key).body for one in desk.lake.listed("manifest")}
     for key in objects:
         desk.lake.update(key, lambda _: b"x")
@@ -431,6 +454,24 @@ def test_a_broken_object_of_the_ledger_heals_no_open_session(desk):
     desk.lake.update(key, lambda _: whole)
     assert {message.healed for message in desk.watch()} == {True}
     assert desk.found.causes == ()
+
+
+def test_a_ledger_that_cannot_be_read_hides_no_failed_run_no_missing_run_and_no_restatement(desk):
+    """Run reports need no ledger."""
+    desk.report(TUESDAY, run="tuesday")
+    desk.lake.update(next(one.key for one in desk.lake.listed("manifest")), lambda _: b"x")
+    desk.report(DAY, red=["batch 1 failed"], restated=[("AAPL", DAY, 20)])
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="old", red=["batch 2 failed"])
+    ledger, *others = sorted(desk.watch(), key=lambda one: not one.id.startswith("ledger/"))
+    assert {one.title for one in others} == {
+        f"{NAME} {DAY}: a run failed", f"{NAME} 2015: a run failed", f"{NAME}: 20 rows were restated"
+    }  # fmt: skip
+    assert "missing, pending, refused and quarantined cells are not watched, and there are no all-clears" in ledger.text
+    desk.now += timedelta(minutes=5)
+    desk.report(DAY, run="again")
+    assert desk.watch() == []  # no all-clear: nobody knows
+    assert desk.until(new_york(date(2024, 3, 8), 7), step=60) == [f"{NAME} {THURSDAY}: late"]
+    assert "No run has reported on it" in desk.inbox[-1][1].text
 
 
 def test_an_object_that_does_not_belong_to_the_ledger_is_a_message_and_blinds_nobody(desk):

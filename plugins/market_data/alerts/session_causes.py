@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RED_IS = "docs/tasks/yesterday-is-red.md"
 NEVER = "No run has reported on it: the DAG may be paused, the scheduler down, or the run still at work"
 
+NOT_STARTED = "check that the scheduler is up and the DAG unpaused; then trigger it with the session's date"
+
 
 def session_causes(seen: Seen, told_runs: Collection[str], limits: Thresholds, now: datetime) -> tuple[list[Cause], set[date]]:
     """Return the causes of single sessions, and the sessions that they concern.
@@ -58,6 +60,8 @@ def _limits(feed: Feed, limits: Thresholds) -> tuple[float, float]:
 
 def _cause_of(seen: Seen, day: date, status: SessionStatus, limits: Thresholds, now: datetime) -> Cause | None:
     """Return the one cause of a session: its run failed, it is refused, or it is due and not complete."""
+    if not status.known:
+        return _by_reports(seen, day, status, limits, now)
     feed, found = seen.feed, calendar(seen.feed.calendar)
     complete = status.is_complete(*_limits(feed, limits))
     reports = [one for one in seen.reports if one.covers(day, day)]
@@ -73,16 +77,35 @@ def _cause_of(seen: Seen, day: date, status: SessionStatus, limits: Thresholds, 
     if not (refused or ((late or still_red) and not told)):
         return None
     what = "a run failed" if still_red else "refused" if refused else "late"
-    lines = [f"It was due at {feed.due} on {day + DAY} ({getattr(found.zone, 'key', 'UTC')})"] if late else []
+    lines = [_was_due(feed, day)] if late else []
     lines += [] if complete else status.sentences()
     lines += reds[-1].red if still_red else [] if reports else [NEVER]
     todo = f"read the note of the run's verdict, see {RED_IS}" if still_red else _todo(status, refused)
     return Cause(name, feed.dag_id, f"{feed.dag_id} {day}: {what}", tuple(lines), todo)
 
 
+def _by_reports(seen: Seen, day: date, status: SessionStatus, limits: Thresholds, now: datetime) -> Cause | None:
+    """Return the cause of a session by reports only: its last run failed, or none has reported though it is due."""
+    feed = seen.feed
+    reports = [one for one in seen.reports if one.covers(day, day)]
+    reds = [one for one in reports if one.red and one.first == one.last]
+    later = any(one.last is not None and one.last > day and not one.red for one in seen.reports)  # its lookback has the session
+    name = f"{SESSION}/{feed.dag_id}/{day}"
+    if reds and reports[-1].red:
+        todo = f"read the note of the run's verdict, see {RED_IS}"
+        return Cause(name, feed.dag_id, f"{feed.dag_id} {day}: a run failed", reds[-1].red, todo)
+    if reports or later or status.is_complete(*_limits(feed, limits)) or not is_due(feed, calendar(feed.calendar), day, now):
+        return None
+    return Cause(name, feed.dag_id, f"{feed.dag_id} {day}: late", (_was_due(feed, day), NEVER), NOT_STARTED)
+
+
+def _was_due(feed: Feed, day: date) -> str:
+    return f"It was due at {feed.due} on {day + DAY} ({getattr(calendar(feed.calendar).zone, 'key', 'UTC')})"
+
+
 def _todo(status: SessionStatus, refused: Sequence[str]) -> str:
     if refused:
         return "look at the reasons; release the cells if they are right (market-data release), or fetch them again with force"
     if status.unknown:
-        return "check that the scheduler is up and the DAG unpaused; then trigger it with the session's date"
+        return NOT_STARTED
     return "trigger the DAG with the session's date: it requests what is missing"
