@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 
 from market_data.alerts.causes import audit_causes
@@ -15,8 +16,13 @@ from market_data.config.alerts import Alerts, Thresholds
 from market_data.core.errors import ClockError, ConfigError
 from market_data.core.outcome import EARLIER_VALUE
 from market_data.core.run import RunInfo
+from market_data.datasets.registry import dataset
+from market_data.lake.layout import Layout
 from market_data.lake.ledger import CELLS, write_cells
+from market_data.maintenance.audit.result import Audit, write_report
 from market_data.maintenance.audit.scope import Scope
+from market_data.maintenance.findings import FINDINGS
+from market_data.pipeline.selection import EVER, Selection
 from tests.alerts.desk import DAY, FEED, MEMBERS, NEW_YORK, THURSDAY, TUESDAY, Desk, new_york
 from tests.pipeline.runs import feed_of
 
@@ -293,46 +299,73 @@ def test_amounts_above_their_thresholds_are_told_and_events_have_no_all_clear(tm
     assert desk.found.causes == ()
 
 
+def audited(desk, *rows, symbols=None, days=EVER, **more):
+    """Write the report of an audit a minute later."""
+    desk.now += timedelta(minutes=1)
+    common = {"dataset": "ohlcv-1d", "source": "polygon", "key": None, "detail": "", "first_session": DAY, "last_session": DAY}
+    table = pa.Table.from_pylist([{**common, **row} for row in rows], schema=FINDINGS)
+    write_report(desk.lake, Audit(Selection(dataset("ohlcv-1d"), "polygon", Layout(), symbols, *days), table, **more), desk.now)
+
+
 def test_gaps_of_an_audit_are_told_until_an_audit_of_the_whole_finds_none(desk):
-    import pyarrow as pa
-
-    from market_data.datasets.registry import dataset
-    from market_data.lake.layout import Layout
-    from market_data.maintenance.audit.result import Audit, write_report
-    from market_data.maintenance.findings import FINDINGS
-    from market_data.pipeline.selection import EVER, Selection
-
-    def audited(*rows, symbols=None, days=EVER):
-        desk.now += timedelta(minutes=1)
-        common = {"dataset": "ohlcv-1d", "source": "polygon", "key": None, "detail": "", "first_session": DAY, "last_session": DAY}
-        table = pa.Table.from_pylist([{**common, **row} for row in rows], schema=FINDINGS)
-        write_report(desk.lake, Audit(Selection(dataset("ohlcv-1d"), "polygon", Layout(), symbols, *days), table), desk.now)
-
-    audited({"symbol": "IBM", "cause": "pending", "repair": "wait"})
+    audited(desk, {"symbol": "IBM", "cause": "pending", "repair": "wait"})
     assert desk.watch() == []
-    audited({"symbol": "IBM", "cause": "missing", "repair": "fetch"})
+    audited(desk, {"symbol": "IBM", "cause": "missing", "repair": "fetch"})
     (message,) = desk.watch()
     assert message.title == "ohlcv-1d of polygon: an audit found gaps"
     assert "IBM 2024-03-06: missing" in message.text
-    audited(symbols=("AAPL",))
+    audited(desk, symbols=("AAPL",))
     assert desk.watch() == []
-    audited()
+    audited(desk)
     assert [message.healed for message in desk.watch()] == [True]
     span = {"symbol": "IBM", "first_session": DAY - timedelta(days=2), "cause": "missing", "repair": "fetch"}
-    audited(span, {"symbol": "AAPL", "cause": "missing", "repair": "fetch"})
+    audited(desk, span, {"symbol": "AAPL", "cause": "missing", "repair": "fetch"})
     (message,) = desk.watch()
     assert "2 missing" in message.text
-    audited(symbols=("IBM",), days=(DAY - timedelta(days=2), DAY - timedelta(days=1)))
-    audited(symbols=("AAPL",))
+    audited(desk, symbols=("IBM",), days=(DAY - timedelta(days=2), DAY - timedelta(days=1)))
+    audited(desk, symbols=("AAPL",))
     assert desk.watch() == []  # the last session of IBM is open
-    audited(symbols=("IBM",), days=(DAY, EVER[1]))
+    audited(desk, symbols=("IBM",), days=(DAY, EVER[1]))
+    assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_a_finding_that_needs_reading_heals_by_an_audit_that_read_its_symbol(desk):
+    audited(desk, {"symbol": "IBM", "cause": "warehouse changed", "repair": "load"}, share=1)
+    assert len(desk.watch()) == 1
+    audited(desk, share=0.05, read=("AAPL",))
+    assert desk.watch() == []
+    audited(desk, share=0.05, read=("AAPL", "IBM"))
+    assert [message.healed for message in desk.watch()] == [True]
+    audited(desk, {"symbol": "IBM", "cause": "missing", "repair": "fetch"}, share=1)
+    assert len(desk.watch()) == 1
+    audited(desk, share=0.05, read=())
+    assert [message.healed for message in desk.watch()] == [True]  # the ledger shows it
+
+
+def test_an_audit_heals_nothing_that_it_could_not_look_for(desk):
+    audited(desk, *({"symbol": "IBM", "cause": cause, "repair": "load"} for cause in ("missing", "not loaded", "pending")))
+    desk.watch()
+    audited(desk, unjudged=("missing", "not loaded"))
+    assert desk.watch() == []
+    assert "1 missing, 1 not loaded" in desk.found.causes[0].why
+    audited(desk, unjudged=("not loaded",))
+    audited(desk, unjudged=("missing",))
+    assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_an_audit_whose_first_findings_need_nothing_is_told_all_the_same(desk):
+    quiet = [{"symbol": f"S{n}", "cause": "pending", "repair": "wait"} for n in range(1000)]
+    audited(desk, *quiet, {"symbol": "IBM", "cause": "missing", "repair": "fetch"})
+    (message,) = desk.watch()
+    assert "repair: 1 fetch" in message.text
+    audited(desk, *quiet, {"symbol": "IBM", "cause": "pending", "repair": "wait"})
     assert [message.healed for message in desk.watch()] == [True]
 
 
 def test_an_audit_with_more_findings_than_its_report_heals_by_the_whole_only():
     finding = {"symbol": "IBM", "key": None, "first_session": DAY, "last_session": DAY, "cause": "missing"}
-    first = AuditReport("a", "ohlcv-1d", "polygon", DUE, Scope(), (finding,), left_out=True)
-    part = AuditReport("b", "ohlcv-1d", "polygon", DUE, Scope(frozenset(["IBM"])), (), left_out=False)
+    first = AuditReport("a", "ohlcv-1d", "polygon", DUE, Scope(), (finding,), {"fetch": 1001}, left_out=True)
+    part = AuditReport("b", "ohlcv-1d", "polygon", DUE, Scope(frozenset(["IBM"])), (), {}, left_out=False)
     assert len(list(audit_causes([first, part], ()))) == 1
     assert len(list(audit_causes([replace(first, left_out=False), part], ()))) == 0
     assert len(list(audit_causes([first, replace(part, scope=Scope())], ()))) == 0

@@ -174,13 +174,22 @@ def audit_causes(audits: Sequence[AuditReport], feeds: Sequence[Feed]) -> Iterat
     for (name, source), found in places.items():
         feed = next((one.dag_id for one in feeds if (one.dataset, one.provider) == (name, source.partition("~")[0])), "")
         findings = [finding for one in found for finding in one.findings]
-        if findings:
-            counts = ", ".join(f"{count:,} {cause}" for cause, count in Counter(one["cause"] for one in findings).items())
+        if found:
             yield Cause(
                 f"audit/{name}/{source}", feed, f"{name} of {source}: an audit found gaps",
-                (counts, *map(named, findings[:SENTENCES]), f"Report: {found[-1].key}"),
-                "repair them (market-data repair, or maintain_coverage); the next audit of them, or of the whole, gives the all-clear",
+                (*_counts(found), *map(named, findings[:SENTENCES]), f"Report: {found[-1].key}"),
+                "repair them (market-data repair, or maintain_coverage); the next audit that reads their objects "
+                "(market-data audit --whole) gives the all-clear",
             )  # fmt: skip
+
+
+def _counts(found: Sequence[AuditReport]) -> Iterator[str]:
+    """Yield the number of findings by cause; by repair for the reports that lack some of them."""
+    causes = Counter(one["cause"] for report in found if not report.left_out for one in report.findings)
+    repairs = sum((Counter(report.repairs) for report in found if report.left_out), Counter[str]())
+    for counts, what in ((causes, ""), (repairs, "repair: ")):
+        if counts:
+            yield what + ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _without(scope: Scope, earlier: AuditReport) -> AuditReport:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 AUDITS = "audits"
 # With the version of the digests; see `digests`.
-REPORT_CACHE, AUDIT_CACHE = "alerts/reports-3.json", "alerts/audits-2.json"
+REPORT_CACHE, AUDIT_CACHE = "alerts/reports-3.json", "alerts/audits-3.json"
 SENTENCES = 10
 """Sentences and names that are kept of a report."""
 DATES = ("first_session", "last_session")
@@ -136,6 +136,7 @@ class AuditReport:
 
     :param scope: the symbols and sessions that it is about.
     :param findings: those that need something done, the first ones; with cause, symbol, key and sessions.
+    :param repairs: repair -> number of such findings, all of them.
     :param left_out: it lacks some: it heals by an audit of the whole only.
     """
 
@@ -145,6 +146,7 @@ class AuditReport:
     at: datetime
     scope: Scope
     findings: tuple[Mapping[str, Any], ...]
+    repairs: Mapping[str, int]
     left_out: bool
 
 
@@ -159,7 +161,9 @@ def read_audits(lake: Lake, since: datetime, now: datetime) -> list[AuditReport]
 def _audit(key: str, values: Mapping[str, Any]) -> AuditReport:
     at = datetime.fromisoformat(values["at"]).astimezone(UTC)
     findings = tuple({**one, **{name: _day(one[name]) for name in DATES}} for one in values["findings"])
-    return AuditReport(key, values["dataset"], values["source"], at, Scope.of_report(values), findings, values["left_out"])
+    return AuditReport(
+        key, values["dataset"], values["source"], at, Scope.of_report(values), findings, values["repairs"], values["left_out"]
+    )
 
 
 def _day(text: str | None) -> date | None:
@@ -169,10 +173,13 @@ def _day(text: str | None) -> date | None:
 def _audit_digest(document: Mapping[str, Any]) -> dict[str, Any]:
     quiet = (str(Repair.NONE), str(Repair.WAIT))
     findings = [one for one in document["findings"] if one["repair"] not in quiet]
+    repairs = {name: count for name, count in document["repairs"].items() if name not in quiet}
     return {
         **{name: document[name] for name in ("dataset", "source", "at", "symbols", "start", "end")},
+        **{name: document[name] for name in ("share", "read", "unjudged") if name in document},
         "findings": [{name: one[name] for name in ("cause", "symbol", "key", *DATES)} for one in findings],
-        "left_out": bool(document["findings_left_out"]),
+        "repairs": repairs,
+        "left_out": sum(repairs.values()) > len(findings),
     }
 
 

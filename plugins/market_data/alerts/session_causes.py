@@ -85,7 +85,7 @@ def _cause_of(seen: Seen, day: date, status: SessionStatus, limits: Thresholds, 
 
 
 def _by_reports(seen: Seen, day: date, status: SessionStatus, limits: Thresholds, now: datetime) -> Cause | None:
-    """Return the cause of a session by reports only: its last run failed, or none has reported though it is due."""
+    """Return the cause of a session by reports only: its last run failed, or it is due without one."""
     feed = seen.feed
     reports = [one for one in seen.reports if one.covers(day, day)]
     reds = [one for one in reports if one.red and one.first == one.last]
