@@ -246,6 +246,64 @@ def test_a_quota_that_is_used_up_is_one_message_of_the_account_for_all_its_feeds
     assert [message.title for message in desk.watch()] == ["all-clear: polygon_default: the quota is used up"]
 
 
+QUOTA = {"red": ["batch failed"], "errors": ["QuotaExhausted: all 250 calls are used"]}
+TYPO = {"run": "typo", "tasks": {"plan": "ParamError: batch_size is 0"}}
+
+
+def test_a_run_that_requested_nothing_ends_no_message_on_quota_or_clock(desk):
+    desk.cells(DAY)
+    desk.report(DAY, **QUOTA)
+    assert [message.title for message in desk.watch()] == ["polygon_default: the quota is used up"]
+    desk.now += timedelta(minutes=5)
+    desk.report(TUESDAY, **TYPO)
+    assert "all-clear: polygon_default: the quota is used up" not in [message.title for message in desk.watch()]
+    desk.now += timedelta(minutes=5)
+    desk.report(DAY, run="next")
+    assert "all-clear: polygon_default: the quota is used up" in [message.title for message in desk.watch()]
+    desk.report(DAY, run="x", tasks={"plan": "ClockError: the clock of host w7 differs by 60 s"})
+    assert "a clock is wrong" in [message.title for message in desk.watch()]
+
+
+def test_a_range_that_a_quota_left_open_is_told_when_the_quota_is_there_again(desk):
+    desk.cells(DAY)
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="backfill", **QUOTA)
+    assert [message.title for message in desk.watch()] == ["polygon_default: the quota is used up"]
+    desk.now = new_york(THURSDAY, 20)
+    desk.cells(THURSDAY)
+    desk.report(THURSDAY)
+    titles = {message.title for message in desk.watch()}
+    assert titles == {"all-clear: polygon_default: the quota is used up", f"{NAME} 2015: a run failed"}
+    desk.now += timedelta(minutes=5)
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="again")
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} 2015: a run failed"]
+
+
+def test_a_run_whose_task_failed_resolves_no_earlier_one(desk):
+    desk.cells(DAY)
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="backfill", red=["batch 1 failed"])
+    desk.report(DAY, red=["fetched rows were not loaded"])
+    opened = {f"{NAME} 2015: a run failed", f"{NAME} {DAY}: a run failed"}
+    assert {message.title for message in desk.watch()} == opened
+    desk.now += timedelta(minutes=5)
+    desk.report(date(2015, 1, 1), date(2015, 12, 31), **TYPO)
+    assert desk.watch() == []
+    assert [any("batch 1 failed" in line for line in cause.why) for cause in desk.found.causes if "/2015/" in cause.id] == [True]
+    desk.now += timedelta(minutes=5)
+    desk.report(DAY, run="again")
+    desk.report(date(2015, 1, 1), date(2015, 12, 31), run="again", tasks={"publish": "x"})
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} {DAY}: a run failed"]
+    desk.report(date(2015, 1, 1), date(2015, 12, 31), run="last")
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} 2015: 3 runs failed"]
+
+
+def test_a_failed_run_heals_when_its_repetition_requests_what_was_missing_only(desk):
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="backfill", tasks={"publish": "LakeError: the bucket is full"})
+    assert [message.title for message in desk.watch()] == [f"{NAME} 2015: a run failed"]
+    desk.now += timedelta(minutes=5)
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="again", requested=2)
+    assert [message.healed for message in desk.watch()] == [True]
+
+
 def test_a_quota_hit_by_a_later_run_does_not_end_the_message_on_an_open_session(desk):
     desk.cells(DAY, "refused", symbols=MEMBERS[:2], reason="close jumped by 60 %")
     desk.cells(DAY, symbols=MEMBERS[2:])
