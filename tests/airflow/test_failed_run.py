@@ -79,6 +79,12 @@ def run_task(context, name, body):
     return found
 
 
+def publish(context, batches, receipts):
+    assets = (object(), object())
+    context["outlet_events"] = {asset: SimpleNamespace(add_partitions=list) for asset in assets}
+    return tasks.run_publish(FEED, batches, receipts, None, None, assets, context)
+
+
 def verdict(context, batches, receipts=None):
     context["ti"].task_id = "verdict"
     key = report_failure(FEED, batches, receipts, None, context)
@@ -116,6 +122,67 @@ def test_a_run_whose_plan_fails_is_one_message_with_its_error_sessions_and_symbo
     desk.cells(DAY)
     desk.report(DAY, run="r2")
     assert [one.title for one in desk.watch()] == [f"all-clear: {message.title}"]
+
+
+@pytest.mark.parametrize(
+    "typo",
+    [{"start_date": "2024-13-01"}, {"start_dat": "2024-03-01"}, {"symbols": ["AAPL", ""]}, {"universe": "dow31"}, {"cells": "x"}],
+)
+def test_a_mistyped_run_claims_no_session_and_ends_no_message(lake, tmp_path, typo):
+    desk = Desk(tmp_path, FEED)
+    desk.now = NIGHT - timedelta(minutes=5)
+    desk.cells(DAY)
+    desk.report(DAY, red=["fetched rows were not loaded"])
+    assert len(desk.watch()) == 1
+    context = context_of("manual", **typo)
+    assert run_task(context, "plan", lambda: tasks.run_plan(FEED, context)) is None
+    report = report_at(lake, verdict(context, None))
+    assert (report["own_range"], report["date_range"], report["own_tickers"]) == (None, {"from": None, "to": None}, 0)
+    desk.now = NIGHT + timedelta(minutes=5)
+    assert desk.watch() == []
+
+
+def test_a_red_run_with_nothing_to_do_is_one_message(lake, tmp_path):
+    context = context_of()
+    context["ti"].xcoms["plan", "summary"] = {"standing": {"red": ["session 2024-03-06 was refused"], "warnings": []}}
+    report = report_at(lake, verdict(context, []))
+    assert (report["red"], report["failed_tasks"], report["complete"]) == (["session 2024-03-06 was refused"], [], False)
+    _, (message,) = told(lake, tmp_path)
+    assert message.title == f"{FEED.dag_id} {DAY}: a run failed"
+    assert "session 2024-03-06 was refused" in message.text
+
+
+def test_a_failed_run_and_its_repetition_tell_the_same_number_of_symbols(lake, tmp_path):
+    """Although only what is missing is requested."""
+    context = context_of("manual", symbols=list(MEMBERS[:3]))
+    Desk(tmp_path, FEED).cells(DAY, symbols=MEMBERS[:1], at=NIGHT)
+    batches = run_task(context, "plan", lambda: tasks.run_plan(FEED, context))
+    receipts = [tasks.run_fetch(FEED, batch, context) for batch in batches]
+    published = publish(context, batches, receipts)
+    found = report_at(lake, published["report"])
+    context["ti"].states["publish"] = "failed"
+    lake.delete(published["report"])
+    failed = report_at(lake, verdict(context, batches, receipts))
+    assert (found["total_tickers"], found["own_tickers"], failed["own_tickers"]) == (2, 3, 3)
+
+
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_what_an_earlier_attempt_published_counts_for_a_later_one_only_if_publish_did_not_run_again(lake, state):
+    """A clear whose ``publish`` dies before a worker starts it leaves the XCom of the attempt before."""
+    context = context_of()
+    batches = run_task(context, "plan", lambda: tasks.run_plan(FEED, context))
+    receipts = [tasks.run_fetch(FEED, batch, context) for batch in batches]
+    published = {**publish(context, batches, receipts), "red": []}
+    context["dag_run"].clear_number = 1
+    context["ti"].states["publish"] = state
+    if state == "success":  # only `verdict` was cleared
+        assert report_failure(FEED, batches, receipts, published, context) is None
+        tasks.run_verdict(batches, published, context)
+        run_task(context, "plan", lambda: tasks.run_plan(FEED, context))
+    key = report_failure(FEED, batches, receipts, published, context)
+    assert (key is not None) == (state == "failed")
+    with pytest.raises(QualityError, match="nothing was published"):
+        tasks.run_verdict(batches, published, context)
 
 
 @pytest.mark.parametrize("failing", ["plan", "check", "publish"])
@@ -168,11 +235,9 @@ def test_a_task_that_was_killed_left_no_error_and_is_told_all_the_same(lake, tmp
 
 def test_a_report_of_a_failed_run_has_the_keys_of_every_report_and_no_flag(lake, tmp_path):
     context = context_of(symbols=list(MEMBERS[:2]))
-    assets = (object(), object())
-    context["outlet_events"] = {asset: SimpleNamespace(add_partitions=list) for asset in assets}
     batches = run_task(context, "plan", lambda: tasks.run_plan(FEED, context))
     receipts = [tasks.run_fetch(FEED, batch, context) for batch in batches]
-    published = tasks.run_publish(FEED, batches, receipts, None, None, assets, context)
+    published = publish(context, batches, receipts)
     whole = report_at(lake, published["report"])
     assert report_failure(FEED, batches, receipts, published, context) is None
     context["ti"].states["publish"] = "failed"

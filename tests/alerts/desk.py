@@ -46,16 +46,22 @@ class Desk:
 
     def report(
         self, first, last=None, *, feed=None, run="s1", clear=0, red=(), errors=(), restated=(), cost=None, symbols=30, lookback=0,
-        started=None, minutes=0,
+        started=None, minutes=0, tasks=None, requested=None,
     ):  # fmt: skip
-        """Write the report of a run, with the keys of the real ones."""
+        """Write the report of a run, with the keys of the real ones.
+
+        :param tasks: failed task -> error; ``requested``: symbols that were requested, if others are covered.
+        """
         self.runs += 1
         begin, last, started = first - timedelta(days=lookback), last or first, started or self.now
         attempt = {"attempt": clear, "started": started.isoformat(), "api_calls": 1, "cost_usd": cost}
         body = {
-            "dag_id": (feed or self.feeds[0]).dag_id, "run_id": run, "clear_number": clear, "total_tickers": symbols,
+            "dag_id": (feed or self.feeds[0]).dag_id, "run_id": run, "clear_number": clear,
+            "total_tickers": symbols if requested is None else requested, "own_tickers": symbols,
             "date_range": {"from": str(begin), "to": str(last)}, "own_range": {"from": str(first), "to": str(last)},
-            "red": list(red), "failed_tickers_list": [],
+            "red": [*red, *(f"`{name}` failed: {error}" for name, error in (tasks or {}).items())], "failed_tickers_list": [],
+            "failed_tasks": [{"task": name, "error": error} for name, error in (tasks or {}).items()],
+            "total_batches": 0 if "plan" in (tasks or {}) else 1,
             "batch_results": [{"state": "failed", "error": error} for error in errors],
             "restated": [{"symbol": s, "session": str(d), "rows": n, "attempt": clear} for s, d, n in restated], "cost_usd": cost,
             "attempts": [attempt], "end_time": (self.now + timedelta(minutes=minutes)).isoformat(),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 
 from market_data.alerts.causes import audit_causes
@@ -15,8 +16,13 @@ from market_data.config.alerts import Alerts, Thresholds
 from market_data.core.errors import ClockError, ConfigError
 from market_data.core.outcome import EARLIER_VALUE
 from market_data.core.run import RunInfo
+from market_data.datasets.registry import dataset
+from market_data.lake.layout import Layout
 from market_data.lake.ledger import CELLS, write_cells
+from market_data.maintenance.audit.result import Audit, write_report
 from market_data.maintenance.audit.scope import Scope
+from market_data.maintenance.findings import FINDINGS
+from market_data.pipeline.selection import EVER, Selection
 from tests.alerts.desk import DAY, FEED, MEMBERS, NEW_YORK, THURSDAY, TUESDAY, Desk, new_york
 from tests.pipeline.runs import feed_of
 
@@ -240,6 +246,64 @@ def test_a_quota_that_is_used_up_is_one_message_of_the_account_for_all_its_feeds
     assert [message.title for message in desk.watch()] == ["all-clear: polygon_default: the quota is used up"]
 
 
+QUOTA = {"red": ["batch failed"], "errors": ["QuotaExhausted: all 250 calls are used"]}
+TYPO = {"run": "typo", "tasks": {"plan": "ParamError: batch_size is 0"}}
+
+
+def test_a_run_that_requested_nothing_ends_no_message_on_quota_or_clock(desk):
+    desk.cells(DAY)
+    desk.report(DAY, **QUOTA)
+    assert [message.title for message in desk.watch()] == ["polygon_default: the quota is used up"]
+    desk.now += timedelta(minutes=5)
+    desk.report(TUESDAY, **TYPO)
+    assert "all-clear: polygon_default: the quota is used up" not in [message.title for message in desk.watch()]
+    desk.now += timedelta(minutes=5)
+    desk.report(DAY, run="next")
+    assert "all-clear: polygon_default: the quota is used up" in [message.title for message in desk.watch()]
+    desk.report(DAY, run="x", tasks={"plan": "ClockError: the clock of host w7 differs by 60 s"})
+    assert "a clock is wrong" in [message.title for message in desk.watch()]
+
+
+def test_a_range_that_a_quota_left_open_is_told_when_the_quota_is_there_again(desk):
+    desk.cells(DAY)
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="backfill", **QUOTA)
+    assert [message.title for message in desk.watch()] == ["polygon_default: the quota is used up"]
+    desk.now = new_york(THURSDAY, 20)
+    desk.cells(THURSDAY)
+    desk.report(THURSDAY)
+    titles = {message.title for message in desk.watch()}
+    assert titles == {"all-clear: polygon_default: the quota is used up", f"{NAME} 2015: a run failed"}
+    desk.now += timedelta(minutes=5)
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="again")
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} 2015: a run failed"]
+
+
+def test_a_run_whose_task_failed_resolves_no_earlier_one(desk):
+    desk.cells(DAY)
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="backfill", red=["batch 1 failed"])
+    desk.report(DAY, red=["fetched rows were not loaded"])
+    opened = {f"{NAME} 2015: a run failed", f"{NAME} {DAY}: a run failed"}
+    assert {message.title for message in desk.watch()} == opened
+    desk.now += timedelta(minutes=5)
+    desk.report(date(2015, 1, 1), date(2015, 12, 31), **TYPO)
+    assert desk.watch() == []
+    assert [any("batch 1 failed" in line for line in cause.why) for cause in desk.found.causes if "/2015/" in cause.id] == [True]
+    desk.now += timedelta(minutes=5)
+    desk.report(DAY, run="again")
+    desk.report(date(2015, 1, 1), date(2015, 12, 31), run="again", tasks={"publish": "x"})
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} {DAY}: a run failed"]
+    desk.report(date(2015, 1, 1), date(2015, 12, 31), run="last")
+    assert [message.title for message in desk.watch()] == [f"all-clear: {NAME} 2015: 3 runs failed"]
+
+
+def test_a_failed_run_heals_when_its_repetition_requests_what_was_missing_only(desk):
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="backfill", tasks={"publish": "LakeError: the bucket is full"})
+    assert [message.title for message in desk.watch()] == [f"{NAME} 2015: a run failed"]
+    desk.now += timedelta(minutes=5)
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="again", requested=2)
+    assert [message.healed for message in desk.watch()] == [True]
+
+
 def test_a_quota_hit_by_a_later_run_does_not_end_the_message_on_an_open_session(desk):
     desk.cells(DAY, "refused", symbols=MEMBERS[:2], reason="close jumped by 60 %")
     desk.cells(DAY, symbols=MEMBERS[2:])
@@ -293,46 +357,73 @@ def test_amounts_above_their_thresholds_are_told_and_events_have_no_all_clear(tm
     assert desk.found.causes == ()
 
 
+def audited(desk, *rows, symbols=None, days=EVER, **more):
+    """Write the report of an audit a minute later."""
+    desk.now += timedelta(minutes=1)
+    common = {"dataset": "ohlcv-1d", "source": "polygon", "key": None, "detail": "", "first_session": DAY, "last_session": DAY}
+    table = pa.Table.from_pylist([{**common, **row} for row in rows], schema=FINDINGS)
+    write_report(desk.lake, Audit(Selection(dataset("ohlcv-1d"), "polygon", Layout(), symbols, *days), table, **more), desk.now)
+
+
 def test_gaps_of_an_audit_are_told_until_an_audit_of_the_whole_finds_none(desk):
-    import pyarrow as pa
-
-    from market_data.datasets.registry import dataset
-    from market_data.lake.layout import Layout
-    from market_data.maintenance.audit.result import Audit, write_report
-    from market_data.maintenance.findings import FINDINGS
-    from market_data.pipeline.selection import EVER, Selection
-
-    def audited(*rows, symbols=None, days=EVER):
-        desk.now += timedelta(minutes=1)
-        common = {"dataset": "ohlcv-1d", "source": "polygon", "key": None, "detail": "", "first_session": DAY, "last_session": DAY}
-        table = pa.Table.from_pylist([{**common, **row} for row in rows], schema=FINDINGS)
-        write_report(desk.lake, Audit(Selection(dataset("ohlcv-1d"), "polygon", Layout(), symbols, *days), table), desk.now)
-
-    audited({"symbol": "IBM", "cause": "pending", "repair": "wait"})
+    audited(desk, {"symbol": "IBM", "cause": "pending", "repair": "wait"})
     assert desk.watch() == []
-    audited({"symbol": "IBM", "cause": "missing", "repair": "fetch"})
+    audited(desk, {"symbol": "IBM", "cause": "missing", "repair": "fetch"})
     (message,) = desk.watch()
     assert message.title == "ohlcv-1d of polygon: an audit found gaps"
     assert "IBM 2024-03-06: missing" in message.text
-    audited(symbols=("AAPL",))
+    audited(desk, symbols=("AAPL",))
     assert desk.watch() == []
-    audited()
+    audited(desk)
     assert [message.healed for message in desk.watch()] == [True]
     span = {"symbol": "IBM", "first_session": DAY - timedelta(days=2), "cause": "missing", "repair": "fetch"}
-    audited(span, {"symbol": "AAPL", "cause": "missing", "repair": "fetch"})
+    audited(desk, span, {"symbol": "AAPL", "cause": "missing", "repair": "fetch"})
     (message,) = desk.watch()
     assert "2 missing" in message.text
-    audited(symbols=("IBM",), days=(DAY - timedelta(days=2), DAY - timedelta(days=1)))
-    audited(symbols=("AAPL",))
+    audited(desk, symbols=("IBM",), days=(DAY - timedelta(days=2), DAY - timedelta(days=1)))
+    audited(desk, symbols=("AAPL",))
     assert desk.watch() == []  # the last session of IBM is open
-    audited(symbols=("IBM",), days=(DAY, EVER[1]))
+    audited(desk, symbols=("IBM",), days=(DAY, EVER[1]))
+    assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_a_finding_that_needs_reading_heals_by_an_audit_that_read_its_symbol(desk):
+    audited(desk, {"symbol": "IBM", "cause": "warehouse changed", "repair": "load"}, share=1)
+    assert len(desk.watch()) == 1
+    audited(desk, share=0.05, read=("AAPL",))
+    assert desk.watch() == []
+    audited(desk, share=0.05, read=("AAPL", "IBM"))
+    assert [message.healed for message in desk.watch()] == [True]
+    audited(desk, {"symbol": "IBM", "cause": "missing", "repair": "fetch"}, share=1)
+    assert len(desk.watch()) == 1
+    audited(desk, share=0.05, read=())
+    assert [message.healed for message in desk.watch()] == [True]  # the ledger shows it
+
+
+def test_an_audit_heals_nothing_that_it_could_not_look_for(desk):
+    audited(desk, *({"symbol": "IBM", "cause": cause, "repair": "load"} for cause in ("missing", "not loaded", "pending")))
+    desk.watch()
+    audited(desk, unjudged=("missing", "not loaded"))
+    assert desk.watch() == []
+    assert "1 missing, 1 not loaded" in desk.found.causes[0].why
+    audited(desk, unjudged=("not loaded",))
+    audited(desk, unjudged=("missing",))
+    assert [message.healed for message in desk.watch()] == [True]
+
+
+def test_an_audit_whose_first_findings_need_nothing_is_told_all_the_same(desk):
+    quiet = [{"symbol": f"S{n}", "cause": "pending", "repair": "wait"} for n in range(1000)]
+    audited(desk, *quiet, {"symbol": "IBM", "cause": "missing", "repair": "fetch"})
+    (message,) = desk.watch()
+    assert "repair: 1 fetch" in message.text
+    audited(desk, *quiet, {"symbol": "IBM", "cause": "pending", "repair": "wait"})
     assert [message.healed for message in desk.watch()] == [True]
 
 
 def test_an_audit_with_more_findings_than_its_report_heals_by_the_whole_only():
     finding = {"symbol": "IBM", "key": None, "first_session": DAY, "last_session": DAY, "cause": "missing"}
-    first = AuditReport("a", "ohlcv-1d", "polygon", DUE, Scope(), (finding,), left_out=True)
-    part = AuditReport("b", "ohlcv-1d", "polygon", DUE, Scope(frozenset(["IBM"])), (), left_out=False)
+    first = AuditReport("a", "ohlcv-1d", "polygon", DUE, Scope(), (finding,), {"fetch": 1001}, left_out=True)
+    part = AuditReport("b", "ohlcv-1d", "polygon", DUE, Scope(frozenset(["IBM"])), (), {}, left_out=False)
     assert len(list(audit_causes([first, part], ()))) == 1
     assert len(list(audit_causes([replace(first, left_out=False), part], ()))) == 0
     assert len(list(audit_causes([first, replace(part, scope=Scope())], ()))) == 0
@@ -405,11 +496,34 @@ def test_a_watcher_with_a_wrong_clock_judges_nothing_else(desk):
     assert {message.id for message in desk.watch(check_clock=lambda lake: None)} == {f"session/{NAME}/{DAY}", "clock"}
 
 
+def test_a_watcher_whose_clock_is_a_little_wrong_sends_all_but_the_all_clears(desk):
+    def wrong(lake):
+        raise ClockError("the clock differs by 300 s", timedelta(minutes=5))
+
+    (first,) = desk.watch(check_clock=wrong)
+    desk.now = DUE
+    assert "there are no all-clears" in first.text
+    assert [message.title for message in desk.watch(check_clock=wrong)] == [f"{NAME} {DAY}: late"]
+    desk.cells(DAY)
+    assert desk.watch(check_clock=wrong) == []
+    assert [message.healed for message in desk.watch(check_clock=lambda lake: None)] == [True, True]
+
+    def far(lake):
+        raise ClockError("the clock differs by 301 s", timedelta(minutes=5, seconds=1))
+
+    desk.report(THURSDAY, red=["batch 1 failed"])
+    (message,) = desk.watch(check_clock=far)
+    assert message.id == "clock"
+    assert "watches nothing else meanwhile" in message.text
+
+
 def test_a_ledger_that_cannot_be_read_is_one_message_and_nothing_counts_as_missing(tmp_path):
     feeds = FEED, replace(FEED, name="twice")
     desk = Desk(tmp_path, *feeds)
-    desk.cells(TUESDAY)
-    desk.cells(DAY)
+    for day in (TUESDAY, DAY):
+        desk.cells(day)
+        for feed in feeds:
+            desk.report(day, feed=feed, run=f"{day}")
     objects = {one.key: desk.lake.get(one.key).body for one in desk.lake.listed("manifest")}
     for key in objects:
         desk.lake.update(key, lambda _: b"x")
@@ -431,6 +545,24 @@ def test_a_broken_object_of_the_ledger_heals_no_open_session(desk):
     desk.lake.update(key, lambda _: whole)
     assert {message.healed for message in desk.watch()} == {True}
     assert desk.found.causes == ()
+
+
+def test_a_ledger_that_cannot_be_read_hides_no_failed_run_no_missing_run_and_no_restatement(desk):
+    """Run reports need no ledger."""
+    desk.report(TUESDAY, run="tuesday")
+    desk.lake.update(next(one.key for one in desk.lake.listed("manifest")), lambda _: b"x")
+    desk.report(DAY, red=["batch 1 failed"], restated=[("AAPL", DAY, 20)])
+    desk.report(date(2015, 1, 1), date(2015, 1, 30), run="old", red=["batch 2 failed"])
+    ledger, *others = sorted(desk.watch(), key=lambda one: not one.id.startswith("ledger/"))
+    assert {one.title for one in others} == {
+        f"{NAME} {DAY}: a run failed", f"{NAME} 2015: a run failed", f"{NAME}: 20 rows were restated"
+    }  # fmt: skip
+    assert "missing, pending, refused and quarantined cells are not watched, and there are no all-clears" in ledger.text
+    desk.now += timedelta(minutes=5)
+    desk.report(DAY, run="again")
+    assert desk.watch() == []  # no all-clear: nobody knows
+    assert desk.until(new_york(date(2024, 3, 8), 7), step=60) == [f"{NAME} {THURSDAY}: late"]
+    assert "No run has reported on it" in desk.inbox[-1][1].text
 
 
 def test_an_object_that_does_not_belong_to_the_ledger_is_a_message_and_blinds_nobody(desk):

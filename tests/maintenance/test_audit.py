@@ -10,6 +10,7 @@ from market_data.core import calendar
 from market_data.datasets.registry import dataset
 from market_data.lake.layout import Layout
 from market_data.maintenance.audit import audit
+from market_data.maintenance.audit.scope import Scope
 from market_data.maintenance.findings import Cause, Repair
 from market_data.pipeline.selection import Selection
 from market_data.providers.base import ProviderConfig
@@ -79,6 +80,21 @@ def test_a_tickers_file_on_s3_is_the_universe_of_an_audit_too(tmp_path):
     selection = Selection(dataset(feed.dataset), "mock", Layout(), **SPAN)
     found = audit(audited.world.lake, None, feed, selection, audited.world.now + timedelta(days=1), open_s3=files.__getitem__)
     assert {(row["symbol"], row["cause"]) for row in found.findings.to_pylist()} == {("MSFT", "missing")}
+
+
+def test_an_audit_tells_which_symbols_it_read_and_what_it_could_not_look_for(tmp_path):
+    audited = Audited(tmp_path, "mock_ohlcv_1d")
+    world = audited.world
+    broken = replace(world.feed, params={"tickers_path": "no/such.csv"})
+    selection = Selection(dataset(world.feed.dataset), "mock", Layout(), **SPAN)
+    found = audit(world.lake, None, broken, selection, world.now, share=0.4)
+    assert set(found.unjudged) == {"missing", "not loaded", "warehouse changed", "only in the warehouse"}
+    assert len(found.read) == 2 == found.counts["objects_read"] // len(SESSIONS)
+    with world.warehouse() as warehouse:
+        whole = audit(world.lake, warehouse, world.feed, selection, world.now, share=1)
+    assert (whole.read, whole.unjudged) == (None, ())
+    assert Scope.of_report({**whole.to_json(), "start": None, "end": None}).whole
+    assert not Scope.of_report({**found.to_json(), "start": None, "end": None}).whole
 
 
 @pytest.mark.parametrize("span", [SPAN, {"start": SESSIONS[2], "end": SESSIONS[3]}])

@@ -146,9 +146,9 @@ def test_an_audit_of_a_part_replaces_what_it_is_about_and_nothing_else(tmp_path,
     row = {**common, "first_session": DAYS[0], "last_session": DAYS[4]}
     hours = iter(range(1, 9))
 
-    def audited(rows, **part):
+    def audited(rows, share=1.0, read=None, **part):
         selection, table = replace(place.selection, **part), pa.Table.from_pylist(rows, schema=FINDINGS)
-        write_report(lake, Audit(selection, table), NOW + timedelta(hours=next(hours)))
+        write_report(lake, Audit(selection, table, {}, share, read=read), NOW + timedelta(hours=next(hours)))
 
     def found():
         rows = gaps_of(Place(lake, FEED, place.selection, ("mock",)), grid, NOW).table.to_pylist()
@@ -157,6 +157,8 @@ def test_an_audit_of_a_part_replaces_what_it_is_about_and_nothing_else(tmp_path,
 
     audited([{**row, "symbol": symbol} for symbol in ("A", "B", None)])
     assert found() == {(symbol, DAYS[0], DAYS[4]) for symbol in ("A", "B", None)}
+    audited([], share=0.05, read=())  # it looked at none of them
+    assert len(found()) == 3
     audited([{**row, "symbol": "A", "last_session": DAYS[0]}], symbols=("A",))
     assert found() == {("A", DAYS[0], DAYS[0]), ("B", DAYS[0], DAYS[4]), (None, DAYS[0], DAYS[4])}
     audited([], start=DAYS[1], end=DAYS[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import date
 from typing import Any
 
@@ -18,13 +19,15 @@ from market_data.config.run_params import RunParams
 from market_data.core.calendar import calendar
 from market_data.core.errors import MarketDataError
 from market_data.pipeline.run_sessions import resolve_sessions
-from market_data.providers.registry import known_provider
+from market_data.providers.registry import calendar_of_source, known_provider
 from market_data.providers.spec import source_of
 
 log = logging.getLogger(__name__)
 
 BEFORE_REPORT = ("plan", "check", "load", "publish")
 """Tasks whose failure may leave a run without a report."""
+SELECTING = ("universe", "symbols", "tickers_path", "index_name", "as_of", "start_date", "end_date", "backfill_days", "cells")
+"""Params that choose the sessions and symbols of a run."""
 
 
 @contextmanager
@@ -46,18 +49,20 @@ def report_failure(
     published: Mapping[str, Any] | None,
     context: Mapping[str, Any],
 ) -> str | None:
-    """Write the report of a run whose tasks failed before it had one, and return its key.
+    """Write the report of a run that has none, and return its key.
 
+    Its tasks failed before they wrote it, or it is red with nothing to do.
     Never fails: the verdict follows. A dry run has no report.
 
     :param batches: None if the plan failed.
     :return: None if there is nothing to report, or the lake cannot be written.
     """
-    if published is not None or context["params"].get("dry_run"):
-        return None
     try:
+        if tasks.own_published(published, context) is not None or context["params"].get("dry_run"):
+            return None
         errors = _errors(context["ti"], plan_failed=batches is None)
-        return _report(feed, batches, receipts, errors, context) if errors else None
+        red = _standing_red(batches, context)
+        return _report(feed, batches, receipts, errors, red, context) if errors or red else None
     except Exception as error:
         log.exception("the failed run could not be reported (%s); its session is reported when it is due", type(error).__name__)
         return None
@@ -70,30 +75,45 @@ def _errors(ti: Any, *, plan_failed: bool) -> dict[str, str]:
     return {name: ti.xcom_pull(task_ids=name, key=task_notes.KEY) or f"see the log of `{name}`" for name in failed}
 
 
+def _standing_red(batches: Sequence[Mapping[str, Any]] | None, context: Mapping[str, Any]) -> Sequence[str]:
+    """Return why a run with nothing to do is red."""
+    standing: Mapping[str, Any] = tasks.summary_of(context).get("standing") or {}
+    return standing.get("red", ()) if batches is not None and not batches else ()
+
+
 def _report(
     feed: Feed,
     batches: Sequence[Mapping[str, Any]] | None,
     receipts: Sequence[Mapping[str, Any]] | None,
     errors: Mapping[str, str],
+    red: Sequence[str],
     context: Mapping[str, Any],
 ) -> str:
     from market_data.pipeline.failed_run import FailedRun, report_failed_run
     from market_data.pipeline.open_cells import OwnCells
     from market_data.pipeline.run_result import RunResult
 
-    run, summary, params = tasks.run_of(context), tasks.summary_of(context), _readable_params(feed, context)
+    run, summary, (params, readable) = tasks.run_of(context), tasks.summary_of(context), _readable_params(feed, context)
     result = RunResult(tasks.batches_of(batches), tasks.receipts_of(batches, receipts, summary, run), summary=summary)
     own = OwnCells.of(summary, result.batches)
-    sessions = own.sessions or _sessions(feed, params, context)
-    symbols = own.symbols or result.symbols or _symbols(feed, params)
     source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
-    failed = FailedRun(run, source, feed.dataset, errors, sessions, symbols, result)
+    sessions = own.sessions or (_sessions(feed, params, context) if readable else ())
+    symbols = own.symbols or result.symbols or (_symbols(feed, params, source, sessions) if readable else ())
+    failed = FailedRun(run, source, feed.dataset, errors, sessions, symbols, result, red)
     return report_failed_run(open_lake(), failed, tasks.now())
 
 
-def _readable_params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
-    """Return the params of a run; each invalid one has its default."""
-    return check_params(context["params"], **tasks.allowed(feed))[0]
+def _readable_params(feed: Feed, context: Mapping[str, Any]) -> tuple[RunParams, bool]:
+    """Return the params of a run, and True if they tell its sessions and symbols.
+
+    Each invalid one has its default. Nobody knows what a person meant by a mistyped date or symbol, and a list of gaps was not read.
+    A scheduled run is about its data interval in any case.
+    """
+    raw, allowed = context["params"], tasks.allowed(feed)
+    harmless = {one.name for one in fields(RunParams)}.union(allowed["options"]).difference(SELECTING)
+    _, problems = check_params({name: value for name, value in raw.items() if name not in harmless}, **allowed)
+    params, scheduled = check_params(raw, **allowed)[0], tasks.run_of(context).run_type == "scheduled"
+    return params, scheduled or not (problems or params.cells)
 
 
 def _sessions(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> Sequence[date]:
@@ -104,11 +124,13 @@ def _sessions(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> Sequ
     return found.own or (own.last_completed_session(tasks.now()),)
 
 
-def _symbols(feed: Feed, params: RunParams) -> Sequence[str]:
-    """Return the symbols of a run without a plan; none if they are not known."""
+def _symbols(feed: Feed, params: RunParams, source: str, sessions: Sequence[date]) -> Sequence[str]:
+    """Return the symbols of a run without a plan that have cells; none if they are not known."""
+    from market_data.pipeline.open_cells import OwnCells
     from market_data.pipeline.run_symbols import universe_of
 
     try:
-        return universe_of(params, feed, open_lake, open_s3).symbols
+        universe = universe_of(params, feed, open_lake, open_s3)
+        return OwnCells.on(universe.symbols, sessions, calendar_of_source(source), universe.membership).symbols
     except MarketDataError:
         return ()

@@ -322,7 +322,18 @@ def run_publish(
     announce(context["outlet_events"], assets, published)
     _mirror(context, assets[0], published)
     metrics.of_run(feed, run_context, published["report"])
-    return published
+    return {**published, "run_key": run_context.run.key}
+
+
+def own_published(published: Mapping[str, Any] | None, context: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what ``publish`` returned; None if that is of an attempt before the current plan.
+
+    A cleared task that dies before a worker starts it leaves the XCom of the attempt before.
+    """
+    if published is None or states_of(context["ti"], ["publish"]).get("publish") not in (None, "success"):
+        return None
+    attempts = [int(found.get("run_key", "-0").rpartition("-")[2]) for found in (published, summary_of(context))]
+    return published if attempts[0] >= attempts[1] else None
 
 
 def run_verdict(
@@ -332,7 +343,7 @@ def run_verdict(
 
     :raises QualityError: listing it.
     """
-    ti = context["ti"]
+    ti, published = context["ti"], own_published(published, context)
     try:
         said = _verdict(batches, published, summary_of(context), _failed_tasks(ti) if published is None else ())
     except QualityError as error:

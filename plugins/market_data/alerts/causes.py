@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from market_data.alerts.cause import Cause
-from market_data.alerts.reports import SENTENCES, AuditReport, Report, named
+from market_data.alerts.reports import ROOT_CAUSES, SENTENCES, AuditReport, Report, last_failed_for, named
 from market_data.alerts.seen import Seen
 from market_data.alerts.session_causes import RED_IS, session_causes
 from market_data.config.alerts import Thresholds
@@ -63,13 +63,16 @@ def _is_told(report: Report, seen: Seen, bad: Collection[date]) -> bool:
 def _unresolved(reports: Sequence[Report], now: datetime) -> list[Report]:
     """Return the red reports without a later one of the same dates and at least as many symbols.
 
-    Those of a shared cause are left out.
+    One whose task failed resolves nothing. Reports of a shared cause are left out as long as the feed has it.
     """
+    shared = {root for root in ROOT_CAUSES if last_failed_for(reports, root)}
     return [
         one
         for number, one in enumerate(reports)
-        if one.red and one.first and one.last and not one.roots and now.date() - one.ended.date() <= LAPSE
-        and not any(later.covers(one.first, one.last) and later.symbols >= one.symbols for later in reports[number + 1 :])
+        if one.red and one.first and one.last and not shared & one.roots.keys() and now.date() - one.ended.date() <= LAPSE
+        and not any(
+            later.covers(one.first, one.last) and later.symbols >= one.symbols and not later.stopped for later in reports[number + 1 :]
+        )
     ]  # fmt: skip
 
 
@@ -87,8 +90,9 @@ def _failed_runs(seen: Seen, bad: Collection[date], now: datetime) -> Iterator[C
     for (where, day), reports in groups.items():
         spans = some(f"{one.first}" if one.first == one.last else f"{one.first} to {one.last}" for one in reports)
         lines = dict.fromkeys(line for one in reports for line in one.red)
+        runs = len({one.run_id for one in reports})
         yield Cause(
-            f"{RUNS}/{feed}/{where}/{day}", feed, f"{feed} {where}: {'a run' if len(reports) == 1 else f'{len(reports)} runs'} failed",
+            f"{RUNS}/{feed}/{where}/{day}", feed, f"{feed} {where}: {'a run' if runs == 1 else f'{runs} runs'} failed",
             (f"Sessions: {spans}", *list(lines)[:10]), f"read the notes of their verdicts, see {RED_IS}",
         )  # fmt: skip
 
@@ -133,9 +137,8 @@ def shared_causes(
 def _hit(feeds: Sequence[Feed], reports: Sequence[Report], root: str) -> Iterator[tuple[Feed, Report]]:
     """Yield the feeds whose last run failed for a root cause only, with its report."""
     for feed in feeds:
-        own = [one for one in reports if one.dag_id == feed.dag_id]
-        if own and root in own[-1].roots:
-            yield feed, own[-1]
+        if found := last_failed_for([one for one in reports if one.dag_id == feed.dag_id], root):
+            yield feed, found
 
 
 def _of_runs(found: Sequence[tuple[Feed, Report]], root: str) -> list[str]:
@@ -174,13 +177,22 @@ def audit_causes(audits: Sequence[AuditReport], feeds: Sequence[Feed]) -> Iterat
     for (name, source), found in places.items():
         feed = next((one.dag_id for one in feeds if (one.dataset, one.provider) == (name, source.partition("~")[0])), "")
         findings = [finding for one in found for finding in one.findings]
-        if findings:
-            counts = ", ".join(f"{count:,} {cause}" for cause, count in Counter(one["cause"] for one in findings).items())
+        if found:
             yield Cause(
                 f"audit/{name}/{source}", feed, f"{name} of {source}: an audit found gaps",
-                (counts, *map(named, findings[:SENTENCES]), f"Report: {found[-1].key}"),
-                "repair them (market-data repair, or maintain_coverage); the next audit of them, or of the whole, gives the all-clear",
+                (*_counts(found), *map(named, findings[:SENTENCES]), f"Report: {found[-1].key}"),
+                "repair them (market-data repair, or maintain_coverage); the next audit that reads their objects "
+                "(market-data audit --whole) gives the all-clear",
             )  # fmt: skip
+
+
+def _counts(found: Sequence[AuditReport]) -> Iterator[str]:
+    """Yield the number of findings by cause; by repair for the reports that lack some of them."""
+    causes = Counter(one["cause"] for report in found if not report.left_out for one in report.findings)
+    repairs = sum((Counter(report.repairs) for report in found if report.left_out), Counter[str]())
+    for counts, what in ((causes, ""), (repairs, "repair: ")):
+        if counts:
+            yield what + ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _without(scope: Scope, earlier: AuditReport) -> AuditReport:

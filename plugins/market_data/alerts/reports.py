@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 AUDITS = "audits"
 # With the version of the digests; see `digests`.
-REPORT_CACHE, AUDIT_CACHE = "alerts/reports-3.json", "alerts/audits-2.json"
+REPORT_CACHE, AUDIT_CACHE = "alerts/reports-4.json", "alerts/audits-3.json"
 SENTENCES = 10
 """Sentences and names that are kept of a report."""
 DATES = ("first_session", "last_session")
@@ -31,11 +31,14 @@ class Report:
     """A run's report.
 
     :param first: first session, inclusive, without the lookback; ``last`` likewise; None: of no session.
+    :param symbols: number of those that it was to fetch, covered ones included.
     :param ended: when it was written, UTC.
     :param red: why the run failed; empty if it did not.
     :param failed: names of symbols that failed, the first ones.
     :param roots: error of ``ROOT_CAUSES`` -> its text; empty unless they explain every failed batch.
     :param restated: for each attempt of the run whose responses restated rows: ``attempt``, number of ``rows``, the first ``cells``.
+    :param stopped: one of its tasks failed, so that its outcome is not known.
+    :param requested: it requested something.
     :param attempts: what each attempt fetched, see `pipeline.attempts.attempts_of`.
     """
 
@@ -52,6 +55,8 @@ class Report:
     roots: Mapping[str, str]
     restated: Sequence[Mapping[str, Any]]
     attempts: Sequence[Mapping[str, Any]]
+    stopped: bool
+    requested: bool
 
     def covers(self, first: date, last: date) -> bool:
         """Return True if it is about all sessions from ``first`` to ``last``, both inclusive."""
@@ -73,13 +78,15 @@ def _digest(document: Mapping[str, Any]) -> dict[str, Any]:
         "clear_number": document["clear_number"],
         "first": span["from"],
         "last": span["to"],
-        "symbols": document["total_tickers"],
+        "symbols": document.get("own_tickers", document["total_tickers"]),
         "ended": document["end_time"],
         "red": document["red"][:SENTENCES],
         "failed": document["failed_tickers_list"][:SENTENCES],
         "roots": _roots(_errors(document)),
         "restated": _restated(document["restated"], document["clear_number"]),
         "attempts": document.get("attempts") or [_only_attempt(document)],
+        "stopped": bool(document.get("failed_tasks")),
+        "requested": document.get("total_batches", 1) > 0,
     }
 
 
@@ -119,6 +126,17 @@ def _roots(errors: Sequence[str]) -> dict[str, str]:
     return found if all(error.startswith(ROOT_CAUSES) for error in errors) else {}
 
 
+def last_failed_for(reports: Sequence[Report], root: str) -> Report | None:
+    """Return the last report of a feed's runs, if it failed for a root cause only.
+
+    Runs that requested nothing do not count: they do not tell if the cause has healed.
+
+    :param reports: oldest first.
+    """
+    own = [one for one in reports if one.requested or root in one.roots]
+    return own[-1] if own and root in own[-1].roots else None
+
+
 def _report(key: str, values: Mapping[str, Any]) -> Report:
     dates = {name: date.fromisoformat(values[name]) if values[name] else None for name in ("first", "last")}
     lists = {name: tuple(values[name]) for name in ("red", "failed", "restated")}
@@ -136,6 +154,7 @@ class AuditReport:
 
     :param scope: the symbols and sessions that it is about.
     :param findings: those that need something done, the first ones; with cause, symbol, key and sessions.
+    :param repairs: repair -> number of such findings, all of them.
     :param left_out: it lacks some: it heals by an audit of the whole only.
     """
 
@@ -145,6 +164,7 @@ class AuditReport:
     at: datetime
     scope: Scope
     findings: tuple[Mapping[str, Any], ...]
+    repairs: Mapping[str, int]
     left_out: bool
 
 
@@ -159,7 +179,9 @@ def read_audits(lake: Lake, since: datetime, now: datetime) -> list[AuditReport]
 def _audit(key: str, values: Mapping[str, Any]) -> AuditReport:
     at = datetime.fromisoformat(values["at"]).astimezone(UTC)
     findings = tuple({**one, **{name: _day(one[name]) for name in DATES}} for one in values["findings"])
-    return AuditReport(key, values["dataset"], values["source"], at, Scope.of_report(values), findings, values["left_out"])
+    return AuditReport(
+        key, values["dataset"], values["source"], at, Scope.of_report(values), findings, values["repairs"], values["left_out"]
+    )
 
 
 def _day(text: str | None) -> date | None:
@@ -169,10 +191,13 @@ def _day(text: str | None) -> date | None:
 def _audit_digest(document: Mapping[str, Any]) -> dict[str, Any]:
     quiet = (str(Repair.NONE), str(Repair.WAIT))
     findings = [one for one in document["findings"] if one["repair"] not in quiet]
+    repairs = {name: count for name, count in document["repairs"].items() if name not in quiet}
     return {
         **{name: document[name] for name in ("dataset", "source", "at", "symbols", "start", "end")},
+        **{name: document[name] for name in ("share", "read", "unjudged") if name in document},
         "findings": [{name: one[name] for name in ("cause", "symbol", "key", *DATES)} for one in findings],
-        "left_out": bool(document["findings_left_out"]),
+        "repairs": repairs,
+        "left_out": sum(repairs.values()) > len(findings),
     }
 
 

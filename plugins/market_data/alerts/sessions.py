@@ -27,12 +27,14 @@ class SessionStatus:
     :param symbols: state, or ``MISSING`` -> symbols, for the states that are not final.
     :param reasons: reason -> number of refused cells.
     :param refusals: run id and reason of each refusal that its cells have.
+    :param known: False if objects of the ledger cannot be read: nothing but a complete session follows from the others.
     """
 
     total: int
     symbols: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     refusals: frozenset[tuple[str, str]] = frozenset()
+    known: bool = True
 
     def share(self, state: str) -> float:
         """Return the share of the cells in a state."""

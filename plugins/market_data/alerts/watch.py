@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 OpenS3 = Callable[[str], bytes]
 OF_FEED = (SESSION, RUNS, "restated")
 """Kinds of causes of which nothing is known without a feed's universe."""
+BLIND = (
+    "Meanwhile missing, pending, refused and quarantined cells are not watched, and there are no all-clears of these feeds; "
+    "failed runs, and sessions on which no run reports, are"
+)
+SKEW = timedelta(minutes=5)
+"""Error of this host's clock up to which it still knows what is due: as long as the time between two watches."""
 SILENT = timedelta(days=1)
 """A host that has not looked at its clock for so long is gone."""
 
@@ -47,14 +53,14 @@ SILENT = timedelta(days=1)
 class Found:
     """The causes that there are at a moment.
 
-    :param blind: beginnings of the ids of causes that could not be looked for.
+    :param blind: beginnings of the ids of causes of which it is not known if they have healed.
     """
 
     causes: tuple[Cause, ...]
     blind: tuple[str, ...] = ()
 
     def judged(self, cause_id: str) -> bool:
-        """Return True if the cause was looked for."""
+        """Return True if a cause that was not found has healed."""
         return not cause_id.startswith(self.blind)
 
 
@@ -97,14 +103,14 @@ def find(
 ) -> Found:
     """Return what is wrong at ``now``. Sends nothing.
 
-    Reads what was written since ``RECENT`` before the oldest open cause. A host whose clock is wrong does not know what is due: it judges
-    nothing else.
+    Reads what was written since ``RECENT`` before the oldest open cause. A host whose clock is wrong gives no all-clear; by more than
+    ``SKEW``, it does not know what is due and judges nothing else.
     """
     entries = read_state(lake)
-    problem = _problem_of_clock(lake, check_clock)
+    problem, lost = _problem_of_clock(lake, check_clock)
     hosts = _wrong_hosts(entries, now, problem)
-    if problem:
-        return Found(tuple(clock_causes((), (), hosts, problem)), ("",))
+    if lost:
+        return Found(tuple(clock_causes((), (), hosts, problem or "")), ("",))
     opened = [
         datetime.fromisoformat(entry["found"])
         for name, entry in entries.items()
@@ -114,7 +120,7 @@ def find(
     reports = read_reports(lake, min(since, month) if alerts.thresholds.spend_usd is not None else since, now)
     recent = [one for one in reports if one.ended >= since]
     causes: list[Cause] = []
-    blind: list[str] = []
+    blind: list[str] = [""] if problem else []
     for feed in feeds:
         seen, trouble, unknown = _see(lake, feed, recent, since, now, entries, open_s3)
         blind += [f"{kind}/{feed.dag_id}/" for kind in unknown]
@@ -124,20 +130,25 @@ def find(
         for name in sorted({one.provider for one in feeds})
     }
     causes += shared_causes(feeds, recent, alerts.thresholds, charges, f"{month:%Y-%m}")
-    causes += clock_causes(feeds, recent, hosts)
+    causes += clock_causes(feeds, recent, hosts, problem or "")
     causes += audit_causes(read_audits(lake, since, now), feeds)
     return Found(tuple({one.id: one for one in causes}.values()), tuple(blind))
 
 
-def _problem_of_clock(lake: Lake, check_clock: Callable[[Lake], None] | None) -> str | None:
-    """Return what is wrong with this host's clock; empty if it is right, None if nobody looked."""
+def _problem_of_clock(lake: Lake, check_clock: Callable[[Lake], None] | None) -> tuple[str | None, bool]:
+    """Return what is wrong with this host's clock, and True if it is useless.
+
+    The sentences are empty if it is right, None if nobody looked.
+    """
     if check_clock is None:
-        return None
+        return None, False
     try:
         check_clock(lake)
     except ClockError as error:
-        return str(error)
-    return ""
+        lost = error.gap is None or error.gap > SKEW
+        meanwhile = "watches nothing else meanwhile" if lost else "watches everything meanwhile, but there are no all-clears of it"
+        return f"{error}. Host {socket.gethostname()} {meanwhile}", lost
+    return "", False
 
 
 def _wrong_hosts(entries: Mapping[str, Mapping[str, Any]], now: datetime, problem: str | None) -> dict[str, str]:
@@ -171,22 +182,23 @@ def _see(
     source = source_of(known_provider(feed.provider), feed.options)
     coverage = read_coverage(lake, feed.dataset, source, min(since, first_record(feed, now, open_ids)))
     own = [one for one in reports if one.dag_id == feed.dag_id]
-    trouble = [_ledger_cause(feed, source, coverage.unreadable)] if coverage.unreadable else []
-    if coverage.broken:
-        return Seen(feed, {}), trouble, (*OF_FEED, "quarantine")
-    quarantined = _quarantined(coverage, since)
+    trouble = [_ledger_cause(feed, source, coverage)] if coverage.unreadable else []
+    unknown = (*OF_FEED, "quarantine") if coverage.broken else ()
+    quarantined = [] if coverage.broken else _quarantined(coverage, since)
     if feed.due is None and not own and not len(coverage):
-        return Seen(feed, {}), trouble, ()  # not in use
+        return Seen(feed, {}), trouble, unknown  # not in use
     universe, notes = universe_of_feed(lake, feed, open_s3)
     if notes:
-        return Seen(feed, {}, (), quarantined), [*trouble, _universe_cause(feed, notes[0])], OF_FEED
+        return Seen(feed, {}, (), quarantined), [*trouble, _universe_cause(feed, notes[0])], unknown or OF_FEED
     days = sessions_to_see(feed, now, _first_recorded(coverage), own, open_ids)
-    return Seen(feed, {day: status_of(coverage, universe, source, day) for day in days}, own, quarantined, open_ids), trouble, ()
+    found = {day: replace(status_of(coverage, universe, source, day), known=not coverage.broken) for day in days}
+    return Seen(feed, found, own, quarantined, open_ids), trouble, unknown
 
 
-def _ledger_cause(feed: Feed, source: str, problems: Sequence[str]) -> Cause:
+def _ledger_cause(feed: Feed, source: str, coverage: Coverage) -> Cause:
+    problems = coverage.unreadable
     more = len(problems) - SENTENCES
-    lines = [*problems[:SENTENCES], *([f"and {more:,} more"] if more > 0 else [])]
+    lines = [*problems[:SENTENCES], *([f"and {more:,} more"] if more > 0 else []), *([BLIND] if coverage.broken else [])]
     return Cause(
         f"ledger/{feed.dataset}/{source}", feed.dag_id, f"{feed.dataset} of {source}: the ledger cannot be read", tuple(lines),
         "restore these objects from a backup, or move them away; then market-data audit names the cells whose records are lost",

@@ -36,7 +36,7 @@ message names the field, the value and what is allowed, and never contains a sec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from market_data.core import settings
@@ -82,7 +82,14 @@ class ConfigError(MarketDataError):
 
 
 class ClockError(ConfigError):
-    """Two clocks differ, or a stored stamp lies in the future: the newest response is not known."""
+    """Two clocks differ, or a stored stamp lies in the future: the newest response is not known.
+
+    :ivar gap: by how much; None: not known.
+    """
+
+    def __init__(self, message: str, gap: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.gap = gap
 
 
 class ParamError(MarketDataError):

@@ -56,11 +56,12 @@ def check_clock(lake: Lake, clock: Callable[[], datetime] | None = None) -> None
         return
     first, last = found
     if before - last > SKEW or first - after > SKEW:
-        gap = max(before - last, first - after).total_seconds()
+        gap = max(before - last, first - after)
         raise ClockError(
-            f"the clock of host {socket.gethostname()} differs from that of the object store by {gap:,.0f} s: "
+            f"the clock of host {socket.gethostname()} differs from that of the object store by {gap.total_seconds():,.0f} s: "
             f"{after:%Y-%m-%d %H:%M:%S} UTC and {first:%Y-%m-%d %H:%M:%S} UTC at {lake.url}; {SKEW.total_seconds():g} s are allowed. "
-            "Nothing was requested or written. Synchronise the clock (NTP), then clear the failed tasks"
+            "Nothing was requested or written. Synchronise the clock (NTP), then clear the failed tasks",
+            gap,
         )
 
 

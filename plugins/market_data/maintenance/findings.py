@@ -42,6 +42,12 @@ class Cause(StrEnum):
     ONLY_IN_WAREHOUSE = "only in the warehouse"  # silver has rows that the lake lacks
 
 
+OF_WAREHOUSE = frozenset({Cause.NOT_LOADED, Cause.WAREHOUSE_CHANGED, Cause.ONLY_IN_WAREHOUSE})
+"""Causes that an audit without a warehouse does not look for."""
+
+BY_READING = OF_WAREHOUSE | {Cause.OBJECT_MISSING, Cause.OBJECT_UNREADABLE, Cause.OBJECT_CHANGED, Cause.NOT_RECORDED}
+"""Causes that an audit may overlook if it does not read all objects of the symbol."""
+
 FINDINGS = pa.schema(
     [
         pa.field("dataset", pa.string(), nullable=False),

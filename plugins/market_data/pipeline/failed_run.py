@@ -38,6 +38,7 @@ class FailedRun:
     :param sessions: of the run itself, ascending.
     :param symbols: those that it was to request; empty if they are not known.
     :param result: batches, receipts and summary, if they exist.
+    :param red: further reasons, of a run with nothing to do.
     """
 
     run: RunInfo
@@ -47,6 +48,7 @@ class FailedRun:
     sessions: Sequence[date]
     symbols: Sequence[str]
     result: RunResult
+    red: Sequence[str] = ()
 
 
 def report_failed_run(lake: Lake, failed: FailedRun, now: datetime) -> str:
@@ -70,7 +72,8 @@ def document(failed: FailedRun, now: datetime) -> dict[str, Any]:
     """Return the report. Times are UTC."""
     run, summary, batches = failed.run, failed.result.summary, failed.result.batches
     errors = {task: " ".join(error.split())[:LONGEST] for task, error in failed.errors.items()}
-    red = [f"`{task}` failed: {error}" for task, error in errors.items()]
+    stopped = [f"`{task}` failed: {error}" for task, error in errors.items()]
+    symbols = list(failed.symbols) if stopped else []
     span = {"from": str(failed.sessions[0]), "to": str(failed.sessions[-1])} if failed.sessions else {"from": None, "to": None}
     calls = sum(receipt.calls for receipt in failed.result.receipts)
     return {
@@ -86,16 +89,17 @@ def document(failed: FailedRun, now: datetime) -> dict[str, Any]:
         "own_range": span if failed.sessions else None,
         "total_batches": len(batches),
         "total_tickers": len(failed.symbols),
+        "own_tickers": len(failed.symbols),
         "symbols_processed": len(failed.symbols),
-        "failed_tickers": len(failed.symbols),
-        "failed_tickers_list": list(failed.symbols),
-        "failures": [{"symbol": symbol, "reason": red[0]} for symbol in failed.symbols],
+        "failed_tickers": len(symbols),
+        "failed_tickers_list": symbols,
+        "failures": [{"symbol": symbol, "reason": stopped[0]} for symbol in symbols],
         "failed_tasks": [{"task": task, "error": error} for task, error in errors.items()],
         "api_calls": calls,
         "cost_usd": summary.get("cost_usd"),
         "attempts": attempts_of(run, failed.result, calls),
         "errors": sorted(set(errors.values())),
-        "red": red,
+        "red": [*stopped, *failed.red],
         "complete": False,
         "start_time": run.started.isoformat(),
         "end_time": now.isoformat(),

@@ -53,6 +53,7 @@ def document(
         "own_range": own_range(own),
         "total_batches": len(result.batches),
         "total_tickers": len(symbols),
+        "own_tickers": len(own.symbols),
         "symbols_processed": len(symbols),
         "successful_tickers": len(successful),
         "successful_tickers_list": successful,

@@ -25,6 +25,7 @@ from market_data.maintenance.audit.reading import overlapping
 from market_data.maintenance.audit.result import Audit, write_report
 from market_data.maintenance.audit.suspicion import suspect
 from market_data.maintenance.audit.world import see
+from market_data.maintenance.findings import OF_WAREHOUSE
 
 if TYPE_CHECKING:
     from market_data.config.feeds import Feed
@@ -85,4 +86,6 @@ def audit(
         "symbols_compared": read.symbols_compared,
         "rows_compared": world.silver.rows if world.silver else 0,
     }
-    return Audit(selection, collector.table(), counts, share, notes)
+    unjudged = world.unjudged | (OF_WAREHOUSE if read.notes else set())
+    sample = None if suspicion.sample is None else tuple(world.names.names[one] for one in suspicion.sample.tolist())
+    return Audit(selection, collector.table(), counts, share, notes, sample, tuple(sorted(unjudged)))

@@ -35,6 +35,8 @@ class Audit:
         ``symbols_compared`` and ``rows_compared`` (with the warehouse).
     :param share: share of the symbols whose objects were read although nothing was suspected of them; 1: whole.
     :param notes: sentences on what could not be audited.
+    :param read: the symbols of which all objects were read; None: all.
+    :param unjudged: causes that were not looked for.
     """
 
     selection: Selection
@@ -42,6 +44,8 @@ class Audit:
     counts: Mapping[str, int] = field(default_factory=dict)
     share: float = 1.0
     notes: tuple[str, ...] = ()
+    read: tuple[str, ...] | None = None
+    unjudged: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """True if something was found."""
@@ -83,6 +87,8 @@ class Audit:
             "start": _limit(chosen.start),
             "end": _limit(chosen.end),
             "share": self.share,
+            "read": self.read,
+            "unjudged": list(self.unjudged),
             "counts": dict(self.counts),
             "causes": dict(self.by_cause),
             "repairs": dict(self.by_repair),
@@ -122,8 +128,8 @@ def open_reports(lake: Lake, selection: Selection) -> list[tuple[datetime, pa.Ta
 
     found: list[tuple[datetime, pa.Table]] = []
     scopes: list[Scope] = []
-    for key, moment in islice(_reports(lake, selection), MOST_REPORTS):
-        stored = lake.get(key)
+    keys = list(islice(_reports(lake, selection), MOST_REPORTS))
+    for (key, moment), stored in zip(keys, lake.get_many([key for key, _ in keys]), strict=True):
         if stored is None:
             continue  # retention has deleted it
         findings = parquet.decode(stored.body, key, FINDINGS)

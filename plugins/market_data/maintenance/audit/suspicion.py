@@ -22,10 +22,12 @@ class Suspicion:
     """The objects to read, and the findings that need no reading.
 
     :param lacking: cells of symbols and months without a row in silver.
+    :param sample: the symbols of which everything is read; None: all.
     """
 
     wanted: Wanted
     lacking: Numbers
+    sample: Numbers | None = None
 
 
 def suspect(world: World, share: float) -> Suspicion:
@@ -34,7 +36,8 @@ def suspect(world: World, share: float) -> Suspicion:
     if share >= 1:
         return Suspicion(Wanted(None), nothing)
     months, lacking = _in_silver(world)
-    parts = [months, _all_months(world, _sample(world, share))]
+    sample = _sample(world, share)
+    parts = [months, _all_months(world, sample)]
     if world.dated:
         missing = world.missing.codes
         parts += [_months(missing[world.with_object(missing)]), _months(world.unrecorded_day_files())]
@@ -45,7 +48,7 @@ def suspect(world: World, share: float) -> Suspicion:
         recorded = np.unique(symbols_of(world.recorded.codes))
         parts.append(_all_months(world, np.unique(symbols_of(world.missing.codes))))
         parts.append(_all_months(world, np.setdiff1d(world.symbols, recorded)))
-    return Suspicion(Wanted(np.unique(np.concatenate(parts)), 0 if world.daily else 1), lacking)
+    return Suspicion(Wanted(np.unique(np.concatenate(parts)), 0 if world.daily else 1), lacking, sample)
 
 
 def _months(codes: Numbers) -> Numbers:

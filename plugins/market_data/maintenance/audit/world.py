@@ -16,6 +16,7 @@ from market_data.maintenance.audit.expected import Missing, missing_cells, not_m
 from market_data.maintenance.audit.leftovers import staged_cells
 from market_data.maintenance.audit.listing import DAY, MONTH, YEAR, Listing, Numbers, cell_codes, list_objects
 from market_data.maintenance.audit.silver import Silver
+from market_data.maintenance.findings import OF_WAREHOUSE, Cause
 from market_data.pipeline.selection import EVER, Selection
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class World:
     :param staged: cells that wait in staging or are being written, sorted. They are not audited.
     :param left: key and detail of what was left behind in staging.
     :param silver: None without a warehouse or a table.
+    :param unjudged: causes that cannot be looked for.
     """
 
     lake: Lake
@@ -56,6 +58,7 @@ class World:
     silver: Silver | None
     notes: tuple[str, ...]
     now: datetime
+    unjudged: frozenset[Cause]
 
     @property
     def dated(self) -> bool:
@@ -125,6 +128,8 @@ def see(
     notes: tuple[str, ...] = ()
     if universe is None:
         universe, notes = universe_of_feed(lake, feed, open_s3)
+    unjudged = {Cause.MISSING} if notes else set[Cause]()
+    unjudged |= OF_WAREHOUSE if warehouse is None and dataset.table is not None else set()
     silver = Silver(warehouse, wide, find) if warehouse is not None and dataset.table is not None else None
     if warehouse is not None and dataset.table is None:
         notes += (f"{dataset.name} has no table in the warehouse",)
@@ -162,6 +167,7 @@ def see(
         silver,
         notes,
         now,
+        frozenset(unjudged),
     )
 
 
