@@ -142,6 +142,13 @@ def test_a_mistyped_run_claims_no_session_and_ends_no_message(lake, tmp_path, ty
     assert desk.watch() == []
 
 
+def test_a_run_with_an_unknown_universe_is_about_the_dates_that_were_given(lake):
+    context = context_of("manual", universe="dow31", start_date=str(TUESDAY), end_date=str(DAY))
+    assert run_task(context, "plan", lambda: tasks.run_plan(FEED, context)) is None
+    report = report_at(lake, verdict(context, None))
+    assert (report["own_range"], report["own_tickers"]) == ({"from": str(TUESDAY), "to": str(DAY)}, 0)
+
+
 def test_a_red_run_with_nothing_to_do_is_one_message(lake, tmp_path):
     context = context_of()
     context["ti"].xcoms["plan", "summary"] = {"standing": {"red": ["session 2024-03-06 was refused"], "warnings": []}}

@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 BEFORE_REPORT = ("plan", "check", "load", "publish")
 """Tasks whose failure may leave a run without a report."""
-SELECTING = ("universe", "symbols", "tickers_path", "index_name", "as_of", "start_date", "end_date", "backfill_days", "cells")
-"""Params that choose the sessions and symbols of a run."""
+DATES = ("start_date", "end_date", "backfill_days")
+SYMBOLS = ("universe", "symbols", "tickers_path", "index_name", "as_of")
+"""Params that choose the sessions and the symbols of a run."""
 
 
 @contextmanager
@@ -93,27 +94,40 @@ def _report(
     from market_data.pipeline.open_cells import OwnCells
     from market_data.pipeline.run_result import RunResult
 
-    run, summary, (params, readable) = tasks.run_of(context), tasks.summary_of(context), _readable_params(feed, context)
+    run, summary, params = tasks.run_of(context), tasks.summary_of(context), _readable_params(feed, context)
+    dates, names = _given(feed, params, context)
     result = RunResult(tasks.batches_of(batches), tasks.receipts_of(batches, receipts, summary, run), summary=summary)
     own = OwnCells.of(summary, result.batches)
     source = source_of(known_provider(feed.provider), {**feed.options, **params.options})
-    sessions = own.sessions or (_sessions(feed, params, context) if readable else ())
-    symbols = own.symbols or result.symbols or (_symbols(feed, params, source, sessions) if readable else ())
+    sessions = own.sessions or (_sessions(feed, params, context) if dates else ())
+    symbols = own.symbols or result.symbols or (_symbols(feed, params, source, sessions) if names else ())
     failed = FailedRun(run, source, feed.dataset, errors, sessions, symbols, result, red)
     return report_failed_run(open_lake(), failed, tasks.now())
 
 
-def _readable_params(feed: Feed, context: Mapping[str, Any]) -> tuple[RunParams, bool]:
-    """Return the params of a run, and True if they tell its sessions and symbols.
+def _readable_params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
+    """Return the params of a run; each invalid one has its default."""
+    return check_params(context["params"], **tasks.allowed(feed))[0]
 
-    Each invalid one has its default. Nobody knows what a person meant by a mistyped date or symbol, and a list of gaps was not read.
+
+def _given(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Return True if the params tell the sessions of a run, and True if they tell its symbols.
+
+    Nobody knows what a person meant by a mistyped value: a default would be about something else. The cells of a list are not read.
     A scheduled run is about its data interval in any case.
     """
     raw, allowed = context["params"], tasks.allowed(feed)
-    harmless = {one.name for one in fields(RunParams)}.union(allowed["options"]).difference(SELECTING)
-    _, problems = check_params({name: value for name, value in raw.items() if name not in harmless}, **allowed)
-    params, scheduled = check_params(raw, **allowed)[0], tasks.run_of(context).run_type == "scheduled"
-    return params, scheduled or not (problems or params.cells)
+    known = {one.name for one in fields(RunParams)}.union(allowed["options"])
+
+    def valid(names: Sequence[str]) -> bool:
+        given = {name: value for name, value in raw.items() if name in names or name not in known}
+        return not check_params(given, **allowed)[1]
+
+    if tasks.run_of(context).run_type == "scheduled":
+        return True, True
+    symbols = valid(SYMBOLS)
+    dates = valid(DATES) and not params.cells and (symbols or any(raw.get(name) for name in DATES))
+    return dates, dates and symbols
 
 
 def _sessions(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> Sequence[date]:
