@@ -620,7 +620,7 @@ def test_the_daily_quota_ends_the_run_and_says_when_it_is_renewed(server, status
 def test_an_account_counts_as_the_vendor_does(server):
     with make_hook(server, extra={"plan": "basic", "limits": [{"calls": 2, "seconds": 86_400}]}) as hook:
         hook.fetch(span("IBM"))
-        with pytest.raises(QuotaExhausted, match=r"renewed at \d{4}-\d\d-\d\d 00:00 UTC"):
+        with pytest.raises(QuotaExhausted, match=r"renewed at \d{4}-\d\d-\d\d 00:01 UTC"):
             hook.fetch(span("IBM"))
 
 

@@ -15,10 +15,10 @@ REMOTE = ("Celery", "Kubernetes", "Edge", "Ecs", "Batch")
 
 
 def sharing(session: Any, pool: str, now: datetime, longest: float) -> list[str]:
-    """Return the hosts that ran tasks of a pool and share a window of its account; nothing if there is one host only.
+    """Return the hosts that ran tasks of a pool and share a window of its account; nothing for one host.
 
-    Hosts that ran over the same time in the last day share every window. Where one followed another, such as a container made anew,
-    they share a window of an hour or more that both ran in.
+    Hosts that ran over the same time in the last day share every window. Those that followed one another, such
+    as a container made anew, share a window of an hour or more that both ran in.
 
     :param longest: seconds of the account's longest window.
     """

@@ -56,7 +56,10 @@ def limit_store(conn_id: str, extra: Mapping[str, Any], read: Callable[[str], An
 
 @dataclass
 class LimitStores:
-    """The stores of limits on one server. The Airflow connection is read at the first use, and all accounts share one client."""
+    """The stores of limits on one server.
+
+    The Airflow connection is read at the first use, and all accounts share one client.
+    """
 
     conn_id: str
     chosen: Any

@@ -149,7 +149,10 @@ def _hosts(feeds: Sequence[Feed], deployment: Deployment) -> Iterator[Finding]:
 
 
 def _longest_window(hook: ProviderHook) -> float:
-    """Return the seconds of the account's longest window; 0 where the connection's quota is wrong, which the feed's own line says."""
+    """Return the seconds of the account's longest window.
+
+    0 if the quota in the connection is wrong: the feed's own line says it.
+    """
     try:
         return hook.quota.longest_window
     except (KeyError, TypeError, ValueError):

@@ -142,7 +142,7 @@ class CallState:
         self.changed = changed or set_back
 
     def start(self, permit: str, rules: Rules, now: float) -> float:
-        """Let a call go, and return the moment at which it may leave: now, or one gap after the call before it."""
+        """Let a call go; return the moment at which it may leave: now, or a gap after the call before."""
         self.last = max(now, self.last + rules.gap)
         self.renew(permit, rules, self.last)
         return self.last
@@ -193,7 +193,10 @@ class CallState:
         return None
 
     def wait(self, rules: Rules, now: float) -> float:
-        """Return for how many seconds short windows let no call go; 0: one may go now, to leave when `start` says."""
+        """Return for how many seconds short windows let no call go; 0: one may go now.
+
+        `start` says when it may leave.
+        """
         free = [self._free_at(window, now) for window in rules.windows if window.seconds < LONG_WINDOW]
         wait = max([self.last + rules.gap - rules.ahead, *free]) - now
         return max(wait, SHORTEST_WAIT) if wait > 0 else 0.0

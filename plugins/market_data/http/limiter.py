@@ -231,7 +231,10 @@ class Permit:
             state.renew(self.name, self.limiter.rules, at.now)
 
     def _quietly(self, step: Callable[[CallState, Reading], object], missing: str) -> None:
-        """Change the state. If the store fails the call still counts, until its lease is over; its response is not lost."""
+        """Change the state. If the store fails, the call still counts until its lease is over.
+
+        Its response is not lost.
+        """
         try:
             self.limiter._step(step)  # noqa: SLF001 - one unit
         except Exception as error:  # noqa: BLE001 - whatever the store's trouble is, the call was made
