@@ -200,7 +200,8 @@ class Permit:
 
     def arrived(self) -> None:
         """Note that the response has begun: the call has reached the server. Its body may take longer."""
-        self._arrived = self.limiter.clock()
+        if self.name:
+            self._arrived = self.limiter.clock()
 
     def done(self) -> None:
         """Let the call count for one window from its response on; without :meth:`arrived`, from now on."""
