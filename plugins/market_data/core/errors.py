@@ -84,7 +84,7 @@ class ConfigError(MarketDataError):
 class ClockError(ConfigError):
     """Two clocks differ, or a stored stamp lies in the future: the newest response is not known.
 
-    :ivar gap: by how much; None: not known.
+    :param gap: by how much; None: not known.
     """
 
     def __init__(self, message: str, gap: timedelta | None = None) -> None:
