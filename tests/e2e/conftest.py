@@ -235,9 +235,10 @@ def running(folder, **more):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def _world(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("stack")) as world:
+@contextmanager
+def with_first_run(folder):
+    """A stack of its own in ``folder``, with `DAG` unpaused and its run of the last session."""
+    with running(folder) as world:
         last = calendar.last_completed_session(datetime.now(UTC), clock_time(20, 30))
         (run,) = world.scheduled(DAG, last)
         world.airflow.unpause(DAG)
@@ -246,14 +247,24 @@ def _world(tmp_path_factory):
         yield world
 
 
+def without_faults(world):
+    world.control("DELETE", "faults")
+    world.control("DELETE", "prices")
+    world.control("DELETE", "missing")
+    world.control("POST", "quota", limits=LIMITS)
+    world.forget_calls()
+    return world
+
+
+@pytest.fixture(scope="session")
+def _world(tmp_path_factory):
+    with with_first_run(tmp_path_factory.mktemp("stack")) as world:
+        yield world
+
+
 @pytest.fixture
 def world(_world):
-    _world.control("DELETE", "faults")
-    _world.control("DELETE", "prices")
-    _world.control("DELETE", "missing")
-    _world.control("POST", "quota", limits=LIMITS)
-    _world.forget_calls()
-    return _world
+    return without_faults(_world)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import DAG
+from tests.e2e.conftest import DAG, with_first_run, without_faults
 
 pytestmark = pytest.mark.browser
 
@@ -51,6 +51,18 @@ def expect(found):
 COUNT_CLICKS = """addEventListener("click", (event) => {
     if (event.isTrusted && event.detail) sessionStorage.clicks = Number(sessionStorage.clicks || 0) + 1;
 }, true)"""
+
+
+@pytest.fixture(scope="module")
+def _own(tmp_path_factory):
+    """A stack of its own: the pages list what is here, and nothing of other tests."""
+    with with_first_run(tmp_path_factory.mktemp("jobs")) as world:
+        yield world
+
+
+@pytest.fixture
+def world(_own):
+    return without_faults(_own)
 
 
 @pytest.fixture
