@@ -68,7 +68,12 @@ def max_in_window(calls: Iterable[Logged], seconds: float, *, accepted_only: boo
     :param accepted_only: leave out those refused for their key or the quota. All calls count otherwise: a client is within a quota
         of n calls only where no window holds more than n, the refused ones among them.
     """
-    times = sorted(call.monotonic for call in calls if call.accepted or not accepted_only)
+    return most_in((call.monotonic for call in calls if call.accepted or not accepted_only), seconds)
+
+
+def most_in(moments: Iterable[float], seconds: float) -> int:
+    """Return the most of ``moments`` in any window of ``seconds`` seconds, its end exclusive."""
+    times = sorted(moments)
     most = first = 0
     for last, moment in enumerate(times):
         while times[first] <= moment - seconds:

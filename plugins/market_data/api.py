@@ -184,7 +184,7 @@ def coverage(
 class Estimate:
     """An estimate of a run. Computing it fetches and writes nothing.
 
-    :param first_session: ISO date, as ``last_session``; both inclusive. None where there is no session.
+    :param first_session: ISO date, like ``last_session``; both inclusive. None if the run has no session.
     :param objects: lake objects that the run writes, at most; None where the response decides on it, as for fundamentals.
     :param minutes: at the sustained rate of one pool slot.
     :param cost_usd: what the provider would charge for the requests; None where it does not charge by request.

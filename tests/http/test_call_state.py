@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from market_data.core.capabilities import Window
 from market_data.http.call_state import GRAINS, LEASE, SPREAD, CallState, Rules, held
-from tests.http.most_in import most_in
+from sandbox.call_log import most_in
 
 START = 1_000_000.0
 

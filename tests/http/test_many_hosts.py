@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from sandbox.call_log import most_in
 from tests.http.many_hosts import Host, Vendor
-from tests.http.most_in import most_in
 from tests.services import postgres_server, redis_server
 
 SKEWS = (0.0, 60.0, -60.0)

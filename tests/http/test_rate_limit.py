@@ -15,7 +15,7 @@ from market_data.core.errors import QuotaExhausted, Throttled
 from market_data.http.call_state import CallState, Rules, held
 from market_data.http.limiter import LONGEST_CALL, Limiter, LimiterError, Reading
 from market_data.http.rate_limit import Pacer
-from tests.http.most_in import most_in
+from sandbox.call_log import most_in
 
 
 class Clock:

@@ -19,6 +19,8 @@ import requests
 PROJECT = Path(__file__).parents[3]
 USERS = {"admin": "admin", "trader": "op", "viewer": "viewer"}
 """User -> role; the password is the name."""
+PATIENCE = 20_000
+"""Milliseconds that a page may take."""
 
 
 def free_port():
@@ -135,7 +137,7 @@ def browser_of(site):
             token = site.session(user).cookies["_token"]
             context.add_cookies([{"name": "_token", "value": token, "url": site.url}])
             found = context.new_page()
-            found.set_default_timeout(20_000)
+            found.set_default_timeout(PATIENCE)
             found.problems = []
             found.on("console", lambda message: found.problems.append(message.text) if message.type == "error" else None)
             found.on("pageerror", lambda error: found.problems.append(str(error)))
@@ -147,6 +149,14 @@ def browser_of(site):
 
         yield page
         browser.close()
+
+
+def expect(found):
+    """Return Playwright's assertions on ``found``; they wait as long as clicks do: a busy machine is no fault."""
+    from playwright.sync_api import expect  # a browser's library: not imported where these tests do not run
+
+    expect.set_options(timeout=PATIENCE)
+    return expect(found)
 
 
 def page_checks(open_page, address, ready):

@@ -14,17 +14,9 @@ from market_data.lake import quarantine
 from market_data.lake.ledger import CELLS, write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.chosen_gaps import read_chosen
-from tests.airflow.web.site import browser_of, page_checks, served
+from tests.airflow.web.site import expect, page_checks, served
 
 pytestmark = pytest.mark.browser
-
-
-def expect(found):
-    from playwright.sync_api import expect  # a browser's library: not imported where these tests do not run
-
-    expect.set_options(timeout=20_000)  # as the pages of the site; a busy machine is no fault
-
-    return expect(found)
 
 
 NOW = datetime.now(UTC)
@@ -59,12 +51,6 @@ def site(tmp_path_factory):
     with served(folder) as site:
         site.lake = lake
         yield site
-
-
-@pytest.fixture(scope="module")
-def open_page(site):
-    with browser_of(site) as open_page:
-        yield open_page
 
 
 def routes():

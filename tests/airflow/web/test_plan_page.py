@@ -13,7 +13,7 @@ from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.lake.ledger import CELLS, write_cells
 from market_data.lake.store import Lake
-from tests.airflow.web.site import browser_of, page_checks, served
+from tests.airflow.web.site import expect, page_checks, served
 from tests.views.staged import stage
 
 pytestmark = pytest.mark.browser
@@ -32,14 +32,6 @@ PASTE = """(box, text) => {
 SCRIPT = "<script>alert(1)</script>"
 
 
-def expect(found):
-    from playwright.sync_api import expect  # a browser's library: not imported where these tests do not run
-
-    expect.set_options(timeout=20_000)  # as the pages of the site; a busy machine is no fault
-
-    return expect(found)
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
@@ -50,12 +42,6 @@ def site(tmp_path_factory):
     with served(folder, ("ingest.py",)) as site:
         site.lake = lake
         yield site
-
-
-@pytest.fixture(scope="module")
-def open_page(site):
-    with browser_of(site) as open_page:
-        yield open_page
 
 
 def figures(page):

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.airflow.web.site import browser_of, page_checks, served
+from tests.airflow.web.site import expect, page_checks, served
 from tests.views.price_world import DAYS, HELD, SCRIPT, seed
 
 pytestmark = pytest.mark.browser
@@ -26,26 +26,12 @@ PIXELS = """names => {
 """Counts the pixels of the chart that have a colour of the theme."""
 
 
-def expect(found):
-    from playwright.sync_api import expect  # a browser's library: not imported where these tests do not run
-
-    expect.set_options(timeout=20_000)  # as the pages of the site; a busy machine is no fault
-
-    return expect(found)
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     seed(folder)
     with served(folder) as site:
         yield site
-
-
-@pytest.fixture(scope="module")
-def open_page(site):
-    with browser_of(site) as open_page:
-        yield open_page
 
 
 def drawn(page, *names):

@@ -9,20 +9,12 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from market_data.core.calendar import XNYS
-from tests.airflow.web.site import browser_of, page_checks, served
+from tests.airflow.web.site import expect, page_checks, served
 
 pytestmark = pytest.mark.browser
 
 FEED = "mock_ohlcv_1d"
 LAST = XNYS.last_completed_session(datetime.now(UTC) - timedelta(days=1))
-
-
-def expect(found):
-    from playwright.sync_api import expect  # a browser's library: not imported where these tests do not run
-
-    expect.set_options(timeout=20_000)  # as the pages of the site; a busy machine is no fault
-
-    return expect(found)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +23,6 @@ def site(tmp_path_factory):
         dates = {"start_date": XNYS.previous_session(LAST).isoformat(), "end_date": LAST.isoformat()}
         site.done = site.run(FEED, {"symbols": ["AAPL", "MSFT", "NVDA"], "batch_size": 2, "endpoint": "symbol", **dates})
         yield site
-
-
-@pytest.fixture(scope="module")
-def open_page(site):
-    with browser_of(site) as open_page:
-        yield open_page
 
 
 def run_page(site, run_id, dag_id=FEED):
