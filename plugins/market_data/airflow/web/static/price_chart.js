@@ -41,7 +41,7 @@ function points(times, values) {
 export class PriceChart {
   /** @param moved called with the place of the bar under the cursor; ranged: when other bars are visible; text: the text of a time. */
   constructor({ moved, ranged, text }) {
-    Object.assign(this, { moved, text, times: [], bars: null, at: -1, lines: [] });
+    Object.assign(this, { moved, text, times: [], bars: null, at: -1, lines: [], wanted: null });
     this.node = document.createElement("div");
     this.node.className = "chart";
     this.node.tabIndex = 0;
@@ -68,7 +68,7 @@ export class PriceChart {
     const looks = { upColor: color("--ground"), downColor: down, borderUpColor: up, borderDownColor: down, wickUpColor: up, wickDownColor: down, priceLineColor: color("--soft") };
     this.candles = this.chart.addSeries(CandlestickSeries, looks, PRICE_PANE);
     this.volumes = this.chart.addSeries(HistogramSeries, { ...QUIET, color: color("--soft"), priceFormat: { type: "volume" } }, VOLUME_PANE);
-    this.chart.timeScale().subscribeVisibleLogicalRangeChange(ranged);
+    this.chart.timeScale().subscribeVisibleLogicalRangeChange(() => { this.wanted = null; ranged(); });
     this.chart.subscribeCrosshairMove((event) => event.sourceEvent && event.time !== undefined && this.moveTo(this.times.indexOf(event.time)));
     this.node.addEventListener("keydown", (event) => this.key(event));
   }
@@ -143,22 +143,30 @@ export class PriceChart {
     this.moved(place);
   }
 
+  /** The visible part. The chart takes a new one with its next frame only, and keys may be quicker. */
+  part() { return this.wanted || this.chart.timeScale().getVisibleLogicalRange(); }
+
+  showPart(from, to) {
+    this.wanted = { from, to };
+    this.chart.timeScale().setVisibleLogicalRange(this.wanted);
+  }
+
   /** Move the cursor, and the visible part with it. */
   go(place) {
     const to = Math.max(0, Math.min(this.times.length - 1, place));
     if (!this.times.length) return;
-    const scale = this.chart.timeScale(), range = scale.getVisibleLogicalRange(), index = scale.timeToIndex(this.times[to], true);
+    const scale = this.chart.timeScale(), range = this.part(), index = scale.timeToIndex(this.times[to], true);
     const shift = index < range.from ? index - range.from : index > range.to ? index - range.to : 0;
-    if (shift) scale.setVisibleLogicalRange({ from: range.from + shift, to: range.to + shift });
+    if (shift) this.showPart(range.from + shift, range.to + shift);
     this.chart.setCrosshairPosition(this.bars.close[to], this.times[to], this.candles);
     this.moveTo(to);
   }
 
   zoom(factor) {
-    const scale = this.chart.timeScale(), range = scale.getVisibleLogicalRange();
+    const scale = this.chart.timeScale(), range = this.part();
     if (!range || !this.times.length) return;
     const middle = scale.timeToIndex(this.times[this.at], true);
-    scale.setVisibleLogicalRange({ from: middle - (middle - range.from) * factor, to: middle + (range.to - middle) * factor });
+    this.showPart(middle - (middle - range.from) * factor, middle + (range.to - middle) * factor);
   }
 
   key(event) {
