@@ -1,6 +1,6 @@
 # `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install run up down query migrate calendars test lint docs pictures
+.PHONY: help install run up down query migrate calendars test lint docs pictures sbom audit
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
 export DAG CONF SQL ARGS PYTHON
@@ -46,6 +46,18 @@ docs: install ## Build the documentation as a site in .local/site; ARGS=serve sh
 
 pictures: install ## Take the pictures of the documentation: real runs, a browser, 5 minutes
 	@MARKET_DATA_PICTURES=docs/pictures $(PYTHON_ENV) -m pytest -m browser --timeout 1800 tests/e2e/test_page_jobs.py
+
+sbom: .local/audit/installed ## Write the software bill of materials of the image (CycloneDX) into .local/sbom.json
+	@.local/audit/bin/python tools/sbom.py .local/sbom.json
+
+audit: .local/audit/installed ## Look for known vulnerabilities of every locked package; fails where advisories cannot be had
+	@for lock in requirements-image.lock requirements.lock; do \
+		.local/audit/bin/python -m pip_audit --strict --disable-pip --require-hashes --requirement $$lock || exit 1; \
+	done
+
+.local/audit/installed: requirements-audit.lock | install
+	@UV=$$(command -v uv || echo .local/uv/bin/uv) && $$UV venv --quiet --clear --python $(PYTHON_ENV) .local/audit && \
+		$$UV pip sync --quiet --python .local/audit/bin/python requirements-audit.lock && touch $@
 
 lint: install ## Check style, spelling, wording, format and types
 	@$(PYTHON_ENV) -m ruff check .

@@ -147,14 +147,13 @@ def example_query(feed: SandboxFeed, report: Mapping[str, Any], recorded: Sequen
     if recorded and table == "prices":
         where.append(f"symbol IN ({', '.join(repr(symbol) for symbol in recorded)})")
     if table != "prices":
-        return f"SELECT * FROM silver_{table} WHERE {where[0]} FETCH FIRST 10 ROWS ONLY"
+        return f"SELECT * FROM silver_{table} WHERE {where[0]} FETCH FIRST 10 ROWS ONLY"  # noqa: S608  names of our feeds
     where.append(f"timeframe = '{feed.dataset.removeprefix('ohlcv-')}'")
     if dates := report.get("date_range"):
         where += [f"bar_time >= TIMESTAMP '{dates['from']} 00:00:00'", f"bar_time < TIMESTAMP '{_day_after(dates['to'])} 00:00:00'"]
     columns = "symbol, bar_time, open_px, high_px, low_px, close_px, volume"
-    return (
-        f"SELECT {columns} FROM silver_prices WHERE {' AND '.join(where)} ORDER BY bar_time DESC, symbol FETCH FIRST 10 ROWS ONLY"
-    )
+    ordered = "ORDER BY bar_time DESC, symbol FETCH FIRST 10 ROWS ONLY"
+    return f"SELECT {columns} FROM silver_prices WHERE {' AND '.join(where)} {ordered}"  # noqa: S608  names and dates of ours
 
 
 def _day_after(day: str) -> str:

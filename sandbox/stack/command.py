@@ -44,4 +44,4 @@ def run_command(command: str, paths: Paths, environ: Mapping[str, str]) -> int:
     :raises LocalError: a query without a warehouse file.
     """
     argv = [sys.executable, "-c", _PROGRAM, *arguments(command, paths, environ)]
-    return subprocess.run(argv, env=process_env(environ, paths, Ports.of(environ)), check=False).returncode
+    return subprocess.run(argv, env=process_env(environ, paths, Ports.of(environ)), check=False).returncode  # noqa: S603  our own program

@@ -57,7 +57,9 @@ def read_feed(dag_id: str, conf: Mapping[str, Any], paths: Paths, environ: Mappi
     """
     path = os.pathsep.join([str(paths.project / "plugins"), *filter(None, [environ.get("PYTHONPATH")])])
     argv = [sys.executable, "-c", _SCRIPT, dag_id, json.dumps(dict(conf))]
-    done = subprocess.run(argv, env={**environ, "PYTHONPATH": path}, cwd=paths.project, capture_output=True, text=True, check=False)
+    done = subprocess.run(  # noqa: S603  our own program
+        argv, env={**environ, "PYTHONPATH": path}, cwd=paths.project, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise LocalError(f"the feeds cannot be read: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
     found = json.loads(done.stdout.splitlines()[-1])

@@ -87,7 +87,7 @@ class Registry:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
         with held_signals(), self.log(name).open("wb") as log:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603  a component of the stack
                 argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
             self._write(Record(name, process.pid, psutil.Process(process.pid).create_time()))

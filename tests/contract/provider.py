@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
@@ -691,6 +693,36 @@ class NetworkContract(ProviderContract):
                 hook.fetch(request)
         self.check_error(caught.value, request, hook)
         assert 2 <= hook.counters.calls <= self.most_calls
+
+    def test_a_redirect_is_an_error_and_nothing_is_sent_to_its_target(self, server):
+        if not self.http:
+            pytest.skip(f"{self.provider} does not speak HTTP")
+
+        class Elsewhere(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(307)  # the target would get the same method and body
+                self.send_header("Location", f"{server.url}{self.path}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                """Print nothing."""
+
+        elsewhere = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+        Thread(target=elsewhere.serve_forever, daemon=True).start()
+        request = self.ask(next(iter(self.endpoints)), *WEEK)
+        address = f"http://127.0.0.1:{elsewhere.server_port}"
+        try:
+            with self.make_hook(server, base_url=address) as hook, pytest.raises(ServerError, match="redirect") as caught:
+                hook.fetch(request)
+        finally:
+            elsewhere.shutdown()
+            elsewhere.server_close()
+        self.check_error(caught.value, request, hook)
+        assert server.calls == []
 
     # waiting
 

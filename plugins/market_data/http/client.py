@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 CHUNK = 65_536
 PIECE = 1 << 20
 REQUEST_TIMEOUT = 408
+REDIRECT = "the response is a redirect (status %d); redirects are not followed"
 LONGEST_RETRY_AFTER = 86_400.0
 """Seconds. No quota is renewed later than after a day; a wrong Retry-After must not stop an account for longer."""
 LONGEST_WORDS = 200
@@ -154,14 +155,14 @@ class Transport:
         self.counters.bytes += len(response.body)
         if response.status == REQUEST_TIMEOUT:
             raise ServerError("HTTP status 408: the request took too long", **where)
+        if 300 <= response.status < 400:
+            raise ServerError(REDIRECT % response.status, **where)
         failure = self.classify(response, what)
         if isinstance(failure, Throttled):
             self.counters.throttled += 1
             self.pacer.penalise(failure.retry_after or 1.0)
         if failure is not None:
             raise failure
-        if 300 <= response.status < 400:
-            raise ServerError(f"the response is a redirect (status {response.status}); redirects are not followed", **where)
         return response
 
     def _response(self, url: str, params: Mapping[str, str | int], where: Mapping[str, str], permit: Permit) -> Response:

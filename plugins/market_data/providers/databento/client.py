@@ -35,7 +35,7 @@ from market_data.core.errors import (
     TruncatedResponse,
 )
 from market_data.core.urls import shown_url
-from market_data.http.client import Response, Transport, cause, tried, within, without_bom
+from market_data.http.client import REDIRECT, Response, Transport, cause, tried, within, without_bom
 from market_data.http.gzip_body import TooLargeError
 from market_data.providers.responses import too_large
 
@@ -48,6 +48,12 @@ LARGEST_STREAM = 4 * 1024**3
 """Bytes of one download. The records of a request, at most 5 million, have less than half of it."""
 CHUNK = 64 * 1024
 METADATA_DEADLINE = 60.0
+
+
+class RedirectedError(Exception):
+    """A response is a redirect; the argument is its status."""
+
+
 """Seconds for one call that brings no records."""
 
 
@@ -99,7 +105,9 @@ def _called(
         auth=auth,
         timeout=timeout,
         stream=True,
+        allow_redirects=False,
     ) as response:
+        _check_no_redirect(response)
         _read(response)
         check_backend_warnings(response)
         check_http_error(response)
@@ -113,7 +121,16 @@ def _streamed(api: Any, url: str, data: dict[str, Any], basic_auth: bool, path: 
     """
     auth = HTTPBasicAuth(api._key, "") if basic_auth else None  # noqa: SLF001 - the client has no other way
     timeout = (api.TIMEOUT, api.TIMEOUT)
-    with requests.post(url, data=data, headers=api._headers, auth=auth, timeout=timeout, stream=True) as response:  # noqa: SLF001
+    with requests.post(
+        url,
+        data=data,
+        headers=api._headers,  # noqa: SLF001
+        auth=auth,
+        timeout=timeout,
+        stream=True,
+        allow_redirects=False,
+    ) as response:
+        _check_no_redirect(response)
         if response.status_code >= 400:
             _read(response)
         check_backend_warnings(response)
@@ -126,6 +143,15 @@ def _streamed(api: Any, url: str, data: dict[str, Any], basic_auth: bool, path: 
                     raise TooLargeError(f"more than {LARGEST_STREAM:,} bytes of records")
                 file.write(chunk)
     return DBNStore.from_file(path)
+
+
+def _check_no_redirect(response: requests.Response) -> None:
+    """Another host must see neither the key nor the request.
+
+    :raises RedirectedError: if the response is a redirect.
+    """
+    if 300 <= response.status_code < 400:
+        raise RedirectedError(response.status_code)
 
 
 def _read(response: requests.Response) -> None:
@@ -262,6 +288,8 @@ class Client(Transport):
                 raise NetworkError(f"no whole response in {deadline:g} s", **where) from None
             except BentoHttpError as error:
                 raise self._refusal(error, what) from None
+            except RedirectedError as error:
+                raise ServerError(REDIRECT % error.args[0], **where) from None
             except TooLargeError as error:
                 raise ServerError(f"the response is too large: {error}", **where) from None
             except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
