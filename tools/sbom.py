@@ -1,4 +1,4 @@
-"""Write the bill of materials of the image, CycloneDX 1.6 as JSON: packages with their hashes and licences.
+"""Write the bill of materials of the image (CycloneDX): packages with their hashes and licences.
 
 ``make sbom`` runs it with the packages of ``requirements-audit.lock``. The packages are those of ``requirements-image.lock``, and the
 script of others that the pages ship; what the base image brings is in the base image's own bill. Licences are those of the packages in
