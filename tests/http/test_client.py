@@ -14,6 +14,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 
 from market_data.core.capabilities import Quota
 from market_data.core.capabilities import Window as QuotaWindow
@@ -21,7 +22,7 @@ from market_data.core.errors import NetworkError, ProviderError, QuotaExhausted,
 from market_data.core.retry_policy import RetryPolicy
 from market_data.http import client
 from market_data.http.call_state import CallState, Rules
-from market_data.http.client import LONGEST_RETRY_AFTER, Transport, retry_after
+from market_data.http.client import LONGEST_RETRY_AFTER, Transport, headers_without, retry_after, without
 from market_data.http.file_store import FileStore
 from market_data.http.gzip_body import TooLargeError
 from market_data.http.limiter import Limiter, Permit
@@ -336,6 +337,15 @@ def test_a_redirect_is_not_followed(api, tmp_path):
     with serving(Elsewhere) as url, pytest.raises(ServerError, match="redirect"):
         get(transport(url, tmp_path))
     assert api.calls == []
+
+
+def test_a_key_that_the_vendor_repeats_is_taken_out_of_body_and_headers():
+    key = "0123456789ab"
+    assert without(f'{{"{key}": 1, "x": "db-{key}"}}'.encode(), (key, f"db-{key}", "")) == b'{"***": 1, "x": "***"}'
+    assert without(b"AAPL", ("AAPL",)) == b"AAPL"  # a short key may be any word
+    headers = CaseInsensitiveDict({"X-Request-Id": f"of {key}", "Date": "now"})
+    assert headers_without(headers, (key,))["x-request-id"] == "of ***"
+    assert headers_without(headers, ("another-key-of-ours",)) is headers
 
 
 def test_a_netrc_entry_does_not_take_the_keys_place(api, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from requests.structures import CaseInsensitiveDict
 from tenacity import RetryCallState, Retrying, retry_all, retry_if_exception_type, stop_after_attempt
 
 from market_data.core.errors import NetworkError, ProviderError, RetriableError, ServerError, Throttled, TruncatedResponse
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 CHUNK = 65_536
 PIECE = 1 << 20
 REQUEST_TIMEOUT = 408
+LEAST_SECRET = 12
+"""Characters of a key that is hidden wherever it occurs in a response. The vendors' keys have 20 and more."""
 REDIRECT = "the response is a redirect (status %d); redirects are not followed"
 LONGEST_RETRY_AFTER = 86_400.0
 """Seconds. No quota is renewed later than after a day; a wrong Retry-After must not stop an account for longer."""
@@ -173,7 +176,8 @@ class Transport:
         connecting, reading = self.timeout
         try:
             status, headers, body = within(self.deadline, lambda: self._read(url, params, permit), permit)
-            return Response(status, headers, _decompressed(headers.get("Content-Encoding", ""), body, self.largest))
+            body = _decompressed(headers.get("Content-Encoding", ""), body, self.largest)
+            return Response(status, headers_without(headers, self.secrets), without(body, self.secrets))
         except TooLargeError as error:
             raise ServerError(f"the response is too large: {error}", **where) from None
         except TimeoutError:
@@ -272,6 +276,23 @@ def plain(text: str, secrets: Iterable[str] = ()) -> str:
     text = text[: max(0, len(text) - longest)] if cut else text
     words = " ".join(_MARKUP.sub(" ", _without_scripts(text[:LONGEST_MARKUP])).split())
     return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 3]}..."
+
+
+def without(body: bytes, secrets: Iterable[str]) -> bytes:
+    """Return a body without the secrets that a vendor repeats in it.
+
+    Shorter ones than LEAST_SECRET are left, as they may be a symbol or a word; `plain` takes them out of messages.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= LEAST_SECRET and (found := secret.encode()) in body:
+            body = body.replace(found, b"***")
+    return body
+
+
+def headers_without(headers: Mapping[str, str], secrets: Sequence[str]) -> Mapping[str, str]:
+    """Return headers without the secrets that a vendor repeats in them."""
+    cleaned = {name: without(value.encode(), secrets).decode() for name, value in headers.items()}
+    return headers if all(cleaned[name] == value for name, value in headers.items()) else CaseInsensitiveDict(cleaned)
 
 
 def without_bom(body: bytes) -> bytes:

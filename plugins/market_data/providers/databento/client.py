@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
@@ -35,7 +35,7 @@ from market_data.core.errors import (
     TruncatedResponse,
 )
 from market_data.core.urls import shown_url
-from market_data.http.client import REDIRECT, Response, Transport, cause, tried, within, without_bom
+from market_data.http.client import REDIRECT, Response, Transport, cause, headers_without, tried, within, without, without_bom
 from market_data.http.gzip_body import TooLargeError
 from market_data.providers.responses import too_large
 
@@ -107,8 +107,8 @@ def _called(
         stream=True,
         allow_redirects=False,
     ) as response:
-        _check_no_redirect(response)
-        _read(response)
+        hidden = _checked_head(response, api)
+        _read(response, hidden)
         check_backend_warnings(response)
         check_http_error(response)
         return response
@@ -130,9 +130,9 @@ def _streamed(api: Any, url: str, data: dict[str, Any], basic_auth: bool, path: 
         stream=True,
         allow_redirects=False,
     ) as response:
-        _check_no_redirect(response)
+        hidden = _checked_head(response, api)
         if response.status_code >= 400:
-            _read(response)
+            _read(response, hidden)
         check_backend_warnings(response)
         check_http_error(response)
         size = 0
@@ -145,17 +145,25 @@ def _streamed(api: Any, url: str, data: dict[str, Any], basic_auth: bool, path: 
     return DBNStore.from_file(path)
 
 
-def _check_no_redirect(response: requests.Response) -> None:
-    """Another host must see neither the key nor the request.
+def secrets_of(key: str) -> tuple[str, str]:
+    """Return the texts that give a key away: itself, and what follows its prefix."""
+    return key, key.removeprefix("db-")
 
-    :raises RedirectedError: if the response is a redirect.
+
+def _checked_head(response: requests.Response, api: Any) -> tuple[str, str]:
+    """Take the key out of a response's headers; return what has to be taken out of its body.
+
+    :raises RedirectedError: if it is a redirect: another host must see neither the key nor the request.
     """
     if 300 <= response.status_code < 400:
         raise RedirectedError(response.status_code)
+    hidden = secrets_of(api._key)  # noqa: SLF001
+    response.headers = headers_without(response.headers, hidden)  # type: ignore[assignment]
+    return hidden
 
 
-def _read(response: requests.Response) -> None:
-    """Read the body of a response.
+def _read(response: requests.Response, hidden: Sequence[str]) -> None:
+    """Read the body of a response, but for what is ``hidden``.
 
     :raises TooLargeError: if it is larger than any regular one.
     """
@@ -164,7 +172,7 @@ def _read(response: requests.Response) -> None:
         body += chunk
         if len(body) > LARGEST_METADATA:
             raise TooLargeError(f"more than {LARGEST_METADATA:,} bytes of JSON")
-    content = without_bom(bytes(body))
+    content = without(without_bom(bytes(body)), hidden)
     if problem := too_large(content):
         raise TooLargeError(problem)
     response._content = content  # noqa: SLF001 - requests has no other way

@@ -39,7 +39,7 @@ from market_data.core.spelling import SpellingError
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
 from market_data.providers.base import Fetched, SubscriptionPlan
-from market_data.providers.databento.client import Client, Question
+from market_data.providers.databento.client import Client, Question, secrets_of
 from market_data.providers.databento.conditions import read_conditions
 from market_data.providers.databento.errors import Later, TooManyRows, Unresolved, WrongResponse, classify, plain_refusal, where_of
 from market_data.providers.databento.parse import (
@@ -141,7 +141,7 @@ class DatabentoHook(TransportHook[Client]):
 
     def _make_transport(self) -> Client:
         key = self.config.password
-        secrets = (key, key.removeprefix("db-"))
+        secrets = secrets_of(key)
         return Client(
             self.provider, self.base_url, {}, self.pacer(), self._classify, secrets, self.retry, counters=self.counters, key=key
         )
