@@ -149,7 +149,7 @@ BAD = [
     ({"symbols": ["../x"]}, f"symbols: item 1: '../x' {SYMBOL}"),
     ({"symbols": ["AAPL", "aapl"]}, f"symbols: item 2: 'aapl' {SYMBOL}; symbols are case sensitive, is 'AAPL' meant?"),
     ({"symbols": ["AAPL", "IBM", "AAPL"]}, "symbols: item 3: 'AAPL' occurs twice, first at symbols: item 1"),
-    ({"symbols": ["AAPL", 7]}, "symbols: item 2: 7 is a int; text is needed"),
+    ({"symbols": ["AAPL", 7]}, "symbols: item 2: 7 is not text; a symbol in quotes is needed"),
     ({"symbols": ["A" * 33]}, f"symbols: item 1: '{'A' * 33}' has 33 characters; at most 32 are allowed"),
     (
         {"symbols": ["AAPL"], "tickers_path": "include/universes/dow30.csv"},

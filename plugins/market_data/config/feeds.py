@@ -105,6 +105,7 @@ _KINDS = {
 }
 _SCHEDULE = re.compile(r"(1[6-9]|2[0-3]):[0-5][0-9]")  # as SessionTimetable requires; that module is too heavy to import here
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}", re.ASCII)
+_CONN_ID = re.compile(r"[\w#!()\-.:/\\]{1,200}", re.ASCII)  # as Airflow requires
 _DURATION = re.compile(r"(?:(?P<hours>\d{1,3})h)?(?:(?P<minutes>\d{1,5})m)?", re.ASCII)
 MOST_CAUGHT_UP = 252
 _NEEDED = {str: "text is needed", bool: "true or false is needed", dict: "names with values are needed"}
@@ -294,7 +295,8 @@ def _calendar_of(entry: Entry) -> str:
 
 
 def _problems(entry: Entry, today: date) -> list[str]:
-    wrong = [key for key, kind in _KINDS.items() if entry.get(key) is not None and not isinstance(entry[key], kind)]
+    given = [key for key in _KINDS if entry.get(key) is not None or (key in entry and _KINDS[key] is bool)]
+    wrong = [key for key in given if not isinstance(entry[key], _KINDS[key])]
     problems = [f"{key} is missing" for key in REQUIRED if entry.get(key) is None]
     problems += [f"{key} is {shown(entry[key])}; {_NEEDED[_KINDS[key]]}" for key in wrong]
     right = {key: value for key, value in entry.items() if key not in wrong and value is not None}
@@ -307,6 +309,8 @@ def _problems(entry: Entry, today: date) -> list[str]:
         problems.append(f"dataset is {dataset!r}, which {provider} does not serve; it serves: {', '.join(served)}")
     if "name" in right and not _NAME.fullmatch(right["name"]):
         problems.append(f"name is {shown(right['name'])}; a-z, 0-9 and _ are allowed, the first a letter or digit, 40 at most")
+    if "conn_id" in right and not _CONN_ID.fullmatch(right["conn_id"]):
+        problems.append(f"conn_id is {shown(right['conn_id'])}; letters, digits and _ # ! ( ) - . : / are allowed, 200 at most")
     problems += _universe_problems(right.get("universe"))
     problems += _among("calendar", right.get("calendar"), [*CALENDARS])
     problems += _date_problems(right)
@@ -399,7 +403,7 @@ def _clashes(feeds: Sequence[Feed]) -> list[str]:
         *(
             f"the fallback of {feed.dag_id} is {feed.fallback!r}; the provider of another enabled feed of {feed.dataset} is needed"
             for feed in feeds
-            if feed.fallback and (feed.fallback == feed.provider or feed.fallback_dag_id not in ids)
+            if feed.fallback is not None and (feed.fallback == feed.provider or feed.fallback_dag_id not in ids)
         ),
         *(
             f"two feeds of {name!r} without provider_level would mix their bars"

@@ -55,6 +55,8 @@ def read_table(text: str) -> Table:
         return Table((), tuple(_plain(lines)))
     delimiter = _delimiter(lines[head])
     columns = _columns(lines[head])
+    if twice := [name for name in (*SYMBOL_COLUMNS, ADDED, REMOVED, EXCHANGE) if columns.count(name) > 1]:
+        raise ValueError(f"line {head + 1} has the column {twice[0]} twice; which one is meant?")
     return Table(columns, tuple(_cells(lines, head, delimiter, columns)))
 
 

@@ -27,7 +27,7 @@ _SPACED_LIKE = "'BRK B' (class B), 'BAC PRK', 'AAC WS' and 'AAPL  240119C0015000
 def symbol_problem(symbol: object) -> str | None:
     """Return the problem with a symbol, in words that follow its name, or None."""
     if not isinstance(symbol, str):
-        return f"is a {type(symbol).__name__}; text is needed"
+        return "is not text; a symbol in quotes is needed"
     if not symbol.strip():
         return "is empty"
     if len(symbol) > MAX_SYMBOL_LENGTH:

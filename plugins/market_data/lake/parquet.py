@@ -139,7 +139,9 @@ def readable(key: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        if isinstance(error, AttributeError | KeyError | TypeError):  # these name the detail only
+        if isinstance(error, KeyError):
+            reason = f"{str(error.args[0], 'utf-8') if isinstance(error.args[0], bytes) else error.args[0]} is missing"
+        elif isinstance(error, AttributeError | TypeError):  # these name the detail only
             reason = f"{type(error).__name__}: {reason}"
         raise BrokenObject(f"lake object {key} cannot be read: {reason}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 PREFIX = "repairs"
 FIELD = "gaps"
+_KEY = re.compile(rf"{PREFIX}/[a-z0-9-]+/provider=[^/]+/[0-9a-f]{{16}}\.parquet", re.ASCII)
+"""A key as `write_gaps` makes it: a person may type another one, with ``..`` in it."""
 
 GAPS = pa.schema([pa.field("symbol", pa.string(), nullable=False), pa.field("session", pa.date32(), nullable=False)])
 """Cells to request, by symbol and session, none twice."""
@@ -63,7 +66,7 @@ def read_gaps(lake: Lake, key: str, dataset: str, source: str) -> GapList:
 
     from market_data.lake import parquet
 
-    stored = lake.get(key) if key.startswith(f"{PREFIX}/") else None
+    stored = lake.get(key) if _KEY.fullmatch(key) else None
     if stored is None:
         raise ParamError([f"cells is {shown(key)}; the lake has no such list of gaps: run maintain_coverage, which writes one"])
     try:
