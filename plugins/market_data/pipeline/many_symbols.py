@@ -14,6 +14,7 @@ If a provider charges for the rows, no cell is requested that is not missing. Se
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ Part = tuple[tuple[str, ...], int]
 
 Group = tuple[Part, ...]
 """The parts that one call chain serves. If a symbol is in several, their spans are apart."""
+
+Run = tuple[int, int]
+"""The first of adjacent sessions, and the one after the last."""
 
 Cost = Callable[["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
 """Returns the calls for numbers of symbols and of sessions; infinite where that is not possible."""
@@ -290,29 +294,33 @@ def exact_groups(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
     the runs are cut where others begin and end. The second way is the best there is without limits on symbols and rows: as requests have
     to connect the two ends of each run, they are at least as many as the edges of a spanning forest of these ends.
     """
-    runs: dict[int, list[str]] = defaultdict(list)
+    runs: dict[Run, list[str]] = defaultdict(list)
     for symbols, mask in parts:
         for run in _runs(mask):
             runs[run] += symbols
-    cut: dict[int, list[str]] = defaultdict(list)
+    ends = _connected_ends(runs)
+    cut: dict[Run, list[str]] = defaultdict(list)
     for run, names in runs.items():
-        for piece in _elementary(run, tuple(runs)):
+        tree = ends[run[0]]
+        for piece in pairwise(tree[bisect_left(tree, run[0]) : bisect_right(tree, run[1])]):
             cut[piece] += names
-    found = [[one for run, names in way.items() for one in _cut([(tuple(names), run)], bounds)] for way in (runs, cut)]
+    found = [
+        [one for (start, end), names in way.items() for one in _cut([(tuple(names), ((1 << end - start) - 1) << start)], bounds)]
+        for way in (runs, cut)
+    ]
     return min(found, key=len)
 
 
-def _runs(mask: int) -> Iterator[int]:
+def _runs(mask: int) -> Iterator[Run]:
     """Yield the runs of adjacent bits."""
     while mask:
         low = mask & -mask
         run = mask & ~(mask + low)
-        yield run
+        yield low.bit_length() - 1, run.bit_length()
         mask ^= run
 
 
-@lru_cache(maxsize=1)
-def _forest(runs: tuple[int, ...]) -> dict[int, list[int]]:
+def _connected_ends(runs: Iterable[Run]) -> dict[int, list[int]]:
     """Return end of a run -> the ends of all runs that are connected to it by runs with common ends, ascending."""
     parent: dict[int, int] = {}
 
@@ -323,17 +331,9 @@ def _forest(runs: tuple[int, ...]) -> dict[int, list[int]]:
             end = parent[end]
         return end
 
-    for run in runs:
-        parent[root((run & -run).bit_length() - 1)] = root(run.bit_length())
+    for start, end in runs:
+        parent[root(start)] = root(end)
     trees: dict[int, list[int]] = defaultdict(list)
     for end in sorted(parent):
         trees[root(end)].append(end)
     return {end: tree for tree in trees.values() for end in tree}
-
-
-def _elementary(run: int, runs: tuple[int, ...]) -> Iterator[int]:
-    """Cut a run at the ends of the runs to which it is connected."""
-    first, last = (run & -run).bit_length() - 1, run.bit_length()
-    ends = [end for end in _forest(runs)[first] if first <= end <= last]
-    for start, end in pairwise(ends):
-        yield ((1 << end - start) - 1) << start

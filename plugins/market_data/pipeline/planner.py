@@ -14,13 +14,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from market_data.core.batch import Batch, Block, joined, spec_hash
-from market_data.core.capabilities import Capabilities, Endpoint, Shape
+from market_data.core.batch import Batch, Block, Request, joined, spec_hash
+from market_data.core.capabilities import Capabilities, Endpoint, Quota, Shape
 from market_data.core.errors import ParamError
 from market_data.core.intervals import IntervalSet, closed, coalesce
 from market_data.pipeline.cheapest_cover import cover, holders, span, symbol_requests, unavailable
@@ -62,6 +62,11 @@ class Plan:
     def minutes(self) -> float:
         """Minutes that the calls take at the sustained rate of one slot."""
         return self.calls / self.calls_per_minute
+
+    def counted(self, calls: Callable[[Request], int], quota: Quota) -> Plan:
+        """Return the plan with the calls of each batch as ``calls`` counts them for its requests."""
+        batches = tuple(replace(batch, calls=sum(map(calls, batch.requests(batch.sessions)))) for batch in self.batches)
+        return Plan(batches, quota.calls_per_minute(sum(batch.calls for batch in batches)))
 
     def estimate(self) -> dict[str, Any]:
         """Return the totals that a dry run shows."""
