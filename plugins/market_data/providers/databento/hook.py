@@ -121,7 +121,8 @@ class DatabentoHook(TransportHook[Client]):
     The vendor's daily bars cover UTC days; for futures, days without a session (Sundays, Christmas) are dropped. Most holidays of the
     stock exchange are sessions of futures, see docs/reference/calendars.md.
 
-    Metadata calls count towards the quota like all others. A request takes two calls, its count and its stream. A request with more rows than the endpoint's ``request_rows`` is split into several streams.
+    Metadata calls count towards the quota like all others. A request takes two calls, its count and its stream. One with more rows than
+    the endpoint's ``request_rows`` is split into several streams.
     """
 
     spec = SPEC
