@@ -19,6 +19,9 @@ from market_data.core.capabilities import Endpoint
 MOST_EDGES = 2_000_000
 """Missing cells of classes of symbols for which the cheapest cover is computed; beyond, a near one."""
 
+Run = tuple[int, int]
+"""The first of adjacent sessions, and the one after the last."""
+
 
 def cover(
     missing: Mapping[str, int],
@@ -199,6 +202,15 @@ def spells_of(mask: int, members: int) -> list[int]:
         parts += [mask & run] if mask & run else []
         members ^= run
     return parts or [mask]
+
+
+def runs_of(mask: int) -> Iterator[Run]:
+    """Yield the runs of adjacent bits."""
+    while mask:
+        low = mask & -mask
+        run = mask & ~(mask + low)
+        yield low.bit_length() - 1, run.bit_length()
+        mask ^= run
 
 
 def sessions_of(days: int | None) -> int | None:

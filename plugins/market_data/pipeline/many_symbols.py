@@ -24,7 +24,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from market_data.core.capabilities import Endpoint
-from market_data.pipeline.cheapest_cover import sessions_of, span, spells_of
+from market_data.pipeline.cheapest_cover import Run, runs_of, sessions_of, span, spells_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,9 +36,6 @@ Part = tuple[tuple[str, ...], int]
 
 Group = tuple[Part, ...]
 """The parts that one call chain serves. If a symbol is in several, their spans are apart."""
-
-Run = tuple[int, int]
-"""The first of adjacent sessions, and the one after the last."""
 
 Cost = Callable[["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
 """Returns the calls for numbers of symbols and of sessions; infinite where that is not possible."""
@@ -296,7 +293,7 @@ def exact_groups(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
     """
     runs: dict[Run, list[str]] = defaultdict(list)
     for symbols, mask in parts:
-        for run in _runs(mask):
+        for run in runs_of(mask):
             runs[run] += symbols
     ends = _connected_ends(runs)
     cut: dict[Run, list[str]] = defaultdict(list)
@@ -309,15 +306,6 @@ def exact_groups(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
         for way in (runs, cut)
     ]
     return min(found, key=len)
-
-
-def _runs(mask: int) -> Iterator[Run]:
-    """Yield the runs of adjacent bits."""
-    while mask:
-        low = mask & -mask
-        run = mask & ~(mask + low)
-        yield low.bit_length() - 1, run.bit_length()
-        mask ^= run
 
 
 def _connected_ends(runs: Iterable[Run]) -> dict[int, list[int]]:

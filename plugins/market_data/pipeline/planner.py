@@ -23,7 +23,7 @@ from market_data.core.batch import Batch, Block, Request, joined, spec_hash
 from market_data.core.capabilities import Capabilities, Endpoint, Quota, Shape
 from market_data.core.errors import ParamError
 from market_data.core.intervals import IntervalSet, closed, coalesce
-from market_data.pipeline.cheapest_cover import cover, holders, span, symbol_requests, unavailable
+from market_data.pipeline.cheapest_cover import cover, holders, runs_of, span, symbol_requests, unavailable
 from market_data.pipeline.many_symbols import chunks, groups_of, hull
 
 MAX_BATCHES = 1024
@@ -263,7 +263,7 @@ def _multi_drafts(
 
 
 def _intervals(mask: int, sessions: Sequence[date]) -> IntervalSet:
-    return coalesce([day for bit, day in enumerate(sessions) if mask >> bit & 1], sessions)
+    return tuple(closed(sessions[first], sessions[end - 1]) for first, end in runs_of(mask))
 
 
 def _sessions_in(intervals: IntervalSet, sessions: Sequence[date]) -> int:
