@@ -33,8 +33,9 @@ def asked(plan, sessions):
     cells = []
     for batch in plan.batches:
         for request in batch.requests(sessions):
-            days = [d for d in sessions if any(d in i for i in request.intervals)]
-            cells += [(symbol, day) for symbol in request.symbols for day in days]
+            for block in request.blocks:
+                days = [d for d in sessions if any(d in i for i in block.intervals)]
+                cells += [(symbol, day) for symbol in block.symbols for day in days]
     return cells
 
 
@@ -300,7 +301,7 @@ def test_the_cut_leaves_the_fewest_pages_half_full(symbols, sessions, page_rows,
 
 
 def test_equal_holes_are_asked_together_and_small_requests_share_a_batch():
-    endpoint = Endpoint("bars", Shape.MULTI)
+    endpoint = Endpoint("bars", Shape.MULTI, charged=True)
     result = plan({"A": 0b110, "B": 0b001, "C": 0b110}, 3, Capabilities((endpoint,), Quota(5)))
     (batch,) = result.batches
     assert [(request.symbols, request.start) for request in batch.requests(axis(3))] == [

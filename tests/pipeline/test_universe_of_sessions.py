@@ -32,7 +32,7 @@ def requested(batches):
     cells = []
     for batch in (Batch.from_json(batch.to_json()) for batch in batches):
         for request in batch.requests(batch.sessions):
-            cells += [(symbol, day) for symbol in request.symbols for day in request.sessions]
+            cells += [(symbol, day) for block in request.blocks for symbol in block.symbols for day in block.sessions]
     return cells
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -24,9 +24,10 @@ class Request:
     """One call chain to a provider.
 
     It covers the cells ``symbols`` x the sessions inside ``intervals``; where ``intervals`` has holes, the whole span is requested at
-    once and rows in the holes are ignored.
+    once and rows in the holes are ignored. With ``parts`` it covers only their cells, and the other rows of its symbols are ignored.
 
     :param calendar_name: the calendar of its symbols, where their spelling does not tell it; they all have the same sessions.
+    :param parts: the cells of symbols with different holes, if the provider returns them at once. Empty: all have the same.
     """
 
     dataset: str
@@ -34,6 +35,20 @@ class Request:
     symbols: tuple[str, ...]
     intervals: IntervalSet
     calendar_name: str = ""
+    parts: tuple[Block, ...] = ()
+
+    @classmethod
+    def of(cls, dataset: str, endpoint: str, blocks: Sequence[Block]) -> Request:
+        """Return the request for the cells of ``blocks``, which have the same sessions."""
+        symbols = tuple(dict.fromkeys(symbol for block in blocks for symbol in block.symbols))
+        intervals = union(one for block in blocks for one in block.intervals)
+        parts = tuple(replace(block, joined=False) for block in blocks) if len(blocks) > 1 else ()
+        return cls(dataset, endpoint, symbols, intervals if parts else blocks[0].intervals, blocks[0].calendar_name, parts)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Its cells, each once."""
+        return self.parts or (Block(self.symbols, self.intervals, self.calendar_name),)
 
     @property
     def calendar(self) -> Calendar:
@@ -58,8 +73,9 @@ class Request:
     @property
     def id(self) -> str:
         """A hash of the content: equal requests have equal ids."""
-        spec = [self.dataset, self.endpoint, self.symbols, [i.to_json() for i in self.intervals]]
+        spec: list[Any] = [self.dataset, self.endpoint, self.symbols, [i.to_json() for i in self.intervals]]
         spec += [self.calendar_name] if self.calendar_name else []
+        spec += [[part.to_json() for part in self.parts]] if self.parts else []
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -73,11 +89,13 @@ class Block:
     """A rectangle of cells: every one of ``symbols`` in every session inside ``intervals``.
 
     :param calendar_name: as in `Request`.
+    :param joined: the request of the block before is for this one, too. Only of endpoints that return many symbols.
     """
 
     symbols: tuple[str, ...]
     intervals: IntervalSet
     calendar_name: str = ""
+    joined: bool = False
 
     @property
     def sessions(self) -> tuple[date, ...]:
@@ -85,12 +103,14 @@ class Block:
         return calendar_for(self.calendar_name, self.symbols).sessions_in(self.intervals)
 
     def to_json(self) -> dict[str, Any]:
-        named = {"calendar": self.calendar_name} if self.calendar_name else {}
-        return {"symbols": list(self.symbols), "intervals": [interval.to_json() for interval in self.intervals], **named}
+        more: dict[str, Any] = {"calendar": self.calendar_name} if self.calendar_name else {}
+        more |= {"joined": True} if self.joined else {}
+        return {"symbols": list(self.symbols), "intervals": [interval.to_json() for interval in self.intervals], **more}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Block:
-        return cls(tuple(value["symbols"]), tuple(map(Interval.from_json, value["intervals"])), value.get("calendar", ""))
+        intervals = tuple(map(Interval.from_json, value["intervals"]))
+        return cls(tuple(value["symbols"]), intervals, value.get("calendar", ""), value.get("joined", False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +179,14 @@ class Batch:
 
         :param sessions: at least those of the batch, ascending, and none that only symbols of other batches have.
         """
+        if self.shape is Shape.MULTI:
+            yield from (Request.of(self.dataset, self.endpoint, blocks) for blocks in joined(self.blocks))
+            return
         for block in self.blocks:
             if self.shape is Shape.MARKET:
                 for interval in block.intervals:
                     for session in sessions[bisect_left(sessions, interval.start) : bisect_left(sessions, interval.end)]:
                         yield Request(self.dataset, self.endpoint, block.symbols, (closed(session, session),), block.calendar_name)
-            elif self.shape is Shape.MULTI:
-                yield Request(self.dataset, self.endpoint, block.symbols, block.intervals, block.calendar_name)
             else:
                 for symbol in block.symbols:
                     yield Request(self.dataset, self.endpoint, (symbol,), block.intervals, block.calendar_name)
@@ -184,6 +205,13 @@ class Batch:
         known["shape"] = Shape(known["shape"])
         known["blocks"] = tuple(Block.from_json(block) for block in known["blocks"])
         return cls(**known)
+
+
+def joined(blocks: Sequence[Block]) -> Iterator[tuple[Block, ...]]:
+    """Yield the blocks of each request, in order."""
+    starts = [place for place, block in enumerate(blocks) if not (block.joined and place)]
+    for start, end in zip(starts, [*starts[1:], len(blocks)], strict=True):
+        yield tuple(blocks[start:end])
 
 
 def spec_hash(dataset: str, endpoint: str, blocks: Sequence[Block]) -> str:

@@ -33,6 +33,7 @@ class Endpoint:
         small response.
     :param chunk_days: calendar days per request where it would return more than ``request_rows`` otherwise.
     :param max_days: maximum calendar days per request.
+    :param charged: the provider charges for the rows: no cell is requested that is not missing.
     :param available_after: seconds from midnight UTC after a session's date until this endpoint has it, where that is later than for
         the plan's other endpoints.
     """
@@ -48,6 +49,7 @@ class Endpoint:
     weight: int = 1
     chunk_days: int | None = None
     max_days: int | None = None
+    charged: bool = False
     available_after: float = 0.0
 
     def calls(self, sessions: int, symbols: int = 1) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_data.core.batch import Batch, Request, calendar_for
+from market_data.core.batch import Batch, Block, Request, calendar_for
 from market_data.core.errors import BrokenObject, LakeError
 from market_data.core.intervals import Interval, IntervalSet
 from market_data.core.outcome import Evidence, State
@@ -126,6 +126,7 @@ class RequestReceipt:
                 "symbols": list(request.symbols),
                 "intervals": dates_to_json(request.intervals),
                 **_named(request.calendar_name),
+                **({"parts": [part.to_json() for part in request.parts]} if request.parts else {}),
             },
             "evidence": asdict(self.evidence),
             "counts": dict(self.counts),
@@ -145,7 +146,7 @@ class RequestReceipt:
         request, evidence = value["request"], value["evidence"]
         spec = (request["dataset"], request["endpoint"], tuple(request["symbols"]), dates_from_json(request["intervals"]))
         return cls(
-            Request(*spec, request.get("calendar", "")),
+            Request(*spec, request.get("calendar", ""), tuple(map(Block.from_json, request.get("parts", ())))),
             Evidence(**{**evidence, "request_ids": tuple(evidence["request_ids"])}),
             value["counts"],
             tuple(CellRun.from_json(run) for run in value["cells"]),

@@ -140,6 +140,6 @@ def _waiting(lake: Lake, dataset: str, source: str) -> tuple[list[CellRun], list
                 unknown.append(f"staging object {item.key} and its receipt cannot be read")
     marks, broken = begun.marks(lake, dataset, source)
     for info in marks.values():
-        request = info.receipt.request
-        runs.append(CellRun(request.symbols, State.HAVE, "", request.intervals, calendar_name=request.calendar_name))
+        for block in info.receipt.request.blocks:
+            runs.append(CellRun(block.symbols, State.HAVE, "", block.intervals, calendar_name=block.calendar_name))
     return runs, [*unknown, *broken]

@@ -12,13 +12,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import reduce
-from itertools import chain
 from operator import or_
 
 from market_data.core.capabilities import Endpoint
 
 MOST_EDGES = 2_000_000
 """Missing cells of classes of symbols for which the cheapest cover is computed; beyond, a near one."""
+
+Run = tuple[int, int]
+"""The first of adjacent sessions, and the one after the last."""
 
 
 def cover(
@@ -52,24 +54,64 @@ def _cheapest_cover(
     groups: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name, mask in missing.items():
         groups[mask, apart.get(name, 0)].append(name)
-    masks, classes = [mask for mask, _ in groups], list(groups.values())
-    symbol_calls = [len(names) * sum(symbol.calls(span(part)) for part in spells_of(*key)) for key, names in groups.items()]
-    if sum(mask.bit_count() for mask in masks) > MOST_EDGES:
-        return _near_cover(missing, market, dict(zip(chain.from_iterable(classes), _each(symbol_calls, classes), strict=True)))
+    requests = {key: symbol_requests(key[0], symbol, key[1]) for key in groups}
+    if sum(mask.bit_count() for mask, _ in groups) > MOST_EDGES:
+        costs = {key: sum(symbol.calls(span(part)) for part in parts) for key, parts in requests.items()}
+        return _near_cover(missing, market, {name: float(costs[key]) for key, names in groups.items() for name in names})
+    # Where a symbol takes several calls, each of them may be replaced by sessions.
+    classes: dict[int, list[str]] = defaultdict(list)
+    for key, names in groups.items():
+        for part in requests[key]:
+            classes[part] += names
     columns: dict[tuple[int, ...], int] = defaultdict(int)
-    for bit, members in holders(masks):
+    for bit, members in holders(list(classes)):
         columns[members] |= 1 << bit
+    symbol_calls = [len(names) * symbol.calls(span(part)) for part, names in classes.items()]
     session_calls = [market.calls(column.bit_count()) for column in columns.values()]
     asked_by_symbol = _minimum_cover(symbol_calls, session_calls, list(columns))
-    by_symbol = {name: mask for k, mask in enumerate(masks) if k in asked_by_symbol for name in classes[k]}
-    by_session = {name: mask for name, mask in missing.items() if name not in by_symbol}
-    return by_symbol, by_session
+    by_symbol: dict[str, int] = defaultdict(int)
+    for place, (part, names) in enumerate(classes.items()):
+        for name in names if place in asked_by_symbol else ():
+            by_symbol[name] |= part
+    by_session = {name: mask & ~by_symbol.get(name, 0) for name, mask in missing.items()}
+    return dict(by_symbol), {name: mask for name, mask in by_session.items() if mask}
 
 
-def _each(costs: Sequence[int], classes: Sequence[Sequence[str]]) -> Iterator[float]:
-    """Yield the cost of each member of each class, from the cost of a whole class."""
-    for cost, names in zip(costs, classes, strict=True):
-        yield from [cost / len(names)] * len(names)
+def symbol_requests(mask: int, endpoint: Endpoint, own: int = 0) -> list[int]:
+    """Split one symbol's missing sessions into those of one request each, with the fewest calls, then the fewest requests.
+
+    From the first missing session on, each page covers as many sessions as it can hold. A page does not begin before the next missing
+    session, so that long holes are left out. Neighbours are requested at once if that takes no more calls.
+
+    :param own: mask of the symbol's sessions in the universe, where it left and came back: each stay is requested by itself. 0: none is.
+    """
+    page = max(1, endpoint.page_rows // endpoint.rows_per_session)
+    longest = sessions_per_request(endpoint)
+    found: list[int] = []
+    for spell in spells_of(mask, own):
+        first = len(found)
+        rest = spell
+        while rest:
+            piece = rest & ((1 << min(page, longest)) - 1) * (rest & -rest)
+            rest &= ~piece
+            both = found[-1] | piece if len(found) > first else 0
+            if (
+                both
+                and span(both) <= longest
+                and endpoint.calls(span(both)) <= endpoint.calls(span(found[-1])) + endpoint.calls(span(piece))
+            ):
+                found[-1] = both
+            else:
+                found.append(piece)
+    return found
+
+
+def sessions_per_request(endpoint: Endpoint) -> int:
+    """Return the number of sessions per per-symbol request: as many as memory allows, in whole pages."""
+    fits = max(1, endpoint.request_rows // endpoint.rows_per_session)
+    page = max(1, endpoint.page_rows // endpoint.rows_per_session)
+    fits = fits // page * page or fits
+    return min(fits, sessions_of(endpoint.max_days) or fits)
 
 
 def _near_cover(missing: Mapping[str, int], market: Endpoint, costs: Mapping[str, float]) -> tuple[dict[str, int], dict[str, int]]:
@@ -160,6 +202,20 @@ def spells_of(mask: int, members: int) -> list[int]:
         parts += [mask & run] if mask & run else []
         members ^= run
     return parts or [mask]
+
+
+def runs_of(mask: int) -> Iterator[Run]:
+    """Yield the runs of adjacent bits."""
+    while mask:
+        low = mask & -mask
+        run = mask & ~(mask + low)
+        yield low.bit_length() - 1, run.bit_length()
+        mask ^= run
+
+
+def sessions_of(days: int | None) -> int | None:
+    """Return the number of sessions that fit into ``days`` calendar days: five of seven."""
+    return None if days is None else max(1, days * 5 // 7)
 
 
 def span(mask: int) -> int:

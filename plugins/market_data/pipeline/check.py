@@ -189,10 +189,11 @@ def planned_symbols(judged: Iterable[RequestReceipt]) -> dict[date, frozenset[st
     """
     members: dict[date, list[int]] = defaultdict(list)
     symbols: list[tuple[str, ...]] = []
-    for number, receipt in enumerate(judged):
-        symbols.append(tuple(symbol for symbol in receipt.request.symbols if symbol not in receipt.refused))
+    blocks = ((receipt, block) for receipt in judged for block in receipt.request.blocks)
+    for number, (receipt, block) in enumerate(blocks):
+        symbols.append(tuple(symbol for symbol in block.symbols if symbol not in receipt.refused))
         unanswered = set(receipt.request.calendar.sessions_in(receipt.unanswered))
-        for session in receipt.request.sessions:
+        for session in block.sessions:
             if session not in unanswered:
                 members[session].append(number)
     shared: dict[tuple[int, ...], frozenset[str]] = {}

@@ -29,9 +29,9 @@ from market_data.core.errors import (
     TruncatedResponse,
     UnknownSymbol,
 )
-from market_data.core.intervals import Interval, IntervalSet, coalesce, difference
+from market_data.core.intervals import IntervalSet, coalesce
 from market_data.core.outcome import MAY_BE_MORE, NOTHING_YET, SOME_QUARANTINED, Evidence, Receipt, State
-from market_data.lake.cells import cells_of, rows_inside
+from market_data.lake.cells import cells_of, of_request
 from market_data.pipeline.batch_log import Progress
 from market_data.pipeline.overruled import Overruled
 from market_data.pipeline.run_context import RunContext
@@ -228,7 +228,7 @@ def _fetch_request(
     fetched, reported = _response(context, hook, request, absences, now)
     arrived = now()
     evidence, refused, warnings, unproved = fetched.evidence, dict(fetched.refused), fetched.warnings, fetched.unproved
-    odd = _odd(fetched.odd, request.intervals)
+    odd = fetched.odd if fetched.odd is None else of_request(fetched.odd, request)
     open_sessions = [session for session in sessions if session not in reported]
     served = [symbol for symbol in request.symbols if symbol not in refused]
     # A row that cannot be read is there all the same.
@@ -264,7 +264,7 @@ def _fetch_request(
         receipt = RequestReceipt(
             request, evidence, counts, cells, coalesce(sorted(reported), _axis(sessions, request.calendar)), refused,
             warnings + landed.withdrawn, restated=landed.restated, replaced=landed.replaced,
-            unproved=_without_state(served, sessions, cells, unproved),
+            unproved=_without_state(request, served, cells, unproved),
             renewed=coalesce(landed.renewed, _axis(sessions, request.calendar)),
         )  # fmt: skip
         # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
@@ -333,14 +333,6 @@ def _parts(rows: pa.Table) -> list[pa.Table]:
         if end - cuts[-1] > PART_ROWS and start > cuts[-1]:
             cuts.append(int(start))
     return [rows.slice(start, end - start) for start, end in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
-
-
-def _odd(rows: pa.Table | None, intervals: IntervalSet) -> pa.Table | None:
-    """Return the unreadable rows without those in the holes of the request."""
-    import pyarrow.compute as pc
-
-    holes = difference([Interval(intervals[0].start, intervals[-1].end)], intervals)
-    return rows if rows is None or not holes else rows.filter(pc.invert(rows_inside(rows, holes)))
 
 
 @dataclass(frozen=True)
@@ -450,7 +442,7 @@ def _land(
     incoming.parts.reverse()
     while incoming.parts:
         # The response to a request with holes has the whole span; the cells in the holes are covered already.
-        gated = gate(dataset, _without_holes(incoming.parts.pop(), request.intervals), request, sessions, signed)
+        gated = gate(dataset, of_request(incoming.parts.pop(), request), request, sessions, signed)
         if len(gated.bad):
             gated = overruled.apply(gated, request, sessions, signed)
         bad.append(gated.bad)
@@ -505,14 +497,6 @@ def _state_of(error: PerCellError) -> tuple[State, str]:
     return (State.PENDING if isinstance(error, NotYetAvailable) else State.EMPTY, str(error))
 
 
-def _without_holes(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
-    """Drop the rows between the intervals. Rows outside the whole span are kept for the gate to reject."""
-    import pyarrow.compute as pc
-
-    holes = difference([Interval(intervals[0].start, intervals[-1].end)], intervals)
-    return rows.filter(pc.invert(rows_inside(rows, holes))) if holes else rows
-
-
 def _axis(sessions: Sequence[date], calendar: Calendar) -> Sequence[date]:
     """Return ``sessions`` and those in the holes between them.
 
@@ -541,9 +525,12 @@ def _cells(
 
     later = f"requested again until {dataset.settle_sessions} sessions later"
     alike: dict[tuple[State, str, bool, IntervalSet], list[str]] = defaultdict(list)
-    sessions = request.sessions
-    axis = _axis(sessions, request.calendar)
-    for symbol in symbols:
+    axis = _axis(request.sessions, request.calendar)
+    chosen = set(symbols)
+    own = [(symbol, block) for block in request.blocks for symbol in block.symbols if symbol in chosen]
+    days_of = {block.intervals: block.sessions for _, block in own}
+    for symbol, block in own:
+        sessions = days_of[block.intervals]
         states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
         have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
         for session in sessions:
@@ -579,13 +566,15 @@ def _unless_confirmed(written: _Written, cell: tuple[str, date], found: tuple[St
 
 
 def _without_state(
-    symbols: Sequence[str], sessions: Sequence[date], cells: Sequence[CellRun], unproved: Mapping[str, str]
+    request: Request, symbols: Sequence[str], cells: Sequence[CellRun], unproved: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the part of ``unproved`` with cells that got no state."""
-    stated: Counter[str] = Counter()
+    open_cells: Counter[str] = Counter()
+    for block in request.blocks if unproved else ():
+        open_cells.update(dict.fromkeys(block.symbols, len(block.sessions)))
     for run in cells if unproved else ():
-        stated.update(dict.fromkeys(run.symbols, run.size // len(run.symbols)))
-    return {symbol: why for symbol, why in unproved.items() if symbol in symbols and stated[symbol] < len(sessions)}
+        open_cells.subtract(dict.fromkeys(run.symbols, run.size // len(run.symbols)))
+    return {symbol: why for symbol, why in unproved.items() if symbol in symbols and open_cells[symbol] > 0}
 
 
 def _receipt(

@@ -45,7 +45,7 @@ def stage_interrupted(context: RunContext) -> None:
     Values that the warehouse has already change nothing there.
     """
     from market_data.lake import staging
-    from market_data.lake.cells import only
+    from market_data.lake.cells import of_request
     from market_data.lake.ledger import read_coverage
     from market_data.lake.parquet import Encoder
     from market_data.lake.reader import read_rows
@@ -58,9 +58,8 @@ def stage_interrupted(context: RunContext) -> None:
     for key, info in found.items():
         request = info.receipt.request
         span = (request.start, request.intervals[-1].end)
-        rows = only(
-            read_rows(context.lake, context.layout, context.dataset, context.source, request.symbols, *span), request.intervals
-        )
+        stored = read_rows(context.lake, context.layout, context.dataset, context.source, request.symbols, *span)
+        rows = of_request(stored, request)
         if len(rows):
             log.warning("%s ended while it wrote %s: the %d rows in the lake are loaded", info.run.run_id, request, len(rows))
             receipt = replace(info.receipt, cells=_cells(rows, request, coverage))

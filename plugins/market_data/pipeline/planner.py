@@ -4,8 +4,7 @@ Everything here is pure: the same cells, endpoints and quota give the same plan,
 
 **Fewest calls.** Market-wide and per-symbol endpoints of a provider are combined by ``cheapest_cover.py``.
 
-A call of a multi-symbol endpoint returns a page of many symbols over many sessions. The missing cells are split into rectangles that one
-task can hold in memory, of the size that leaves the fewest pages half full. If a provider has both kinds, the cheaper plan is used.
+The requests of multi-symbol endpoints are chosen by ``many_symbols.py``. If a provider has both kinds, the cheaper plan is used.
 
 Missing cells are passed as bit masks: for each symbol an int whose bit ``i`` is set if its cell of ``sessions[i]`` is missing.
 """
@@ -15,20 +14,17 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import reduce
-from operator import or_
-from typing import Any, TypeVar
+from typing import Any
 
-from market_data.core.batch import Batch, Block, spec_hash
-from market_data.core.capabilities import Capabilities, Endpoint, Shape
+from market_data.core.batch import Batch, Block, Request, joined, spec_hash
+from market_data.core.capabilities import Capabilities, Endpoint, Quota, Shape
 from market_data.core.errors import ParamError
 from market_data.core.intervals import IntervalSet, closed, coalesce
-from market_data.pipeline.cheapest_cover import cover, holders, span, spells_of, unavailable
-
-T = TypeVar("T")
+from market_data.pipeline.cheapest_cover import cover, holders, runs_of, span, symbol_requests, unavailable
+from market_data.pipeline.many_symbols import chunks, groups_of, hull
 
 MAX_BATCHES = 1024
 """Airflow's default ``[core] max_map_length``: more mapped tasks than this fail the plan."""
@@ -66,6 +62,11 @@ class Plan:
     def minutes(self) -> float:
         """Minutes that the calls take at the sustained rate of one slot."""
         return self.calls / self.calls_per_minute
+
+    def counted(self, calls: Callable[[Request], int], quota: Quota) -> Plan:
+        """Return the plan with the calls of each batch as ``calls`` counts them for its requests."""
+        batches = tuple(replace(batch, calls=sum(map(calls, batch.requests(batch.sessions)))) for batch in self.batches)
+        return Plan(batches, quota.calls_per_minute(sum(batch.calls for batch in batches)))
 
     def estimate(self) -> dict[str, Any]:
         """Return the totals that a dry run shows."""
@@ -140,8 +141,7 @@ def make_plan(
         if e.shape is Shape.MULTI
     ]
     found = [
-        (sum(used.weight * _calls(used, block, sessions) for used, blocks in drafts for block in blocks), place, drafts)
-        for place, drafts in plans
+        (sum(used.weight * _calls(used, blocks, sessions) for used, blocks in drafts), place, drafts) for place, drafts in plans
     ]
     _, _, drafts = min(found, key=lambda plan: plan[:2])
     if len(drafts) > MAX_BATCHES:
@@ -163,7 +163,7 @@ def make_plan(
                 shape=used.shape,
                 blocks=blocks,
                 cells=cells,
-                calls=sum(_calls(used, block, sessions) for block in blocks),
+                calls=_calls(used, blocks, sessions),
                 rows=cells * used.rows_per_session,
                 refetch=refetch,
                 of=len(drafts),
@@ -206,7 +206,7 @@ def _market_drafts(
         chosen = set(members)
         symbols[members] = tuple(symbol for symbol, mask in masks.items() if classes[mask] in chosen)
     size = max(min(window, MOST_SESSIONS), math.ceil(len(wanted) / MAX_BATCHES))
-    for chunk in _chunks(wanted, size):
+    for chunk in chunks(wanted, size):
         axis = sessions[chunk[0][0] : chunk[-1][0] + 1]
         blocks: dict[tuple[int, ...], list[date]] = defaultdict(list)
         for bit, members in chunk:
@@ -220,13 +220,12 @@ def _symbol_drafts(
     """Yield batches of at most ``batch_size`` symbols, symbols with equal holes next to each other."""
     if endpoint is None or not masks:
         return
-    page = _whole_pages(endpoint)
     keys = {(mask, apart.get(symbol, 0)) for symbol, mask in masks.items()}
-    masks_of = {(mask, own): [piece for part in spells_of(mask, own) for piece in _pieces(part, page)] for mask, own in keys}
+    masks_of = {(mask, own): symbol_requests(mask, endpoint, own) for mask, own in keys}
     order = {mask: place for place, mask in enumerate(dict.fromkeys(masks.values()))}
     ranked = sorted(masks, key=lambda symbol: order[masks[symbol]])
     holes: dict[int, IntervalSet] = {}
-    for chunk in _chunks(ranked, batch_size):
+    for chunk in chunks(ranked, batch_size):
         blocks: dict[IntervalSet, list[str]] = defaultdict(list)
         for symbol in chunk:
             for piece in masks_of[masks[symbol], apart.get(symbol, 0)]:
@@ -244,114 +243,46 @@ def _multi_drafts(
     file_grain: str,
     members: Mapping[str, int],
 ) -> Iterator[tuple[Endpoint, tuple[Block, ...]]]:
-    """Yield batches of rectangles of symbols with equal holes, each one request; small ones share a batch."""
-    if endpoint.market_rows and masks:
-        # A response has every symbol: requesting one group after another would return the same rows again.
-        every = reduce(or_, masks.values())
-        batch_size, masks = len(masks), {symbol: every & members.get(symbol, -1) for symbol in masks}
-    classes: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for symbol, mask in masks.items():
-        classes[mask, members.get(symbol, 0)].append(symbol)
-    # Only holes in the membership divide a request, not how long it is.
-    parts: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for (mask, own), symbols in classes.items():
-        parts[tuple(spells_of(mask, own))] += symbols
-    blocks = []
-    for mask, symbols in ((mask, symbols) for masks_apart, symbols in parts.items() for mask in masks_apart):
-        wide, long = _rectangle(len(symbols), span(mask), endpoint, batch_size, whole=file_grain == "year")
-        pieces = [_intervals(piece, sessions) for piece in _pieces(mask, long)]
-        blocks += [Block(tuple(part), piece) for part in _chunks(symbols, wide) for piece in pieces]
+    """Yield batches of call chains of many symbols; small chains share a batch."""
+    if endpoint.market_rows:  # a response has every symbol
+        batch_size = len(masks)
     drafts: list[list[Block]] = []
+    known: set[str] = set()
     room = 0
-    for block in blocks:
-        rows = len(block.symbols) * _sessions_in(_hull(block), sessions) * endpoint.rows_per_session
-        known = {symbol for other in (drafts[-1] if drafts else ()) for symbol in other.symbols}
-        if not drafts or rows > room or len(known.union(block.symbols)) > batch_size:
+    for group in groups_of(masks, members, endpoint, batch_size, whole=file_grain == "year"):
+        symbols = {symbol for names, _ in group for symbol in names}
+        rows = len(symbols) * span(hull(group)) * endpoint.rows_per_session
+        if not drafts or rows > room or len(known | symbols) > batch_size:
             drafts.append([])
-            room = endpoint.request_rows
-        drafts[-1].append(block)
+            known, room = set(), endpoint.request_rows
+        drafts[-1] += [Block(names, _intervals(mask, sessions), joined=place > 0) for place, (names, mask) in enumerate(group)]
+        known |= symbols
         room -= rows
-    for chunk in _chunks(drafts, max(1, math.ceil(len(drafts) / MAX_BATCHES))):
+    for chunk in chunks(drafts, max(1, math.ceil(len(drafts) / MAX_BATCHES))):
         yield endpoint, tuple(block for draft in chunk for block in draft)
 
 
-def _rectangle(symbols: int, sessions: int, endpoint: Endpoint, batch_size: int, *, whole: bool) -> tuple[int, int]:
-    """Return the symbols and sessions per request that need the fewest calls, then the fewest requests.
-
-    :param whole: do not split symbols by dates, as far as memory allows.
-    """
-    import numpy as np
-
-    widest = min(symbols, batch_size, endpoint.max_symbols or symbols)
-    longest = min(sessions, _sessions_of(endpoint.max_days) or sessions)
-    if endpoint.market_rows:
-        return widest, longest
-    fits = endpoint.request_rows // endpoint.rows_per_session  # cells
-    if widest * longest <= fits:
-        return widest, longest
-    longest = min(longest, _sessions_of(endpoint.chunk_days) or longest, max(1, fits))
-    if whole:
-        return max(1, min(widest, fits // longest)), longest
-    long = np.arange(1, longest + 1)
-
-    def calls(some: int, days: Any) -> Any:
-        return -(-some * days * endpoint.rows_per_session // endpoint.page_rows)
-
-    columns, later = sessions // long, sessions % long
-    best = (math.inf, math.inf, 1, 1)
-    for wide in range(1, widest + 1):
-        rows, more = divmod(symbols, wide)
-        total = rows * (columns * calls(wide, long) + calls(wide, later)) + columns * calls(more, long) + calls(more, later)
-        parts = -(-symbols // wide) * -(-sessions // long)
-        possible = (wide * long <= fits) | (wide * long == 1)
-        place = int(np.lexsort((parts, total, ~possible))[0])
-        if possible[place]:
-            best = min(best, (float(total[place]), float(parts[place]), wide, int(long[place])))
-    return best[2], best[3]
-
-
-def _sessions_of(days: int | None) -> int | None:
-    """Return the number of sessions that fit into ``days`` calendar days: five of seven."""
-    return None if days is None else max(1, days * 5 // 7)
-
-
-def _whole_pages(endpoint: Endpoint) -> int:
-    """Return the number of sessions per per-symbol request: as many as memory allows, in whole pages."""
-    fits = max(1, endpoint.request_rows // endpoint.rows_per_session)
-    page = max(1, endpoint.page_rows // endpoint.rows_per_session)
-    fits = fits // page * page or fits
-    return min(fits, _sessions_of(endpoint.max_days) or fits)
-
-
-def _pieces(mask: int, long: int) -> list[int]:
-    """Split ``mask`` into spans of ``long`` sessions, from its first bit on; drop empty spans."""
-    first = (mask & -mask).bit_length() - 1
-    cuts = (mask & (((1 << long) - 1) << start) for start in range(first, mask.bit_length(), long))
-    return [piece for piece in cuts if piece]
-
-
 def _intervals(mask: int, sessions: Sequence[date]) -> IntervalSet:
-    return coalesce([day for bit, day in enumerate(sessions) if mask >> bit & 1], sessions)
-
-
-def _hull(block: Block) -> IntervalSet:
-    """Return the whole span of a block, holes included, which one request covers."""
-    return (closed(block.intervals[0].start, block.intervals[-1].last),)
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    return tuple(closed(sessions[first], sessions[end - 1]) for first, end in runs_of(mask))
 
 
 def _sessions_in(intervals: IntervalSet, sessions: Sequence[date]) -> int:
     return sum(bisect_left(sessions, interval.end) - bisect_left(sessions, interval.start) for interval in intervals)
 
 
-def _calls(endpoint: Endpoint, block: Block, sessions: Sequence[date]) -> int:
+def _calls(endpoint: Endpoint, blocks: Sequence[Block], sessions: Sequence[date]) -> int:
+    """Return the calls of the blocks of a batch."""
     if endpoint.shape is Shape.MARKET:
-        return endpoint.calls(_sessions_in(block.intervals, sessions))
-    span = _sessions_in(_hull(block), sessions)
-    if endpoint.shape is Shape.MULTI:
-        return endpoint.calls(span, len(block.symbols))
-    return len(block.symbols) * endpoint.calls(span)
+        return sum(endpoint.calls(_sessions_in(block.intervals, sessions)) for block in blocks)
+    if endpoint.shape is Shape.SYMBOL:
+        return sum(len(block.symbols) * endpoint.calls(_span([block], sessions)) for block in blocks)
+    return sum(
+        endpoint.calls(_span(chain, sessions), len({symbol for block in chain for symbol in block.symbols}))
+        for chain in joined(blocks)
+    )
+
+
+def _span(blocks: Sequence[Block], sessions: Sequence[date]) -> int:
+    """Return the number of sessions that one request for ``blocks`` covers, holes included."""
+    first, last = min(block.intervals[0].start for block in blocks), max(block.intervals[-1].last for block in blocks)
+    return _sessions_in((closed(first, last),), sessions)

@@ -183,7 +183,14 @@ def _without_refused(receipt: RequestReceipt, refused: Mapping[str, Verdict]) ->
     request, renewed = receipt.request, receipt.renewed
     if renewed:
         days = request.calendar.sessions_in(renewed)
-        kept = [day for day in days if any(verdict_of(refused, symbol, day) is None for symbol in request.symbols)]
+        cells = [(symbol, block) for block in request.blocks for symbol in block.symbols]
+        kept = [
+            day
+            for day in days
+            if any(
+                verdict_of(refused, symbol, day) is None and any(day in one for one in block.intervals) for symbol, block in cells
+            )
+        ]
         renewed = coalesce(kept, request.calendar.sessions(days[0], days[-1] + DAY))
     return replace(receipt, restated=tuple(restated), renewed=renewed)
 

@@ -119,6 +119,8 @@ class AbsenceCheck:
         # Several symbols, of which nothing is known, and nothing of the batch was served: the provider may have nothing for anybody now.
         unseen = ~near.before & ~near.after & (near.stored == 0) & ~near.checked & (self._several and not self._served)
         doubted |= unseen
+        # With parts, the response has the whole span, and so should have the rows that are stored.
+        doubted |= (near.stored > 0) & ~near.checked & bool(request.parts)
         found = near.those(doubted)
         self._lacking.update(dict.fromkeys(found, len(sessions)))
         # A single session is decided by later ones: it becomes a suspected gap.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from market_data.core.batch import Request
 from market_data.core.errors import TruncatedResponse
 from market_data.core.messages import some
-from market_data.lake.cells import only
+from market_data.lake.cells import of_request
 from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def find_withdrawn(
     if not dataset.withdrawn or not symbols:
         return dataset.schema.empty_table()
     span = (request.intervals[0].start, request.intervals[-1].end)
-    stored = only(read_rows(context.lake, context.layout, dataset, context.source, symbols, *span), request.intervals)
+    stored = of_request(read_rows(context.lake, context.layout, dataset, context.source, symbols, *span), request)
     stored = stored.filter(pc.invert(pc.is_in(stored["session"], pa.array(sorted(unknown), pa.date32()))))
     current = stored.filter(pc.invert(pc.fill_null(stored[dataset.withdrawn], False)))
     key = list(dataset.key)

@@ -23,6 +23,7 @@ from market_data.core import settings
 from market_data.core.batch import Request
 from market_data.core.capabilities import Capabilities, Condition, Endpoint, Quota, Window
 from market_data.core.errors import ConfigError, MarketDataError
+from market_data.core.intervals import DAY
 from market_data.core.messages import shown, suggestion
 from market_data.core.outcome import Evidence
 from market_data.core.retry_policy import USUAL, RetryPolicy
@@ -271,6 +272,15 @@ class ProviderHook(ABC):
         :raises ProviderError: if the provider does not tell.
         """
         return None
+
+    def calls(self, request: Request) -> int:
+        """Return the calls that `fetch` makes for ``request``, retries excluded. Makes none itself.
+
+        It is the number that plans and dry runs show. Pages are counted as if every cell had as many rows as it can have. Look-ups that
+        only a response makes necessary are not counted. By default, what the endpoint's paging takes.
+        """
+        endpoint = next(one for one in self._endpoints(request.dataset) if one.name == request.endpoint)
+        return endpoint.calls(len(request.calendar.sessions(request.start, request.last + DAY)), len(request.symbols))
 
     def vendor_symbol(self, symbol: str) -> str:
         """Return the vendor's name of a symbol. By default the symbol itself.

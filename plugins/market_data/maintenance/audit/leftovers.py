@@ -44,8 +44,8 @@ def staged_cells(lake: Lake, selection: Selection, now: datetime) -> tuple[pa.Ta
     left = [(key, detail) for key, detail in left if detail]
     left += [(_broken_key(message), message) for message in (*broken, *broken_marks)]
     runs: Iterable[CellRun] = [run for info in infos.values() for run in info.receipt.cells]
-    requests = [info.receipt.request for info in marks.values()]
-    begun_runs = [CellRun(one.symbols, State.PENDING, "", one.intervals, calendar_name=one.calendar_name) for one in requests]
+    begun_blocks = [block for info in marks.values() for block in info.receipt.request.blocks]
+    begun_runs = [CellRun(one.symbols, State.PENDING, "", one.intervals, calendar_name=one.calendar_name) for one in begun_blocks]
     return table_of([*runs, *begun_runs]), left
 
 

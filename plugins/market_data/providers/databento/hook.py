@@ -121,8 +121,8 @@ class DatabentoHook(TransportHook[Client]):
     The vendor's daily bars cover UTC days; for futures, days without a session (Sundays, Christmas) are dropped. Most holidays of the
     stock exchange are sessions of futures, see docs/reference/calendars.md.
 
-    Metadata calls count towards the quota like all others. A plan's number of calls counts streams, each of which takes one more call for
-    its count. A request with more rows than the endpoint's ``request_rows`` is split into several streams.
+    Metadata calls count towards the quota like all others. A request takes two calls, its count and its stream. One with more rows than
+    the endpoint's ``request_rows`` is split into several streams.
     """
 
     spec = SPEC
@@ -197,6 +197,10 @@ class DatabentoHook(TransportHook[Client]):
     def vendor_symbol(self, symbol: str) -> str:
         # All US stocks of the vendor's default datasets are spelled alike, so the dataset of a request does not matter.
         return to_vendor(symbol, self._dataset("")) if self.option("stype_in") == "raw_symbol" else symbol
+
+    def calls(self, request: Request) -> int:
+        """Return the calls of a request: its count and its stream."""
+        return 2 * super().calls(request)
 
     def cost(self, requests: Sequence[Request]) -> float:
         """Return the vendor's charge in US dollars, discounts included. One free call per request."""

@@ -22,6 +22,7 @@ def databento_range(rows_per_session: int, chunk_days: int, **more: int) -> Endp
         Shape.MULTI,
         page_rows=1_000_000_000,
         rows_per_session=rows_per_session,
+        charged=True,
         **{"request_rows": 2_000_000, "max_symbols": 2000, "chunk_days": chunk_days, **more},
     )
 

@@ -124,6 +124,11 @@ class FMPHook(HttpProviderHook):
     def _plan_name(self) -> str:
         return str(self.config.extra.get("plan", self.default_plan))
 
+    def calls(self, request: Request) -> int:
+        if request.dataset == "fundamentals" and request.endpoint == "bulk":
+            return len(fundamentals.NAMES) * len(fundamentals.periods_filed(fundamentals.filing_dates(request)))
+        return super().calls(request)
+
     def vendor_symbol(self, symbol: str) -> str:
         return to_vendor(symbol)
 

@@ -181,6 +181,15 @@ def last_step(dates: Interval, *, daily: bool) -> Step:
     return Step(Interval(start, dates.end), duration)
 
 
+def step_count(dates: Interval, *, daily: bool) -> int:
+    """Return the number of requests for ``dates`` of one contract."""
+    count = 0
+    while dates.start < dates.end:
+        dates = Interval(dates.start, last_step(dates, daily=daily).dates.start)
+        count += 1
+    return count
+
+
 def _month_before(day: date) -> date:
     year, month = divmod(day.year * 12 + day.month - 2, 12)
     return date(year, month + 1, min(day.day, months.monthrange(year, month + 1)[1]))

@@ -54,7 +54,7 @@ from market_data.http.limiter import Limiter
 from market_data.http.rate_limit import Pacer
 from market_data.providers.base import Fetched, ProviderHook, SubscriptionPlan
 from market_data.providers.ib.client import CLIENT_IDS, Link
-from market_data.providers.ib.contracts import ContractSpan, Instrument, Step, last_step
+from market_data.providers.ib.contracts import ContractSpan, Instrument, Step, last_step, step_count
 from market_data.providers.ib.errors import AmbiguousContract, classify
 from market_data.providers.ib.listings import UNITS, VolumeUnit, primary_listing
 from market_data.providers.ib.parse import HistoryPage, separated_page, table, unexpected_bars
@@ -208,6 +208,15 @@ class InteractiveBrokersHook(ProviderHook):
         evidence = self._evidence(before, rows, len(ids), ids, rows_declared=rows, rows_left_aside=found.left_aside)
         warnings = () if refused else (*warnings, *found.warnings)
         return Fetched(whole, evidence, refused=refused, warnings=warnings, odd=found.odd, unproved=found.unproved)
+
+    def calls(self, request: Request) -> int:
+        """Return the calls for the contracts of a request, one for each step of each; 0 for a symbol that is not served."""
+        try:
+            instrument = self._instrument(request)
+        except BadRequest:
+            return 0
+        parts = instrument.parts(Interval(request.start, request.last + DAY))
+        return sum(step_count(part.dates, daily=SIZES[request.dataset] == "1 day") for part in parts)
 
     def _is_expired(self, instrument: Instrument, request: Request) -> bool:
         """Return True for a front future whose contracts expired too long ago for the gateway."""

@@ -1,0 +1,124 @@
+"""Symbols with different holes share a request: only the missing cells are written, whatever else the response holds."""
+
+import json
+from dataclasses import replace
+from datetime import date
+
+import pyarrow as pa
+import pytest
+
+from market_data import pipeline
+from market_data.core import calendar
+from market_data.core.batch import Block, Request
+from market_data.core.intervals import closed
+from market_data.core.outcome import State
+from market_data.lake.cells import of_request
+from market_data.lake.ledger import read_coverage
+from market_data.lake.receipts import RequestReceipt
+from market_data.pipeline.run_sessions import Wanted
+from sandbox.market.edits import Change
+from tests.pipeline.test_every_feed import make_hook, world_of  # noqa: F401  fixture
+
+WEEK = calendar.sessions(date(2013, 1, 7), date(2013, 1, 12))
+SYMBOLS = ("AAPL", "IBM", "MSFT", "SPY")
+HELD = {"AAPL": (WEEK[1],), "IBM": (WEEK[0], WEEK[3]), "MSFT": WEEK[2:]}
+"""What earlier runs fetched; SPY is new."""
+
+
+@pytest.fixture(params=["day", "year"])
+def world(request, make_hook, tmp_path, api):  # noqa: F811
+    world = world_of("alpaca_ohlcv_1d", tmp_path, make_hook)
+    plain = world.context
+    world.context = lambda *given, **params: plain(*given, **{"file_grain": request.param, **params})
+    for number, (symbol, day) in enumerate((symbol, day) for symbol, days in HELD.items() for day in days):
+        _, report = world.run([day], [symbol], world.context(f"held{number}"))
+        assert (report["red"], report["rows_loaded"]) == ([], 1)
+    api.forget()
+    yield world
+    api.forget()
+
+
+def held_cells(world):
+    table = read_coverage(world.lake, "ohlcv-1d", "alpaca").table
+    return {
+        (symbol, session): state
+        for symbol, session, state in zip(*(table[name].to_pylist() for name in ("symbol", "session", "state")), strict=True)
+    }
+
+
+def test_one_call_fetches_the_cells_that_each_symbol_lacks_and_no_other(world, api):
+    for days in HELD.values():  # a change of what is stored: nobody requests it
+        for day in days:
+            api.edits.alter(day, Change("AAPL", multiply=1.5))
+            api.edits.alter(day, Change("MSFT", multiply=1.5))
+    stored = {
+        (row["symbol"], row["day"]): row["px"]
+        for row in world.query("SELECT symbol, CAST(bar_time AS date) AS day, close_px AS px FROM silver_prices")
+    }
+    api.calls.clear()
+    planned, report = world.run(WEEK, SYMBOLS, world.context("rest"))
+    missing = len(SYMBOLS) * len(WEEK) - sum(map(len, HELD.values()))
+    assert len([call for call in api.calls if call.accepted]) == planned.plan.calls == 1
+    assert (planned.plan.cells, report["rows_landed"], report["rows_loaded"]) == (missing, missing, missing)
+    assert (report["red"], report["rows_quarantined"], report["rows_changed"]) == ([], 0, missing)
+    assert set(held_cells(world)) == {(symbol, day) for symbol in SYMBOLS for day in WEEK}
+    assert set(held_cells(world).values()) == {State.HAVE}
+    now = {
+        (row["symbol"], row["day"]): row["px"]
+        for row in world.query("SELECT symbol, CAST(bar_time AS date) AS day, close_px AS px FROM silver_prices")
+    }
+    assert len(now) == len(SYMBOLS) * len(WEEK)
+    assert {cell: now[cell] for cell in stored} == stored
+    again, nothing = world.run(WEEK, SYMBOLS, world.context("again"))
+    assert (again.plan.batches, nothing) == ((), None)
+
+
+def test_a_symbol_that_is_gone_from_the_response_is_missing_in_its_own_cells_only(world, api):
+    api.edits.hide(WEEK[4], ["AAPL"])
+    _, report = world.run(WEEK, SYMBOLS, world.context("rest"))
+    states = held_cells(world)
+    assert states[("AAPL", WEEK[4])] == State.EMPTY
+    assert {state for cell, state in states.items() if cell != ("AAPL", WEEK[4])} == {State.HAVE}
+    assert report["rows_loaded"] == len(SYMBOLS) * len(WEEK) - sum(map(len, HELD.values())) - 1
+
+
+def test_a_finished_request_is_not_repeated(world, api):
+    context = world.context("rest")
+    with world.hook() as hook:
+        planned = pipeline.plan_run(context, hook, Wanted(WEEK), SYMBOLS, world.now)
+        (batch,) = planned.plan.batches
+        first = pipeline.fetch_batch(context, hook, batch, lambda: world.now)
+        made = len(api.calls)
+        second = pipeline.fetch_batch(context, hook, batch, lambda: world.now, attempt=2)
+    assert len(api.calls) == made
+    assert second == replace(first, requests_resumed=1, seconds=second.seconds)
+
+
+# -- the request -----------------------------------------------------------------------------------------------------------------------
+
+PARTS = (Block(("A",), (closed(WEEK[0], WEEK[0]), closed(WEEK[3], WEEK[3]))), Block(("B", "C"), (closed(WEEK[2], WEEK[3]),)))
+SHARED = Request.of("ohlcv-1d", "bars", PARTS)
+
+
+def test_a_request_of_parts_is_told_by_them():
+    assert SHARED.symbols == ("A", "B", "C")
+    assert (SHARED.start, SHARED.last) == (WEEK[0], WEEK[3])
+    assert SHARED.id != replace(SHARED, parts=()).id
+    assert Request.of("ohlcv-1d", "bars", PARTS[:1]) == Request("ohlcv-1d", "bars", ("A",), PARTS[0].intervals)
+
+
+def test_a_receipt_keeps_the_parts():
+    from market_data.core.outcome import Evidence
+
+    receipt = RequestReceipt(SHARED, Evidence(1, 0, 1, 1, 1, None, last_page_seen=True), {})
+    assert RequestReceipt.from_json(json.loads(json.dumps(receipt.to_json()))) == receipt
+
+
+def test_rows_between_the_cells_are_left_out_and_unexpected_ones_kept():
+    cells = [(symbol, day) for symbol in ("A", "B", "X", None) for day in (*WEEK, None)]
+    rows = pa.table({"symbol": [s for s, _ in cells], "session": pa.array([day for _, day in cells], pa.date32())})
+    kept = of_request(rows, SHARED).to_pylist()
+    own = {symbol: {row["session"] for row in kept if row["symbol"] == symbol} for symbol in ("A", "B", "X", None)}
+    assert own["A"] == {WEEK[0], WEEK[3], WEEK[4], None}  # the last is outside of the request: the gate rejects it
+    assert own["B"] == {WEEK[2], WEEK[3], WEEK[4], None}
+    assert own["X"] == own[None] == {*WEEK, None}
