@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +90,7 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
 
     # The default pool of pyarrow keeps memory that its many threads released: 50 % more than the rows need.
     pa.set_memory_pool(pa.system_memory_pool())
+    _leave_pandas_out()
     started = time.monotonic()
     folder = receipts.prefix(context.feed.dataset, context.source, context.run, batch)
     finished = dict(receipts.finished(context.lake, folder))
@@ -138,6 +140,27 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
         raise broken[0]
     receipt = _receipt(batch, folder, requests, finished, failed, progress.resumed, time.monotonic() - started)
     return replace(receipt, failed_sessions=failed_sessions)
+
+
+def _leave_pandas_out() -> None:
+    """Keep pyarrow from importing pandas, 30 MB, only to see whether a value is one of its own.
+
+    ``to_pandas`` imports it all the same.
+    """
+    import pyarrow as pa
+
+    class Refusal:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "pandas":
+                raise ImportError(name)
+
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, Refusal)
+        try:
+            pa.array([None])  # it looks once
+        finally:
+            sys.meta_path.remove(Refusal)
 
 
 def _most_in_a_row(error: MarketDataError, *, by_session: bool) -> int:
@@ -251,7 +274,7 @@ def _fetch_request(
         info = StagedInfo(context.run, batch.id, context.params.file_grain, RequestReceipt(request, evidence, stamp))
         mark = begun.begin(context.lake, dataset.name, context.source, batch.spec_hash, info)
     with TemporaryFile() as spool:  # minutes of many symbols have tens of megabytes: they wait on disk
-        staged = Encoder(spool)
+        staged = Encoder(spool, compression="snappy")  # read once, and soon
         landed = _land(context, batch, request, incoming, counts, _Arrival(arrived, now), staged)
         counts.update({name: getattr(hook.counters, name) - getattr(before, name) for name in ("calls", "retries", "bytes")})
         settled = context.settled(arrived, request.calendar)
