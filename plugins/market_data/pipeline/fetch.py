@@ -266,7 +266,8 @@ def _fetch_request(
     proved = [symbol for symbol in judged if symbol not in doubted and symbol not in unproved]
     absent = find_withdrawn(context, request, table, proved, reported, arrived)
     warnings += contradictions(dataset, table)
-    incoming = _Incoming(_parts(table), odd, absent)
+    incoming = _Incoming(_parts(table), odd, absent, fetched.release)
+    incoming.release()
     del fetched, table  # release the rows part by part
     mark = ""
     if (counts["rows_received"] or len(absent)) and _may_replace(context, batch):
@@ -339,23 +340,17 @@ def _may_replace(context: RunContext, batch: Batch) -> bool:
 def _parts(rows: pa.Table) -> list[pa.Table]:
     """Split ``rows`` into tables of about ``PART_ROWS`` rows that share no symbol.
 
-    Nothing is copied if the rows of each symbol are adjacent, which is the usual case.
+    Nothing is copied if the rows of each page are by symbol, which is the usual case.
     """
-    import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
+
+    from market_data.providers.spool import symbol_groups, taken
 
     if len(rows) <= PART_ROWS:
         return [rows]
-    codes = pa.chunked_array([rows["symbol"].combine_chunks().dictionary_encode("encode").indices]).to_numpy()
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    if len(starts) > codes.max() + 1:  # the rows of a symbol are not adjacent
+    if (groups := symbol_groups(rows, PART_ROWS)) is None:
         return _parts(rows.take(pc.sort_indices(rows, sort_keys=[("symbol", "ascending")])))
-    cuts = [0]
-    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-        if end - cuts[-1] > PART_ROWS and start > cuts[-1]:
-            cuts.append(int(start))
-    return [rows.slice(start, end - start) for start, end in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
+    return [taken(rows, pieces) for pieces in groups]
 
 
 def _odd(rows: pa.Table | None, intervals: IntervalSet) -> pa.Table | None:
@@ -396,11 +391,13 @@ class _Incoming:
     :param parts: the readable ones.
     :param odd: the others, as in `Fetched`.
     :param withdrawn: stored rows that the response lacks, marked as withdrawn.
+    :param release: as in `Fetched`.
     """
 
     parts: list[pa.Table]
     odd: pa.Table | None
     withdrawn: pa.Table
+    release: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -479,6 +476,8 @@ def _land(
         bad.append(gated.bad)
         counts.update(rows_quarantined=len(gated.bad), values_cleared=sum(gated.cleared.values()))
         write(_stored(gated.good, dataset, extra))
+        del gated
+        incoming.release()
     rejected = pa.concat_tables(bad)
     quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=arrival.at)
     # One copy of a duplicate row is in the lake.
