@@ -18,7 +18,13 @@ ROW_GROUP = 122_880
 STAMPS = {"ingest_ts", "recorded_at", "received_at"}  # one value for many rows
 REPEATED = 16  # rows per value from which a dictionary of floats pays: prices and sizes of ticks reach it, those of bars do not
 SAMPLE = 16_384
-FEW = {"symbol", "timeframe", "provider", "session", *STAMPS}  # values in an object: to compress their codes costs time and saves nothing
+FEW = {
+    "symbol",
+    "timeframe",
+    "provider",
+    "session",
+    *STAMPS,
+}  # values in an object: to compress their codes costs time and saves nothing
 GATHER = 1024
 
 

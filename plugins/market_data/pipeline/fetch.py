@@ -59,8 +59,8 @@ SAME_TROUBLE = 2
 SAME_REFUSAL = 5
 """Consecutive requests refused as malformed that end a batch; more, because a list may have several wrong symbols."""
 
-PART_ROWS = 50_000
-"""Rows per pass of gate and lake, about: a request for minutes has 400,000 rows, a task a few hundred MB of memory."""
+PART_ROWS = 25_000
+"""Rows per pass of gate and lake, about: a request for minutes has 400,000 rows, and a pass takes a KB for each of its rows."""
 
 NOTHING = "the provider has nothing"
 NOTHING_AT_ALL = f"{NOTHING} in the whole span: not listed, or unknown to it"
@@ -82,15 +82,11 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
     :raises CircuitOpen: before any call, if too many batches of the run have failed in a row.
     :raises ProviderError: if a request failed for good; finished requests keep their receipts.
     """
-    import pyarrow as pa
-
     from market_data.lake import receipts
     from market_data.lake.clock import check_clock
     from market_data.lake.failures import Failures
 
-    # The default pool of pyarrow keeps memory that its many threads released: 50 % more than the rows need.
-    pa.set_memory_pool(pa.system_memory_pool())
-    _leave_pandas_out()
+    _save_memory()
     started = time.monotonic()
     folder = receipts.prefix(context.feed.dataset, context.source, context.run, batch)
     finished = dict(receipts.finished(context.lake, folder))
@@ -142,10 +138,11 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
     return replace(receipt, failed_sessions=failed_sessions)
 
 
-def _leave_pandas_out() -> None:
-    """Keep pyarrow from importing pandas, 30 MB, only to see whether a value is one of its own.
+def _save_memory() -> None:
+    """Set pyarrow up for a task with little memory.
 
-    ``to_pandas`` imports it all the same.
+    Its default pool keeps what its many threads released: 50 % more than the rows need. And it imports pandas, 30 MB, only to see
+    whether a value is one of its own; ``to_pandas`` imports it all the same.
     """
     import pyarrow as pa
 
@@ -155,6 +152,7 @@ def _leave_pandas_out() -> None:
             if name == "pandas":
                 raise ImportError(name)
 
+    pa.set_memory_pool(pa.system_memory_pool())
     if "pandas" not in sys.modules:
         sys.meta_path.insert(0, Refusal)
         try:
@@ -242,6 +240,8 @@ def _fetch_request(
     :param absences: checks what the responses of this batch lack.
     :param now: is called when the whole response has arrived: that moment stamps its rows. ``hook.fetch`` may wait for the quota first.
     """
+    import pyarrow as pa
+
     from market_data.lake import begun, receipts, staging
     from market_data.lake.parquet import Encoder
     from market_data.lake.receipts import RequestReceipt
@@ -267,8 +267,9 @@ def _fetch_request(
     absent = find_withdrawn(context, request, table, proved, reported, arrived)
     warnings += contradictions(dataset, table)
     incoming = _Incoming(_parts(table), odd, absent, fetched.release)
-    incoming.release()
     del fetched, table  # release the rows part by part
+    incoming.release()
+    pa.default_memory_pool().release_unused()
     mark = ""
     if (counts["rows_received"] or len(absent)) and _may_replace(context, batch):
         stamp = {"ingest_us": (arrived - EPOCH) // timedelta(microseconds=1)}

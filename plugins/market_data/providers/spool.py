@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-IN_MEMORY = 200_000
-"""Rows of a response that stay in memory: some 20 MB."""
+IN_MEMORY = 65_536
+"""Rows of a response that stay in memory: some 6 MB."""
 
 Slices = list[tuple[int, int]]
 """First row (inclusive) and last (exclusive) of each piece."""
@@ -49,9 +49,9 @@ class Spool:
         if self._writer is None:
             self._file = TemporaryFile()  # noqa: SIM115 - it lives as long as the table
             self._writer = pa.ipc.new_file(pa.PythonFile(self._file, "w"), self.schema)
-        for one in self._tables:
+        while self._tables:
+            one = self._tables.pop(0)
             self._writer.write_table(one.take(pc.sort_indices(one["symbol"].combine_chunks())).combine_chunks())
-        self._tables.clear()
 
     def table(self) -> pa.Table:
         """Return all rows. None can be added afterwards."""
@@ -91,7 +91,10 @@ def _ranges(counts: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int
 
 
 def _pieces(codes: Sequence[npt.NDArray[np.int32]], starts: npt.NDArray[np.int64], first: int, last: int) -> Slices:
-    found = [(start + np.searchsorted(some, first), start + np.searchsorted(some, last)) for some, start in zip(codes, starts, strict=True)]
+    found = [
+        (start + np.searchsorted(some, first), start + np.searchsorted(some, last))
+        for some, start in zip(codes, starts, strict=True)
+    ]
     return [(int(begin), int(end)) for begin, end in found if end > begin]
 
 

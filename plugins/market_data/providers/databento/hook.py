@@ -20,8 +20,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar, Generic, TypeVar
 
 import pyarrow as pa
-from databento import DBNStore
-from databento.common.parsing import symbols_list_to_list
 from databento_dbn import SType
 
 from market_data.core import calendar
@@ -56,6 +54,7 @@ from market_data.providers.databento.parse import (
 )
 from market_data.providers.databento.spec import FUTURES, SPEC, read_hours, vendors_dataset
 from market_data.providers.databento.symbols import to_vendor
+from market_data.providers.databento.vendor_library import DBNStore, symbols_list_to_list
 from market_data.providers.http_hook import TransportHook
 from market_data.providers.spool import Spool, nothing_to_release
 from market_data.providers.unexpected import Unexpected

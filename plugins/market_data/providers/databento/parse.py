@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from databento import DBNStore
 from databento_dbn import StatType, StatUpdateAction
 from numpy.typing import NDArray
 
 from market_data.core.calendar import CMES, at
 from market_data.datasets.base import UTC_MICROS, UTC_NANOS
 from market_data.datasets.registry import dataset as find_dataset
+from market_data.providers.databento.vendor_library import DBNStore
 from market_data.providers.spool import Spool, symbol_groups, taken
 
 CHUNK = 65_536
