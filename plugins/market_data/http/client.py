@@ -377,12 +377,14 @@ def _decompressed(encoding: str, body: bytes, largest: int = LARGEST_BODY) -> by
         return body
     if encoding.lower() not in ("gzip", "x-gzip"):
         raise zlib.error(encoding)
-    pieces = bytearray()
+    pieces: list[bytes] = []
+    left = largest
     for piece in unpacked(body, PIECE):
-        pieces += piece
-        if len(pieces) > largest:
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
             raise TooLargeError(f"more than {largest:,} bytes after decompression")
-    return bytes(pieces)
+    return b"".join(pieces)
 
 
 def cause(error: BaseException) -> str:

@@ -18,6 +18,13 @@ ROW_GROUP = 122_880
 STAMPS = {"ingest_ts", "recorded_at", "received_at"}  # one value for many rows
 REPEATED = 16  # rows per value from which a dictionary of floats pays: prices and sizes of ticks reach it, those of bars do not
 SAMPLE = 16_384
+FEW = {
+    "symbol",
+    "timeframe",
+    "provider",
+    "session",
+    *STAMPS,
+}  # values in an object: to compress their codes costs time and saves nothing
 GATHER = 1024
 
 
@@ -55,7 +62,8 @@ class Encoder:
         """Return the whole object. No table can be added afterwards."""
         if self._writer is None:
             raise ValueError("no table was added")
-        self._writer.add_key_value_metadata(dict(metadata or {}))
+        if metadata:
+            self._writer.add_key_value_metadata(dict(metadata))
         self._writer.close()
         if self._file is None:
             body: bytes = self._sink.getvalue().to_pybytes()
@@ -65,6 +73,7 @@ class Encoder:
 
     def _open(self, table: pa.Table) -> pq.ParquetWriter:
         repeating, differences, bounded = [], [], []
+        compression: dict[str, str] = {}
         for field in table.schema:
             moment = pa.types.is_temporal(field.type)
             if (
@@ -78,11 +87,12 @@ class Encoder:
                 differences.append(field.name)
             if field.name == "symbol" or pa.types.is_timestamp(field.type):
                 bounded.append(field.name)
+            if field.name not in FEW:
+                compression[field.name] = self._compression
         return pq.ParquetWriter(
             self._sink,
             table.schema,
-            compression=self._compression,
-            compression_level=3 if self._compression == "zstd" else None,
+            compression=compression,
             use_dictionary=repeating,
             column_encoding=dict.fromkeys(differences, "DELTA_BINARY_PACKED"),
             write_statistics=bounded or False,
@@ -93,12 +103,14 @@ class Encoder:
 def _repeats(column: pa.ChunkedArray) -> bool:
     """Return true for a float column with few distinct values in its first ``SAMPLE`` rows.
 
-    Counting all values of a large column would need its size again in memory.
+    Counting all values of a large column would need its size again in memory. Mostly an eighth of them are too many already.
     """
     if not pa.types.is_floating(column.type):
         return False
-    beginning = column.slice(0, SAMPLE)
-    return 0 < REPEATED * pc.count_distinct(beginning).as_py() <= len(beginning)
+    rows = min(len(column), SAMPLE)
+    if rows > GATHER and REPEATED * pc.count_distinct(column.slice(0, 2 * rows // REPEATED)).as_py() > rows:
+        return False
+    return 0 < REPEATED * pc.count_distinct(column.slice(0, SAMPLE)).as_py() <= rows
 
 
 def decode(

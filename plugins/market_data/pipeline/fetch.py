@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -58,8 +59,8 @@ SAME_TROUBLE = 2
 SAME_REFUSAL = 5
 """Consecutive requests refused as malformed that end a batch; more, because a list may have several wrong symbols."""
 
-PART_ROWS = 50_000
-"""Rows per pass of gate and lake, about: a request for minutes has 400,000 rows, a task a few hundred MB of memory."""
+PART_ROWS = 25_000
+"""Rows per pass of gate and lake, about: a request for minutes has 400,000 rows, and a pass takes a KB for each of its rows."""
 
 NOTHING = "the provider has nothing"
 NOTHING_AT_ALL = f"{NOTHING} in the whole span: not listed, or unknown to it"
@@ -81,14 +82,11 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
     :raises CircuitOpen: before any call, if too many batches of the run have failed in a row.
     :raises ProviderError: if a request failed for good; finished requests keep their receipts.
     """
-    import pyarrow as pa
-
     from market_data.lake import receipts
     from market_data.lake.clock import check_clock
     from market_data.lake.failures import Failures
 
-    # The default pool of pyarrow keeps memory that its many threads released: 50 % more than the rows need.
-    pa.set_memory_pool(pa.system_memory_pool())
+    _save_memory()
     started = time.monotonic()
     folder = receipts.prefix(context.feed.dataset, context.source, context.run, batch)
     finished = dict(receipts.finished(context.lake, folder))
@@ -138,6 +136,29 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
         raise broken[0]
     receipt = _receipt(batch, folder, requests, finished, failed, progress.resumed, time.monotonic() - started)
     return replace(receipt, failed_sessions=failed_sessions)
+
+
+def _save_memory() -> None:
+    """Set pyarrow up for a task with little memory.
+
+    Its default pool keeps what its many threads released: 50 % more than the rows need. And it imports pandas, 30 MB, only to see
+    whether a value is one of its own; ``to_pandas`` imports it all the same.
+    """
+    import pyarrow as pa
+
+    class Refusal:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "pandas":
+                raise ImportError(name)
+
+    pa.set_memory_pool(pa.system_memory_pool())
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, Refusal)
+        try:
+            pa.array([None])  # it looks once
+        finally:
+            sys.meta_path.remove(Refusal)
 
 
 def _most_in_a_row(error: MarketDataError, *, by_session: bool) -> int:
@@ -219,6 +240,8 @@ def _fetch_request(
     :param absences: checks what the responses of this batch lack.
     :param now: is called when the whole response has arrived: that moment stamps its rows. ``hook.fetch`` may wait for the quota first.
     """
+    import pyarrow as pa
+
     from market_data.lake import begun, receipts, staging
     from market_data.lake.parquet import Encoder
     from market_data.lake.receipts import RequestReceipt
@@ -243,15 +266,17 @@ def _fetch_request(
     proved = [symbol for symbol in judged if symbol not in doubted and symbol not in unproved]
     absent = find_withdrawn(context, request, table, proved, reported, arrived)
     warnings += contradictions(dataset, table)
-    incoming = _Incoming(_parts(table), odd, absent)
+    incoming = _Incoming(_parts(table), odd, absent, fetched.release)
     del fetched, table  # release the rows part by part
+    incoming.release()
+    pa.default_memory_pool().release_unused()
     mark = ""
     if (counts["rows_received"] or len(absent)) and _may_replace(context, batch):
         stamp = {"ingest_us": (arrived - EPOCH) // timedelta(microseconds=1)}
         info = StagedInfo(context.run, batch.id, context.params.file_grain, RequestReceipt(request, evidence, stamp))
         mark = begun.begin(context.lake, dataset.name, context.source, batch.spec_hash, info)
     with TemporaryFile() as spool:  # minutes of many symbols have tens of megabytes: they wait on disk
-        staged = Encoder(spool)
+        staged = Encoder(spool, compression="snappy")  # read once, and soon
         landed = _land(context, batch, request, incoming, counts, _Arrival(arrived, now), staged)
         counts.update({name: getattr(hook.counters, name) - getattr(before, name) for name in ("calls", "retries", "bytes")})
         settled = context.settled(arrived, request.calendar)
@@ -316,23 +341,17 @@ def _may_replace(context: RunContext, batch: Batch) -> bool:
 def _parts(rows: pa.Table) -> list[pa.Table]:
     """Split ``rows`` into tables of about ``PART_ROWS`` rows that share no symbol.
 
-    Nothing is copied if the rows of each symbol are adjacent, which is the usual case.
+    Nothing is copied if the rows of each page are by symbol, which is the usual case.
     """
-    import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
+
+    from market_data.providers.spool import symbol_groups, taken
 
     if len(rows) <= PART_ROWS:
         return [rows]
-    codes = pa.chunked_array([rows["symbol"].combine_chunks().dictionary_encode("encode").indices]).to_numpy()
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    if len(starts) > codes.max() + 1:  # the rows of a symbol are not adjacent
+    if (groups := symbol_groups(rows, PART_ROWS)) is None:
         return _parts(rows.take(pc.sort_indices(rows, sort_keys=[("symbol", "ascending")])))
-    cuts = [0]
-    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-        if end - cuts[-1] > PART_ROWS and start > cuts[-1]:
-            cuts.append(int(start))
-    return [rows.slice(start, end - start) for start, end in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
+    return [taken(rows, pieces) for pieces in groups]
 
 
 @dataclass(frozen=True)
@@ -365,11 +384,13 @@ class _Incoming:
     :param parts: the readable ones.
     :param odd: the others, as in `Fetched`.
     :param withdrawn: stored rows that the response lacks, marked as withdrawn.
+    :param release: as in `Fetched`.
     """
 
     parts: list[pa.Table]
     odd: pa.Table | None
     withdrawn: pa.Table
+    release: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -448,6 +469,8 @@ def _land(
         bad.append(gated.bad)
         counts.update(rows_quarantined=len(gated.bad), values_cleared=sum(gated.cleared.values()))
         write(_stored(gated.good, dataset, extra))
+        del gated
+        incoming.release()
     rejected = pa.concat_tables(bad)
     quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=arrival.at)
     # One copy of a duplicate row is in the lake.

@@ -35,6 +35,7 @@ from market_data.http.limiter import Limiter, Stores
 from market_data.http.rate_limit import Pacer
 from market_data.providers.records import Records
 from market_data.providers.spec import Option, ProviderSpec, option_problems, source_of
+from market_data.providers.spool import nothing_to_release
 
 MOST_CALLS = 1_000_000
 """Calls of a quota's window, or per minute and slot."""
@@ -109,6 +110,7 @@ class Fetched:
     :param odd: rows of the request that cannot be read: the columns of ``dataset.received``, null where unreadable, and ``reasons``
         (string). None: there are none.
     :param unproved: symbol -> why its cells without rows are not known to be empty; they get no state.
+    :param release: drops from memory what was read of the table, if that is in a file.
     """
 
     table: pa.Table
@@ -119,6 +121,7 @@ class Fetched:
     warnings: tuple[str, ...] = ()
     odd: pa.Table | None = None
     unproved: Mapping[str, str] = field(default_factory=dict)
+    release: Callable[[], None] = nothing_to_release
 
 
 class ProviderHook(ABC):

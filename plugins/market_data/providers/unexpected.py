@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -187,19 +188,26 @@ def checked(problems: Problems, rows: int, where: Mapping[str, str]) -> Problems
     return problems
 
 
-def whole_numbers(rows: Sequence[Any], name: str, problems: Problems) -> list[int | None]:
-    """Return a field of all rows as 64-bit whole numbers; add those that are none to ``problems``."""
-    found: list[int | None] = []
-    for place, row in enumerate(rows):
-        value = getattr(row, name)
+def whole_numbers(values: Sequence[float | None], name: str, problems: Problems) -> pa.Array:
+    """Return a field of all rows as 64-bit whole numbers, null where it is none; add those places to ``problems``.
+
+    :param name: the vendor's name of the field, for the reasons.
+    """
+    with suppress(OverflowError):
+        if set(map(type, values)) <= {int, type(None)}:  # the usual case, in columns
+            found = pa.array(values, pa.int64())
+            if (pc.min(found).as_py() or 0) >= -LARGEST_COUNT:
+                return found
+    whole: list[int | None] = []
+    for place, value in enumerate(values):
         if value is None:
-            found.append(None)
+            whole.append(None)
         elif (isinstance(value, float) and not (math.isfinite(value) and value.is_integer())) or abs(value) > LARGEST_COUNT:
             problems.setdefault(place, []).append(f"{name} is {shown(value)}, not a whole number below 2^63")
-            found.append(None)
+            whole.append(None)
         else:
-            found.append(int(value))
-    return found
+            whole.append(int(value))
+    return pa.array(whole, pa.int64())
 
 
 def odd_rows(table: pa.Table, problems: Mapping[int, Sequence[str]], places: Sequence[int]) -> pa.Table | None:

@@ -16,6 +16,7 @@ import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -25,8 +26,10 @@ import pyarrow.compute as pc
 
 from market_data.core.batch import Request
 from market_data.core.errors import ServerError, TruncatedResponse
+from market_data.datasets.base import UTC_MICROS
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
+from market_data.providers.bar_columns import bar_columns
 from market_data.providers.responses import NewYorkDays, decode
 from market_data.providers.unexpected import (
     NOTHING,
@@ -44,14 +47,16 @@ LONGEST_RESET = 60.0
 
 _MALFORMED = re.compile(r"invalid symbol: (.+)")
 
+MOMENT, MOMENT_SIGNS = 20, [4, 7, 10, 13, 16, 19]
+"""Characters of a moment in seconds, and the places of those that are not digits."""
+
 R = TypeVar("R")
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class AlpacaBar(msgspec.Struct, gc=False):
-    """A bar as the vendor writes it."""
+class BarValues(msgspec.Struct, gc=False):
+    """A bar as the vendor writes it, apart from its moment."""
 
-    t: Moment
     o: float | None = None
     h: float | None = None
     l: float | None = None  # noqa: E741 - the vendor's name
@@ -61,10 +66,22 @@ class AlpacaBar(msgspec.Struct, gc=False):
     vw: float | None = None
 
 
+class AlpacaBar(BarValues, gc=False, kw_only=True):
+    """A bar with its moment."""
+
+    t: Moment
+
+
+class TextBar(BarValues, gc=False, kw_only=True):
+    """A bar with the text of its moment: to read all moments of a page at once takes a tenth of the time."""
+
+    t: str
+
+
 class BarsPage(msgspec.Struct, Generic[R], gc=False):
     """One response. ``next_page_token`` is null on the last page.
 
-    Its rows are `AlpacaBar`, or `msgspec.Raw` where some may be of another form.
+    Its rows are `TextBar` or `AlpacaBar`, or `msgspec.Raw` where some may be of another form.
 
     A page without the key is not known to be the last. ``bars`` may be null on the last page if it has none.
     """
@@ -93,14 +110,17 @@ class BarsTable:
     unexpected: Unexpected = NOTHING
 
 
-def read_page(response: Response, where: Mapping[str, str], plain: Callable[[str], str]) -> BarsPage[Any]:
+def read_page(
+    response: Response, where: Mapping[str, str], plain: Callable[[str], str], form: type[BarValues] = AlpacaBar
+) -> BarsPage[Any]:
     """Return a page that has bars and says whether another page follows.
 
     :param where: ``provider``, ``request`` and ``request_id``, for messages.
     :param plain: `Transport.plain`.
+    :param form: of its rows.
     :raises RetriableError: if the response is not such a page.
     """
-    page: BarsPage[Any] = decode(response, BarsPage[AlpacaBar], where, plain, BarsPage[msgspec.Raw])
+    page: BarsPage[Any] = decode(response, BarsPage[form], where, plain, BarsPage[msgspec.Raw])  # type: ignore[valid-type]
     if not isinstance(page.bars, dict) and page.message:
         raise ServerError(plain(f"HTTP {response.status} with an error: {page.message}"), **where)
     if page.bars is msgspec.UNSET or (page.bars is None and page.next_page_token):
@@ -132,38 +152,70 @@ class BarsQuery:
         :raises SchemaDrift: if most rows cannot be read; daily bars are to be stamped midnight New York.
         """
         where = {"provider": self.provider, "request": str(self.request), "request_id": request_id(response)}
-        page = read_page(response, where, plain)
-        found = page.bars if isinstance(page.bars, dict) else {}
-        bars, problems = read_rows([bar for some in found.values() for bar in some], AlpacaBar, where)
-        symbols = [symbol for symbol, some in found.items() for _ in some]
-        table = self._table(symbols, bars, problems)
+        page = read_page(response, where, plain, TextBar)
+        bars: list[Any]
+        bars, problems = read_rows(_rows(page), AlpacaBar, where)
+        moments = utc_moments([bar.t for bar in bars]) if bars and isinstance(bars[0], TextBar) else None
+        if moments is None:
+            page = read_page(response, where, plain)
+            bars, problems = read_rows(_rows(page), AlpacaBar, where)
+            moments = pa.array([bar.t for bar in bars], UTC_MICROS)
+        table = self._table(_symbols(page), moments, bars, problems)
         kept, unexpected = separated(table, checked(problems, len(bars), where), self.request, where)
         once_more.check(unexpected, where)
         token = page.next_page_token if isinstance(page.next_page_token, str) else None
         source = response.headers.get("X-Sample-Source")
         return BarsTable(kept, _spans(table, self.request), token, where["request_id"], source, len(bars), unexpected)
 
-    def _table(self, symbols: list[str], bars: list[AlpacaBar], problems: Problems) -> pa.Table:
+    def _table(self, symbols: pa.Array, moments: pa.Array, bars: Sequence[Any], problems: Problems) -> pa.Table:
         """Return all bars as columns, as `separated` takes them; add what is wrong with some to ``problems``."""
         daily, schema = self.request.dataset == "ohlcv-1d", find_dataset(self.request.dataset).received
-        moments = pa.array([bar.t for bar in bars], pa.timestamp("us", tz="UTC"))
         undated = moments.is_null().to_numpy(zero_copy_only=False)
         stamps = moments.cast(pa.int64()).fill_null(0).to_numpy()
         sessions, outside = self.days.of(stamps)
         if daily:
             for place in np.flatnonzero(~(self.days.at_midnight(stamps) | outside | undated)).tolist():
-                problems.setdefault(place, []).append(f"t is {bars[place].t:%Y-%m-%dT%H:%M:%SZ}, not midnight New York")
+                text = f"t is {moments[place].as_py():%Y-%m-%dT%H:%M:%SZ}, not midnight New York"
+                problems.setdefault(place, []).append(text)
         opened = np.where(outside, stamps, sessions.astype("datetime64[us]").astype(np.int64)) if daily else stamps
         columns = {
-            "symbol": pa.array(symbols, pa.string()),
-            "bar_time": pa.array(opened.astype("datetime64[us]"), pa.timestamp("us"), mask=undated).cast(moments.type),
+            "symbol": symbols,
+            "bar_time": pa.array(opened.astype("datetime64[us]"), pa.timestamp("us"), mask=undated).cast(UTC_MICROS),
             "session": pa.array(sessions, pa.date32(), mask=outside | undated),
             "adj_close": pa.nulls(len(bars), pa.float64()),
-            "trade_count": pa.array(whole_numbers(bars, "n", problems), pa.int64()),
+            "trade_count": whole_numbers([bar.n for bar in bars], "n", problems),
+            **bar_columns(bars),
         }
-        fields = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw"}
-        columns |= {column: pa.array([getattr(bar, field) for bar in bars], pa.float64()) for column, field in fields.items()}
         return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _rows(page: BarsPage[Any]) -> list[Any]:
+    """Return all rows of a page."""
+    return [*chain.from_iterable(page.bars.values())] if isinstance(page.bars, dict) else []
+
+
+def _symbols(page: BarsPage[Any]) -> pa.Array:
+    """Return the symbol of each row of a page."""
+    found = page.bars if isinstance(page.bars, dict) else {}
+    counts = [len(rows) for rows in found.values()]
+    return pa.array([*found], pa.string()).take(pa.array(np.repeat(np.arange(len(counts)), counts)))
+
+
+def utc_moments(texts: Sequence[str]) -> pa.Array | None:
+    """Return moments of the form ``2012-03-01T14:30:00Z``; None if one is of another form, or no moment."""
+    joined = "".join(texts).encode()
+    if set(map(len, texts)) != {MOMENT} or len(joined) != MOMENT * len(texts):
+        return None
+    signs = np.frombuffer(joined, np.uint8).reshape(-1, MOMENT)
+    digits = np.delete(signs, MOMENT_SIGNS, axis=1) - ord("0")
+    if not (signs[:, MOMENT_SIGNS] == np.frombuffer(b"--T::Z", np.uint8)).all() or (digits > 9).any():
+        return None
+    ends = pa.py_buffer(np.arange(0, len(joined) + 1, MOMENT, dtype=np.int32))
+    try:
+        found = pa.StringArray.from_buffers(len(texts), ends, pa.py_buffer(joined)).cast(UTC_MICROS)
+    except pa.ArrowInvalid:
+        return None
+    return found if digits[:, :4].any(axis=1).all() else None  # there is no year 0
 
 
 def _spans(table: pa.Table, request: Request) -> dict[str, tuple[int, int]]:

@@ -18,9 +18,6 @@ from typing import Any, TypeVar
 import msgspec
 import requests
 import urllib3
-from databento import DBNStore, Historical
-from databento.common.error import BentoError, BentoHttpError, BentoWarning
-from databento.common.http import check_backend_warnings, check_http_error
 from databento_dbn import DBNError
 from requests.auth import HTTPBasicAuth
 from zstandard import ZstdError
@@ -37,6 +34,15 @@ from market_data.core.errors import (
 from market_data.core.urls import shown_url
 from market_data.http.client import REDIRECT, Response, Transport, cause, headers_without, tried, within, without, without_bom
 from market_data.http.gzip_body import TooLargeError
+from market_data.providers.databento.vendor_library import (
+    BentoError,
+    BentoHttpError,
+    BentoWarning,
+    DBNStore,
+    Historical,
+    check_backend_warnings,
+    check_http_error,
+)
 from market_data.providers.responses import too_large
 
 T = TypeVar("T")

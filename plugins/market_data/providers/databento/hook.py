@@ -20,8 +20,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar, Generic, TypeVar
 
 import pyarrow as pa
-from databento import DBNStore
-from databento.common.parsing import symbols_list_to_list
 from databento_dbn import SType
 
 from market_data.core import calendar
@@ -56,7 +54,9 @@ from market_data.providers.databento.parse import (
 )
 from market_data.providers.databento.spec import FUTURES, SPEC, read_hours, vendors_dataset
 from market_data.providers.databento.symbols import to_vendor
+from market_data.providers.databento.vendor_library import DBNStore, symbols_list_to_list
 from market_data.providers.http_hook import TransportHook
+from market_data.providers.spool import Spool, nothing_to_release
 from market_data.providers.unexpected import Unexpected
 
 T = TypeVar("T")
@@ -108,6 +108,7 @@ class StreamTable:
     missing: tuple[str, ...]
     left_aside: int = 0
     named: tuple[str, ...] = ()
+    release: Callable[[], None] = nothing_to_release
 
 
 class DatabentoHook(TransportHook[Client]):
@@ -184,8 +185,15 @@ class DatabentoHook(TransportHook[Client]):
         words = (*(self._words(streams, request) if streams else outcome.words), *aside.warnings)
         # A record of another moment or instrument may be one that a symbol lacks.
         unproved = dict.fromkeys(request.symbols, "; ".join(aside.named)) if aside.left_aside else {}
+
+        def release() -> None:
+            for stream in streams:
+                stream.release()
+
+        rows = numbered(table)
+        release()
         return Fetched(
-            numbered(table), evidence, outcome.pending_from, outcome.pending_reason, outcome.refused, words, unproved=unproved
+            rows, evidence, outcome.pending_from, outcome.pending_reason, outcome.refused, words, unproved=unproved, release=release
         )
 
     def conditions(self, dataset: str, first: date, last: date) -> dict[date, Condition]:
@@ -428,14 +436,14 @@ class DatabentoHook(TransportHook[Client]):
         mappings = every_day(list(question.symbols)) if question.stype_in == "instrument_id" else metadata.mappings
         try:
             symbols = Symbols(mappings, question.symbols)
-            strays = Strays()
-            table, records = read(store, question.schema, symbols, days, (question.start, question.end), strays)
+            strays, spool = Strays(), Spool(find_dataset(question.schema).received)
+            table, records = read(store, question.schema, symbols, days, (question.start, question.end), strays, spool)
         except NotOfTheQuestionError as error:
             raise WrongResponse(str(error), **where) from None
         if question.schema == "ohlcv-1d" and question.dataset == FUTURES:
             table = of_sessions(table, days)
         missing = tuple(question.symbols.get(sent, sent) for sent in metadata.not_found)
-        return StreamTable(table, records, words, missing, strays.count, tuple(strays.named))
+        return StreamTable(table, records, words, missing, strays.count, tuple(strays.named), spool.release)
 
     def _words(self, streams: Sequence[StreamTable], request: Request) -> tuple[str, ...]:
         """Return the vendor's warnings on the streams, and the symbols that resolve in none of them."""

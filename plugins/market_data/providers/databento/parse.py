@@ -16,18 +16,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from databento import DBNStore
 from databento_dbn import StatType, StatUpdateAction
 from numpy.typing import NDArray
 
 from market_data.core.calendar import CMES, at
 from market_data.datasets.base import UTC_MICROS, UTC_NANOS
 from market_data.datasets.registry import dataset as find_dataset
+from market_data.providers.databento.vendor_library import DBNStore
+from market_data.providers.spool import Spool, symbol_groups, taken
 
 CHUNK = 65_536
 """Records that are turned into columns at once."""
 MOST_ROWS = 5_000_000
 """Records of one request, which are in memory at once."""
+NUMBERED = 100_000
+"""Rows that are given ordinals at once, apart from those of a symbol."""
 SHOWN = 3
 
 DAY = timedelta(days=1)
@@ -177,12 +180,19 @@ class Strays:
 
 
 def read(
-    store: DBNStore, dataset: str, symbols: Symbols, days: Days, span: tuple[datetime, datetime], strays: Strays | None = None
+    store: DBNStore,
+    dataset: str,
+    symbols: Symbols,
+    days: Days,
+    span: tuple[datetime, datetime],
+    strays: Strays | None = None,
+    spool: Spool | None = None,
 ) -> tuple[pa.Table, int]:
     """Return all records of a stream as a table of ``dataset.received``, and the number of records.
 
     Ordinals are all 0: see `numbered`.
 
+    :param spool: takes the rows; None: one of its own.
     :param span: what was requested; the records are in it by the moment at which the vendor got them, where they have one.
     :param strays: takes what is left aside; None: no record may be.
     :raises NotOfTheQuestionError: if most records are of other moments or instruments, and the stream is sound to its end.
@@ -190,7 +200,7 @@ def read(
     """
     schema, columns = find_dataset(dataset).received, COLUMNS[dataset]
     begin, end = (_nanos(moment) for moment in span)
-    parts: list[pa.Table] = []
+    kept = Spool(schema) if spool is None else spool
     found = Strays() if strays is None else strays
     before, count = found.count, 0
     for records in store.to_ndarray(count=CHUNK):
@@ -212,11 +222,11 @@ def read(
             rows, when, whose = (records, moments, codes) if mine.all() else (records[mine], moments[mine], codes[mine])
             placed = days.of(_possible(when, got[mine], days) if dataset in TRADES else when)
             common = {"symbol": _labels(whose, symbols.names.__getitem__), "session": pa.array(placed, pa.date32())}
-            parts.append(_table(schema, {**common, **columns(rows, when)}, len(rows)))
+            kept.add(_table(schema, {**common, **columns(rows, when)}, len(rows)))
     aside = found.count - before
     if 2 * aside > count or (aside and strays is None):
         raise NotOfTheQuestionError("; ".join([*found.named][:SHOWN]))
-    return pa.concat_tables([schema.empty_table(), *parts]), count
+    return kept.table(), count
 
 
 def of_sessions(table: pa.Table, days: Days) -> pa.Table:
@@ -232,10 +242,19 @@ def numbered(table: pa.Table) -> pa.Table:
     """
     if "ordinal" not in table.schema.names:
         return table
-    symbols = pc.index_in(table["symbol"], pc.unique(table["symbol"])).to_numpy()
-    numbers = ordinals(symbols, table["ts_event"].cast(pa.int64()).to_numpy() // 1000, table["sequence"].to_numpy())
+    numbers = np.zeros(len(table), np.int32)
+    groups = symbol_groups(table, NUMBERED) if len(table) > NUMBERED else None
+    for pieces in groups or [[(0, len(table))]]:
+        found = _ordinals_of(taken(table.select(["symbol", "ts_event", "sequence"]), pieces))
+        for begin, end in pieces:
+            numbers[begin:end], found = found[: end - begin], found[end - begin :]
     place = table.schema.get_field_index("ordinal")
     return table.set_column(place, table.schema.field(place), pa.array(numbers))
+
+
+def _ordinals_of(rows: pa.Table) -> NDArray[np.int32]:
+    symbols = pc.index_in(rows["symbol"], pc.unique(rows["symbol"])).to_numpy()
+    return ordinals(symbols, rows["ts_event"].cast(pa.int64()).to_numpy() // 1000, rows["sequence"].to_numpy())
 
 
 def ordinals(*keys: NDArray[Any]) -> NDArray[np.int32]:

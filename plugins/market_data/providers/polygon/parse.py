@@ -24,6 +24,7 @@ from market_data.core.batch import Request
 from market_data.core.errors import ServerError, TruncatedResponse
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
+from market_data.providers.bar_columns import bar_columns
 from market_data.providers.responses import NewYorkDays
 from market_data.providers.unexpected import NOTHING, OnceMore, Unexpected, checked, read_rows, separated, whole_numbers
 
@@ -110,7 +111,7 @@ class BarQuery:
         if wrong := _wrong(request, page, self.adjusted):
             raise ServerError(plain(wrong), **where)
         bars, problems = read_rows(rows, PolygonBar, where)
-        table = self._table(bars, whole_numbers(bars, "n", problems))
+        table = self._table(bars, whole_numbers([bar.n for bar in bars], "n", problems))
         if table["symbol"].null_count:
             if table["symbol"].null_count == len(bars):
                 raise ServerError("a grouped response has bars without a ticker", **where)
@@ -122,28 +123,29 @@ class BarQuery:
         source = response.headers.get("X-Sample-Source")
         return PageTable(kept, len(bars), declared, page.request_id, page.next_url, source, unexpected)
 
-    def _table(self, bars: list[PolygonBar], counts: list[int | None]) -> pa.Table:
+    def _table(self, bars: list[PolygonBar], counts: pa.Array) -> pa.Table:
         """Return all bars as columns, as `separated` takes them.
 
         :param counts: ``n`` of each.
         """
         request = self.request
-        undated = np.array([bar.t is None for bar in bars], bool)
-        stamps = np.array([bar.t or 0 for bar in bars], np.int64) * 1000
+        moments = pa.array([bar.t for bar in bars], pa.int64())
+        undated = moments.is_null().to_numpy(zero_copy_only=False)
+        stamps = moments.fill_null(0).to_numpy() * 1000
         sessions, outside = NewYorkDays(request.start, request.last).of(stamps)
-        opened = sessions.astype("datetime64[us]") if request.dataset == "ohlcv-1d" else stamps.astype("datetime64[us]")
-        opened = np.where(outside, stamps.astype("datetime64[us]"), opened)
+        opened = stamps.astype("datetime64[us]")
+        if request.dataset == "ohlcv-1d":
+            opened = np.where(outside, opened, sessions.astype("datetime64[us]"))
         schema = find_dataset(request.dataset).received
-        symbols = [bar.T for bar in bars] if request.endpoint == "grouped" else [request.symbols[0]] * len(bars)
+        symbol = pa.repeat(request.symbols[0], len(bars))
         columns: dict[str, Any] = {
-            "symbol": pa.array(symbols, pa.string()),
+            "symbol": pa.array([bar.T for bar in bars], pa.string()) if request.endpoint == "grouped" else symbol,
             "bar_time": pa.array(opened, pa.timestamp("us"), mask=undated).cast(pa.timestamp("us", tz="UTC")),
             "session": pa.array(sessions, pa.date32(), mask=outside | undated),
             "adj_close": pa.nulls(len(bars), pa.float64()),
-            "trade_count": pa.array(counts, pa.int64()),
+            "trade_count": counts,
+            **bar_columns(bars),
         }
-        names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw"}
-        columns |= {column: pa.array([getattr(bar, field) for bar in bars], pa.float64()) for column, field in names.items()}
         return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
