@@ -1,11 +1,11 @@
-"""Loading 1.3 million daily bars into each warehouse, beside what Airflow users reach for first.
+"""Loading 1.3 million daily bars into each warehouse, and the same rows once more, beside what others write.
 
 ``python -m benchmarks.warehouse_load [duckdb] [postgres] [oracle]`` starts the servers of the tests: a real PostgreSQL, and for Oracle the
-wire double. The double's SQL engine is DuckDB, so its figures describe the client, not Oracle. Each way loads the same rows in a process of
-its own. Prints a line per way: rows per second, peak memory of the process, and the time per row as a ratio to ours.
+wire double. The double's SQL engine is PostgreSQL, so its seconds describe the client, not Oracle. Each way loads into a database of its
+own, by a process of its own; ``again`` is the second load of the same rows, which changes nothing.
 
-The peers: ``OracleHook.bulk_insert_rows`` and ``pandas.DataFrame.to_sql`` with ``method="multi"``. They append to a plain table: no
-check, no versions, no second run without duplicates.
+Prints a line per way: rows per second, seconds, CPU seconds of the client and of the server, peak memory of the client, size of the
+database, and the time per row as a ratio to ours. ``warehouse_peers`` has the peers. For Oracle also what went over the wire.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+from benchmarks.warehouse_peers import bulk_insert_rows, plain_copy_merge, plain_merge, to_sql
 
 PROJECT = Path(__file__).resolve().parents[1]
 SYMBOLS, SESSIONS = 523, 2_520
-PART = 50
-PEERS = {"duckdb": [], "postgres": ["to_sql"], "oracle": ["bulk_insert_rows"]}
+ROWS_AT_ONCE = 250_000
+Way = Callable[[Any, Callable[[int], Iterator[Any]], int], int]
 
 
 def peak_mb() -> int:
@@ -69,69 +72,29 @@ def symbol_bars(first: int, last: int) -> Any:
     return pa.table(arrays, schema=schema)
 
 
-def ours(connection: Any) -> int:
+def chunks(rows_at_once: int) -> Iterator[Any]:
+    """Yield all bars, of one symbol after the other, in tables of ``rows_at_once`` rows."""
+    from market_data.pipeline.load import in_chunks
+
+    return in_chunks((symbol_bars(n, n + 1) for n in range(SYMBOLS)), rows_at_once)
+
+
+def ours(connection: Any, chunks: Callable[[int], Iterator[Any]], rows_at_once: int) -> int:  # noqa: ARG001  the warehouse knows
     """Load as the task ``load`` does: chunks of ``chunk_rows``, a transaction each."""
     from market_data.airflow.warehouse_connections import open_with_hooks
+    from market_data.core.without_pandas import leave_pandas_out
     from market_data.datasets.registry import dataset
 
-    done = 0
+    leave_pandas_out()
     with open_with_hooks(connection) as warehouse:
-        step = max(1, warehouse.chunk_rows // SESSIONS)
-        for first in range(0, SYMBOLS, step):
-            loaded = warehouse.load(dataset("ohlcv-1d"), symbol_bars(first, min(first + step, SYMBOLS)), f"{first}{time.time()}")
-            done += loaded.rows_in
-    return done
+        loads = (warehouse.load(dataset("ohlcv-1d"), rows, uuid4().hex) for rows in chunks(warehouse.chunk_rows))
+        return sum(loaded.rows_in for loaded in loads)
 
 
-def unchanged(connection: Any) -> int:
-    """Once more, with nothing new: what a cleared run costs."""
-    return ours(connection)
-
-
-def to_sql(connection: Any) -> int:
-    """Into a table of PostgreSQL's by pandas, in the usual way. A part of the rows, as it takes so long."""
-    from sqlalchemy import URL, create_engine
-
-    url = URL.create(
-        "postgresql+psycopg", connection.login, connection.password, connection.host, connection.port, connection.schema
-    )
-    frame = symbol_bars(0, PART).to_pandas()
-    with create_engine(url).begin() as session:
-        frame.to_sql("peer_prices", session, if_exists="append", index=False, method="multi", chunksize=2_000)
-    return len(frame)
-
-
-def bulk_insert_rows(connection: Any) -> int:
-    """Into a plain table by Airflow's hook: tuples, a commit every 5,000 rows."""
-    from airflow.providers.oracle.hooks.oracle import OracleHook
-
-    os.environ["AIRFLOW_CONN_PEER"] = json.dumps(
-        {
-            "conn_type": "oracle",
-            "host": connection.host,
-            "port": connection.port,
-            "login": connection.login,
-            "password": connection.password,
-            "extra": dict(connection.extra),
-        }
-    )
-    hook, done, step = OracleHook("peer", log_sql=False), 0, 99
-    names = ("symbol", "bar_time", "open", "high", "low", "close", "volume", "trade_count")
-    with hook.get_conn() as opened, opened.cursor() as cursor:
-        cursor.execute(
-            "CREATE TABLE peer_prices (symbol VARCHAR2(32), bar_time TIMESTAMP(6), open_px NUMBER(20,8), high_px NUMBER(20,8), "
-            "low_px NUMBER(20,8), close_px NUMBER(20,8), volume NUMBER(20,8), trade_count NUMBER(19))"
-        )
-    for first in range(0, SYMBOLS, step):
-        frame = symbol_bars(first, min(first + step, SYMBOLS)).select(list(names)).to_pandas()
-        frame["bar_time"] = frame["bar_time"].dt.tz_localize(None)
-        rows = [tuple(row) for row in zip(*(frame[name].astype(object).tolist() for name in names), strict=True)]
-        hook.bulk_insert_rows("peer_prices", rows, commit_every=5_000)
-        done += len(rows)
-    return done
-
-
-WAYS: dict[str, Callable[[Any], int]] = {way.__name__: way for way in (ours, unchanged, to_sql, bulk_insert_rows)}
+PEERS: dict[str, list[Way]] = {"duckdb": [plain_merge], "postgres": [plain_copy_merge, to_sql], "oracle": [bulk_insert_rows]}
+ONCE = {"to_sql", "bulk_insert_rows"}
+"""They append the rows again."""
+WAYS = {way.__name__: way for way in (ours, *(peer for peers in PEERS.values() for peer in peers))}
 
 
 def measure(way: str, connection: Any) -> dict[str, Any]:
@@ -139,11 +102,36 @@ def measure(way: str, connection: Any) -> dict[str, Any]:
     env = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", "AIRFLOW_HOME": tempfile.mkdtemp()}
     given = json.dumps({**asdict(connection), "extra": dict(connection.extra)})
     command = [sys.executable, "-m", "benchmarks.warehouse_load", "--child", way]
+    before = server_cpu(connection)
     done = subprocess.run(command, input=given, env=env, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return {**found, "server_cpu": round(server_cpu(connection) - before, 1), "size_mb": size_mb(connection)}
+
+
+def server_cpu(connection: Any) -> float:
+    """Return the CPU seconds of PostgreSQL's processes for ended connections; 0 for the other engines."""
+    if connection.conn_type != "postgres":
+        return 0.0
+    from tests.services import postgres_server
+
+    assert not postgres_server.left_open(connection.schema)
+    postmaster = (postgres_server.server().data / "postmaster.pid").read_text().split()[0]
+    of_children = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[13:15]
+    return sum(map(int, of_children)) / os.sysconf("SC_CLK_TCK")
+
+
+def size_mb(connection: Any) -> int:
+    """Return the size of the database; 0 where it is not the engine's own, as for Oracle's double."""
+    if connection.conn_type == "duckdb":
+        return round(Path(connection.extra["path"]).stat().st_size / 1e6)
+    if connection.conn_type != "postgres":
+        return 0
+    from tests.services import postgres_server
+
+    with postgres_server.server().admin(connection.schema) as admin:
+        return round(admin.execute("SELECT pg_database_size(current_database())").fetchall()[0][0] / 1e6)
 
 
 def child(way: str) -> None:
@@ -151,33 +139,41 @@ def child(way: str) -> None:
 
     connection = WarehouseConnection(**json.loads(sys.stdin.read()))
     began = time.monotonic()
-    rows = WAYS[way](connection)
-    print(json.dumps({"rows": rows, "seconds": round(time.monotonic() - began, 1), "peak_mb": peak_mb()}))
+    cpu = time.process_time()
+    rows = WAYS[way](connection, chunks, ROWS_AT_ONCE)
+    seconds, cpu = round(time.monotonic() - began, 1), round(time.process_time() - cpu, 1)
+    print(json.dumps({"rows": rows, "seconds": seconds, "cpu": cpu, "peak_mb": peak_mb()}))
+
+
+def figures(engine: str) -> Iterator[dict[str, Any]]:
+    """Yield the figures of each way of an engine, ours first."""
+    from market_data.airflow.warehouse_connections import open_with_hooks
+    from tests.warehouse.engines import CONNECTIONS
+
+    for way in [ours, *PEERS[engine]]:
+        name = way.__name__
+        with tempfile.TemporaryDirectory() as folder, CONNECTIONS[engine](Path(folder)) as connection:
+            if way is ours:
+                with open_with_hooks(connection) as warehouse:
+                    warehouse.migrate()
+            yield {"engine": engine, "way": name, **measure(name, connection)}
+            if name not in ONCE:
+                yield {"engine": engine, "way": f"{name}, again", **measure(name, connection)}
 
 
 def main(engines: list[str]) -> None:
-    sys.path[:0] = [str(PROJECT / "tests" / "warehouse"), str(PROJECT / "plugins")]
-    from engines import CONNECTIONS  # type: ignore[import-not-found]
-
-    from market_data.airflow.warehouse_connections import open_with_hooks
-
+    sys.path.insert(0, str(PROJECT / "plugins"))
     print(f"{datetime.now(UTC):%Y-%m-%d}: {SYMBOLS * SESSIONS:,} daily bars, generated as they are loaded")
-    print(f"{'engine':<10}{'way':<20}{'rows/s':>10}{'seconds':>9}{'peak MB':>9}{'ratio':>7}")
+    heads = ("rows/s", "seconds", "CPU s", "server", "peak MB", "size MB", "ratio")
+    print(f"{'engine':<10}{'way':<24}" + "".join(f"{head:>9}" for head in heads))
     for engine in engines:
-        with tempfile.TemporaryDirectory() as folder, CONNECTIONS[engine](Path(folder)) as connection:
-            with open_with_hooks(connection) as warehouse:
-                warehouse.migrate()
-            first = None
-            for way in ["ours", "unchanged", *PEERS[engine]]:
-                found = measure(way, connection)
-                a_row = found["seconds"] / found["rows"]
-                first = first or a_row
-                ratio = a_row / first
-                rate = f"{found['rows'] / found['seconds']:>10,.0f}"
-                print(
-                    f"{engine:<10}{way:<20}{rate}{found['seconds']:>9}{found['peak_mb']:>9}{ratio:>7.1f}",
-                    flush=True,
-                )
+        first = 0.0
+        for found in figures(engine):
+            a_row = found["seconds"] / found["rows"]
+            first = first or a_row
+            cells = [f"{1 / a_row:,.0f}", *(found[name] for name in ("seconds", "cpu", "server_cpu", "peak_mb", "size_mb"))]
+            line = "".join(f"{cell:>9}" for cell in [*cells, f"{a_row / first:.2f}"])
+            print(f"{engine:<10}{found['way']:<24}{line}", flush=True)
 
 
 if __name__ == "__main__":

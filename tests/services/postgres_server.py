@@ -183,10 +183,13 @@ def empty_database(folder: Path, template: str = "template0") -> Iterator[Wareho
 
 
 def left_open(database: str) -> list[Any]:
-    """What is still connected to a database; a closed connection takes the server a moment to notice."""
+    """What clients still have connected to a database; a closed connection takes the server a moment to notice."""
+    of_clients = (
+        "SELECT state, query FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"  # not autovacuum
+    )
     deadline = time.monotonic() + 10
     with closing(server().admin()) as admin:
-        while found := admin.execute("SELECT state, query FROM pg_stat_activity WHERE datname = %s", [database]).fetchall():
+        while found := admin.execute(of_clients, [database]).fetchall():
             if time.monotonic() > deadline:
                 break
             time.sleep(0.01)

@@ -271,6 +271,22 @@ def test_providers_and_timeframes_are_apart(warehouse: Warehouse) -> None:
     assert count(warehouse, "silver_prices") == 4
 
 
+def test_unchanged_rows_are_compared_and_nothing_else(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 4), "one")
+    execute, kinds = type(warehouse)._execute, []
+
+    def recorded(self: Warehouse, kind: str, *given: Any) -> int:
+        kinds.append(kind.split(maxsplit=1)[0])
+        return execute(self, kind, *given)
+
+    monkeypatch.setattr(type(warehouse), "_execute", recorded)
+    assert warehouse.load(OHLCV_1D, bars("AAPL", 4), "two") == Loaded(4, 0)
+    assert {"update", "merge"}.isdisjoint(kinds)
+    assert kinds.count("insert") <= 2  # DuckDB's stage, and the audit row
+    assert warehouse.load(OHLCV_1D, bars("AAPL", 4, ingest_ts=later(1)), "three") == Loaded(4, 0)
+    assert kinds.count("merge") == 1  # moments of confirmation
+
+
 # --- failures -------------------------------------------------------------------------------------------------------------------
 
 STEPS = ("_begin", "_fetch", "_stage", "_execute", "_commit")
@@ -309,7 +325,7 @@ def test_a_failure_at_any_step_leaves_nothing_and_a_retry_succeeds(warehouse: Wa
     warehouse.load(OHLCV_1D, bars("AAPL", 4), "before")
     with pytest.MonkeyPatch.context() as patch:
         whole = Cut(patch, type(warehouse), fail_at=-1, after=False)
-        warehouse.load(OHLCV_1D, bars("AAPL", 4), "dry")
+        warehouse.load(OHLCV_1D, bars("AAPL", 4, adj_close=0.5, ingest_ts=later(0.5)), "dry")
     assert Counter(whole.steps) >= Counter(["_begin", "_fetch", "_stage", "_fetch", "_execute", "_execute", "_execute", "_commit"])
     for number, (at, after) in enumerate(itertools.product(range(len(whole.steps)), [False, True])):
         before = everything(warehouse)

@@ -430,6 +430,16 @@ def test_in_thick_mode_rows_go_a_few_at_a_time(double: OracleDouble, warehouse: 
     assert closes(warehouse) == [100.0, 101.0, 102.0, 103.0, 104.0]
 
 
+def test_arrays_of_rows_are_as_large_as_they_may_be(
+    double: OracleDouble, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ARRAY_BYTES", 3_000)
+    asked = statements_of(double, lambda: warehouse.load(OHLCV_1D, bars("AAPL", 25), "one"))
+    arrays = [s.rows for s in asked if s.sql.startswith("INSERT INTO stage_prices")]
+    assert arrays == [10, 10, 5]
+    assert len(closes(warehouse)) == 25
+
+
 def test_a_wrong_password_is_asked_once(double: OracleDouble, warehouse: Warehouse) -> None:
     before = len(double.seen.connects)
     for work in (

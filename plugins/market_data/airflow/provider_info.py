@@ -101,7 +101,7 @@ DUCKDB = {
         "chunk_rows": {
             "label": "Rows per load transaction",
             "schema": {"type": ["integer", "null"], "minimum": 1},
-            "description": "Empty: 250,000.",
+            "description": "Empty: 122,880.",
         },
     },
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from market_data.core.errors import BrokenObject, DataError, WarehouseError
 from market_data.core.intervals import Interval, union
 from market_data.core.run import RunInfo
+from market_data.core.without_pandas import leave_pandas_out
 from market_data.lake.cells import only
 from market_data.pipeline.action_differences import action_differences
 from market_data.pipeline.decided import confirmed, kept, without
@@ -48,6 +49,7 @@ def load_run(context: RunContext, checked: Mapping[str, Any], warehouse: Warehou
     if context.dataset.table is None:
         log.info("%s has no table in the warehouse: it stays in the lake", context.dataset.name)
     else:
+        leave_pandas_out()
         warehouse.migrate()
         staged = staged_sizes(context)
         for number, left in enumerate(checked.get("leftovers", ())):

@@ -29,6 +29,7 @@ TYPES = {
 }
 SLICE_ROWS = 20_000
 """Rows hashed at once: as text they take many times their room."""
+HASH_LENGTH = 64
 ESCAPED = {"\\": r"\\", "|": r"\|"}
 """Escapes in a text for characters that would end a value; the escape itself first."""
 
@@ -116,13 +117,16 @@ def row_hashes(values: list[pa.ChunkedArray]) -> pa.Array:
     """
     count, sha256 = len(values[0]), hashlib.sha256
 
-    def digests() -> Iterator[str]:
+    def digests() -> Iterator[bytes]:
         for start in range(0, count, SLICE_ROWS):
             texts = [pc.fill_null(_text(column.slice(start, SLICE_ROWS)), "") for column in values]
             lines = pc.cast(pc.binary_join_element_wise(*texts, "|"), pa.binary())
-            yield from (sha256(line).hexdigest() for line in lines.to_pylist())
+            yield (
+                b"".join([sha256(line).digest() for line in lines.to_pylist()]).hex().encode()
+            )  # once, not a row: a third of the time
 
-    return pa.array(digests(), pa.string(), size=count)
+    texts = pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_LENGTH), count, [None, pa.py_buffer(b"".join(digests()))])
+    return texts.cast(pa.binary()).cast(pa.string())
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -197,11 +201,25 @@ def _limits(column: Column) -> str:
 
 def _refuse_duplicates(table: Table, wire: dict[str, pa.ChunkedArray]) -> None:
     names = [column.name for column in table.key]
+    if _ascend([wire[name] for name in names]):
+        return
     groups = pa.table({name: wire[name] for name in names}).group_by(names).aggregate([([], "count_all")])
     twice = groups.filter(pc.greater(groups["count_all"], 1))
     if twice.num_rows:
         first = ", ".join(f"{name} {twice[name][0]}" for name in names)
         raise DataError(f"{table.name}: {twice.num_rows} keys occur more than once in one load, the first: {first}")
+
+
+def _ascend(keys: list[pa.ChunkedArray]) -> bool:
+    """Return True if each key is above the one before it.
+
+    Most rows come so. Then no key occurs twice, and nothing has to be grouped.
+    """
+    above = pa.scalar(False)
+    for values in reversed(keys):
+        before, after = values.slice(0, max(0, len(values) - 1)), values.slice(1)
+        above = pc.or_(pc.greater(after, before), pc.and_(pc.equal(after, before), above))
+    return _all(above)
 
 
 def _all(mask: pa.ChunkedArray) -> bool:

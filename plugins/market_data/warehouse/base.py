@@ -59,6 +59,7 @@ from market_data.warehouse.upsert_sql import (
     FOLLOWED,
     INSERT_AUDIT,
     SELECT_AUDIT,
+    SPAN,
     begin_again,
     compare,
     count_stage,
@@ -98,7 +99,7 @@ class Loaded:
 class Warehouse(ABC):
     """Bronze, silver and gold tables in one database. A context manager; leaving it closes the connection.
 
-    :param connection: ``extra``: ``chunk_rows``, rows of one load transaction at most, 250,000; the rest is the engine's.
+    :param connection: ``extra``: ``chunk_rows``, rows of one load transaction at most; the rest is the engine's.
     :raises ConfigError: if a setting is wrong.
 
     Every method raises ``WarehouseError`` when the engine fails; ``retriable`` says whether the same call may work later, and the
@@ -108,10 +109,11 @@ class Warehouse(ABC):
     dialect: ClassVar[Dialect]
     attempts: ClassVar[int] = 1
     """How often a load is tried."""
+    usual_chunk_rows: ClassVar[int] = CHUNK_ROWS
     _exact = False
 
     def __init__(self, connection: WarehouseConnection, connect: Connector | None = None) -> None:  # noqa: ARG002  for servers
-        self.chunk_rows = int(number(connection, "chunk_rows", CHUNK_ROWS, 1))
+        self.chunk_rows = int(number(connection, "chunk_rows", self.usual_chunk_rows, 1))
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +161,10 @@ class Warehouse(ABC):
         if not 1 <= len(load_id) <= LOAD_ID.length:
             raise ConfigError(f"load_id has {len(load_id)} characters; 1 to {LOAD_ID.length} are allowed")
         now = datetime.now(UTC)
-        wire = to_wire(target, dataset.identified(distinct(target, rows)), load_id=load_id, loaded_at=now)
+        if dataset.identify:
+            rows = dataset.identify(distinct(target, rows))
+        wire = to_wire(target, rows, load_id=load_id, loaded_at=now)
+        pa.default_memory_pool().release_unused()  # many times the rows: the database needs it now
         return self._tries()(self._load, target, wire, load_id, now, run, calendar_of)
 
     def restore(
@@ -240,7 +245,7 @@ class Warehouse(ABC):
                 stored = self._fetch("read names", read_reference(SYMBOL_NAMES)).to_pylist()
                 self._put(SYMBOL_NAMES, symbol_names(self._fetch("read changes", CHANGES).to_pylist(), stored))
             if target == PRICES:
-                daily = wire.filter(pc.equal(wire["timeframe"], "1d"))
+                daily = wire.select(["symbol", "provider"]).filter(pc.equal(wire["timeframe"], "1d"))
                 if self._name_calendars(daily, calendar_of):
                     self._count_sessions()
             audit_row = [load_id, target.silver, wire.num_rows, changed, naive_utc(now), *of_run]
@@ -257,11 +262,15 @@ class Warehouse(ABC):
         if self._exact:
             self._execute(f"update {target.silver}", mark_altered(target), [BEFORE_ALL])
         (found,) = self._fetch("compare", compare(target)).to_pylist()
-        self._execute(f"insert into {target.bronze}", insert_versions(target))
+        span = [found[name] for name in SPAN]
+        if found["versions"]:
+            self._execute(f"insert into {target.bronze}", insert_versions(target), span)
         if found["overtaking"]:
             self._execute(f"insert into {target.bronze}", insert_confirmed(target))
             self._execute(f"update {target.silver}", begin_again(target))
-        return self._execute(f"merge into {target.silver}", merge(target)) - int(found["confirmed"])
+        if not found["newer"]:
+            return 0
+        return self._execute(f"merge into {target.silver}", merge(target), span) - int(found["confirmed"])
 
     def _vouch(self, wire: pa.Table, *, of_run: bool) -> None:
         """Count the loaded actions as all there are of their symbols.

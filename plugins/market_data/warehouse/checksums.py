@@ -32,17 +32,12 @@ MONTH = "month_no"
 """Months since the year 0."""
 
 
-def moment_of(table: Table) -> Column:
-    """Return the column of the key by which a row belongs to a month."""
-    return next(column for column in table.key if column.type in (Type.TIMESTAMP, Type.DATE))
-
-
 def summed(table: Table) -> tuple[Column, ...]:
     """Return the columns with checksums: values, and the further columns of the key.
 
     Symbol, provider, timeframe and moment are apart.
     """
-    known = {SYMBOL.name, PROVIDER.name, "timeframe", moment_of(table).name}
+    known = {SYMBOL.name, PROVIDER.name, "timeframe", table.moment.name}
     return tuple(column for column in (*table.key, *table.values) if column.name not in known)
 
 
@@ -51,13 +46,13 @@ def summed(table: Table) -> tuple[Column, ...]:
 
 def count_by_month(table: Table) -> str:
     """Count rows by symbol and month. Binds: see `scope`."""
-    inner = f"SELECT symbol, {_month(moment_of(table))} AS {MONTH} FROM {table.silver} WHERE {scope(table)}"
+    inner = f"SELECT symbol, {_month(table.moment)} AS {MONTH} FROM {table.silver} WHERE {scope(table)}"
     return f"SELECT symbol, {MONTH}, {_whole('COUNT(*)')} AS row_count FROM ({inner}) q GROUP BY symbol, {MONTH}"
 
 
 def checksums(table: Table, dialect: Dialect, symbols: int) -> str:
     """Return counts and checksums by symbol and month, columns as `arrow_checksums`. Binds: see `scope`."""
-    moment = moment_of(table)
+    moment = table.moment
     weights = [_seconds(moment), *(_key_weight(column, dialect) for column in summed(table) if column in table.key)]
     inner = [f"symbol, {_month(moment)} AS {MONTH}", f"CAST({' + '.join(weights)} AS DECIMAL(8,0)) AS w"]
     inner += [f"{_number(column, dialect)} AS {column.name}" for column in summed(table)]
@@ -86,7 +81,7 @@ def scope(table: Table, symbols: int = 0) -> str:
 
     Its binds are `binds`, first and last (exclusive) moment, then as many symbols, if any.
     """
-    moment = moment_of(table).name
+    moment = table.moment.name
     found = "provider = ?" + (" AND timeframe = ?" if any(column.name == "timeframe" for column in table.key) else "")
     found += f" AND {moment} >= ? AND {moment} < ?"
     return found + (f" AND symbol IN ({', '.join('?' * symbols)})" if symbols else "")
@@ -157,7 +152,7 @@ def months(values: pa.ChunkedArray | pa.Array) -> Numbers:
 
 def arrow_checksums(table: Table, rows: pa.Table) -> pa.Table:
     """Return the same as `checksums` for ``rows`` of ``arrow_rows.to_values``."""
-    moment = rows[moment_of(table).name]
+    moment = rows[table.moment.name]
     weights = _arrow_seconds(moment)
     for column in (column for column in summed(table) if column in table.key):
         weights = weights + _arrow_key_weight(column, rows[column.name])

@@ -50,18 +50,24 @@ DUCKDB = Dialect(
 
 LOCK_TIMEOUT = 300.0
 POLL_SECONDS = 0.05
+ROW_GROUP = 122_880
+"""Rows that DuckDB stores together: a load of as many writes whole groups, and none again."""
 # no downloads, and no Python variable of the caller's taken for a table
 CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "python_enable_replacements": "false"}
+# A load waits for the index of a key, which one thread makes; each further one takes memory.
+WRITER = {"threads": "1"}
 
 
 class DuckDBWarehouse(Warehouse):
     """A DuckDB file.
 
-    :param connection: ``extra``: ``path``, absolute (its folder is made); ``lock_timeout``, seconds to wait for the file, 300.
+    :param connection: ``extra``: ``path``, absolute (its folder is made); ``lock_timeout``, seconds to wait for the file, 300;
+        ``chunk_rows``, 122,880: one row group.
     :raises ConfigError: if one of these is missing or wrong.
     """
 
     dialect = DUCKDB
+    usual_chunk_rows = ROW_GROUP
 
     def __init__(self, connection: WarehouseConnection, connect: Connector | None = None) -> None:
         super().__init__(connection, connect)
@@ -77,7 +83,7 @@ class DuckDBWarehouse(Warehouse):
             if not write and not self.path.exists():
                 raise WarehouseError(f"{self.path}: there is no warehouse yet; migrate it first", retriable=False)
             with _errors("open"):
-                self._open = duckdb.connect(self.path, read_only=not write, config={**CONFIG})
+                self._open = duckdb.connect(self.path, read_only=not write, config={**CONFIG, **(WRITER if write else {})})
             try:
                 yield
             finally:

@@ -100,6 +100,11 @@ class Table:
         return (*self.key, INGEST_TS, ROW_HASH)
 
     @property
+    def moment(self) -> Column:
+        """The column of the key that says when: a moment or a date."""
+        return next(column for column in self.key if column.type in (Type.TIMESTAMP, Type.DATE))
+
+    @property
     def bronze(self) -> str:
         return f"bronze_{self.name}"
 

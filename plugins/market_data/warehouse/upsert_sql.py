@@ -17,6 +17,7 @@ from market_data.warehouse.schema import (
     LOAD_ID,
     LOADED_AT,
     ROW_HASH,
+    SYMBOL,
     Column,
     Reference,
     Table,
@@ -42,31 +43,43 @@ def count_stage(table: Table) -> str:
 
 
 def compare(table: Table) -> str:
-    """Count staged rows that confirm the current bar, and those that overtake a confirmation.
+    """Count what there is to do with the staged rows, and find their first and last symbol and moment.
 
-    An overtaking row was seen between the bar and its confirmation. The result has one row.
+    The result has one row.
+    ``versions``: rows that differ from the current bar or are older. ``newer``: rows that replace or confirm it. ``confirmed``: those of
+    them that confirm it. ``overtaking``: rows that were seen between the bar and its confirmation.
     """
-    return (
-        f"SELECT COUNT(CASE WHEN p.row_hash = s.row_hash AND {LAST_SEEN} < s.ingest_ts THEN 1 END) AS confirmed,\n"
-        f"       COUNT(CASE WHEN {OVERTAKES} THEN 1 END) AS overtaking\n"
-        f"  FROM {table.stage} s\n"
-        f"  JOIN {table.silver} p ON ({_equal('p', 's', table.key)})"
+    ends = ", ".join(
+        f"MIN(s.{column.name}) AS first_{name}, MAX(s.{column.name}) AS last_{name}"
+        for name, column in (("symbol", SYMBOL), ("moment", table.moment))
     )
+    return (
+        f"SELECT COUNT(CASE WHEN {_version(table)} THEN 1 END) AS versions,\n"
+        f"       COUNT(CASE WHEN {_newer(table)} THEN 1 END) AS newer,\n"
+        f"       COUNT(CASE WHEN p.row_hash = s.row_hash AND {LAST_SEEN} < s.ingest_ts THEN 1 END) AS confirmed,\n"
+        f"       COUNT(CASE WHEN {OVERTAKES} THEN 1 END) AS overtaking,\n"
+        f"       {ends}\n"
+        f"  FROM {table.stage} s\n"
+        f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})"
+    )
+
+
+SPAN = ("first_symbol", "last_symbol", "first_moment", "last_moment")
+"""Columns of `compare` that `insert_versions` and `merge` bind, so that an engine reads no other rows of a large table."""
 
 
 def insert_versions(table: Table) -> str:
     """Insert new versions into bronze: staged rows that differ from the current bar or are older.
 
-    Runs before the merge.
+    Runs before the merge. Binds ``SPAN``.
     """
-    first = table.key[0].name
     return (
         f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
         f"SELECT {_names(table.columns, 's.')}\n"
         f"  FROM {table.stage} s\n"
         f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
-        f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)})\n"
-        f" WHERE (p.{first} IS NULL OR p.row_hash <> s.row_hash OR s.ingest_ts < p.ingest_ts) AND b.row_hash IS NULL"
+        f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)} AND {_within('b', table)})\n"
+        f" WHERE ({_version(table)}) AND b.row_hash IS NULL"
     )
 
 
@@ -100,7 +113,7 @@ def begin_again(table: Table) -> str:
 def merge(table: Table) -> str:
     """Upsert staged rows into silver: replace bars whose values differ, else set ``confirmed_ts``.
 
-    Its row count is that of both.
+    Its row count is that of both. Binds ``SPAN``.
     """
     kept = {column.name for column in (LOAD_ID, INGEST_TS, LOADED_AT)}
     rows = ", ".join(
@@ -116,8 +129,8 @@ def merge(table: Table) -> str:
         f"              CASE WHEN p.row_hash = s.row_hash THEN s.ingest_ts END AS confirmed_ts\n"
         f"         FROM {table.stage} s\n"
         f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
-        f"        WHERE p.{table.key[0].name} IS NULL OR {_newer(table)}) s\n"
-        f"   ON ({_equal('t', 's', table.key)})\n"
+        f"        WHERE {_newer(table)}) s\n"
+        f"   ON ({_equal('t', 's', table.key)} AND {_within('t', table)})\n"
         f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
         f" WHEN NOT MATCHED THEN INSERT ({_names(columns)})\n"
         f"      VALUES ({_names(columns, 's.')})"
@@ -177,13 +190,23 @@ def merge_reference(table: Reference) -> str:
     )
 
 
+def _version(table: Table) -> str:
+    """Return the condition for a staged row to be a version that is not the current bar."""
+    return f"p.{table.key[0].name} IS NULL OR p.row_hash <> s.row_hash OR s.ingest_ts < p.ingest_ts"
+
+
 def _newer(table: Table) -> str:
-    """Return the condition for a staged row to replace or confirm the current bar."""
-    seen = f"{LAST_SEEN} < s.ingest_ts OR ({LAST_SEEN} = s.ingest_ts AND p.row_hash <> s.row_hash)"
-    if not table.published:
-        return seen
-    name = table.published.name
-    return f"s.{name} > p.{name} OR (s.{name} = p.{name} AND ({seen}))"
+    """Return the condition for a staged row to be a new bar, or to replace or confirm the current one."""
+    newer = f"{LAST_SEEN} < s.ingest_ts OR ({LAST_SEEN} = s.ingest_ts AND p.row_hash <> s.row_hash)"
+    if table.published:
+        name = table.published.name
+        newer = f"s.{name} > p.{name} OR (s.{name} = p.{name} AND ({newer}))"
+    return f"p.{table.key[0].name} IS NULL OR {newer}"
+
+
+def _within(name: str, table: Table) -> str:
+    """Return the condition for a row to be within ``SPAN``, which it binds."""
+    return " AND ".join(f"{name}.{column.name} >= ? AND {name}.{column.name} <= ?" for column in (SYMBOL, table.moment))
 
 
 def _names(columns: Iterable[Column], prefix: str = "") -> str:

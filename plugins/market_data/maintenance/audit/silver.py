@@ -102,10 +102,10 @@ class Silver:
         :raises DataError: the rows do not fit the table.
         """
         values = to_values(self.table, rows).append_column("session", rows["session"])
-        moments = values[checksums.moment_of(self.table).name]
+        moments = values[self.table.moment.name]
         low, high = (pa.scalar(moment).cast(moments.type) for moment in self._span)
         values = values.filter(pc.and_(pc.greater_equal(moments, low), pc.less(moments, high)))
-        moments = values[checksums.moment_of(self.table).name]
+        moments = values[self.table.moment.name]
         months = checksums.months(moments) - SINCE
         inside = wanted(names.of(values["symbol"]), months)
         values, months = values.filter(pa.array(inside)), months[inside]
@@ -129,7 +129,7 @@ class Silver:
     def _by_row(self, values: pa.Table, differing: Numbers, names: Names) -> Iterator[Differences]:
         own = np.unique((differing + (1 << 31)) >> 32)
         kinds = schema((*self.table.key, *self.table.values))
-        moment = checksums.moment_of(self.table).name
+        moment = self.table.moment.name
         for start in range(0, len(own), SYMBOLS):
             numbers = own[start : start + SYMBOLS]
             some = [names.names[number] for number in numbers.tolist()]
@@ -176,7 +176,7 @@ class Silver:
     @property
     def _dated_by(self) -> Column:
         """The column that tells the session of a row: statements belong to that of their filing."""
-        return self.table.published or checksums.moment_of(self.table)
+        return self.table.published or self.table.moment
 
     def _sessions(self, symbols: Sequence[str], moments: Sequence[Any]) -> list[date]:
         """Return the session of rows that only silver has."""

@@ -1,7 +1,8 @@
 """Oracle Database 19c to 26ai, through Airflow's ``OracleHook`` and python-oracledb.
 
 The hook makes the connection and nothing else: its ``insert_rows`` and ``bulk_insert_rows`` commit in between. A load stages its Arrow
-table by one ``executemany`` into a global temporary table, whose rows are the session's own and go at the commit.
+table by ``executemany``, a call for each array of rows, into a global temporary table. Its rows are the session's own and go at the
+commit.
 
 Oracle commits at every DDL statement. So a migration locks ``schema_version`` and writes its rows there by one connection, and runs its
 statements by another. Processes migrate one after another, and an interrupted migration is repeated whole. Statements whose effect is
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     import oracledb
 
 CALL_TIMEOUT = 600.0
+ARRAY_BYTES = 4_000_000
+"""Size of one call's array, about 14,000 bars: the server holds no more at once, and ``call_timeout`` is for each call."""
 THICK_ROWS = 5_000
+"""Rows of one call in thick mode, where every text takes its longest form, 16,000 bytes, at once."""
 MOST_MILLISECONDS = 2**31 - 1
 
 # Moments are UTC: without it, Oracle would compare them with its clock by the worker's zone. A changed table may be in use by a load.
@@ -173,9 +177,8 @@ class OracleWarehouse(Warehouse):
         marks = ", ".join(self.dialect.mark(n) for n in range(1, wire.num_columns + 1))
         insert = f"INSERT INTO {target.stage} ({', '.join(wire.column_names)}) VALUES ({marks})"  # noqa: S608  our own names
         with errors(f"stage into {target.stage}"), self._connection.cursor() as cursor:
-            # A call for each chunk: one chunk, one call. In thick mode every text takes its longest form, 16,000 bytes, at once.
-            at_once = {"batch_size": THICK_ROWS} if self._is_thick else {}
-            cursor.executemany(insert, wire.combine_chunks(), **at_once)
+            most = THICK_ROWS if self._is_thick else max(1, ARRAY_BYTES * wire.num_rows // max(1, wire.nbytes))
+            cursor.executemany(insert, wire.combine_chunks(), batch_size=most)
 
     def _begin(self) -> None:
         """The first statement begins it."""
