@@ -15,10 +15,14 @@
 * **A batch failed**: clear that one task of `fetch`, with *downstream*. The others stay as they are.
 """
 
+from airflow.sdk import get_parsing_context
+
 from market_data.airflow.dag import build_dag
 from market_data.config.feeds import load_feeds
 
-# Airflow parses only files that name both "airflow" and "dag".
+# A task's process makes its own DAG only. Airflow parses only files that name both "airflow" and "dag".
+own = get_parsing_context().dag_id
 for feed in load_feeds():
-    dag = build_dag(feed, __doc__)
-    globals()[dag.dag_id] = dag
+    if own in (None, feed.dag_id):
+        dag = build_dag(feed, __doc__)
+        globals()[dag.dag_id] = dag

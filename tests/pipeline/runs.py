@@ -14,6 +14,7 @@ from market_data.core.errors import AuthError, BadRequest, CircuitOpen, ServerEr
 from market_data.core.run import RunInfo
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
+from market_data.pipeline.plan_gaps import plan_gaps
 from market_data.pipeline.run_in_process import run_in_process
 from market_data.pipeline.run_sessions import Wanted
 from market_data.warehouse import WarehouseConnection, open_warehouse
@@ -97,7 +98,7 @@ class World:
         context = self.context(run_id, **params)
         self.now += timedelta(hours=1)
         with self.hook() as hook:
-            planned = pipeline.plan_gaps(context, hook, gaps, self.now)
+            planned = plan_gaps(context, hook, gaps, self.now)
             self.batches = list(planned.plan.batches)
             return planned, run_in_process(context, hook, planned, self.warehouse, lambda: self.now)
 

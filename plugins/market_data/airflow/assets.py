@@ -13,11 +13,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, get_parsing_context
 
 from market_data.core.messages import counted
 
 SUFFIX = "_sessions"
+
+
+def outlets_of(dag_id: str, address: str, task_id: str) -> list[Asset]:
+    """Return the assets of a feed, that of its sessions last; none in the process of another task than ``task_id``.
+
+    For the first asset with an address, Airflow imports the assets of every installed provider: boto3, the ORM and more.
+    """
+    if get_parsing_context().task_id not in (None, task_id):
+        return []
+    return [loaded_asset(dag_id, address), sessions_asset(dag_id, address)]
 
 
 def loaded_asset(dag_id: str, address: str) -> Asset:
@@ -37,7 +47,7 @@ def sessions_asset(dag_id: str, address: str) -> Asset:
     )  # fmt: skip
 
 
-def announce(events: Any, assets: tuple[Asset, Asset], published: Mapping[str, Any]) -> None:
+def announce(events: Any, assets: Sequence[Asset], published: Mapping[str, Any]) -> None:
     """Describe the events of a run that Airflow emits when its task succeeds.
 
     :param events: ``outlet_events`` of the task's context.

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, task
 from airflow.sdk.definitions.param import ParamsDict
 
-from market_data.airflow.assets import loaded_asset, sessions_asset
+from market_data.airflow.assets import outlets_of
 from market_data.airflow.connections import lake_url
 from market_data.airflow.failed_run import failure_note, report_failure
 from market_data.airflow.fallback import fallback_runs
@@ -56,7 +56,7 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
     """Return the DAG of a feed: plan -> fetch (mapped) -> check -> load -> publish -> verdict."""
     defaults = {name: default for name, (default, _) in PARAMS.items()} | dict(feed.params)
     address = "/".join(filter(None, (lake_url(), feed.provider, feed.dataset, feed.name)))
-    asset, sessions = loaded_asset(feed.dag_id, address), sessions_asset(feed.dag_id, address)
+    outlets = outlets_of(feed.dag_id, address, "publish")
     with DAG(
         feed.dag_id,
         description=description(feed),
@@ -97,10 +97,10 @@ def build_dag(feed: Feed, doc: str | None = None) -> DAG:
             with time_limit(feed, context), failure_note(context):
                 return run_load(feed, checked, context)
 
-        @task(trigger_rule="all_done", outlets=[asset, sessions])
+        @task(trigger_rule="all_done", outlets=outlets)
         def publish(batches: Any, receipts: Any, checked: Any, loaded: Any, **context: Any) -> dict[str, Any]:
             with time_limit(feed, context), failure_note(context):
-                return run_publish(feed, batches, receipts, checked, loaded, (asset, sessions), context)
+                return run_publish(feed, batches, receipts, checked, loaded, outlets, context)
 
         @task(trigger_rule="all_done", retries=0)
         def verdict(batches: Any, receipts: Any, published: Any, **context: Any) -> None:

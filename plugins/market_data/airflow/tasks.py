@@ -198,11 +198,12 @@ def _plan(feed: Feed, context: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _plan_gaps(run_context: pipeline.RunContext, hook: ProviderHook, key: str, now: datetime) -> pipeline.Planned:
-    """Plan the cells of a list of gaps; see `pipeline.plan_gaps`."""
+    """Plan the cells of a list of gaps."""
     from market_data.pipeline.gap_list import read_gaps
+    from market_data.pipeline.plan_gaps import plan_gaps
 
     gaps = read_gaps(run_context.lake, key, run_context.feed.dataset, run_context.source)
-    return pipeline.plan_gaps(run_context, hook, gaps, now)
+    return plan_gaps(run_context, hook, gaps, now)
 
 
 def _announce(
@@ -300,7 +301,7 @@ def run_publish(
     receipts: Sequence[Mapping[str, Any]] | None,
     checked: Mapping[str, Any] | None,
     loaded: Mapping[str, Any] | None,
-    assets: tuple[Asset, Asset],
+    assets: Sequence[Asset],
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Coverage, report, flag, asset events.

@@ -93,7 +93,7 @@ class Calendar:
 
     def sessions_in(self, intervals: IntervalSet) -> tuple[date, ...]:
         """Return the sessions inside ``intervals``, ascending."""
-        return tuple(session for interval in intervals for session in self.sessions(interval.start, interval.end))
+        return _sessions_in(self, tuple(intervals), extra_closures(self.name))
 
     def among(self, days: Collection[date]) -> tuple[date, ...]:
         """Return those of ``days`` that are sessions, in their order."""
@@ -291,6 +291,11 @@ def _year(calendar: Calendar, year: int, closures: frozenset[date]) -> tuple[dat
     closed = closures | {day for day, (close, _) in _special(calendar.name).items() if close is None}
     days = (date.fromordinal(n) for n in range(date(year, 1, 1).toordinal(), date(year + 1, 1, 1).toordinal()))
     return tuple(day for day in days if day.weekday() <= calendar.last_weekday and day not in closed)
+
+
+@lru_cache(maxsize=64)
+def _sessions_in(calendar: Calendar, intervals: IntervalSet, closures: frozenset[date]) -> tuple[date, ...]:  # noqa: ARG001  a key
+    return tuple(session for interval in intervals for session in calendar.sessions(interval.start, interval.end))
 
 
 @lru_cache(maxsize=8)

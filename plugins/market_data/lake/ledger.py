@@ -124,6 +124,8 @@ def write_cells(
             except BrokenObject as error:
                 keep_aside(lake, key, body, error)
                 broken = True
+        if not broken and not len(folded) and not len(stored):
+            return _encoded(rows)
         known = _latest(pa.concat_tables([folded, stored])) if len(folded) else stored
         found = merge.merge_rows(known, rows, key=KEY, values=VALUES, stamp=STAMP)
         if not found.changed:
@@ -471,6 +473,8 @@ class Coverage:
 
     def _rows(self, symbols: pa.Array, sessions: pa.Array) -> Codes:
         """Return the row of each cell in ``table``, or -1."""
+        if not len(self._codes):
+            return np.full(len(symbols), -1)
         positions = _positions(symbols, self._symbols)
         return self._found(positions, _codes(pa.array(positions), sessions))
 

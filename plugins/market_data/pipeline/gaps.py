@@ -101,7 +101,8 @@ def find_gaps(coverage: Coverage, recorded: Sequence[pa.Table], now: datetime, f
 
     cells = pa.concat_tables([CELLS.empty_table(), *recorded])
     groups = by_calendar(pc.unique(cells["symbol"]).to_pylist(), find)
-    parts = [cells.filter(pc.is_in(cells["symbol"], pa.array(own, pa.string()))) for own in groups.values()]
+    several = len(groups) > 1
+    parts = [cells.filter(pc.is_in(cells["symbol"], pa.array(own, pa.string()))) if several else cells for own in groups.values()]
     found = [_find_gaps(coverage, part, now, calendar) for calendar, part in zip(groups, parts, strict=True)]
     return pa.concat_tables([CELLS.empty_table(), *found])
 

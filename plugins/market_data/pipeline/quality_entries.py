@@ -26,16 +26,21 @@ def entries_of_run(
 ) -> list[LogEntry]:
     """Return an entry per reason for which cells of a run are refused or quarantined."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     from market_data.lake.cells import table_of
     from market_data.quality.verdicts import refused_states
 
-    runs = [run for receipt in judged for run in receipt.cells]
-    if not refused:
-        runs = [run for run in runs if run.state is State.QUARANTINED]
-    if not runs:
+    by_partition = {verdict.partition: verdict for verdict in refused}
+    named = pa.array(list(EVENTS), pa.string())
+    found = []
+    for receipt in judged:  # one by one: nearly all cells of a run are neither
+        runs = [run for run in receipt.cells if refused or run.state is State.QUARANTINED]
+        cells = refused_states(table_of(runs), by_partition)
+        found.append(cells.filter(pc.is_in(cells["state"], named)))
+    if not any(map(len, found)):
         return []
-    cells = refused_states(table_of(runs), {verdict.partition: verdict for verdict in refused})
+    cells = pa.concat_tables(found)
     cells = pa.table(
         {**{name: cells[name].cast(pa.string()) for name in ("symbol", "state", "reason")}, "session": cells["session"]}
     )

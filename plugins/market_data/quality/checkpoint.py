@@ -47,7 +47,7 @@ from market_data.quality.verdicts import session_of
 
 log = logging.getLogger(__name__)
 
-CHUNK_ROWS = 250_000
+CHUNK_ROWS = 100_000
 """Rows that are checked at once: what memory holds of them."""
 
 Reasons = dict[str, list[tuple[str, str]]]
@@ -124,14 +124,24 @@ def run_checkpoint(
     :raises QualityError: if a rule could not be evaluated, or columns are missing: then there is no verdict.
     """
     grain = scope.grain if dataset.is_bars else "day"
-    validator, findings = Validator(run_name), Findings()
-    cells = _judge_rows(validator, findings, dataset, scope, _cut(chunks, scope.planned))
-    suite, years = f"{family(dataset)}.sessions", None
+    counts, cells = _count_rows(dataset, scope, _cut(chunks, scope.planned))
+    suite, years, by_session = f"{family(dataset)}.sessions", None, None
     if dataset.is_bars:
-        bars = _with_previous(cells, scope)
+        cells = _with_previous(cells, scope)
+        years = year_metrics.measure_years(cells, scope.planned, thresholds, requested=scope.requested)
+        cells = cells.select(session_bars.OF_SESSIONS)
+        pa.default_memory_pool().release_unused()
+        by_session = BarsBySession(cells, scope.released)
+        cells = cells.slice(0, 0)
+    # From here on memory holds Great Expectations, and no bars but those of `by_session`.
+    pa.default_memory_pool().release_unused()
+    validator, findings = Validator(run_name), Findings()
+    if counts is not None and counts.rows:
+        _judge_counts(validator, findings, dataset, counts)
+    if by_session is not None and years is not None:
         refused = {session for partition in findings.rows if (session := session_of(partition))}
         metrics = session_metrics.measure(
-            BarsBySession(bars, scope.released),
+            by_session,
             scope.planned,
             thresholds,
             requested=scope.requested,
@@ -141,11 +151,9 @@ def run_checkpoint(
         )
         _judge_sessions(validator, findings, suite, metrics, session_rules(thresholds, grain))
         if grain == "year":
-            years = year_metrics.measure_years(bars, scope.planned, thresholds, requested=scope.requested)
             _judge_years(validator, findings, years, year_rules(thresholds))
         else:
-            of_symbols = year_metrics.measure_years(bars, scope.planned, thresholds, requested=scope.requested)
-            _judge_symbols(validator, findings, of_symbols, symbol_rules(thresholds))
+            _judge_symbols(validator, findings, years, symbol_rules(thresholds))
     else:
         metrics = session_metrics.count(cells, scope.planned, thresholds)
         _judge_sessions(validator, findings, suite, metrics, NOTHING_CAME if dataset.busy else ())
@@ -155,7 +163,7 @@ def run_checkpoint(
     return result_of(
         verdicts,
         metrics=metrics,
-        years=years,
+        years=years if grain == "year" else None,
         failed=findings.failed,
         validations=validator.validations,
         about={"run_name": run_name, "dataset": dataset.name},
@@ -187,10 +195,10 @@ def _cut(chunks: Iterable[pa.Table], planned: Collection[date]) -> Iterator[pa.T
         yield pa.concat_tables(pending)
 
 
-def _judge_rows(validator: Validator, findings: Findings, dataset: Dataset, scope: Scope, tables: Iterable[pa.Table]) -> pa.Table:
-    """Judge the rows by their counts, and return them as cells.
+def _count_rows(dataset: Dataset, scope: Scope, tables: Iterable[pa.Table]) -> tuple[RowCounts | None, pa.Table]:
+    """Count the rows that break rules, None without any table, and return the rows as cells.
 
-    The columns are ``session_bars.BARS``, or ``COUNTS`` if the rows are not bars.
+    The columns of the cells are ``session_bars.BARS``, or ``COUNTS`` if the rows are not bars.
     """
     if dataset.is_intraday:
         to_cells, schema = session_bars.folded, session_bars.FOLDED
@@ -206,10 +214,9 @@ def _judge_rows(validator: Validator, findings: Findings, dataset: Dataset, scop
             counts = RowCounts(dataset, row_rules(dataset, provider, scope.signed), scope.grain if dataset.is_bars else "day")
         counts.add(table.filter(pc.invert(scope.exempt(table))) if scope.exempt else table)
         cells.append(to_cells(table))
-    if counts is not None and counts.rows:
-        _judge_counts(validator, findings, dataset, counts)
+        pa.default_memory_pool().release_unused()
     whole = to_cells(pa.concat_tables(cells))
-    return whole.select(session_bars.BARS.names) if dataset.is_bars else whole
+    return counts, whole.select(session_bars.BARS.names) if dataset.is_bars else whole
 
 
 def _judge_counts(validator: Validator, findings: Findings, dataset: Dataset, counts: RowCounts) -> None:
@@ -226,7 +233,7 @@ def _with_previous(cells: pa.Table, scope: Scope) -> pa.Table:
     if scope.planned:
         earlier = pc.less(scope.previous["session"], pa.scalar(min(scope.planned), pa.date32()))
         tables.append(session_bars.bars(scope.previous.filter(earlier)))
-    return pa.concat_tables(tables).combine_chunks()
+    return pa.concat_tables(tables)
 
 
 def _first_provider(table: pa.Table) -> str:

@@ -1,16 +1,21 @@
 """Run Great Expectations for the checkpoint: suites over small tables in, broken expectations out.
 
-The library is imported when the first validator is created, so only the process that checks pays for it.
+The library is imported when the first validator is created, so only the process that checks pays for it: without the packages that no
+expectation of the suites needs, which are half of the time.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +26,9 @@ from market_data.core.errors import QualityError
 
 EXAMPLES = 20
 """Unexpected values that are kept per expectation."""
+
+DEFERRED = ("scipy.stats", "altair")
+"""Packages that Great Expectations imports for expectations and charts that no suite here has. They are loaded if something uses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +47,48 @@ class BrokenExpectation:
     observed: list[Any]
 
 
+def library() -> Any:
+    """Return the package ``great_expectations``, imported without `DEFERRED`."""
+    if "great_expectations" not in sys.modules:
+        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+        # At INFO it logs every function that it registers; the checkpoint's own table reports the verdicts.
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        for name in DEFERRED:
+            _defer(name)
+        collects = gc.isenabled()
+        gc.disable()  # a million objects, none of them garbage
+        try:
+            import great_expectations  # noqa: F401
+        finally:
+            if collects:
+                gc.enable()
+    return sys.modules["great_expectations"]
+
+
+class _Deferred(ModuleType):
+    """Stands for a module until one of its attributes is used, and then loads it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
+
+
+def _defer(name: str) -> None:
+    """Register a stand-in for a module that is not loaded yet."""
+    parent, _, own = name.rpartition(".")
+    if name in sys.modules:
+        return
+    sys.modules[name] = module = _Deferred(name)
+    if parent:
+        setattr(import_module(parent), own, module)
+
+
 class Validator:
     """An ephemeral Great Expectations context: no files, no Data Docs, no progress bars, no telemetry."""
 
     def __init__(self, run_name: str) -> None:
-        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-        # At INFO it logs every function that it registers; the checkpoint's own table reports the verdicts.
-        logging.getLogger("great_expectations").setLevel(logging.WARNING)
-        import great_expectations as gx
-
-        self._gx = gx
+        self._gx = gx = library()
         self._run_name = run_name
         self._context = gx.get_context(mode="ephemeral")
         self._context.variables.progress_bars = {"globally": False, "metric_calculations": False}

@@ -118,19 +118,23 @@ class BarsBySession:
         count = len(table)
         table = pa.concat_tables([table, released.select(table.column_names)]) if released is not None else table
         symbols = pc.unique(table["symbol"]).sort()  # sums do not depend on the order of the rows then
-        days = table["session"].combine_chunks().cast(pa.int32()).to_numpy()
+        days = table["session"].cast(pa.int32()).to_numpy()
         self.symbols: list[str] = symbols.to_pylist()
-        order = np.argsort(days, kind="stable")
+        calendars = [calendar_of(symbol) for symbol in self.symbols]
+        self._calendars = list(dict.fromkeys(calendars))
+        self._calendar_codes = np.array([self._calendars.index(calendar) for calendar in calendars], dtype=np.intp)
+        order = np.argsort(days, kind="stable").astype(np.int32)
+        days = days[order]
         self._codes = pc.index_in(table["symbol"], symbols).to_numpy()[order]
         self._close = _numbers(table["close"])[order]
         self._volume = _numbers(table["volume"])[order]
         self._bars = _numbers(table["bars"])[order]
         self._released = order >= count
-        starts = np.flatnonzero(np.diff(days[order], prepend=np.int32(np.iinfo(np.int32).min)))
+        starts = np.concatenate([[0] * bool(len(days)), 1 + np.flatnonzero(days[1:] != days[:-1])]).astype(np.intp)
         ends = [*starts[1:], len(days)] if len(days) else []
         self._slices = {
             date.fromordinal(int(day) + date(1970, 1, 1).toordinal()): slice(int(start), int(end))
-            for day, start, end in zip(days[order][starts], starts, ends, strict=True)
+            for day, start, end in zip(days[starts], starts, ends, strict=True)
         }
 
     @property
@@ -163,6 +167,10 @@ class BarsBySession:
         volume[~(np.isfinite(volume) & (volume >= 0))] = np.nan
         most_volume = int(np.argmax(np.nan_to_num(volume, nan=-1.0))) if self.symbols else 0
         return SessionBars(session, len(codes), present, close, volume, bars, most_volume)
+
+    def shorter(self, here: date, there: date) -> Floats:
+        """Return for each symbol the share of the opening hours of ``there`` that ``here`` has, 1 unless it closes early."""
+        return np.array([_shorter(calendar, here, there) for calendar in self._calendars])[self._calendar_codes]
 
     def mask(self, symbols: Collection[str]) -> Bools:
         """Return a mask of the run's symbols that are among ``symbols``."""
@@ -331,7 +339,7 @@ class _Walk:
         _prices(metrics, here, others, self.bars.symbols, self.limits)
         metrics.copied_ratio = _copied_ratio(here, others, self.limits)
         metrics.volume_ratio = _volume_ratio(here, others, self.limits)
-        _thinned(metrics, here, others, self.bars.symbols, self.limits, self.regular)
+        _thinned(metrics, here, others, self.bars, self.limits, self.regular)
         return metrics
 
     def _holds(self, metrics: SessionMetrics) -> bool:
@@ -522,16 +530,15 @@ def _volume_ratio(here: SessionBars, others: _Neighbours, limits: Thresholds) ->
 
 
 def _thinned(
-    metrics: SessionMetrics, here: SessionBars, others: _Neighbours, symbols: Sequence[str], limits: Thresholds, regular: Bools
+    metrics: SessionMetrics, here: SessionBars, others: _Neighbours, bars: BarsBySession, limits: Thresholds, regular: Bools
 ) -> None:
-    there = others.reference() if others.before else None
+    symbols, there = bars.symbols, others.reference() if others.before else None
     if there is None:
         return
     many = regular & (there.bars >= limits.min_usual_bars)  # false where not known
     thin = np.flatnonzero(many & (here.bars < limits.min_bars_ratio * there.bars))
     both = many & np.isfinite(here.bars)
-    shorter = {one: _shorter(one, here.session, there.session) for one in map(calendar_of, symbols)}
-    usual = limits.usual_bars_ratio * np.array([shorter[calendar_of(symbol)] for symbol in symbols]) * there.bars
+    usual = limits.usual_bars_ratio * bars.shorter(here.session, there.session) * there.bars
     metrics.bars_compared, metrics.thin_symbols = int(np.count_nonzero(both)), int(np.count_nonzero(both & (here.bars < usual)))
     if metrics.bars_compared >= limits.min_compared:
         metrics.thin_ratio = metrics.thin_symbols / metrics.bars_compared
@@ -549,5 +556,7 @@ def _shorter(calendar: Calendar, here: date, there: date) -> float:
 
 
 def _numbers(column: pa.ChunkedArray) -> Floats:
-    numbers: Floats = column.combine_chunks().to_numpy(zero_copy_only=False)
+    if column.null_count == len(column):
+        return np.broadcast_to(np.nan, len(column))
+    numbers: Floats = column.to_numpy()
     return numbers

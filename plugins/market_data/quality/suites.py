@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from market_data.datasets.base import Dataset
+from market_data.quality.great_expectations import library
 from market_data.quality.metric_rules import CRITICAL, MetricRule
 from market_data.quality.row_counts import RowCounts, RowRule
 
@@ -25,8 +26,7 @@ DOCS_PARTITIONS, DOCS_VALUES = 10, 5
 
 def metrics_suite(name: str, rules: Sequence[MetricRule]) -> Any:
     """Return the Great Expectations suite ``name`` over a table of metrics, one expectation per rule."""
-    import great_expectations as gx
-
+    gx = library()
     between = gx.expectations.ExpectColumnValuesToBeBetween
     return gx.ExpectationSuite(
         name,
@@ -47,8 +47,7 @@ def rows_suite(dataset: Dataset, counts: RowCounts) -> Any:
 
     It expects 0 broken rows per partition and rule, and that the counts cover every row.
     """
-    import great_expectations as gx
-
+    gx = library()
     e = gx.expectations
     covered = e.ExpectColumnSumToBeBetween(
         column="rows_checked",

@@ -9,7 +9,7 @@ cross the end of a year count in full in every year that they touch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -28,6 +28,9 @@ Ints = NDArray[np.int64]
 
 BEFORE = 0
 """The year given to bars before the run."""
+
+PART_ROWS = 100_000
+"""Bars that are measured at a time, about: each takes some 200 bytes meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,27 @@ def measure_years(
     :param planned: session -> number of symbols planned.
     :param requested: session -> the symbols planned, where known; else all symbols with a stored bar.
     """
-    cells = _cells(bars, planned, requested or {})
-    table = pa.table({**_counts(cells, limits), **_moves(cells, limits), **_ranges(cells), **_flats(cells)})
+    table = pa.concat_tables(_measured(part, planned, limits, requested or {}) for part in _parts(bars))
     table = table.filter(pc.not_equal(table["year"], BEFORE))
     return table.add_column(0, "partition", pc.binary_join_element_wise(table["symbol"], table["year"].cast(pa.string()), "/"))
+
+
+def _parts(bars: pa.Table) -> Iterator[pa.Table]:
+    """Yield the bars of some symbols at a time, about ``PART_ROWS`` of them: no symbol is judged by another one's bars."""
+    symbols = pc.unique(bars["symbol"]).sort()
+    size = max(1, len(symbols) * PART_ROWS // max(1, len(bars)))
+    if size >= len(symbols):
+        yield bars
+        return
+    for start in range(0, len(symbols), size):
+        yield bars.filter(pc.is_in(bars["symbol"], symbols.slice(start, size)))
+
+
+def _measured(
+    bars: pa.Table, planned: Mapping[date, int], limits: Thresholds, requested: Mapping[date, Collection[str]]
+) -> pa.Table:
+    cells = _cells(bars, planned, requested)
+    return pa.table({**_counts(cells, limits), **_moves(cells, limits), **_ranges(cells), **_flats(cells)})
 
 
 def reason(rule: MetricRule, row: Mapping[str, Any]) -> str:
