@@ -93,9 +93,6 @@ def network(*names: str) -> Iterator[Network]:
                 _ip("-n", host.name, "link", "set", device, "up")
         yield Network(f"{prefix}.1", hosts)
     finally:
-        for host in hosts:
-            with suppress(AssertionError):
-                host.kill()
         _remove(bridge)
 
 
@@ -123,9 +120,11 @@ def _sweep() -> None:
 
 def _remove(bridge: str) -> None:
     for line in _ip("netns", "list").splitlines():
-        if line.startswith(f"{bridge}-"):
+        name = line.split()[0]
+        if name.startswith(f"{bridge}-"):
             with suppress(AssertionError):
-                _ip("netns", "delete", line.split()[0])
+                NamespaceHost(name, "").kill()
+                _ip("netns", "delete", name)
     with suppress(AssertionError):
         _ip("link", "delete", bridge)
 

@@ -166,9 +166,13 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@cache
 def server(address: str = "") -> Server:
     """The server of this process, with one more address to listen on; it ends with it."""
+    return _server(address)
+
+
+@cache
+def _server(address: str) -> Server:
     running = Server(address)
     atexit.register(running.stop, keep=False)
     return running

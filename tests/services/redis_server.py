@@ -35,14 +35,14 @@ class Server:
     :param address: where it listens.
     """
 
-    def __init__(self, program: str, address: str = "127.0.0.1") -> None:
-        self.program = program
+    def __init__(self, path: str, address: str = "127.0.0.1", password: str = PASSWORD) -> None:
+        self.program = path
         self.folder = Path(tempfile.mkdtemp(prefix="market-data-redis-"))
-        self.settings: dict[str, Any] = {"host": address, "port": _free_port(), "password": PASSWORD, "socket_timeout": 10}
+        self.settings: dict[str, Any] = {"host": address, "port": _free_port(), "password": password, "socket_timeout": 10}
         self.start()
 
     def start(self) -> None:
-        quoted = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
+        quoted = self.settings["password"].replace("\\", "\\\\").replace('"', '\\"')
         lines = [f"bind {self.settings['host']}", f"port {self.settings['port']}", 'save ""']
         lines += [f"dir {self.folder}", f'requirepass "{quoted}"']
         (self.folder / "settings").write_text("\n".join(lines))
@@ -82,15 +82,24 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@cache
-def server(address: str = "127.0.0.1") -> Server:
-    """The server of this process on an address; it ends with it."""
-    program = shutil.which("redis-server")
-    if program is None:
+def program() -> str:
+    """Return the path of the program."""
+    found = shutil.which("redis-server")
+    if found is None:
         said = "redis-server is not installed: apt-get install redis-server"
         if os.environ.get("TESTS_MAY_NOT_SKIP"):
             pytest.fail(said)
         pytest.skip(said)
-    running = Server(program, address)
+    return found
+
+
+def server(address: str = "127.0.0.1") -> Server:
+    """The server of this process on an address; it ends with it."""
+    return _server(address)
+
+
+@cache
+def _server(address: str) -> Server:
+    running = Server(program(), address)
     atexit.register(running.remove)
     return running
