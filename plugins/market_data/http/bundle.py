@@ -57,7 +57,7 @@ class Bundle:
         taken, since = self._taken
         passed = max(now - since, 1e-3)
         most = min(window.calls for window in rules.windows) // SMALLEST_SHARE
-        count = min(max(1, int(taken * AHEAD / passed)), most)
+        count = min(max(1, round(taken * AHEAD / passed)), most)
         self._taken = count, now
         return count
 
