@@ -98,6 +98,8 @@ def test_one_host_is_nothing_to_tell_and_many_are_not_all_named():
     [
         ("LocalExecutor", ""),
         ("CeleryExecutor", "CeleryExecutor may run"),
+        ("KubernetesExecutor", "KubernetesExecutor may run"),
+        ("astronomer.runtime.AstroExecutor", "AstroExecutor may run"),
         (
             "LocalExecutor,team:airflow.providers.cncf.kubernetes.executors.kubernetes_executor.KubernetesExecutor:k8s",
             "KubernetesExecutor may",

@@ -10,7 +10,7 @@ from market_data.http.call_state import LONG_WINDOW
 from market_data.http.limiter import FIX, apart
 
 RECENT = timedelta(days=1)
-REMOTE = ("Celery", "Kubernetes", "Edge", "Ecs", "Batch")
+REMOTE = ("Celery", "Kubernetes", "Astro", "Edge", "Ecs", "Batch")
 """First parts of the names of executors that run tasks on other hosts than the scheduler's."""
 
 

@@ -1,7 +1,7 @@
-"""What a process holds of an account with many calls: permits taken ahead, and ends of calls that the store does not know yet.
+"""Permits that a process took ahead, and ends of calls that it has not noted yet.
 
-Both save steps: many processes that step at once hinder each other. Neither lets a window overflow, as a call counts from its permit on
-until its end is noted, and one window longer.
+They are for accounts with many calls. Both save steps: processes that step at once hinder each other. Neither lets a window overflow, as a
+call counts from its permit on until its end is noted, and one window longer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ class Grant:
 
 @dataclass
 class Bundle:
-    """The permits and ends of one process. A child process begins with none: those of its parent are the parent's."""
+    """The permits and ends of one process.
+
+    A child process begins with none: those of its parent are the parent's.
+    """
 
     _grants: deque[Grant] = field(default_factory=deque)
     _ends: deque[tuple[str, float]] = field(default_factory=deque)
@@ -48,7 +51,7 @@ class Bundle:
     _process: int = field(default_factory=os.getpid)
 
     def wanted(self, rules: Rules, now: float) -> int:
-        """Return how many permits to take now: as many as this process used in the time that it takes ahead, if that many.
+        """Return how many permits to take now: as many as this process used of late in ``AHEAD`` seconds.
 
         :param now: on this host's clock.
         """

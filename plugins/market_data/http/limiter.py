@@ -125,7 +125,7 @@ class Limiter:
                 return permit
 
     def _ask(self) -> Grant | float:
-        """Return the permit for one call, and keep those that were taken with it; or for how many seconds to wait."""
+        """Return the permit for one call, or for how many seconds to wait. Keep those that were taken with it."""
         asked = self.clock()
         count = self.bundle.wanted(self.rules, asked)
         names = [secrets.token_hex(8) for _ in range(count)] if self.rules.windows else [""]
@@ -174,7 +174,7 @@ class Limiter:
         return max(0.0, CallState.parse(at.text).paused_until - at.now)
 
     def _take(self, state: CallState, at: Reading, names: Sequence[str]) -> tuple[list[float], float]:
-        """Let calls go, as many of ``names`` as possible; return for how many seconds each has to wait, and all others."""
+        """Let as many calls go as possible; return for how many seconds each has to wait, and the others."""
         waits: list[float] = []
         for name in names:
             try:
