@@ -11,6 +11,7 @@ from tests.deploy import compose_file
 FOLDER = compose_file.FILE.parent
 WORDS = {
     "POSTGRES_PASSWORD": "pg", "REDIS_PASSWORD": "rd", "API_SECRET_KEY": "api", "JWT_SECRET": "jwt", "FERNET_KEY": "fernet",
+    "ADMIN_PASSWORDS": "{}",
     "MARKET_DATA_LAKE": "s3://b/lake", "LOG_FOLDER": "s3://b/logs",
 }  # fmt: skip
 COMPOSE = compose_file.resolved(WORDS)
@@ -19,13 +20,13 @@ AIRFLOW = ["init", "api-server", "scheduler", "dag-processor", "triggerer", "wor
 # those of the specification, so a misspelled one is an error there, too.
 SERVICE = {
     "image", "build", "restart", "env_file", "environment", "user", "read_only", "tmpfs", "cap_drop", "security_opt", "depends_on",
-    "configs", "volumes", "healthcheck", "command", "ports", "secrets", "stop_grace_period", "deploy",
+    "configs", "volumes", "healthcheck", "command", "ports", "stop_grace_period", "deploy",
 }  # fmt: skip
 NESTED = {
     "healthcheck": {"test", "interval", "timeout", "retries", "start_period"},
     "deploy": {"replicas", "resources"},
 }
-TOP = {"name", "services", "configs", "secrets", "volumes"}
+TOP = {"name", "services", "configs", "volumes"}
 
 
 def test_the_file_has_keys_of_the_specification_only():
@@ -36,7 +37,6 @@ def test_the_file_has_keys_of_the_specification_only():
             assert set(service.get(key, ())) <= allowed, (name, key)
         assert all(isinstance(value, str) for value in service["environment"].values()), name
         assert {source["source"] for source in service.get("configs", ())} <= set(COMPOSE["configs"])
-        assert set(service.get("secrets", ())) <= set(COMPOSE["secrets"])
         assert set(service.get("depends_on", ())) <= set(COMPOSE["services"])
 
 
@@ -53,7 +53,7 @@ def test_a_container_is_not_root_and_writes_to_tmp_only(name):
     assert [place.partition(":")[0] for place in service["tmpfs"]] == ["/tmp"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert "volumes" not in service
+    assert not {"volumes", "secrets", "configs"} & set(service)  # Docker cannot put a secret into a read-only container
 
 
 def test_only_the_api_server_is_reached_from_outside_and_only_from_this_host():
@@ -65,8 +65,8 @@ def test_no_secret_is_in_the_files():
     example = (FOLDER / ".env.example").read_text()
     empty = re.findall(r"^([A-Z_]+)=$", example, re.MULTILINE)
     assert re.findall(r"^[A-Z_]+=.+$", example, re.MULTILINE) == []
-    assert compose_file.variables() == set(empty) - {"ADMIN_PASSWORDS"}  # the secret names that one
-    assert COMPOSE["secrets"] == {"passwords": {"environment": "ADMIN_PASSWORDS"}}
+    assert compose_file.variables() == set(empty)
+    assert [name for name, service in COMPOSE["services"].items() if "ADMIN_PASSWORDS" in service["environment"]] == ["api-server"]
     text = compose_file.FILE.read_text()
     for line in text.splitlines():
         if (

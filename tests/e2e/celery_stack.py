@@ -85,7 +85,7 @@ class CeleryStack:
         with self.log(f"{service}-{host.name}").open("wb") as log:
             process = subprocess.Popen(
                 host.command(*self.command(service), read_only=True),
-                env=self.environ,
+                env=self.compose["services"][service]["environment"] | self.environ,
                 cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -160,12 +160,13 @@ def running(network: Network, limits: list[dict[str, float]]) -> Iterator[Celery
     with ExitStack() as ends:
         # not below /tmp: each host has one of its own
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="market-data-celery-", dir="/var/tmp")))
-        (folder / "passwords").write_text(json.dumps({"admin": secrets.token_hex(8)}))
         _shims(folder)
         words = {name: secrets.token_hex(16) for name in ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "API_SECRET_KEY", "JWT_SECRET")}
         from cryptography.fernet import Fernet
 
         words |= {"FERNET_KEY": Fernet.generate_key().decode(), "MARKET_DATA_LAKE": f"s3://{BUCKET}/lake"}
+        words |= {"ADMIN_PASSWORDS": json.dumps({"admin": secrets.token_hex(8)})}
+        (folder / "passwords").write_text(words["ADMIN_PASSWORDS"])  # for the test's own calls
         words |= {"LOG_FOLDER": f"s3://{BUCKET}/task-logs", "WORKER_CONCURRENCY": "3"}
         postgres = postgres_server.Server(network.address, max_connections="100", **USUAL)
         ends.callback(postgres.stop, keep=False)
@@ -199,8 +200,4 @@ def running(network: Network, limits: list[dict[str, float]]) -> Iterator[Celery
         # what the Dockerfile sets
         environ |= {"AIRFLOW_HOME": str(PROJECT), "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}"}
         environ |= {"PATH": f"{folder}:{environ['PATH']}", "NO_PROXY": "*", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        # a secret that the container mounts
-        compose["services"]["api-server"]["command"][-1] = compose["services"]["api-server"]["command"][-1].replace(
-            "/run/secrets/passwords", str(folder / "passwords")
-        )
         yield CeleryStack(network, folder, environ, compose, postgres, s3, api)
