@@ -12,13 +12,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class UvicornListener:
-    """Serve ``app`` on 127.0.0.1 from construction until `close`.
+    """Serve ``app`` on ``host`` from construction until `close`.
 
     :raises OSError: if the port is taken.
     """
 
-    def __init__(self, app: ASGIApp, port: int) -> None:
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=128)
+    def __init__(self, app: ASGIApp, port: int, host: str = "127.0.0.1") -> None:
+        self._socket = socket.create_server((host, port), backlog=128)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(app, http=_Protocol, loop="asyncio", ws="none", lifespan="off", log_config=None, log_level="error",

@@ -27,19 +27,22 @@ def application(folder: Path | None = None) -> Application:
 
 
 class S3Server:
-    """A server in a thread of this process, on a free port of 127.0.0.1.
+    """A server in a thread of this process, on a free port.
 
+    :param host: the address that it listens on.
     :param wrap: takes the WSGI application and returns the one to serve, for instance to count requests.
     """
 
-    def __init__(self, folder: Path | None = None, wrap: Callable[[Application], Application] | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, wrap: Callable[[Application], Application] | None = None, host: str = "127.0.0.1"
+    ) -> None:
         from moto.moto_server.werkzeug_app import MotoRequestHandler
         from werkzeug.serving import make_server
 
         served = application(folder)
         served = wrap(served) if wrap else served
-        self._server = make_server("127.0.0.1", 0, served, threaded=True, request_handler=MotoRequestHandler)
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = make_server(host, 0, served, threaded=True, request_handler=MotoRequestHandler)
+        self.endpoint = f"http://{host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

@@ -14,25 +14,29 @@ from market_data.http.limiter import apart
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def hosts(*runs, pool="polygon_api", longest=60.0):
-    """Each run: host, minutes ago that it began, minutes ago that it ended (None: it runs)."""
+def hosts(*runs, pool="polygon_api", longest=60.0, earlier=()):
+    """Each run: host, minutes ago that it began, minutes ago that it ended (None: it runs). ``earlier``: tries that others followed."""
     import airflow.models
     from airflow.models.taskinstance import TaskInstance
+    from airflow.models.taskinstancehistory import TaskInstanceHistory
     from sqlalchemy.orm import Session
 
     for module in pkgutil.iter_modules(airflow.models.__path__):  # tables refer to each other
         importlib.import_module(f"airflow.models.{module.name}")
     engine = create_engine("sqlite://")
-    TaskInstance.__table__.create(engine)
+    tables = [TaskInstance.__table__, TaskInstanceHistory.__table__]
+    for table in tables:
+        table.create(engine)
+    tries = [(tables[0], "id", run) for run in runs] + [(tables[1], "task_instance_id", run) for run in earlier]
     with Session(engine) as session:
-        for number, (host, began, ended) in enumerate(runs):
+        for number, (table, key, (host, began, ended)) in enumerate(tries):
             moments = {"start_date": NOW - timedelta(minutes=began)}
             if ended is not None:
                 moments["end_date"] = NOW - timedelta(minutes=ended)
-            fields = {"id": uuid.UUID(int=number), "task_id": "fetch", "map_index": number, "dag_id": "d", "run_id": "r"}
+            fields = {key: uuid.UUID(int=number), "task_id": "fetch", "map_index": number, "dag_id": "d", "run_id": "r"}
             session.execute(
-                insert(TaskInstance.__table__).values(
-                    **fields, **moments, hostname=host, pool="polygon_api", pool_slots=1, max_tries=0
+                insert(table).values(
+                    **fields, **moments, hostname=host, pool="polygon_api", pool_slots=1, max_tries=0, try_number=1
                 )
             )
         return sharing(session, pool, NOW, longest)
@@ -73,6 +77,13 @@ def test_hosts_one_after_the_other_share_a_long_window(longest, runs, found):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_host_counts_whose_tasks_were_all_tried_again_elsewhere():
+    assert hosts(("b", 60, 20), earlier=[("a", 60, 50)]) == ["a", "b"]
+    assert hosts(("a", 40, 20), earlier=[("a", 60, 50)]) == []
+    assert hosts(("a", 40, 20), earlier=[("a", 60, 30)]) == []
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_only_tasks_of_the_pool_count():
     assert hosts(("a", 60, 50), ("b", 55, 30), pool="alpaca_api") == []
 
@@ -87,6 +98,8 @@ def test_one_host_is_nothing_to_tell_and_many_are_not_all_named():
     [
         ("LocalExecutor", ""),
         ("CeleryExecutor", "CeleryExecutor may run"),
+        ("KubernetesExecutor", "KubernetesExecutor may run"),
+        ("astronomer.runtime.AstroExecutor", "AstroExecutor may run"),
         (
             "LocalExecutor,team:airflow.providers.cncf.kubernetes.executors.kubernetes_executor.KubernetesExecutor:k8s",
             "KubernetesExecutor may",

@@ -1,7 +1,7 @@
 """Hosts with worker processes that call one vendor, for tests: real processes, real connections, and a server that notes when calls arrive.
 
-A *host* is a process with clocks and a state folder of its own. It forks a process for each of its slots. As a program, this file is one
-host; its only argument is a JSON object, see `Host`.
+A *host* is a process with clocks and a state folder of its own, and where namespaces can be had, a network address and a host name of its
+own. It forks a process for each of its slots. As a program, this file is one host; its only argument is a JSON object, see `Host`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.services.network import NamespaceHost
 
 PROJECT = Path(__file__).parents[2]
 
@@ -25,9 +29,10 @@ class Vendor:
     """An HTTP server. It holds each call up before it counts it, and after.
 
     :param longest: seconds that a call is held up at most, each time.
+    :param address: where it listens.
     """
 
-    def __init__(self, longest: float, seed: int = 1) -> None:
+    def __init__(self, longest: float, seed: int = 1, address: str = "127.0.0.1") -> None:
         self.longest, self.calls = longest, []
         self._draw, self._lock = random.Random(seed), threading.Lock()
         vendor = self
@@ -56,8 +61,8 @@ class Vendor:
             def handle_error(self, *_: object) -> None:
                 pass
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = Server((address, 0), Handler)
+        self.url = f"http://{address}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def _hold_up(self) -> None:
@@ -85,13 +90,28 @@ class Host:
 
     :param store: kind of the store and what it needs, as JSON: ``["file", folder]``, ``["postgres", fields]``, ``["redis", settings]``.
     :param skew: seconds by which its clocks are ahead.
+    :param place: where it runs; None: beside the test.
+    :param per_minute: calls per minute and slot.
     """
 
-    def __init__(self, vendor: Vendor, store: list, rules: dict, *, slots: int = 8, skew: float = 0.0, feeds: int = 1) -> None:
+    def __init__(
+        self,
+        vendor: Vendor,
+        store: list,
+        rules: dict,
+        *,
+        slots: int = 8,
+        skew: float = 0.0,
+        feeds: int = 1,
+        place: NamespaceHost | None = None,
+        per_minute: float = 600_000,
+    ) -> None:
         fields = {"url": vendor.url, "store": store, "rules": rules, "slots": slots, "skew": skew, "feeds": feeds}
+        fields["per_minute"] = per_minute
+        words = [sys.executable, __file__, json.dumps(fields)]
         environment = {**os.environ, "PYTHONPATH": f"{PROJECT / 'plugins'}:{PROJECT}"}
         self._process = subprocess.Popen(
-            [sys.executable, __file__, json.dumps(fields)],
+            place.command(*words) if place else words,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
@@ -147,7 +167,7 @@ def _worker(fields: dict, feed: int) -> None:
     given = dict(fields["rules"])
     rules = Rules(tuple(Window(*window) for window in given.pop("windows")), **given)
     limiter = Limiter(_store(*fields["store"], "account"), rules, clock=lambda: since_boot() + fields["skew"])
-    transport = Transport("vendor", fields["url"], {}, Pacer(Quota(600_000), limiter), lambda *_: None)
+    transport = Transport("vendor", fields["url"], {}, Pacer(Quota(fields["per_minute"]), limiter), lambda *_: None)
     while True:
         transport.get(f"/feed-{feed}/{os.getpid()}", {}, "bars", lambda response: response.body)
 

@@ -59,9 +59,17 @@ RUN_AS: dict[str, Any] = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_
 
 
 class Server:
-    """A running server. ``stop`` and ``start`` keep its port and its databases."""
+    """A running server. ``stop`` and ``start`` keep its port and its databases.
 
-    def __init__(self) -> None:
+    :param address: one more that it listens on, for hosts of a network of the test's.
+    :param settings: instead of those in ``SETTINGS``.
+    """
+
+    def __init__(self, address: str = "", **settings: str) -> None:
+        self.host = address or "127.0.0.1"
+        self.settings = {**SETTINGS, **settings}
+        if address:
+            self.settings["listen_addresses"] += f",{address}"
         self.folder = Path(tempfile.mkdtemp(prefix="market-data-postgres-"))
         self.data, self.log = self.folder / "data", self.folder / "log"
         self.password = secrets.token_hex(8)
@@ -80,9 +88,11 @@ class Server:
         words += ["--encoding=UTF8", "--locale=C", "--no-sync"]
         done = subprocess.run([self._programs / "initdb", *words], check=False, capture_output=True, cwd=self.folder, **RUN_AS)
         assert done.returncode == 0, done.stderr.decode()
+        with (self.data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet scram-sha-256\n")
 
     def start(self) -> None:
-        settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        settings = [word for name, value in self.settings.items() for word in ("-c", f"{name}={value}")]
         server = [self._programs / "postgres", "-D", self.data, "-p", str(self.port), *settings]
         with self.log.open("ab") as log:
             self._watched = subprocess.Popen(
@@ -156,39 +166,44 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def server(address: str = "") -> Server:
+    """The server of this process, with one more address to listen on; it ends with it."""
+    return _server(address)
+
+
 @cache
-def server() -> Server:
-    """The server of this process; it ends with it."""
-    running = Server()
+def _server(address: str) -> Server:
+    running = Server(address)
     atexit.register(running.stop, keep=False)
     return running
 
 
 @contextmanager
-def empty_database(folder: Path, template: str = "template0") -> Iterator[WarehouseConnection]:
+def empty_database(folder: Path, template: str = "template0", address: str = "") -> Iterator[WarehouseConnection]:
     """A new database for as long as this lasts. At its end nobody may be connected any more.
 
     :param folder: the test's own; not needed here.
     :param template: the database it is a copy of.
+    :param address: that of its server, where other hosts than this one need it.
     """
-    running, name = server(), f"test_{secrets.token_hex(6)}"
+    running, name = server(address), f"test_{secrets.token_hex(6)}"
     with closing(running.admin()) as admin:
         admin.execute(f"CREATE DATABASE {name} OWNER {LOGIN} TEMPLATE {template}")
     try:
-        yield WarehouseConnection("postgres", "127.0.0.1", running.port, name, LOGIN, PASSWORD)
-        assert not left_open(name), "connections are left open"
+        yield WarehouseConnection("postgres", running.host, running.port, name, LOGIN, PASSWORD)
+        assert not left_open(name, address), "connections are left open"
     finally:
         with closing(running.admin()) as admin:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def left_open(database: str) -> list[Any]:
+def left_open(database: str, address: str = "") -> list[Any]:
     """What clients still have connected to a database; a closed connection takes the server a moment to notice."""
     of_clients = (
         "SELECT state, query FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"  # not autovacuum
     )
     deadline = time.monotonic() + 10
-    with closing(server().admin()) as admin:
+    with closing(server(address).admin()) as admin:
         while found := admin.execute(of_clients, [database]).fetchall():
             if time.monotonic() > deadline:
                 break

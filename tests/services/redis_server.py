@@ -30,17 +30,21 @@ kill -KILL $server; wait $server
 
 
 class Server:
-    """A running server; it keeps nothing on disk. ``stop`` and ``start`` keep its port."""
+    """A running server; it keeps nothing on disk. ``stop`` and ``start`` keep its port.
 
-    def __init__(self, program: str) -> None:
-        self.program = program
+    :param address: where it listens.
+    """
+
+    def __init__(self, path: str, address: str = "127.0.0.1", password: str = PASSWORD) -> None:
+        self.program = path
         self.folder = Path(tempfile.mkdtemp(prefix="market-data-redis-"))
-        self.settings: dict[str, Any] = {"host": "127.0.0.1", "port": _free_port(), "password": PASSWORD, "socket_timeout": 10}
+        self.settings: dict[str, Any] = {"host": address, "port": _free_port(), "password": password, "socket_timeout": 10}
         self.start()
 
     def start(self) -> None:
-        quoted = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
-        lines = ["bind 127.0.0.1", f"port {self.settings['port']}", 'save ""', f"dir {self.folder}", f'requirepass "{quoted}"']
+        quoted = self.settings["password"].replace("\\", "\\\\").replace('"', '\\"')
+        lines = [f"bind {self.settings['host']}", f"port {self.settings['port']}", 'save ""']
+        lines += [f"dir {self.folder}", f'requirepass "{quoted}"']
         (self.folder / "settings").write_text("\n".join(lines))
         self._watched = subprocess.Popen(
             ["sh", "-c", WATCHED, "sh", self.program, str(self.folder / "settings")],
@@ -78,22 +82,24 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@cache
-def _server() -> Server | None:
-    program = shutil.which("redis-server")
-    if program is None:
-        return None
-    running = Server(program)
-    atexit.register(running.remove)
-    return running
-
-
-def server() -> Server:
-    """The server of this process; it ends with it."""
-    running = _server()
-    if running is None:
+def program() -> str:
+    """Return the path of the program."""
+    found = shutil.which("redis-server")
+    if found is None:
         said = "redis-server is not installed: apt-get install redis-server"
         if os.environ.get("TESTS_MAY_NOT_SKIP"):
             pytest.fail(said)
         pytest.skip(said)
+    return found
+
+
+def server(address: str = "127.0.0.1") -> Server:
+    """The server of this process on an address; it ends with it."""
+    return _server(address)
+
+
+@cache
+def _server(address: str) -> Server:
+    running = Server(program(), address)
+    atexit.register(running.remove)
     return running

@@ -10,7 +10,7 @@ from market_data.http.call_state import LONG_WINDOW
 from market_data.http.limiter import FIX, apart
 
 RECENT = timedelta(days=1)
-REMOTE = ("Celery", "Kubernetes", "Edge", "Ecs", "Batch")
+REMOTE = ("Celery", "Kubernetes", "Astro", "Edge", "Ecs", "Batch")
 """First parts of the names of executors that run tasks on other hosts than the scheduler's."""
 
 
@@ -23,16 +23,25 @@ def sharing(session: Any, pool: str, now: datetime, longest: float) -> list[str]
     :param longest: seconds of the account's longest window.
     """
     from airflow.models.taskinstance import TaskInstance
+    from airflow.models.taskinstancehistory import TaskInstanceHistory
+
+    # Earlier tries of a task are in the history: a killed worker's tasks, tried again elsewhere, are on its host there only.
+    begun = now - max(RECENT, timedelta(seconds=longest))
+    tries = [_span(session, table, pool, begun, now) for table in (TaskInstance, TaskInstanceHistory)]
+    spans = sorted((span for found in tries for span in found), key=lambda span: span[0])
+    apart_by = timedelta(seconds=longest if longest >= LONG_WINDOW else 0)
+    others = [[span[1] for span in spans[:place] if span[2] != later[2]] for place, later in enumerate(spans)]
+    shared = any(later[0] < max(ends) + apart_by for later, ends in zip(spans, others, strict=True) if ends)
+    return sorted({host for _, _, host in spans}) if shared else []
+
+
+def _span(session: Any, table: Any, pool: str, begun: datetime, now: datetime) -> list[tuple[datetime, datetime, str]]:
+    """Return the hosts of a table's tries that began after ``begun``: first start, last end, host."""
     from sqlalchemy import func, select
 
-    columns = TaskInstance.hostname, func.min(TaskInstance.start_date), func.max(func.coalesce(TaskInstance.end_date, now))
-    begun = now - max(RECENT, timedelta(seconds=longest))
-    recent = select(*columns).where(TaskInstance.pool == pool, TaskInstance.start_date > begun, TaskInstance.hostname != "")
-    found = session.execute(recent.group_by(TaskInstance.hostname)).all()
-    spans = sorted(((_utc(start), _utc(end), host) for host, start, end in found), key=lambda span: span[0])
-    apart_by = timedelta(seconds=longest if longest >= LONG_WINDOW else 0)
-    shared = any(later[0] < max(span[1] for span in spans[:place]) + apart_by for place, later in enumerate(spans) if place)
-    return sorted(host for _, _, host in spans) if shared else []
+    columns = table.hostname, func.min(table.start_date), func.max(func.coalesce(table.end_date, now))
+    recent = select(*columns).where(table.pool == pool, table.start_date > begun, table.hostname != "")
+    return [(_utc(start), _utc(end), host) for host, start, end in session.execute(recent.group_by(table.hostname))]
 
 
 def note(pool: str, longest: float) -> str:

@@ -34,6 +34,8 @@ SHORTEST_WAIT = 1e-5
 """Seconds. A shorter wait may be less than what a clock can tell."""
 CLOCK_ERROR = 60.0
 """Seconds by which the wall clock may differ from the vendor's. Calls this close to a midnight count for both days."""
+MANY = 1000
+"""Calls of the smallest window from which a process takes permits ahead: those of all processes are a small share of it."""
 GRAINS = 125
 """In a list of more than twice as many moments they are rounded up to this part of their window, so that no list becomes long."""
 
@@ -55,6 +57,11 @@ class Rules:
     def gap(self) -> float:
         """Least seconds between two calls."""
         return max((SPREAD * w.seconds / w.calls for w in self.windows if w.seconds < LONG_WINDOW), default=0.0)
+
+    @property
+    def many(self) -> bool:
+        """True if every window has so many calls that a process may hold some of them for a moment."""
+        return bool(self.windows) and min(window.calls for window in self.windows) >= MANY
 
     @property
     def ahead(self) -> float:

@@ -122,6 +122,7 @@ class Transport:
 
     def close(self) -> None:
         self._session.close()
+        self.pacer.close()
 
     def get(self, path: str, params: Mapping[str, str | int], what: str, parse: Callable[[Response], T]) -> T:
         """Make a call and return the result of ``parse``. Repeat both while the error is retriable.

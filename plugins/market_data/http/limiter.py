@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from market_data.core.errors import QuotaExhausted, RetriableError, Throttled
+from market_data.http.bundle import Bundle, Grant
 from market_data.http.call_state import DAY, CallState, Rules, UsedUp
 
 T = TypeVar("T")
@@ -107,6 +108,7 @@ class Limiter:
     patience: float = 60.0
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = since_boot
+    bundle: Bundle = field(default_factory=Bundle, repr=False, compare=False)
 
     def acquire(self) -> Permit:
         """Return the permit for one call, when it may leave.
@@ -116,26 +118,51 @@ class Limiter:
         :raises LimiterError: if the store cannot be used.
         """
         while True:
-            asked, name = self.clock(), secrets.token_hex(8) if self.rules.windows else ""
-            taken, wait = self._step(lambda state, at, name=name: self._take(state, at, name))  # type: ignore[misc]
-            if not taken:
-                self.sleep(wait)
-            elif self._may_leave(permit := Permit(self, name), asked, wait):
+            grant = self.bundle.next() or self._ask()
+            if not isinstance(grant, Grant):
+                self.sleep(grant)
+            elif self._may_leave(permit := Permit(self, grant.name), grant):
                 return permit
 
-    def _may_leave(self, permit: Permit, asked: float, wait: float) -> bool:
+    def _ask(self) -> Grant | float:
+        """Return the permit for one call, or for how many seconds to wait. Keep those that were taken with it."""
+        asked = self.clock()
+        count = self.bundle.wanted(self.rules, asked)
+        names = [secrets.token_hex(8) for _ in range(count)] if self.rules.windows else [""]
+        waits, wait = self._step(lambda state, at: self._take(state, at, names))
+        known = self.clock()
+        grants = [Grant(name, asked, known, wait) for name, wait in zip(names, waits, strict=False)]
+        self.bundle.add(grants[1:])
+        return grants[0] if grants else wait
+
+    def _may_leave(self, permit: Permit, grant: Grant) -> bool:
         """Wait until the call may leave; return False if it may not, its permit given back."""
         try:
-            if wait > 0:
+            if (wait := grant.wait - (self.clock() - grant.known)) > 0:
                 self.sleep(wait)
             # The lease may be over before the call leaves if this host was held up; a pause may be news.
-            good = self.clock() - asked < wait + self.rules.lease / BEATS and not (wait > NEWS and self.paused() > 0)
+            good = self.clock() - grant.asked < grant.wait + self.rules.lease / BEATS
+            good = good and not (max(wait, self.clock() - grant.known) > NEWS and self.paused() > 0)
         except BaseException:
             permit.cancel()
             raise
         if not good:
             permit.cancel()
         return good
+
+    def close(self) -> None:
+        """Note the ends of calls that are not noted yet, and give back permits that were taken ahead.
+
+        Without it, for example in a killed process, they count until their lease is over.
+        """
+        unused = [grant.name for grant in self.bundle.unused()]
+
+        def give_back(state: CallState, _: Reading) -> None:
+            for name in unused:
+                state.withdraw(name)
+
+        if unused or self.bundle.has_ends:
+            self.quietly(give_back, "the end of calls is not noted")
 
     def penalise(self, seconds: float) -> None:
         """Block all calls, from every process, for ``seconds`` from now."""
@@ -146,31 +173,61 @@ class Limiter:
         at = self.store.read()
         return max(0.0, CallState.parse(at.text).paused_until - at.now)
 
-    def _take(self, state: CallState, at: Reading, name: str) -> tuple[bool, float]:
-        """Let the call go if that is possible; return True if it is, and for how many seconds to wait."""
+    def _take(self, state: CallState, at: Reading, names: Sequence[str]) -> tuple[list[float], float]:
+        """Let as many calls go as possible; return for how many seconds each has to wait, and the others."""
+        waits: list[float] = []
+        for name in names:
+            try:
+                wait = self._hindered(state, at)
+            except (QuotaExhausted, Throttled):
+                if waits:
+                    break
+                raise
+            if wait > 0:
+                return waits, wait
+            waits.append((state.start(name, self.rules, at.now) - at.now) if name else 0.0)
+        return waits, 0.0
+
+    def _hindered(self, state: CallState, at: Reading) -> float:
+        """Return for how many seconds no further call may go."""
         if used_up := state.used_up(self.rules, at.now, at.now - at.utc % DAY):
             raise _exhausted(used_up, at)
         pause = state.paused_until - at.now
         if pause > self.patience:
             raise Throttled(f"rate limited: retry in {pause:.0f} s", retry_after=pause)
-        wait = max(0.0, pause, state.wait(self.rules, at.now))
-        if wait > 0:
-            return False, wait
-        return True, (state.start(name, self.rules, at.now) - at.now) if name else 0.0
+        return max(0.0, pause, state.wait(self.rules, at.now))
 
     def _step(self, step: Callable[[CallState, Reading], T]) -> T:
         """Change the state by ``step`` and return its result.
 
         ``step`` may be called several times; its last call counts.
         """
-        while True:
-            at = self.store.read()
-            state = CallState.parse(at.text)
-            state.advance(self.rules, at.now)
-            result = step(state, at)
-            # A step that only waits is not worth a write: the next one advances the state again.
-            if not state.changed or self.store.swap(at, state.text()):
-                return result
+        ends = self.bundle.ends()
+        try:
+            while True:
+                begun, at = self.clock(), self.store.read()
+                state = CallState.parse(at.text)
+                state.advance(self.rules, at.now)
+                for name, arrived in ends:
+                    # measured before the store's clock was read, so the moment is never too early
+                    state.end(name, at.now - (begun - arrived))
+                result = step(state, at)
+                # A step that only waits is not worth a write: the next one advances the state again.
+                if not state.changed or self.store.swap(at, state.text()):
+                    return result
+        except BaseException:
+            self.bundle.again(ends)
+            raise
+
+    def quietly(self, step: Callable[[CallState, Reading], object], missing: str) -> None:
+        """Change the state. If the store fails, calls still count until their leases are over.
+
+        The response of a call is not lost.
+        """
+        try:
+            self._step(step)
+        except Exception as error:  # noqa: BLE001 - whatever the store's trouble is, the call was made
+            log.warning("%s, so it counts until its lease of %g s is over: %s", missing, self.rules.lease, error)
 
 
 @dataclass
@@ -205,14 +262,13 @@ class Permit:
 
     def done(self) -> None:
         """Let the call count for one window from its response on; without :meth:`arrived`, from now on."""
-        arrived = self._arrived
-
-        def end(state: CallState, at: Reading) -> None:
-            # measured before the store's clock was read, so the moment is never too early
-            state.end(self.name, at.now - ago)
-
-        ago = 0.0 if arrived is None else self.limiter.clock() - arrived
-        self._finish(end)
+        arrived = self.limiter.clock() if self._arrived is None else self._arrived
+        if self.limiter.rules.many and self.name and not self._over.is_set():
+            self._over.set()
+            self.limiter.bundle.ended(self.name, arrived)
+        ago = self.limiter.clock() - arrived
+        # measured before the store's clock was read, so the moment is never too early
+        self._finish(lambda state, at: state.end(self.name, at.now - ago))
 
     def cancel(self) -> None:
         """Give the permit back: the call did not leave."""
@@ -221,25 +277,15 @@ class Permit:
     def _finish(self, step: Callable[[CallState, Reading], None]) -> None:
         if self.name and not self._over.is_set():
             self._over.set()
-            self._quietly(step, "the end of a call is not noted")
+            self.limiter.quietly(step, "the end of a call is not noted")
 
     def _keep(self, until: float) -> None:
         while not self._over.wait(self.limiter.rules.lease / BEATS) and self.limiter.clock() < until:
-            self._quietly(self._renew, "the lease of a call is not extended")
+            self.limiter.quietly(self._renew, "the lease of a call is not extended")
 
     def _renew(self, state: CallState, at: Reading) -> None:
         if not self._over.is_set():
             state.renew(self.name, self.limiter.rules, at.now)
-
-    def _quietly(self, step: Callable[[CallState, Reading], object], missing: str) -> None:
-        """Change the state. If the store fails, the call still counts until its lease is over.
-
-        Its response is not lost.
-        """
-        try:
-            self.limiter._step(step)  # noqa: SLF001 - one unit
-        except Exception as error:  # noqa: BLE001 - whatever the store's trouble is, the call was made
-            log.warning("%s, so it counts until its lease of %g s is over: %s", missing, self.limiter.rules.lease, error)
 
 
 def apart(hosts: Sequence[str]) -> str:

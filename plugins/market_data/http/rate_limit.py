@@ -82,3 +82,7 @@ class Pacer:
     def penalise(self, seconds: float) -> None:
         """Hold every slot of the account back for ``seconds``."""
         self.limiter.penalise(seconds)
+
+    def close(self) -> None:
+        """Tell the account's other slots what this one used. The next wait works all the same."""
+        self.limiter.close()
