@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.warehouse_load [duckdb] [postgres] [oracle]`` starts the servers of the tests: a real PostgreSQL, and for Oracle the
 wire double. The double's SQL engine is DuckDB, so its figures describe the client, not Oracle. Each way loads the same rows in a process of
-its own. Prints a line per way: rows per second, peak memory of the process, and the time per row as a ratio to ours.
+its own. Prints a line of JSON per way: rows per second, peak memory of the process, and the time per row as a ratio to ours.
 
 The peers: ``OracleHook.bulk_insert_rows`` and ``pandas.DataFrame.to_sql`` with ``method="multi"``. They append to a plain table: no
 check, no versions, no second run without duplicates.
@@ -18,20 +18,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[1]
+from benchmarks.measurement import PROJECT, Timer
+
 SYMBOLS, SESSIONS = 523, 2_520
 PART = 50
 PEERS = {"duckdb": [], "postgres": ["to_sql"], "oracle": ["bulk_insert_rows"]}
-
-
-def peak_mb() -> int:
-    """Return the most memory this process ever held (VmHWM: ``ru_maxrss`` is inherited from the parent)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return round(int(line.split()[1]) / 1024)
 
 
 def symbol_bars(first: int, last: int) -> Any:
@@ -150,9 +145,9 @@ def child(way: str) -> None:
     from market_data.warehouse import WarehouseConnection
 
     connection = WarehouseConnection(**json.loads(sys.stdin.read()))
-    began = time.monotonic()
+    timer = Timer()
     rows = WAYS[way](connection)
-    print(json.dumps({"rows": rows, "seconds": round(time.monotonic() - began, 1), "peak_mb": peak_mb()}))
+    print(json.dumps({"rows": rows, **timer.figures()}))
 
 
 def main(engines: list[str]) -> None:
@@ -161,8 +156,6 @@ def main(engines: list[str]) -> None:
 
     from market_data.airflow.warehouse_connections import open_with_hooks
 
-    print(f"{datetime.now(UTC):%Y-%m-%d}: {SYMBOLS * SESSIONS:,} daily bars, generated as they are loaded")
-    print(f"{'engine':<10}{'way':<20}{'rows/s':>10}{'seconds':>9}{'peak MB':>9}{'ratio':>7}")
     for engine in engines:
         with tempfile.TemporaryDirectory() as folder, CONNECTIONS[engine](Path(folder)) as connection:
             with open_with_hooks(connection) as warehouse:
@@ -172,12 +165,8 @@ def main(engines: list[str]) -> None:
                 found = measure(way, connection)
                 a_row = found["seconds"] / found["rows"]
                 first = first or a_row
-                ratio = a_row / first
-                rate = f"{found['rows'] / found['seconds']:>10,.0f}"
-                print(
-                    f"{engine:<10}{way:<20}{rate}{found['seconds']:>9}{found['peak_mb']:>9}{ratio:>7.1f}",
-                    flush=True,
-                )
+                figures = {"rows_per_second": round(1 / a_row), "time_per_row_to_ours": round(a_row / first, 1)}
+                print(json.dumps({"engine": engine, "way": way, **found, **figures}), flush=True)
 
 
 if __name__ == "__main__":

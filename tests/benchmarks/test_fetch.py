@@ -1,0 +1,97 @@
+"""The stacks of the benchmark write the same rows, and one that does not is reported."""
+
+import os
+import sys
+from dataclasses import replace
+from datetime import date
+
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import fetch
+from benchmarks.fetch import STACKS, Stack
+from benchmarks.measurement import child, peak_mb
+from benchmarks.parquet_values import read_values
+from benchmarks.stacks import floor, floor_databento, ours
+from benchmarks.vendor_server import VendorServer, prepared
+from sandbox.http import SampleApi
+
+ROWS = 3 * 2 * 390
+
+
+def written(work, job, folder, option):
+    folder.mkdir()
+    work(replace(job, folder=str(folder), option=option))
+    return folder
+
+
+@pytest.mark.parametrize("provider", ["alpaca", "polygon", "databento"])
+def test_floor_and_ours_write_the_same_rows(provider, tmp_path):
+    job = fetch.job_of(3, date(2024, 2, 1), date(2024, 2, 2))
+    with SampleApi(api_key="key") as api:
+        batches = ours.plan(replace(job, url=f"{api.url}/{provider}", folder=str(tmp_path / "plan")))
+    floors = floor_databento.work if provider == "databento" else floor.work
+    with VendorServer(prepared([(provider, job)])) as server:
+        here = replace(job, url=server.url(provider))
+        of_symbols = read_values(written(floors, here, tmp_path / "a", "symbol"))
+        of_days = read_values(written(floors, here, tmp_path / "b", "day"))
+        own = read_values(written(ours.work, here, tmp_path / "c", fetch.json.dumps(["year", batches])) / "raw")
+        own_days = read_values(written(ours.work, here, tmp_path / "d", fetch.json.dumps(["day", batches])) / "raw")
+        assert server.missing == []
+    assert ROWS - 10 <= of_symbols.rows == of_symbols.distinct <= ROWS
+    assert all(one.same_rows(of_symbols) for one in (of_days, own, own_days))
+    assert (of_symbols.files, own.files) == (3, 3)
+    assert (of_days.files, own_days.files) == (6, 6)
+
+
+def test_a_changed_a_doubled_and_a_lost_row_are_found(tmp_path):
+    job = fetch.job_of(2, date(2024, 2, 1), date(2024, 2, 1))
+    with VendorServer(prepared([("polygon", job)])) as server:
+        folder = written(floor.work, replace(job, url=server.url("polygon")), tmp_path / "a", "symbol")
+    right = read_values(folder)
+    path = next(folder.iterdir())
+    table = pq.read_table(path)
+    wrong = {
+        "lost": table.slice(1),
+        "doubled": fetch_concat(table, table.slice(0, 1)),
+        "changed": table.set_column(2, "open", floor.pa.array([0.01, *table["open"].to_pylist()[1:]])),
+    }
+    for other in wrong.values():
+        pq.write_table(other, path)
+        assert not read_values(folder).same_rows(right)
+    pq.write_table(table.take(list(reversed(range(len(table))))), path)
+    assert read_values(folder).same_rows(right)
+
+
+def fetch_concat(*tables):
+    return floor.pa.concat_tables(tables)
+
+
+def test_a_request_that_was_not_prepared_is_an_error(tmp_path):
+    job = fetch.job_of(2, date(2024, 2, 1), date(2024, 2, 1))
+    with VendorServer(prepared([("alpaca", job)])) as server:
+        other = replace(job, url=server.url("alpaca"), groups=[job.symbols[:1]])
+        with pytest.raises(RuntimeError, match="not prepared"):
+            written(floor.work, other, tmp_path / "a", "symbol")
+
+
+def test_a_stack_without_its_package_is_reported_as_not_run(monkeypatch):
+    monkeypatch.setattr(fetch.peers, "versions", dict)
+    monkeypatch.setattr(fetch, "planned", lambda provider, job: (job, []))
+    job = fetch.job_of(1, date(2024, 2, 1), date(2024, 2, 1))
+    (found,) = fetch.measurements([Stack("x", "polygon", "massive_client", packages=("massive",))], job, runs=1)
+    assert found.figures == {"provider": "polygon", "not_run": "massive is not installed"}
+
+
+def test_every_stack_has_its_module_and_a_name_of_its_own():
+    assert len({(stack.provider, stack.name) for stack in STACKS}) == len(STACKS)
+    folder = fetch.Path(fetch.__file__).parent / "stacks"
+    assert {stack.module for stack in STACKS} <= {path.stem for path in folder.glob("*.py")}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_peak_of_a_child_is_its_own():
+    (found,) = child(
+        ["-c", "import json, benchmarks.measurement as m; print(json.dumps({'peak': m.peak_mb()}))"], env=dict(os.environ)
+    )
+    assert 0 < found["peak"] < peak_mb()
