@@ -129,7 +129,7 @@ def measurements(stacks: Sequence[Stack] = STACKS, job: Job | None = None, runs:
         able = [stack for stack in own if not missing[stack]]
         with VendorServer(prepared([(provider, here)])) as server:
             here = replace(here, url=server.url(provider))
-            found = [{stack: run(stack, here, batches) for stack in able} for _ in range(runs)]
+            found = [{stack: _observed(server, stack, here, batches) for stack in able} for _ in range(runs)]
         reference = found[0][able[0]][1] if able else None
         for stack in own:
             if missing[stack]:
@@ -137,6 +137,13 @@ def measurements(stacks: Sequence[Stack] = STACKS, job: Job | None = None, runs:
                 yield Measurement("fetch", stack.name, figures={"provider": provider, "not_run": why})
             elif reference is not None:
                 yield _measurement(stack, [one[stack] for one in found], reference, installed)
+
+
+def _observed(server: VendorServer, stack: Stack, job: Job, batches: Sequence[Any]) -> tuple[dict[str, Any], Values]:
+    """Run a stack once; its figures tell what it took from the server."""
+    sent, cpu = server.sent, server.cpu_seconds
+    figures, values = run(stack, job, batches)
+    return {**figures, "bytes_received": server.sent - sent, "server_cpu_seconds": round(server.cpu_seconds - cpu, 3)}, values
 
 
 def _measurement(

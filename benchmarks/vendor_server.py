@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from time import thread_time
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -61,11 +62,13 @@ class Prepared:
 class VendorServer:
     """The server; a context manager that listens on 127.0.0.1 in a thread.
 
-    :ivar sent: bytes of bodies sent so far.
+    :ivar sent: bytes of bodies sent so far. ``cpu_seconds``: CPU time of the server so far.
+    :ivar missing: keys of requests that were not prepared.
     """
 
     responses: dict[str, Prepared]
     sent: int = 0
+    cpu_seconds: float = 0.0
     missing: list[str] = field(default_factory=list)
 
     def __enter__(self) -> VendorServer:
@@ -100,6 +103,7 @@ class VendorServer:
         self.sent += len(found.body)
         await send({"type": "http.response.start", "status": status, "headers": found.headers})
         await send({"type": "http.response.body", "body": found.body})
+        self.cpu_seconds = thread_time()
 
 
 def responses(provider: str, job: Job) -> Iterator[tuple[str, Prepared]]:
