@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 RESULTS = PROJECT / ".local" / "bench" / "results.json"
 ARGUMENTS: dict[str, tuple[str, ...]] = {"warehouse_load": ("duckdb",), "pages": ("folded",), "audit": ("year",)}
 """The arguments where all benchmarks are run: the parts that take a minute or two."""
-ON_REQUEST = ("compaction", "fetch_memory", "latency")
+ON_REQUEST = ("compaction", "fetch_memory", "latency", "rate_limits")
 """Run by name only: they take many minutes, or measure a part of what another one does."""
 
 

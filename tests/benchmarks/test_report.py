@@ -79,7 +79,7 @@ def test_results_survive_a_file(tmp_path):
 
 def test_runner_knows_every_benchmark_and_refuses_others(capsys):
     assert {"fetch", "publish", "warehouse_load", "audit", "pages", "compaction"} <= set(runner.names())
-    assert {*runner.ARGUMENTS, *runner.ON_REQUEST} - {"latency"} <= set(runner.names())
+    assert {*runner.ARGUMENTS, *runner.ON_REQUEST} - {"latency", "rate_limits"} <= set(runner.names())
     with pytest.raises(SystemExit):
         runner.main(["fetsch"])
     assert "no benchmark fetsch; there are audit" in capsys.readouterr().err
