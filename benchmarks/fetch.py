@@ -126,17 +126,21 @@ def measurements(stacks: Sequence[Stack] = STACKS, job: Job | None = None, runs:
         here, batches = planned(provider, job)
         own = [stack for stack in stacks if stack.provider == provider]
         missing = {stack: [name for name in stack.packages if name not in installed] for stack in own}
-        able = [stack for stack in own if not missing[stack]]
+        not_run = {stack: f"{', '.join(names)} is not installed" for stack, names in missing.items() if names}
+        found: dict[Stack, list[tuple[dict[str, Any], Values]]] = {stack: [] for stack in own}
         with VendorServer(prepared([(provider, here)])) as server:
             here = replace(here, url=server.url(provider))
-            found = [{stack: _observed(server, stack, here, batches) for stack in able} for _ in range(runs)]
-        reference = found[0][able[0]][1] if able else None
+            for stack in [stack for _ in range(runs) for stack in own]:
+                try:
+                    found[stack] += [] if stack in not_run else [_observed(server, stack, here, batches)]
+                except RuntimeError as error:
+                    not_run[stack] = f"failed: {str(error).splitlines()[-1][:200]}"
+        reference = next((runs_of[0][1] for stack, runs_of in found.items() if stack not in not_run), None)
         for stack in own:
-            if missing[stack]:
-                why = f"{', '.join(missing[stack])} is not installed"
-                yield Measurement("fetch", stack.name, figures={"provider": provider, "not_run": why})
-            elif reference is not None:
-                yield _measurement(stack, [one[stack] for one in found], reference, installed)
+            if stack in not_run or reference is None:
+                yield Measurement("fetch", stack.name, figures={"provider": provider, "not_run": not_run[stack]})
+            else:
+                yield _measurement(stack, found[stack], reference, installed)
 
 
 def _observed(server: VendorServer, stack: Stack, job: Job, batches: Sequence[Any]) -> tuple[dict[str, Any], Values]:

@@ -34,13 +34,16 @@ def install() -> None:
         file=sys.stderr,
     )
     uv = _uv()
-    if not PYTHON.exists():
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(PYTHON.parents[1])], check=True)
-    if subprocess.run([uv, "pip", "sync", "--quiet", "--python", str(PYTHON), str(LOCK)], check=False).returncode == 0:
+    if (
+        not PYTHON.exists()
+        and subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, FOLDER / "venv"], check=False).returncode
+    ):
+        return
+    if subprocess.run([uv, "pip", "sync", "--quiet", "--python", PYTHON, LOCK], check=False).returncode == 0:
         shutil.copyfile(LOCK, done)
         return
     for name in wanted():
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(PYTHON), "--constraint", str(LOCK), name], check=False)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", PYTHON, "--constraint", LOCK, name], check=False)
 
 
 def wanted() -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from benchmarks import fetch
 from benchmarks.fetch import STACKS, Stack
 from benchmarks.measurement import child, peak_mb
-from benchmarks.parquet_values import read_values
+from benchmarks.parquet_values import Values, read_values
 from benchmarks.stacks import floor, floor_databento, ours
 from benchmarks.vendor_server import VendorServer, prepared
 from sandbox.http import SampleApi
@@ -80,6 +80,21 @@ def test_a_stack_without_its_package_is_reported_as_not_run(monkeypatch):
     job = fetch.job_of(1, date(2024, 2, 1), date(2024, 2, 1))
     (found,) = fetch.measurements([Stack("x", "polygon", "massive_client", packages=("massive",))], job, runs=1)
     assert found.figures == {"provider": "polygon", "not_run": "massive is not installed"}
+
+
+def test_a_stack_that_fails_is_reported_and_the_others_go_on(monkeypatch):
+    def run(stack, job, batches):
+        if stack.name == "broken":
+            raise RuntimeError("trace\nValueError: no rows")
+        return {"seconds": 2.0, "cpu_seconds": 1.0, "peak_mb": 5}, Values(10, 10, "ab", 1, 100)
+
+    monkeypatch.setattr(fetch.peers, "versions", dict)
+    monkeypatch.setattr(fetch, "planned", lambda provider, job: (job, []))
+    monkeypatch.setattr(fetch, "run", run)
+    job = fetch.job_of(1, date(2024, 2, 1), date(2024, 2, 1))
+    broken, good = fetch.measurements([Stack("broken", "polygon", "x"), Stack("good", "polygon", "x")], job, runs=2)
+    assert broken.figures == {"provider": "polygon", "not_run": "failed: ValueError: no rows"}
+    assert (good.figures["rows_per_second"], good.figures["same_values"]) == (5, True)
 
 
 def test_every_stack_has_its_module_and_a_name_of_its_own():
