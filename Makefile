@@ -1,6 +1,6 @@
 # `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install run up down query migrate calendars test lint docs pictures sbom audit
+.PHONY: help install run up down query migrate calendars test bench lint docs pictures sbom audit
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
 export DAG CONF SQL ARGS PYTHON
@@ -40,6 +40,9 @@ calendars: install ## Write the session files of the exchanges again, from excha
 
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
+
+bench: install ## Measure fetch beside other stacks, load, check, publish ...; ARGS=fetch runs one, ARGS=--write updates the docs
+	@PYTHONPATH=plugins:. $(PYTHON_ENV) -m benchmarks $$ARGS
 
 docs: install ## Build the documentation as a site in .local/site; ARGS=serve shows it at http://127.0.0.1:8000
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build}

@@ -1,4 +1,4 @@
-"""Measure an audit of 523 symbols x 10 years (1.3 million cells) against the ledger, with its peak memory.
+"""Measure an audit of 523 symbols x 10 years (1.3 million cells) against the ledger.
 
 Usage: ``python -m benchmarks.audit [day|year]``. ``day``: a lake of day files, a run for each session: 1.3 million keys, 2,500
 ledger objects and receipts. ``year``: year files of one backfill. There is no warehouse. Lake objects are placeholders that exist in the
@@ -17,11 +17,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from pathlib import Path
-from time import monotonic, process_time
+from time import monotonic
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.measurement import Timer, peak_mb
 from market_data.config.feeds import load_feeds
 from market_data.config.universes import Member, Universe
 from market_data.core import calendar
@@ -103,32 +104,25 @@ def make(folder: Path, grain: str) -> None:
         ledger.write_cells(lake, "ohlcv-1d", "polygon", run, "b000", cells, recorded_at=run.started)
 
 
-def peak_kb() -> int:
-    """Return the peak memory of this process since its start; ``ru_maxrss`` has that of its parent too."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1])
-
-
 def measure(folder: str, grain: str) -> None:
     """Audit the lake and print seconds and peak memory; runs in a process of its own."""
-    before = peak_kb()
+    before = peak_mb()
     feed = next(feed for feed in load_feeds() if feed.dag_id == DAG)
     universe = Universe("benchmark", tuple(map(Member, SYMBOLS)))
     lake = Placeholders.open(f"file://{folder}")
     assert isinstance(lake, Placeholders)
     lake.grain = grain
-    began, cpu = monotonic(), process_time()
+    timer = Timer()
     # A share near 0 reads one symbol: its placeholders cannot be read, and are found.
     found = audit(lake, None, feed, Selection(OHLCV_1D, "polygon", Layout()), NOW, universe, share=1e-9)
     print(
         json.dumps(
             {
                 **found.counts,
+                "grain": grain,
                 "found": len(found.findings),
-                "seconds": round(monotonic() - began, 1),
-                "cpu_seconds": round(process_time() - cpu, 1),
-                "peak_mb": peak_kb() // 1024,
-                "before_mb": before // 1024,
+                **timer.figures(),
+                "before_mb": before,
             }
         )
     )

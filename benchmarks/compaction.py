@@ -1,37 +1,33 @@
-"""Measure compaction: a year of day files, read before and after; and a ledger of many objects, before and after folding.
+"""Measure compaction: a year of day files, and a ledger of many objects, each read before and after.
 
-python benchmarks/compaction.py [SYMBOLS] [LEDGER_OBJECTS]      505 symbols are 126,000 day files; a folder, or MARKET_DATA_LAKE
+``python -m benchmarks.compaction [SYMBOLS] [LEDGER_OBJECTS]``: 505 symbols are 126,000 day files, in a folder or in MARKET_DATA_LAKE.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-PROJECT = Path(__file__).parents[1]
-sys.path[:0] = [str(PROJECT / "plugins"), str(PROJECT)]
-
-from market_data.core import calendar  # noqa: E402
-from market_data.core.run import RunInfo  # noqa: E402
-from market_data.datasets.bars import OHLCV_1D  # noqa: E402
-from market_data.lake.layout import Layout  # noqa: E402
-from market_data.lake.ledger import CELLS, read_coverage, write_cells  # noqa: E402
-from market_data.lake.reader import read_rows  # noqa: E402
-from market_data.lake.store import Lake  # noqa: E402
-from market_data.lake.writer import land  # noqa: E402
-from market_data.maintenance.compaction import compact  # noqa: E402
-from market_data.maintenance.ledger_folding import fold_ledger  # noqa: E402
-from market_data.pipeline.selection import Selection  # noqa: E402
+from benchmarks.measurement import Timer
+from market_data.core import calendar
+from market_data.core.run import RunInfo
+from market_data.datasets.bars import OHLCV_1D
+from market_data.lake.layout import Layout
+from market_data.lake.ledger import CELLS, read_coverage, write_cells
+from market_data.lake.reader import read_rows
+from market_data.lake.store import Lake
+from market_data.lake.writer import land
+from market_data.maintenance.compaction import compact
+from market_data.maintenance.ledger_folding import fold_ledger
+from market_data.pipeline.selection import Selection
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 LAYOUT, SOURCE = Layout(), "polygon"
@@ -39,10 +35,9 @@ LAYOUT, SOURCE = Layout(), "polygon"
 
 def timed(name: str, work: Callable[[], Any]) -> Any:
     """Run ``work``, print its seconds and the peak memory so far, and return its result."""
-    started = time.perf_counter()
+    timer = Timer()
     found = work()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{name:<46} {time.perf_counter() - started:8.2f} s   peak {peak:6.0f} MB", flush=True)
+    print(json.dumps({"case": name, **timer.figures()}), flush=True)
     return found
 
 
@@ -73,9 +68,9 @@ def measure_files(lake: Lake, count: int) -> None:
     timed(f"write {count * len(sessions):,} day files", fill)
     before = timed("read them", read)
     done = timed("compact", lambda: compact(lake, Selection(OHLCV_1D, SOURCE, LAYOUT), NOW))
-    print("  ", *done.sentences())
+    print(*done.sentences(), file=sys.stderr)
     after = timed(f"read {len(lake.list('raw')):,} files", read)
-    print(f"   {len(after):,} rows, equal: {after.equals(before)}")
+    assert after.equals(before)
     timed("compact again", lambda: compact(lake, Selection(OHLCV_1D, SOURCE, LAYOUT), NOW))
 
 
@@ -100,13 +95,13 @@ def measure_ledger(lake: Lake, objects: int) -> None:
     timed(f"write {len(cells):,} records in {objects:,} objects", fill)
     before = timed("read the coverage", lambda: read_coverage(lake, "ohlcv-1d", SOURCE))
     done = timed("fold", lambda: fold_ledger(lake, "ohlcv-1d", SOURCE, NOW))
-    print("  ", *done.sentences())
+    print(*done.sentences(), file=sys.stderr)
     after = timed(f"read {len(lake.list('manifest')):,} objects", lambda: read_coverage(lake, "ohlcv-1d", SOURCE))
-    print(f"   {len(after):,} cells, before {len(before):,}")
+    assert len(after) == len(before)
 
 
 def main() -> None:
-    """Measure in a folder that is deleted at the end, or in the lake of MARKET_DATA_LAKE, which should be empty."""
+    """Measure in a folder that is deleted at the end, or in MARKET_DATA_LAKE, which should be empty."""
     given = [int(word) for word in sys.argv[1:]]
     count, objects = (*given, *(505, 5000)[len(given) :])
     with tempfile.TemporaryDirectory() as folder:

@@ -119,4 +119,4 @@ if __name__ == "__main__":
                 done = subprocess.run(
                     [sys.executable, "-m", "benchmarks.pages", "measure", name], check=True, capture_output=True, text=True
                 )
-                print(kind, done.stdout.strip())
+                print(json.dumps({"kind": kind, **json.loads(done.stdout)}), flush=True)

@@ -4,7 +4,7 @@
 wire double. The double's SQL engine is PostgreSQL, so its seconds describe the client, not Oracle. Each way loads into a database of its
 own, by a process of its own; ``again`` is the second load of the same rows, which changes nothing.
 
-Prints a line per way: rows per second, seconds, CPU seconds of the client and of the server, peak memory of the client, size of the
+Prints a line of JSON per way: rows per second, seconds, CPU seconds of the client and of the server, peak memory of the client, size of the
 database, and the time per row as a ratio to ours. ``warehouse_peers`` has the peers. For Oracle also what went over the wire.
 """
 
@@ -15,26 +15,19 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from benchmarks.measurement import PROJECT, Timer
 from benchmarks.warehouse_peers import bulk_insert_rows, plain_copy_merge, plain_merge, to_sql
 
-PROJECT = Path(__file__).resolve().parents[1]
 SYMBOLS, SESSIONS = 523, 2_520
 ROWS_AT_ONCE = 250_000
 Way = Callable[[Any, Callable[[int], Iterator[Any]], int], int]
-
-
-def peak_mb() -> int:
-    """Return the most memory this process ever held (VmHWM: ``ru_maxrss`` is inherited from the parent)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return round(int(line.split()[1]) / 1024)
 
 
 def symbol_bars(first: int, last: int) -> Any:
@@ -138,11 +131,9 @@ def child(way: str) -> None:
     from market_data.warehouse import WarehouseConnection
 
     connection = WarehouseConnection(**json.loads(sys.stdin.read()))
-    began = time.monotonic()
-    cpu = time.process_time()
+    timer = Timer()
     rows = WAYS[way](connection, chunks, ROWS_AT_ONCE)
-    seconds, cpu = round(time.monotonic() - began, 1), round(time.process_time() - cpu, 1)
-    print(json.dumps({"rows": rows, "seconds": seconds, "cpu": cpu, "peak_mb": peak_mb()}))
+    print(json.dumps({"rows": rows, **timer.figures()}))
 
 
 def figures(engine: str) -> Iterator[dict[str, Any]]:
@@ -163,17 +154,15 @@ def figures(engine: str) -> Iterator[dict[str, Any]]:
 
 def main(engines: list[str]) -> None:
     sys.path.insert(0, str(PROJECT / "plugins"))
-    print(f"{datetime.now(UTC):%Y-%m-%d}: {SYMBOLS * SESSIONS:,} daily bars, generated as they are loaded")
-    heads = ("rows/s", "seconds", "CPU s", "server", "peak MB", "size MB", "ratio")
-    print(f"{'engine':<10}{'way':<24}" + "".join(f"{head:>9}" for head in heads))
     for engine in engines:
         first = 0.0
         for found in figures(engine):
             a_row = found["seconds"] / found["rows"]
             first = first or a_row
-            cells = [f"{1 / a_row:,.0f}", *(found[name] for name in ("seconds", "cpu", "server_cpu", "peak_mb", "size_mb"))]
-            line = "".join(f"{cell:>9}" for cell in [*cells, f"{a_row / first:.2f}"])
-            print(f"{engine:<10}{found['way']:<24}{line}", flush=True)
+            print(
+                json.dumps({**found, "rows_per_second": round(1 / a_row), "time_per_row_to_ours": round(a_row / first, 2)}),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-DEFAULT = ["plugins", "sandbox", "dags", "tools", "docs", "include", ".github", *(path.name for path in PROJECT.glob("*.md"))]
+DEFAULT = [
+    "plugins",
+    "sandbox",
+    "dags",
+    "tools",
+    "docs",
+    "include",
+    "benchmarks",
+    ".github",
+    *(path.name for path in PROJECT.glob("*.md")),
+]
 HISTORY = "CHANGELOG.md"
 """Its entries below the newest version were published and stay as they are."""
 

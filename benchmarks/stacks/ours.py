@@ -1,0 +1,73 @@
+"""This project: the batches of a run, as its task ``fetch`` runs them.
+
+Reach, evidence, gate, lake files, staging and receipts are all there, and the process has the imports of a task of Airflow. The option is
+JSON: the file grain, and the batches to fetch. With ``plan`` as second argument it prints the batches of the run instead.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+from benchmarks.stacks.harness import KEY, Job, run
+from market_data import pipeline
+from market_data.config.feeds import load_feeds
+from market_data.config.run_params import RunParams
+from market_data.core import calendar
+from market_data.core.batch import Batch
+from market_data.core.intervals import closed
+from market_data.core.run import RunInfo
+from market_data.lake.layout import Layout
+from market_data.lake.store import Lake
+from market_data.pipeline.run_sessions import Wanted
+from market_data.providers.base import ProviderConfig, ProviderHook
+from market_data.providers.registry import provider
+
+ENDPOINTS = {"alpaca": "bars", "polygon": "range", "databento": "range"}
+RUN = RunInfo("benchmark", "r", "manual", 0, datetime(2026, 11, 30, tzinfo=UTC))
+
+
+def prepare(job: Job, grain: Any) -> tuple[pipeline.RunContext, ProviderHook]:
+    """Return the run and the hook. The account has no limits: the server is the bench's own."""
+    name = job.url.rsplit("/", 1)[-1]
+    (feed,) = (feed for feed in load_feeds() if feed.dag_id == f"{name}_ohlcv_1m")
+    extra = {"plan": "sample", "calls_per_minute_per_slot": 600_000, "limits": []}
+    key = f"db-{KEY}" if name == "databento" else KEY
+    hook = provider(name)(config=ProviderConfig(f"{name}_default", job.url, "sample", key, extra))
+    # The server has the regular minutes only: planned as so many, a batch holds as many rows as it may.
+    endpoints = tuple(replace(endpoint, rows_per_session=390) for endpoint in hook._endpoints(feed.dataset))  # noqa: SLF001
+    hook._endpoints = lambda dataset: endpoints  # type: ignore[method-assign]  # noqa: ARG005, SLF001
+    params = replace(RunParams("sp500_etf"), batch_size=1000, endpoint=ENDPOINTS[name], file_grain=grain)
+    return pipeline.RunContext(feed, params, RUN, Lake.open(f"file://{job.folder}"), Layout(), name), hook
+
+
+def plan(job: Job) -> list[dict[str, Any]]:
+    """Return the batches that fetch the whole span of all symbols."""
+    context, hook = prepare(job, "year")
+    sessions = calendar.sessions_in((closed(date.fromisoformat(job.first), date.fromisoformat(job.last)),))
+    found = pipeline.plan_run(context, hook, Wanted(sessions), tuple(job.symbols), datetime.now(UTC))
+    return [batch.to_json() for batch in found.plan.batches]
+
+
+def work(job: Job) -> None:
+    """Fetch all batches, one after another."""
+    grain, batches = json.loads(job.option)
+    context, hook = prepare(job, grain)
+    with hook:
+        for batch in batches:
+            receipt = pipeline.fetch_batch(context, hook, Batch.from_json(batch), lambda: datetime.now(UTC))
+            assert not receipt.failed, receipt.failed
+
+
+if __name__ == "__main__":
+    if sys.argv[2:] == ["plan"]:
+        print(json.dumps({"batches": plan(Job(**json.loads(sys.argv[1])))}))
+    else:
+        import airflow.sdk.execution_time.task_runner  # noqa: F401  what a task's process has loaded
+
+        from market_data.airflow import dag, tasks  # noqa: F401
+
+        run(work)
