@@ -249,7 +249,10 @@ def test_the_newest_response_is_read_and_equal_values_write_nothing(steps):
 def minutes(symbols, days, size, **values):
     rows = bars([(symbol, day) for symbol in symbols for day in days for _ in range(size)], **values)
     times = [
-        datetime(d.year, d.month, d.day, 14, 30, tzinfo=UTC) + timedelta(minutes=n) for _ in symbols for d in days for n in range(size)
+        datetime(d.year, d.month, d.day, 14, 30, tzinfo=UTC) + timedelta(minutes=n)
+        for _ in symbols
+        for d in days
+        for n in range(size)
     ]
     return rows.set_column(2, rows.schema.field(2), pa.array(times, rows.schema.field(2).type))
 
@@ -287,7 +290,9 @@ def test_a_session_file_replaced_while_it_is_read_is_read_again(lake, large, mon
 
     def get_part(*args):
         if len(replaced) < 2:
-            replaced.append(put(lake, minutes(["S31"], DAYS[:1], 100, close=float(len(replaced)), at=LATER), "session", True, OHLCV_1M))
+            replaced.append(
+                put(lake, minutes(["S31"], DAYS[:1], 100, close=float(len(replaced)), at=LATER), "session", True, OHLCV_1M)
+            )
         return part(*args)
 
     monkeypatch.setattr(lake, "get_part", get_part)
@@ -334,7 +339,5 @@ def test_rows_that_move_between_grains_while_they_are_read_are_found(lake, monke
         with monkeypatch.context() as patch:
             for method in ("list", "folders", "get_tail"):
                 patch.setattr(lake, method, moved(method))
-            found = read_rows(
-                lake, layout, OHLCV_1D, "polygon", [f"S{n}" for n in range(20)], DAYS[0], DAYS[0] + timedelta(40)
-            )
+            found = read_rows(lake, layout, OHLCV_1D, "polygon", [f"S{n}" for n in range(20)], DAYS[0], DAYS[0] + timedelta(40))
         assert len(found) == 40, step

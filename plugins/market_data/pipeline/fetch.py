@@ -243,7 +243,8 @@ def _fetch_request(
     proved = [symbol for symbol in judged if symbol not in doubted and symbol not in unproved]
     absent = find_withdrawn(context, request, table, proved, reported, arrived)
     warnings += contradictions(dataset, table)
-    incoming = _Incoming(_parts(table), odd, absent)
+    apart = "session" if context.params.file_grain == "session" else "symbol"
+    incoming = _Incoming(_parts(table, apart), odd, absent)
     del fetched, table  # release the rows part by part
     mark = ""
     if (counts["rows_received"] or len(absent)) and _may_replace(context, batch):
@@ -313,10 +314,12 @@ def _may_replace(context: RunContext, batch: Batch) -> bool:
     return batch.refetch or context.run.clear_number > 0 or context.run.run_type == "scheduled"
 
 
-def _parts(rows: pa.Table) -> list[pa.Table]:
-    """Split ``rows`` into tables of about ``PART_ROWS`` rows that share no symbol.
+def _parts(rows: pa.Table, apart: str = "symbol") -> list[pa.Table]:
+    """Split ``rows`` into tables of about ``PART_ROWS`` rows, or more, that share no value of a column.
 
-    Nothing is copied if the rows of each symbol are adjacent, which is the usual case.
+    Nothing is copied if the rows of each value are adjacent, which is the usual case.
+
+    :param apart: ``session`` for session files: each is written once.
     """
     import numpy as np
     import pyarrow as pa
@@ -324,10 +327,10 @@ def _parts(rows: pa.Table) -> list[pa.Table]:
 
     if len(rows) <= PART_ROWS:
         return [rows]
-    codes = pa.chunked_array([rows["symbol"].combine_chunks().dictionary_encode("encode").indices]).to_numpy()
+    codes = pa.chunked_array([rows[apart].combine_chunks().dictionary_encode("encode").indices]).to_numpy()
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    if len(starts) > codes.max() + 1:  # the rows of a symbol are not adjacent
-        return _parts(rows.take(pc.sort_indices(rows, sort_keys=[("symbol", "ascending")])))
+    if len(starts) > codes.max() + 1:  # the rows of a value are not adjacent
+        return _parts(rows.take(pc.sort_indices(rows, sort_keys=[(apart, "ascending")])), apart)
     cuts = [0]
     for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
         if end - cuts[-1] > PART_ROWS and start > cuts[-1]:
