@@ -132,7 +132,7 @@ def test_a_writer_between_read_and_write_is_taken_in(lake, monkeypatch, grain):
     monkeypatch.setattr(lake, "put_if", between)
     landed = put(lake, bars([("AAPL", DAYS[0])], close=7.0, at=LATEST), grain, refetch=True)
     assert landed.rows["close"].to_pylist() == [7.0]
-    assert read(lake) == {(s, d): (10.0, 0) for s, d in CELLS[:4]} | {("AAPL", DAYS[0]): (7.0, 2), ("z", DAYS[0]): (6.0, 1)}
+    assert read(lake) == dict.fromkeys(CELLS[:4], (10.0, 0)) | {("AAPL", DAYS[0]): (7.0, 2), ("z", DAYS[0]): (6.0, 1)}
 
 
 class Killed(BaseException):
@@ -271,7 +271,7 @@ def large(lake, monkeypatch):
 
 
 def test_one_symbol_of_a_session_file_fetches_its_row_groups_only(lake, large, monkeypatch):
-    [(key, size)] = lake.list("raw")
+    [(_, size)] = lake.list("raw")
     fetched, part = [], lake.get_part
     monkeypatch.setattr(lake, "get_part", lambda key, start, end, etag: fetched.append(end - start) or part(key, start, end, etag))
     for symbol in ("S00", "S31", "S63"):

@@ -91,6 +91,11 @@ def grain_of(feed: Feed) -> Grain:
     return grain
 
 
+def folded_grain(feed: Feed) -> Grain:
+    """Return the grain of the files into which compaction folds the day files of a feed."""
+    return "session" if grain_of(feed) == "session" else "year"
+
+
 def _held(coverage: Coverage, selection: Selection, only: str | None) -> pa.Table:
     """Return the selected cells that are refused or quarantined, of ``ledger.SCHEMA``."""
     import pyarrow as pa

@@ -6,19 +6,22 @@ An object is readable, has the hash of its receipt, and holds rows of its own sy
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from market_data.core.errors import BrokenObject
 from market_data.lake import parquet
+from market_data.lake.layout import ALL_SYMBOLS
 from market_data.lake.receipts import SMALLEST
 from market_data.maintenance.audit.cells import Mask, Names, months_of
 from market_data.maintenance.audit.evidence import Evidence, object_codes
-from market_data.maintenance.audit.listing import DAY, DOCUMENT, Listing, Numbers, cell_codes
+from market_data.maintenance.audit.listing import DAY, DOCUMENT, IN_SESSION, Listing, Numbers, cell_codes
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
@@ -147,22 +150,42 @@ def read_objects(
             return _One(row, None, digest, str(error).partition("cannot be read: ")[2])
         return _One(row, decoded, digest, "")
 
-    codes = object_codes(symbols, listing.periods[rows], listing.days[rows], listing.kinds[rows])
+    in_session = listing.kinds[rows] == IN_SESSION
+    everything = names.of([ALL_SYMBOLS])[0]
+    codes = object_codes(np.where(in_session, everything, symbols), listing.periods[rows], listing.days[rows], listing.kinds[rows])
     expected = dict(zip(rows.tolist(), codes.tolist(), strict=True))
+    shared: dict[int, list[int]] = defaultdict(list)  # a session file is read once; code -> its rows
+    for row, code in zip(rows[in_session].tolist(), codes[in_session].tolist(), strict=True):
+        shared[code].append(row)
+    again = {row for some in shared.values() for row in some[1:]}
+    numbers = dict(zip(rows.tolist(), symbols.tolist(), strict=True))
+
+    def of_row(one: _One) -> tuple[list[int], pa.Table | None]:
+        """Return the rows of the listing that are one object, and its rows of their symbols."""
+        some = shared.get(expected[one.row], [one.row])
+        if one.rows is None or listing.kinds[one.row] != IN_SESSION or numbers[one.row] == everything:
+            return some, one.rows
+        wanted = pa.array([names.names[numbers[row]] for row in some], pa.string())
+        return some, one.rows.filter(pc.is_in(one.rows["symbol"], wanted))
 
     def checked() -> Iterator[pa.Table]:
-        for one in lake.each(read, rows.tolist(), concurrency=PARALLEL):
+        for one in lake.each(read, [row for row in rows.tolist() if row not in again], concurrency=PARALLEL):
             found.count += 1
+            some, own = of_row(one)
             if one.problem:
-                found.unreadable[one.row] = one.problem
-            elif one.rows is None:
-                found.gone.append(one.row)
+                found.unreadable |= dict.fromkeys(some, one.problem)
+            elif one.rows is None or own is None:
+                found.gone += some
             else:
                 hashes, least = evidence.expected(expected[one.row])
                 if hashes and one.hash not in hashes:
                     lacking = f"; it has {len(one.rows)} rows, the request wrote {least}" if len(one.rows) < least else ""
-                    found.changed[one.row] = f"its hash is not that of its receipt{lacking}"
-                yield one.rows.append_column(schema.field(OBJECT), pa.repeat(pa.scalar(one.row, pa.int64()), len(one.rows)))
+                    found.changed |= dict.fromkeys(some, f"its hash is not that of its receipt{lacking}")
+                places = pa.repeat(pa.scalar(one.row, pa.int64()), len(own))
+                if len(some) > 1:
+                    row_of = {names.names[numbers[row]]: row for row in some}
+                    places = pa.array([row_of[symbol] for symbol in own["symbol"].to_pylist()], pa.int64())
+                yield own.append_column(schema.field(OBJECT), places)
 
     table = parquet.gather(checked(), schema)
     _note_cells(table, listing, rows, symbols, names, found)
@@ -178,7 +201,8 @@ def _note_cells(table: pa.Table, listing: Listing, rows: Numbers, symbols: Numbe
     place = np.searchsorted(rows, objects)
     dated = listing.periods[objects] != DOCUMENT
     inside = (days >= listing.days[objects]) & (days <= listing.last_days[objects]) | ~dated
-    strange = (own != symbols[place]) | ~inside
+    whole = (listing.kinds[objects] == IN_SESSION) & (symbols[place] == names.of([ALL_SYMBOLS])[0])
+    strange = ((own != symbols[place]) & ~whole) | ~inside
     for row in np.unique(objects[strange]).tolist():
         found.changed.setdefault(row, "it holds rows of another symbol or date")
     good = ~strange
