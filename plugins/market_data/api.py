@@ -369,12 +369,14 @@ def open_lake(lake: str | Lake | None = None) -> Lake:
 
 
 def _allowed(feed: Feed, now: datetime) -> dict[str, Any]:
+    from market_data.datasets.registry import grains_of
     from market_data.providers.registry import options_of, serving
 
     return {
         "options": options_of(feed.provider, feed.dataset),
         "endpoints": serving(feed.provider, feed.dataset),
         "today": now.astimezone(calendar.NEW_YORK).date(),
+        "grains": grains_of(feed.dataset),
     }
 
 

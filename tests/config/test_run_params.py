@@ -169,7 +169,7 @@ BAD = [
     ({"index_name": "SP500"}, f"index_name is 'SP500'; {INDEX}"),
     ({"index_name": "sp500\n"}, f"index_name is 'sp500\\n'; {INDEX}"),
     ({"index_name": "x" * 65}, f"index_name is '{'x' * 55}...'; {INDEX}"),
-    ({"file_grain": "week"}, "file_grain is 'week'; allowed: day, year"),
+    ({"file_grain": "week"}, "file_grain is 'week'; allowed: day, session, year"),
     ({"endpoint": "bulk"}, "endpoint is 'bulk'; allowed: auto, grouped, range, flatfile"),
     (
         {"file_grain": "year", "endpoint": "grouped"},

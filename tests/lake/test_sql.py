@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow.compute as pc
 import pytest
 
 from market_data.datasets.bars import OHLCV_1D
@@ -20,7 +21,7 @@ LATER, LATEST = T0 + timedelta(1), T0 + timedelta(2)
 
 
 def filled(url, layout):
-    """A lake of both grains: sessions in one of them, in both with either newer, in both equally new."""
+    """A lake of all grains: sessions in one of them, in both with either newer, in both equally new."""
     lake = open_lake(url)
 
     def put(rows, grain):
@@ -31,6 +32,9 @@ def filled(url, layout):
         put(bars([(symbol, day) for day in DAYS[15:]], close=2.0, at=LATER), "day")
         put(bars([(symbol, day) for day in DAYS[17:19]], close=3.0, at=LATEST), "year")
         put(bars([(symbol, day) for day in DAYS[:2]], close=4.0), "day")
+    put(bars([(symbol, day) for symbol in (*SYMBOLS, "N") for day in DAYS[4:6]], close=5.0), "session")  # as new as the year file
+    put(bars([(symbol, day) for symbol in SYMBOLS for day in DAYS[8:9]], close=6.0, at=LATEST), "session")
+    put(bars([(symbol, day) for symbol in SYMBOLS for day in DAYS[:1]], close=7.0), "session")  # as new as the day file
     return lake
 
 
@@ -59,8 +63,10 @@ def test_the_query_gives_what_the_reader_gives(tmp_path, layout, folder):
     lake = filled(f"file://{tmp_path}", layout)
     connection = connected(tmp_path / folder)
     expected = read_rows(lake, layout, OHLCV_1D, "polygon", SYMBOLS, DAYS[0], DAYS[-1] + timedelta(1))
-    assert expected["close"].to_pylist() == ([4.0] * 2 + [1.0] * 13 + [2.0] * 2 + [3.0] * 2 + [2.0] * 11) * len(SYMBOLS)
-    assert rows(connection, "lake_prices()").equals(expected)
+    closes = [4.0] * 2 + [1.0] * 2 + [5.0] * 2 + [1.0] * 2 + [6.0] + [1.0] * 6 + [2.0] * 2 + [3.0] * 2 + [2.0] * 11
+    assert expected["close"].to_pylist() == closes * len(SYMBOLS)
+    assert rows(connection, "lake_prices()").filter(pc.field("symbol") != "N").equals(expected)
+    assert rows(connection, "lake_prices(symbol_key := 'N')")["close"].to_pylist() == [5.0] * 2  # in session files only
     assert rows(connection, "lake_prices(symbol_key := 'X%3ABTC-USD')").equals(expected.slice(60, 30))
 
 
@@ -79,7 +85,7 @@ def test_a_file_that_lacks_a_column_reads_as_null(tmp_path):
     [(key, _), *_] = lake.list("raw/prices/provider=polygon/symbol=A")
     lake.update(key, lambda body: parquet.encode(parquet.decode(body, key).drop_columns(["trade_count"])))
     found = rows(connected(tmp_path / "raw/prices/provider=polygon"), "lake_prices()")
-    assert len(found) == len(DAYS) * len(SYMBOLS)
+    assert len(found) == len(DAYS) * len(SYMBOLS) + 2
     assert 0 < found["trade_count"].null_count < len(found)
 
 
@@ -92,3 +98,13 @@ def test_nothing_is_kept_in_the_database(tmp_path):
     with duckdb.connect(database, read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM duckdb_functions() WHERE function_name = 'lake_prices'").fetchone() == (0,)
         connection.execute(PRICES.read_text())  # so that it works beside a warehouse opened to read
+
+
+def test_a_lake_of_session_files_alone_is_read(tmp_path):
+    lake = open_lake(f"file://{tmp_path}")
+    expected = bars([(symbol, day) for symbol in SYMBOLS for day in DAYS[:3]])
+    land(lake, Layout(), OHLCV_1D, "polygon", expected, "session", refetch=False)
+    connection = connected(tmp_path / "raw/prices/provider=polygon")
+    assert rows(connection, "lake_prices()").equals(expected)
+    assert rows(connection, "lake_prices(symbol_key := 'X%3ABTC-USD')").equals(expected.slice(6, 3))
+    assert len(rows(connection, "lake_prices(symbol_key := 'none')")) == 0

@@ -55,8 +55,10 @@ SPAN = {"start": SESSIONS[0], "end": SESSIONS[-1]}
     params=[
         ("mock_ohlcv_1d", "day"),
         ("mock_ohlcv_1m", "year"),
+        ("mock_ohlcv_1d", "session"),
         pytest.param(("mock_ohlcv_1d", "year"), marks=pytest.mark.slow),
         pytest.param(("mock_ohlcv_1m", "day"), marks=pytest.mark.slow),
+        pytest.param(("mock_ohlcv_1m", "session"), marks=pytest.mark.slow),
     ]
 )
 def audited(tmp_path, request):

@@ -257,6 +257,12 @@ class YearFiles(DaysModel):
     shape, grain = Shape.MULTI, "year"
 
 
+class SessionFiles(DaysModel):
+    """The same with a file a session."""
+
+    shape, grain = Shape.MULTI, "session"
+
+
 def explore(model, examples, steps, phases):
     given = {"max_examples": examples, "stateful_step_count": steps, "suppress_health_check": list(HealthCheck)}
     run_state_machine_as_test(model, settings=settings(phases=phases, **given))
@@ -269,6 +275,6 @@ def test_what_is_green_is_true_whatever_happens(model, examples):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("model", "examples"), [(DaysModel, 8), (MarketDays, 4), (YearFiles, 4)])
+@pytest.mark.parametrize(("model", "examples"), [(DaysModel, 8), (MarketDays, 4), (YearFiles, 4), (SessionFiles, 4)])
 def test_what_is_green_is_true_whatever_happens_for_long(model, examples):
     explore(model, examples, 18, [Phase.generate])

@@ -13,6 +13,7 @@ from market_data.core.errors import SchemaDrift, ServerError
 from market_data.core.outcome import State
 from market_data.lake.failures import Event, Failures, Kind, failed_batches
 from market_data.lake.ledger import read_coverage
+from market_data.lake.reader import read_rows
 from market_data.pipeline.run_sessions import Wanted
 from market_data.providers.base import ProviderConfig
 from market_data.providers.polygon.hook import PolygonHook
@@ -566,6 +567,40 @@ def test_with_year_grain_a_symbol_and_year_is_a_file_and_the_rest_is_the_same(wo
     assert world.run(world.context("r2", file_grain="year"), sessions=YEARS, symbols=SYMBOLS[:25])[0].plan.cells == 0
     assert world.run(world.context("r3"), sessions=YEARS, symbols=SYMBOLS[:25])[0].plan.cells == 0  # nor does the other grain
     assert world.objects() == before
+
+
+def test_with_session_grain_a_session_is_a_file_written_once_by_a_market_wide_request(world):
+    terms = {"file_grain": "session"}
+    planned, report = world.run(world.context(**terms), sessions=WEEK)
+    assert planned.plan.calls == len(world.api.calls) == len(WEEK)
+    assert (report["red"], report["rows_loaded"]) == ([], len(WEEK) * len(SYMBOLS))
+    assert [key for key, _ in world.lake.list("raw")] == [
+        f"raw/prices/provider=polygon/year={day:%Y}/month={day:%m}/session-{day}.parquet" for day in WEEK
+    ]
+    assert report["files_written"] == len(WEEK)
+    assert {(r["symbol"], r["files_written"], r["rows_written"]) for r in report["results"]} == {
+        (symbol, len(WEEK), len(WEEK)) for symbol in SYMBOLS
+    }
+    before = world.objects()
+    assert world.run(world.context("r2", **terms), sessions=WEEK)[0].plan.cells == 0
+    assert world.run(world.context("r3"), sessions=WEEK)[0].plan.cells == 0  # nor does another grain
+    assert world.objects() == before
+    world.run(world.context("r4", force=True, **terms), sessions=WEEK)
+    assert {key: value for key, value in world.objects().items() if key in before and key.startswith("raw")} == {
+        key: value for key, value in before.items() if key.startswith("raw")
+    }
+
+
+def test_with_session_grain_a_clear_and_a_correction_of_one_symbol_keep_the_others(world):
+    terms = {"file_grain": "session", "endpoint": "range"}
+    world.run(world.context(**terms), sessions=WEEK, symbols=SYMBOLS[:4])
+    world.api.alter(SYMBOLS[0], WEEK[1], multiply=1.01)
+    _, report = world.run(world.context("r2", force=True, **terms), sessions=WEEK[1:2], symbols=SYMBOLS[:1])
+    assert (report["rows_changed"], report["files_written"]) == (1, 1)
+    context = world.context(**terms)
+    found = read_rows(world.lake, context.layout, context.dataset, context.source, SYMBOLS[:4], WEEK[0], TODAY)
+    assert len(found) == 4 * len(WEEK)
+    assert len(world.lake.list("raw")) == len(WEEK)
 
 
 def test_a_symbols_year_that_lacks_most_of_its_bars_is_refused_alone(world):

@@ -233,7 +233,7 @@ def test_a_plan_that_grew_is_not_what_was_agreed(lake):
         ({"batch_size": "many"}, "batch_size", "batch_size is 'many'; a whole number from 1 to 1000 is needed"),
         ({"symbols": ["<script>"]}, "symbols", "symbols: item 1: '<script>' is not a symbol"),
         ({"start_date": "soon"}, "start_date", "a date such as 2026-11-02 is needed"),
-        ({"file_grain": "week"}, "file_grain", "file_grain is 'week'; allowed: day, year"),
+        ({"file_grain": "week"}, "file_grain", "file_grain is 'week'; allowed: day, session, year"),
         ({"universe": "sp50"}, "universe", "known universes"),
         ({"start_date": "2024-09-16", "backfill_days": 3}, "start_date", "give one of them"),
         ({"cells": "audits/x.parquet"}, "", "a list of gaps is planned by its own run"),

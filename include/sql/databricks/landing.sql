@@ -1,8 +1,8 @@
 -- Landing: the lake's files of daily bars, splits and dividends, as Auto Loader finds them. Source of a pipeline; its setting
 -- market_data.raw is the lake's raw folder, e.g. s3://market-data/raw or /Volumes/main/market_data/lake/raw.
---   A file is replaced when a value is restated, or a session added to a year file: allowOverwrites reads the whole file again. So
---   tables contain rows more than once; merge.sql takes each version of a value once.
---   Day files and year files are in folders of different depth, and rows contain all columns. So partitionColumns is empty: nothing is
+--   A file is replaced when a value is restated, a session added to a year file, or a symbol to a session file: allowOverwrites reads the
+--   whole file again. So tables contain rows more than once; merge.sql takes each version of a value once.
+--   Day files, session files and year files are in folders of different depth, and rows contain all columns. So partitionColumns is empty: nothing is
 --   taken from folder names.
 --   The schema is given, because an empty lake has none. Values that do not fit it are rescued and fail the update.
 CREATE OR REFRESH STREAMING TABLE landed_prices (

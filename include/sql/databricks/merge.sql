@@ -29,7 +29,7 @@ USING (
                     FROM landed_prices
                    WHERE CAST(landed_at AS TIMESTAMP_NTZ) >= (SELECT COALESCE(MAX(loaded_at), TIMESTAMP_NTZ'2000-01-01') - INTERVAL 1 DAY FROM bronze_prices)) typed) hashed
  QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol, timeframe, provider, bar_time, ingest_ts, row_hash
-                            ORDER BY loaded_at, CASE WHEN load_id LIKE '%-____-__-__.parquet' THEN 0 ELSE 1 END, load_id) = 1
+                            ORDER BY loaded_at, CASE WHEN load_id NOT LIKE '%/symbol=%' THEN 1 WHEN load_id LIKE '%-____-__-__.parquet' THEN 0 ELSE 2 END, load_id) = 1
 ) s
    ON (t.symbol = s.symbol AND t.timeframe = s.timeframe AND t.provider = s.provider AND t.bar_time = s.bar_time AND
        t.ingest_ts = s.ingest_ts AND t.row_hash = s.row_hash)
@@ -45,7 +45,7 @@ USING (
     FROM bronze_prices
    WHERE loaded_at >= (SELECT COALESCE(MAX(loaded_at), TIMESTAMP_NTZ'2000-01-01') - INTERVAL 1 DAY FROM silver_prices)
  QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol, timeframe, provider, bar_time
-                            ORDER BY ingest_ts DESC, loaded_at DESC, CASE WHEN load_id LIKE '%-____-__-__.parquet' THEN 0 ELSE 1 END, row_hash) = 1
+                            ORDER BY ingest_ts DESC, loaded_at DESC, CASE WHEN load_id NOT LIKE '%/symbol=%' THEN 1 WHEN load_id LIKE '%-____-__-__.parquet' THEN 0 ELSE 2 END, row_hash) = 1
 ) s
    ON (t.symbol = s.symbol AND t.timeframe = s.timeframe AND t.provider = s.provider AND t.bar_time = s.bar_time)
  WHEN MATCHED AND (s.ingest_ts > t.ingest_ts OR (s.ingest_ts = t.ingest_ts AND s.row_hash <> t.row_hash)) THEN UPDATE SET

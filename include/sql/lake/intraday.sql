@@ -1,18 +1,23 @@
--- Intraday bars for DuckDB, day files and month files combined: for each bar the row with the newest ingest_ts.
+-- Intraday bars for DuckDB, day, session and month files combined: for each bar the row with the newest ingest_ts.
 -- As prices.sql: set the folder, then run this file:
 --   SET VARIABLE lake_equities_1min = 's3://market-data/raw/equities_1min/provider=alpaca';
 --   SELECT * FROM lake_equities_1min(symbol_key := 'AAPL') WHERE session = '2024-01-31';
 --   SET VARIABLE lake_bars_5min = ...;   SELECT * FROM lake_bars_5min(symbol_key := 'AAPL');
 CREATE OR REPLACE TEMP MACRO lake_equities_1min(symbol_key := '*') AS TABLE
 SELECT * EXCLUDE (filename)
-  FROM read_parquet(getvariable('lake_equities_1min') || '/symbol=' || symbol_key || '/**/*.parquet',
-                    hive_partitioning = false, union_by_name = true, filename = true)
+  FROM read_parquet([getvariable('lake_equities_1min') || '/symbol=' || symbol_key || '/**/*.parquet',
+                     getvariable('lake_equities_1min') || '/year=*/month=*/session-*.parquet'],
+                    hive_partitioning = false, union_by_name = true, filename = true, allow_empty = true)
+ WHERE symbol_key = '*' OR symbol = url_decode(symbol_key)
 QUALIFY row_number() OVER (PARTITION BY symbol, timeframe, provider, bar_time
-                           ORDER BY ingest_ts DESC, filename NOT LIKE '%/data.parquet' DESC) = 1;  -- equally new: the day file's row
+                           ORDER BY ingest_ts DESC, CASE WHEN filename NOT LIKE '%/symbol=%' THEN 1 WHEN filename LIKE '%/data.parquet' THEN 2 ELSE 0 END) = 1;
+-- equally new: the day file's row, then the session file's
 
 CREATE OR REPLACE TEMP MACRO lake_bars_5min(symbol_key := '*') AS TABLE
 SELECT * EXCLUDE (filename)
-  FROM read_parquet(getvariable('lake_bars_5min') || '/symbol=' || symbol_key || '/**/*.parquet',
-                    hive_partitioning = false, union_by_name = true, filename = true)
+  FROM read_parquet([getvariable('lake_bars_5min') || '/symbol=' || symbol_key || '/**/*.parquet',
+                     getvariable('lake_bars_5min') || '/year=*/month=*/session-*.parquet'],
+                    hive_partitioning = false, union_by_name = true, filename = true, allow_empty = true)
+ WHERE symbol_key = '*' OR symbol = url_decode(symbol_key)
 QUALIFY row_number() OVER (PARTITION BY symbol, timeframe, provider, bar_time
-                           ORDER BY ingest_ts DESC, filename NOT LIKE '%/data.parquet' DESC) = 1;
+                           ORDER BY ingest_ts DESC, CASE WHEN filename NOT LIKE '%/symbol=%' THEN 1 WHEN filename LIKE '%/data.parquet' THEN 2 ELSE 0 END) = 1;

@@ -1,12 +1,15 @@
--- Daily bars of the lake for DuckDB, day files and year files combined: for each bar the row with the newest ingest_ts.
+-- Daily bars of the lake for DuckDB, day, session and year files combined: for each bar the row with the newest ingest_ts.
 -- Set the folder that contains the symbol= folders (provider=* reads all providers), then run this file:
 --   SET VARIABLE lake_prices = 's3://market-data/raw/prices/provider=polygon';
 --   SELECT * FROM lake_prices() WHERE session >= '2024-01-01';   every symbol: opens every file
---   SELECT * FROM lake_prices(symbol_key := 'AAPL');             opens one symbol's files; the symbol as written in the key
+--   SELECT * FROM lake_prices(symbol_key := 'AAPL');             opens one symbol's files and session files; the symbol as in keys
 -- Folder names are not read as columns: the files contain these columns.
 CREATE OR REPLACE TEMP MACRO lake_prices(symbol_key := '*') AS TABLE
 SELECT * EXCLUDE (filename)
-  FROM read_parquet(getvariable('lake_prices') || '/symbol=' || symbol_key || '/**/*.parquet',
-                    hive_partitioning = false, union_by_name = true, filename = true)
+  FROM read_parquet([getvariable('lake_prices') || '/symbol=' || symbol_key || '/**/*.parquet',
+                     getvariable('lake_prices') || '/year=*/month=*/session-*.parquet'],
+                    hive_partitioning = false, union_by_name = true, filename = true, allow_empty = true)
+ WHERE symbol_key = '*' OR symbol = url_decode(symbol_key)
 QUALIFY row_number() OVER (PARTITION BY symbol, timeframe, provider, bar_time
-                           ORDER BY ingest_ts DESC, filename LIKE '%/month=%' DESC) = 1;  -- equally new: the day file's row
+                           ORDER BY ingest_ts DESC, CASE WHEN filename NOT LIKE '%/symbol=%' THEN 1 WHEN filename LIKE '%/month=%' THEN 0 ELSE 2 END) = 1;
+-- equally new: the day file's row, then the session file's

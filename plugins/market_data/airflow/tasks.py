@@ -35,7 +35,7 @@ from market_data.core.errors import (
 from market_data.core.instruments import by_calendar
 from market_data.core.outcome import Receipt
 from market_data.core.run import RunInfo
-from market_data.datasets.registry import dataset
+from market_data.datasets.registry import dataset, grains_of
 from market_data.pipeline.run_sessions import resolve_sessions
 from market_data.providers.registry import options_of, provider, serving
 
@@ -87,7 +87,7 @@ def _params(feed: Feed, context: Mapping[str, Any]) -> RunParams:
 def allowed(feed: Feed) -> dict[str, Any]:
     """Return the values that the params of a feed's runs are validated against."""
     options, endpoints = options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset)
-    return {"options": options, "endpoints": endpoints, "today": _today()}
+    return {"options": options, "endpoints": endpoints, "today": _today(), "grains": grains_of(feed.dataset)}
 
 
 def _attempt(step: Callable[[], T], errors: list[MarketDataError]) -> T | None:

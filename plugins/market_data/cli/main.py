@@ -32,6 +32,7 @@ from market_data.cli.deployment import Deployment
 from market_data.core import settings
 from market_data.core.errors import ConfigError, MarketDataError, ParamError
 from market_data.core.outcome import State
+from market_data.core.run import GRAINS
 
 COMMANDS: tuple[Callable[[Any], None], ...] = (adopt.add, audit.add, compact.add, repair.add, state.add, universes.add, watch.add)
 """Each adds the commands of one module: ``add(commands)``."""
@@ -74,7 +75,11 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--universe", help="a named set of symbols, instead of the feed's; index:NAME for one of the lake")
     plan.add_argument("--tickers-path", metavar="FILE", help="symbols of a file, instead of the feed's universe")
     plan.add_argument("--as-of", type=read_day, metavar="DATE", help="the members on this date in all sessions")
-    plan.add_argument("--file-grain", choices=("day", "year"), help="a file per session, or per year (per month within the day)")
+    plan.add_argument(
+        "--file-grain",
+        choices=GRAINS,
+        help="a file per symbol and session, per session, or per symbol and year (month within the day)",
+    )
     plan.add_argument("--endpoint", help="only this endpoint of the provider")
     plan.add_argument("--batch-size", type=int, metavar="N", help="symbols per batch, at most")
     plan.add_argument("--force", action="store_true", help="fetch again what is covered")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from market_data.config.trigger_form import form
+from market_data.datasets.registry import grains_of
 from market_data.providers.registry import options_of, serving
 
 if TYPE_CHECKING:
@@ -15,5 +16,5 @@ if TYPE_CHECKING:
 def form_of(feed: Feed) -> Form:
     """Return every run param of a feed in the order of use, with its default and its schema."""
     defaults = {"universe": feed.universe, **feed.params, **feed.options}
-    fields = form(options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset))
+    fields = form(options_of(feed.provider, feed.dataset), serving(feed.provider, feed.dataset), grains_of(feed.dataset))
     return {name: (defaults.get(name, default), schema) for name, (default, schema) in fields.items()}

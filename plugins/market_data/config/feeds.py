@@ -32,7 +32,7 @@ from market_data.core.messages import shown, suggestion
 from market_data.core.paths import INCLUDE
 from market_data.core.retry_policy import retry_problems
 from market_data.core.run import CATCH_UP_SESSIONS
-from market_data.datasets.registry import DATASETS
+from market_data.datasets.registry import DATASETS, grains_of
 from market_data.providers.registry import options_of, providers
 from market_data.providers.spec import Option, ProviderSpec, option_problem, source_of
 
@@ -318,7 +318,9 @@ def _problems(entry: Entry, today: date) -> list[str]:
     problems += threshold_problems(right.get("checks", {}))
     problems += retry_problems(right.get("retry", {}))
     params = {name: value for name, value in _json(right.get("params", {})).items() if name != "endpoint" or dataset in served}
-    _, wrong_params = check_params(params, options={}, endpoints=served.get(str(dataset), ()), today=today)
+    _, wrong_params = check_params(
+        params, options={}, endpoints=served.get(str(dataset), ()), today=today, grains=grains_of(str(dataset))
+    )
     problems += [f"params.{problem}" for problem in wrong_params]
     if provider in providers():
         known_options = options_of(str(provider), str(dataset))

@@ -19,11 +19,17 @@ from market_data.core import calendar, json_schema
 from market_data.core.capabilities import Endpoint, Shape
 from market_data.core.errors import ParamError
 from market_data.core.messages import shortened, shown, suggestion
+from market_data.core.run import GRAINS, Grain
 from market_data.providers.spec import Option
 
 
 def check_params(
-    raw: Mapping[str, Any], *, options: Mapping[str, Option], endpoints: Sequence[Endpoint], today: date
+    raw: Mapping[str, Any],
+    *,
+    options: Mapping[str, Option],
+    endpoints: Sequence[Endpoint],
+    today: date,
+    grains: Sequence[Grain] = GRAINS,
 ) -> tuple[RunParams, list[str]]:
     """Return the params of a run, and one sentence per problem: field, value and what is allowed.
 
@@ -33,8 +39,9 @@ def check_params(
     :param options: the provider's own settings, as for :func:`form`.
     :param endpoints: the endpoints that serve the dataset, as for :func:`form`.
     :param today: the New York date, the last that can be requested.
+    :param grains: of the dataset's files, as for :func:`form`.
     """
-    known_params = form(options, endpoints)
+    known_params = form(options, endpoints, grains)
     unknown = shortened(
         [
             name if isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= 64 else shown(name)
@@ -64,12 +71,19 @@ def check_params(
     return RunParams(**values, options={name: value for name, value in chosen.items() if name in raw}), problems
 
 
-def read_params(raw: Mapping[str, Any], *, options: Mapping[str, Option], endpoints: Sequence[Endpoint], today: date) -> RunParams:
+def read_params(
+    raw: Mapping[str, Any],
+    *,
+    options: Mapping[str, Option],
+    endpoints: Sequence[Endpoint],
+    today: date,
+    grains: Sequence[Grain] = GRAINS,
+) -> RunParams:
     """Return the params of a run; arguments as for :func:`check_params`.
 
     :raises ParamError: listing every problem.
     """
-    params, problems = check_params(raw, options=options, endpoints=endpoints, today=today)
+    params, problems = check_params(raw, options=options, endpoints=endpoints, today=today, grains=grains)
     if problems:
         raise ParamError(problems)
     return params
@@ -151,7 +165,7 @@ def _cells_problems(raw: Mapping[str, Any]) -> list[str]:
 def _grain_problems(values: Mapping[str, Any], endpoints: Sequence[Endpoint]) -> list[str]:
     endpoint = values["endpoint"]
     by_symbol = [e.name for e in endpoints if e.shape is not Shape.MARKET]
-    if values["file_grain"] == "day" or endpoint in ("auto", *by_symbol):
+    if values["file_grain"] != "year" or endpoint in ("auto", *by_symbol):
         return []
     return [
         f"endpoint is {shown(endpoint)}, a session per call, and file_grain is 'year', which requests by symbol; "

@@ -12,10 +12,17 @@ from typing import Any
 from market_data.config.run_params import RECHECK_SESSIONS, TOLERATE, RunParams
 from market_data.config.universes import known
 from market_data.core.capabilities import Endpoint, Shape
+from market_data.core.run import GRAINS, Grain
 from market_data.providers.spec import Option
 
 TUNING = "Tuning"
 """The section of rare params. Airflow's form opens only the params without a section; opening one section closes the others."""
+
+GRAIN_LABELS: Mapping[Grain, str] = {
+    "day": "day: a file for each symbol and session",
+    "session": "session: a file for each session, with all symbols",
+    "year": "year: a file for each symbol and year",
+}
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "What": ("universe", "symbols", "tickers_path", "index_name"),
@@ -106,10 +113,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "file_grain": {
         "type": "string",
-        "enum": ["day", "year"],
-        "values_display": {"day": "day: a file for each symbol and session", "year": "year: a file for each symbol and year"},
+        "enum": list(GRAINS),
+        "values_display": GRAIN_LABELS,
         "title": "File grain",
-        "description": "day suits daily runs. year writes far fewer files for a long history, and requests by symbol.",
+        "description": "session suits daily runs of many symbols. year suits a long history of few symbols, and requests by symbol.",
     },
     "force": {
         "type": "boolean",
@@ -198,11 +205,12 @@ PARAMS: Form = {
 PARAMS["recheck_sessions"] = RECHECK_SESSIONS, SCHEMAS["recheck_sessions"]
 
 
-def form(options: Mapping[str, Option], endpoints: Sequence[Endpoint]) -> Form:
+def form(options: Mapping[str, Option], endpoints: Sequence[Endpoint], grains: Sequence[Grain] = GRAINS) -> Form:
     """Return every param of a feed in the order of use: what, when, how, the provider's options, tuning.
 
     :param options: the provider's own settings.
     :param endpoints: the endpoints that serve the dataset, best first.
+    :param grains: of the dataset's files.
     """
     found = {
         name: (default, {**schema, "description": described(schema["description"], schema)})
@@ -216,6 +224,9 @@ def form(options: Mapping[str, Option], endpoints: Sequence[Endpoint]) -> Form:
     labels = {default: f"{default}: the endpoint that needs the fewest calls"}
     labels |= {endpoint.name: f"{endpoint.name}: {PER_CALL[endpoint.shape]} per call" for endpoint in endpoints}
     found["endpoint"] = default, {**schema, "enum": list(labels), "values_display": labels}
+    default, schema = found["file_grain"]
+    labels = {grain: GRAIN_LABELS[grain] for grain in grains}
+    found["file_grain"] = default, {**schema, "enum": list(labels), "values_display": labels}
     if "max_cost_usd" in options:  # the provider charges: rechecking must be chosen
         found["recheck_sessions"] = 0, found["recheck_sessions"][1]
     everyday = [(group, name) for group, names in GROUPS.items() for name in names]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
-Grain = Literal["day", "year"]
-"""``file_grain`` of a run: its lake files and verdicts are by session, or by symbol and year."""
+Grain = Literal["day", "session", "year"]
+"""``file_grain`` of a run. ``day``: a file per symbol and session. ``session``: a file per session with all symbols. ``year``: a file per
+symbol and year, or month within the day; the verdicts are by symbol and year too, else by session."""
+
+GRAINS: tuple[Grain, ...] = get_args(Grain)
+"""In the order in which files count where they hold equally new rows of one key."""
 
 CATCH_UP_SESSIONS = 30
 """Default of a feed's ``catch_up_sessions``: how many of the last completed sessions get a scheduled run where they were missed."""

@@ -17,6 +17,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.run import GRAINS
 from market_data.datasets.base import UTC_MICROS, Dataset, Files, Mask, Placeholder, Received, Rule, required, stored
 from market_data.datasets.rules import (
     SMALLEST,
@@ -122,7 +123,7 @@ def bars(timeframe: str, folder: str, minutes: int | None = None, year_grain: Li
         table="prices",
         placeholders=NONE,
         rules=of_every_row(RECEIVED, *when, *OHLCV),
-        files=Files(year_grain),
+        files=Files(year_grain, grains=GRAINS),
     )
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from market_data.core.batch import Request
 from market_data.core.instruments import kind_of
+from market_data.core.run import Grain
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 UTC_NANOS = pa.timestamp("ns", tz="UTC")
@@ -36,12 +37,14 @@ class Files:
         case each date has a file of its own, whatever the grain, in a folder ``docdate=``.
     :param kind: column whose values are folders ``type=`` above the symbols; None: no such folder.
     :param kinds: the values of the column ``kind``.
+    :param grains: the values of ``file_grain`` that the dataset may have.
     """
 
     year_grain: Literal["day", "month", "year"] = "day"
     date: str = "session"
     kind: str | None = None
     kinds: tuple[str, ...] = ()
+    grains: tuple[Grain, ...] = ("day", "year")
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,11 @@ class Dataset:
     def is_intraday(self) -> bool:
         """True if its rows are bars within the day."""
         return self.is_bars and self.timeframe != "1d"
+
+    @property
+    def has_session_files(self) -> bool:
+        """True if a file may hold all symbols of a session: ``file_grain=session``."""
+        return "session" in self.files.grains
 
 
 def stored(received: pa.Schema, timeframe: str = "") -> pa.Schema:

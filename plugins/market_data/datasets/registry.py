@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from market_data.core.run import GRAINS, Grain
+
 if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
 
@@ -19,6 +21,14 @@ DATASETS = {
     "corporate-actions": "market_data.datasets.corporate_actions:CORPORATE_ACTIONS",
     "symbol-changes": "market_data.datasets.symbol_changes:SYMBOL_CHANGES",
 }
+
+WITHOUT_SESSION_FILES = frozenset({"fundamentals", "corporate-actions", "symbol-changes"})
+"""Datasets with a few rows per symbol, which are read whole. Kept here, so that a DAG file need not import the datasets."""
+
+
+def grains_of(name: str) -> tuple[Grain, ...]:
+    """Return the values of ``file_grain`` that the dataset ``name`` may have."""
+    return tuple(grain for grain in GRAINS if grain != "session" or name not in WITHOUT_SESSION_FILES)
 
 
 def dataset(name: str) -> Dataset:

@@ -19,7 +19,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data.datasets.base import UTC_NANOS, Dataset, Mask, Received, Rule, required, stored
+from market_data.core.run import GRAINS
+from market_data.datasets.base import UTC_NANOS, Dataset, Files, Mask, Received, Rule, required, stored
 from market_data.datasets.rules import (
     finite,
     in_trading_day,
@@ -118,6 +119,7 @@ def ticks(name: str, columns: list[pa.Field], rules: tuple[Rule, ...], table: st
         values=tuple(column for column in received.names if column not in {*key, "session"}),
         table=table,
         rules=of_every_row(received, *rules),
+        files=Files(grains=GRAINS),
         busy=busy,
     )
 

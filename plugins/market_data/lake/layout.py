@@ -9,7 +9,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
 from market_data.core.errors import ConfigError, ParamError
@@ -18,9 +18,16 @@ from market_data.core.run import Grain
 if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
 
+ALL_SYMBOLS = ""
+"""Stands for the symbol of an object that holds all symbols of a session. No symbol is empty."""
+
 MAX_SYMBOL = 64
 MAX_ESCAPED = 3 * MAX_SYMBOL  # a key contains it twice; S3 allows 1,024 bytes per key, file systems 255 per name
 
+_SESSION_KEY = re.compile(
+    r"(?P<folder>[^/]+)(?:/provider=(?P<provider>[^/]+))?/year=(?P<year>[0-9]{4})/month=(?P<month>[0-9]{2})/"
+    r"session-(?P<session>(?P=year)-(?P=month)-[0-9]{2})\.parquet"
+)
 _PLAIN_SYMBOL = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 _KEY = re.compile(
@@ -74,9 +81,11 @@ class ParsedKey:
 
     :param folder: the dataset's folder, e.g. ``prices``.
     :param provider: None if the layout has no provider level.
-    :param session: the exchange date of a day file, else None.
+    :param symbol: ``ALL_SYMBOLS`` for a session file.
+    :param session: the exchange date of a day file or a session file, else None.
     :param month: None for a year file, and for a file that is not named by session.
-    :param grain: ``day``: one session, or one ``docdate``; ``year``: a year, or a month of bars within the day.
+    :param grain: ``day``: one session, or one ``docdate``; ``session``: one session of all symbols; ``year``: a year, or a month of bars
+        within the day.
     :param docdate: the date of a file that is not named by session, e.g. the end of the period for fundamentals.
     :param kind: the value of the dataset's ``Files.kind`` column, if it has one, e.g. ``income``.
     """
@@ -107,6 +116,14 @@ class Layout:
     def __post_init__(self) -> None:
         _named("raw prefix", *self.raw_prefix.split("/"))
 
+    def root(self, dataset: Dataset, provider: str) -> str:
+        """Return the folder of a dataset and a provider, without a closing slash.
+
+        :raises ConfigError: if ``provider`` is not a plain name.
+        """
+        level = f"/provider={_named('provider', provider)}" if self.provider_level else ""
+        return f"{self.raw_prefix}/{dataset.folder}{level}"
+
     def symbol_prefix(self, dataset: Dataset, provider: str, symbol: str, kind: str | None = None) -> str:
         """Return the folder of all rows of a symbol in a dataset, without a closing slash.
 
@@ -116,21 +133,32 @@ class Layout:
         """
         if kind not in (dataset.files.kinds or (None,)):
             raise ConfigError(f"type is {kind!r}; of {dataset.name} allowed: {', '.join(dataset.files.kinds) or 'none'}")
-        level = f"/provider={_named('provider', provider)}" if self.provider_level else ""
-        level += f"/type={kind}" if kind else ""
-        return f"{self.raw_prefix}/{dataset.folder}{level}/symbol={escape(symbol)}"
+        level = f"/type={kind}" if kind else ""
+        return f"{self.root(dataset, provider)}{level}/symbol={escape(symbol)}"
+
+    def session_key(self, dataset: Dataset, provider: str, session: date) -> str:
+        """Return the key of the object that holds all symbols of ``session``.
+
+        :raises ConfigError: if ``provider`` is not a plain name.
+        """
+        month = f"{self.root(dataset, provider)}/year={session.year:04d}/month={session.month:02d}"
+        return f"{month}/session-{session.isoformat()}.parquet"
 
     def object_key(self, dataset: Dataset, provider: str, symbol: str, day: date, grain: Grain, kind: str | None = None) -> str:
         """Return the key of the object that holds the rows of ``day``.
 
         :param day: the session, or the value of the date column that ``dataset.files`` names.
-        :param grain: ``day`` for a file per session; ``year`` for the period that ``dataset.files`` defines.
+        :param grain: ``day`` for a file per session; ``session`` for a file with all symbols; ``year`` for the period that
+            ``dataset.files`` defines.
         :param kind: the kind of row, for datasets with a folder per kind, e.g. ``income``.
         :raises ConfigError: if ``provider`` is not a plain name, or ``grain`` or ``kind`` is unknown.
         :raises ParamError: if the symbol cannot be a key; see ``escape``.
         """
-        if grain not in get_args(Grain):
-            raise ConfigError(f"file_grain is {grain!r}; allowed: {', '.join(get_args(Grain))}")
+        if grain not in dataset.files.grains:
+            raise ConfigError(f"file_grain is {grain!r}; for {dataset.name} allowed: {', '.join(dataset.files.grains)}")
+        if grain == "session":
+            escape(symbol)  # a symbol that cannot be a key is wrong here too: another grain may hold it later
+            return self.session_key(dataset, provider, day)
         year = f"{self.symbol_prefix(dataset, provider, symbol, kind)}/year={day.year:04d}"
         if dataset.files.date != "session":
             return f"{year}/docdate={day.isoformat()}/{escape(symbol)}-{day.isoformat()}.parquet"
@@ -142,9 +170,12 @@ class Layout:
 
     def parse(self, key: str) -> ParsedKey | None:
         """Return the parts of ``key``, or None for an object that is not of this layout."""
-        found = _KEY.fullmatch(key.removeprefix(f"{self.raw_prefix}/"))
+        below = key.removeprefix(f"{self.raw_prefix}/")
+        found = _KEY.fullmatch(below) or _SESSION_KEY.fullmatch(below)
         if not key.startswith(f"{self.raw_prefix}/") or not found or (found["provider"] is not None) != self.provider_level:
             return None
+        if found.re is _SESSION_KEY:
+            return _parsed_session(found)
         symbol, year, month = unescape(found["symbol"]), int(found["year"]), int(found["month"] or 1)
         try:
             session = date.fromisoformat(found["session"]) if found["session"] else None
@@ -158,9 +189,17 @@ class Layout:
         return ParsedKey(found["folder"], found["provider"], symbol, session, year, month_or_none, grain, docdate, found["kind"])
 
 
+def _parsed_session(found: re.Match[str]) -> ParsedKey | None:
+    try:
+        session = date.fromisoformat(found["session"])
+    except ValueError:
+        return None
+    return ParsedKey(found["folder"], found["provider"], ALL_SYMBOLS, session, session.year, session.month, "session")
+
+
 def file_period(dataset: Dataset, grain: Grain) -> Literal["day", "month", "year"]:
-    """Return the period that one file of a symbol covers."""
-    return "day" if grain == "day" else dataset.files.year_grain
+    """Return the period that one file covers."""
+    return "day" if grain != "year" else dataset.files.year_grain
 
 
 def manifest_prefix(dataset: str, provider: str) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from itertools import count
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.errors import BrokenObject
+from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
-from market_data.lake import merge, parquet
+from market_data.lake import merge, parquet, session_files
 from market_data.lake.broken import keep_aside
 from market_data.lake.clock import check_stamp
+from market_data.lake.other_grains import Beside
 from market_data.lake.reader import STAMP, newest
 from market_data.lake.store import Lake
 
@@ -28,8 +32,8 @@ class Refetch:
 
     :param now: the present moment. A stored stamp that is later by more than 5 s is an error; one that is a little later does not count
         as newer. None: the stamps are in the order of the responses.
-    :param in_place: write only rows that differ from the newest stored ones, of either grain. Else every row gets into its object; a
-        day file that does not exist is written for rows that differ from those of the other grain.
+    :param in_place: write only rows that differ from the newest stored ones, of any grain. Else every row gets into its object; a
+        day file or session file that does not exist is written for rows that differ from those of the other grains.
     :param again: the cells were requested again: their objects are expected to exist.
     :param mend: keep a stored object that cannot be read under ``broken/`` and replace it. Else it is an error.
     """
@@ -40,26 +44,30 @@ class Refetch:
     mend: bool = True
 
 
+class _Beside(Protocol):
+    def __call__(self, cells: pa.Table, *, anew: bool = False) -> Beside: ...
+
+
 @dataclass(frozen=True, slots=True)
 class How:
     """How to write one object.
 
     :param now: microseconds since 1970; None: see ``Refetch``.
-    :param conflicting: see ``_conflicting``.
-    :param day_first: the object is a day file: of equally new rows, those of day files count.
+    :param beside: see ``OtherGrains.rows``.
+    :param grain: of the object.
     """
 
     terms: Refetch
     now: int | None
-    conflicting: Callable[[pa.Table], pa.Table]
-    day_first: bool
+    beside: _Beside
+    grain: Grain
 
 
 @dataclass(slots=True)
 class Put:
     """:param replaced: ``rows`` are not the given ones.
     :param missing: see ``Landed``.
-    :param new_rows: number of ``rows`` that are given ones.
+    :param taken: mask of the ``rows`` that are given ones; None: all.
     :param hash: see ``receipts.OBJECTS``.
     :param restated: see ``Landed``.
     :param broken: what was wrong with the stored object; empty if nothing was.
@@ -69,18 +77,29 @@ class Put:
     bytes: int = 0
     replaced: bool = False
     missing: int = 0
-    new_rows: int = 0
+    taken: merge.Mask | None = None
     hash: str = ""
     restated: pa.Table | None = None
     broken: str = ""
 
+    @property
+    def new_rows(self) -> int:
+        """Number of ``rows`` that are given ones."""
+        return len(self.rows) if self.taken is None else int(self.taken.sum())
+
+
+def encoded(rows: pa.Table, grain: Grain) -> bytes:
+    """Return the object that holds ``rows``. A session file has row groups of few symbols."""
+    return parquet.encode(rows, row_group=session_files.ROW_GROUP) if grain == "session" else parquet.encode(rows)
+
 
 def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | None, how: How) -> Put:
     """:param fresh: the encoded ``rows`` if available."""
-    outcome = Put(rows)
+    outcome, tries = Put(rows), count()
 
     def revise(body: bytes | None) -> bytes | None:
-        outcome.rows, outcome.new_rows, outcome.missing, outcome.restated = rows, len(rows), 0, None
+        outcome.rows, outcome.taken, outcome.missing, outcome.restated = rows, None, 0, None
+        beside = partial(how.beside, anew=next(tries) > 0)
         stored = None
         if body is not None:
             try:
@@ -89,18 +108,18 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
                 if not how.terms.mend:
                     raise
                 outcome.broken = keep_aside(lake, key, body, error)
-        # Without a day file, its session may be folded into the file of its year: only what differs from it is written.
-        if how.terms.again and (how.terms.in_place or (stored is None and how.day_first)):
-            revised = _in_place(dataset, key, stored, rows, how, outcome)
+        # Without a file of its session, the rows may be folded into another grain's file: only what differs from it is written.
+        if how.terms.again and (how.terms.in_place or (stored is None and how.grain != "year")):
+            revised = _in_place(dataset, key, stored, rows, replace(how, beside=beside), outcome)
         elif stored is None:
-            revised = fresh or parquet.encode(rows)
+            revised = fresh or encoded(rows, how.grain)
         else:
-            revised = _merged(dataset, key, stored, rows, how, outcome)
+            revised = _merged(dataset, key, stored, rows, replace(how, beside=beside), outcome)
         outcome.hash = _short_hash(revised or body or b"")
         return revised
 
-    # A year file is compared with day files, which may be folded into it right after it was read.
-    confirm = how.terms.again and not how.day_first
+    # The object is compared with files of finer grains, which may be folded into it right after it was read.
+    confirm = how.terms.again and how.grain != "day"
     outcome.bytes = lake.update(key, revise, new=not how.terms.again, confirm=confirm)
     outcome.replaced = outcome.rows is not rows
     return outcome
@@ -121,20 +140,20 @@ def _merged(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: H
         new_stamps = pc.not_equal(again.rows[STAMP], current[STAMP]).to_numpy()
         current, taken, restated = again.rows, taken | new_stamps, restated | new_stamps
     _describe(dataset, merged, rows, outcome, merge.Merged(merged, current, taken, restated))
-    return parquet.encode(merged) if taken.any() else None
+    return encoded(merged, how.grain) if taken.any() else None
 
 
 def _in_place(dataset: Dataset, key: str, stored: pa.Table | None, rows: pa.Table, how: How, outcome: Put) -> bytes | None:
     """Return the object with those ``rows`` that differ from the newest stored ones; None if none do."""
-    own, other = rows.slice(0, 0) if stored is None else stored, how.conflicting(rows)
-    known = newest(pa.concat_tables([own, other] if how.day_first else [other, own]), dataset) if len(other) else own
+    own, beside = rows.slice(0, 0) if stored is None else stored, how.beside(rows)
+    known = newest(pa.concat_tables([beside.finer, own, beside.coarser]), dataset) if any(map(len, beside)) else own
     merge_into = partial(merge.merge_rows, key=dataset.key, stamp=STAMP)
     found = merge_into(known, rows, values=dataset.values, optional=dataset.optional, published=dataset.published, until=how.now)
     _check_ahead(key, found, how.now)
     changed = found.current.filter(pa.array(found.taken))
     merged = merge_into(own, changed, values=[*dataset.values, STAMP]).rows
     _describe(dataset, found.rows, rows, outcome, found)
-    return parquet.encode(merged) if len(changed) else None
+    return encoded(merged, how.grain) if len(changed) else None
 
 
 def _describe(dataset: Dataset, merged: pa.Table, rows: pa.Table, outcome: Put, found: merge.Merged) -> None:
@@ -144,8 +163,8 @@ def _describe(dataset: Dataset, merged: pa.Table, rows: pa.Table, outcome: Put, 
     if dataset.published:  # a row that was published later belongs to another session
         here = pc.is_in(current["session"], pc.unique(rows["session"]))
         current, taken = current.filter(here), taken[here.to_numpy()]
-    outcome.rows, outcome.new_rows = current, int(taken.sum())
-    outcome.missing = _of_sessions(merged, rows) - _of_sessions(current, rows)
+    outcome.rows, outcome.taken = current, taken
+    outcome.missing = _of_cells(merged, rows) - _of_cells(current, rows)
 
 
 def _check_ahead(key: str, found: merge.Merged, now: int | None) -> None:
@@ -161,13 +180,14 @@ def _short_hash(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:16]
 
 
-def _of_sessions(found: pa.Table, rows: pa.Table) -> int:
-    """Count the rows of ``found`` with a session of ``rows``."""
-    return int(pc.sum(pc.is_in(found["session"], pc.unique(rows["session"])), min_count=0).as_py())
+def _of_cells(found: pa.Table, rows: pa.Table) -> int:
+    """Count the rows of ``found`` with a session and a symbol of ``rows``, which have one symbol or one session."""
+    here = [pc.is_in(found[name], pc.unique(rows[name])) for name in CELL.names]
+    return int(pc.sum(pc.and_(*here), min_count=0).as_py())
 
 
 def _superseded(dataset: Dataset, key: str, current: pa.Table, rows: pa.Table, how: How) -> pa.Table:
-    """Return the ``rows`` whose equal current row is superseded by other values of the other grain.
+    """Return the ``rows`` whose equal current row is superseded by other values of another grain.
 
     Their stamps are the newest.
     """
@@ -175,7 +195,7 @@ def _superseded(dataset: Dataset, key: str, current: pa.Table, rows: pa.Table, h
     kept, rows = current.filter(pa.array(equal)), rows.filter(pa.array(equal))
     if not len(kept):
         return rows
-    other = how.conflicting(kept)
+    other = newest(pa.concat_tables(how.beside(kept)), dataset)
     found = merge.merge_rows(other, kept, key=dataset.key, values=dataset.values, stamp=STAMP)
     differs = ~merge.same(found.current, kept, dataset.values)
     if not differs.any():
@@ -184,5 +204,5 @@ def _superseded(dataset: Dataset, key: str, current: pa.Table, rows: pa.Table, h
         found.current.filter(pa.array(differs)), rows.filter(pa.array(differs)), key=dataset.key, values=dataset.values, stamp=STAMP,
         until=how.now,
     )  # fmt: skip
-    _check_ahead(f"{key} of the other grain", again, how.now)
+    _check_ahead(f"{key} of another grain", again, how.now)
     return again.current.filter(pa.array(again.taken))

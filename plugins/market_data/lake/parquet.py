@@ -28,15 +28,18 @@ FEW = {
 GATHER = 1024
 
 
-def encode(table: pa.Table, metadata: Mapping[str, str] | None = None, *, compression: str = "zstd") -> bytes:
+def encode(
+    table: pa.Table, metadata: Mapping[str, str] | None = None, *, compression: str = "zstd", row_group: int = ROW_GROUP
+) -> bytes:
     """Return ``table`` as Parquet. Equal tables give equal bytes with the same version of pyarrow.
 
     Text and stamps are dictionary-encoded, times and integers delta-encoded. Floats are plain unless their values repeat: a dictionary
     of prices that hardly repeat doubles the size. The Arrow schema is not stored; Parquet's own schema covers all types of the lake.
 
     :param compression: ``zstd``, or ``snappy`` for small objects that are read by the thousand: a zstd reader takes longer to start.
+    :param row_group: rows per row group, at most.
     """
-    encoder = Encoder(compression=compression)
+    encoder = Encoder(compression=compression, row_group=row_group)
     encoder.add(table)
     return encoder.finish(metadata)
 
@@ -47,8 +50,8 @@ class Encoder:
     :param sink: binary file for the encoded bytes, writable and readable; None: memory.
     """
 
-    def __init__(self, sink: IO[bytes] | None = None, *, compression: str = "zstd") -> None:
-        self._file, self._compression = sink, compression
+    def __init__(self, sink: IO[bytes] | None = None, *, compression: str = "zstd", row_group: int = ROW_GROUP) -> None:
+        self._file, self._compression, self._row_group = sink, compression, row_group
         self._sink = pa.BufferOutputStream() if sink is None else pa.PythonFile(sink, "w")
         self._writer: pq.ParquetWriter | None = None
 
@@ -56,7 +59,7 @@ class Encoder:
         """Append ``table``. The first table, which may be empty, determines the encodings."""
         if self._writer is None:
             self._writer = self._open(table)
-        self._writer.write_table(table, ROW_GROUP)
+        self._writer.write_table(table, self._row_group)
 
     def finish(self, metadata: Mapping[str, str] | None = None) -> bytes:
         """Return the whole object. No table can be added afterwards."""
@@ -141,6 +144,14 @@ def decode_rows(body: bytes, key: str, dataset: Dataset) -> pa.Table:
         return dataset.identified(decode(body, key, dataset.schema))
 
 
+def conformed(table: pa.Table, dataset: Dataset) -> pa.Table:
+    """Return stored rows as `decode_rows` does.
+
+    :raises ValueError: if they lack a column that must not be null.
+    """
+    return dataset.identified(table if table.schema.equals(dataset.schema) else _conform(table, dataset.schema))
+
+
 @contextmanager
 def readable(key: str) -> Iterator[None]:
     """Report any error of decoding the object ``key`` as ``BrokenObject``.
@@ -178,13 +189,29 @@ def by_key(table: pa.Table, key: Sequence[str]) -> pa.Table:
 
 def gather(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
     """Combine many small ``tables`` into one table of few chunks. A single table is not copied."""
-    done: list[pa.Table] = []
-    small: list[pa.Table] = []
+    gathered = Gathered(schema)
     for table in tables:
+        gathered.add(table)
+    return gathered.table()
+
+
+class Gathered:
+    """``gather`` for tables that arrive one by one."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._done: list[pa.Table] = []
+        self._small: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        """Append a table."""
         if len(table):
-            small.append(table)
-        if len(small) == GATHER:
-            done.append(pa.concat_tables(small).combine_chunks())
-            small = []
-    found = [*done, *small]
-    return found[0] if len(found) == 1 else pa.concat_tables([schema.empty_table(), *found]).combine_chunks()
+            self._small.append(table)
+        if len(self._small) == GATHER:
+            self._done.append(pa.concat_tables(self._small).combine_chunks())
+            self._small = []
+
+    def table(self) -> pa.Table:
+        """Return all rows so far."""
+        found = [*self._done, *self._small]
+        return found[0] if len(found) == 1 else pa.concat_tables([self._schema.empty_table(), *found]).combine_chunks()

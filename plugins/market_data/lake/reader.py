@@ -1,28 +1,37 @@
-"""Read rows from the lake, from day files and year files alike."""
+"""Read rows from the lake, from files of every grain alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.errors import LakeError
-from market_data.core.run import Grain
+from market_data.core.run import GRAINS
 from market_data.datasets.base import Dataset
-from market_data.lake import merge, parquet
+from market_data.lake import merge, parquet, session_files
 from market_data.lake.cells import row_filter
-from market_data.lake.layout import Layout, ParsedKey, symbol_of_folder
+from market_data.lake.layout import ALL_SYMBOLS, Layout, ParsedKey, symbol_of_folder
 from market_data.lake.receipts import StoredReceipt
 from market_data.lake.store import Lake
 
 STAMP = "ingest_ts"
-GRAINS: tuple[Grain, ...] = ("day", "year")  # for equally new rows the first grain counts
 SHORT = 7
 FEW_YEARS = 2
 TRIES = 5
+MANY = 16
+"""Symbols from which on their folders are listed first: most may have session files only."""
+
+Content: TypeAlias = bytes | pa.Table
+"""An object's bytes, or the wanted rows of a session file."""
+
+KeysOf = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
+"""Lists the keys of the objects of some names, by name."""
 
 
 def read_rows(
@@ -30,8 +39,8 @@ def read_rows(
 ) -> pa.Table:
     """Return the rows of ``symbols`` with sessions from ``start`` (inclusive) to ``end_exclusive``.
 
-    The result has ``dataset.schema`` and is sorted by key. Day files and year (or month) files may overlap: the row with the newest
-    ``ingest_ts`` per key is returned, and the day file's row for equally new ones.
+    The result has ``dataset.schema`` and is sorted by key. Day files, session files and year (or month) files may overlap: the row with
+    the newest ``ingest_ts`` per key is returned; of equally new ones that of the first in this order.
 
     :raises LakeError: if the store fails or an object cannot be read.
     """
@@ -40,8 +49,8 @@ def read_rows(
     if not days or not names:
         return dataset.schema.empty_table()
 
-    def inside(key: str, body: bytes) -> pa.Table:
-        rows = parquet.decode_rows(body, key, dataset)
+    def inside(key: str, content: Content) -> pa.Table:
+        rows = parquet.decode_rows(content, key, dataset) if isinstance(content, bytes) else content
         found = layout.parse(key)
         if found and found.session:  # read by its date, so all rows are inside; filtering takes a third of the time of a small file
             return rows
@@ -49,12 +58,16 @@ def read_rows(
 
     place = (lake, layout, dataset, provider, names, days)
     if len(days) <= SHORT and dataset.files.date == "session":
-        return newest(parquet.gather((inside(key, body) for key, body in _by_key(*place)), dataset.schema), dataset)
+        return newest(parquet.gather((inside(key, content) for key, content in _by_key(*place)), dataset.schema), dataset)
+    # The order of the grains matters to equally new rows.
+    parts = [parquet.Gathered(dataset.schema) for _ in (*GRAINS, "foreign")]
     try:
-        rows = parquet.gather((inside(key, body) for key, body in _listed(*place, once=True)), dataset.schema)
+        for key, content in _listed(*place, once=True):
+            parts[_grain(layout, key)].add(inside(key, content))
+        rows = pa.concat_tables([part.table() for part in parts])
     except Overtaken:
-        # The later reading counts, and the order of the grains: both matter to equally new rows.
-        found = {key: inside(key, body) for key, body in _listed(*place)}
+        # The later reading counts.
+        found = {key: inside(key, content) for key, content in _listed(*place)}
         rows = parquet.gather((found[key] for key in sorted(found, key=lambda key: _grain(layout, key))), dataset.schema)
     return newest(rows, dataset)
 
@@ -74,11 +87,16 @@ def newest(rows: pa.Table, dataset: Dataset) -> pa.Table:
 
 def _by_key(
     lake: Lake, layout: Layout, dataset: Dataset, provider: str, symbols: Sequence[str], days: Sequence[date]
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[str, Content]]:
     """Yield every object that may hold rows of the few ``days``, requested by key."""
     seen: set[str] = set()
-    # Day files come first: a row that is folded into a year file in the meantime is then found there.
+    # Finer grains come first: a row that is folded into a coarser file in the meantime is then found there.
     for grain in GRAINS:
+        if grain not in dataset.files.grains:
+            continue
+        if grain == "session":
+            yield from _of_sessions(lake, dataset, [layout.session_key(dataset, provider, day) for day in days], symbols)
+            continue
         keys = [layout.object_key(dataset, provider, symbol, day, grain) for symbol in symbols for day in days]
         keys = [key for key in dict.fromkeys(keys) if key not in seen]
         seen.update(keys)
@@ -94,23 +112,82 @@ def _grain(layout: Layout, key: str) -> int:
 
 def _listed(
     lake: Lake, layout: Layout, dataset: Dataset, provider: str, symbols: Sequence[str], days: Sequence[date], *, once: bool = False
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[str, Content]]:
     """Yield every object of the symbols that overlaps ``days``, found by listing.
 
     :param once: as in ``listed_objects``.
     """
-    overlaps = _overlapping(days)
+    overlaps, years = _overlapping(days), sorted({day.year for day in days})
 
     def keys(symbol: str) -> list[str]:
-        prefixes = _folders(layout, dataset, provider, symbol, {day.year for day in days})
+        prefixes = _folders(layout, dataset, provider, symbol, years)
         listed = ((layout.parse(key), key) for prefix in prefixes for key, _ in lake.list(prefix))
         return [key for _, key in sorted((GRAINS.index(found.grain), key) for found, key in listed if found and overlaps(found))]
 
-    yield from listed_objects(lake, symbols, keys, once=once)
+    def sessions() -> list[str]:
+        return [
+            key
+            for day, key in session_files.stored_sessions(lake, layout, dataset, provider, years).items()
+            if days[0] <= day <= days[-1]
+        ]
+
+    named, present = listing(lake, layout, dataset, provider, keys, sessions), reader_of(lake, layout, dataset, symbols)
+    names = [*symbols, ALL_SYMBOLS] if dataset.has_session_files else symbols
+    yield from listed_objects(lake, names, named, once=once, read=present)
+
+
+def listing(
+    lake: Lake,
+    layout: Layout,
+    dataset: Dataset,
+    provider: str,
+    keys: Callable[[str], Sequence[str]],
+    sessions: Callable[[], Sequence[str]],
+) -> KeysOf:
+    """Return how to list the objects of symbols and, under the name ``ALL_SYMBOLS``, the session files.
+
+    :param keys: lists the objects of a symbol.
+    :param sessions: lists the session files.
+    """
+
+    def named(names: Sequence[str]) -> dict[str, Sequence[str]]:
+        found: dict[str, Sequence[str]] = {}
+        symbols = [name for name in names if name != ALL_SYMBOLS]
+        wanted = symbols
+        if len(symbols) > MANY:
+            stored = frozenset(stored_symbols(lake, layout, dataset, provider))
+            wanted = [symbol for symbol in symbols if symbol in stored]
+            found = dict.fromkeys(symbols, ())
+        found |= zip(wanted, lake.each(keys, wanted), strict=True)
+        return found | ({ALL_SYMBOLS: sessions()} if len(symbols) < len(names) else {})
+
+    return named
+
+
+def reader_of(lake: Lake, layout: Layout, dataset: Dataset, symbols: Collection[str] | None) -> Callable[[str], Content | None]:
+    """Return a function that reads an object: its bytes, or the rows of ``symbols`` in a session file; None if it does not exist."""
+
+    def read(key: str) -> Content | None:
+        parsed = layout.parse(key)
+        if parsed is not None and parsed.grain == "session":
+            return session_files.read_symbols(lake, key, dataset, symbols)
+        stored = lake.get(key)
+        return None if stored is None else stored.body
+
+    return read
+
+
+def _of_sessions(lake: Lake, dataset: Dataset, keys: Sequence[str], symbols: Sequence[str]) -> Iterator[tuple[str, Content]]:
+    for key, rows in zip(keys, lake.each(lambda key: session_files.read_symbols(lake, key, dataset, symbols), keys), strict=True):
+        if rows is not None:
+            yield key, rows
 
 
 def stored_symbols(lake: Lake, layout: Layout, dataset: Dataset, provider: str) -> list[str]:
-    """Return the symbols that have a folder, by name. Lists folders, not objects."""
+    """Return the symbols that have a folder, by name. Lists folders, not objects.
+
+    Symbols that are in session files only are not among them.
+    """
     found: set[str] = set()
     for kind in dataset.files.kinds or (None,):
         parent, _, _ = layout.symbol_prefix(dataset, provider, "X", kind).rpartition("/symbol=")
@@ -119,42 +196,54 @@ def stored_symbols(lake: Lake, layout: Layout, dataset: Dataset, provider: str) 
 
 
 def listed_objects(
-    lake: Lake, names: Sequence[str], keys_of: Callable[[str], Sequence[str]], *, once: bool = False
-) -> Iterator[tuple[str, bytes]]:
+    lake: Lake, names: Sequence[str], keys_of: KeysOf, *, once: bool = False, read: Callable[[str], Content | None] | None = None
+) -> Iterator[tuple[str, Content]]:
     """Yield key and content of all objects that are listed for each of ``names``.
 
     Compaction may fold objects into others in the meantime: it writes the other object first. So what is gone is listed again, and what
     a listing missed while it went from page to page is found by a second one. An object may be yielded twice: the later content counts.
 
-    :param keys_of: lists the keys of a name; called several times.
+    :param keys_of: lists the keys of names; called several times. What is gone of ``ALL_SYMBOLS`` may be in any symbol's objects.
+    :param read: reads an object, None if it does not exist; without it, the bytes.
     :param once: yield each object once, in the order of ``keys_of``; where that is not possible, raise ``Overtaken`` instead.
     :raises LakeError: if objects keep disappearing.
     """
+    every = names
     for _ in range(TRIES):
-        listed = dict(zip(names, lake.each(keys_of, names), strict=True))
+        listed = keys_of(names)
         gone: dict[str, None] = {}
-        yield from _present(lake, [(name, key) for name, keys in listed.items() for key in keys], gone)
+        yield from _present(lake, [(name, key) for name, keys in listed.items() for key in keys], gone, read)
         rest = [name for name in names if name not in gone]
         new = []
-        for name, keys in zip(rest, lake.each(keys_of, rest), strict=True):
+        for name, keys in keys_of(rest).items():
             known = set(listed[name])
             new += [(name, key) for key in keys if key not in known]
         if once and (gone or new):
             raise Overtaken
-        yield from _present(lake, new, gone)
+        yield from _present(lake, new, gone, read)
         if not gone:
             return
-        names = list(gone)
+        names = every if ALL_SYMBOLS in gone else list(gone)
+        if ALL_SYMBOLS in every and ALL_SYMBOLS not in names:
+            names = [*names, ALL_SYMBOLS]  # a day file may be in the file of its session by now
+    names = [name or "sessions" for name in gone]
     raise LakeError(f"lake objects of {', '.join(names)} were deleted {TRIES} times while they were read; try again later")
 
 
-def _present(lake: Lake, wanted: Sequence[tuple[str, str]], gone: dict[str, None]) -> Iterator[tuple[str, bytes]]:
+def _present(
+    lake: Lake, wanted: Sequence[tuple[str, str]], gone: dict[str, None], read: Callable[[str], Content | None] | None
+) -> Iterator[tuple[str, Content]]:
     """Yield the objects that exist; add the names of the others to ``gone``."""
-    for (name, key), stored in zip(wanted, lake.get_many(key for _, key in wanted), strict=True):
-        if stored is None:
+
+    def body(key: str) -> Content | None:
+        stored = lake.get(key)
+        return None if stored is None else stored.body
+
+    for (name, key), content in zip(wanted, lake.each(read or body, (key for _, key in wanted)), strict=True):
+        if content is None:
             gone[name] = None
         else:
-            yield key, stored.body
+            yield key, content
 
 
 def _folders(layout: Layout, dataset: Dataset, provider: str, symbol: str, years: Collection[int]) -> Iterator[str]:
@@ -190,11 +279,14 @@ def read_request(lake: Lake, layout: Layout, dataset: Dataset, provider: str, st
     :raises LakeError: if the store fails or an object cannot be read.
     """
     keep, request = row_filter(stored.receipt.cells), stored.receipt.request
-    keys, counts = stored.objects["key"].to_pylist(), stored.objects["rows"].to_pylist()
+    counts: Counter[str] = Counter()  # an object of several symbols has a row for each
+    for key, count in zip(stored.objects["key"].to_pylist(), stored.objects["rows"].to_pylist(), strict=True):
+        counts[key] += count
     tables = []
-    for key, count, found in zip(keys, counts, lake.get_many(keys), strict=True):
-        rows = parquet.decode_rows(found.body, key, dataset) if found else None
-        if rows is None or len(rows) < count:
+    read = reader_of(lake, layout, dataset, frozenset(request.symbols))
+    for key, content in zip(counts, lake.each(read, counts), strict=True):
+        rows = parquet.decode_rows(content, key, dataset) if isinstance(content, bytes) else content
+        if rows is None or len(rows) < counts[key]:
             span = (request.intervals[0].start, request.intervals[-1].end)
             tables = [keep(read_rows(lake, layout, dataset, provider, request.symbols, *span))]
             break

@@ -42,6 +42,14 @@ class Stored(NamedTuple):
     etag: str
 
 
+class Part(NamedTuple):
+    """The last bytes of an object, with the version tag and the size of the whole object."""
+
+    body: bytes
+    etag: str
+    size: int
+
+
 class Listed(NamedTuple):
     """An object as a listing has it.
 
@@ -123,6 +131,30 @@ class Lake:
 
         with self._errors("get", key):
             return bytes(obstore.get_range(self._store, key, start=start, end=end))
+
+    def get_tail(self, key: str, size: int) -> Part | None:
+        """Return the last ``size`` bytes of the object, all of a smaller one; None if it does not exist."""
+        import obstore
+
+        with self._errors("get", key):
+            try:
+                found = obstore.get(self._store, key, options={"range": {"suffix": size}})
+                return Part(bytes(found.bytes()), str(found.meta["e_tag"]), found.meta["size"])
+            except FileNotFoundError as error:
+                _check_bucket(error)
+                return None
+
+    def get_part(self, key: str, start: int, end: int, etag: str) -> bytes | None:
+        """Return bytes ``start`` (inclusive) to ``end`` (exclusive) of version ``etag``; None if another version or none is stored."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        with self._errors("get", key):
+            try:
+                return bytes(obstore.get(self._store, key, options={"range": (start, end), "if_match": etag}).bytes())
+            except (PreconditionError, FileNotFoundError) as error:
+                _check_bucket(error)
+                return None
 
     def modified(self, key: str) -> datetime | None:
         """Return when the object was last written, UTC; None if it does not exist."""

@@ -5,6 +5,7 @@ They are a few rows per company, so every object is read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from functools import cache
 
@@ -31,10 +32,14 @@ def read_symbol_changes(lake: Lake, layout: Layout, dataset: Dataset, provider: 
     """
     found: set[SymbolChange] = set()
     for source in sources(lake, dataset.name) if provider is None else (provider,):
-        folder = layout.symbol_prefix(dataset, source, "X").rpartition("/symbol=")[0]
+        folder = layout.root(dataset, source)
 
-        def keys(folder: str) -> list[str]:
-            return [key for key, _ in lake.list(folder) if (parsed := layout.parse(key)) and parsed.folder == dataset.folder]
+        def keys(folders: Sequence[str]) -> dict[str, list[str]]:
+            listed = {folder: [key for key, _ in lake.list(folder)] for folder in folders}
+            return {
+                folder: [key for key in some if (parsed := layout.parse(key)) and parsed.folder == dataset.folder]
+                for folder, some in listed.items()
+            }
 
         # Day files first: of equally new rows the reader returns those.
         ordered = sorted(dict(listed_objects(lake, [folder], keys)).items(), key=lambda item: "/month=" not in item[0])

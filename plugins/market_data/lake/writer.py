@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
-from market_data.core.errors import BrokenObject, QualityError, SchemaDrift
+from market_data.core.errors import ConfigError, QualityError, SchemaDrift
 from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
 from market_data.lake import merge, parquet
 from market_data.lake.clock import microseconds
-from market_data.lake.layout import Layout, file_period
+from market_data.lake.layout import Layout, escape, file_period
 from market_data.lake.object_writer import CELL, How, Put, Refetch
+from market_data.lake.object_writer import encoded as encode_object
 from market_data.lake.object_writer import put as put_object
+from market_data.lake.other_grains import OtherGrains
 from market_data.lake.receipts import OBJECTS
 from market_data.lake.store import Lake
 
-log = logging.getLogger(__name__)
-
 STAMP = "ingest_ts"
 WRITERS = 16  # in parallel; each needs memory to encode: 64 writers take 230 MB, 16 take 66 MB and are as fast
-AHEAD = 8  # parallel reads per writer
+LARGE = 2  # session files within the day in parallel: the minutes of 523 symbols are 200,000 rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +61,18 @@ def land(
 
     :param rows: of ``dataset.schema``, no key twice; any order.
     :param refetch: the cells were requested again, so that the new rows must become the current ones. Objects are expected to exist
-        and are read first. The other grain's object may hold different values with a newer ``ingest_ts``, which ``read_rows`` would
+        and are read first. Another grain's object may hold different values with a newer ``ingest_ts``, which ``read_rows`` would
         return: then a row is written with its own ``ingest_ts`` even if the stored row is equal. Without ``refetch``, objects are
-        created first and the other grain is not read.
+        created first and the other grains are not read.
     :raises ClockError: if a stored row of the same key has a stamp in the future.
     :raises SchemaDrift: if ``rows`` is of another schema.
+    :raises ConfigError: if the dataset has no files of ``grain``.
     :raises QualityError: if a key occurs twice.
     :raises ParamError: if a symbol cannot be a key.
     :raises LakeError: if the store fails or concurrent writers keep winning; some objects may have been written, each as a whole.
     """
+    if grain not in dataset.files.grains:
+        raise ConfigError(f"file_grain is {grain!r}; for {dataset.name} allowed: {', '.join(dataset.files.grains)}")
     if not rows.schema.equals(dataset.schema):
         raise SchemaDrift(f"rows for {dataset.name} have columns {_described(rows.schema)}; allowed: {_described(dataset.schema)}")
     rows = parquet.by_key(rows, dataset.key)
@@ -81,27 +83,25 @@ def land(
 
     terms = refetch if isinstance(refetch, Refetch) else Refetch(again=refetch, mend=refetch)
     moment = microseconds(terms.now()) if terms.now else None
-
-    def conflicting(kept: pa.Table) -> pa.Table:
-        return _conflicting(lake, layout, dataset, provider, kept, grain)
-
-    how = How(terms, moment, conflicting, day_first=grain == "day")
+    how = How(terms, moment, OtherGrains(lake, layout, dataset, provider, grain).rows, grain)
 
     def put(part: tuple[str, pa.Table, bytes | None]) -> Put:
         return put_object(lake, dataset, *part, how)
 
     def encoded(key: str, part: pa.Table) -> tuple[str, pa.Table, bytes | None]:
         # Encode in this thread: a compressor keeps megabytes in every thread that uses it.
-        return key, part, None if terms.again else parquet.encode(part)
+        return key, part, None if terms.again else encode_object(part, grain)
 
+    if grain == "session":  # the sort is stable: within a session, rows stay in the order of the key
+        rows = parquet.by_key(rows, ["session"])
     parts = list(_keys(layout, dataset, provider, rows, grain))
-    tally = _Tally()
+    tally = _Tally(by_symbol=grain == "session")
     given = (encoded(key, rows.slice(start, stop - start)) for key, start, stop in parts)
-    outcomes = lake.each(put, given, concurrency=WRITERS)
+    outcomes = lake.each(put, given, concurrency=LARGE if grain == "session" and dataset.timeframe != "1d" else WRITERS)
     current = parquet.gather(_current(rows, parts, tally.count(outcomes)), dataset.schema)
-    symbols = rows["symbol"].take(pa.array([start for _, start, _ in parts], pa.int64())) if parts else pa.array([], pa.string())
-    columns = [pa.array([key for key, _, _ in parts], pa.string()), symbols, tally.rows, tally.new_rows, tally.hashes]
-    objects = pa.table(columns, schema=OBJECTS)
+    objects = _objects(rows, parts, tally)
+    if grain == "session":
+        current = parquet.by_key(current, dataset.key)
     unchanged, restated = len(parts) - tally.written, pa.concat_tables([CELL.empty_table(), *tally.restated])
     return Landed(current, tally.written, unchanged, tally.bytes, tally.missing, objects, restated, tuple(tally.broken))
 
@@ -113,6 +113,8 @@ class _Tally:
     missing: int = field(default=0)
     rows: list[int] = field(default_factory=list)
     new_rows: list[int] = field(default_factory=list)
+    symbols: list[pa.Table] = field(default_factory=list)
+    by_symbol: bool = False
     hashes: list[str] = field(default_factory=list)
     restated: list[pa.Table] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
@@ -124,6 +126,8 @@ class _Tally:
             self.missing += outcome.missing
             self.rows.append(len(outcome.rows))
             self.new_rows.append(outcome.new_rows)
+            if self.by_symbol:
+                self.symbols.append(_by_symbol(outcome))
             self.hashes.append(outcome.hash)
             if outcome.restated is not None and len(outcome.restated):
                 self.restated.append(outcome.restated)
@@ -146,6 +150,9 @@ def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain
     """Yield object key, first and last row (exclusive) of the sorted ``rows`` that share an object."""
     if not len(rows):
         return
+    if grain == "session":
+        yield from _session_keys(layout, dataset, provider, rows)
+        return
     files, unit = dataset.files, file_period(dataset, grain)[0].upper()
     dates = rows[files.date]
     periods = dates.to_numpy().astype(f"datetime64[{unit}]")
@@ -158,30 +165,41 @@ def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain
         yield layout.object_key(dataset, provider, symbol, day, grain, kind), start, stop
 
 
-def _conflicting(lake: Lake, layout: Layout, dataset: Dataset, provider: str, kept: pa.Table, grain: Grain) -> pa.Table:
-    """Return the rows of the other grain's objects for the sessions of ``kept``, among others.
-
-    :param kept: rows that share an object of ``grain``.
-    """
-    if dataset.files.year_grain == "day":
-        return kept.slice(0, 0)
-    symbol, sessions = kept["symbol"][0].as_py(), kept["session"].unique().to_pylist()
-    keys = [layout.object_key(dataset, provider, symbol, sessions[0], "year")]
-    if grain == "year":
-        folder = keys[0].rpartition("/")[0]  # day files are beside or below the file of their year or month
-        days = {layout.object_key(dataset, provider, symbol, session, "day") for session in sessions}
-        keys = [key for key, _ in lake.list(folder) if key in days]
-    found = zip(keys, lake.get_many(keys, concurrency=AHEAD), strict=True)
-    return parquet.gather((_readable(stored.body, key, dataset) for key, stored in found if stored), dataset.schema)
+def _session_keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table) -> Iterator[tuple[str, int, int]]:
+    """Yield as ``_keys`` does, for rows that are sorted by session."""
+    for symbol in rows["symbol"].unique().to_pylist():
+        escape(symbol)  # a symbol that cannot be a key is an error in every grain
+    cuts = np.flatnonzero(~merge.same_as_next(rows, ["session"])) + 1
+    starts = [0, *cuts.tolist()]
+    for session, start, stop in zip(rows["session"].take(starts).to_pylist(), starts, [*starts[1:], len(rows)], strict=True):
+        yield layout.session_key(dataset, provider, session), start, stop
 
 
-def _readable(body: bytes, key: str, dataset: Dataset) -> pa.Table:
-    """Return the rows of an object; none if it cannot be read, which is logged."""
-    try:
-        return parquet.decode_rows(body, key, dataset)
-    except BrokenObject as error:
-        log.warning("%s; it counts as absent", error)
-        return dataset.schema.empty_table()
+def _by_symbol(outcome: Put) -> pa.Table:
+    """Return ``symbol``, ``rows`` and ``new_rows`` of each symbol in an object."""
+    new = pa.array(np.ones(len(outcome.rows), dtype=bool) if outcome.taken is None else outcome.taken).cast(pa.int64())
+    rows = pa.table({"symbol": outcome.rows["symbol"], "new_rows": new})
+    found = rows.group_by("symbol", use_threads=False).aggregate([("new_rows", "count"), ("new_rows", "sum")])
+    return pa.table([found[name] for name in ("symbol", "new_rows_count", "new_rows_sum")], names=["symbol", "rows", "new_rows"])
+
+
+def _objects(rows: pa.Table, parts: Sequence[tuple[str, int, int]], tally: _Tally) -> pa.Table:
+    """Return the objects that hold the rows, of schema ``receipts.OBJECTS``."""
+    keys = [key for key, _, _ in parts]
+    if not tally.by_symbol:
+        symbols = (
+            rows["symbol"].take(pa.array([start for _, start, _ in parts], pa.int64())) if parts else pa.array([], pa.string())
+        )
+        return pa.table([pa.array(keys, pa.string()), symbols, tally.rows, tally.new_rows, tally.hashes], schema=OBJECTS)
+    tables = [OBJECTS.empty_table()]
+    for key, found, digest in zip(keys, tally.symbols, tally.hashes, strict=True):
+        columns = [
+            pa.repeat(key, len(found)),
+            *(found[name] for name in ("symbol", "rows", "new_rows")),
+            pa.repeat(digest, len(found)),
+        ]
+        tables.append(pa.table(columns, schema=OBJECTS))
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def _described(schema: pa.Schema) -> str:

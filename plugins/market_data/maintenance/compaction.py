@@ -1,6 +1,7 @@
-"""Compaction: fold the day files of closed months into the file of their year.
+"""Compaction: fold the day files of closed months into the file of their year, or into the file of their session.
 
-Bars within the day go into the file of their month.
+Bars within the day go into the file of their month. For a feed with ``file_grain=session`` the day files of all symbols go into the file
+of their session; for another one, session files are folded too: see ``session_folding``.
 
 For each symbol and period: read the day files, merge them into the period's file as the reader does, write it by a conditional PUT, read it
 back, and merge again. Only when that changes nothing are the day files deleted, each in the version that was read. So a row is in one
@@ -12,32 +13,29 @@ written later.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 
-import pyarrow as pa
-
-from market_data.core.errors import BrokenObject, LakeError
+from market_data.core.errors import BrokenObject, ConfigError
 from market_data.core.messages import shortened
-from market_data.lake import conditional, merge, parquet
-from market_data.lake.layout import ParsedKey, compactions_prefix
-from market_data.lake.reader import newest, stored_symbols
+from market_data.core.run import Grain
+from market_data.lake import conditional, parquet
+from market_data.lake.layout import compactions_prefix
+from market_data.lake.reader import stored_symbols
 from market_data.lake.receipts import OBJECTS
 from market_data.lake.store import Lake
 from market_data.maintenance import journal
 from market_data.maintenance.foldable import Foldable, Group
+from market_data.maintenance.folding import Done, inside, merged_into, record
+from market_data.maintenance.session_folding import Sessions, fold_sessions
 from market_data.pipeline.selection import Selection
 
 log = logging.getLogger(__name__)
-
-TRIES = 8
-"""Tries to write a file that other writers change at the same time."""
 
 GROUPS = 64
 """Periods whose files are written and verified before the first of their day files is deleted."""
@@ -86,18 +84,6 @@ class Compacted:
         return [total, *shortened(self.left)]
 
 
-@dataclass
-class _Done:
-    """A period whose file holds the rows of ``days`` (key and version of each), verified."""
-
-    group: Group
-    days: list[tuple[str, str]] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    written: bool = False
-    rows: int = 0
-    sha256: str = ""
-
-
 def compact(
     lake: Lake,
     selection: Selection,
@@ -105,24 +91,30 @@ def compact(
     *,
     dry_run: bool = False,
     deletes: Deletes = Deletes.ALL,
+    to: Grain = "year",
     by: str = "market-data",
 ) -> Compacted:
-    """Fold the day files of a dataset and source, symbol by symbol.
+    """Fold the day files of a dataset and source, symbol by symbol, and session files with ``to=year``.
 
     Left alone and named in ``Compacted.left``: months that are not closed, cells that wait in staging, objects that cannot be read or hold
     rows of others, and day files that changed in the meantime. A store that ignores conditions of a DELETE keeps its day files.
 
     :param dry_run: count day files by their keys; read no rows and change nothing.
+    :param to: the grain of the files that they go into: ``year`` or ``session``.
     :param by: who runs it, for the journal.
     :raises ConfigError: if the store ignores conditions of a PUT; nothing was written.
     :raises LakeError: if the store fails, or does not return what was written; no row is lost.
     """
     dataset = selection.dataset
-    if dataset.files.year_grain == "day":
+    if to not in ("year", "session") or to not in dataset.files.grains:
+        raise ConfigError(
+            f"the grain to fold into is {to!r}; for {dataset.name} allowed: year" + ", session" * dataset.has_session_files
+        )
+    if dataset.files.year_grain == "day" and to == "year":
         what = "statement" if dataset.files.date != "session" else "session"
         reason = f"{dataset.name} has a file per {what} in every grain: there is nothing to fold"
         return Compacted(dataset.name, selection.source, dry_run, left=(reason,))
-    foldable = Foldable.of(lake, selection, now)
+    foldable = Foldable.of(lake, selection, now, to)
     symbols = selection.symbols or stored_symbols(lake, selection.layout, dataset, selection.source)
     left, counts = list(foldable.blocked), Counter[str]()
     with_files: set[str] = set()
@@ -140,6 +132,9 @@ def compact(
             counts["day_files"] += sum(len(group.days) for group in groups)
             if not dry_run:
                 _fold(lake, selection, groups, (now, deletes), counts, left)
+        if to == "year" and not foldable.blocked:
+            how = Sessions(now, delete=lambda written: deletes is Deletes.ALL or (deletes is Deletes.EARLIER and not written))
+            with_files |= fold_sessions(foldable, how, counts, left, dry_run=dry_run)
     finally:
         if counts["written"] or counts["deleted"]:
             details = {"dataset": dataset.name, "source": selection.source, **counts, "left": len(left)}
@@ -173,14 +168,14 @@ def _fold(
 ) -> None:
     """Fold some periods, record their files, and then delete their day files."""
     now, deletes = how
-    done: list[_Done] = []
+    done: list[Done] = []
     try:
         for one in lake.each(lambda group: _fold_group(lake, selection, group), groups, concurrency=PARALLEL):
             counts["written"] += one.written
             left += one.left
             done.append(one)
     finally:
-        _record(lake, selection, [one for one in done if one.days], now)
+        record(lake, selection, [one for one in done if one.days], now)
     ready = [one for one in done if deletes is Deletes.ALL or (deletes is Deletes.EARLIER and not one.written)]
     days = [day for one in ready for day in one.days]
     for (key, _), deleted in zip(days, lake.each(lambda day: lake.delete_if(*day), days), strict=True):
@@ -189,9 +184,9 @@ def _fold(
             left.append(f"{key} was replaced while it was folded; the next compaction folds it again")
 
 
-def _fold_group(lake: Lake, selection: Selection, group: Group) -> _Done:
+def _fold_group(lake: Lake, selection: Selection, group: Group) -> Done:
     """Write the file of a period, with the rows of its day files, until it reads back as it should be."""
-    dataset, done = selection.dataset, _Done(group)
+    dataset, done = selection.dataset, Done(group)
     tables = []
     for key, stored in zip(group.days, lake.get_many(group.days, concurrency=READ_AHEAD), strict=True):
         if stored is None:
@@ -201,54 +196,9 @@ def _fold_group(lake: Lake, selection: Selection, group: Group) -> _Done:
         except BrokenObject as error:
             done.left.append(f"{error}; it is left alone")
             continue
-        if not _inside(rows, selection.layout.parse(key)):
+        if not inside(rows, selection.layout.parse(key)):
             done.left.append(f"{key} holds rows of another symbol or session; it is left alone")
             continue
         tables.append(rows)
         done.days.append((key, stored.etag))
-    if not tables:
-        return done
-    for _ in range(TRIES):
-        stored = lake.get(group.key)
-        try:
-            file = parquet.decode_rows(stored.body, group.key, dataset) if stored else None
-        except BrokenObject as error:
-            return _Done(group, left=[*done.left, f"{error}; it is left alone, and {len(tables)} day files with it"])
-        if file is not None and not _inside(file, selection.layout.parse(group.key)):
-            words = f"{group.key} holds rows of another symbol or period; it is left alone, and {len(tables)} day files with it"
-            return _Done(group, left=[*done.left, words])
-        # As the reader combines them: day files first, by key. If that changes nothing, the file as stored has every row.
-        merged = newest(pa.concat_tables([*tables, file] if file is not None else tables), dataset)
-        if stored is not None and file is not None and _equal(file, merged):
-            done.rows, done.sha256 = len(file), hashlib.sha256(stored.body).hexdigest()[:16]
-            return done
-        body = parquet.encode(merged)
-        done.written |= lake.put_if(group.key, body, stored.etag) if stored else lake.put_new(group.key, body)
-    raise LakeError(f"lake object {group.key} does not read back as it was written, {TRIES} times; its day files are kept")
-
-
-def _equal(stored: pa.Table, rows: pa.Table) -> bool:
-    """Return True if both have the same rows in the same order, all columns compared."""
-    return len(stored) == len(rows) and bool(merge.same(stored, rows, rows.schema.names).all())
-
-
-def _inside(rows: pa.Table, parsed: ParsedKey | None) -> bool:
-    """Return True if all rows belong into the object by its key."""
-    import pyarrow.compute as pc
-
-    if parsed is None or pc.unique(rows["symbol"]).to_pylist() not in ([], [parsed.symbol]):
-        return False
-    sessions = pc.unique(rows["session"]).to_pylist()
-    if parsed.session:
-        return sessions in ([], [parsed.session])
-    return all(day.year == parsed.year and parsed.month in (None, day.month) for day in sessions)
-
-
-def _record(lake: Lake, selection: Selection, done: Sequence[_Done], now: datetime) -> None:
-    """Record the content of the files, before anything is deleted that the receipts name."""
-    if not done:
-        return
-    columns = [[one.group.key for one in done], [one.group.symbol for one in done], [one.rows for one in done], [0] * len(done)]
-    body = parquet.encode(pa.table([*columns, [one.sha256 for one in done]], schema=OBJECTS))
-    name = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}-{hashlib.sha256(body).hexdigest()[:16]}.parquet"
-    lake.put_new(f"{compactions_prefix(selection.dataset.name, selection.source)}/{name}", body)
+    return merged_into(lake, selection, group, tables, done) if tables else done

@@ -14,11 +14,13 @@ from market_data.config.run_params import RECHECK_SESSIONS
 from market_data.core.calendar import Calendar
 from market_data.core.errors import LakeError
 from market_data.core.outcome import State
+from market_data.core.run import Grain
 from market_data.lake import begun, receipts, staging
 from market_data.lake.cells import table_of
-from market_data.lake.layout import ParsedKey, receipts_prefix
+from market_data.lake.layout import ALL_SYMBOLS, ParsedKey, receipts_prefix
 from market_data.lake.ledger import CELLS, contains
 from market_data.lake.receipts import CellRun
+from market_data.lake.session_files import stored_sessions, stored_years
 from market_data.lake.store import Lake
 from market_data.pipeline.selection import Selection
 from market_data.providers.registry import calendar_of_source
@@ -31,9 +33,10 @@ AHEAD = 8
 
 @dataclass(frozen=True)
 class Group:
-    """The day files of a symbol that go into one file.
+    """The day files that go into one file.
 
-    :param key: of the year or month file.
+    :param key: of the year or month file of a symbol, or of a session file.
+    :param symbol: ``ALL_SYMBOLS`` for a session file.
     :param days: the keys of the day files, ascending.
     """
 
@@ -48,6 +51,7 @@ class Foldable:
 
     :param waiting: the cells that wait in staging, of schema ``ledger.CELLS``.
     :param blocked: why nothing can be folded; empty if something can.
+    :param to: the grain of the files that they go into: ``year`` or ``session``.
     """
 
     lake: Lake
@@ -55,9 +59,10 @@ class Foldable:
     now: datetime
     waiting: pa.Table
     blocked: tuple[str, ...] = ()
+    to: Grain = "year"
 
     @classmethod
-    def of(cls, lake: Lake, selection: Selection, now: datetime) -> Foldable:
+    def of(cls, lake: Lake, selection: Selection, now: datetime, to: Grain = "year") -> Foldable:
         """Read what waits in staging. A layout without providers may hold the rows of several sources."""
         sources = [selection.source]
         if not selection.layout.provider_level:
@@ -68,7 +73,7 @@ class Foldable:
             runs, unknown = _waiting(lake, selection.dataset.name, source)
             cells.append(table_of(runs))
             blocked += [f"nothing of {source} is folded: its cells are not known: {words}" for words in unknown]
-        return cls(lake, selection, now, pa.concat_tables(cells), tuple(blocked))
+        return cls(lake, selection, now, pa.concat_tables(cells), tuple(blocked), to)
 
     def groups(self, symbols: Sequence[str], left: list[str]) -> Iterator[Group]:
         """Yield what can be folded, symbol by symbol; add a sentence on everything else to ``left``."""
@@ -76,6 +81,7 @@ class Foldable:
             return
         calendar_of, dataset = calendar_of_source(self.selection.source), self.selection.dataset
         open_months: Counter[str] = Counter()
+        of_sessions: dict[str, list[str]] = defaultdict(list)
         for symbol, keys in zip(symbols, self.lake.each(self._day_files, symbols, concurrency=AHEAD), strict=True):
             if not keys:
                 continue
@@ -87,10 +93,12 @@ class Foldable:
                 if waits:
                     left.append(f"{key} is left alone: its cell waits in staging; the feed's next run loads it")
                 else:
-                    year_key = self.selection.layout.object_key(dataset, self.selection.source, symbol, day, "year")
-                    periods[year_key].append(key)
-            for year_key, days in periods.items():
-                yield Group(year_key, symbol, days)
+                    target = self.selection.layout.object_key(dataset, self.selection.source, symbol, day, self.to)
+                    (of_sessions if self.to == "session" else periods)[target].append(key)
+            for target, days in periods.items():
+                yield Group(target, symbol, days)
+        for target, days in of_sessions.items():
+            yield Group(target, ALL_SYMBOLS, days)
         left += [
             f"{count:,} day files of {month} are left alone: the month is not closed"
             for month, count in sorted(open_months.items())
@@ -102,6 +110,22 @@ class Foldable:
         folder = selection.layout.symbol_prefix(selection.dataset, selection.source, symbol)
         parsed = ((key, selection.layout.parse(key)) for key, _ in self.lake.list(folder))
         return [(key, found.session) for key, found in parsed if _is_day_file(found, selection) and found and found.session]
+
+    def session_files(self, left: list[str]) -> dict[date, str]:
+        """Return session -> key of the selected session files of closed months, ascending; count the others in ``left``."""
+        selection = self.selection
+        place = (self.lake, selection.layout, selection.dataset, selection.source)
+        years = [year for year in stored_years(*place) if selection.start.year <= year <= selection.end.year]
+        first_open = self._first_open(calendar_of_source(selection.source)(ALL_SYMBOLS))
+        found = {day: key for day, key in stored_sessions(*place, years).items() if selection.start <= day <= selection.end}
+        closed = {day: key for day, key in found.items() if (day.year, day.month) < first_open}
+        if len(closed) < len(found):
+            left.append(f"{len(found) - len(closed):,} session files are left alone: their month is not closed")
+        return closed
+
+    def wait(self, rows: pa.Table) -> bool:
+        """Return True if a cell of ``rows`` waits in staging."""
+        return bool(len(self.waiting)) and bool(contains(self.waiting, rows.select(["symbol", "session"])).any())
 
     def _first_open(self, calendar: Calendar) -> tuple[int, int]:
         """Return the month of the first session that is not final, or that scheduled runs request again."""
@@ -120,7 +144,7 @@ class Foldable:
 
 
 def _is_day_file(found: ParsedKey | None, selection: Selection) -> bool:
-    if found is None or found.session is None or found.folder != selection.dataset.folder:
+    if found is None or found.session is None or found.grain != "day" or found.folder != selection.dataset.folder:
         return False
     return selection.start <= found.session <= selection.end
 

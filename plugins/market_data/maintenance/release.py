@@ -87,7 +87,13 @@ def decide(
 
 def grain_of(feed: Feed) -> Grain:
     """Return the grain of the lake files of a feed."""
-    return "year" if feed.params.get("file_grain") == "year" else "day"
+    grain: Grain = feed.params.get("file_grain", "day")
+    return grain
+
+
+def folded_grain(feed: Feed) -> Grain:
+    """Return the grain of the files into which compaction folds the day files of a feed."""
+    return "session" if grain_of(feed) == "session" else "year"
 
 
 def _held(coverage: Coverage, selection: Selection, only: str | None) -> pa.Table:

@@ -266,7 +266,8 @@ def _fetch_request(
     proved = [symbol for symbol in judged if symbol not in doubted and symbol not in unproved]
     absent = find_withdrawn(context, request, table, proved, reported, arrived)
     warnings += contradictions(dataset, table)
-    incoming = _Incoming(_parts(table), odd, absent, fetched.release)
+    apart = "session" if context.params.file_grain == "session" else "symbol"
+    incoming = _Incoming(_parts(table, apart), odd, absent, fetched.release)
     del fetched, table  # release the rows part by part
     incoming.release()
     pa.default_memory_pool().release_unused()
@@ -338,19 +339,21 @@ def _may_replace(context: RunContext, batch: Batch) -> bool:
     return batch.refetch or context.run.clear_number > 0 or context.run.run_type == "scheduled"
 
 
-def _parts(rows: pa.Table) -> list[pa.Table]:
-    """Split ``rows`` into tables of about ``PART_ROWS`` rows that share no symbol.
+def _parts(rows: pa.Table, apart: str = "symbol") -> list[pa.Table]:
+    """Split ``rows`` into tables of about ``PART_ROWS`` rows, or more, that share no value of a column.
 
-    Nothing is copied if the rows of each page are by symbol, which is the usual case.
+    Nothing is copied if the rows of each page are by that column, which is the usual case.
+
+    :param apart: ``session`` for session files: each is written once.
     """
     import pyarrow.compute as pc
 
-    from market_data.providers.spool import symbol_groups, taken
+    from market_data.providers.spool import groups_of, taken
 
     if len(rows) <= PART_ROWS:
         return [rows]
-    if (groups := symbol_groups(rows, PART_ROWS)) is None:
-        return _parts(rows.take(pc.sort_indices(rows, sort_keys=[("symbol", "ascending")])))
+    if (groups := groups_of(rows, apart, PART_ROWS)) is None:
+        return _parts(rows.take(pc.sort_indices(rows, sort_keys=[(apart, "ascending")])), apart)
     return [taken(rows, pieces) for pieces in groups]
 
 

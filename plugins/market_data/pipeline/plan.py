@@ -156,7 +156,7 @@ def _plan(
         membership,
     )  # fmt: skip
     cheaper = plan.calls
-    if context.params.file_grain != "day":
+    if context.params.file_grain == "year":
         with contextlib.suppress(ParamError):  # too many calls for one run: then there is nothing to recommend
             cheaper = plan_with("day", "auto").calls
     left = {symbol: everything[symbol] & ~mask for symbol, mask in missing.items()}

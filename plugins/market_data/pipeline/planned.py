@@ -160,6 +160,8 @@ def most_objects(plan: Plan, dataset: Dataset, grain: Grain) -> int | None:
     if dataset.files.date != "session":
         return None
     period = file_period(dataset, grain)
+    if grain == "session":
+        return len({session for batch in plan.batches for session in batch.sessions})
     if period == "day":
         return plan.cells
     found = set[tuple[str, tuple[int, int]]]()

@@ -178,14 +178,14 @@ def choose_endpoints(endpoints: Sequence[Endpoint], wanted: str, file_grain: str
     :raises ParamError: if ``wanted`` is neither ``auto`` nor the name of one, or if ``file_grain`` is ``year`` and no endpoint serves
         single symbols.
     """
-    usable = [e for e in endpoints if file_grain == "day" or e.shape is not Shape.MARKET]
+    usable = [e for e in endpoints if file_grain != "year" or e.shape is not Shape.MARKET]
     names = [endpoint.name for endpoint in usable]
     if not usable:
         raise ParamError(
             [f"file_grain is {file_grain!r}; the provider has no endpoint that serves a symbol by itself; allowed: day"]
         )
     if wanted != "auto" and wanted not in names:
-        only = "" if file_grain == "day" else f" with file_grain {file_grain!r}"
+        only = "" if file_grain != "year" else f" with file_grain {file_grain!r}"
         raise ParamError([f"endpoint is {wanted!r}; allowed{only}: auto, {', '.join(names)}"])
     return [endpoint for endpoint in usable if wanted in ("auto", endpoint.name)]
 

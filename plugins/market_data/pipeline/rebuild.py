@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.errors import BrokenObject, ConfigError
+from market_data.core.errors import BrokenObject, ConfigError, LakeError
 from market_data.core.outcome import EARLIER_VALUE, MAY_BE_MORE, SOME_QUARANTINED, State
-from market_data.core.run import RunInfo
+from market_data.core.run import GRAINS, RunInfo
 from market_data.pipeline.known_actions import known_actions
 from market_data.pipeline.load import in_chunks, load_id
 from market_data.pipeline.quality_entries import entries_of_lake
@@ -31,6 +31,12 @@ KeysOf = Callable[[str], Sequence[str]]
 
 AT_A_TIME = 4096
 """Lake objects that are read before their rows are loaded, about: a symbol's objects stay together."""
+
+ROWS_AT_A_TIME = 200_000
+"""Rows of session files that are read before they are loaded, about."""
+
+SESSIONS_AHEAD = 2
+"""Session files read at a time: each may hold the minutes of every symbol."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,16 @@ def rebuild_warehouse(
     :param dry_run: count objects; read no rows and do not open the warehouse.
     :raises ConfigError: if the dataset has no table in the warehouse.
     """
+    from market_data.lake.layout import ALL_SYMBOLS
+
     dataset = selection.dataset
     if dataset.table is None:
         raise ConfigError(f"{dataset.name} has no table in the warehouse; it stays in the lake")
     selection = selection if cells is None else _around(selection, cells)
     keys_of = _listing(lake, selection, cells)
-    counts = _counts(lake, selection, keys_of)
-    found = Rebuilt(len(counts), sum(counts.values()))
+    counts, sessions = _counts(lake, selection, keys_of), keys_of(ALL_SYMBOLS)
+    in_sessions = _recorded_symbols(lake, selection) if sessions else set()
+    found = Rebuilt(len({*counts, *in_sessions}), sum(counts.values()) + len(sessions))
     if dry_run:
         return found
     # Every rebuild has load ids of its own: after somebody emptied a table by hand, the audit rows are still there.
@@ -87,7 +96,7 @@ def rebuild_warehouse(
     load = warehouse.load if cells is None else warehouse.restore
     warehouse.migrate()
     rows = changed = 0
-    for chunk in in_chunks(_tables(lake, selection, keys_of, counts, loadable), warehouse.chunk_rows):
+    for chunk in in_chunks(_tables(lake, selection, cells, counts, loadable), warehouse.chunk_rows):
         loaded = load(dataset, chunk, load_id(run, chunk), run, calendar_of_source(selection.source))
         rows, changed = rows + loaded.rows_in, changed + loaded.rows_changed
         log.info("rebuild: %d rows loaded, %d new or changed", rows, changed)
@@ -106,16 +115,15 @@ def rows_of_cells(lake: Lake, selection: Selection, cells: pa.Table) -> pa.Table
 
     from market_data.lake import parquet
     from market_data.lake.ledger import contains
-    from market_data.lake.reader import listed_objects, newest
+    from market_data.lake.reader import newest
 
     selection = _around(selection, cells)
     held: dict[str, pa.Table] = {}
-    for key, body in listed_objects(lake, selection.symbols or (), _listing(lake, selection, cells)):
-        try:
-            rows = parquet.decode_rows(body, key, selection.dataset)
-        except BrokenObject as error:
-            log.warning("%s; it is left out", error)
-            continue
+
+    def left_out(error: BrokenObject, _: str) -> None:
+        log.warning("%s; it is left out", error)
+
+    for key, rows in _rows_of_objects(lake, selection, selection.symbols or (), cells, left_out):
         held[key] = rows.filter(pa.array(contains(cells, rows)))
     return newest(
         parquet.gather((held[key] for key in _day_files_first(selection, held)), selection.dataset.schema), selection.dataset
@@ -140,11 +148,16 @@ def _around(selection: Selection, cells: pa.Table) -> Selection:
 
 def _day_files_first(selection: Selection, keys: Iterable[str]) -> list[str]:
     """Return ``keys`` in the order in which the first of equally new rows counts."""
-    return sorted(keys, key=lambda key: (getattr(selection.layout.parse(key), "grain", "") == "year", key))
+
+    def place(key: str) -> tuple[int, str]:
+        parsed = selection.layout.parse(key)
+        return (GRAINS.index(parsed.grain) if parsed else len(GRAINS), key)
+
+    return sorted(keys, key=place)
 
 
 def _counts(lake: Lake, selection: Selection, keys_of: KeysOf) -> dict[str, int]:
-    """Return symbol -> number of its objects that may hold selected rows."""
+    """Return symbol -> number of its own objects that may hold selected rows."""
     from market_data.lake.reader import stored_symbols
 
     symbols: Sequence[str] | None = selection.symbols
@@ -158,11 +171,20 @@ def _listing(lake: Lake, selection: Selection, cells: pa.Table | None) -> KeysOf
     """Return a function that lists the keys of a symbol's objects that may hold selected rows.
 
     :param cells: only objects that may hold rows of these, judged by their keys.
+    :return: of ``ALL_SYMBOLS``, it lists the session files.
     """
+    from market_data.lake import session_files
+    from market_data.lake.layout import ALL_SYMBOLS
+
     holds = _holding(cells)
     layout, dataset = selection.layout, selection.dataset
 
     def keys_of(symbol: str) -> list[str]:
+        if symbol == ALL_SYMBOLS:
+            years = session_files.stored_years(lake, layout, dataset, selection.source)
+            chosen = [year for year in years if selection.start.year <= year <= selection.end.year]
+            found = session_files.stored_sessions(lake, layout, dataset, selection.source, chosen).values()
+            return [key for key in found if (parsed := _selected(selection, key)) is not None and holds(parsed)]
         folders = [layout.symbol_prefix(dataset, selection.source, symbol, kind) for kind in dataset.files.kinds or (None,)]
         listed = ((key, _selected(selection, key)) for folder in folders for key, _ in lake.list(folder))
         return [key for key, parsed in listed if parsed is not None and holds(parsed)]
@@ -172,12 +194,15 @@ def _listing(lake: Lake, selection: Selection, cells: pa.Table | None) -> KeysOf
 
 def _holding(cells: pa.Table | None) -> Callable[[ParsedKey], bool]:
     """Return a test: may an object hold rows of ``cells``, judged by its key?"""
+    from market_data.lake.layout import ALL_SYMBOLS
+
     if cells is None:
         return lambda _: True
     days: dict[str, set[tuple[int, ...]]] = {}
     for symbol, session in zip(cells["symbol"].to_pylist(), cells["session"].to_pylist(), strict=True):
         year, month, day = session.year, session.month, session.day
-        days.setdefault(symbol, set()).update([(year,), (year, month), (year, month, day)])
+        for name in (symbol, ALL_SYMBOLS):
+            days.setdefault(name, set()).update([(year,), (year, month), (year, month, day)])
 
     def holds(parsed: ParsedKey) -> bool:
         if parsed.docdate:
@@ -201,29 +226,132 @@ def _selected(selection: Selection, key: str) -> ParsedKey | None:
     return parsed
 
 
-def _tables(
-    lake: Lake, selection: Selection, keys_of: KeysOf, counts: Mapping[str, int], loadable: _Loadable
-) -> Iterator[pa.Table]:
-    """Yield the newest rows of whole symbols, several symbols at a time."""
+def _recorded_symbols(lake: Lake, selection: Selection) -> set[str]:
+    """Return the selected symbols of the ledger."""
+    from market_data.lake.ledger import read_coverage
+
+    if selection.symbols is not None:
+        return set(selection.symbols)
+    found: list[str] = read_coverage(lake, selection.dataset.name, selection.source).table["symbol"].unique().to_pylist()
+    return set(found)
+
+
+def _rows_of_objects(
+    lake: Lake,
+    selection: Selection,
+    symbols: Sequence[str],
+    cells: pa.Table | None,
+    broken: Callable[[BrokenObject, str], None],
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield key and rows of the objects of ``symbols``; of session files the rows of these symbols.
+
+    :param broken: takes the error and the key of an object that cannot be read.
+    """
     from market_data.lake import parquet
-    from market_data.lake.reader import listed_objects, newest
+    from market_data.lake.layout import ALL_SYMBOLS
+    from market_data.lake.reader import Content, listed_objects, listing, reader_of
+
+    layout, dataset = selection.layout, selection.dataset
+    keys_of = _listing(lake, selection, cells)
+    named = listing(lake, layout, dataset, selection.source, keys_of, lambda: keys_of(ALL_SYMBOLS))
+    read_whole = reader_of(lake, layout, dataset, frozenset(symbols))
+
+    def read(key: str) -> Content | None:
+        try:
+            return read_whole(key)
+        except BrokenObject as error:
+            broken(error, key)
+            return dataset.schema.empty_table()
+
+    names = [*symbols, ALL_SYMBOLS] if dataset.has_session_files else symbols
+    for key, content in listed_objects(lake, names, named, read=read):
+        try:
+            yield key, parquet.decode_rows(content, key, dataset) if isinstance(content, bytes) else content
+        except BrokenObject as error:
+            broken(error, key)
+
+
+def _tables(
+    lake: Lake, selection: Selection, cells: pa.Table | None, counts: Mapping[str, int], loadable: _Loadable
+) -> Iterator[pa.Table]:
+    """Yield the newest rows: of whole symbols, several at a time; then of session files, those of symbols without other files."""
+    done: set[str] = set()
+    while True:
+        yield from _tables_of_symbols(lake, selection, cells, counts, loadable)
+        done |= set(counts)
+        gone = yield from _tables_of_sessions(lake, selection, cells, done, loadable)
+        if not gone:
+            return
+        # Session files were folded into files of symbols in the meantime.
+        again = _counts(lake, selection, _listing(lake, selection, cells))
+        counts = {symbol: count for symbol, count in again.items() if symbol not in done}
+        if not counts:
+            raise LakeError(f"lake objects were deleted while they were read, e.g. {gone[0]}; try again later")
+
+
+def _tables_of_symbols(
+    lake: Lake, selection: Selection, cells: pa.Table | None, counts: Mapping[str, int], loadable: _Loadable
+) -> Iterator[pa.Table]:
+    from market_data.lake import parquet
+    from market_data.lake.layout import ALL_SYMBOLS
+    from market_data.lake.reader import newest
 
     def read(symbols: Sequence[str]) -> pa.Table:
         # Listed again: objects may have been folded into others since they were counted.
-        found = {key: loadable.decode(body, key) for key, body in listed_objects(lake, symbols, keys_of)}
+        found = dict(_rows_of_objects(lake, selection, symbols, cells, loadable.broken))
         rows = parquet.gather((found[key] for key in _day_files_first(selection, found)), selection.dataset.schema)
         return loadable(newest(rows, selection.dataset))
 
     held: list[str] = []
     size = 0
+    sessions = len(_listing(lake, selection, cells)(ALL_SYMBOLS)) if counts else 0
     for symbol, count in counts.items():
         held.append(symbol)
-        size += count
+        size += count + sessions
         if size >= AT_A_TIME:
             yield read(held)
             held, size = [], 0
     if held:
         yield read(held)
+
+
+def _tables_of_sessions(
+    lake: Lake, selection: Selection, cells: pa.Table | None, done: set[str], loadable: _Loadable
+) -> Generator[pa.Table, None, list[str]]:
+    """Yield the rows of session files, without the symbols in ``done``.
+
+    :return: the keys of files that do not exist any more.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from market_data.lake import session_files
+    from market_data.lake.layout import ALL_SYMBOLS
+
+    dataset = selection.dataset
+    gone: list[str] = []
+    held: list[pa.Table] = []
+
+    def read(key: str) -> pa.Table | None:
+        try:
+            return session_files.read_symbols(lake, key, dataset, selection.symbols)
+        except BrokenObject as error:
+            loadable.broken(error, key)
+            return dataset.schema.empty_table()
+
+    keys = _listing(lake, selection, cells)(ALL_SYMBOLS)
+    others = pa.array(sorted(done), pa.string())
+    for key, rows in zip(keys, lake.each(read, keys, concurrency=SESSIONS_AHEAD), strict=True):
+        if rows is None:
+            gone.append(key)
+            continue
+        held.append(rows.filter(pc.invert(pc.is_in(rows["symbol"], others))))
+        if sum(map(len, held)) >= ROWS_AT_A_TIME:
+            yield loadable(pa.concat_tables(held))
+            held = []
+    if held:
+        yield loadable(pa.concat_tables(held))
+    return gone
 
 
 class _Loadable:
@@ -247,20 +375,13 @@ class _Loadable:
             log.warning("staging object cannot be read: %s", message)
         self._staged = table_of(run for info in infos.values() for run in info.receipt.cells if run.with_rows)
 
-    def decode(self, body: bytes, key: str) -> pa.Table:
-        """Return the rows of an object, none if it cannot be read."""
-        from market_data.lake import parquet
-
-        schema = self._selection.dataset.schema
-        try:
-            return parquet.decode_rows(body, key, self._selection.dataset)
-        except BrokenObject as error:
-            log.warning("%s; nothing is loaded for its dates", error)
-            if str(error) not in self.unreadable:
-                self.unreadable.append(str(error))
-            if found := self._selection.layout.parse(key):
-                self._broken.append(found)
-            return schema.empty_table()
+    def broken(self, error: BrokenObject, key: str) -> None:
+        """Remember an object that cannot be read."""
+        log.warning("%s; nothing is loaded for its dates", error)
+        if str(error) not in self.unreadable:
+            self.unreadable.append(str(error))
+        if found := self._selection.layout.parse(key):
+            self._broken.append(found)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         import pyarrow as pa
@@ -299,6 +420,8 @@ def _may_be_in(broken: ParsedKey, rows: pa.Table) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if broken.grain == "session":
+        return pc.equal(rows["session"], pa.scalar(broken.session))
     inside = pc.equal(rows["symbol"], broken.symbol)
     if broken.session:
         return pc.and_(inside, pc.equal(rows["session"], pa.scalar(broken.session)))

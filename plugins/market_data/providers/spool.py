@@ -65,13 +65,13 @@ class Spool:
         return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
 
 
-def symbol_groups(rows: pa.Table, most: int) -> list[Slices] | None:
-    """Return the pieces of ``rows`` that make groups of about ``most`` rows which share no symbol, by symbol.
+def groups_of(rows: pa.Table, column: str, most: int) -> list[Slices] | None:
+    """Return the pieces of ``rows`` that make groups of about ``most`` rows which share no value of ``column``, in its order.
 
-    :return: None if the rows of some chunk are not ordered by symbol, so that a group would have too many pieces.
+    :return: None if the rows of some chunk are not in its order, so that a group would have too many pieces.
     """
-    chunks = rows["symbol"].chunks
-    names = pc.unique(rows["symbol"]).sort()
+    chunks = rows[column].chunks
+    names = pc.unique(rows[column]).sort()
     codes = [pc.index_in(chunk, names).to_numpy(zero_copy_only=False) for chunk in chunks]
     if any((np.diff(found) < 0).any() for found in codes):
         return None

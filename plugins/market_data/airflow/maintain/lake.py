@@ -99,6 +99,7 @@ def run_part(part: str, params: Mapping[str, Any], *, dry_run: bool, by: str) ->
     from market_data.config.feeds import load_retention
     from market_data.maintenance.compaction import Deletes, compact
     from market_data.maintenance.ledger_folding import fold_ledger
+    from market_data.maintenance.release import folded_grain
     from market_data.maintenance.retention import apply_retention
 
     lake, now = open_lake(), _now()
@@ -106,14 +107,14 @@ def run_part(part: str, params: Mapping[str, Any], *, dry_run: bool, by: str) ->
         if params["retention"]:
             yield from apply_retention(lake, load_retention(), now, dry_run=dry_run, by=by).sentences()
         return
-    found = {(one.dataset.name, one.source, one.layout): one for _, one in selected(lake, params)}
+    found = {(one.dataset.name, one.source, one.layout): (feed, one) for feed, one in selected(lake, params)}
     if part == "ledger":
         for dataset, source in sorted({place[:2] for place in found}):
             yield from fold_ledger(lake, dataset, source, now, dry_run=dry_run, by=by).sentences()
         return
     deletes = Deletes.NONE if part == "fold" else Deletes.EARLIER
-    for selection in found.values():
-        yield from compact(lake, selection, now, dry_run=dry_run, deletes=deletes, by=by).sentences()
+    for feed, selection in found.values():
+        yield from compact(lake, selection, now, dry_run=dry_run, deletes=deletes, to=folded_grain(feed), by=by).sentences()
 
 
 def log_lines(parts: Iterator[Iterator[str]]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from market_data.lake.layout import ALL_SYMBOLS
 from market_data.maintenance.audit.cells import Collector
 from market_data.maintenance.audit.contents import read_contents
 from market_data.maintenance.audit.evidence import read_evidence
@@ -77,7 +78,7 @@ def audit(
     if gone:
         notes += (f"{len(gone):,} objects were deleted while they were read, e.g. {world.listing.key(gone[0])}; audit again",)
     counts = {
-        "symbols": len(world.names.names) if selection.symbols is None else len(selection.symbols),
+        "symbols": len(set(world.names.names) - {ALL_SYMBOLS}) if selection.symbols is None else len(selection.symbols),
         "cells": world.missing.cells,
         "recorded": len(world.recorded.codes),
         "objects": len(world.listing),

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from market_data.lake.clock import microseconds
+from market_data.lake.layout import ALL_SYMBOLS
 from market_data.maintenance.audit.cells import among, days_of, symbols_of
 from market_data.maintenance.audit.evidence import Evidence, object_codes
-from market_data.maintenance.audit.listing import DAY, MONTH, YEAR, Numbers, day_of
+from market_data.maintenance.audit.listing import DAY, IN_SESSION, MONTH, YEAR, Numbers, day_of
 from market_data.maintenance.audit.world import World, starts
 
 if TYPE_CHECKING:
@@ -45,20 +46,31 @@ def missing_keys(world: World, evidence: Evidence, codes: Numbers) -> list[str]:
 
     These are the ones that receipts name, else those of the feed's ``file_grain``.
     """
-    options = (_objects(DAY, codes), _objects(MONTH, starts(codes, "M")), _objects(YEAR, starts(codes, "Y")))
-    moments = np.stack([evidence.moment(objects) for objects in options])
-    in_day_file = np.where(
-        moments.max(axis=0) < 0, world.feed.params.get("file_grain", "day") == "day", moments.argmax(axis=0) == 0
+    options = (
+        _objects(DAY, codes),
+        session_objects(world, days_of(codes)),
+        _objects(MONTH, starts(codes, "M")),
+        _objects(YEAR, starts(codes, "Y")),
     )
+    moments = np.stack([evidence.moment(objects) for objects in options])
+    own: list[Grain] = ["day", "session", "year", "year"]
+    usual = own.index(world.feed.params.get("file_grain", "day"))
+    places = np.where(moments.max(axis=0) < 0, usual, moments.argmax(axis=0))
     chosen, kinds = world.selection, world.selection.dataset.files.kinds
     names = [world.names.names[symbol] for symbol in symbols_of(codes).tolist()]
     days = [day_of(day) for day in days_of(codes).tolist()]
-    grains: list[Grain] = ["day" if one else "year" for one in in_day_file.tolist()]
+    grains = [own[place] for place in places.tolist()]
     kind = kinds[0] if kinds else None
     return [
         chosen.layout.object_key(chosen.dataset, chosen.source, name, day, grain, kind)
         for name, day, grain in zip(names, days, grains, strict=True)
     ]
+
+
+def session_objects(world: World, days: Numbers) -> Numbers:
+    """Return the codes of the session files of ``days``."""
+    zero = np.zeros(len(days), dtype=np.int64)
+    return object_codes(zero + world.names.of([ALL_SYMBOLS])[0], zero + DAY, days, zero + IN_SESSION)
 
 
 def _objects(period: int, first: Numbers) -> Numbers:

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.errors import ParamError
-from market_data.lake.layout import escape, unescape
+from market_data.lake.layout import ALL_SYMBOLS, escape, unescape
+from market_data.lake.session_files import stored_years
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
@@ -29,8 +30,15 @@ Small = npt.NDArray[np.int8]
 DAY, MONTH, YEAR, DOCUMENT = range(4)
 """Periods of objects: a session; a month or a year of sessions; a date that is not a session."""
 
+SMALLEST_SHARE = 64
+"""Bytes of a session file that count for one symbol, at least."""
+
+IN_SESSION = 7
+"""Kind of a session file. It is listed under ``ALL_SYMBOLS``, and by ``Listing.spread`` as a day file of each symbol."""
+
+_SESSION_NAME = "session-"
 _BELOW = (
-    r"^(?:type=(?P<kind>[^/]+)/)?symbol=(?P<symbol>[^/]+)/year=(?P<year>[0-9]{4})/(?:month=(?P<month>[0-9]{2})/)?"
+    r"^(?:type=(?P<kind>[^/]+)/)?(?:symbol=(?P<symbol>[^/]+)/)?year=(?P<year>[0-9]{4})/(?:month=(?P<month>[0-9]{2})/)?"
     r"(?:docdate=(?P<docdate>[0-9-]{10})/)?(?P<name>[^/]+)\.parquet$"
 )
 
@@ -42,7 +50,7 @@ class Listing:
     :param names: the symbols, each once; ``symbols`` has positions in it.
     :param periods: ``DAY``, ``MONTH``, ``YEAR`` or ``DOCUMENT``.
     :param days: the first day of the period, in days since 1970.
-    :param kinds: positions in the dataset's kinds of files; 0 without any.
+    :param kinds: positions in the dataset's kinds of files; 0 without any; ``IN_SESSION``.
     :param foreign: keys below the folder that are not of the layout.
     """
 
@@ -77,9 +85,38 @@ class Listing:
         chosen = self.periods == period
         return cell_codes(self.symbols[chosen], self.days[chosen])
 
+    def spread(self, symbols: Sequence[str], codes: Numbers) -> Listing:
+        """Return the listing with each session file as a day file of its cells; as before where it has none of ``codes``.
+
+        :param symbols: those of ``codes``, by number; all are in ``names`` of the result.
+        """
+        files = np.flatnonzero(self.kinds == IN_SESSION)
+        if not len(files):
+            return self
+        days, rows = self.days[files], codes - (((codes + (1 << 31)) >> 32) << 32)
+        place = np.minimum(np.searchsorted(days, rows), len(days) - 1)
+        held = codes[days[place] == rows]
+        own, file = (held + (1 << 31)) >> 32, files[place[days[place] == rows]]
+        names = tuple(sorted({*self.names, *symbols}))
+        numbers = {name: number for number, name in enumerate(names)}
+        to_new = np.array([numbers[name] for name in self.names], dtype=np.int64)
+        of_cells = np.array([numbers[name] for name in symbols], dtype=np.int64)
+        empty = np.setdiff1d(files, file)
+        others = np.flatnonzero(self.kinds != IN_SESSION)
+        kept = np.concatenate([others, empty, file])
+        number = np.concatenate([to_new[self.symbols[others]], to_new[self.symbols[empty]], of_cells[own]])
+        share = np.bincount(file, minlength=len(self))[kept]
+        order = np.lexsort((self.kinds[kept], self.periods[kept], self.days[kept], number))
+        kept, number, share = kept[order], number[order], share[order]
+        sizes = np.where(share > 1, np.maximum(self.sizes[kept] // np.maximum(share, 1), SMALLEST_SHARE), self.sizes[kept])
+        columns = (number, self.periods[kept], self.days[kept], self.kinds[kept], sizes)
+        return replace(self, names=names, **dict(zip(("symbols", "periods", "days", "kinds", "sizes"), columns, strict=True)))
+
     def key(self, row: int) -> str:
         """Return the key of an object."""
         chosen, kinds = self.selection, self.selection.dataset.files.kinds
+        if self.kinds[row] == IN_SESSION:
+            return chosen.layout.session_key(chosen.dataset, chosen.source, day_of(self.days[row]))
         grain = "day" if self.periods[row] in (DAY, DOCUMENT) else "year"
         kind = kinds[self.kinds[row]] if kinds else None
         name = self.names[self.symbols[row]]
@@ -110,6 +147,7 @@ def list_objects(lake: Lake, selection: Selection) -> Listing:
     if selection.symbols is not None:
         kinds = dataset.files.kinds or (None,)
         folders = [layout.symbol_prefix(dataset, selection.source, symbol, kind) for symbol in selection.symbols for kind in kinds]
+        folders += [f"{root}/year={year:04d}" for year in stored_years(lake, layout, dataset, selection.source)]
     escaped: dict[str, int] = {}
     parts: list[Numbers] = [np.empty((5, 0), dtype=np.int64)]
     foreign: list[str] = []
@@ -134,9 +172,7 @@ def list_objects(lake: Lake, selection: Selection) -> Listing:
 
 def root_of(selection: Selection) -> str:
     """Return the folder of a dataset and source, without a closing slash."""
-    layout = selection.layout
-    level = f"/provider={selection.source}" if layout.provider_level else ""
-    return f"{layout.raw_prefix}/{selection.dataset.folder}{level}"
+    return selection.layout.root(selection.dataset, selection.source)
 
 
 def _between(listing: Listing, selection: Selection) -> Listing:
@@ -169,6 +205,9 @@ def parse_keys(table: pa.Table, selection: Selection, escaped: dict[str, int], f
     is_month = pc.and_(has_month, pc.equal(name, "data"))
     in_month = pc.equal(pc.utf8_slice_codeunits(ending, 0, 7), pc.binary_join_element_wise(year, month, "-"))
     is_day = pc.and_(pc.and_(has_month, in_month), pc.equal(name, pc.binary_join_element_wise(symbol, ending, "-")))
+    is_session = pc.and_(pc.and_(has_month, in_month), pc.equal(name, pc.binary_join_element_wise(_SESSION_NAME, ending, "")))
+    is_session = pc.and_(pc.and_(is_session, pc.equal(symbol, ALL_SYMBOLS)), selection.dataset.has_session_files)
+    is_day = pc.or_(is_day, is_session)
     is_year = pc.and_(pc.invert(pc.or_(has_month, has_document)), pc.equal(name, pc.binary_join_element_wise(symbol, year, "-")))
     first = pc.if_else(
         is_year, pc.binary_join_element_wise(year, "01-01", "-"), pc.binary_join_element_wise(year, month, "01", "-")
@@ -177,9 +216,11 @@ def parse_keys(table: pa.Table, selection: Selection, escaped: dict[str, int], f
     days = pc.strptime(first, format="%Y-%m-%d", unit="s", error_is_null=True)
     kinds = pc.fill_null(pc.index_in(texts["kind"], pa.array(selection.dataset.files.kinds or ("",))), -1).to_numpy()
     periods = np.select([_mask(is_day), _mask(is_month), _mask(is_year), _mask(is_document)], [DAY, MONTH, YEAR, DOCUMENT], -1)
+    kinds = np.where(_mask(is_session), IN_SESSION, kinds)
     unique = pc.unique(symbol).to_pylist()
-    good = {one for one in unique if one in escaped or _is_escaped(one)}
-    fits = (periods >= 0) & (kinds >= 0) & ~_mask(pc.is_null(days)) & _mask(pc.is_in(symbol, pa.array(sorted(good), pa.string())))
+    good = {one for one in unique if one and (one in escaped or _is_escaped(one))}
+    symbol_fits = _mask(pc.is_in(symbol, pa.array(sorted(good), pa.string()))) | _mask(is_session)
+    fits = (periods >= 0) & (kinds >= 0) & ~_mask(pc.is_null(days)) & symbol_fits
     foreign += keys.filter(pa.array(~fits)).to_pylist()
     chosen = symbol.filter(pa.array(fits)).dictionary_encode()
     codes = np.array([escaped.setdefault(one, len(escaped)) for one in chosen.dictionary.to_pylist()], dtype=np.int64)

@@ -6,19 +6,22 @@ An object is readable, has the hash of its receipt, and holds rows of its own sy
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from market_data.core.errors import BrokenObject
 from market_data.lake import parquet
+from market_data.lake.layout import ALL_SYMBOLS
 from market_data.lake.receipts import SMALLEST
 from market_data.maintenance.audit.cells import Mask, Names, months_of
 from market_data.maintenance.audit.evidence import Evidence, object_codes
-from market_data.maintenance.audit.listing import DAY, DOCUMENT, Listing, Numbers, cell_codes
+from market_data.maintenance.audit.listing import DAY, DOCUMENT, IN_SESSION, Listing, Numbers, cell_codes
 
 if TYPE_CHECKING:
     from market_data.lake.store import Lake
@@ -123,21 +126,28 @@ def batches(rows: Numbers, symbols: Numbers, sizes: Numbers, others: Numbers) ->
             begin = end
 
 
-def read_objects(
-    lake: Lake, listing: Listing, rows: Numbers, symbols: Numbers, names: Names, evidence: Evidence, found: Objects
-) -> pa.Table:
-    """Return the rows of objects, with the column ``object``, and note their problems in ``found``.
+class _Read:
+    """Reads objects by their rows of the listing; a session file once for all rows that name it."""
 
-    :param rows: of the listing; ``symbols``: the number of each one's symbol.
-    """
-    dataset = listing.selection.dataset
-    schema = dataset.schema.append(pa.field(OBJECT, pa.int64()))
+    def __init__(self, lake: Lake, listing: Listing, rows: Numbers, symbols: Numbers, names: Names) -> None:
+        self._lake, self._listing, self._names = lake, listing, names
+        in_session = listing.kinds[rows] == IN_SESSION
+        self._every = names.of([ALL_SYMBOLS])[0]
+        own = np.where(in_session, self._every, symbols)
+        codes = object_codes(own, listing.periods[rows], listing.days[rows], listing.kinds[rows])
+        self.codes = dict(zip(rows.tolist(), codes.tolist(), strict=True))
+        self._symbols = dict(zip(rows.tolist(), symbols.tolist(), strict=True))
+        self._shared: dict[int, list[int]] = defaultdict(list)
+        for row in rows[in_session].tolist():
+            self._shared[self.codes[row]].append(row)
+        again = {row for some in self._shared.values() for row in some[1:]}
+        self.rows = [row for row in rows.tolist() if row not in again]
 
-    def read(row: int) -> _One:
-        key = listing.key(row)
-        if listing.sizes[row] < SMALLEST:
-            return _One(row, None, 0, f"it has {listing.sizes[row]} bytes")
-        stored = lake.get(key)
+    def __call__(self, row: int) -> _One:
+        key, dataset = self._listing.key(row), self._listing.selection.dataset
+        if self._listing.sizes[row] < SMALLEST:
+            return _One(row, None, 0, f"it has {self._listing.sizes[row]} bytes")
+        stored = self._lake.get(key)
         if stored is None:
             return _One(row, None, 0, "")
         digest = int.from_bytes(hashlib.sha256(stored.body).digest()[:8], signed=True)
@@ -147,24 +157,44 @@ def read_objects(
             return _One(row, None, digest, str(error).partition("cannot be read: ")[2])
         return _One(row, decoded, digest, "")
 
-    codes = object_codes(symbols, listing.periods[rows], listing.days[rows], listing.kinds[rows])
-    expected = dict(zip(rows.tolist(), codes.tolist(), strict=True))
+    def rows_of(self, row: int) -> list[int]:
+        """Return the rows of the listing that name the same object."""
+        return self._shared.get(self.codes[row], [row])
+
+    def named(self, number: int, table: pa.Table) -> pa.Table:
+        """Return the rows of an object, with the column ``object``; of a session file those of the symbols that name it."""
+        some, places = self.rows_of(number), pa.repeat(pa.scalar(number, pa.int64()), len(table))
+        if self._listing.kinds[number] == IN_SESSION and self._symbols[number] != self._every:
+            symbols = pa.array([self._names.names[self._symbols[row]] for row in some], pa.string())
+            table = table.filter(pc.is_in(table["symbol"], symbols))
+            places = pa.array(some, pa.int64()).take(pc.index_in(table["symbol"], symbols))
+        return table.append_column(pa.field(OBJECT, pa.int64()), places)
+
+
+def read_objects(
+    lake: Lake, listing: Listing, rows: Numbers, symbols: Numbers, names: Names, evidence: Evidence, found: Objects
+) -> pa.Table:
+    """Return the rows of objects, with the column ``object``, and note their problems in ``found``.
+
+    :param rows: of the listing; ``symbols``: the number of each one's symbol.
+    """
+    read = _Read(lake, listing, rows, symbols, names)
 
     def checked() -> Iterator[pa.Table]:
-        for one in lake.each(read, rows.tolist(), concurrency=PARALLEL):
+        for one in lake.each(read, read.rows, concurrency=PARALLEL):
             found.count += 1
             if one.problem:
-                found.unreadable[one.row] = one.problem
+                found.unreadable |= dict.fromkeys(read.rows_of(one.row), one.problem)
             elif one.rows is None:
-                found.gone.append(one.row)
+                found.gone += read.rows_of(one.row)
             else:
-                hashes, least = evidence.expected(expected[one.row])
+                hashes, least = evidence.expected(read.codes[one.row])
                 if hashes and one.hash not in hashes:
                     lacking = f"; it has {len(one.rows)} rows, the request wrote {least}" if len(one.rows) < least else ""
-                    found.changed[one.row] = f"its hash is not that of its receipt{lacking}"
-                yield one.rows.append_column(schema.field(OBJECT), pa.repeat(pa.scalar(one.row, pa.int64()), len(one.rows)))
+                    found.changed |= dict.fromkeys(read.rows_of(one.row), f"its hash is not that of its receipt{lacking}")
+                yield read.named(one.row, one.rows)
 
-    table = parquet.gather(checked(), schema)
+    table = parquet.gather(checked(), listing.selection.dataset.schema.append(pa.field(OBJECT, pa.int64())))
     _note_cells(table, listing, rows, symbols, names, found)
     return table
 
@@ -178,7 +208,8 @@ def _note_cells(table: pa.Table, listing: Listing, rows: Numbers, symbols: Numbe
     place = np.searchsorted(rows, objects)
     dated = listing.periods[objects] != DOCUMENT
     inside = (days >= listing.days[objects]) & (days <= listing.last_days[objects]) | ~dated
-    strange = (own != symbols[place]) | ~inside
+    whole = (listing.kinds[objects] == IN_SESSION) & (symbols[place] == names.of([ALL_SYMBOLS])[0])
+    strange = ((own != symbols[place]) & ~whole) | ~inside
     for row in np.unique(objects[strange]).tolist():
         found.changed.setdefault(row, "it holds rows of another symbol or date")
     good = ~strange

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from market_data.core.instruments import CalendarOf
+from market_data.lake.layout import ALL_SYMBOLS
 from market_data.maintenance.audit.cells import Mask, Names, Recorded, among, days_of, symbols_of
 from market_data.maintenance.audit.expected import Missing, missing_cells, not_members, universe_of_feed
 from market_data.maintenance.audit.leftovers import staged_cells
@@ -136,7 +137,7 @@ def see(
     recorded_symbols = {*coverage.table["symbol"].unique().to_pylist(), *coverage.reset["symbol"].unique().to_pylist()}
     if universe.symbols and (sentence := not_members(universe, selection)):
         notes += (sentence,)
-    known = {*universe.symbols, *listing.names, *recorded_symbols, *(selection.symbols or ())}
+    known = {ALL_SYMBOLS, *universe.symbols, *listing.names, *recorded_symbols, *(selection.symbols or ())}
     if silver and silver.exists:
         known.update(silver.counts["symbol"].unique().to_pylist())
     if listing.foreign:
@@ -149,6 +150,7 @@ def see(
     missing = replace(missing, codes=missing.codes[~among(missing.codes, staged_codes)])
     reset = coverage.reset.filter(pa.array(names.of(coverage.reset["symbol"]) >= 0))
     reset_codes = np.setdiff1d(names.codes(reset), staged_codes)
+    listing = listing.spread(names.names, np.union1d(recorded.codes, missing.codes))
     own = names.of(listing.names)[listing.symbols] if len(listing) else listing.symbols
     return World(
         lake,

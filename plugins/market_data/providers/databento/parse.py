@@ -23,7 +23,7 @@ from market_data.core.calendar import CMES, at
 from market_data.datasets.base import UTC_MICROS, UTC_NANOS
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.providers.databento.vendor_library import DBNStore
-from market_data.providers.spool import Spool, symbol_groups, taken
+from market_data.providers.spool import Spool, groups_of, taken
 
 CHUNK = 65_536
 """Records that are turned into columns at once."""
@@ -243,7 +243,7 @@ def numbered(table: pa.Table) -> pa.Table:
     if "ordinal" not in table.schema.names:
         return table
     numbers = np.zeros(len(table), np.int32)
-    groups = symbol_groups(table, NUMBERED) if len(table) > NUMBERED else None
+    groups = groups_of(table, "symbol", NUMBERED) if len(table) > NUMBERED else None
     for pieces in groups or [[(0, len(table))]]:
         found = _ordinals_of(taken(table.select(["symbol", "ts_event", "sequence"]), pieces))
         for begin, end in pieces:
