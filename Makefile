@@ -1,9 +1,9 @@
 # `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install run up down query migrate calendars test lint docs pictures
+.PHONY: help install run up down query migrate calendars test chaos lint docs pictures
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
-export DAG CONF SQL ARGS PYTHON
+export DAG CONF SQL ARGS PYTHON CAMPAIGNS SEED
 
 help: ## List the targets
 	@echo "Market data from provider APIs into a lake and a warehouse, on Apache Airflow."
@@ -40,6 +40,9 @@ calendars: install ## Write the session files of the exchanges again, from excha
 
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
+
+chaos: install ## Run campaigns of runs under faults, killed processes among them: CAMPAIGNS=20, SEED=1, ARGS=--help
+	@$(PYTHON_ENV) -m tests.chaos --campaigns $${CAMPAIGNS:-20} --seed $${SEED:-1} $$ARGS
 
 docs: install ## Build the documentation as a site in .local/site; ARGS=serve shows it at http://127.0.0.1:8000
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build}
