@@ -3,7 +3,7 @@
 .PHONY: help install run up down query migrate calendars test chaos lint docs pictures
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
-export DAG CONF SQL ARGS PYTHON CAMPAIGNS SEED
+export DAG CONF SQL ARGS PYTHON CAMPAIGNS SEED STACK
 
 help: ## List the targets
 	@echo "Market data from provider APIs into a lake and a warehouse, on Apache Airflow."
@@ -41,8 +41,8 @@ calendars: install ## Write the session files of the exchanges again, from excha
 test: install ## Run the tests; the slow ones and those that need a browser are left to .ci/run
 	@$(PYTHON_ENV) -m pytest -m "not slow and not browser" -n auto --dist loadfile
 
-chaos: install ## Run campaigns of runs under faults, killed processes among them: CAMPAIGNS=20, SEED=1, ARGS=--help
-	@$(PYTHON_ENV) -m tests.chaos --campaigns $${CAMPAIGNS:-20} --seed $${SEED:-1} $$ARGS
+chaos: install ## Run campaigns of runs under faults, killed processes among them: CAMPAIGNS=20, SEED=1; STACK=1: on a real stack
+	@$(PYTHON_ENV) -m tests.chaos --campaigns $${CAMPAIGNS:-20} --seed $${SEED:-1} $${STACK:+--stack} $$ARGS
 
 docs: install ## Build the documentation as a site in .local/site; ARGS=serve shows it at http://127.0.0.1:8000
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build}

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ def main(words: list[str]) -> int:
     """Run the campaigns that the command line names; 1 if one failed."""
     given = _arguments().parse_args(words)
     among = {"feeds": given.feeds, "engines": given.engines, "stores": given.stores}
+    if given.stack:
+        return _stack(given.seed)
     total, failed = Result(), []
     with Host() as host:
         for seed in range(given.seed, given.seed + given.campaigns):
@@ -30,8 +33,8 @@ def main(words: list[str]) -> int:
             except Failed as failure:
                 failed.append(seed)
                 _tell(campaign, failure, host, words, shrinks=not given.without and given.shrink)
-            if given.verbose:
-                _say(f"seed {seed}: {time.monotonic() - started:.1f} s, {campaign}")
+            words_of = str(campaign) if given.verbose else str(campaign).splitlines()[0]
+            _say(f"seed {seed}{' failed' * (seed in failed)}: {time.monotonic() - started:.1f} s, {words_of}")
     struck = ", ".join(f"{count} {kind}" for kind, count in sorted(total.struck.items()))
     _say(
         f"{given.campaigns} campaigns, {total.steps} steps, {total.tasks} task processes, {total.calls} calls; faults: {struck or 'none'}"
@@ -39,6 +42,22 @@ def main(words: list[str]) -> int:
     if failed:
         _say(f"{len(failed)} failed: seeds {', '.join(map(str, failed))}")
     return bool(failed)
+
+
+def _stack(seed: int) -> int:
+    """Start a stack and kill processes of it; 1 if something is wrong in the end."""
+    from tests.chaos.stack import stack_campaign
+    from tests.e2e.conftest import DAG, running
+
+    with tempfile.TemporaryDirectory(prefix="chaos-stack-") as folder, running(Path(folder) / "stack") as world:
+        world.airflow.unpause(DAG)
+        try:
+            done = stack_campaign(world, seed)
+        except AssertionError as error:
+            _say(f"seed {seed} failed: {error}\nagain: make chaos STACK=1 SEED={seed}")
+            return 1
+    _say(f"seed {seed}: killed {', '.join(done.targets)}; {done.cleared} runs were cleared; every bar is there once")
+    return 0
 
 
 def _tell(campaign: Campaign, failure: Failed, host: Host, words: list[str], *, shrinks: bool) -> None:
@@ -76,6 +95,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--feeds", type=listed, default=[], help=f"among {', '.join(kind.dag_id for kind in KINDS)}")
     parser.add_argument("--engines", type=listed, default=[], help="among duckdb, postgres, oracle")
     parser.add_argument("--stores", type=listed, default=[], help="among file, s3")
+    parser.add_argument("--stack", action="store_true", help="start the real stack and kill processes of it")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="do not look for the least that fails")
     parser.add_argument("--verbose", action="store_true", help="print each campaign")
     return parser

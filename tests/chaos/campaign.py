@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -24,12 +25,12 @@ from tests.chaos.servers import Host
 from tests.chaos.world import ChaosWorld
 from tests.pipeline.model_run import Run
 
+logging.disable(logging.WARNING)
 # Imported once, here: each child has them.
 for _heavy in ("duckdb", "obstore.store", "psycopg", "oracledb", "boto3", "great_expectations",
                "great_expectations.core.batch", "great_expectations.validator.validator", "great_expectations.expectations.core",
                "airflow.providers.postgres.hooks.postgres", "airflow.providers.oracle.hooks.oracle", "ib_async", "databento"):  # fmt: skip
     import_module(_heavy)
-logging.disable(logging.WARNING)
 os.environ.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
 START = datetime(2026, 11, 20, 12, 0, 1, 123457, tzinfo=UTC)
 
@@ -89,6 +90,8 @@ class Play:
             self._close()
         except AssertionError as error:
             raise Failed(f"step {number}: {error}", self.world.log) from error
+        except Exception as error:
+            raise Failed(f"step {number}: the test itself failed:\n{traceback.format_exc()}", self.world.log) from error
         finally:
             self.world.end()
         self.result.tasks = self.world.attempts

@@ -82,10 +82,16 @@ class ChaosChecks(Checks):
     # -- after each step ---------------------------------------------------------------------------------------------------------------
 
     def judge(self, run: Run) -> None:
-        """Check the verdict of a run that ended."""
+        """Check the verdict of a run that ended, and that its report counts the calls that the server saw."""
+        self.look()
         if self._has_table:
-            self.look()
             self.verdict(run)
+        document = self.world.report(run)
+        if document and run.name not in self.world.unclear:
+            seen, told = self.world.fetched[run.name], document["api_calls"]
+            self.demand(
+                seen == told, "the report and the server's log differ in the number of calls", seen, told, document["retries"]
+            )
 
     @property
     def _has_table(self) -> bool:

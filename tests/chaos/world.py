@@ -78,6 +78,10 @@ class ChaosWorld(ModelWorld):
         """Moments of calls that no run made."""
         self.hidden_once: set[tuple[str, date]] = set()
         self.corrections: list[tuple[str, date, float]] = []
+        self.fetched: Counter[str] = Counter()
+        """Calls on the server's log, by run."""
+        self.unclear: set[str] = set()
+        """Runs of which a try ended without a word on its calls."""
         self.lake = None  # opened by each process for itself
         self.addresses = host.begin(now, campaign.engine)
         self.warehouse_connection = self._connection()
@@ -184,6 +188,7 @@ class ChaosWorld(ModelWorld):
     def attempt(self, name: str, body: Callable[[], Any], run: Run | None, number: int) -> Outcome:
         """Run ``body`` once, in a process with the faults of task ``name``."""
         mine = [fault for fault in self.faults if fault.task == name]
+        self.faults = [fault for fault in self.faults if fault.task != name]  # what happens meanwhile has the others
         self._begin_outside(mine)
 
         def work(struck: list[str]) -> Any:
@@ -195,18 +200,29 @@ class ChaosWorld(ModelWorld):
             return self._inside(body, run)
 
         self.attempts += 1
-        child = Child(work, lambda error: _judge(error, run, number))
-        outcome = self._wait(child)
-        for fault in mine:
-            if str(fault) in outcome.struck or (outcome.kind == "killed" and fault.kind in ("kill", "stop")):
-                self.faults.remove(fault)
-                self.struck[fault.kind] += 1
-                if outcome.kind == "killed":
-                    break
+        before = self._calls_of(name)
+        outcome = self._wait(Child(work, lambda error: _judge(error, run, number)))
+        if run is not None and name == "fetch":
+            self.fetched[run.name] += self._calls_of(name) - before
+            if outcome.kind == "killed" or self.hurried or any(fault.kind in ("stop", "full") for fault in mine):
+                self.unclear.add(run.name)
+        self.faults += self._left_of(mine, outcome)
         self.log.append(
             f"{run.name if run else ''} {name} try {number}: {outcome.kind} {outcome.text.splitlines()[-1] if outcome.text else ''}"
         )
         return outcome
+
+    def _left_of(self, faults: Sequence[Fault], outcome: Outcome) -> list[Fault]:
+        """Count the faults that struck, and return the others."""
+        left = []
+        for fault in faults:
+            killed = outcome.kind == "killed" and fault.kind == "kill"
+            outside = fault.kind == "held" or (self.campaign.engine != "duckdb" and fault.kind in ("cut", "full"))
+            if killed or outside or str(fault) in outcome.struck:
+                self.struck[fault.kind] += 1
+            else:
+                left.append(fault)
+        return left
 
     def _inside(self, body: Callable[[], Any], run: Run | None) -> Any:
         """Run ``body`` with what this process opens."""
@@ -218,6 +234,9 @@ class ChaosWorld(ModelWorld):
             return body()
 
     hurried = False
+
+    def _calls_of(self, task: str) -> int:
+        return len(self.host.calls(self.feed.provider)) if task == "fetch" else 0
 
     def _begin_outside(self, faults: Sequence[Fault]) -> None:
         """Order the faults that are those of a server."""
