@@ -6,7 +6,7 @@ import tempfile
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
@@ -32,7 +32,6 @@ for _heavy in ("duckdb", "obstore.store", "psycopg", "oracledb", "boto3", "great
                "airflow.providers.postgres.hooks.postgres", "airflow.providers.oracle.hooks.oracle", "ib_async", "databento"):  # fmt: skip
     import_module(_heavy)
 os.environ.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
-START = datetime(2026, 11, 20, 12, 0, 1, 123457, tzinfo=UTC)
 
 
 class Failed(Exception):
@@ -70,7 +69,7 @@ class Play:
 
     def __init__(self, campaign: Campaign, host: Host, folder: str) -> None:
         self.campaign, self.host = campaign, host
-        self.world = ChaosWorld(campaign, folder, host, START)
+        self.world = ChaosWorld(campaign, folder, host, campaign.start)
         self.checks = ChaosChecks(self.world)
         self.result = Result()
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from market_data.core import calendar
 from tests.chaos.points import Fault
@@ -96,7 +96,15 @@ class Campaign:
     batch_size: int = 2
     serial: bool = True
     store_kinds: tuple[str, ...] = S3_FAULTS
+    recent: bool = False
     dropped: tuple[str, ...] = field(default=())
+
+    @property
+    def start(self) -> datetime:
+        """The moment at which it begins: two weeks after the last session, or in its evening, when data may still change."""
+        if self.recent:
+            return calendar.at(self.sessions[-1], time(21)) + timedelta(seconds=3, microseconds=123457)
+        return datetime(2026, 11, 20, 12, 0, 1, 123457, tzinfo=UTC)
 
     def without(self, dropped: Collection[str]) -> "Campaign":
         """Return the campaign without some steps (``3``) and faults (``3.0``; ``3.vendor``, ``3.store``)."""
@@ -119,6 +127,7 @@ class Campaign:
 
     def __str__(self) -> str:
         head = f"{self.kind.dag_id}, {self.store} lake, {self.engine}, file_grain {self.grain}, {len(self.symbols)} symbols"
+        head += ", recent" * self.recent
         return "\n".join([head, *(f"  {number}: {step}" for number, step in enumerate(self.steps))])
 
 
@@ -148,6 +157,7 @@ def draw(seed: int, *, feeds: Collection[str] = (), engines: Collection[str] = (
         rng.choice((1, 2, 25)),
         rng.random() < 0.8,
         tuple(rng.sample(S3_FAULTS, rng.randint(1, len(S3_FAULTS)))),
+        kind.first == RECENT and rng.random() < 0.4,
     )
 
 

@@ -215,8 +215,10 @@ class ChaosWorld(ModelWorld):
     def _left_of(self, faults: Sequence[Fault], outcome: Outcome) -> list[Fault]:
         """Count the faults that struck, and return the others."""
         left = []
+        kills = [fault for fault in faults if fault.kind == "kill"] if outcome.kind == "killed" else []
+        killer = min(kills, key=lambda fault: fault.number, default=None)  # the likely one of several
         for fault in faults:
-            killed = outcome.kind == "killed" and fault.kind == "kill"
+            killed = fault is killer
             outside = fault.kind == "held" or (self.campaign.engine != "duckdb" and fault.kind in ("cut", "full"))
             if killed or outside or str(fault) in outcome.struck:
                 self.struck[fault.kind] += 1
