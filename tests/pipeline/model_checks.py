@@ -11,6 +11,7 @@ from market_data.datasets.registry import dataset as find_dataset
 from market_data.lake import parquet, staging
 from market_data.lake.ledger import read_coverage
 from market_data.lake.reader import newest
+from market_data.lake.store import Lake
 from tests.pipeline.model_run import ModelWorld, Run
 from tests.pipeline.model_vendor import Bar, Cell, Kind
 
@@ -48,21 +49,11 @@ class Checks:
         )
 
     def ledger(self) -> dict[Cell, tuple[State, str]]:
-        table = read_coverage(self.world.lake, "ohlcv-1d", "mock").table
-        rows = table.select(["symbol", "session", "state", "reason"]).to_pylist()
-        return {(row["symbol"], row["session"]): (State(row["state"]), row["reason"]) for row in rows}
+        return recorded_states(self.world.lake, "ohlcv-1d", "mock")
 
     def staged(self) -> dict[Cell, list[str]]:
         """Return cell -> ids of the runs whose rows of it wait in staging."""
-        infos, broken = staging.describe(self.world.lake, staging.waiting(self.world.lake, "ohlcv-1d", "mock"))
-        assert not broken
-        found: dict[Cell, list[str]] = {}
-        for info in infos.values():
-            for run in info.receipt.cells:
-                for session in calendar.sessions_in(run.intervals):
-                    for symbol in run.symbols:
-                        found.setdefault((symbol, session), []).append(info.run.run_id)
-        return found
+        return staged_cells(self.world.lake, "ohlcv-1d", "mock")
 
     def received(self) -> dict[Cell, list[Bar | None]]:
         """Return cell -> the bars that may be stored: the newest good one received, and newer ones of which nobody knows."""
@@ -83,10 +74,15 @@ class Checks:
 
     def values(self) -> None:
         """Lake, warehouse and ledger have the newest response (points 1, 6 and 7)."""
-        lake, silver, ledger, staged = self.lake(), self.silver(), self.ledger(), self.staged()
+        lake = self.lake()
         for cell, bars in self.received().items():
             allowed = {bar and bar.close(cell) for bar in bars}
             self.demand(lake.get(cell) in allowed, "the lake has not the newest response", cell, lake.get(cell), allowed)
+        self.loaded()
+
+    def loaded(self) -> None:
+        """A cell that the ledger has as ``have`` is in the lake, and in silver with the same values unless it waits in staging."""
+        lake, silver, ledger, staged = self.lake(), self.silver(), self.ledger(), self.staged()
         for cell, (state, _) in ledger.items():
             if state is State.HAVE:
                 self.demand(cell in lake, "have without an object", cell)
@@ -216,6 +212,25 @@ class Checks:
             with_it = [(symbol, day) for day in calendar.sessions(session - timedelta(40), session + timedelta(40))]
         bars = [self.world.vendor.serves(other, self.world.now) for other in with_it]
         return any(bar is not None and bar.kind is Kind.STRANGE for bar in bars)
+
+
+def recorded_states(lake: Lake, dataset: str, source: str) -> dict[Cell, tuple[State, str]]:
+    """Return the state of each cell that the ledger has, and its reason."""
+    rows = read_coverage(lake, dataset, source).table.select(["symbol", "session", "state", "reason"]).to_pylist()
+    return {(row["symbol"], row["session"]): (State(row["state"]), row["reason"]) for row in rows}
+
+
+def staged_cells(lake: Lake, dataset: str, source: str) -> dict[Cell, list[str]]:
+    """Return cell -> ids of the runs whose rows of it wait in staging."""
+    infos, broken = staging.describe(lake, staging.waiting(lake, dataset, source))
+    assert not broken
+    found: dict[Cell, list[str]] = {}
+    for info in infos.values():
+        for run in info.receipt.cells:
+            for session in calendar.sessions_in(run.intervals):
+                for symbol in run.symbols:
+                    found.setdefault((symbol, session), []).append(info.run.run_id)
+    return found
 
 
 def _cells(batch):

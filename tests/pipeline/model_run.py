@@ -211,12 +211,14 @@ class ModelWorld:
         if session is not None:
             interval = (datetime(session.year, session.month, session.day, tzinfo=UTC), self.run_moment(session))
         wanted = resolve_sessions(given, interval, scheduled=info.run_type == "scheduled", now=self.now)
-        hook = ModelHook(self.vendor, self.shape, f"{info.run_id}#{info.clear_number}", lambda: self.now)
-        context = pipeline.RunContext(self.feed, given, info, self.lake, Layout(), "mock", self.is_running)
-        run = Run(info, context, wanted, tuple(symbols), hook, skew)
+        context = pipeline.RunContext(self.feed, given, info, self.lake, Layout(), self.feed.provider, self.is_running)
+        run = Run(info, context, wanted, tuple(symbols), self.hook_of(info), skew)
         run.steps = self._steps(run)
         self.active.append(run)
         return run
+
+    def hook_of(self, info: RunInfo) -> ModelHook:
+        return ModelHook(self.vendor, self.shape, f"{info.run_id}#{info.clear_number}", lambda: self.now)
 
     def new(self, run_type: str, symbols, session: date | None = None, **params: Any) -> Run:
         number = len(self.active) + len(self.ended)
@@ -257,14 +259,14 @@ class ModelWorld:
         """Run the tasks one by one, under the trigger rules of the DAG."""
         yield "queued"
         run.before = self.states()
-        planned = self.task(run, "plan", lambda: pipeline.plan_run(run.context, run.hook, run.wanted, run.symbols, self.now))
+        planned = self.task(run, "plan", lambda: self._plan(run))
         run.planned = planned
         run.batches = [] if planned is None or run.dry else list(planned.plan.batches)
         yield "plan"
         for batch in run.batches:
             self._fetch(run, batch)
             yield "fetch"
-        left = pipeline.has_leftovers(run.context, run.batches) if planned is not None and not run.dry else False
+        left = self.has_leftovers(run) if planned is not None and not run.dry else False
         if run.receipts or left:
             run.checked = self.task(run, "check", lambda: self._check(run))
             yield "check"
@@ -278,6 +280,12 @@ class ModelWorld:
         self.active.remove(run)
         self.ended.append(run)
         self.judge(run)
+
+    def _plan(self, run: Run) -> Any:
+        return pipeline.plan_run(run.context, run.hook, run.wanted, run.symbols, self.now)
+
+    def has_leftovers(self, run: Run) -> bool:
+        return pipeline.has_leftovers(run.context, run.batches)
 
     def _fetch(self, run: Run, batch: Batch) -> None:
         since = len(self.vendor.responses)

@@ -23,12 +23,27 @@ class Proxy:
         self._server = server
         self._word: bytes | None = None
         self._when: When = "before"
+        self._left = 0
+        self._lock = threading.Lock()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
 
     def cut_at(self, word: bytes, when: When) -> None:
         """Cut the first connection whose client says ``word``: before the server hears it, or after it has answered, unheard."""
         self._word, self._when = word, when
+
+    def cut_message(self, number: int, when: When) -> None:
+        """Cut the connection whose client sends the ``number``-th message from now on, of all connections; 0: none."""
+        self._left, self._when = number, when
+
+    def _is_cut(self, data: bytes) -> bool:
+        with self._lock:
+            self._left -= 1
+            if not (self._left == 0 or (self._word and self._word in data)):
+                return False
+            self._word = None
+            self.cuts += 1
+            return True
 
     def _serve(self) -> None:
         with suppress(OSError):  # closed: the end
@@ -43,9 +58,7 @@ class Proxy:
     def _ask(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
         with suppress(OSError):
             while data := client.recv(1 << 16):
-                if self._word and self._word in data:
-                    self._word = None
-                    self.cuts += 1
+                if self._is_cut(data):
                     if self._when == "before":
                         break
                     lost.set()

@@ -1,0 +1,194 @@
+"""What must hold after each step of a campaign, and after its closing run without faults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+
+from market_data import pipeline
+from market_data.core.outcome import State
+from market_data.core.run import RunInfo
+from market_data.lake.ledger import CELLS
+from market_data.lake.store import Lake
+from market_data.maintenance.audit import audit
+from market_data.maintenance.ledger_rebuild import rebuild_ledger
+from sandbox.call_log import most_in
+from tests.chaos.snapshot import Print, Snapshot, lake_rows, prints
+from tests.chaos.world import WINDOW, ChaosWorld
+from tests.pipeline.model_checks import Checks, recorded_states, some
+from tests.pipeline.model_run import Run
+from tests.pipeline.model_vendor import Cell
+
+
+@dataclass
+class Told:
+    """What the vendor served at any time of the campaign.
+
+    :param ever: cell -> all its prints. ``now``: cell -> the current one.
+    :param bad: cells that ever had a row which the gate rejects; ``spoilt``: sessions that the checkpoint ever had to refuse.
+    """
+
+    ever: dict[Cell, set[Print]] = field(default_factory=dict)
+    now: dict[Cell, Print] = field(default_factory=dict)
+    bad: set[Cell] = field(default_factory=set)
+    spoilt: set[Any] = field(default_factory=set)
+
+
+class ChaosChecks(Checks):
+    """The invariants of the model, of what real processes left in real stores."""
+
+    world: ChaosWorld
+
+    def __init__(self, world: ChaosWorld) -> None:
+        super().__init__(world, world.campaign.symbols)
+        self.told = Told()
+        self.seen = Snapshot()
+        self._at = -1
+        world.judge = self.judge
+        world.states = dict
+
+    # -- what there is -----------------------------------------------------------------------------------------------------------------
+
+    def look(self) -> Snapshot:
+        """Read everything, unless nothing happened since."""
+        if self._at != self.world.attempts:
+            self.seen, self._at = self.world.snapshot(), self.world.attempts
+        return self.seen
+
+    def silver(self) -> dict[Cell, Any]:
+        return dict(self.look().silver)
+
+    def lake(self) -> dict[Cell, Any]:
+        return dict(self.look().lake)
+
+    def ledger(self) -> dict[Cell, tuple[State, str]]:
+        return self.look().ledger
+
+    def staged(self) -> dict[Cell, list[str]]:
+        return self.look().staged
+
+    def truth(self) -> None:
+        """Learn what the vendor serves now, by a run into an empty lake."""
+        world = self.world
+        before = world.host.calls(world.feed.provider)
+        self.told.now = world.must(_served)
+        for cell, found in self.told.now.items():
+            self.told.ever.setdefault(cell, set()).add(found)
+        world.uncounted |= {moment for moment, *_ in world.host.calls(world.feed.provider)} - {moment for moment, *_ in before}
+
+    # -- after each step ---------------------------------------------------------------------------------------------------------------
+
+    def judge(self, run: Run) -> None:
+        """Check the verdict of a run that ended, and that its report counts the calls that the server saw."""
+        self.look()
+        if self._has_table:
+            self.verdict(run)
+        document = self.world.report(run)
+        if document and run.name not in self.world.unclear:
+            seen, told = self.world.fetched[run.name], document["api_calls"]
+            self.demand(
+                seen == told, "the report and the server's log differ in the number of calls", seen, told, document["retries"]
+            )
+
+    @property
+    def _has_table(self) -> bool:
+        return bool(self.world.selection().dataset.table)
+
+    def after_step(self) -> None:
+        """Check what holds at any time."""
+        seen = self.look()
+        self.demand(not seen.twice, "rows are stored twice", seen.twice[:3])
+        self.demand(not seen.strays, "silver has rows that the lake lacks", seen.strays)
+        for cell, found in seen.lake.items():
+            self.demand(found in self.told.ever.get(cell, ()), "the lake has what the vendor never served", cell, found)
+        if self._has_table:
+            self.loaded()
+        for cell, (state, reason) in seen.ledger.items():
+            empty = state is State.EMPTY and cell in self.told.now and not self._was_hidden(cell)
+            self.demand(not empty, "empty, and the vendor has rows", cell, reason)
+        wrong = seen.quarantined - self.told.bad
+        self.demand(not wrong, "good rows are in quarantine", some(dict.fromkeys(wrong, "quarantined")))
+
+    def _was_hidden(self, cell: Cell) -> bool:
+        return cell in self.world.hidden_once
+
+    def windows(self) -> None:
+        """No window of the account's limit has too many calls, on the server's log."""
+        calls, seconds = WINDOW
+        moments = [moment for moment, _, _ in self.world.host.calls(self.world.feed.provider) if moment not in self.world.uncounted]
+        most = most_in(moments, seconds)
+        self.demand(most <= calls, "a window of the limit is over", f"{most} calls in {seconds} s, {calls} are allowed")
+
+    # -- at the end --------------------------------------------------------------------------------------------------------------------
+
+    def closing(self, run: Run) -> None:
+        """After a run of everything without faults: the lake, silver and the ledger have what the vendor has, and nothing else is left."""
+        seen, now = self.look(), self.told.now
+        self.demand(run.green is True, "the closing run is red", repr(run.text))
+        for cell, found in now.items():
+            if cell in run.own:
+                self.demand(seen.lake.get(cell) == found, "the lake has not what the vendor has", cell, seen.lake.get(cell), found)
+                if self._has_table:
+                    self.demand(
+                        seen.silver.get(cell) == found, "silver has not what the vendor has", cell, seen.silver.get(cell), found
+                    )
+        for cell in run.own:
+            state = seen.ledger.get(cell, (None, ""))[0]
+            right = (State.HAVE,) if cell in now or cell in seen.lake else (State.EMPTY,)
+            self.demand(state in right, "a wrong state after the closing run", cell, state, seen.ledger.get(cell))
+        self.demand(not seen.staging_objects, "staging is not empty after the closing run", seen.staging_objects[:3])
+        self.demand(self.world.has_flag(run), "the closing run has no completion flag", repr(run.text))
+        found = self.world.must(_audited)
+        self.demand(not found, "the audit finds something after the closing run", found)
+        rebuilt = self.world.must(_rebuilt)
+        own = set(run.own)
+        differing = {cell: f"{state} by the ledger, {rebuilt.get(cell)} by receipts" for cell, (state, _) in seen.ledger.items()
+                     if cell in own and rebuilt.get(cell) is not state}  # fmt: skip
+        self.demand(not differing, "the ledger rebuilt from receipts differs", some(differing))
+
+
+def _served(world: ChaosWorld) -> dict[Cell, Print]:
+    """Return the prints of what a run without faults writes into an empty lake."""
+    with TemporaryDirectory() as folder:
+        lake = Lake.open(f"file://{folder}/lake")
+        info = RunInfo(world.feed.dag_id, "served", "manual", 0, world.now)
+        first, last = world.campaign.sessions[0] - timedelta(days=14), world.campaign.sessions[-1]  # nights look back
+        world.lake = lake
+        run = world.make(info, world.campaign.symbols, start_date=first, end_date=last, batch_size=25)
+        with world.open_hook(limited=False) as hook:
+            planned = pipeline.plan_run(run.context, hook, run.wanted, run.symbols, world.now)
+            for batch in planned.plan.batches:
+                pipeline.fetch_batch(run.context, hook, batch, lambda: world.now)
+        return prints(lake_rows(lake, run.context.dataset, []), run.context.dataset)
+
+
+def _audited(world: ChaosWorld) -> list[str]:
+    """Return the findings of an audit of everything."""
+    first, last = world.campaign.sessions[0], world.campaign.sessions[-1]
+    selection = replace(world.selection(), start=first, end=last)
+    with world.open_warehouse() as warehouse:
+        found = audit(
+            world.open_lake(), warehouse, world.feed, selection, world.now + timedelta(minutes=1), world.universe(), share=1.0
+        )
+    columns = ("symbol", "first_session", "last_session", "cause", "detail", "repair", "key")
+    return [str({name: row[name] for name in columns if row.get(name)}) for row in found.findings.to_pylist()][:5]
+
+
+def _rebuilt(world: ChaosWorld) -> Mapping[Cell, State]:
+    """Return the states of a ledger made from the receipts alone, in a copy of the lake."""
+    selection, lake = world.selection(), world.open_lake()
+    states = recorded_states(lake, selection.dataset.name, selection.source)
+    with TemporaryDirectory() as folder, world.open_warehouse() as warehouse:
+        copy = Lake.open(f"file://{folder}/lake")
+        for key, _ in lake.list(""):
+            stored = lake.get(key)
+            if stored is not None and not key.startswith("manifest/"):
+                copy.put_new(key, stored.body)
+        cells = sorted(states)
+        schema = pa.schema([CELLS.field("symbol"), CELLS.field("session")])
+        table = pa.table([[symbol for symbol, _ in cells], [session for _, session in cells]], schema=schema)
+        rebuild_ledger(copy, warehouse, selection, table)
+        return {cell: state for cell, (state, _) in recorded_states(copy, selection.dataset.name, selection.source).items()}

@@ -1,0 +1,279 @@
+"""The servers of a campaign, in one process of their own: vendors, object store, databases. The driver steers it through a pipe."""
+
+import contextlib
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+from sandbox.http import SampleApi
+from sandbox.ib_gateway import SampleGateway
+from sandbox.s3 import S3Server
+from sandbox.sample_server import LINGER_ZERO
+from tests.chaos.vendor_faults import VendorFaults
+from tests.services import oracle_server, postgres_server
+from tests.services.postgres_proxy import proxy
+
+KEY = "sample-key"
+S3_FAULTS = ("error_500", "slow_down", "reset", "slow", "full", "lost", "lost_reset", "cut")
+
+
+@dataclass
+class StoreFaults:
+    """Faults of the object store, for a share of its requests.
+
+    ``lost``: the change is made, and its acknowledgement is lost. ``cut``: the body ends early.
+    """
+
+    kinds: Sequence[str] = ()
+    share: float = 0.0
+    draw: random.Random = field(default_factory=lambda: random.Random(0))
+    struck: dict[str, int] = field(default_factory=dict)
+
+    def wrap(self, application: Any) -> Any:
+        lock = threading.Lock()
+
+        def served(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+            with lock:
+                kind = self.draw.choice(self.kinds) if self.kinds and self.draw.random() < self.share else ""
+                if kind:
+                    self.struck[kind] = self.struck.get(kind, 0) + 1
+            return self._respond(kind, application, environ, start)
+
+        return served
+
+    def _respond(self, kind: str, application: Any, environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        refusals = {"error_500": "500 Internal Server Error", "slow_down": "503 Slow Down", "full": "507 Insufficient Storage"}
+        if kind in refusals:
+            start(refusals[kind], [("Content-Length", "0")])
+            return []
+        if kind == "slow":
+            time.sleep(0.3)
+        if kind == "reset":
+            return _reset(environ)
+        if kind not in ("lost", "lost_reset", "cut"):
+            return application(environ, start)
+        said: list[Any] = []
+        body = b"".join(application(environ, lambda status, headers, exc_info=None: said.extend((status, headers))))
+        if kind == "cut" and len(body) > 1:
+            start(*said)  # with the whole length
+            return [body[: len(body) // 2]]
+        if kind == "lost_reset":
+            return _reset(environ)
+        start("500 Internal Server Error", [("Content-Length", "0")])
+        return []
+
+
+def _reset(environ: dict[str, Any]) -> list[bytes]:
+    connection = environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+    connection.close()
+    raise ConnectionError("reset")
+
+
+class Servers:
+    """What runs in the servers' process; the driver calls its methods."""
+
+    def __init__(self) -> None:
+        self.api: SampleApi | None = None
+        self.gateway: SampleGateway | None = None
+        self.now: datetime | None = None
+        self.store = StoreFaults()
+        self.s3: S3Server | None = None
+        self.vendor = VendorFaults()
+        self._databases = contextlib.ExitStack()
+        self._proxy: Any = None
+        self._double: Any = None
+
+    def begin(self, now: datetime, engine: str) -> dict[str, Any]:
+        """Start afresh for a campaign; return the addresses."""
+        self.now = now
+        self._databases.close()
+        self._databases, self._proxy, self._double = contextlib.ExitStack(), None, None
+        if self.api is None:
+            self.api = SampleApi(api_key=KEY, now=lambda: self.now).start()  # type: ignore[arg-type, return-value]
+            self.gateway = SampleGateway(now=lambda: self.now).start()  # type: ignore[arg-type, return-value]
+            self.s3 = S3Server(wrap=self.store.wrap)
+        self.api.forget()
+        self.gateway.forget()
+        self.store.kinds, self.store.share = (), 0.0
+        self.vendor = VendorFaults()
+        return {"api": self.api.url, "gateway": self.gateway.address, "s3": self.s3.endpoint, "warehouse": self._database(engine)}
+
+    def _database(self, engine: str) -> Any:
+        if engine == "postgres":
+            given = self._databases.enter_context(postgres_server.empty_database(None))
+            self._given = given
+            self._proxy = self._databases.enter_context(proxy(given.port))
+            return given
+        if engine == "oracle":
+            self._double = self._databases.enter_context(oracle_server.empty_double())
+            return oracle_server.connection_to(self._double)
+        return None
+
+    def proxy_port(self) -> int:
+        return int(self._proxy.port)
+
+    def set_now(self, now: datetime) -> None:
+        self.now = now
+
+    def vendor_faults(self, provider: str, share: float, seed: str, kinds: Sequence[str] = ()) -> None:
+        """Let ``share`` of the calls of a provider go wrong from now on; 0: none."""
+        self.vendor.order(self.api, self.gateway, provider, share, seed, kinds)
+
+    def store_faults(self, kinds: Sequence[str], share: float, seed: str) -> None:
+        self.store.kinds, self.store.share, self.store.draw = kinds, share, random.Random(seed)
+
+    def struck(self) -> dict[str, int]:
+        """Return how many faults of each kind struck here, and forget them."""
+        found = {f"vendor {kind}": count for kind, count in self.vendor.struck.items()}
+        found |= {f"store {kind}": count for kind, count in self.store.struck.items()}
+        self.vendor.struck.clear()
+        self.store.struck.clear()
+        return found
+
+    def alter(self, symbol: str | None, session: Any, **change: Any) -> None:
+        for server in (self.api, self.gateway):
+            server.alter(symbol, session, **change) if server is self.api else server.edits.alter(session, _change(symbol, change))
+
+    def restore(self) -> None:
+        for server in (self.api, self.gateway):
+            server.edits.clear_changes()
+            server.edits.clear_hidden()
+
+    def hide(self, session: Any, symbols: Sequence[str]) -> None:
+        for server in (self.api, self.gateway):
+            server.edits.hide(session, symbols)
+
+    def calls(self, provider: str) -> list[tuple[float, str, str]]:
+        """Return moment (monotonic), target and fault of each call of a provider."""
+        if provider == "ib":
+            return [(call.monotonic, call.kind, call.fault or "") for call in self.gateway.calls]
+        return [(call.monotonic, call.target, call.fault or "") for call in self.api.calls if call.vendor == provider]
+
+    def cut_database(self, number: int, after: bool) -> None:
+        """Cut the ``number``-th message to the database server from now on, or its response."""
+        if self._proxy is not None:
+            self._proxy.cut_message(number, "after" if after else "before")
+        elif self._double is not None:
+            order = self._double.faults.drop_after if after else self._double.faults.drop
+            order("^[A-Z]", after=number - 1)
+
+    def hold_database(self, seconds: float) -> None:
+        """Hold the table of prices for some seconds."""
+        if self._proxy is None:
+            return
+        admin = postgres_server.server().admin(self._given.schema)
+
+        def hold() -> None:
+            with contextlib.suppress(Exception), admin, admin.transaction():
+                admin.execute("LOCK TABLE silver_prices IN ACCESS EXCLUSIVE MODE")
+                time.sleep(seconds)
+
+        threading.Thread(target=hold, daemon=True).start()
+
+    def fill_database(self, full: bool) -> None:
+        """Let the server's disk be full, as far as a writer can tell; or free again."""
+        if self._double is not None:
+            if full:
+                self._double.faults.ora("^(MERGE|INSERT)", 1653, times=1)
+            else:
+                self._double.faults.clear()
+        if self._proxy is None:
+            return
+        with contextlib.closing(postgres_server.server().admin(self._given.schema)) as admin:
+            if full:
+                admin.execute(
+                    "CREATE OR REPLACE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS "
+                    "$$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$"
+                )
+                admin.execute(
+                    "CREATE OR REPLACE TRIGGER full_disk BEFORE INSERT OR UPDATE ON silver_prices "
+                    "FOR EACH STATEMENT EXECUTE FUNCTION disk_is_full()"
+                )
+            else:
+                admin.execute("DROP TRIGGER IF EXISTS full_disk ON silver_prices")
+
+    def calm(self) -> None:
+        """Take back all faults that wait."""
+        if self.api is not None and self.gateway is not None:
+            self.api.faults.clear()
+            self.gateway.faults.clear()
+        self.store.kinds, self.store.share = (), 0.0
+        if self._double is not None:
+            self._double.faults.clear()
+        if self._proxy is not None:
+            self._proxy.cut_message(0, "before")
+            self.fill_database(False)
+
+    def end(self) -> None:
+        self._databases.close()
+        for server in (self.api, self.gateway, self.s3):
+            if server is not None:
+                server.stop()
+
+
+def _change(symbol: str | None, change: dict[str, Any]) -> Any:
+    from sandbox.market.edits import PRICES, Change
+
+    rest = {name: value for name, value in change.items() if name not in ("multiply", "fields")}
+    return Change(symbol, change.get("multiply", 1.0), tuple(change.get("fields", PRICES)), rest)
+
+
+class Host:
+    """The process of the servers, for the driver: ``host.alter(...)`` calls the method there. A context manager."""
+
+    def __enter__(self) -> "Host":
+        self._pipe, other = Pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._pipe.close()
+            _serve(other)
+        other.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
+            self._pipe.send((name, args, named))
+            done, value = self._pipe.recv()
+            if not done:
+                raise RuntimeError(f"servers: {name} failed:\n{value}")
+            return value
+
+        return call
+
+
+def _serve(pipe: Connection) -> None:
+    logging.disable(logging.CRITICAL)
+    servers = Servers()
+    code = 0
+    try:
+        while True:
+            try:
+                name, args, named = pipe.recv()
+            except EOFError:
+                break
+            try:
+                pipe.send((True, getattr(servers, name)(*args, **named)))
+            except Exception:  # noqa: BLE001 - the driver reports it
+                pipe.send((False, traceback.format_exc()))
+        servers.end()
+        if postgres_server.server.cache_info().currsize:
+            postgres_server.server().stop(keep=False)
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+        code = 1
+    os._exit(code)

@@ -1,0 +1,145 @@
+"""Some campaigns of a fixed seed in each tier; and that a broken invariant is found, told with its seed, and made small."""
+
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from market_data.core.outcome import State
+from tests.chaos import shrink as shrinking
+from tests.chaos.campaign import Failed
+from tests.chaos.checks import ChaosChecks, Told
+from tests.chaos.draw import draw
+from tests.chaos.snapshot import Snapshot
+
+PROJECT = Path(__file__).parents[2]
+CELL = ("AAPL", date(2026, 10, 26))
+GOOD, OTHER = (1, "good"), (1, "other")
+
+
+def campaigns(*words, folder):
+    """Run campaigns as `make chaos` does; return exit code and output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", *words],
+        cwd=PROJECT,
+        env={**os.environ, "AIRFLOW_HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr[-4000:]
+
+
+def test_a_short_campaign_holds(tmp_path):
+    code, output = campaigns("--campaigns", "1", "--seed", "70", "--engines", "duckdb", "--stores", "file", folder=tmp_path)
+    assert code == 0, output
+    assert "kill" in output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", [100, 200, 300])
+def test_campaigns_hold(seed, tmp_path):
+    code, output = campaigns("--campaigns", "4", "--seed", str(seed), folder=tmp_path)
+    assert code == 0, output
+
+
+def test_a_seed_stands_for_one_campaign():
+    assert [draw(seed) for seed in range(50)] == [draw(seed) for seed in range(50)]
+    assert len({str(draw(seed)) for seed in range(50)}) == 50
+
+
+def test_a_campaign_without_some_parts_keeps_the_others():
+    whole = draw(4)
+    number = next(n for n, step in enumerate(whole.steps) if step.faults)
+    less = whole.without([f"{number}.0"])
+    assert len(less.steps) == len(whole.steps)
+    assert less.steps[number].faults == whole.steps[number].faults[1:]
+    assert len(whole.without([str(number)]).steps) == len(whole.steps) - 1
+
+
+def test_a_failing_campaign_shrinks_to_what_fails(monkeypatch):
+    """It fails while its second step and the first fault of the fourth are there."""
+    whole = next(found for found in map(draw, range(100)) if len(found.steps) > 4 and found.steps[3].faults)
+    needed = whole.steps[1].kind, whole.steps[3].faults[0]
+
+    def play(campaign, host):
+        faults = [fault for step in campaign.steps for fault in step.faults]
+        if needed[0] in [step.kind for step in campaign.steps] and needed[1] in faults:
+            raise Failed("broken", [])
+
+    monkeypatch.setattr(shrinking, "play", play)
+    least, _ = shrinking.shrink(whole, Failed("broken", []), None)
+    assert len(least.steps) <= 2
+    assert [fault for step in least.steps for fault in step.faults] == [needed[1]]
+
+
+class Seen(ChaosChecks):
+    """The checks of a snapshot that is given."""
+
+    def __init__(self, seen, told, **world):
+        self.seen, self.told = seen, told
+        self.world = SimpleNamespace(
+            hidden_once=set(),
+            selection=lambda: SimpleNamespace(dataset=SimpleNamespace(table="prices")),
+            has_flag=lambda run: True,
+            must=lambda body: {CELL: State.HAVE} if "rebuilt" in body.__name__ else [],
+            **world,
+        )
+
+    def look(self):
+        return self.seen
+
+
+def held(**other):
+    return Snapshot(**{"lake": {CELL: GOOD}, "silver": {CELL: GOOD}, "ledger": {CELL: (State.HAVE, "")}, **other})
+
+
+TOLD = Told(ever={CELL: {GOOD, OTHER}}, now={CELL: GOOD})
+BROKEN = {
+    "rows are stored twice": held(twice=["silver has 2 rows"]),
+    "silver has rows that the lake lacks": held(strays=["one"]),
+    "the lake has what the vendor never served": held(lake={CELL: (1, "never")}),
+    "silver differs from the lake": held(silver={CELL: OTHER}),
+    "have without an object": held(lake={}, silver={}),
+    "empty, and the vendor has rows": held(lake={}, silver={}, ledger={CELL: (State.EMPTY, "")}),
+    "good rows are in quarantine": held(quarantined={CELL}),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_invariant_is_found_after_a_step(what):
+    Seen(held(), TOLD).after_step()
+    with pytest.raises(AssertionError, match=what):
+        Seen(BROKEN[what], TOLD).after_step()
+
+
+RUN = SimpleNamespace(green=True, own=[CELL], text="")
+LEFT = {
+    "the lake has not what the vendor has": held(lake={CELL: OTHER}),
+    "silver has not what the vendor has": held(silver={CELL: OTHER}),
+    "a wrong state after the closing run": held(ledger={CELL: (State.PENDING, "")}),
+    "staging is not empty": held(staging_objects=["one"]),
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_a_broken_invariant_is_found_at_the_end(what):
+    Seen(held(), TOLD).closing(RUN)
+    with pytest.raises(AssertionError, match=what):
+        Seen(LEFT[what], TOLD).closing(RUN)
+
+
+def test_a_window_over_the_limit_is_found():
+    moments = [n / 100 for n in range(9)]
+    world = {
+        "host": SimpleNamespace(calls=lambda name: [(one, "", "") for one in moments]),
+        "feed": SimpleNamespace(provider="polygon"),
+    }
+    with pytest.raises(AssertionError, match="9 calls in 0.5 s, 8 are allowed"):
+        Seen(held(), TOLD, uncounted=set(), **world).windows()
+    Seen(held(), TOLD, uncounted={0.0}, **world).windows()

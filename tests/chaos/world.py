@@ -1,0 +1,365 @@
+"""The runs of a campaign: each task in a process of its own, which is killed, stopped and retried."""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from market_data import pipeline
+from market_data.airflow.retry import RETRIES, MarketDataRetryPolicy
+from market_data.airflow.warehouse_connections import open_with_hooks
+from market_data.config.universes import Member, Universe
+from market_data.core.batch import Batch
+from market_data.core.run import RunInfo
+from market_data.lake.conditional import check_conditional_put
+from market_data.lake.layout import Layout
+from market_data.lake.s3 import S3Access
+from market_data.lake.store import Lake
+from market_data.pipeline.selection import Selection
+from market_data.providers.base import ProviderConfig
+from market_data.providers.registry import provider
+from market_data.warehouse import WarehouseConnection
+from market_data.warehouse.base import Warehouse
+from tests.chaos.draw import Campaign
+from tests.chaos.points import Fault, Points
+from tests.chaos.processes import PATIENCE, Child, Outcome
+from tests.chaos.servers import KEY, Host
+from tests.chaos.snapshot import Snapshot, take
+from tests.pipeline.model_run import ModelWorld, Run
+from tests.pipeline.runs import feed_of, migrated
+
+TRIES = 3
+"""Tries of a task: the first one and two retries."""
+WINDOW = (8, 0.5)
+"""Calls in so many seconds: the limit of the account."""
+POLICY = MarketDataRetryPolicy()
+
+
+class Calls:
+    """Tells the model's steps whose responses came; here the server's log does."""
+
+    responses: Sequence[Any] = ()
+
+    def __init__(self, listed: Sequence[str]) -> None:
+        self.listed = listed
+
+
+class ChaosWorld(ModelWorld):
+    """A lake, a warehouse, servers, and the runs of a campaign.
+
+    :param now: the moment at which the campaign begins.
+    :ivar faults: those that have not struck yet, in the current step.
+    :ivar meanwhile: what happens while a task is stopped; each once.
+    :ivar log: a line per task, for the report of a failure.
+    """
+
+    def __init__(self, campaign: Campaign, folder: Path, host: Host, now: datetime) -> None:
+        self.campaign, self.folder, self.host, self.now = campaign, folder, host, now
+        self.feed, self.grain = feed_of(campaign.kind.dag_id), campaign.grain
+        self.vendor = Calls(campaign.symbols)
+        self.params: dict[str, Any] = {"batch_size": campaign.batch_size}
+        self.active: list[Run] = []
+        self.ended: list[Run] = []
+        self.judge: Callable[[Run], None] = lambda run: None
+        self.states: Callable[[], dict] = dict
+        self.faults: list[Fault] = []
+        self.meanwhile: list[Callable[[], None]] = []
+        self.struck: Counter[str] = Counter()
+        self.log: list[str] = []
+        self.attempts = 0
+        self.stopped: list[Child] = []
+        self.uncounted: set[float] = set()
+        """Moments of calls that no run made."""
+        self.hidden_once: set[tuple[str, date]] = set()
+        self.corrections: list[tuple[str, date, float]] = []
+        self.fetched: Counter[str] = Counter()
+        """Calls on the server's log, by run."""
+        self.unclear: set[str] = set()
+        """Runs of which a try ended without a word on its calls."""
+        self.lake = None  # opened by each process for itself
+        self.addresses = host.begin(now, campaign.engine)
+        self.warehouse_connection = self._connection()
+        if campaign.engine == "duckdb":
+            Path(folder, "warehouse.duckdb").write_bytes(_migrated())
+        self.must(self._prepare)
+
+    def _connection(self) -> WarehouseConnection:
+        given = self.addresses["warehouse"]
+        if given is None:
+            return WarehouseConnection("duckdb", extra={"path": f"{self.folder}/warehouse.duckdb", "lock_timeout": 30})
+        if self.campaign.engine == "postgres":
+            return replace(given, port=self.host.proxy_port(), extra={**given.extra, "lock_timeout": 30})
+        return given
+
+    def _prepare(self, world: "ChaosWorld") -> None:
+        if self.campaign.store == "s3":
+            import boto3
+
+            boto3.client("s3", endpoint_url=self.addresses["s3"], region_name="us-east-1").create_bucket(Bucket=self.bucket)
+        if self.campaign.engine != "duckdb":
+            with self.open_warehouse() as warehouse:
+                warehouse.migrate()
+
+    # -- what a process opens --------------------------------------------------------------------------------------------------------
+
+    @property
+    def bucket(self) -> str:
+        return f"lake-{Path(self.folder).name.lower().replace('_', '-')}"
+
+    def open_lake(self) -> Lake:
+        if self.campaign.store == "file":
+            return Lake.open(f"file://{self.folder}/lake")
+        return Lake.open(f"s3://{self.bucket}/some/prefix", S3Access(self.addresses["s3"]))
+
+    def open_warehouse(self) -> Warehouse:
+        return open_with_hooks(self.warehouse_connection)
+
+    def open_hook(self, *, limited: bool = True) -> Any:
+        """Return the hook of the feed on the servers; ``limited``: the account has its limit."""
+        url, name = self.addresses["api"], self.feed.provider
+        configs = {
+            "polygon": {"base_url": url, "password": KEY},
+            "alpaca": {"base_url": f"{url}/alpaca", "login": "sample", "password": KEY},
+            "fmp": {"base_url": f"{url}/fmp", "password": KEY},
+            "databento": {"base_url": f"{url}/databento", "password": f"db-{KEY}"},
+            "ib": {"base_url": self.addresses["gateway"]},
+        }
+        calls, seconds = WINDOW
+        limits = [{"calls": calls if limited else 10_000, "seconds": seconds}]
+        extra = {"plan": "sample", "calls_per_minute_per_slot": 60_000, "limits": limits}
+        extra |= {"client_id": 1} if name == "ib" else {}
+        hook = provider(name)(options=self.feed.options, config=ProviderConfig(self.feed.conn_id, **configs[name], extra=extra))
+        hook.now = lambda: self.now
+        hook.connect()
+        for opened in (getattr(hook, "_transport", None), getattr(hook, "_link", None)):
+            if opened is not None:
+                opened.deadline = 2.0 if self.hurried else 30.0
+                opened.sleep = lambda seconds: None
+        hook.sleep = lambda seconds: None
+        return hook
+
+    def selection(self) -> Selection:
+        context = self.ended[-1].context if self.ended else self.active[-1].context
+        return Selection(context.dataset, context.source, Layout())
+
+    def universe(self) -> Universe:
+        return Universe("chaos", tuple(map(Member, self.campaign.symbols)))
+
+    # -- the vendor ------------------------------------------------------------------------------------------------------------------
+
+    def change(self, kind: str, symbol: str, session: date) -> None:
+        """Let the vendor serve something else from now on: a correction, no row, a row that the gate rejects, a strange session."""
+        if kind == "hide":
+            self.hidden_once.add((symbol, session))
+            self.host.hide(session, [symbol])
+        elif kind == "bad" and self.is_daily:
+            self.host.alter(symbol, session, high=0.01)
+        elif kind == "strange" and self.is_daily:
+            self.host.alter(None, session, multiply=10)
+        elif self.campaign.kind.dag_id != "databento_trades":  # other prices would be other trades
+            self.corrections.append((symbol, session, 1 + (len(self.corrections) + 1) / 100))
+            self.host.alter(symbol, session, multiply=self.corrections[-1][-1])
+
+    def restored(self) -> None:
+        """Let the vendor be right again: corrections stay."""
+        self.host.restore()
+        for symbol, session, factor in self.corrections:
+            self.host.alter(symbol, session, multiply=factor)
+
+    @property
+    def is_daily(self) -> bool:
+        return self.feed.dataset == "ohlcv-1d"
+
+    # -- processes -------------------------------------------------------------------------------------------------------------------
+
+    def must(self, body: Callable[["ChaosWorld"], Any]) -> Any:
+        """Return what ``body`` returns in a process without faults."""
+        outcome = Child(lambda struck: body(self), _judge).wait()
+        if outcome is None or outcome.kind != "ok":
+            raise RuntimeError(outcome.text if outcome else "a process of the test hangs")
+        return outcome.value
+
+    def attempt(self, name: str, body: Callable[[], Any], run: Run | None, number: int) -> Outcome:
+        """Run ``body`` once, in a process with the faults of task ``name``."""
+        mine = [fault for fault in self.faults if fault.task == name]
+        self.faults = [fault for fault in self.faults if fault.task != name]  # what happens meanwhile has the others
+        self._begin_outside(mine)
+
+        def work(struck: list[str]) -> Any:
+            Points([] if number > TRIES else mine, struck).arm(self.open_warehouse())
+            if self.campaign.serial:
+                Lake.each = lambda lake, operation, items, *, concurrency=1: map(operation, items)  # type: ignore[assignment, method-assign]
+            if run is not None:
+                run.skew += sum((timedelta(seconds=fault.number) for fault in mine if fault.kind == "skew"), timedelta())
+            return self._inside(body, run)
+
+        self.attempts += 1
+        before = self._calls_of(name)
+        outcome = self._wait(Child(work, lambda error: _judge(error, run, number)))
+        if run is not None and name == "fetch":
+            self.fetched[run.name] += self._calls_of(name) - before
+            if outcome.kind == "killed" or self.hurried or any(fault.kind in ("stop", "full") for fault in mine):
+                self.unclear.add(run.name)
+        self.faults += self._left_of(mine, outcome)
+        self.log.append(
+            f"{run.name if run else ''} {name} try {number}: {outcome.kind} {outcome.text.splitlines()[-1] if outcome.text else ''}"
+        )
+        return outcome
+
+    def _left_of(self, faults: Sequence[Fault], outcome: Outcome) -> list[Fault]:
+        """Count the faults that struck, and return the others."""
+        left = []
+        kills = [fault for fault in faults if fault.kind == "kill"] if outcome.kind == "killed" else []
+        killer = min(kills, key=lambda fault: fault.number, default=None)  # the likely one of several
+        for fault in faults:
+            killed = fault is killer
+            outside = fault.kind == "held" or (self.campaign.engine != "duckdb" and fault.kind in ("cut", "full"))
+            if killed or outside or str(fault) in outcome.struck:
+                self.struck[fault.kind] += 1
+            else:
+                left.append(fault)
+        return left
+
+    def _inside(self, body: Callable[[], Any], run: Run | None) -> Any:
+        """Run ``body`` with what this process opens."""
+        self.lake, self.warehouse = self.open_lake(), self.open_warehouse()
+        if run is None:
+            return body()
+        run.context = replace(run.context, lake=self.lake)
+        with self.open_hook() as run.hook, self.warehouse:
+            return body()
+
+    hurried = False
+
+    def _calls_of(self, task: str) -> int:
+        return len(self.host.calls(self.feed.provider)) if task == "fetch" else 0
+
+    def _begin_outside(self, faults: Sequence[Fault]) -> None:
+        """Order the faults that are those of a server."""
+        for fault in faults:
+            if fault.kind == "cut" and self.campaign.engine != "duckdb":
+                self.host.cut_database(fault.number, fault.after)
+            elif fault.kind == "held":
+                self._hold()
+            elif fault.kind == "full" and fault.task == "load" and self.campaign.engine != "duckdb":
+                self.host.fill_database(True)
+
+    def _hold(self) -> None:
+        """Let somebody else hold the warehouse for a moment."""
+        if self.campaign.engine != "duckdb":
+            self.host.hold_database(0.4)
+            return
+
+        def hold(struck: list[str]) -> None:
+            import fcntl
+            import time
+
+            with Path(f"{self.folder}/warehouse.duckdb.lock").open("a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                time.sleep(0.4)
+
+        self.stopped.append(Child(hold, _judge))
+
+    def _wait(self, child: Child) -> Outcome:
+        """Wait for a process; while it is stopped, let something else happen."""
+        while True:
+            others = [other for other in self.stopped if other.stopped]
+            outcome = child.wait(PATIENCE if others else 240.0)
+            if outcome is not None:
+                return outcome
+            if child.stopped:
+                self.stopped.append(child)
+                if self.meanwhile:
+                    self.meanwhile.pop(0)()
+                self.stopped.remove(child)
+                child.go_on()
+            elif others:
+                for other in others:  # it may hold what this one waits for
+                    other.go_on()
+            else:
+                child.kill()
+                return Outcome("hung", text="a task hangs")
+
+    def task(self, run: Run, name: str, body: Callable[[], Any]) -> Any:
+        """Return the result of a task, tried as Airflow does; None if it fails."""
+        for number in range(1, TRIES + 1):
+            self.now += timedelta(seconds=7)
+            self.host.set_now(self.now)
+            outcome = self.attempt(name, body, run, number)
+            if outcome.kind == "ok":
+                return outcome.value
+            if outcome.kind in ("crash", "hung"):
+                raise AssertionError(f"{name} of {run.name}: {outcome.text}")
+            if run not in self.active:  # cleared meanwhile
+                break
+            if not outcome.retries:
+                break
+            self.now += timedelta(seconds=outcome.delay)
+        run.failed.append(f"{name}: {outcome.text}")
+        return None
+
+    # -- runs ------------------------------------------------------------------------------------------------------------------------
+
+    def hook_of(self, info: RunInfo) -> Any:
+        return None  # opened by each process for itself
+
+    def _plan(self, run: Run) -> Any:
+        """Return what the task hands on: summary and batches."""
+        planned = super()._plan(run)
+        if planned.plan.batches:
+            check_conditional_put(run.context.lake)
+        handed_on = json.loads(json.dumps([planned.summary, [batch.to_json() for batch in planned.plan.batches]]))
+        return SimpleNamespace(summary=handed_on[0], plan=SimpleNamespace(batches=tuple(map(Batch.from_json, handed_on[1]))))
+
+    def has_leftovers(self, run: Run) -> bool:
+        return bool(self.must(lambda world: world._inside(lambda: ModelWorld.has_leftovers(self, run), run)))
+
+    def _fetch(self, run: Run, batch: Batch) -> None:
+        receipt = self.task(run, "fetch", lambda: pipeline.fetch_batch(run.context, run.hook, batch, lambda: self.now + run.skew))
+        if receipt is None:
+            run.errors[batch.id] = run.failed[-1]
+        else:
+            run.receipts.append(receipt)
+
+    def snapshot(self) -> Snapshot:
+        """Return what there is."""
+        dataset, source = self.selection().dataset, self.selection().source
+
+        def read(world: "ChaosWorld") -> Snapshot:
+            with world.open_warehouse() as warehouse:
+                return take(world.open_lake(), warehouse, dataset, source)
+
+        self.seen = self.must(read)
+        return self.seen
+
+    def report(self, run: Run) -> dict[str, Any]:
+        return self.seen.reports.get(run.published["report"], {}) if run.published else {}
+
+    def has_flag(self, run: Run) -> bool:
+        return bool(run.published) and run.published["report"].removesuffix(".json") + ".flag" in self.seen.flags
+
+    def end(self) -> None:
+        for child in self.stopped:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError, OSError):
+                child.kill()
+
+
+def _judge(error: BaseException, run: Run | None = None, number: int = 1) -> tuple[bool, float]:
+    """Return Airflow's decision on an error: retry, and after how many seconds."""
+    decision = POLICY.evaluate(error, number, RETRIES, {"params": {"max_retries": TRIES, "retry_delay_seconds": 30}})
+    delay = decision.retry_delay.total_seconds() if decision.retry_delay else 0.0
+    return decision.action.name == "RETRY", delay
+
+
+@cache
+def _migrated() -> bytes:
+    """Return an empty warehouse of DuckDB, made once."""
+    outcome = Child(lambda struck: migrated(), _judge).wait()
+    assert outcome is not None, "the migrations hang"
+    return outcome.value
