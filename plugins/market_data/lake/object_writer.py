@@ -89,7 +89,10 @@ class Put:
 
 
 def encoded(rows: pa.Table, grain: Grain) -> bytes:
-    """Return the object that holds ``rows``. A session file has row groups of few symbols."""
+    """Return the object that holds ``rows``.
+
+    A session file has row groups of few symbols.
+    """
     return parquet.encode(rows, row_group=session_files.ROW_GROUP) if grain == "session" else parquet.encode(rows)
 
 
