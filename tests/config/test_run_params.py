@@ -22,7 +22,8 @@ from market_data.config.param_checks import check_params, read_params
 from market_data.config.trigger_form import form
 from market_data.core.calendar import NEW_YORK
 from market_data.core.errors import ConfigError, LakeError, ParamError
-from market_data.datasets.registry import DATASETS, dataset, grains_of
+from market_data.datasets import registry
+from market_data.datasets.registry import grains_of
 from market_data.lake.store import Lake
 from market_data.pipeline.run_sessions import Wanted, resolve_sessions
 from market_data.providers.base import ProviderConfig
@@ -513,10 +514,10 @@ def test_a_timestamp_at_midnight_is_a_date(midnight):
 
 def test_only_datasets_with_session_files_offer_them():
     """The names are kept apart from the datasets, so that a DAG file need not import them."""
-    for name in DATASETS:
-        assert grains_of(name) == dataset(name).files.grains
+    for name in registry.DATASETS:
+        assert grains_of(name) == registry.dataset(name).files.grains
         problems = check_params({"file_grain": "session"}, options={}, endpoints=(), today=TODAY, grains=grains_of(name))[1]
-        allowed = [] if dataset(name).has_session_files else ["file_grain is 'session'; allowed: day, year"]
+        allowed = [] if registry.dataset(name).has_session_files else ["file_grain is 'session'; allowed: day, year"]
         assert problems == allowed
     fundamentals = next(feed for feed in load_feeds() if feed.dataset == "fundamentals")
     assert build_params(fundamentals)["file_grain"].schema["enum"] == ["day", "year"]

@@ -184,7 +184,10 @@ def _short_hash(body: bytes) -> str:
 
 
 def _of_cells(found: pa.Table, rows: pa.Table) -> int:
-    """Count the rows of ``found`` with a session and a symbol of ``rows``, which have one symbol or one session."""
+    """Count the rows of ``found`` with a session and a symbol of ``rows``.
+
+    The ``rows`` have one symbol or one session.
+    """
     here = [pc.is_in(found[name], pc.unique(rows[name])) for name in CELL.names]
     return int(pc.sum(pc.and_(*here), min_count=0).as_py())
 

@@ -276,7 +276,7 @@ def _tables(
 ) -> Iterator[pa.Table]:
     """Yield the newest rows: of whole symbols, several at a time, then of session files.
 
-    Of session files, those of symbols without other files.
+    Session files give those of symbols without other files.
     """
     done: set[str] = set()
     while True:

@@ -164,7 +164,7 @@ class _Read:
     def named(self, number: int, table: pa.Table) -> pa.Table:
         """Return the rows of an object, with the column ``object``.
 
-        Of a session file, only those of the symbols that name it.
+        A session file gives only those of the symbols that name it.
         """
         some, places = self.rows_of(number), pa.repeat(pa.scalar(number, pa.int64()), len(table))
         if self._listing.kinds[number] == IN_SESSION and self._symbols[number] != self._every:
