@@ -1,6 +1,6 @@
 """Objects, bytes a row and seconds to read of a year of 505 symbols in each grain: ``python -m benchmarks.grains [SYMBOLS]``.
 
-The day files are written once and take minutes; name ``session`` or ``year`` to measure one grain: ``python -m benchmarks.grains 505 session``.
+Day files take minutes to write. To measure one grain: ``python -m benchmarks.grains 505 session``.
 """
 
 from __future__ import annotations

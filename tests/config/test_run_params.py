@@ -13,6 +13,7 @@ from dateutil.relativedelta import relativedelta
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from market_data.airflow import tasks
 from market_data.airflow.dag import build_params
 from market_data.airflow.tasks import run_plan
 from market_data.config import universes
@@ -21,6 +22,8 @@ from market_data.config.param_checks import check_params, read_params
 from market_data.config.trigger_form import form
 from market_data.core.calendar import NEW_YORK
 from market_data.core.errors import ConfigError, LakeError, ParamError
+from market_data.datasets import registry
+from market_data.datasets.registry import grains_of
 from market_data.lake.store import Lake
 from market_data.pipeline.run_sessions import Wanted, resolve_sessions
 from market_data.providers.base import ProviderConfig
@@ -420,7 +423,9 @@ def test_the_form_proposes_universes_and_lets_choose_endpoints():
         params["universe"].resolve(7)
     assert params["endpoint"].schema["enum"] == ["auto", "grouped", "range", "flatfile"]
     assert params["endpoint"].schema["values_display"]["grouped"] == "grouped: a session per call"
-    assert set(params["file_grain"].schema["values_display"]) == {"day", "year"}
+    assert (
+        set(params["file_grain"].schema["values_display"]) == set(params["file_grain"].schema["enum"]) == {"day", "session", "year"}
+    )
     assert "examples" not in params["symbols"].schema  # they would make a select of it, which takes nothing else
 
 
@@ -505,3 +510,15 @@ def test_dates(raw, interval, scheduled, now, own, lookback):
 @pytest.mark.parametrize("midnight", ["2024-11-04T00:00:00", "2024-11-04T00:00:00Z", "2024-11-04 00:00:00-05:00"])
 def test_a_timestamp_at_midnight_is_a_date(midnight):
     assert read(start_date=midnight, end_date="2024-11-05").start_date == date(2024, 11, 4)
+
+
+def test_only_datasets_with_session_files_offer_them():
+    """The names are kept apart from the datasets, so that a DAG file need not import them."""
+    for name in registry.DATASETS:
+        assert grains_of(name) == registry.dataset(name).files.grains
+        problems = check_params({"file_grain": "session"}, options={}, endpoints=(), today=TODAY, grains=grains_of(name))[1]
+        allowed = [] if registry.dataset(name).has_session_files else ["file_grain is 'session'; allowed: day, year"]
+        assert problems == allowed
+    fundamentals = next(feed for feed in load_feeds() if feed.dataset == "fundamentals")
+    assert build_params(fundamentals)["file_grain"].schema["enum"] == ["day", "year"]
+    assert tasks.allowed(fundamentals)["grains"] == ("day", "year")

@@ -8,6 +8,7 @@ import duckdb
 import pandas as pd
 import pytest
 
+from market_data.core.run import GRAINS
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.registry import DATASETS, dataset
 from market_data.lake.layout import Layout
@@ -133,17 +134,18 @@ def test_sql_of_other_datasets_returns_rows(folder_lake, monkeypatch):
 
 
 def test_keys_match_the_layout():
-    for grain in ("day", "year"):
+    for grain in GRAINS:
         assert f"{Layout().object_key(OHLCV_1D, 'polygon', 'AAPL', date(2024, 1, 31), grain)} " in TEXT
     key = Layout().object_key(dataset("fundamentals"), "fmp", "AAPL", date(2024, 9, 28), "day", "income")
     assert f"\n{key}\n" in TEXT
 
 
 def test_table_of_layouts_names_every_dataset():
-    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| a (\w+) \| a (\w+)(?:: `([^`]+)`)? \|$", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| a (\w+) \| a (\w+)(?:: `([^`]+)`)? \| (yes|no) \|$", TEXT, re.MULTILINE)
     assert [row[0] for row in rows] == list(DATASETS)
-    for name, folder, by_day, by_year, key in rows:
+    for name, folder, by_day, by_year, key, by_session in rows:
         found = dataset(name)
+        assert (by_session == "yes") == found.has_session_files
         kind = (found.files.kinds or (None,))[0]
         day, year = (Layout().object_key(found, "p", "AAPL", date(2024, 1, 31), grain, kind) for grain in ("day", "year"))
         assert folder == found.folder

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
 
 ALL_SYMBOLS = ""
-"""Stands for the symbol of an object that holds all symbols of a session. No symbol is empty."""
+"""In place of a symbol: an object that holds all symbols of a session. No symbol is empty."""
 
 MAX_SYMBOL = 64
 MAX_ESCAPED = 3 * MAX_SYMBOL  # a key contains it twice; S3 allows 1,024 bytes per key, file systems 255 per name

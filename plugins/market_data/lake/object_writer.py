@@ -89,7 +89,10 @@ class Put:
 
 
 def encoded(rows: pa.Table, grain: Grain) -> bytes:
-    """Return the object that holds ``rows``. A session file has row groups of few symbols."""
+    """Return the object that holds ``rows``.
+
+    A session file has row groups of few symbols.
+    """
     return parquet.encode(rows, row_group=session_files.ROW_GROUP) if grain == "session" else parquet.encode(rows)
 
 
@@ -181,7 +184,10 @@ def _short_hash(body: bytes) -> str:
 
 
 def _of_cells(found: pa.Table, rows: pa.Table) -> int:
-    """Count the rows of ``found`` with a session and a symbol of ``rows``, which have one symbol or one session."""
+    """Count the rows of ``found`` with a session and a symbol of ``rows``.
+
+    The ``rows`` have one symbol or one session.
+    """
     here = [pc.is_in(found[name], pc.unique(rows[name])) for name in CELL.names]
     return int(pc.sum(pc.and_(*here), min_count=0).as_py())
 

@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 
 class Beside(NamedTuple):
-    """Rows of the other grains. Of equally new rows, those of ``finer`` files count before the written grain, ``coarser`` ones after."""
+    """Rows of the other grains.
+
+    Those of ``finer`` files count before equally new rows of the written grain, ``coarser`` ones after them.
+    """
 
     finer: pa.Table
     coarser: pa.Table

@@ -165,7 +165,10 @@ def listing(
 
 
 def reader_of(lake: Lake, layout: Layout, dataset: Dataset, symbols: Collection[str] | None) -> Callable[[str], Content | None]:
-    """Return a function that reads an object: its bytes, or the rows of ``symbols`` in a session file; None if it does not exist."""
+    """Return a function that reads an object: its bytes, or the rows of ``symbols`` in a session file.
+
+    It returns None if the object does not exist.
+    """
 
     def read(key: str) -> Content | None:
         parsed = layout.parse(key)
@@ -203,7 +206,8 @@ def listed_objects(
     Compaction may fold objects into others in the meantime: it writes the other object first. So what is gone is listed again, and what
     a listing missed while it went from page to page is found by a second one. An object may be yielded twice: the later content counts.
 
-    :param keys_of: lists the keys of names; called several times. What is gone of ``ALL_SYMBOLS`` may be in any symbol's objects.
+    :param keys_of: lists the keys of names; called several times. If a session file disappears, all names are listed again: its rows may
+        be in any symbol's objects.
     :param read: reads an object, None if it does not exist; without it, the bytes.
     :param once: yield each object once, in the order of ``keys_of``; where that is not possible, raise ``Overtaken`` instead.
     :raises LakeError: if objects keep disappearing.

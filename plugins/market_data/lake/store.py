@@ -145,7 +145,10 @@ class Lake:
                 return None
 
     def get_part(self, key: str, start: int, end: int, etag: str) -> bytes | None:
-        """Return bytes ``start`` (inclusive) to ``end`` (exclusive) of version ``etag``; None if another version or none is stored."""
+        """Return bytes ``start`` (inclusive) to ``end`` (exclusive) of version ``etag``.
+
+        :return: None if another version or none is stored.
+        """
         import obstore
         from obstore.exceptions import PreconditionError
 

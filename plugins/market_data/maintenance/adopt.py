@@ -185,6 +185,9 @@ def _by_symbol(
     groups: dict[str, list[tuple[str, OldKey, datetime]]] = {}
     wanted = set(selection.symbols or ())
     for key, _, written, _ in lake.listed(folder):
+        ours = selection.layout.parse(key)
+        if ours is not None and ours.grain == "session":
+            continue  # no older tool wrote such a file
         parsed = parse(key)
         if isinstance(parsed, str):
             result.files, result.unfit = result.files + 1, result.unfit + 1

@@ -1,4 +1,4 @@
-"""Compaction: fold the day files of closed months into the file of their year, or into the file of their session.
+"""Compaction: fold the day files of closed months into the file of their year or session.
 
 Bars within the day go into the file of their month. For a feed with ``file_grain=session`` the day files of all symbols go into the file
 of their session; for another one, session files are folded too: see ``session_folding``.

@@ -112,7 +112,10 @@ class Foldable:
         return [(key, found.session) for key, found in parsed if _is_day_file(found, selection) and found and found.session]
 
     def session_files(self, left: list[str]) -> dict[date, str]:
-        """Return session -> key of the selected session files of closed months, ascending; count the others in ``left``."""
+        """Return session -> key of the selected session files of closed months, ascending.
+
+        Count the others in ``left``.
+        """
         selection = self.selection
         place = (self.lake, selection.layout, selection.dataset, selection.source)
         years = [year for year in stored_years(*place) if selection.start.year <= year <= selection.end.year]

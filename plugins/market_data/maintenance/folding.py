@@ -1,4 +1,7 @@
-"""Write rows of finer files into a coarser one, and record it. Compaction deletes the finer files afterwards."""
+"""Write rows of finer files into a coarser one, and record it.
+
+Compaction deletes the finer files afterwards.
+"""
 
 from __future__ import annotations
 

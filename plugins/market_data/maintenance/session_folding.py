@@ -1,4 +1,6 @@
-"""Fold session files of closed months into the files of their symbols: of a feed whose grain is not ``session`` any more.
+"""Fold session files of closed months into the files of their symbols.
+
+This is for a feed whose grain is not ``session`` any more.
 
 A session file is deleted only after the rows of all its symbols are verified in their files, and in the version that was read.
 """

@@ -274,7 +274,10 @@ def _rows_of_objects(
 def _tables(
     lake: Lake, selection: Selection, cells: pa.Table | None, counts: Mapping[str, int], loadable: _Loadable
 ) -> Iterator[pa.Table]:
-    """Yield the newest rows: of whole symbols, several at a time; then of session files, those of symbols without other files."""
+    """Yield the newest rows: of whole symbols, several at a time, then of session files.
+
+    Session files give those of symbols without other files.
+    """
     done: set[str] = set()
     while True:
         yield from _tables_of_symbols(lake, selection, cells, counts, loadable)

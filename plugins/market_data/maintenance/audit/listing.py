@@ -86,7 +86,9 @@ class Listing:
         return cell_codes(self.symbols[chosen], self.days[chosen])
 
     def spread(self, symbols: Sequence[str], codes: Numbers) -> Listing:
-        """Return the listing with each session file as a day file of its cells; as before where it has none of ``codes``.
+        """Return the listing with each session file as a day file of its cells.
+
+        A session file without any of ``codes`` stays as it is.
 
         :param symbols: those of ``codes``, by number; all are in ``names`` of the result.
         """

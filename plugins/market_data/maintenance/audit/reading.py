@@ -162,7 +162,10 @@ class _Read:
         return self._shared.get(self.codes[row], [row])
 
     def named(self, number: int, table: pa.Table) -> pa.Table:
-        """Return the rows of an object, with the column ``object``; of a session file those of the symbols that name it."""
+        """Return the rows of an object, with the column ``object``.
+
+        A session file gives only those of the symbols that name it.
+        """
         some, places = self.rows_of(number), pa.repeat(pa.scalar(number, pa.int64()), len(table))
         if self._listing.kinds[number] == IN_SESSION and self._symbols[number] != self._every:
             symbols = pa.array([self._names.names[self._symbols[row]] for row in some], pa.string())
