@@ -255,4 +255,8 @@ def play(campaign: Campaign, host: Host) -> Result:
     """
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         os.environ["MARKET_DATA_LIMITS"] = f"{folder}/limits"
-        return Play(campaign, host, folder).run()
+        try:
+            made = Play(campaign, host, folder)
+        except Exception as error:
+            raise Failed(f"the campaign cannot begin:\n{traceback.format_exc()}", []) from error
+        return made.run()
