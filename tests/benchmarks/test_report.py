@@ -15,6 +15,7 @@ MACHINE = "a processor, 2 cores, Linux, Python 3.11.2"
 def stack(case, rate, **figures):
     values = {
         "provider": "polygon",
+        "runs": 3,
         "rows": 770_818,
         "rows_per_second": rate,
         "files": 100,
