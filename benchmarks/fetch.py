@@ -158,6 +158,7 @@ def _measurement(
     figures, values = by_time[len(found) // 2]
     written = {
         "provider": stack.provider,
+        "runs": len(found),
         "rows": values.rows,
         "rows_per_second": round(values.rows / figures["seconds"]),
         "files": values.files,

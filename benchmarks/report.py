@@ -20,6 +20,9 @@ PICTURE = PROJECT / "docs" / "pictures" / "benchmarks.svg"
 FIGURES = re.compile(r"(<!-- figures: [^\n]*-->\n).*?(<!-- /figures -->)", re.DOTALL)
 
 FETCH = "| stack | files | thousand rows per second | ratio to ours | CPU s | peak MB | bytes per row | rows | checksum |"
+BUSY = 0.5
+"""Load average above which wall times say little."""
+NONE = "Nothing was measured yet: `make bench ARGS=--write` puts its figures here.\n"
 OTHERS = "| benchmark | case | seconds | CPU s | peak MB | figures |"
 
 
@@ -100,7 +103,7 @@ def tables(results: Results) -> str:
     """Return all results as Markdown."""
     fetch = [_fetch(results["fetch"])] if "fetch" in results else []
     others = {name: run for name, run in results.items() if name != "fetch"}
-    return "\n".join([*fetch, *([_others(others)] if others else [])])
+    return "\n".join([*fetch, *([_others(others)] if others else [])]) or NONE
 
 
 def _fetch(run: Run) -> str:
@@ -114,6 +117,8 @@ def _fetch(run: Run) -> str:
     for one in run.measurements:
         versions |= one.figures.get("versions", {})
     parts.append(f"Versions: {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}.\n")
+    runs = min((one.figures["runs"] for one in run.measurements if "runs" in one.figures), default=0)
+    parts.append(f"Each figure is from the run with the median time of {runs}.\n")
     parts.append(_where(run))
     return "\n".join(parts)
 
@@ -153,7 +158,8 @@ def _others(results: Mapping[str, Run]) -> str:
 
 
 def _where(run: Run) -> str:
-    return f"{run.date}, {run.machine}, load average before the run {run.load}.\n"
+    busy = " **The machine had other work to do: compare CPU seconds only.**" if run.load > BUSY else ""
+    return f"{run.date}, {run.machine}, load average before the run {run.load}.{busy}\n"
 
 
 def _seconds(value: float | None) -> str:
