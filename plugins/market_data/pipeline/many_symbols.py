@@ -232,15 +232,17 @@ def _cut(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
     wide, long = _rectangle(len(symbols), span(every), bounds)
     if len(symbols) <= wide and span(every) <= long:
         return [_merged(parts)]
-    found: list[Group] = []
-    for some in map(frozenset, chunks(symbols, wide)):
-        own = [(tuple(name for name in names if name in some), mask) for names, mask in parts]
-        for window in pieces(every, long):
-            first, last = (window & -window).bit_length() - 1, window.bit_length()
-            inside = ((1 << last - first) - 1) << first
-            group = _merged((names, mask & inside) for names, mask in own if names and mask & inside)
-            found += [group] if group else []
-    return found
+    chunk_of = {symbol: place // wide for place, symbol in enumerate(symbols)}
+    chunked: list[list[Part]] = [[] for _ in range(-(-len(symbols) // wide))]
+    for names, mask in parts:
+        own: dict[int, list[str]] = defaultdict(list)
+        for name in names:
+            own[chunk_of[name]].append(name)
+        for chunk, some in own.items():
+            chunked[chunk].append((tuple(some), mask))
+    windows = [((1 << window.bit_length()) - 1) & ~((window & -window) - 1) for window in pieces(every, long)]
+    groups = (_merged((names, mask & window) for names, mask in some if mask & window) for some in chunked for window in windows)
+    return [group for group in groups if group]
 
 
 def _merged(parts: Iterable[Part]) -> Group:
