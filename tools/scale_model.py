@@ -1,4 +1,4 @@
-"""Write the model of large universes, ``docs/reference/scale.md``: calls, hours, objects, bytes and dollars, computed by the planner.
+"""Write the model of large universes, ``docs/reference/scale.md``, computed by the planner.
 
 With ``--check`` only compare it.
 """
@@ -120,7 +120,7 @@ def _calls(endpoints: tuple[Endpoint, ...], size: Size, batch_size: int, grain: 
 
 @dataclass(frozen=True)
 class Row:
-    """What a backfill takes. Hours of one process each.
+    """Calls and hours of a backfill with one process.
 
     :param years: of history that the plan has, if they are too few for the size; None: it has all.
     :param billed: gigabytes that are charged.
@@ -145,7 +145,10 @@ class Row:
 
 
 def row(account: Account, size: Size) -> Row | None:
-    """Return the row of an account, with the grain that takes the least time; None where it does not serve the dataset."""
+    """Return the row of an account, with the grain that takes the least time.
+
+    None where it does not serve the dataset.
+    """
     found = account.abilities(size.dataset)
     if found is None:
         return None
