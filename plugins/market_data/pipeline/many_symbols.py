@@ -133,7 +133,7 @@ def _by_dates(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
 def _windows(parts: Sequence[Part], total: int, longest: int, cost: Cost) -> list[tuple[int, int]]:
     """Return the windows that cost the fewest calls, as first and last session (exclusive).
 
-    Of equally cheap ones, the longest are taken.
+    If several cost the same, the longest are taken.
     From the last session back, the best first window of the rest is found: its symbols are those whose next missing session is inside.
     """
     import numpy as np
