@@ -48,6 +48,9 @@ CASES = {
     "databento": (DatabentoHook, "ohlcv-1d", "auto", {}),
 }
 
+PAGED_BY_ROWS = {"polygon actions"}
+"""Nobody knows before how many actions a span has: the plan counts the most."""
+
 
 @pytest.fixture(scope="module")
 def servers():
@@ -92,7 +95,10 @@ def test_a_plan_counts_the_calls_that_are_made(case, symbols, sessions, servers)
     kind, dataset, endpoint, options = CASES[case]
     server, hook = servers(symbols), hook_on(kind, servers(symbols), options)
     planned, made = planned_and_made(hook, server, dataset, endpoint, NAMES[:symbols], TEN_YEARS[-sessions:])
-    assert planned == made
+    if case in PAGED_BY_ROWS:
+        assert 0 < made <= planned
+    else:
+        assert planned == made
 
 
 def test_symbols_with_different_holes_share_the_calls_that_are_planned(servers):

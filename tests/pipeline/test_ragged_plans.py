@@ -21,7 +21,7 @@ def plan(missing, sessions, able, **options):
     return make_plan("ohlcv-1d", missing, SESSIONS[-sessions:], able, batch_size=1000, **options)
 
 
-@pytest.mark.parametrize("sessions", [504, pytest.param(2516, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sessions", [252, *(pytest.param(count, marks=pytest.mark.slow) for count in (504, 2516))])
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_ragged_coverage_takes_at_most_5_percent_more_calls_than_the_least(provider, sessions):
     able = capabilities(provider)

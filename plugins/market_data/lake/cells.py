@@ -47,7 +47,7 @@ def rows_inside(rows: pa.Table, intervals: IntervalSet) -> Any:
 
 
 def of_request(rows: pa.Table, request: Request) -> pa.Table:
-    """Return the rows without those that came because they lie between the cells of ``request``: other cells of its symbols.
+    """Return the rows without those between the cells of ``request``: other cells of its symbols.
 
     Rows of other symbols or dates are kept.
     """

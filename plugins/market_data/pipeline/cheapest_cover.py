@@ -58,7 +58,7 @@ def _cheapest_cover(
     if sum(mask.bit_count() for mask, _ in groups) > MOST_EDGES:
         costs = {key: sum(symbol.calls(span(part)) for part in parts) for key, parts in requests.items()}
         return _near_cover(missing, market, {name: float(costs[key]) for key, names in groups.items() for name in names})
-    # Where a symbol takes several calls, each of them may be replaced by sessions.
+    # Each of a symbol's calls may be replaced by sessions.
     classes: dict[int, list[str]] = defaultdict(list)
     for key, names in groups.items():
         for part in requests[key]:
@@ -78,7 +78,7 @@ def _cheapest_cover(
 
 
 def symbol_requests(mask: int, endpoint: Endpoint, own: int = 0) -> list[int]:
-    """Split one symbol's missing sessions into those of one request each, with the fewest calls, then the fewest requests.
+    """Split one symbol's missing sessions into requests with the fewest calls.
 
     From the first missing session on, each page covers as many sessions as it can hold. A page does not begin before the next missing
     session, so that long holes are left out. Neighbours are requested at once if that takes no more calls.

@@ -119,7 +119,7 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _by_dates(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
-    """Return the best groups of windows of sessions, each requested for all symbols that miss one of its sessions."""
+    """Return the best windows of sessions, each requested for the symbols that miss one of them."""
     total = hull(parts).bit_length()
     longest = bounds.sessions(total, sum(len(symbols) for symbols, _ in parts))
     found: list[Group] = []
@@ -131,8 +131,9 @@ def _by_dates(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
 
 
 def _windows(parts: Sequence[Part], total: int, longest: int, cost: Cost) -> list[tuple[int, int]]:
-    """Return the windows that cost the fewest calls, as first and last session (exclusive); of equal ones the longest.
+    """Return the windows that cost the fewest calls, as first and last session (exclusive).
 
+    If several cost the same, the longest are taken.
     From the last session back, the best first window of the rest is found: its symbols are those whose next missing session is inside.
     """
     import numpy as np
@@ -232,15 +233,17 @@ def _cut(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
     wide, long = _rectangle(len(symbols), span(every), bounds)
     if len(symbols) <= wide and span(every) <= long:
         return [_merged(parts)]
-    found: list[Group] = []
-    for some in map(frozenset, chunks(symbols, wide)):
-        own = [(tuple(name for name in names if name in some), mask) for names, mask in parts]
-        for window in pieces(every, long):
-            first, last = (window & -window).bit_length() - 1, window.bit_length()
-            inside = ((1 << last - first) - 1) << first
-            group = _merged((names, mask & inside) for names, mask in own if names and mask & inside)
-            found += [group] if group else []
-    return found
+    chunk_of = {symbol: place // wide for place, symbol in enumerate(symbols)}
+    chunked: list[list[Part]] = [[] for _ in range(-(-len(symbols) // wide))]
+    for names, mask in parts:
+        own: dict[int, list[str]] = defaultdict(list)
+        for name in names:
+            own[chunk_of[name]].append(name)
+        for chunk, some in own.items():
+            chunked[chunk].append((tuple(some), mask))
+    windows = [((1 << window.bit_length()) - 1) & ~((window & -window) - 1) for window in pieces(every, long)]
+    groups = (_merged((names, mask & window) for names, mask in some if mask & window) for some in chunked for window in windows)
+    return [group for group in groups if group]
 
 
 def _merged(parts: Iterable[Part]) -> Group:
@@ -287,9 +290,9 @@ def _rectangle(symbols: int, sessions: int, bounds: Bounds) -> tuple[int, int]:
 def exact_groups(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
     """Return groups that request the missing cells and no other.
 
-    Each symbol's missing sessions form runs, and each run is one request or a chain of them. Either every distinct run is a request, or
-    the runs are cut where others begin and end. The second way is the best there is without limits on symbols and rows: as requests have
-    to connect the two ends of each run, they are at least as many as the edges of a spanning forest of these ends.
+    Each symbol's missing sessions form runs. Either every distinct run is a request, or the runs are cut where others begin and end. The
+    second way is the best one without limits on symbols and rows. The requests connect the two ends of each run, so they are at least as
+    many as the edges of a spanning forest of these ends.
     """
     runs: dict[Run, list[str]] = defaultdict(list)
     for symbols, mask in parts:
@@ -309,7 +312,7 @@ def exact_groups(parts: Sequence[Part], bounds: Bounds) -> list[Group]:
 
 
 def _connected_ends(runs: Iterable[Run]) -> dict[int, list[int]]:
-    """Return end of a run -> the ends of all runs that are connected to it by runs with common ends, ascending."""
+    """Return end of a run -> all ends that runs with common ends connect to it, ascending."""
     parent: dict[int, int] = {}
 
     def root(end: int) -> int:

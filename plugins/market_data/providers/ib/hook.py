@@ -210,7 +210,10 @@ class InteractiveBrokersHook(ProviderHook):
         return Fetched(whole, evidence, refused=refused, warnings=warnings, odd=found.odd, unproved=found.unproved)
 
     def calls(self, request: Request) -> int:
-        """Return the calls for the contracts of a request, one for each step of each; 0 for a symbol that is not served."""
+        """Return the calls of a request: one for each step of each contract.
+
+        0 for a symbol that is not served.
+        """
         try:
             instrument = self._instrument(request)
         except BadRequest:
