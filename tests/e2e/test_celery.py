@@ -63,7 +63,7 @@ def seconds_until_free(stack, places):
     return time.monotonic() - begun
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_worker_is_killed_in_mid_run_and_the_run_ends_green_with_everything_there(stack):
     first, second = stack.workers
     stack.airflow._some(
