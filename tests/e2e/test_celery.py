@@ -73,7 +73,7 @@ def test_a_worker_is_killed_in_mid_run_and_the_run_ends_green_with_everything_th
     stack.airflow.unpause(DAG)
     stack.airflow.trigger(DAG, {"logical_date": None, "dag_run_id": "first", "conf": {**conf, "max_retries": 3}})
 
-    stack.until(lambda: len(stack.api.calls) >= CALLS and all(on(fetches(stack, "running"), host) for host in stack.workers))
+    stack.until(lambda: len(stack.api.calls) >= 2 * CALLS and all(on(fetches(stack, "running"), host) for host in stack.workers))
     fetching = fetches(stack, "running")
     killed = {*on(fetching, first), kill_a_supervisor(second, fetching)}
     assert first.kill() > 4  # with it goes all that the host has on its disk
