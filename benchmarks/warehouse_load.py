@@ -17,7 +17,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,18 +31,26 @@ ROWS_AT_ONCE = 250_000
 Way = Callable[[Any, Callable[[int], Iterator[Any]], int], int]
 
 
+@cache
+def moments_of_sessions() -> Any:
+    import numpy as np
+
+    from market_data.core import calendar
+
+    return np.array(calendar.sessions(date(2006, 1, 3), date(2016, 1, 12))[:SESSIONS], "datetime64[us]")
+
+
 def symbol_bars(first: int, last: int) -> Any:
     """Daily bars of the symbols ``first`` to ``last`` (exclusive): a dataset's table."""
     import numpy as np
     import pyarrow as pa
 
-    from market_data.core import calendar
     from market_data.datasets.registry import dataset
 
-    days = calendar.sessions(datetime(2006, 1, 3).date(), datetime(2016, 1, 12).date())[:SESSIONS]  # noqa: DTZ001  dates
+    days = moments_of_sessions()
     count = last - first
     close = np.round(100 * np.exp(np.random.default_rng(first).normal(0, 0.01, (count, SESSIONS)).cumsum(axis=1)), 4).ravel()
-    moments = np.tile(np.array(days, "datetime64[us]"), count)
+    moments = np.tile(days, count)
     rows = len(close)
     values = {
         "symbol": np.repeat([f"S{n:04d}" for n in range(first, last)], SESSIONS),

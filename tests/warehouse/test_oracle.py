@@ -433,7 +433,7 @@ def test_in_thick_mode_rows_go_a_few_at_a_time(double: OracleDouble, warehouse: 
 def test_arrays_of_rows_are_as_large_as_they_may_be(
     double: OracleDouble, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "ARRAY_BYTES", 3_000)
+    monkeypatch.setattr(engine, "ARRAY_BYTES", 2_500)
     asked = statements_of(double, lambda: warehouse.load(OHLCV_1D, bars("AAPL", 25), "one"))
     arrays = [s.rows for s in asked if s.sql.startswith("INSERT INTO stage_prices")]
     assert arrays == [10, 10, 5]

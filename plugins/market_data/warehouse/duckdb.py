@@ -54,8 +54,6 @@ ROW_GROUP = 122_880
 """Rows that DuckDB stores together: a load of as many writes whole groups, and none again."""
 # no downloads, and no Python variable of the caller's taken for a table
 CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "python_enable_replacements": "false"}
-# A load waits for the index of a key, which one thread makes; each further one takes memory.
-WRITER = {"threads": "1"}
 
 
 class DuckDBWarehouse(Warehouse):
@@ -83,7 +81,7 @@ class DuckDBWarehouse(Warehouse):
             if not write and not self.path.exists():
                 raise WarehouseError(f"{self.path}: there is no warehouse yet; migrate it first", retriable=False)
             with _errors("open"):
-                self._open = duckdb.connect(self.path, read_only=not write, config={**CONFIG, **(WRITER if write else {})})
+                self._open = duckdb.connect(self.path, read_only=not write, config={**CONFIG})
             try:
                 yield
             finally:
