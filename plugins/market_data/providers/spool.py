@@ -66,7 +66,7 @@ class Spool:
 
 
 def symbol_groups(rows: pa.Table, most: int) -> list[Slices] | None:
-    """Return the pieces of ``rows`` that make groups of about ``most`` rows which share no symbol, by symbol.
+    """Return groups of about ``most`` rows that share no symbol, by symbol, each as pieces of ``rows``.
 
     :return: None if the rows of some chunk are not ordered by symbol, so that a group would have too many pieces.
     """
