@@ -15,16 +15,11 @@ from market_data.core.errors import BrokenObject
 from market_data.datasets.base import Dataset
 
 ROW_GROUP = 122_880
-STAMPS = {"ingest_ts", "recorded_at", "received_at"}  # one value for many rows
+STAMP = "ingest_ts"
+STAMPS = {STAMP, "recorded_at", "received_at"}  # one value for many rows
 REPEATED = 16  # rows per value from which a dictionary of floats pays: prices and sizes of ticks reach it, those of bars do not
 SAMPLE = 16_384
-FEW = {
-    "symbol",
-    "timeframe",
-    "provider",
-    "session",
-    *STAMPS,
-}  # values in an object: to compress their codes costs time and saves nothing
+FEW = {"symbol", "timeframe", "provider", "session", STAMP}  # values in an object of rows: to compress their codes only costs time
 GATHER = 1024
 
 
@@ -76,6 +71,7 @@ class Encoder:
 
     def _open(self, table: pa.Table) -> pq.ParquetWriter:
         repeating, differences, bounded = [], [], []
+        few = FEW if STAMP in table.schema.names else ()
         compression: dict[str, str] = {}
         for field in table.schema:
             moment = pa.types.is_temporal(field.type)
@@ -90,7 +86,7 @@ class Encoder:
                 differences.append(field.name)
             if field.name == "symbol" or pa.types.is_timestamp(field.type):
                 bounded.append(field.name)
-            if field.name not in FEW:
+            if field.name not in few:
                 compression[field.name] = self._compression
         return pq.ParquetWriter(
             self._sink,

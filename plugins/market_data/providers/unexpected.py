@@ -189,7 +189,9 @@ def checked(problems: Problems, rows: int, where: Mapping[str, str]) -> Problems
 
 
 def whole_numbers(values: Sequence[float | None], name: str, problems: Problems) -> pa.Array:
-    """Return a field of all rows as 64-bit whole numbers, null where it is none; add those places to ``problems``.
+    """Return a field of all rows as 64-bit whole numbers, null where it is not one.
+
+    The places of other values are added to ``problems``.
 
     :param name: the vendor's name of the field, for the reasons.
     """

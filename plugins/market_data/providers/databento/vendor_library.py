@@ -14,7 +14,7 @@ from typing import Any
 
 
 class LatePandas(ModuleType):
-    """Stands for pandas until something of it is used."""
+    """A module in the place of pandas until something of it is used."""
 
     importing = True
 
