@@ -1,8 +1,8 @@
 """Measure the task ``check`` over 10 sessions and over 10 years of 523 symbols, with Great Expectations.
 
-``python -m benchmarks.check [small] [large] [minutes]`` writes receipts and staging objects as a backfill does. A process that has the
-imports of an Airflow task judges them. It prints a line of JSON each: rows, refused partitions, CPU seconds, seconds, and the peak memory in
-MB before and after. The import of Great Expectations counts.
+``python -m benchmarks.check [small] [large] [minutes]`` writes receipts and staging objects as a backfill does. A process with the imports
+of an Airflow task judges them. It prints a line of JSON each: rows, refused partitions, CPU seconds, seconds, and the peak memory in MB
+before and after. The import of Great Expectations counts.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ import airflow.sdk.execution_time.task_runner
 import json, sys
 sys.path.insert(0, "dags")
 import ingest
-dags = {name: found for name, found in vars(ingest).items() if isinstance(found, ingest.build_dag.__globals__["DAG"]) and name != "dag"}
+dags = {name: found for name, found in vars(ingest).items() if hasattr(found, "dag_id") and name not in ("dag", "feed")}
 print(json.dumps({
     "dags": sorted(dags),
     "outlets": {task.task_id: [asset.name for asset in task.outlets] for task in dags["polygon_ohlcv_1d"].tasks if task.outlets},
     "heavy": sorted({"pyarrow", "pandas", "great_expectations", "duckdb", "obstore", "boto3"} & set(sys.modules)),
-    "steps": sorted(name for name in sys.modules if name in {f"market_data.pipeline.{step}" for step in ("plan", "fetch", "check", "load", "publish")}),
+    "steps": sorted({"plan", "fetch", "check", "load", "publish"} & {name.removeprefix("market_data.pipeline.") for name in sys.modules}),
 }))
 """
 

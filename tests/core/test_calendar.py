@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from market_data.core import calendar
 from market_data.core.errors import ConfigError, ParamError
+from market_data.core.intervals import closed
 
 DAY = timedelta(days=1)
 days = st.dates(date(2000, 1, 4), date(2040, 12, 28))
@@ -178,10 +179,13 @@ def test_a_datetime_is_not_accepted_as_a_date():
 
 
 def test_extra_closures_are_no_sessions(monkeypatch):
+    week = (closed(date(2027, 2, 26), date(2027, 3, 3)),)
+    assert len(calendar.sessions_in(week)) == 4
     assert calendar.is_session(date(2027, 3, 1))
     monkeypatch.setenv(calendar.EXTRA_CLOSURES, "2027-03-01, 2027-03-02,")
     assert calendar.sessions(date(2027, 2, 26), date(2027, 3, 4)) == (date(2027, 2, 26), date(2027, 3, 3))
     assert calendar.previous_session(date(2027, 3, 3)) == date(2027, 2, 26)
+    assert calendar.sessions_in(week) == (date(2027, 2, 26), date(2027, 3, 3))
     monkeypatch.delenv(calendar.EXTRA_CLOSURES)
     assert calendar.is_session(date(2027, 3, 1))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_data.quality import session_bars
+from market_data.quality import session_bars, year_metrics
 from market_data.quality.metric_rules import Thresholds, year_rules
 from market_data.quality.year_metrics import measure_years, reason
 from tests.quality.rows import weekdays
@@ -357,3 +357,23 @@ def test_half_a_million_bars_take_a_fraction_of_a_second():
     found = measure_years(table, dict.fromkeys(DAYS, 500), LIMITS)
     assert time.perf_counter() - start < 5  # about 0.2 s here; the rest is for a busy machine
     assert (table.num_rows, found.num_rows, found["present_ratio"].to_pylist()) == (521_500, 2000, [1.0] * 2000)
+
+
+@given(st.data())
+def test_symbols_measured_apart_are_measured_as_together(data):
+    days = DAYS[: data.draw(st.integers(1, 40))]
+    tables = [
+        bars(symbol, held, close=data.draw(st.sampled_from([50.0, 0.0, None])))
+        for symbol in data.draw(st.lists(st.sampled_from("ABCDEFG"), unique=True))
+        if (held := [day for day in days if data.draw(st.booleans())])
+    ]
+    requested = data.draw(st.none() | st.just(dict.fromkeys(days, ("A", "B", "Z"))))
+    table = pa.concat_tables([session_bars.BARS.empty_table(), *tables, *tables[:1]])  # some rows twice
+    table = table.take(pa.array(data.draw(st.permutations(range(len(table)))), pa.int64()))
+    found = []
+    for rows in (1, 10, 10_000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(year_metrics, "PART_ROWS", rows)
+            found.append(measure_years(table, dict.fromkeys(days[len(days) // 3 :], 3), LIMITS, requested=requested))
+    assert found[0].equals(found[2])
+    assert found[1].equals(found[2])

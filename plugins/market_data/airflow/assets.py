@@ -21,9 +21,10 @@ SUFFIX = "_sessions"
 
 
 def outlets_of(dag_id: str, address: str, task_id: str) -> list[Asset]:
-    """Return the assets of a feed, that of its sessions last; none in the process of another task than ``task_id``.
+    """Return the assets of a feed, that of its sessions last.
 
-    For the first asset with an address, Airflow imports the assets of every installed provider: boto3, the ORM and more.
+    None in the process of another task than ``task_id``: for the first asset with an address, Airflow imports what every installed
+    provider has on assets, boto3 and the ORM with it.
     """
     if get_parsing_context().task_id not in (None, task_id):
         return []

@@ -36,8 +36,9 @@ def entries_of_run(
     found = []
     for receipt in judged:  # one by one: nearly all cells of a run are neither
         runs = [run for run in receipt.cells if refused or run.state is State.QUARANTINED]
-        cells = refused_states(table_of(runs), by_partition)
-        found.append(cells.filter(pc.is_in(cells["state"], named)))
+        if runs:
+            cells = refused_states(table_of(runs), by_partition)
+            found.append(cells.filter(pc.is_in(cells["state"], named)))
     if not any(map(len, found)):
         return []
     cells = pa.concat_tables(found)

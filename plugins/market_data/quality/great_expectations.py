@@ -66,7 +66,7 @@ def library() -> Any:
 
 
 class _Deferred(ModuleType):
-    """Stands for a module until one of its attributes is used, and then loads it."""
+    """In place of a module until one of its attributes is used; then that is loaded."""
 
     def __getattr__(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:

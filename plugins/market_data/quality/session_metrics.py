@@ -169,7 +169,7 @@ class BarsBySession:
         return SessionBars(session, len(codes), present, close, volume, bars, most_volume)
 
     def shorter(self, here: date, there: date) -> Floats:
-        """Return for each symbol the share of the opening hours of ``there`` that ``here`` has, 1 unless it closes early."""
+        """Return per symbol the opening hours of ``here`` over those of ``there``; 1 unless that is less."""
         return np.array([_shorter(calendar, here, there) for calendar in self._calendars])[self._calendar_codes]
 
     def mask(self, symbols: Collection[str]) -> Bools:

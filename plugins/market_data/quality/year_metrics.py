@@ -98,7 +98,7 @@ def measure_years(
 
 
 def _parts(bars: pa.Table) -> Iterator[pa.Table]:
-    """Yield the bars of some symbols at a time, about ``PART_ROWS`` of them: no symbol is judged by another one's bars."""
+    """Yield the bars of some symbols at a time, about ``PART_ROWS``; no metric depends on other symbols."""
     symbols = pc.unique(bars["symbol"]).sort()
     size = max(1, len(symbols) * PART_ROWS // max(1, len(bars)))
     if size >= len(symbols):
