@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from market_data.providers import spool
-from market_data.providers.spool import Spool, nothing_to_release, symbol_groups, taken
+from market_data.providers.spool import Spool, groups_of, nothing_to_release, taken
 
 SCHEMA = pa.schema([pa.field("symbol", pa.string()), pa.field("value", pa.int64())])
 
@@ -41,7 +41,7 @@ def test_many_rows_are_in_a_file_each_page_by_symbol(monkeypatch):
 def test_groups_share_no_symbol_and_lose_no_row(monkeypatch, most):
     monkeypatch.setattr(spool, "IN_MEMORY", 15)
     _, table = filled(4)
-    parts = [taken(table, pieces) for pieces in symbol_groups(table, most)]
+    parts = [taken(table, pieces) for pieces in groups_of(table, "symbol", most)]
     names = [set(part["symbol"].to_pylist()) for part in parts]
     assert sum(map(len, names)) == len(set().union(*names)) == 3
     assert sorted(value for part in parts for value in part["value"].to_pylist()) == list(range(40))
@@ -53,4 +53,4 @@ def test_groups_share_no_symbol_and_lose_no_row(monkeypatch, most):
 
 
 def test_rows_that_are_not_by_symbol_make_no_groups():
-    assert symbol_groups(page(0, 10), 5) is None
+    assert groups_of(page(0, 10), "symbol", 5) is None
