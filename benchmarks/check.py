@@ -1,4 +1,4 @@
-"""Measure the task ``check`` over 10 sessions and over 10 years of 523 symbols, with Great Expectations.
+"""Measure the task ``check``: 10 sessions, and 10 years, of 523 symbols, by Great Expectations.
 
 ``python -m benchmarks.check [small] [large] [minutes]`` writes receipts and staging objects as a backfill does. A process with the imports
 of an Airflow task judges them. It prints a line of JSON each: rows, refused partitions, CPU seconds, seconds, and the peak memory in MB
@@ -15,8 +15,9 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from benchmarks.measurement import PROJECT, peak_mb
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from market_data.core.run import Grain
     from market_data.pipeline.run_context import RunContext
 
-PROJECT = Path(__file__).resolve().parents[1]
 SYMBOLS = [f"S{number:03d}" for number in range(523)]
 NOW = datetime(2026, 11, 2, 22, tzinfo=UTC)
 
@@ -180,17 +180,13 @@ def _rows(size: Size, context: RunContext, symbols: tuple[str, ...], sessions: t
     return pa.table(columns, schema=schema)
 
 
-def peak_mb() -> int:
-    """Return the most memory that this process ever held, in MB; ``ru_maxrss`` is inherited from the parent."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return round(int(line.split()[1]) / 1024)
-
-
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         _, _, step, chosen, place = sys.argv
-        result = check(SIZES[chosen], place) if step == "check" else fill(SIZES[chosen], place)
-        print(json.dumps(result))
+        if step == "check":
+            print(json.dumps(check(SIZES[chosen], place)))
+        else:
+            fill(SIZES[chosen], place)
     else:
         for chosen in sys.argv[1:] or ["small", "large", "minutes"]:
             print(json.dumps(measure(chosen)))

@@ -1,6 +1,6 @@
-"""Objects, bytes a row and seconds to read of a year of 505 symbols in each grain: ``python -m benchmarks.grains [SYMBOLS]``.
+"""Measure a year of 505 symbols in each grain: objects, bytes a row, seconds to read.
 
-Day files take minutes to write. To measure one grain: ``python -m benchmarks.grains 505 session``.
+``python -m benchmarks.grains [SYMBOLS] [GRAIN ...]``: day files take minutes to write.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measure what each task of a plain Airflow imports of ours: CPU seconds, modules and memory on top of Airflow's task runner.
+"""Measure what each task imports of ours on top of Airflow's task runner: CPU seconds, memory.
 
 ``python -m benchmarks.imports`` starts a process for each step, which imports Airflow's task runner first. It prints a line of JSON each.
 ``dag processor`` parses ``dags/ingest.py`` with all feeds; a task's process makes its own DAG only, then imports what its step needs.

@@ -1,4 +1,4 @@
-"""Measure the time from trigger to verdict of 523 symbols x 1 session on the local stack, task by task.
+"""Measure the time from trigger to verdict of 523 symbols x 1 session, task by task.
 
 ``python -m benchmarks.latency [RUNS]`` starts a stack of its own in a temporary folder, on free ports. The first run warms it up. Each
 further run (default 5) fetches another session in one call, a day file per symbol. It prints one line of JSON with medians in seconds:

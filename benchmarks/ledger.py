@@ -1,4 +1,4 @@
-"""Measure reading the coverage ledger of 523 symbols x 10 years (1.3 million cells): in many objects, and folded by maintenance.
+"""Measure reading a ledger of 1.3 million cells: in many objects, and folded by maintenance.
 
 ``python -m benchmarks.ledger [OBJECTS]`` (default 5,000) reads each in a process of its own, as ``plan`` and ``publish`` do once. It prints
 a line of JSON each: objects, cells, CPU seconds, seconds, peak memory in MB before and after.
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.measurement import peak_mb
 from market_data.core import calendar
 from market_data.core.run import RunInfo
 from market_data.lake.ledger import CELLS, read_coverage, write_cells
@@ -76,12 +77,6 @@ def _read(folder: str) -> dict[str, object]:
     done = subprocess.run(command, env=environ, cwd=PROJECT, check=True, capture_output=True, text=True)
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def peak_mb() -> int:
-    """Return the most memory that this process ever held, in MB; ``ru_maxrss`` is inherited from the parent."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return round(int(line.split()[1]) / 1024)
 
 
 if __name__ == "__main__":

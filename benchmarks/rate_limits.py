@@ -1,4 +1,6 @@
-"""Let three hosts use one account for a long time, and judge them by the vendor's log: no window over, and how much of the quota is used.
+"""Let three hosts use one account for a long time, and judge them by the vendor's log.
+
+No window may be over, and the quota has to be used.
 
 Usage: ``python -m benchmarks.rate_limits [--store postgres|redis] [--minutes 30]``; ``--help`` lists the rest. Each host has clocks of its
 own, a minute apart, and as root on Linux a network namespace. Calls are held up before and after they are counted, and now and then a
@@ -16,7 +18,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from sandbox.call_log import most_in
 from tests.http.test_many_hosts import BESIDE, running, shared, vendor_of

@@ -1,11 +1,11 @@
-"""Loading 1.3 million daily bars into each warehouse, and the same rows once more, beside what others write.
+"""Measure loading 1.3 million daily bars into each warehouse twice, beside what others write.
 
 ``python -m benchmarks.warehouse_load [duckdb] [postgres] [oracle]`` starts the servers of the tests: a real PostgreSQL, and for Oracle the
 wire double. The double's SQL engine is PostgreSQL, so its seconds describe the client, not Oracle. Each way loads into a database of its
 own, by a process of its own; ``again`` is the second load of the same rows, which changes nothing.
 
-Prints a line of JSON per way: rows per second, seconds, CPU seconds of the client and of the server, peak memory of the client, size of the
-database, and the time per row as a ratio to ours. ``warehouse_peers`` has the peers. For Oracle also what went over the wire.
+Prints a line of JSON per way: rows per second, seconds, CPU seconds of client and server, peak memory of the client, size of the database.
+Also the time per row as a ratio to ours. ``warehouse_peers`` has the peers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What others write to load bars, for `benchmarks.warehouse_load`.
+"""Load bars as others do, for `benchmarks.warehouse_load`.
 
-``plain_merge`` and ``plain_copy_merge`` are the fair ones: the same rows into a bronze and a silver table with the same keys and columns,
-but without hashes and without an audit row: bronze takes the rows that it lacks, a MERGE brings silver up to date. ``to_sql`` and
+``plain_merge`` and ``plain_copy_merge`` are the fair ones: the same rows into bronze and silver tables with the same keys and columns, but
+without hashes and audit rows. Bronze takes the rows that it lacks, a MERGE brings silver up to date. ``to_sql`` and
 ``bulk_insert_rows`` are what Airflow users reach for first. They append to a plain table: no check, no versions, no second run
 without duplicates.
 """

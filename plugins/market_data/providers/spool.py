@@ -66,7 +66,7 @@ class Spool:
 
 
 def groups_of(rows: pa.Table, column: str, most: int) -> list[Slices] | None:
-    """Return groups of about ``most`` rows that share no value of ``column``, in its order, each as pieces of ``rows``.
+    """Return groups of about ``most`` rows that share no value of ``column``, as pieces of ``rows``.
 
     :return: None if the rows of some chunk are not in its order, so that a group would have too many pieces.
     """
