@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from market_data.core.errors import (
 )
 from market_data.core.intervals import IntervalSet, coalesce
 from market_data.core.outcome import MAY_BE_MORE, NOTHING_YET, SOME_QUARANTINED, Evidence, Receipt, State
+from market_data.core.without_pandas import leave_pandas_out
 from market_data.lake.cells import cells_of, of_request
 from market_data.pipeline.batch_log import Progress
 from market_data.pipeline.overruled import Overruled
@@ -141,24 +141,12 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
 def _save_memory() -> None:
     """Set pyarrow up for a task with little memory.
 
-    Its default pool keeps what its many threads released: 50 % more than the rows need. And it imports pandas, 30 MB, only to see
-    whether a value is one of its own; ``to_pandas`` imports it all the same.
+    Its default pool keeps what its many threads released: 50 % more than the rows need.
     """
     import pyarrow as pa
 
-    class Refusal:
-        @staticmethod
-        def find_spec(name: str, *_: object) -> None:
-            if name == "pandas":
-                raise ImportError(name)
-
     pa.set_memory_pool(pa.system_memory_pool())
-    if "pandas" not in sys.modules:
-        sys.meta_path.insert(0, Refusal)
-        try:
-            pa.array([None])  # it looks once
-        finally:
-            sys.meta_path.remove(Refusal)
+    leave_pandas_out()
 
 
 def _most_in_a_row(error: MarketDataError, *, by_session: bool) -> int:
