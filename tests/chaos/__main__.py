@@ -1,6 +1,7 @@
 """Run campaigns: ``python -m tests.chaos --campaigns 20 --seed 1``. A failure prints its seed and what of it is needed to fail."""
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from tests.chaos.shrink import shrink  # noqa: E402
 def main(words: list[str]) -> int:
     """Run the campaigns that the command line names; 1 if one failed."""
     given = _arguments().parse_args(words)
+    logging.disable(logging.WARNING)  # thousands of lines of what is meant to fail
     among = {"feeds": given.feeds, "engines": given.engines, "stores": given.stores}
     if given.stack:
         return _stack(given.seed)

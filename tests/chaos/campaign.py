@@ -1,6 +1,5 @@
 """Run a campaign: its steps in turn, the invariants after each, and a closing run without faults."""
 
-import logging
 import os
 import tempfile
 import traceback
@@ -25,7 +24,6 @@ from tests.chaos.servers import Host
 from tests.chaos.world import ChaosWorld
 from tests.pipeline.model_run import Run
 
-logging.disable(logging.WARNING)
 # Imported once, here: each child has them.
 for _heavy in ("duckdb", "obstore.store", "psycopg", "oracledb", "boto3", "great_expectations",
                "great_expectations.core.batch", "great_expectations.validator.validator", "great_expectations.expectations.core",

@@ -227,7 +227,10 @@ BAD = [
         ("ohlcv-1d}", "ohlcv-1d, params: {start_date: 1990-01-02}}"),
         "params.start_date is 1990-01-02; the first date allowed is 2000-01-01",
     ),
-    (("ohlcv-1d}", "ohlcv-1d, params: {symbols: [AAPL, ON]}}"), "params.symbols: item 2: true is a bool; text is needed"),
+    (
+        ("ohlcv-1d}", "ohlcv-1d, params: {symbols: [AAPL, ON]}}"),
+        "params.symbols: item 2: true is not text; a symbol in quotes is needed",
+    ),
     (("ohlcv-1d}", "ohlcv-1d, params: {endpoint: bulk}}"), "params.endpoint is 'bulk'; allowed: auto, grouped, range, flatfile"),
     (
         ("ohlcv-1d}", "ohlcv-1d, params: {endpoint: grouped, file_grain: year}}"),

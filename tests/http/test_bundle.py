@@ -160,3 +160,10 @@ def test_calls_are_spread_all_the_same(limit, clock):
         left.append(clock())
     gaps = [later - sooner for sooner, later in pairwise(left)]
     assert min(gaps) >= 0.9 * FAST.gap
+
+
+def test_nothing_is_taken_ahead_of_a_days_quota():
+    """A call that outlives its lease counts twice: of a day's quota that would be lost for a day."""
+    rules = Rules((Window(3_000, 60.0), Window(5_000, 86_400.0)))
+    assert not rules.many
+    assert [Bundle().wanted(rules, moment) for moment in (0.0, 0.1, 0.2)] == [1, 1, 1]

@@ -98,7 +98,12 @@ class Vendor:
         :raises ServerError: for a symbol or session in ``failing``.
         """
         sessions = calendar.sessions_in(request.intervals)
-        cells = [(symbol, session) for symbol in request.symbols for session in sessions]
+        cells = [
+            (symbol, session)
+            for block in request.blocks
+            for symbol in block.symbols
+            for session in calendar.sessions_in(block.intervals)
+        ]
         self.calls += [(run, cell) for cell in cells]
         charged()
         if self.failing & {*request.symbols, *sessions}:

@@ -77,7 +77,7 @@ def planned_and_made(hook, server, dataset, endpoint, symbols, sessions, missing
     capabilities = hook.capabilities(dataset)
     missing = missing or dict.fromkeys(symbols, (1 << len(sessions)) - 1)
     plan = make_plan(dataset, missing, sessions, capabilities, batch_size=1000, endpoint=endpoint).counted(
-        hook.calls, capabilities.quota
+        hook.calls_of, capabilities.quota
     )
     server.forget()
     with hook:
@@ -116,7 +116,7 @@ def ib_calls(gateway, dataset, symbol, first, last):
     request = Request(dataset, "historical", (symbol,), (closed(first, last),))
     gateway.forget()
     with ib_hook(gateway) as hook, suppress(UnknownSymbol):
-        planned = hook.calls(request)
+        planned = hook.calls_of(request)
         hook.fetch(request)
     return planned, len(gateway.calls)
 

@@ -35,7 +35,7 @@ def test_a_symbol_is_named_where_a_cell_of_it_has_no_state():
     written = fetch._Written(pa.table({}), {"IBM": set(DAYS)}, {}, frozenset())
     unproved = {"IBM": "why", "SPY": "why"}
     runs = fetch._cells(dataset("ohlcv-1d"), REQUEST, ["IBM", "SPY"], written, date(2013, 2, 1), {}, unproved)
-    assert fetch._without_state(["IBM", "SPY"], DAYS, runs, unproved) == {"SPY": "why"}
+    assert fetch._without_state(REQUEST, ["IBM", "SPY"], runs, unproved) == {"SPY": "why"}
 
 
 def test_receipts_keep_what_was_left_aside():

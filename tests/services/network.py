@@ -125,6 +125,11 @@ def _remove(bridge: str) -> None:
             with suppress(AssertionError):
                 NamespaceHost(name, "").kill()
                 _ip("netns", "delete", name)
+    for line in _ip("-brief", "link", "show", "type", "veth").splitlines():  # those of a deleted namespace live on for a moment
+        cable = line.split()[0].partition("@")[0]
+        if cable.startswith(f"{bridge}v"):
+            with suppress(AssertionError):
+                _ip("link", "delete", cable)
     with suppress(AssertionError):
         _ip("link", "delete", bridge)
 

@@ -30,9 +30,21 @@ def sharing(session: Any, pool: str, now: datetime, longest: float) -> list[str]
     tries = [_span(session, table, pool, begun, now) for table in (TaskInstance, TaskInstanceHistory)]
     spans = sorted((span for found in tries for span in found), key=lambda span: span[0])
     apart_by = timedelta(seconds=longest if longest >= LONG_WINDOW else 0)
-    others = [[span[1] for span in spans[:place] if span[2] != later[2]] for place, later in enumerate(spans)]
-    shared = any(later[0] < max(ends) + apart_by for later, ends in zip(spans, others, strict=True) if ends)
-    return sorted({host for _, _, host in spans}) if shared else []
+    return sorted({host for _, _, host in spans}) if _meet(spans, apart_by) else []
+
+
+def _meet(spans: Sequence[tuple[datetime, datetime, str]], apart_by: timedelta) -> bool:
+    """Return True if spans of two hosts overlap, or are less than ``apart_by`` apart.
+
+    :param spans: ordered by their starts.
+    """
+    ends: dict[str, datetime] = {}  # of the two hosts that ended last
+    for start, end, host in spans:
+        if any(start < ended + apart_by for other, ended in ends.items() if other != host):
+            return True
+        ends[host] = max(end, ends.get(host, end))
+        ends = dict(sorted(ends.items(), key=lambda one: one[1])[-2:])
+    return False
 
 
 def _span(session: Any, table: Any, pool: str, begun: datetime, now: datetime) -> list[tuple[datetime, datetime, str]]:

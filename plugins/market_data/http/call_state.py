@@ -60,8 +60,11 @@ class Rules:
 
     @property
     def many(self) -> bool:
-        """True if every window has so many calls that a process may hold some of them for a moment."""
-        return bool(self.windows) and min(window.calls for window in self.windows) >= MANY
+        """True if every window has so many calls that a process may hold some of them for a moment.
+
+        Not where one is long: a call that outlives its lease counts twice, and for a day that would be much.
+        """
+        return bool(self.windows) and all(one.calls >= MANY and one.seconds < LONG_WINDOW for one in self.windows)
 
     @property
     def ahead(self) -> float:

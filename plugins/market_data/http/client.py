@@ -219,7 +219,8 @@ class Transport:
         if path.startswith(("http://", "https://")):
             parts, prefix = urlsplit(path), urlsplit(base).path
             below = parts.path.removeprefix(prefix) if parts.path.startswith(f"{prefix}/") else parts.path
-            path = below + (f"?{parts.query}" if parts.query else "")
+            query = "&".join(one for one in parts.query.split("&") if not one.endswith("=***"))  # the key, as `without` left it
+            path = below + (f"?{query}" if query else "")
         if not path.startswith("/") or len(path) > LONGEST_ADDRESS:
             raise ValueError(path[:LONGEST_ADDRESS])
         return base + path

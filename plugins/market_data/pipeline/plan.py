@@ -146,7 +146,7 @@ def _plan(
                 members=member_sessions([symbol for symbol in membership if symbol in missing], days, membership),
             )  # fmt: skip
 
-        return plan_by_calendar(cells, axis, capabilities, context.calendar_of, make).counted(hook.calls, capabilities.quota)
+        return plan_by_calendar(cells, axis, capabilities, context.calendar_of, make).counted(hook.calls_of, capabilities.quota)
 
     plan = plan_with(context.params.file_grain, context.params.endpoint)
     covered_cells = _total(everything) - plan.cells + sum(len(names) for session, names in due.items() if session < first)

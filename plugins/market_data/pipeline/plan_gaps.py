@@ -74,7 +74,7 @@ def plan_gaps(context: RunContext, hook: ProviderHook, gaps: GapList, now: datet
             endpoint=context.params.endpoint, file_grain=context.params.file_grain, refetch=True, now=now,
         )  # fmt: skip
 
-    plan = plan_by_calendar(missing, axis, capabilities, context.calendar_of, make).counted(hook.calls, capabilities.quota)
+    plan = plan_by_calendar(missing, axis, capabilities, context.calendar_of, make).counted(hook.calls_of, capabilities.quota)
     cost, cap = cost_of(hook, [request for batch in plan.batches for request in batch.requests(batch.sessions)], context.params)
     own = _own(context, cells, axis)
     sentences = [f"Repaired since, not requested: {done:,} cells"] if done else []

@@ -276,7 +276,7 @@ class ProviderHook(ABC):
         """
         return None
 
-    def calls(self, request: Request) -> int:
+    def calls_of(self, request: Request) -> int:
         """Return the calls that `fetch` makes for ``request``, retries excluded. Makes none itself.
 
         It is the number that plans and dry runs show. Pages are counted as if every cell had as many rows as it can have. Look-ups that

@@ -49,7 +49,9 @@ class BrokenExpectation:
 
 def library() -> Any:
     """Return the package ``great_expectations``, imported without `DEFERRED`."""
-    if "great_expectations" not in sys.modules:
+    if "great_expectations" in sys.modules:
+        import great_expectations  # waits for another thread that is still importing it
+    else:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         # At INFO it logs every function that it registers; the checkpoint's own table reports the verdicts.
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
@@ -58,11 +60,11 @@ def library() -> Any:
         collects = gc.isenabled()
         gc.disable()  # a million objects, none of them garbage
         try:
-            import great_expectations  # noqa: F401
+            import great_expectations
         finally:
             if collects:
                 gc.enable()
-    return sys.modules["great_expectations"]
+    return great_expectations
 
 
 class _Deferred(ModuleType):

@@ -36,6 +36,7 @@ def test_what_is_missing_is_named_without_the_secret(account, monkeypatch):
     problem = account(feed())["problem"]
     assert "password" in problem
     assert "hunter2" not in problem
-    monkeypatch.delitem(sys.modules, "market_data.providers.databento.hook")
+    for name in ("hook", "client", "vendor_library"):
+        monkeypatch.delitem(sys.modules, f"market_data.providers.databento.{name}")
     monkeypatch.setitem(sys.modules, "databento", None)
     assert account(feed())["problem"] == "provider databento: package databento is not installed on this machine"

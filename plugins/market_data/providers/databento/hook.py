@@ -206,9 +206,9 @@ class DatabentoHook(TransportHook[Client]):
         # All US stocks of the vendor's default datasets are spelled alike, so the dataset of a request does not matter.
         return to_vendor(symbol, self._dataset("")) if self.option("stype_in") == "raw_symbol" else symbol
 
-    def calls(self, request: Request) -> int:
+    def calls_of(self, request: Request) -> int:
         """Return the calls of a request: its count and its stream."""
-        return 2 * super().calls(request)
+        return 2 * super().calls_of(request)
 
     def cost(self, requests: Sequence[Request]) -> float:
         """Return the vendor's charge in US dollars, discounts included. One free call per request."""

@@ -124,10 +124,10 @@ class FMPHook(HttpProviderHook):
     def _plan_name(self) -> str:
         return str(self.config.extra.get("plan", self.default_plan))
 
-    def calls(self, request: Request) -> int:
+    def calls_of(self, request: Request) -> int:
         if request.dataset == "fundamentals" and request.endpoint == "bulk":
             return len(fundamentals.NAMES) * len(fundamentals.periods_filed(fundamentals.filing_dates(request)))
-        return super().calls(request)
+        return super().calls_of(request)
 
     def vendor_symbol(self, symbol: str) -> str:
         return to_vendor(symbol)

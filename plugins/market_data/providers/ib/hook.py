@@ -209,7 +209,7 @@ class InteractiveBrokersHook(ProviderHook):
         warnings = () if refused else (*warnings, *found.warnings)
         return Fetched(whole, evidence, refused=refused, warnings=warnings, odd=found.odd, unproved=found.unproved)
 
-    def calls(self, request: Request) -> int:
+    def calls_of(self, request: Request) -> int:
         """Return the calls of a request: one for each step of each contract.
 
         0 for a symbol that is not served.
