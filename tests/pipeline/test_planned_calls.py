@@ -48,6 +48,8 @@ CASES = {
     "databento": (DatabentoHook, "ohlcv-1d", "auto", {}),
 }
 
+BY_SYMBOL = {"polygon range", "polygon events", "fmp history", "fmp adjusted", "fmp statements", "fmp actions"}
+"""One symbol a request: ten years of 60 symbols tell as much as of 523, in a ninth of the time."""
 PAGED_BY_ROWS = {"polygon actions"}
 """Nobody knows before how many actions a span has: the plan counts the most."""
 
@@ -93,6 +95,7 @@ def planned_and_made(hook, server, dataset, endpoint, symbols, sessions, missing
 @pytest.mark.parametrize("case", CASES)
 def test_a_plan_counts_the_calls_that_are_made(case, symbols, sessions, servers):
     kind, dataset, endpoint, options = CASES[case]
+    symbols = min(symbols, 60) if case in BY_SYMBOL and sessions > 504 else symbols
     server, hook = servers(symbols), hook_on(kind, servers(symbols), options)
     planned, made = planned_and_made(hook, server, dataset, endpoint, NAMES[:symbols], TEN_YEARS[-sessions:])
     if case in PAGED_BY_ROWS:
@@ -128,6 +131,7 @@ def ib_hook(gateway):
 
 @pytest.mark.parametrize(("symbols", "sessions"), SIZES)
 def test_a_plan_of_ib_counts_the_calls_that_are_made(symbols, sessions, gateway):
+    symbols = min(symbols, 60) if sessions > 504 else symbols
     planned, made = planned_and_made(ib_hook(gateway), gateway, "ohlcv-1d", "auto", NAMES[:symbols], TEN_YEARS[-sessions:])
     assert planned == made == symbols
 
