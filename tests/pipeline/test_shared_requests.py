@@ -12,7 +12,7 @@ from market_data.core import calendar
 from market_data.core.batch import Block, Request
 from market_data.core.intervals import closed
 from market_data.core.outcome import State
-from market_data.lake.cells import of_request
+from market_data.core.request_rows import of_request
 from market_data.lake.ledger import read_coverage
 from market_data.lake.receipts import RequestReceipt
 from market_data.pipeline.run_sessions import Wanted
