@@ -79,7 +79,10 @@ class Request:
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
     def renamed(self, names: Mapping[str, str]) -> Request:
-        """Return the request of the symbols in ``names`` (symbol -> name) only, under these names and over the same span."""
+        """Return the request of some of its symbols, under other names and over the same span.
+
+        :param names: symbol -> name, of those to keep.
+        """
         parts = (replace(part, symbols=tuple(names[symbol] for symbol in part.symbols if symbol in names)) for part in self.parts)
         symbols = tuple(names[symbol] for symbol in self.symbols if symbol in names)
         return replace(self, symbols=symbols, parts=tuple(part for part in parts if part.symbols))

@@ -67,7 +67,7 @@ def without_rows(rows: pa.Table, request: Request) -> list[tuple[Block, tuple[st
 def _places(rows: pa.Table, request: Request) -> tuple[Any, Any]:
     """Return each row's symbol, and its block counted from 1, as numbers.
 
-    ``BESIDE`` stands for a row of the request's symbols and span that is in no block, ``OUTSIDE`` for one of other symbols or dates.
+    A row of the request's symbols and span that is in no block has the number ``BESIDE``, one of other symbols or dates ``OUTSIDE``.
     """
     import numpy as np
     import pyarrow as pa

@@ -277,9 +277,9 @@ def _overlapping(days: Sequence[date]) -> Callable[[ParsedKey], bool]:
 def read_request(lake: Lake, layout: Layout, dataset: Dataset, provider: str, stored: StoredReceipt) -> Iterator[pa.Table]:
     """Yield the rows of a request, of ``dataset.schema``, from the lake objects that its receipt names.
 
-    The values are the current ones, newer than the request's if an object has changed since. If an object no longer exists, or has fewer
-    rows of a symbol's requested cells than the request wrote, its rows are in another one, where they were before or were folded into:
-    then all rows of the request's cells are read with ``read_rows``.
+    The values are the current ones, newer than the request's if an object has changed since. An object may no longer exist, or
+    have fewer rows of a symbol's requested cells than the request had: its rows were folded into another object, or never left one. All
+    rows of the request's cells are then read with ``read_rows``.
 
     :raises LakeError: if the store fails or an object cannot be read.
     """

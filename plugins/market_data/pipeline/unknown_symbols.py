@@ -120,7 +120,10 @@ class AbsenceCheck:
         return found | dict.fromkeys(whole.those(whole.stored > 0) if request.parts else (), CONTRADICTED)
 
     def _absent(self, request: Request, sessions: Sequence[date], table: pa.Table, now: datetime) -> list[_Absent]:
-        """Return the symbols of each block that have no row in its cells, without those that the universe has removed."""
+        """Return the symbols of each block that have no row in its cells.
+
+        Symbols that the universe has removed are left out.
+        """
         expected, found = set(sessions), []
         for block, symbols in without_rows(table.select(["symbol", "session"]), request):
             own = [session for session in block.sessions if session in expected]
@@ -217,7 +220,7 @@ REMOVED = "A symbol that is no longer listed needs its removed_date in the unive
 HOLLOW = "no row of any symbol, although several have rows before and after; empty if a later response says the same"
 """Reason of a ``pending`` cell of a session that a single response lacks."""
 
-DOUBTED = "nothing in the whole span, by this response alone; empty if a later response says the same"
+DOUBTED = "nothing in the requested sessions, by this response alone; empty if a later response says the same"
 """Reason of a ``pending`` cell of a symbol that a single response lacks."""
 
 
