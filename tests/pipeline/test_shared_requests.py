@@ -123,6 +123,7 @@ def ragged(make_hook, tmp_path, api):  # noqa: F811
     night(world, PAST[40])
     world.run(HELD_DAYS[:3], SYMBOLS, world.context("all"))
     world.run(HELD_DAYS[3:], ("AAPL", "MSFT", "SPY"), world.context("without IBM"))
+    night(world, PAST[41])
     yield world
     api.forget()
 
@@ -140,7 +141,7 @@ def test_missing_cells_are_pending_although_rows_between_the_cells_come(ragged):
     found = fetch_rest(ragged, "rest")
     assert found == {"AAPL": {State.PENDING}, "IBM": {State.HAVE}, "MSFT": {State.HAVE}, "SPY": {State.HAVE}}
     assert fetch_rest(ragged, "too early")["AAPL"] == {State.PENDING}
-    night(ragged, PAST[41])
+    night(ragged, PAST[42])
     assert fetch_rest(ragged, "later")["AAPL"] == {State.EMPTY}
 
 
