@@ -158,6 +158,18 @@ def test_an_empty_cell_of_a_symbol_that_shares_the_request_does_not_settle_a_ses
     assert states(ragged, ["IBM"], HELD_DAYS[6:7]) == {State.PENDING}
 
 
+def test_a_later_response_settles_a_session_that_only_a_symbol_without_earlier_rows_lacks(ragged, api):
+    symbols = ("AAPL", "MSFT", "SPY", "CVX")
+    for day in HELD_DAYS[:6]:
+        api.edits.hide(day, ["CVX"])
+    saying_nothing(ragged, sessions=HELD_DAYS[6:7])
+    ragged.run(PAST[:14], symbols, ragged.context("rest"))
+    assert states(ragged, ["CVX"], HELD_DAYS[6:7]) == {State.PENDING}
+    night(ragged, PAST[42])
+    ragged.run(PAST[:18], symbols, ragged.context("later"))
+    assert states(ragged, ["CVX"], HELD_DAYS[6:7]) == {State.EMPTY}
+
+
 def test_a_symbol_of_which_the_stored_rows_are_gone_too_stays_pending(ragged):
     saying_nothing(ragged, ["AAPL"])
     assert fetch_rest(ragged, "rest")["AAPL"] == {State.PENDING}
