@@ -17,10 +17,10 @@ from market_data.core.intervals import closed
 from market_data.core.outcome import State
 from market_data.core.request_rows import of_request, without_rows
 from market_data.datasets.registry import dataset
-from market_data.lake.ledger import read_coverage
+from market_data.lake.ledger import CELLS, read_coverage, write_cells
 from market_data.lake.receipts import RequestReceipt
 from market_data.pipeline.run_sessions import Wanted
-from market_data.pipeline.unknown_symbols import CONTRADICTED
+from market_data.pipeline.unknown_symbols import CONTRADICTED, AbsenceCheck
 from market_data.providers.registry import serving
 from sandbox.market.edits import Change
 from tests.pipeline.test_every_feed import make_hook, world_of  # noqa: F401  fixture
@@ -168,6 +168,21 @@ def test_a_later_response_settles_a_session_that_only_a_symbol_without_earlier_r
     night(ragged, PAST[42])
     ragged.run(PAST[:18], symbols, ragged.context("later"))
     assert states(ragged, ["CVX"], HELD_DAYS[6:7]) == {State.EMPTY}
+
+
+def test_old_empty_cells_between_the_cells_do_not_settle_symbols_that_are_reported_as_unknown(make_hook, tmp_path):  # noqa: F811
+    world = world_of("alpaca_ohlcv_1d", tmp_path, make_hook)
+    context, early, late = world.context(), PAST[:3], PAST[4:7]
+    rows = [(symbol, day, str(State.EMPTY), "") for symbol, day in (("A", late[1]), ("B", early[1]), ("C", early[1]))]
+    cells = pa.table(list(map(pa.array, zip(*rows, strict=True))), names=CELLS.names).cast(CELLS)
+    night(world, PAST[40])
+    write_cells(world.lake, "ohlcv-1d", context.source, context.run, "b", cells, recorded_at=world.now)
+    night(world, PAST[41])
+    blocks = Block(("A",), (closed(early[0], early[-1]),)), Block(("B", "C"), (closed(late[0], late[-1]),))
+    check = AbsenceCheck(context, symbols=("A", "B", "C"))
+    assert check.is_uncertain(Request.of("ohlcv-1d", "bars", blocks), world.now)
+    swapped = Block(("B", "C"), blocks[0].intervals), Block(("A",), blocks[1].intervals)
+    assert not check.is_uncertain(Request.of("ohlcv-1d", "bars", swapped), world.now)
 
 
 def test_a_symbol_of_which_the_stored_rows_are_gone_too_stays_pending(ragged):
