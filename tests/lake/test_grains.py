@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_data.core.batch import Block, Request
 from market_data.core.errors import ConfigError, LakeError, ParamError
+from market_data.core.intervals import closed
+from market_data.core.outcome import Evidence, State
 from market_data.core.run import GRAINS
 from market_data.datasets.bars import OHLCV_1D, OHLCV_1M
 from market_data.datasets.corporate_actions import CORPORATE_ACTIONS
@@ -18,7 +21,8 @@ from market_data.datasets.fundamentals import FUNDAMENTALS
 from market_data.lake import parquet, session_files
 from market_data.lake.layout import Layout
 from market_data.lake.object_writer import Refetch
-from market_data.lake.reader import read_rows
+from market_data.lake.reader import read_request, read_rows
+from market_data.lake.receipts import CellRun, RequestReceipt, StoredReceipt
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
 from tests.lake.rows import D0, T0, bars, weekdays
@@ -341,3 +345,30 @@ def test_rows_that_move_between_grains_while_they_are_read_are_found(lake, monke
                 patch.setattr(lake, method, moved(method))
             found = read_rows(lake, layout, OHLCV_1D, "polygon", [f"S{n}" for n in range(20)], DAYS[0], DAYS[0] + timedelta(40))
         assert len(found) == 40, step
+
+
+# a request that is read again
+
+WHOLE = (Block(("A",), (closed(DAYS[0], DAYS[1]),)), Block(("B",), (closed(DAYS[1], DAYS[1]),)))
+QUARANTINED = (Block(("A", "B"), (closed(DAYS[0], DAYS[1]),)),)
+
+
+@pytest.mark.parametrize("blocks", [WHOLE, QUARANTINED], ids=["other cell of a symbol", "quarantined symbol"])
+@pytest.mark.parametrize("grain", ["day", "session"])
+def test_a_request_is_read_whole_although_other_rows_fill_its_object(lake, grain, blocks):
+    """A's first row is equal in the year file and stays there; the object of its session has one of B."""
+    put(lake, bars([("A", DAYS[0])]), "year")
+    put(lake, bars([("B", DAYS[0])]), grain)
+    runs = [
+        CellRun(("A",), State.HAVE, "", WHOLE[0].intervals, with_rows=True),
+        CellRun(("B",), State.HAVE, "", WHOLE[1].intervals, with_rows=True)
+        if blocks == WHOLE
+        else CellRun(("B",), State.QUARANTINED, "why", QUARANTINED[0].intervals),
+    ]
+    own = [(symbol, day) for run in runs if run.with_rows for symbol in run.symbols for day in run.sessions]
+    landed = put(lake, bars(own, at=LATER), grain, Refetch(in_place=True))
+    receipt = RequestReceipt(
+        Request.of("ohlcv-1d", "bars", blocks), Evidence(1, 0, 1, 1, 3, None, last_page_seen=True), {}, tuple(runs)
+    )
+    [found] = read_request(lake, LAYOUT, OHLCV_1D, "polygon", StoredReceipt(receipt, landed.objects))
+    assert [(row["symbol"], row["session"]) for row in found.to_pylist()] == own

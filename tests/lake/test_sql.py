@@ -70,6 +70,29 @@ def test_the_query_gives_what_the_reader_gives(tmp_path, layout, folder):
     assert rows(connection, "lake_prices(symbol_key := 'X%3ABTC-USD')").equals(expected.slice(60, 30))
 
 
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("*", ["A", "AB", "B", "X*Y", "X:BTC-USD", "XZY"]),
+        ("A*", ["A", "AB"]),
+        ("?", ["A", "B"]),
+        ("[!A]", ["B"]),
+        ("X%3A*", ["X:BTC-USD"]),
+        ("X%2AY", ["X*Y"]),
+        ("X%2A?", ["X*Y"]),
+        ("[AX]%2A*", ["X*Y"]),
+        ("A", ["A"]),
+    ],
+)
+@pytest.mark.parametrize("grain", ["day", "session"])
+def test_a_pattern_finds_the_same_symbols_in_files_of_each_grain(tmp_path, grain, key, names):
+    lake = open_lake(f"file://{tmp_path}")
+    cells = [(symbol, day) for symbol in ("A", "AB", "B", "X*Y", "X:BTC-USD", "XZY") for day in DAYS[:1]]
+    land(lake, Layout(), OHLCV_1D, "polygon", bars(cells), grain, refetch=False)
+    connection = connected(tmp_path / "raw/prices/provider=polygon")
+    assert rows(connection, f"lake_prices(symbol_key := '{key}')")["symbol"].to_pylist() == names
+
+
 def test_one_symbol_opens_its_own_files_only(tmp_path):
     lake = filled(f"file://{tmp_path}", Layout())
     [(key, _), *_] = lake.list("raw/prices/provider=polygon/symbol=z")

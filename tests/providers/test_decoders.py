@@ -309,7 +309,7 @@ def test_a_row_without_a_ticker_may_be_that_of_a_symbol_without_a_row():
     assert page.unexpected.odd.select(["symbol", "session", "reasons"]).to_pylist() == [
         {"symbol": None, "session": DAY, "reasons": "T is missing"}
     ]
-    whole = Unexpected.of([page.unexpected], asked.symbols, page.table)
+    whole = Unexpected.of([page.unexpected], asked, page.table)
     assert whole.unproved == {"IBM": "a row came whose symbol cannot be read"}
 
 

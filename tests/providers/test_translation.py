@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from market_data.core.batch import Request
+from market_data.core.batch import Block, Request
 from market_data.core.errors import UnknownSymbol
 from market_data.core.intervals import closed
 from market_data.core.outcome import Evidence
@@ -91,3 +91,11 @@ def test_names_of_symbols_are_told_apart():
     found = vendor_names(SimpleNamespace(vendor_symbol=NAMES.__getitem__, provider="acme"), ["IBM", "BACpK", "BAC.PRK"])
     assert found.symbols == {"IBM": "IBM", "BACpK": "BACpK"}
     assert (found.unknown, list(found.shared)) == ({}, ["BAC.PRK"])
+
+
+def test_the_parts_of_a_request_have_the_vendors_spelling_too():
+    hook, kept = Hook(), []
+    fetch = in_vendor_spelling(lambda self, request: kept.append(request) or self.respond(request))
+    blocks = [Block(("BAC.PRK",), (closed(DAY, DAY),)), Block(("IBM", "AACT.WS"), (closed(DAY, DAY),))]
+    fetch(hook, Request.of("ohlcv-1d", "bars", blocks))
+    assert [part.symbols for part in kept[0].parts] == [("BACpK",), ("IBM", "AACT+")]

@@ -78,6 +78,15 @@ class Request:
         spec += [[part.to_json() for part in self.parts]] if self.parts else []
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
+    def renamed(self, names: Mapping[str, str]) -> Request:
+        """Return the request of some of its symbols, under other names and over the same span.
+
+        :param names: symbol -> name, of those to keep.
+        """
+        parts = (replace(part, symbols=tuple(names[symbol] for symbol in part.symbols if symbol in names)) for part in self.parts)
+        symbols = tuple(names[symbol] for symbol in self.symbols if symbol in names)
+        return replace(self, symbols=symbols, parts=tuple(part for part in parts if part.symbols))
+
     def __str__(self) -> str:
         symbols = self.symbols[0] if len(self.symbols) == 1 else f"{len(self.symbols)} symbols"
         dates = f"{self.start}" if self.start == self.last else f"{self.start}..{self.last}"

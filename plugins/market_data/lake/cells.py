@@ -8,16 +8,15 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.batch import Request, calendar_for
+from market_data.core.batch import calendar_for
 from market_data.core.calendar import Calendar
-from market_data.core.intervals import Interval, IntervalSet, difference
+from market_data.core.intervals import IntervalSet
+from market_data.core.request_rows import rows_inside
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.lake.receipts import CellRun
-
-EPOCH = date(1970, 1, 1)
 
 
 def cells_of(rows: pa.Table) -> dict[str, set[date]]:
@@ -32,52 +31,6 @@ def cells_of(rows: pa.Table) -> dict[str, set[date]]:
 def only(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
     """Return the rows with sessions inside ``intervals``."""
     return rows.filter(rows_inside(rows, intervals))
-
-
-def rows_inside(rows: pa.Table, intervals: IntervalSet) -> Any:
-    """Return a mask of the rows with sessions inside ``intervals``; false where the session is null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    found = pa.repeat(False, len(rows))
-    for interval in intervals:
-        here = pc.and_(pc.greater_equal(rows["session"], interval.start), pc.less(rows["session"], interval.end))
-        found = pc.or_(found, pc.fill_null(here, False))
-    return found
-
-
-def of_request(rows: pa.Table, request: Request) -> pa.Table:
-    """Return the rows without those between the cells of ``request``: other cells of its symbols.
-
-    Rows of other symbols or dates are kept.
-    """
-    import pyarrow.compute as pc
-
-    holes = difference([Interval(request.start, request.intervals[-1].end)], request.intervals)
-    if not request.parts:
-        return rows.filter(pc.invert(rows_inside(rows, holes))) if holes else rows
-    return rows.filter(pc.invert(_beside(rows, request)))
-
-
-def _beside(rows: pa.Table, request: Request) -> Any:
-    """Return a mask of the rows of the symbols and span of a request with parts that are not in its cells."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    first = request.start
-    wanted = np.zeros((len(request.symbols), (request.intervals[-1].end - first).days), dtype=bool)
-    places = {symbol: place for place, symbol in enumerate(request.symbols)}
-    for part in request.parts:
-        own = np.array([places[symbol] for symbol in part.symbols])
-        for interval in part.intervals:
-            wanted[own, (interval.start - first).days : (interval.end - first).days] = True
-    symbols = pc.fill_null(pc.index_in(rows["symbol"], pa.array(request.symbols, pa.string())), -1).to_numpy()
-    days = pc.fill_null(rows["session"].cast(pa.int32()), -1).to_numpy() - (first - EPOCH).days
-    inside = (symbols >= 0) & (days >= 0) & (days < wanted.shape[1])
-    found = np.zeros(len(rows), dtype=bool)
-    found[inside] = ~wanted[symbols[inside], days[inside]]
-    return pa.array(found)
 
 
 def table_of(runs: Iterable[CellRun]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TypeAlias
@@ -277,22 +277,30 @@ def _overlapping(days: Sequence[date]) -> Callable[[ParsedKey], bool]:
 def read_request(lake: Lake, layout: Layout, dataset: Dataset, provider: str, stored: StoredReceipt) -> Iterator[pa.Table]:
     """Yield the rows of a request, of ``dataset.schema``, from the lake objects that its receipt names.
 
-    The values are the current ones, newer than the request's if an object has changed since. If an object no longer exists, or has fewer
-    rows than the request wrote, its rows were folded into another one: then all rows of the request's cells are read with ``read_rows``.
+    The values are the current ones, newer than the request's if an object has changed since. An object may no longer exist, or
+    have fewer rows of a symbol's requested cells than the request had: its rows were folded into another object, or never left one. All
+    rows of the request's cells are then read with ``read_rows``.
 
     :raises LakeError: if the store fails or an object cannot be read.
     """
     keep, request = row_filter(stored.receipt.cells), stored.receipt.request
-    counts: Counter[str] = Counter()  # an object of several symbols has a row for each
-    for key, count in zip(stored.objects["key"].to_pylist(), stored.objects["rows"].to_pylist(), strict=True):
-        counts[key] += count
+    written: defaultdict[str, Counter[str]] = defaultdict(Counter)  # an object of several symbols has a row for each
+    for key, symbol, count in zip(*(stored.objects[name].to_pylist() for name in ("key", "symbol", "rows")), strict=True):
+        written[key][symbol] += count
     tables = []
     read = reader_of(lake, layout, dataset, frozenset(request.symbols))
-    for key, content in zip(counts, lake.each(read, counts), strict=True):
+    for key, content in zip(written, lake.each(read, written), strict=True):
         rows = parquet.decode_rows(content, key, dataset) if isinstance(content, bytes) else content
-        if rows is None or len(rows) < counts[key]:
+        rows = None if rows is None else keep(rows)
+        if rows is None or not written[key] <= _per_symbol(rows):
             span = (request.intervals[0].start, request.intervals[-1].end)
             tables = [keep(read_rows(lake, layout, dataset, provider, request.symbols, *span))]
             break
-        tables.append(keep(rows))
+        tables.append(rows)
     yield parquet.by_key(parquet.gather(tables, dataset.schema), dataset.key)
+
+
+def _per_symbol(rows: pa.Table) -> Counter[str]:
+    """Return the number of rows of each symbol."""
+    found = rows["symbol"].value_counts()
+    return Counter(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))

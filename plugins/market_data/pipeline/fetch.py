@@ -31,13 +31,14 @@ from market_data.core.errors import (
 )
 from market_data.core.intervals import IntervalSet, coalesce
 from market_data.core.outcome import MAY_BE_MORE, NOTHING_YET, SOME_QUARANTINED, Evidence, Receipt, State
+from market_data.core.request_rows import of_request
 from market_data.core.without_pandas import leave_pandas_out
-from market_data.lake.cells import cells_of, of_request
+from market_data.lake.cells import cells_of
 from market_data.pipeline.batch_log import Progress
 from market_data.pipeline.overruled import Overruled
 from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_records import LedgerRecords
-from market_data.pipeline.unknown_symbols import DOUBTED, HOLLOW, UNCERTAIN, AbsenceCheck
+from market_data.pipeline.unknown_symbols import HOLLOW, UNCERTAIN, AbsenceCheck
 from market_data.pipeline.withdrawn import contradictions, describe, find_withdrawn, identified, without_cells
 from market_data.providers.registry import signed_of_source
 
@@ -245,7 +246,9 @@ def _fetch_request(
     # A row that cannot be read is there all the same.
     unread = set(odd["symbol"].to_pylist() if odd else ())
     judged = tuple(symbol for symbol in served if symbol not in unread)
-    doubted = set(absences.check_rows(replace(request, symbols=judged), open_sessions, fetched.table, arrived)) if judged else set()
+    doubted: Mapping[str, str] = {}
+    if judged:
+        doubted = absences.check_rows(request.renamed({name: name for name in judged}), open_sessions, fetched.table, arrived)
     if not odd:
         hollow = absences.hollow_sessions(request, open_sessions, fetched.table, arrived)
         reported |= dict.fromkeys(hollow, (State.PENDING, HOLLOW))
@@ -269,12 +272,7 @@ def _fetch_request(
         landed = _land(context, batch, request, incoming, counts, _Arrival(arrived, now), staged)
         counts.update({name: getattr(hook.counters, name) - getattr(before, name) for name in ("calls", "retries", "bytes")})
         settled = context.settled(arrived, request.calendar)
-        doubts = dict.fromkeys(open_sessions, (State.PENDING, DOUBTED))
-        certain = [symbol for symbol in served if symbol not in doubted]
-        cells = (
-            *_cells(dataset, request, certain, landed, settled, reported, unproved),
-            *_cells(dataset, request, sorted(doubted), landed, settled, reported | doubts, unproved),
-        )
+        cells = _cells(dataset, request, served, landed, settled, reported, unproved, doubted)
         receipt = RequestReceipt(
             request, evidence, counts, cells, coalesce(sorted(reported), _axis(sessions, request.calendar)), refused,
             warnings + landed.withdrawn, restated=landed.restated, replaced=landed.replaced,
@@ -525,8 +523,9 @@ def _cells(
     symbols: Sequence[str],
     written: _Written,
     settled: date,
-    reported: Mapping[date, tuple[State, str]],
+    reported: dict[date, tuple[State, str]],
     unproved: Mapping[str, str],
+    doubted: Mapping[str, str],
 ) -> tuple[CellRun, ...]:
     """Return the state of every cell of a request that has one.
 
@@ -534,6 +533,7 @@ def _cells(
     :param settled: the last final session: the vendor does not add rows to it any more.
     :param reported: session -> state and reason that the provider reported.
     :param unproved: symbols whose cells without rows are not known to be empty.
+    :param doubted: see ``AbsenceCheck.check_rows``.
     """
     from market_data.lake.receipts import CellRun
 
@@ -545,6 +545,7 @@ def _cells(
     days_of = {block.intervals: block.sessions for _, block in own}
     for symbol, block in own:
         sessions = days_of[block.intervals]
+        known = dict.fromkeys(sessions if symbol in doubted else (), (State.PENDING, doubted.get(symbol, ""))) | reported
         states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
         have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
         for session in sessions:
@@ -555,8 +556,8 @@ def _cells(
                 state, reason = State.PENDING, f"{MAY_BE_MORE}; {later}"
             elif there:
                 state, reason = State.HAVE, ""
-            elif session in reported:
-                state, reason = reported[session]
+            elif session in known:
+                state, reason = known[session]
             elif recent:
                 state, reason = State.PENDING, f"{NOTHING_YET}; {later}"
             elif symbol in unproved:

@@ -44,8 +44,8 @@ def stage_interrupted(context: RunContext) -> None:
 
     Values that the warehouse has already change nothing there.
     """
+    from market_data.core.request_rows import of_request
     from market_data.lake import staging
-    from market_data.lake.cells import of_request
     from market_data.lake.ledger import read_coverage
     from market_data.lake.parquet import Encoder
     from market_data.lake.reader import read_rows

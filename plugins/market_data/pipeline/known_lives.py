@@ -56,6 +56,11 @@ class Nearby:
     lacked: Any
     checked: Any
 
+    @property
+    def living(self) -> Any:
+        """The symbols that traded until just before the request."""
+        return self.before & self.regular & ~self.gone
+
     def those(self, mask: Any) -> list[str]:
         """Return the symbols of a mask."""
         return [symbol for symbol, hit in zip(self.symbols, mask.tolist(), strict=True) if hit]
@@ -105,14 +110,15 @@ class KnownLives:
         return tuple(symbol for symbol in symbols if symbol not in self.removed or day < self.removed[symbol])
 
     @cached_property
-    def _served(self) -> frozenset[date]:
-        """The sessions of which the ledger has rows of any symbol."""
+    def _served(self) -> Any:
+        """The sessions of which the ledger has rows of any symbol, as a numpy array."""
         import numpy as np
         import pyarrow as pa
 
         table = self.coverage.table
         codes = self.coverage.state_codes(np.arange(len(table)))
-        return frozenset(table["session"].filter(pa.array(np.isin(codes, _codes(WITH_ROWS)))).unique().to_pylist())
+        served = table["session"].filter(pa.array(np.isin(codes, _codes(WITH_ROWS)))).unique()
+        return served.to_numpy(zero_copy_only=False).astype("datetime64[D]")
 
     @cached_property
     def _stamps(self) -> Any:
@@ -144,7 +150,7 @@ class KnownLives:
         bars, holes = rich[:, around].sum(axis=1), bare[:, around].sum(axis=1)
         before = rich[:, :start].any(axis=1)
         last_bar = np.where(before, start - 1 - rich[:, :start][:, ::-1].argmax(axis=1), -1) if start else np.full(len(rows), -1)
-        others = np.isin(np.array(axis, dtype="datetime64[D]"), np.array(sorted(self._served), dtype="datetime64[D]"))
+        others = np.isin(np.array(axis, dtype="datetime64[D]"), self._served)
         since = np.arange(end)[None, :] > last_bar[:, None]
         limit = np.datetime64((now - CHECKED_AGAIN).astimezone(UTC).replace(tzinfo=None), "us")
         checked = bare & (self._stamps[rows] <= limit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from market_data.core import calendar
 from market_data.core.errors import ServerError, UnknownSymbol
 from market_data.core.messages import some
 from market_data.core.outcome import State
+from market_data.core.request_rows import without_rows
 from market_data.lake.cells import cells_of
 from market_data.pipeline.gaps import OTHERS
-from market_data.pipeline.known_lives import LIFE_OVER, WITH_ROWS, KnownLives
+from market_data.pipeline.known_lives import LIFE_OVER, WITH_ROWS, KnownLives, Nearby
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +33,14 @@ SHORTEST = 3
 
 SEVERAL = 3
 """Symbols, or sessions of one symbol, without a row that cannot be a coincidence."""
+
+
+@dataclass(frozen=True)
+class _Absent:
+    """Symbols that have no row in their cells of a block, and the sessions of these cells."""
+
+    sessions: Sequence[date]
+    near: Nearby
 
 
 class AbsenceCheck:
@@ -75,57 +85,94 @@ class AbsenceCheck:
         """
         if self._served or not self._several or not self._context.dataset.follows_trading:
             return False
-        near = self.lives.nearby(request.symbols, request.sessions, request.calendar, now)
-        return bool((~near.checked).any())
+        found = (self.lives.nearby(block.symbols, block.sessions, request.calendar, now) for block in request.blocks)
+        return any((~near.checked).any() for near in found)
 
-    def check_rows(self, request: Request, sessions: Sequence[date], table: pa.Table, now: datetime) -> tuple[str, ...]:
+    def check_rows(self, request: Request, sessions: Sequence[date], table: pa.Table, now: datetime) -> dict[str, str]:
         """Check a response for symbols without a row that should have some.
+
+        Each block of the request is judged by itself: the rows between its cells prove nothing of them.
 
         :param request: without the symbols that the provider refused.
         :param sessions: requested ones that the provider claims to have.
         :param table: the rows of the response.
-        :return: the symbols whose cells must not count as ``empty`` yet.
+        :return: symbol -> reason, for the symbols whose cells must not count as ``empty`` yet.
         :raises ServerError: if the response has no row at all although the ledger shows that several symbols or sessions have some.
         """
         self._served = self._served or len(table) > 0
         trading = self._context.dataset.follows_trading
         if not sessions or (len(table) and not trading):
-            return ()
-        present = set(table["symbol"].unique().to_pylist())
-        absent = self.lives.living([symbol for symbol in request.symbols if symbol not in present], sessions[0])
+            return {}
+        absent = self._absent(request, sessions, table, now)
         if not absent:
-            return ()
-        near = self.lives.nearby(absent, sessions, request.calendar, now)
-        stored = near.those(near.stored > 0)
-        if not len(table) and len(stored) >= SEVERAL:
+            return {}
+        whole = absent[0].near
+        if request.parts:
+            present = set(table["symbol"].unique().to_pylist())
+            names = dict.fromkeys(symbol for one in absent for symbol in one.near.symbols if symbol not in present)
+            whole = self.lives.nearby(tuple(names), sessions, request.calendar, now)
+        if not len(table):
+            self._check_nothing(request, whole, absent)
+        if not trading:
+            return {}
+        found = dict.fromkeys((symbol for one in absent for symbol in self._doubted(one, nothing=not len(table))), DOUBTED)
+        # With parts, the response has the whole span, and so should have the rows that are stored.
+        return found | dict.fromkeys(whole.those(whole.stored > 0) if request.parts else (), CONTRADICTED)
+
+    def _absent(self, request: Request, sessions: Sequence[date], table: pa.Table, now: datetime) -> list[_Absent]:
+        """Return the symbols of each block that have no row in its cells.
+
+        Symbols that the universe has removed are left out.
+        """
+        expected, found = set(sessions), []
+        for block, symbols in without_rows(table.select(["symbol", "session"]), request):
+            own = [session for session in block.sessions if session in expected]
+            if own and (living := self.lives.living(symbols, own[0])):
+                found.append(_Absent(own, self.lives.nearby(living, own, request.calendar, now)))
+        return found
+
+    def _check_nothing(self, request: Request, whole: Nearby, absent: Sequence[_Absent]) -> None:
+        """Check a response without any row.
+
+        :param whole: what is known of all symbols in the request's span.
+        :raises ServerError: if the ledger shows that several symbols or sessions have some.
+        """
+        trading = self._context.dataset.follows_trading
+        stored = whole.those(whole.stored > 0)
+        if len(stored) >= SEVERAL:
             raise self._contradicted(request, stored, "in these sessions")
         if not trading:
-            return ()
-        living = near.before & near.regular & ~near.gone
-        surrounded = living & near.after & ~near.checked
-        if not len(table):
-            if restated := near.those(near.stored >= SEVERAL):
-                raise self._contradicted(request, restated, "in these sessions")
-            if len(sessions) >= SEVERAL and surrounded.any():
-                raise self._contradicted(request, near.those(surrounded), "before and after these sessions")
-            expected = near.those(living)
-            self._suspects |= dict.fromkeys(expected)
-            if len(expected) >= SEVERAL or (len(self._suspects) >= SEVERAL and not self._served):
-                raise self._contradicted(request, list(self._suspects), "until just before")
-        doubted = (living | surrounded) & ~near.checked
+            return
+        if restated := whole.those(whole.stored >= SEVERAL):
+            raise self._contradicted(request, restated, "in these sessions")
+        spans = [one.near for one in absent if len(one.sessions) >= SEVERAL]
+        around = dict.fromkeys(symbol for near in spans for symbol in near.those(near.living & near.after & ~near.checked))
+        if around:
+            raise self._contradicted(request, list(around), "before and after these sessions")
+        expected = dict.fromkeys(symbol for one in absent for symbol in one.near.those(one.near.living))
+        self._suspects |= expected
+        if len(expected) >= SEVERAL or (len(self._suspects) >= SEVERAL and not self._served):
+            raise self._contradicted(request, list(self._suspects), "until just before")
+
+    def _doubted(self, absent: _Absent, *, nothing: bool) -> list[str]:
+        """Return the symbols of a block whose cells must not count as ``empty`` yet.
+
+        :param nothing: the whole response has no row.
+        """
+        near = absent.near
+        doubted = near.living & ~near.checked
         unlisted = near.after & ~near.before & ~near.checked
-        if not len(table) and unlisted.sum() >= SEVERAL:
+        many = unlisted.sum() >= SEVERAL
+        if nothing and many:
             doubted |= unlisted  # so many symbols were not listed on the same day
         # Several symbols, of which nothing is known, and nothing of the batch was served: the provider may have nothing for anybody now.
         unseen = ~near.before & ~near.after & (near.stored == 0) & ~near.checked & (self._several and not self._served)
         doubted |= unseen
-        # With parts, the response has the whole span, and so should have the rows that are stored.
-        doubted |= (near.stored > 0) & ~near.checked & bool(request.parts)
         found = near.those(doubted)
-        self._lacking.update(dict.fromkeys(found, len(sessions)))
+        self._lacking.update(dict.fromkeys(found, len(absent.sessions)))
         # A single session is decided by later ones: it becomes a suspected gap.
         never = {*near.those(unseen)}
-        return tuple(symbol for symbol in found if self._lacking[symbol] > 1 or unlisted.sum() >= SEVERAL or symbol in never)
+        return [symbol for symbol in found if self._lacking[symbol] > 1 or many or symbol in never]
 
     def hollow_sessions(self, request: Request, sessions: Sequence[date], table: pa.Table, now: datetime) -> list[date]:
         """Return the sessions without any row of a response that has rows of several symbols before and after.
@@ -151,7 +198,11 @@ class AbsenceCheck:
         found = []
         for session in inner:
             across = [symbol for symbol, (first, last) in around.items() if first < session < last]
-            if len(across) >= SEVERAL and not self.lives.nearby(across, [session], request.calendar, now).checked.any():
+            if len(across) < SEVERAL:
+                continue
+            requested = {symbol for block in request.blocks if session in block.sessions for symbol in block.symbols}
+            own = [symbol for symbol in across if symbol in requested] or sorted(requested)
+            if not self.lives.nearby(own, [session], request.calendar, now).checked.any():
                 found.append(session)
         return found
 
@@ -169,9 +220,12 @@ REMOVED = "A symbol that is no longer listed needs its removed_date in the unive
 HOLLOW = "no row of any symbol, although several have rows before and after; empty if a later response says the same"
 """Reason of a ``pending`` cell of a session that a single response lacks."""
 
-DOUBTED = "nothing in the whole span, by this response alone; empty if a later response says the same"
+DOUBTED = "nothing in the requested sessions, by this response alone; empty if a later response says the same"
 """Reason of a ``pending`` cell of a symbol that a single response lacks."""
 
+
+CONTRADICTED = f"nothing in the whole span, of which the ledger has rows. {REMOVED}"
+"""Reason of a ``pending`` cell of a symbol of which a response lacks the stored rows, too."""
 
 UNCERTAIN = "empty if a later response says the same, or one of other symbols had rows"
 """End of the reason of a ``pending`` cell of a symbol that was reported as unknown before anything was served."""

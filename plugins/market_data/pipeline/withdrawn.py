@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from market_data.core.batch import Request
 from market_data.core.errors import TruncatedResponse
 from market_data.core.messages import some
-from market_data.lake.cells import of_request
+from market_data.core.request_rows import of_request
 from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ def in_vendor_spelling(fetch: Callable[[HookT, Request], Fetched]) -> Callable[[
         if not names:
             return _without_calls(hook, request, refused)
         try:
-            fetched = fetch(hook, replace(request, symbols=tuple(names)))
+            fetched = fetch(hook, request.renamed({symbol: name for name, symbol in names.items()}))
         except UnknownSymbol as error:
             error.symbols = tuple(names.get(name, name) for name in error.symbols)
             raise
@@ -88,7 +88,7 @@ def of_known_spelling(fetch: Callable[[HookT, Request], Fetched]) -> Callable[[H
         found = vendor_names(hook, request.symbols)
         if not found.symbols:
             return _without_calls(hook, request, found.refused)
-        fetched = fetch(hook, replace(request, symbols=tuple(found.symbols.values())))
+        fetched = fetch(hook, request.renamed({symbol: symbol for symbol in found.symbols.values()}))
         return replace(fetched, refused={**found.refused, **fetched.refused})
 
     return filtered

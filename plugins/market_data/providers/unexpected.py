@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from market_data.core.batch import Request
 from market_data.core.errors import ServerError
 from market_data.core.messages import shown, some
+from market_data.core.request_rows import without_rows
 from market_data.providers.responses import drift
 
 SHOWN = 3
@@ -59,18 +60,18 @@ class Unexpected:
     anyones: str = ""
 
     @classmethod
-    def of(cls, parts: Iterable[Unexpected], symbols: Sequence[str], rows: pa.Table) -> Unexpected:
+    def of(cls, parts: Iterable[Unexpected], request: Request, rows: pa.Table, refused: Collection[str] = ()) -> Unexpected:
         """Return the sum over all pages of a response.
 
-        :param symbols: those requested.
-        :param rows: the readable rows of all pages.
+        :param rows: the readable rows of all pages. Those between the cells of the request prove nothing of a symbol.
+        :param refused: symbols that the provider rejected.
         """
         parts = list(parts)
         tables = [part.odd for part in parts if part.odd is not None]
         unproved = {symbol: why for part in parts for symbol, why in part.unproved.items()}
         if anyones := next((part.anyones for part in parts if part.anyones), ""):
-            present = set(pc.unique(rows["symbol"]).to_pylist())
-            unproved |= {symbol: anyones for symbol in symbols if symbol not in present and symbol not in unproved}
+            absent = {symbol for _, symbols in without_rows(rows, request) for symbol in symbols}
+            unproved |= dict.fromkeys(sorted(absent - {*unproved, *refused}), anyones)
         return cls(
             sum(part.left_aside for part in parts),
             tuple(dict.fromkeys(name for part in parts for name in part.named)),

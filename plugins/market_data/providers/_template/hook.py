@@ -50,7 +50,7 @@ class TemplateHook(HttpProviderHook):
         before = replace(self.counters)
         pages = list(TemplateClient(self.transport).bars(request, {"session_kind": self.option("session_kind")}))
         table = pa.concat_tables([find_dataset(request.dataset).received.empty_table(), *(page.table for page in pages)])
-        unexpected = Unexpected.of([page.unexpected for page in pages], request.symbols, table)
+        unexpected = Unexpected.of([page.unexpected for page in pages], request, table)
         declared = sum(page.count for page in pages)
         evidence = self._evidence(
             before,

@@ -106,7 +106,7 @@ class AlpacaHook(HttpProviderHook):
         before = replace(self.counters)
         parts = corporate_actions.chain(self.transport, request)
         table = find_dataset(request.dataset).identified(pa.concat_tables(part.table for part in parts))
-        unexpected = Unexpected.of([part.unexpected for part in parts], request.symbols, table)
+        unexpected = Unexpected.of([part.unexpected for part in parts], request, table)
         evidence = self._evidence(
             before,
             rows=sum(part.received for part in parts),
@@ -130,7 +130,7 @@ class AlpacaHook(HttpProviderHook):
             reason = error.said
             parts, refused = self._pages(request)
         table = pa.concat_tables([find_dataset(request.dataset).received.empty_table(), *(part.table for part in parts)])
-        unexpected = Unexpected.of([part.unexpected for part in parts], [s for s in request.symbols if s not in refused], table)
+        unexpected = Unexpected.of([part.unexpected for part in parts], request, table, refused)
         evidence = self._evidence(
             before,
             rows=sum(part.received for part in parts),

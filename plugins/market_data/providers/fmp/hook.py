@@ -153,7 +153,7 @@ class FMPHook(HttpProviderHook):
             table = find_dataset(request.dataset).received.empty_table()
             log.refused[request.symbols[0]] = error.said
         calls, retries = self.counters.calls - before.calls, self.counters.retries - before.retries
-        found = Unexpected.of(log.unexpected, [symbol for symbol in request.symbols if symbol not in log.refused], table)
+        found = Unexpected.of(log.unexpected, request, table, log.refused)
         evidence = self._evidence(before, log.received, calls - retries, log.ids, log.source, rows_left_aside=found.left_aside)
         warnings = (*log.warnings, *found.warnings)
         return Fetched(table, evidence, refused=log.refused, warnings=warnings, odd=found.odd, unproved=found.unproved)

@@ -204,7 +204,7 @@ class InteractiveBrokersHook(ProviderHook):
         # Each message was checked to hold as many rows as it declares.
         nothing = find_dataset(request.dataset).received.empty_table()
         whole, warnings = pa.concat_tables([nothing, *reversed(tables)]), tuple(self._warnings(request, unknown))
-        found = Unexpected.of(parts, request.symbols, whole)
+        found = Unexpected.of(parts, request, whole)
         evidence = self._evidence(before, rows, len(ids), ids, rows_declared=rows, rows_left_aside=found.left_aside)
         warnings = () if refused else (*warnings, *found.warnings)
         return Fetched(whole, evidence, refused=refused, warnings=warnings, odd=found.odd, unproved=found.unproved)

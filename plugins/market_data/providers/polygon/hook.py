@@ -174,7 +174,7 @@ class PolygonHook(HttpProviderHook):
             parts = list(self._pages(request))
         kind = find_dataset(request.dataset)
         table = kind.identified(pa.concat_tables([kind.received.empty_table(), *(part.table for part in parts)]))
-        unexpected = Unexpected.of([part.unexpected for part in parts], request.symbols, table)
+        unexpected = Unexpected.of([part.unexpected for part in parts], request, table)
         declared = [part.declared for part in parts if part.declared is not None]
         evidence = self._evidence(
             before,
