@@ -112,7 +112,7 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
                     raise
                 outcome.broken = keep_aside(lake, key, body, error)
         if stored is None and not (how.terms.again and (how.terms.in_place or how.grain != "year")):
-            revised = fresh or encoded(rows, how.grain)
+            revised: bytes | None = fresh or encoded(rows, how.grain)
         else:
             revised = _revised(dataset, key, stored, rows, replace(how, beside=beside), outcome)
         outcome.hash = _short_hash(revised or body or b"")
