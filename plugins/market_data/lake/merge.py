@@ -117,7 +117,10 @@ def merge_rows(
 
 
 def without_counterpart(stored: pa.Table, rows: pa.Table, key: Sequence[str]) -> Mask:
-    """Return a mask of the ``rows`` whose key no ``stored`` row has. A key occurs at most once in each table."""
+    """Return a mask of the ``rows`` whose key no ``stored`` row has.
+
+    A key occurs at most once in each table.
+    """
     both = pa.concat_tables([stored.select(key), rows.select(key)])
     order = pc.sort_indices(both, sort_keys=[(name, "ascending") for name in key]).to_numpy()
     met = np.zeros(len(both), dtype=bool)

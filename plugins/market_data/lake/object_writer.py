@@ -138,7 +138,10 @@ def _revised(dataset: Dataset, key: str, stored: pa.Table | None, rows: pa.Table
 
 
 def _row_by_row(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: How) -> tuple[pa.Table, merge.Merged]:
-    """Merge ``rows`` into a session file; those without a stored row in it only where they differ from other grains."""
+    """Merge ``rows`` into a session file.
+
+    Rows that it lacks get there only if they differ from those of the other grains.
+    """
     new = pa.array(merge.without_counterpart(stored, rows, dataset.key))
     file, found = _merged(dataset, key, stored, rows.filter(pc.invert(new)), how)
     if not pc.any(new).as_py():
@@ -165,7 +168,7 @@ def _merged(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: H
 
 
 def _in_place(dataset: Dataset, key: str, own: pa.Table, rows: pa.Table, how: How) -> tuple[pa.Table, merge.Merged]:
-    """Merge those ``rows`` that differ from the newest stored ones into an object's ``own`` rows; return its rows."""
+    """Merge ``rows`` that differ from the newest stored ones into an object's ``own`` rows; return its rows."""
     beside = how.beside(rows)
     known = newest(pa.concat_tables([beside.finer, own, beside.coarser]), dataset) if any(map(len, beside)) else own
     merge_into = partial(merge.merge_rows, key=dataset.key, stamp=STAMP)

@@ -70,7 +70,9 @@ def read_symbols(lake: Lake, key: str, dataset: Dataset, symbols: Collection[str
 
 
 def symbols_in(lake: Lake, key: str, symbols: Collection[str] | None) -> list[str] | None:
-    """Return the symbols with rows in a session file, in any order; None if it does not exist. Of a large file, it fetches a column.
+    """Return the symbols with rows in a session file, in any order; None if it does not exist.
+
+    Fetches one column of a large file.
 
     :param symbols: only these; None: all.
     :raises BrokenObject: if it cannot be read.

@@ -91,7 +91,7 @@ class Evidence:
         return set(self.hashes[chosen].tolist()), int(self.rows[start:end].max())
 
     def least(self, codes: Numbers) -> Numbers:
-        """Return how many rows each of the cells has at least, by the receipts that name its session file; 0 without any."""
+        """Return how many rows each of the cells has at least, by receipts of session files; 0 without one."""
         found = np.zeros(len(codes), dtype=np.int64)
         known = among(codes, self.shares)
         found[known] = self.share_rows[np.searchsorted(self.shares, codes[known])]

@@ -93,7 +93,7 @@ def _changed(world: World, read: Contents, lacking: Numbers, collector: Collecto
 
 
 def _rewritten(world: World, read: Contents, lacking: Numbers, collector: Collector) -> None:
-    """Add cells of session files with another hash than their receipts: those that differ from silver, or else lack rows.
+    """Add the cells of rewritten session files that differ from silver; without silver, those that lack rows.
 
     Any writer of any symbol changes the hash, so it says nothing of a single cell.
     """
