@@ -121,3 +121,14 @@ def test_rows_that_a_session_file_lost_are_found_by_its_receipts(tmp_path, wareh
     assert audited.audit(**SPAN, warehouse=warehouse) == [("AAPL", day, day, *CHANGED)]
     rewrite(audited, day, lambda rows: rows.filter(pc.not_equal(rows["symbol"], "AAPL")))
     assert audited.audit(**SPAN, warehouse=warehouse) == [("AAPL", day, day, *CHANGED)]
+
+
+def test_a_session_file_without_the_symbol_is_not_blamed_for_a_changed_row_of_silver(tmp_path):
+    audited, day = audited_with(tmp_path, "day"), SESSIONS[2]
+    world = audited.world
+    world.run(SESSIONS, ["XRX"], world.context("two", file_grain="session"))
+    rows = as_msft(audited)
+    land(world.lake, Layout(), dataset("ohlcv-1d"), "mock", rows, "session", refetch=False)
+    audited.change(f"UPDATE silver_prices SET close_px = close_px + 0.01 WHERE symbol = 'IBM' AND bar_time = TIMESTAMP '{day}'")
+    found = [row for row in audited.audit(**SPAN) if row[0] != "MSFT"]
+    assert found == [("IBM", day, day, Cause.WAREHOUSE_CHANGED, Repair.LOAD)]

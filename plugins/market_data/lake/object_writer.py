@@ -168,7 +168,10 @@ def _merged(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: H
 
 
 def _in_place(dataset: Dataset, key: str, own: pa.Table, rows: pa.Table, how: How) -> tuple[pa.Table, merge.Merged]:
-    """Merge ``rows`` that differ from the newest stored ones into an object's ``own`` rows; return its rows."""
+    """Merge ``rows`` that differ from the newest stored ones into an object's ``own`` rows.
+
+    Return the object's rows.
+    """
     beside = how.beside(rows)
     known = newest(pa.concat_tables([beside.finer, own, beside.coarser]), dataset) if any(map(len, beside)) else own
     merge_into = partial(merge.merge_rows, key=dataset.key, stamp=STAMP)

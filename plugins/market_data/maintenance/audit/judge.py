@@ -93,7 +93,7 @@ def _changed(world: World, read: Contents, lacking: Numbers, collector: Collecto
 
 
 def _rewritten(world: World, read: Contents, lacking: Numbers, collector: Collector) -> None:
-    """Add the cells of rewritten session files that differ from silver; without silver, those that lack rows.
+    """Add cells of rewritten session files that differ from silver; without it, those that lack rows.
 
     Any writer of any symbol changes the hash, so it says nothing of a single cell.
     """
