@@ -9,6 +9,7 @@ from market_data.lake import session_files
 from market_data.lake.layout import Layout
 from market_data.lake.reader import read_rows
 from market_data.lake.writer import land
+from market_data.maintenance.audit import reading
 from market_data.maintenance.findings import Cause, Repair
 from tests.maintenance.test_audit import SESSIONS, SPAN, SYMBOLS, Audited
 
@@ -72,6 +73,15 @@ def test_the_symbol_column_of_a_large_session_file_is_enough(tmp_path, monkeypat
     assert max(fetched[1::2]) < 200 < footer < min(size.values())
     lose_ledger(lake)
     assert audited.audit(**SPAN, universe=[], warehouse=False) == every_session(SYMBOLS, *NOT_RECORDED)
+
+
+def test_session_files_are_read_once_for_many_symbols(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "AT_A_TIME", 2)
+    audited = audited_with(tmp_path, "session")
+    fetched, get = [], audited.world.lake.get
+    monkeypatch.setattr(audited.world.lake, "get", lambda key: fetched.append(key) or get(key))
+    assert audited.audit(**SPAN) == []
+    assert sorted(key for key in fetched if key.startswith("raw/")) == [key for key, _ in audited.world.lake.list("raw")]
 
 
 def as_msft(audited, **other):

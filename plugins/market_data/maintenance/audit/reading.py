@@ -119,19 +119,21 @@ class Wanted:
         return found
 
 
-def batches(rows: Numbers, symbols: Numbers, sizes: Numbers, others: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
+def batches(rows: Numbers, symbols: Numbers, sizes: Numbers, others: Numbers, shared: Mask) -> Iterator[tuple[Numbers, Numbers]]:
     """Yield rows of objects and the numbers of their symbols, whole symbols, some at a time.
 
     :param rows: the objects to read; ``symbols`` and ``sizes``: of each.
     :param others: further symbols, without objects to read.
+    :param shared: mask of ``rows``: session files. Each batch reads all of its symbols' files, so they do not count as objects.
     """
     every = np.union1d(symbols, others)
     starts = np.searchsorted(symbols, every)
     ends = np.searchsorted(symbols, every, side="right")
     weight = np.concatenate([[0], np.cumsum(sizes)])
+    objects = np.concatenate([[0], np.cumsum(~shared)])
     begin = 0
     for end in range(1, len(every) + 1):
-        count, size = ends[end - 1] - starts[begin], weight[ends[end - 1]] - weight[starts[begin]]
+        count, size = objects[ends[end - 1]] - objects[starts[begin]], weight[ends[end - 1]] - weight[starts[begin]]
         if end == len(every) or count >= AT_A_TIME or size >= BYTES or end - begin >= SYMBOLS:
             yield rows[starts[begin] : ends[end - 1]], every[begin:end]
             begin = end
