@@ -221,6 +221,35 @@ def test_of_equally_new_rows_the_finer_grain_counts(lake, symbols, grains):
     assert set(read(lake, symbols).values()) == {(1.0, 0)}
 
 
+@pytest.mark.parametrize("other", ["day", "year"])
+def test_a_forced_run_writes_only_news_into_a_session_file_that_holds_a_correction(lake, other):
+    """As after the switch to session files: they hold the symbols that were corrected, older files the others."""
+    day = DAYS[0]
+    put(lake, bars([(symbol, day) for symbol in "ABC"]), other)
+    put(lake, bars([("B", day)], close=10.5, at=LATER), "session", WAYS["in place"])
+    rows = [bars([(symbol, day)], close=close, at=LATEST) for symbol, close in zip("ABCD", (10.0, 10.5, 10.7, 4.0), strict=True)]
+    landed = put(lake, pa.concat_tables(rows), "session", True)
+    assert landed.restated.to_pylist() == [{"symbol": "C", "session": day}]
+    assert landed.missing == 0
+    assert dict(zip("ABCD", landed.objects["new_rows"].to_pylist(), strict=True)) == {"A": 0, "B": 0, "C": 1, "D": 1}
+    stored = {"A": (10.0, 0), "B": (10.5, 1), "C": (10.7, 2), "D": (4.0, 2)}
+    assert read(lake, list("ABCD")) == {(symbol, day): value for symbol, value in stored.items()}
+    assert [(row["close"], (row["ingest_ts"] - T0).days) for row in landed.rows.to_pylist()] == list(stored.values())
+    held = session_files.read_symbols(lake, LAYOUT.session_key(OHLCV_1D, "polygon", day), OHLCV_1D, None)
+    assert held["symbol"].to_pylist() == ["B", "C", "D"]
+
+
+def test_a_minute_that_a_forced_response_lacks_is_counted_though_another_grain_holds_it(lake):
+    rows = minutes(["A", "B"], DAYS[:1], 3)
+    put(lake, rows, "year", dataset=OHLCV_1M)
+    corrected = minutes(["A"], DAYS[:1], 1, close=7.0, at=LATER)
+    put(lake, corrected, "session", WAYS["in place"], OHLCV_1M)
+    again = pa.concat_tables([corrected, rows.slice(1, 1), rows.slice(3)])  # without the last minute of A
+    landed = put(lake, again, "session", True, OHLCV_1M)
+    assert (landed.written, landed.missing, len(landed.rows)) == (0, 1, 5)
+    assert landed.rows["close"].to_pylist() == [7.0, 10.0, 10.0, 10.0, 10.0]
+
+
 span = [date(2021, 12, 29) + timedelta(n) for n in range(6)]
 cells = st.dictionaries(st.tuples(st.sampled_from(["A", "z", "m"]), st.sampled_from(span)), st.integers(0, 3), max_size=6)
 landings = st.lists(st.tuples(st.sampled_from(GRAINS), cells, st.booleans()), max_size=6)

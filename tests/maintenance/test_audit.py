@@ -36,6 +36,7 @@ class Audited:
         given = Universe("test", tuple(map(Member, universe)))
         now = world.now + timedelta(minutes=1)
         found = audit(world.lake, opened, world.feed, selection, now, given, share=share)
+        self.notes = found.notes
         return [(row["symbol"], row["first_session"], row["last_session"], Cause(row["cause"]), Repair(row["repair"]))
                 for row in found.findings.to_pylist()]  # fmt: skip
 

@@ -175,3 +175,30 @@ def test_only_given_cells_are_loaded_and_altered_values_restored(lake, warehouse
     assert warehouse.query(SELECT.format("silver_prices")).equals(before)
     nothing = pipeline.rebuild_warehouse(lake, warehouse, selection(), cells=wanted.slice(0, 0))
     assert (nothing.objects, nothing.rows) == (0, 0)
+
+
+def test_a_mixed_lake_is_rebuilt_and_its_session_files_are_read_for_all_symbols_at_once(lake, warehouse, monkeypatch):
+    """As after two changes of ``file_grain``: year files, day files, and session files with news of both and further symbols."""
+    symbols = [f"S{n:03d}" for n in range(60)]
+    days = weekdays(D0, 80)
+    values = {(symbol, day): (10.0, 0) for symbol in symbols for day in days}
+    put(lake, list(values), "year")
+    day_files = [(symbol, day) for symbol in symbols[:3] for day in days[:5]]
+    put(lake, day_files, "day", close=10.2, at=T0 + timedelta(hours=1))
+    corrected = [(symbol, day) for symbol in symbols[2:] for day in days[3:]]
+    put(lake, [*corrected, *(("AAA", day) for day in days)], "session", close=10.4, at=T0 + timedelta(hours=2))
+    put(lake, [("S002", days[4])], "day", close=10.6, at=T0 + timedelta(hours=3))
+    for hours, (close, cells) in enumerate(((10.2, day_files), (10.4, corrected), (10.6, [("S002", days[4])])), start=1):
+        values |= dict.fromkeys(cells, (close, hours))
+    values |= {("AAA", day): (10.4, 2) for day in days}
+    record(lake, list(values))
+    reads = []
+    tail = lake.get_tail
+    monkeypatch.setattr(lake, "get_tail", lambda key, size: reads.append(key) or tail(key, size))
+    monkeypatch.setattr(rebuild, "AT_A_TIME", 400)
+    done = pipeline.rebuild_warehouse(lake, warehouse, selection())
+    assert (done.symbols, done.rows, done.left_out, done.unreadable) == (61, len(values), 0, ())
+    silver = warehouse.query(SELECT.format("silver_prices"))
+    assert {(r["symbol"], r["bar_time"].date()): (float(r["close_px"]), r["ingest_ts"].hour) for r in silver.to_pylist()} == values
+    assert silver.equals(warehouse.query(SELECT.format("bronze_prices")))
+    assert len(reads) == 2 * len(days)  # once for the symbols with other files, once for the others

@@ -116,6 +116,31 @@ def merge_rows(
     return Merged(both.filter(pa.array(keep)), both.filter(pa.array(chosen)), (keep & fresh)[chosen], replaces[chosen], ahead)
 
 
+def without_counterpart(stored: pa.Table, rows: pa.Table, key: Sequence[str]) -> Mask:
+    """Return a mask of the ``rows`` whose key no ``stored`` row has.
+
+    A key occurs at most once in each table.
+    """
+    both = pa.concat_tables([stored.select(key), rows.select(key)])
+    order = pc.sort_indices(both, sort_keys=[(name, "ascending") for name in key]).to_numpy()
+    met = np.zeros(len(both), dtype=bool)
+    met[1:] = same_as_next(both.take(order), key)
+    found = np.empty(len(both), dtype=bool)
+    found[order] = ~met  # the sort is stable: a stored row comes right before the new row of its key
+    return found[len(stored) :]
+
+
+def joined(rows: pa.Table, parts: Sequence[Merged], key: Sequence[str]) -> Merged:
+    """Return merges of different keys as one.
+
+    :param rows: the merged rows of all.
+    """
+    current = pa.concat_tables([part.current for part in parts])
+    order = pc.sort_indices(current, sort_keys=[(name, "ascending") for name in key])
+    taken, restated = (np.concatenate([getattr(part, name) for part in parts])[order] for name in ("taken", "restated"))
+    return Merged(rows, current.take(order), taken, restated)
+
+
 def _with_stamps(table: pa.Table, stamp: str, microseconds: npt.NDArray[np.int64]) -> pa.Table:
     field = table.schema.field(stamp)
     column = pa.array(microseconds.astype("datetime64[us]")).cast(field.type)

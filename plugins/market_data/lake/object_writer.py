@@ -32,8 +32,8 @@ class Refetch:
 
     :param now: the present moment. A stored stamp that is later by more than 5 s is an error; one that is a little later does not count
         as newer. None: the stamps are in the order of the responses.
-    :param in_place: write only rows that differ from the newest stored ones, of any grain. Else every row gets into its object; a
-        day file or session file that does not exist is written for rows that differ from those of the other grains.
+    :param in_place: write only rows that differ from the newest stored ones, of any grain. Else every row gets into its object,
+        but rows that a session file or a missing day file lacks get there only if they differ from those of the other grains.
     :param again: the cells were requested again: their objects are expected to exist.
     :param mend: keep a stored object that cannot be read under ``broken/`` and replace it. Else it is an error.
     """
@@ -111,13 +111,10 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
                 if not how.terms.mend:
                     raise
                 outcome.broken = keep_aside(lake, key, body, error)
-        # Without a file of its session, the rows may be folded into another grain's file: only what differs from it is written.
-        if how.terms.again and (how.terms.in_place or (stored is None and how.grain != "year")):
-            revised = _in_place(dataset, key, stored, rows, replace(how, beside=beside), outcome)
-        elif stored is None:
-            revised = fresh or encoded(rows, how.grain)
+        if stored is None and not (how.terms.again and (how.terms.in_place or how.grain != "year")):
+            revised: bytes | None = fresh or encoded(rows, how.grain)
         else:
-            revised = _merged(dataset, key, stored, rows, replace(how, beside=beside), outcome)
+            revised = _revised(dataset, key, stored, rows, replace(how, beside=beside), outcome)
         outcome.hash = _short_hash(revised or body or b"")
         return revised
 
@@ -128,8 +125,33 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
     return outcome
 
 
-def _merged(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: How, outcome: Put) -> bytes | None:
-    """Return the object with ``rows`` merged into its ``stored`` rows; None if nothing changes."""
+def _revised(dataset: Dataset, key: str, stored: pa.Table | None, rows: pa.Table, how: How, outcome: Put) -> bytes | None:
+    """Return the object with ``rows``; None if nothing changes."""
+    if stored is None or (how.terms.again and how.terms.in_place):
+        file, found = _in_place(dataset, key, rows.slice(0, 0) if stored is None else stored, rows, how)
+    elif how.terms.again and how.grain == "session":
+        file, found = _row_by_row(dataset, key, stored, rows, how)
+    else:
+        file, found = _merged(dataset, key, stored, rows, how)
+    _describe(dataset, rows, outcome, found)
+    return encoded(file, how.grain) if found.changed else None
+
+
+def _row_by_row(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: How) -> tuple[pa.Table, merge.Merged]:
+    """Merge ``rows`` into a session file.
+
+    Rows that it lacks get there only if they differ from those of the other grains.
+    """
+    new = pa.array(merge.without_counterpart(stored, rows, dataset.key))
+    file, found = _merged(dataset, key, stored, rows.filter(pc.invert(new)), how)
+    if not pc.any(new).as_py():
+        return file, found
+    file, others = _in_place(dataset, key, file, rows.filter(new), how)
+    return file, merge.joined(others.rows, [found, others], dataset.key)
+
+
+def _merged(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: How) -> tuple[pa.Table, merge.Merged]:
+    """Merge ``rows`` into the ``stored`` rows of an object; return its rows."""
     merge_into = partial(merge.merge_rows, key=dataset.key, stamp=STAMP, until=how.now)
     found = merge_into(stored, rows, values=dataset.values, optional=dataset.optional, published=dataset.published)
     _check_ahead(key, found, how.now)
@@ -142,24 +164,24 @@ def _merged(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: H
         # ``renewed`` has keys of ``rows`` only, so ``again.rows`` has the rows of ``current`` in the same order.
         new_stamps = pc.not_equal(again.rows[STAMP], current[STAMP]).to_numpy()
         current, taken, restated = again.rows, taken | new_stamps, restated | new_stamps
-    _describe(dataset, merged, rows, outcome, merge.Merged(merged, current, taken, restated))
-    return encoded(merged, how.grain) if taken.any() else None
+    return merged, merge.Merged(merged, current, taken, restated)
 
 
-def _in_place(dataset: Dataset, key: str, stored: pa.Table | None, rows: pa.Table, how: How, outcome: Put) -> bytes | None:
-    """Return the object with those ``rows`` that differ from the newest stored ones; None if none do."""
-    own, beside = rows.slice(0, 0) if stored is None else stored, how.beside(rows)
+def _in_place(dataset: Dataset, key: str, own: pa.Table, rows: pa.Table, how: How) -> tuple[pa.Table, merge.Merged]:
+    """Merge ``rows`` that differ from the newest stored ones into an object's ``own`` rows.
+
+    Return the object's rows.
+    """
+    beside = how.beside(rows)
     known = newest(pa.concat_tables([beside.finer, own, beside.coarser]), dataset) if any(map(len, beside)) else own
     merge_into = partial(merge.merge_rows, key=dataset.key, stamp=STAMP)
     found = merge_into(known, rows, values=dataset.values, optional=dataset.optional, published=dataset.published, until=how.now)
     _check_ahead(key, found, how.now)
     changed = found.current.filter(pa.array(found.taken))
-    merged = merge_into(own, changed, values=[*dataset.values, STAMP]).rows
-    _describe(dataset, found.rows, rows, outcome, found)
-    return encoded(merged, how.grain) if len(changed) else None
+    return merge_into(own, changed, values=[*dataset.values, STAMP]).rows, found
 
 
-def _describe(dataset: Dataset, merged: pa.Table, rows: pa.Table, outcome: Put, found: merge.Merged) -> None:
+def _describe(dataset: Dataset, rows: pa.Table, outcome: Put, found: merge.Merged) -> None:
     """Set what ``outcome`` says of the rows that are current after a merge."""
     current, taken = found.current, found.taken
     outcome.restated = current.filter(pa.array(found.restated)).select(CELL.names)
@@ -167,7 +189,7 @@ def _describe(dataset: Dataset, merged: pa.Table, rows: pa.Table, outcome: Put, 
         here = pc.is_in(current["session"], pc.unique(rows["session"]))
         current, taken = current.filter(here), taken[here.to_numpy()]
     outcome.rows, outcome.taken = current, taken
-    outcome.missing = _of_cells(merged, rows) - _of_cells(current, rows)
+    outcome.missing = _of_cells(found.rows, rows) - _of_cells(current, rows)
 
 
 def _check_ahead(key: str, found: merge.Merged, now: int | None) -> None:

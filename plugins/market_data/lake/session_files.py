@@ -5,7 +5,7 @@ A large one has row groups of some symbols each. Reading a few symbols fetches i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date
 from io import SEEK_CUR, SEEK_END, RawIOBase
 from typing import Any
@@ -61,22 +61,50 @@ def read_symbols(lake: Lake, key: str, dataset: Dataset, symbols: Collection[str
     :raises BrokenObject: if it cannot be read.
     :raises LakeError: if the store fails, or other writers keep replacing the object.
     """
+    found = _read(lake, key, symbols)
+    if found is None:
+        return None
+    with parquet.readable(key):
+        rows = parquet.conformed(found, dataset)
+    return rows if symbols is None else rows.filter(pc.is_in(rows["symbol"], pa.array(sorted(symbols), pa.string())))
+
+
+def symbols_in(lake: Lake, key: str, symbols: Collection[str] | None) -> list[str] | None:
+    """Return the symbols with rows in a session file, in any order; None if it does not exist.
+
+    Fetches one column of a large file.
+
+    :param symbols: only these; None: all.
+    :raises BrokenObject: if it cannot be read.
+    :raises LakeError: as ``read_symbols``.
+    """
+    found = _read(lake, key, symbols, ("symbol",))
+    if found is None:
+        return None
+    with parquet.readable(key):
+        names: list[str] = found["symbol"].cast(pa.string()).unique().drop_null().to_pylist()
+    return names if symbols is None else sorted(set(symbols).intersection(names))
+
+
+def _read(lake: Lake, key: str, symbols: Collection[str] | None, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """Return stored rows, at least those of ``symbols``; None if the object does not exist.
+
+    :param columns: None: all.
+    """
     for _ in range(TRIES):
         tail = lake.get_tail(key, TAIL)
         if tail is None:
             return None
         if len(tail.body) == tail.size:
-            rows = parquet.decode_rows(tail.body, key, dataset)
-        else:
-            found = _chosen_groups(lake, key, dataset, tail, symbols)
-            if found is None:
-                continue
-            rows = found
-        return rows if symbols is None else rows.filter(pc.is_in(rows["symbol"], pa.array(sorted(symbols), pa.string())))
+            return parquet.decode(tail.body, key, columns=columns)
+        if (found := _chosen_groups(lake, key, tail, symbols, columns)) is not None:
+            return found
     raise LakeError(f"lake object {key} was replaced {TRIES} times while it was read; try again later")
 
 
-def _chosen_groups(lake: Lake, key: str, dataset: Dataset, tail: Part, symbols: Collection[str] | None) -> pa.Table | None:
+def _chosen_groups(
+    lake: Lake, key: str, tail: Part, symbols: Collection[str] | None, columns: Sequence[str] | None
+) -> pa.Table | None:
     """Return the row groups that may hold rows of ``symbols``; None if the object is another one by now."""
     file = _SparseFile(tail.size)
     end, footer = tail.body, int.from_bytes(tail.body[-8:-4], "little") + 8
@@ -88,7 +116,7 @@ def _chosen_groups(lake: Lake, key: str, dataset: Dataset, tail: Part, symbols: 
     with parquet.readable(key):
         metadata = pq.read_metadata(pa.BufferReader(end))
         groups = [n for n in range(metadata.num_row_groups) if symbols is None or _may_hold(metadata.row_group(n), symbols)]
-        spans = list(_joined(_span(metadata.row_group(n)) for n in groups))
+        spans = list(_joined(_span(metadata.row_group(n), columns) for n in groups))
     for first, last in spans:
         body = lake.get_part(key, first, last, tail.etag)
         if body is None:
@@ -96,7 +124,7 @@ def _chosen_groups(lake: Lake, key: str, dataset: Dataset, tail: Part, symbols: 
         file.add(first, body)
     with parquet.readable(key):
         source = pq.ParquetFile(pa.PythonFile(file, mode="r"), metadata=metadata, pre_buffer=False)
-        return parquet.conformed(source.read_row_groups(groups, use_threads=False), dataset)
+        return source.read_row_groups(groups, columns and list(columns), use_threads=False)
 
 
 def _may_hold(group: Any, symbols: Collection[str]) -> bool:
@@ -107,14 +135,16 @@ def _may_hold(group: Any, symbols: Collection[str]) -> bool:
     return any(statistics.min <= symbol <= statistics.max for symbol in symbols)
 
 
-def _span(group: Any) -> tuple[int, int]:
-    """Return the first byte of a row group, and the one after its last."""
+def _span(group: Any, columns: Sequence[str] | None) -> tuple[int, int]:
+    """Return the first byte of a row group's ``columns``, and the one after their last."""
     starts, ends = [], []
     for column in (group.column(n) for n in range(group.num_columns)):
+        if columns is not None and column.path_in_schema not in columns:
+            continue
         first = min(filter(None, [column.dictionary_page_offset, column.data_page_offset]))
         starts.append(first)
         ends.append(first + column.total_compressed_size)
-    return min(starts), max(ends)
+    return min(starts, default=0), max(ends, default=0)
 
 
 def _joined(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

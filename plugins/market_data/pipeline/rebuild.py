@@ -308,6 +308,8 @@ def _tables_of_symbols(
     held: list[str] = []
     size = 0
     sessions = len(_listing(lake, selection, cells)(ALL_SYMBOLS)) if counts else 0
+    if selection.dataset.timeframe == "1d":  # each has one row of a symbol; every group of symbols reads all of them
+        sessions = sessions * AT_A_TIME // ROWS_AT_A_TIME
     for symbol, count in counts.items():
         held.append(symbol)
         size += count + sessions

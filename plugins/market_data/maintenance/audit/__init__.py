@@ -62,7 +62,9 @@ def audit(
     """
     world = see(lake, warehouse, feed, selection, now, universe, open_s3)
     collector = Collector(selection, world.names, world.find)
-    evidence = read_evidence(lake, selection, world.names, np.union1d(world.missing.codes, world.unrecorded_day_files()))
+    evidence = read_evidence(
+        lake, selection, world.names, np.union1d(world.missing.codes, world.unrecorded_day_files()), shared=world.shared
+    )
     suspicion = suspect(world, share)
     without_object = without_object_of(world, evidence)
     read = read_contents(world, suspicion.wanted, evidence)
@@ -77,6 +79,11 @@ def audit(
     notes = (*world.notes, *read.notes)
     if gone:
         notes += (f"{len(gone):,} objects were deleted while they were read, e.g. {world.listing.key(gone[0])}; audit again",)
+    if read.objects.rewritten and read.differences is None:
+        keys = sorted({world.listing.key(row) for row in read.objects.rewritten})
+        notes += (
+            f"{len(keys):,} session files have another hash than their receipts, e.g. {keys[0]}; the warehouse tells which values",
+        )
     counts = {
         "symbols": len(set(world.names.names) - {ALL_SYMBOLS}) if selection.symbols is None else len(selection.symbols),
         "cells": world.missing.cells,

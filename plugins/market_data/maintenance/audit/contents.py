@@ -12,7 +12,7 @@ from market_data.core.errors import DataError
 from market_data.lake.reader import newest
 from market_data.maintenance.audit.cells import Mask, among, days_of, months_of, symbols_of
 from market_data.maintenance.audit.evidence import Evidence
-from market_data.maintenance.audit.listing import Numbers
+from market_data.maintenance.audit.listing import IN_SESSION, Numbers
 from market_data.maintenance.audit.reading import OBJECT, Objects, Wanted, batches, read_objects
 from market_data.maintenance.audit.silver import Differences
 from market_data.maintenance.audit.world import World
@@ -61,7 +61,8 @@ def read_contents(world: World, wanted: Wanted, evidence: Evidence) -> Contents:
         known = np.union1d(known, world.names.of(silver.counts["symbol"]))
     others = known if wanted.months is None else np.unique(symbols_of(wanted.months))
     others = others if silver else np.empty(0, dtype=np.int64)
-    for some, numbers in batches(rows, world.symbols[rows], world.listing.sizes[rows], others):
+    shared = world.listing.kinds[rows] == IN_SESSION
+    for some, numbers in batches(rows, world.symbols[rows], world.listing.sizes[rows], others, shared):
         table = read_objects(world.lake, world.listing, some, world.symbols[some], world.names, evidence, objects)
         if silver is None or not len(numbers):
             continue

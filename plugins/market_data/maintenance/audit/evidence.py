@@ -23,7 +23,7 @@ from market_data.lake.clock import microseconds
 from market_data.lake.layout import receipts_prefix, unescape
 from market_data.lake.receipts import OBJECTS
 from market_data.maintenance.audit.cells import Names, among, days_of, symbols_of
-from market_data.maintenance.audit.listing import Numbers, day_of, parse_keys
+from market_data.maintenance.audit.listing import IN_SESSION, Numbers, cell_codes, day_of, parse_keys
 
 if TYPE_CHECKING:
     from market_data.lake.receipts import StoredReceipt
@@ -62,6 +62,7 @@ class Evidence:
     :param latest: whether the latest run or compaction tells it of an object.
     :param moments: when, microseconds since 1970.
     :param compacted: whether compaction tells it.
+    :param shares: codes of the cells in session files that they name, sorted; ``share_rows``: rows that a request wrote of each, at most.
     :param told: of the cells without a record.
     :param count: number of receipts.
     """
@@ -72,6 +73,8 @@ class Evidence:
     latest: Column
     moments: Numbers
     compacted: Column
+    shares: Numbers
+    share_rows: Numbers
     told: Told
     count: int = 0
 
@@ -86,6 +89,13 @@ class Evidence:
             return set(), 0
         chosen = np.flatnonzero(self.latest[start:end]) + start
         return set(self.hashes[chosen].tolist()), int(self.rows[start:end].max())
+
+    def least(self, codes: Numbers) -> Numbers:
+        """Return how many rows each of the cells has at least, by receipts of session files; 0 without one."""
+        found = np.zeros(len(codes), dtype=np.int64)
+        known = among(codes, self.shares)
+        found[known] = self.share_rows[np.searchsorted(self.shares, codes[known])]
+        return found
 
     def moment(self, codes: Numbers, *, compacted: bool = False) -> Numbers:
         """Return when each of the object ``codes`` was written last, -1 where that is not known.
@@ -108,19 +118,23 @@ class _Gathered:
     Small tables wait until there are some thousand rows: parsing each alone is slow.
 
     :ivar objects: columns of some objects each: code, hash, rows, run, moment, compacted. Narrow, as there may be millions.
+    :ivar shares: codes of cells in session files, and their rows.
+    :ivar columns: what is read of the objects of receipts: ``symbol`` only if there are session files.
     """
 
     selection: Selection
     names: Names
+    columns: tuple[str, ...]
     escaped: dict[str, int] = field(default_factory=dict)
     objects: list[tuple[Column, ...]] = field(default_factory=list)
+    shares: list[tuple[Numbers, Column]] = field(default_factory=list)
     cells: list[tuple[Numbers, list[str], int, str]] = field(default_factory=list)
     _waiting: list[pa.Table] = field(default_factory=list)
     _rows: int = 0
 
     def add(self, objects: pa.Table, run: int, moment: int, compacted: int = 0) -> None:
         """Add the objects of a receipt, or of a record of compaction."""
-        columns = {name: objects[name].cast(OBJECTS.field(name).type) for name in ("key", "rows", "sha256")}
+        columns = {name: objects[name].cast(OBJECTS.field(name).type) for name in self.columns}
         for name, value in (("run", run), ("moment", moment), ("compacted", compacted)):
             columns[name] = pa.repeat(pa.scalar(value, pa.int64()), len(objects))
         self._waiting.append(pa.table(columns))
@@ -142,20 +156,27 @@ class _Gathered:
         own = parsed[4][known]
         given = [waiting[name].to_numpy()[own].astype(width) for name, width in GIVEN.items()]
         self.objects.append((object_codes(symbols[known], *parsed[1:4, known]), hashes[own], *given))
+        if "symbol" in self.columns:
+            shared = parsed[:, parsed[3] == IN_SESSION]
+            whose = self.names.of(waiting["symbol"])[shared[4]]
+            rows = waiting["rows"].to_numpy()[shared[4]].astype(np.int32)
+            self.shares.append((cell_codes(whose, shared[2])[whose >= 0], rows[whose >= 0]))
 
 
-def read_evidence(lake: Lake, selection: Selection, names: Names, missing: Numbers) -> Evidence:
+def read_evidence(lake: Lake, selection: Selection, names: Names, missing: Numbers, *, shared: bool) -> Evidence:
     """Read all receipts of a dataset and source.
 
     :param missing: codes of cells without a record, sorted.
+    :param shared: there are session files.
     """
     from market_data.lake import receipts
 
     folders = folders_of(lake, selection)
     runs: dict[str, int] = {}
-    gathered, count = _Gathered(selection, names), 0
+    columns = ("key", "rows", "sha256", *(["symbol"] if shared else []))
+    gathered, count = _Gathered(selection, names, columns), 0
     sought = _Sought(names, missing)
-    for folder, found in zip(folders, receipts.read(lake, folders, ("key", "rows", "sha256")), strict=True):
+    for folder, found in zip(folders, receipts.read(lake, folders, columns), strict=True):
         key = folder.rpartition("/run=")[2].partition("/")[0]
         run = runs.setdefault(key, len(runs))
         for stored in found:
@@ -230,7 +251,16 @@ def _evidence(gathered: _Gathered, count: int) -> Evidence:
     last = np.append(codes[1:] != codes[:-1], np.ones(min(1, len(codes)), dtype=bool))
     group = np.cumsum(last) - last  # the number of each row's object
     latest = runs == runs[last][group] if len(codes) else runs.astype(bool)
-    return Evidence(codes, hashes[order], rows[order], latest, moments[order], compacted[order], _told(gathered.cells), count)
+    told, shares = _told(gathered.cells), _most(gathered.shares)
+    return Evidence(codes, hashes[order], rows[order], latest, moments[order], compacted[order], *shares, told, count)
+
+
+def _most(parts: list[tuple[Numbers, Column]]) -> tuple[Numbers, Column]:
+    """Return each code once, sorted, and its greatest number of rows."""
+    codes, rows = _joined([codes for codes, _ in parts], np.int64), _joined([rows for _, rows in parts], np.int32)
+    order = np.lexsort((rows, codes))
+    last = np.append(codes[order][1:] != codes[order][:-1], np.ones(min(1, len(codes)), dtype=bool))
+    return codes[order][last], rows[order][last]
 
 
 def _joined(parts: list[Column], width: type[np.generic]) -> Column:

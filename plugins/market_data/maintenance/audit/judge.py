@@ -20,8 +20,8 @@ from market_data.maintenance.audit.documents import cells_of_documents, missing_
 from market_data.maintenance.audit.evidence import Told
 from market_data.maintenance.audit.expected import settled
 from market_data.maintenance.audit.holes import missing_keys, without_day_file
-from market_data.maintenance.audit.listing import DAY, DOCUMENT, Numbers, numbers_of
-from market_data.maintenance.audit.reading import overlapping
+from market_data.maintenance.audit.listing import DAY, DOCUMENT, Numbers, cell_codes, numbers_of
+from market_data.maintenance.audit.reading import ANOTHER_HASH, overlapping
 from market_data.maintenance.audit.world import World
 from market_data.maintenance.findings import Cause, Repair
 from market_data.pipeline.gaps import next_request
@@ -38,6 +38,7 @@ def judge_objects(world: World, read: Contents, without_object: Numbers, collect
     collector.cells(without_object, Cause.OBJECT_MISSING, Repair.FETCH, "the cell's object does not exist", keys)
     _unreadable(world, read, lacking, collector)
     _changed(world, read, lacking, collector)
+    _rewritten(world, read, lacking, collector)
     if world.dated:
         rows = [row for row in range(len(world.listing)) if world.listing.periods[row] != DAY] if len(lacking) else []
         for row, codes in overlapping(world.listing, world.symbols, lacking, rows):
@@ -89,6 +90,22 @@ def _changed(world: World, read: Contents, lacking: Numbers, collector: Collecto
         collector.cells(codes, Cause.OBJECT_CHANGED, Repair.FETCH, detail, key)
         if "another symbol" in detail and not len(codes):
             collector.object(key, Cause.OBJECT_CHANGED, Repair.FETCH, detail, world.listing.names[world.listing.symbols[row]])
+
+
+def _rewritten(world: World, read: Contents, lacking: Numbers, collector: Collector) -> None:
+    """Add cells of rewritten session files that differ from silver; without it, those that lack rows.
+
+    Any writer of any symbol changes the hash, so it says nothing of a single cell.
+    """
+    rows, found = np.unique(np.array(read.objects.rewritten, dtype=np.int64)), read.differences
+    codes = cell_codes(world.symbols[rows], world.listing.days[rows])
+    if found is None:
+        wrong = among(codes, np.unique(np.concatenate([np.empty(0, dtype=np.int64), *read.objects.short])))
+    else:
+        wrong = among(codes, np.union1d(np.union1d(found.lacking, found.changed), found.only)) & read.objects.hold(rows)
+    wrong |= among(codes, lacking)
+    keys = [world.listing.key(row) for row in rows[wrong].tolist()]
+    collector.cells(codes[wrong], Cause.OBJECT_CHANGED, Repair.FETCH, ANOTHER_HASH, keys)
 
 
 def judge_ledger(world: World, read: Contents, broken_ledger: Sequence[str], collector: Collector) -> None:

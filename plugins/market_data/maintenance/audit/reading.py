@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from market_data.core.errors import BrokenObject
 from market_data.lake import parquet
 from market_data.lake.layout import ALL_SYMBOLS
+from market_data.lake.reader import newest
 from market_data.lake.receipts import SMALLEST
-from market_data.maintenance.audit.cells import Mask, Names, months_of
+from market_data.maintenance.audit.cells import Mask, Names, among, months_of
 from market_data.maintenance.audit.evidence import Evidence, object_codes
 from market_data.maintenance.audit.listing import DAY, DOCUMENT, IN_SESSION, Listing, Numbers, cell_codes
 
@@ -33,6 +34,7 @@ SYMBOLS = 400
 
 PARALLEL = 16
 OBJECT = "object"
+ANOTHER_HASH = "its hash is not that of its receipt"
 
 
 @dataclass
@@ -41,12 +43,17 @@ class Objects:
 
     :param unreadable: row -> why.
     :param changed: row -> how it differs from its receipt.
+    :param rewritten: rows of session files with another hash than their receipts. Their cells may be right: a writer of other symbols may
+        have been killed before its receipt, or writes none.
+    :param short: codes of cells in them with fewer rows than a request wrote.
     :param gone: rows of objects that somebody deleted after they were listed.
     :param cells: codes of the cells with rows in an object, and the rows of the objects: parallel lists of arrays.
     """
 
     unreadable: dict[int, str] = field(default_factory=dict)
     changed: dict[int, str] = field(default_factory=dict)
+    rewritten: list[int] = field(default_factory=list)
+    short: list[Numbers] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
     count: int = 0
     cells: list[tuple[Numbers, Numbers]] = field(default_factory=list)
@@ -64,6 +71,10 @@ class Objects:
         """Return the cells with rows in one object."""
         parts = [codes[rows == row] for codes, rows in self.cells]
         return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
+
+    def hold(self, rows: Numbers) -> Mask:
+        """Return a mask of the objects that hold rows of their cells."""
+        return np.isin(rows, np.concatenate([np.empty(0, dtype=np.int64), *(holders for _, holders in self.cells)]))
 
 
 class _One(NamedTuple):
@@ -108,19 +119,21 @@ class Wanted:
         return found
 
 
-def batches(rows: Numbers, symbols: Numbers, sizes: Numbers, others: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
+def batches(rows: Numbers, symbols: Numbers, sizes: Numbers, others: Numbers, shared: Mask) -> Iterator[tuple[Numbers, Numbers]]:
     """Yield rows of objects and the numbers of their symbols, whole symbols, some at a time.
 
     :param rows: the objects to read; ``symbols`` and ``sizes``: of each.
     :param others: further symbols, without objects to read.
+    :param shared: mask of ``rows``: session files. Each batch reads all of its symbols' files, so they do not count as objects.
     """
     every = np.union1d(symbols, others)
     starts = np.searchsorted(symbols, every)
     ends = np.searchsorted(symbols, every, side="right")
     weight = np.concatenate([[0], np.cumsum(sizes)])
+    objects = np.concatenate([[0], np.cumsum(~shared)])
     begin = 0
     for end in range(1, len(every) + 1):
-        count, size = ends[end - 1] - starts[begin], weight[ends[end - 1]] - weight[starts[begin]]
+        count, size = objects[ends[end - 1]] - objects[starts[begin]], weight[ends[end - 1]] - weight[starts[begin]]
         if end == len(every) or count >= AT_A_TIME or size >= BYTES or end - begin >= SYMBOLS:
             yield rows[starts[begin] : ends[end - 1]], every[begin:end]
             begin = end
@@ -181,7 +194,7 @@ def read_objects(
 
     :param rows: of the listing; ``symbols``: the number of each one's symbol.
     """
-    read = _Read(lake, listing, rows, symbols, names)
+    read, rewritten = _Read(lake, listing, rows, symbols, names), list[int]()
 
     def checked() -> Iterator[pa.Table]:
         for one in lake.each(read, read.rows, concurrency=PARALLEL):
@@ -192,14 +205,30 @@ def read_objects(
                 found.gone += read.rows_of(one.row)
             else:
                 hashes, least = evidence.expected(read.codes[one.row])
-                if hashes and one.hash not in hashes:
+                if hashes and one.hash not in hashes and listing.kinds[one.row] == IN_SESSION:
+                    rewritten.extend(read.rows_of(one.row))
+                elif hashes and one.hash not in hashes:
                     lacking = f"; it has {len(one.rows)} rows, the request wrote {least}" if len(one.rows) < least else ""
-                    found.changed |= dict.fromkeys(read.rows_of(one.row), f"its hash is not that of its receipt{lacking}")
+                    found.changed[one.row] = f"{ANOTHER_HASH}{lacking}"
                 yield read.named(one.row, one.rows)
 
     table = parquet.gather(checked(), listing.selection.dataset.schema.append(pa.field(OBJECT, pa.int64())))
     _note_cells(table, listing, rows, symbols, names, found)
+    if rewritten:
+        found.rewritten += rewritten
+        own = np.array(sorted(rewritten))
+        codes = np.sort(cell_codes(symbols[np.searchsorted(rows, own)], listing.days[own]))
+        found.short.append(codes[_row_counts(table, listing, codes, names) < evidence.least(codes)])
     return table
+
+
+def _row_counts(table: pa.Table, listing: Listing, codes: Numbers, names: Names) -> Numbers:
+    """Count the rows of each of the cell ``codes``, which are sorted, in all objects that were read."""
+    part = table.filter(pa.array(among(names.codes(table), codes))).drop_columns([OBJECT])
+    held, counts = np.unique(names.codes(newest(part, listing.selection.dataset)), return_counts=True)
+    found = np.zeros(len(codes), dtype=np.int64)
+    found[np.searchsorted(codes, held)] = counts
+    return found
 
 
 def _note_cells(table: pa.Table, listing: Listing, rows: Numbers, symbols: Numbers, names: Names, found: Objects) -> None:
@@ -212,7 +241,7 @@ def _note_cells(table: pa.Table, listing: Listing, rows: Numbers, symbols: Numbe
     dated = listing.periods[objects] != DOCUMENT
     inside = (days >= listing.days[objects]) & (days <= listing.last_days[objects]) | ~dated
     whole = (listing.kinds[objects] == IN_SESSION) & (symbols[place] == names.of([ALL_SYMBOLS])[0])
-    strange = ((own != symbols[place]) & ~whole) | ~inside
+    strange = ((own != symbols[place]) & ~whole) | ~inside | (own < 0)
     for row in np.unique(objects[strange]).tolist():
         found.changed.setdefault(row, "it holds rows of another symbol or date")
     good = ~strange

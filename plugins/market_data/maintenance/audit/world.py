@@ -15,7 +15,8 @@ from market_data.lake.layout import ALL_SYMBOLS
 from market_data.maintenance.audit.cells import Mask, Names, Recorded, among, days_of, symbols_of
 from market_data.maintenance.audit.expected import Missing, missing_cells, not_members, universe_of_feed
 from market_data.maintenance.audit.leftovers import staged_cells
-from market_data.maintenance.audit.listing import DAY, MONTH, YEAR, Listing, Numbers, cell_codes, list_objects
+from market_data.maintenance.audit.listing import DAY, IN_SESSION, MONTH, YEAR, Listing, Numbers, cell_codes, list_objects
+from market_data.maintenance.audit.shared_files import read_shares
 from market_data.maintenance.audit.silver import Silver
 from market_data.maintenance.findings import OF_WAREHOUSE, Cause
 from market_data.pipeline.selection import EVER, Selection
@@ -77,6 +78,11 @@ class World:
         codes = self.recorded.codes[self.recorded.loaded]
         return codes[~among(codes, self.staged)]
 
+    @property
+    def shared(self) -> bool:
+        """True if there are session files."""
+        return bool((self.listing.kinds == IN_SESSION).any())
+
     def with_object(self, codes: Numbers) -> Mask:
         """Return a mask of the cells for which an object may hold rows, by name."""
         return self.in_day_files(codes) | self.in_period_files(codes)
@@ -125,6 +131,7 @@ def see(
     listing = list_objects(lake, wide)
     staged, left = staged_cells(lake, selection, now)
     coverage = read_coverage(lake, dataset.name, selection.source)
+    shares = read_shares(lake, listing)
     pa.default_memory_pool().release_unused()  # listing and ledger took several times what is kept of them
     notes: tuple[str, ...] = ()
     if universe is None:
@@ -137,7 +144,7 @@ def see(
     recorded_symbols = {*coverage.table["symbol"].unique().to_pylist(), *coverage.reset["symbol"].unique().to_pylist()}
     if universe.symbols and (sentence := not_members(universe, selection)):
         notes += (sentence,)
-    known = {ALL_SYMBOLS, *universe.symbols, *listing.names, *recorded_symbols, *(selection.symbols or ())}
+    known = {ALL_SYMBOLS, *universe.symbols, *listing.names, *shares.names, *recorded_symbols, *(selection.symbols or ())}
     if silver and silver.exists:
         known.update(silver.counts["symbol"].unique().to_pylist())
     if listing.foreign:
@@ -150,7 +157,7 @@ def see(
     missing = replace(missing, codes=missing.codes[~among(missing.codes, staged_codes)])
     reset = coverage.reset.filter(pa.array(names.of(coverage.reset["symbol"]) >= 0))
     reset_codes = np.setdiff1d(names.codes(reset), staged_codes)
-    listing = listing.spread(names.names, np.union1d(recorded.codes, missing.codes))
+    listing = listing.spread(names.names, np.union1d(np.union1d(recorded.codes, missing.codes), shares.codes(names)))
     own = names.of(listing.names)[listing.symbols] if len(listing) else listing.symbols
     return World(
         lake,
