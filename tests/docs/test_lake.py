@@ -93,11 +93,12 @@ def test_readers_on_s3_return_the_same_bars(heading, s3_lake):
 def test_sql_returns_one_symbol_and_all(folder_lake, monkeypatch):
     monkeypatch.chdir(PROJECT)
     root, expected = folder_lake
-    _, (every, one, providers) = run("DuckDB", root)
+    _, (every, one, several, providers) = run("DuckDB", root)
     sessions = 21 + len(expected)
     assert every == [("AAPL", sessions, max(expected)), ("X:BTC-USD", sessions, max(expected))]
     assert len(one) == 5
     assert one[0] == (date(2024, 1, 31), expected[date(2024, 1, 31)])
+    assert several == [("AAPL", sessions)]
     assert sorted(providers) == [("mock", "AAPL", 700.0), ("polygon", "AAPL", expected[date(2024, 1, 31)])]
 
 

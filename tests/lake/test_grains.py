@@ -26,6 +26,7 @@ from market_data.lake.receipts import CellRun, RequestReceipt, StoredReceipt
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
 from tests.lake.rows import D0, T0, bars, weekdays
+from tests.tiers import tiers
 
 LAYOUT = Layout()
 LATER, LATEST = T0 + timedelta(1), T0 + timedelta(2)
@@ -255,7 +256,7 @@ cells = st.dictionaries(st.tuples(st.sampled_from(["A", "z", "m"]), st.sampled_f
 landings = st.lists(st.tuples(st.sampled_from(GRAINS), cells, st.booleans()), max_size=6)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(landings)
 def test_the_newest_response_is_read_and_equal_values_write_nothing(steps):
     """Any sequence of responses, each newer than the last and into any grain, as runs that request covered cells write them."""
@@ -345,7 +346,7 @@ def test_a_session_file_that_is_no_parquet_is_named(lake):
     assert read(lake) == dict.fromkeys(CELLS, (10.0, 0))
 
 
-@pytest.mark.parametrize(("source", "target"), [("session", "year"), ("day", "session")])
+@pytest.mark.parametrize(("source", "target"), tiers([("session", "year"), ("day", "session")], ("session", "year")))
 def test_rows_that_move_between_grains_while_they_are_read_are_found(lake, monkeypatch, source, target):
     """As compaction moves them: written to the coarser file, then deleted, between any two operations of the reader."""
     for step in range(12):

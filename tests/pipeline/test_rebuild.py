@@ -177,6 +177,7 @@ def test_only_given_cells_are_loaded_and_altered_values_restored(lake, warehouse
     assert (nothing.objects, nothing.rows) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_mixed_lake_is_rebuilt_and_its_session_files_are_read_for_all_symbols_at_once(lake, warehouse, monkeypatch):
     """As after two changes of ``file_grain``: year files, day files, and session files with news of both and further symbols."""
     symbols = [f"S{n:03d}" for n in range(60)]
