@@ -45,7 +45,7 @@ def test_a_short_campaign_holds(tmp_path):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [100, 200, 300])
 def test_campaigns_hold(seed, tmp_path):
-    code, output = campaigns("--campaigns", "4", "--seed", str(seed), folder=tmp_path)
+    code, output = campaigns("--campaigns", "2", "--seed", str(seed), folder=tmp_path)
     assert code == 0, output
 
 
