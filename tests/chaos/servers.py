@@ -271,7 +271,7 @@ def _serve(pipe: Connection) -> None:
             except Exception:  # noqa: BLE001 - the driver reports it
                 pipe.send((False, traceback.format_exc()))
         servers.end()
-        if postgres_server.server.cache_info().currsize:
+        if postgres_server.is_running():
             postgres_server.server().stop(keep=False)
     except BaseException:  # noqa: BLE001
         traceback.print_exc()

@@ -171,6 +171,11 @@ def server(address: str = "") -> Server:
     return _server(address)
 
 
+def is_running() -> bool:
+    """Return True if this process has started a server."""
+    return bool(_server.cache_info().currsize)
+
+
 @cache
 def _server(address: str) -> Server:
     running = Server(address)
