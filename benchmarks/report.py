@@ -51,7 +51,7 @@ def machine() -> str:
 
 
 def read(path: Path) -> Results:
-    """Return the results of a file; none if there is no file."""
+    """Return the results in a file, or an empty mapping without a file."""
     if not path.exists():
         return {}
     return {

@@ -49,7 +49,7 @@ class Bad:
     """An input that must be refused.
 
     :param call: takes a folder, and gives the input to the code.
-    :param error: of this type; None: rows or any typed error.
+    :param error: of this type; None: it is read, and its rows are judged later.
     :param words: each is in its message.
     """
 
@@ -356,11 +356,19 @@ BODIES = [
 ]
 
 
+READ = {
+    **dict.fromkeys(("fmp bulk", "fmp bulk statements"), (b"[]",)),
+    **dict.fromkeys(("fmp actions", "fmp history", "fmp statements"), (b"[]", b"[NaN]", b'[{"date":"x"}]', b"[[]]")),
+}
+"""Bodies that FMP also sends where it has nothing, and a single unreadable row, which goes to quarantine."""
+
+
 def bodies() -> Iterator[Bad]:
-    """Bodies of every provider's responses."""
+    """Bodies of every provider's responses. All but those in `READ` are refused by every decoder."""
     for name, (decoder, _) in DECODERS.items():
         for body in BODIES:
-            yield Bad("bodies", f"{name} {body[:30]!r}", lambda _, decoder=decoder, body=body: decoder(body), None)
+            error = None if body in READ.get(name, ()) else MarketDataError
+            yield Bad("bodies", f"{name} {body[:30]!r}", lambda _, decoder=decoder, body=body: decoder(body), error)
 
 
 def _other_parquet() -> bytes:

@@ -35,6 +35,7 @@ def test_each_bad_input_ends_in_its_typed_error(kind, tmp_path):
         if found is None:
             wrong += [f"{bad.name}: accepted"] * (bad.error is not None)
             continue
+        wrong += [f"{bad.name}: refused: {found}"] * (bad.error is None)
         text = str(found)
         if bad.error is not None and not isinstance(found, bad.error):
             wrong.append(f"{bad.name}: {type(found).__name__}, not {bad.error.__name__}: {text}")

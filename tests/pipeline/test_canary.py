@@ -70,7 +70,7 @@ def vendor():
 
 
 def leaks(text):
-    """Return what stands before each key in a text."""
+    """Return each key in a text, with the 80 characters before it."""
     return [text[max(0, found.start() - 80) : found.end()] for found in re.finditer(CANARY, text)]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
@@ -100,20 +101,7 @@ def _called(
 
     :raises TooLargeError: if it is larger.
     """
-    auth = HTTPBasicAuth(api._key, "") if basic_auth else None  # noqa: SLF001 - the client has no other way
-    timeout = (api.TIMEOUT, api.TIMEOUT)
-    with requests.request(
-        method,
-        url,
-        data=data,
-        params=params,
-        headers=api._headers,  # noqa: SLF001
-        auth=auth,
-        timeout=timeout,
-        stream=True,
-        allow_redirects=False,
-    ) as response:
-        hidden = _checked_head(response, api)
+    with _called_once(api, method, url, basic_auth=basic_auth, data=data, params=params) as (response, hidden):
         _read(response, hidden)
         check_backend_warnings(response)
         check_http_error(response)
@@ -125,18 +113,7 @@ def _streamed(api: Any, url: str, data: dict[str, Any], basic_auth: bool, path: 
 
     :raises TooLargeError: if it is larger.
     """
-    auth = HTTPBasicAuth(api._key, "") if basic_auth else None  # noqa: SLF001 - the client has no other way
-    timeout = (api.TIMEOUT, api.TIMEOUT)
-    with requests.post(
-        url,
-        data=data,
-        headers=api._headers,  # noqa: SLF001
-        auth=auth,
-        timeout=timeout,
-        stream=True,
-        allow_redirects=False,
-    ) as response:
-        hidden = _checked_head(response, api)
+    with _called_once(api, "POST", url, basic_auth=basic_auth, data=data) as (response, hidden):
         if response.status_code >= 400:
             _read(response, hidden)
         check_backend_warnings(response)
@@ -156,16 +133,26 @@ def secrets_of(key: str) -> tuple[str, str]:
     return key, key.removeprefix("db-")
 
 
-def _checked_head(response: requests.Response, api: Any) -> tuple[str, str]:
-    """Take the key out of a response's headers; return what has to be taken out of its body.
+@contextmanager
+def _called_once(
+    api: Any, method: str, url: str, *, basic_auth: bool, **given: Any
+) -> Iterator[tuple[requests.Response, tuple[str, str]]]:
+    """Yield the response to a call, and what has to be taken out of its body: the key, which its headers do not have.
 
+    The call is as the vendor's client makes it.
+
+    :param given: what is sent.
     :raises RedirectedError: if it is a redirect: another host must see neither the key nor the request.
     """
-    if 300 <= response.status_code < 400:
-        raise RedirectedError(response.status_code)
-    hidden = secrets_of(api._key)  # noqa: SLF001
-    response.headers = headers_without(response.headers, hidden)  # type: ignore[assignment]
-    return hidden
+    auth = HTTPBasicAuth(api._key, "") if basic_auth else None  # noqa: SLF001 - the client has no other way
+    sent = {"headers": api._headers, "auth": auth, **given}  # noqa: SLF001
+    timeout = (api.TIMEOUT, api.TIMEOUT)
+    with requests.request(method, url, **sent, timeout=timeout, stream=True, allow_redirects=False) as response:
+        if 300 <= response.status_code < 400:
+            raise RedirectedError(response.status_code)
+        hidden = secrets_of(api._key)  # noqa: SLF001
+        response.headers = headers_without(response.headers, hidden)  # type: ignore[assignment]
+        yield response, hidden
 
 
 def _read(response: requests.Response, hidden: Sequence[str]) -> None:
