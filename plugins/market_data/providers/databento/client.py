@@ -137,7 +137,7 @@ def secrets_of(key: str) -> tuple[str, str]:
 def _called_once(
     api: Any, method: str, url: str, *, basic_auth: bool, **given: Any
 ) -> Iterator[tuple[requests.Response, tuple[str, str]]]:
-    """Yield the response to a call, and what has to be taken out of its body: the key, which its headers do not have.
+    """Yield the response to a call, its headers without the key, and the texts to take out of its body.
 
     The call is as the vendor's client makes it.
 
