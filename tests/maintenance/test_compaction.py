@@ -32,6 +32,7 @@ from market_data.maintenance import compaction
 from market_data.maintenance.compaction import Deletes, compact, recorded_hashes
 from market_data.maintenance.journal import entries
 from market_data.pipeline import rebuild
+from market_data.pipeline.rebuild_objects import listing_of
 from tests.lake.rows import T0, bars
 from tests.maintenance.lakes import (
     DAYS,
@@ -391,7 +392,7 @@ def test_a_rebuild_finds_what_is_folded_after_it_has_counted(lake):
             return rows
 
     before = whole(lake)
-    keys_of = rebuild._listing(lake, SELECTION, None)
+    keys_of = listing_of(lake, SELECTION, None)
     counts = rebuild._counts(lake, SELECTION, keys_of)
     assert counts == dict.fromkeys(SYMBOLS, len(DAYS))
     compact(lake, SELECTION, NOW)

@@ -18,7 +18,7 @@ from market_data.lake.ledger import CELLS, write_cells
 from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
-from market_data.pipeline import rebuild
+from market_data.pipeline import loadable, rebuild
 from market_data.warehouse import WarehouseConnection, open_warehouse
 from tests.lake.rows import D0, T0, bars, weekdays
 from tests.lake.test_receipts import receipt_of
@@ -125,7 +125,7 @@ def test_the_dates_of_an_object_are_its_session_month_year_or_all_of_its_symbol(
     cells = [("AAPL", date(2023, 1, 3)), ("AAPL", date(2023, 9, 18)), ("AAPL", date(2024, 9, 18)), ("IBM", date(2023, 9, 18))]
     rows = pa.table({"symbol": [symbol for symbol, _ in cells], "session": [day for _, day in cells]})
     broken = ParsedKey(**({"folder": "prices", "provider": "polygon", "symbol": "AAPL", "session": None} | NO_MONTH | parts))
-    mask = rebuild._may_be_in(broken, rows).to_pylist()
+    mask = loadable._may_be_in(broken, rows).to_pylist()
     assert [n for n, hit in enumerate(mask) if hit] == left_out
 
 

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from market_data.core.errors import BrokenObject, ConfigError, LakeError
-from market_data.core.outcome import EARLIER_VALUE, MAY_BE_MORE, SOME_QUARANTINED, State
-from market_data.core.run import GRAINS, RunInfo
+from market_data.core.run import RunInfo
 from market_data.pipeline.known_actions import known_actions
 from market_data.pipeline.load import in_chunks, load_id
+from market_data.pipeline.loadable import Loadable
 from market_data.pipeline.quality_entries import entries_of_lake
+from market_data.pipeline.rebuild_objects import KeysOf, day_files_first, listing_of, rows_of_objects
 from market_data.pipeline.selection import Selection
 from market_data.providers.registry import calendar_of_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from market_data.lake.layout import ParsedKey
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
 log = logging.getLogger(__name__)
-
-KeysOf = Callable[[str], Sequence[str]]
-"""Lists the keys of a symbol's objects."""
 
 AT_A_TIME = 4096
 """Lake objects that are read before their rows are loaded, about: a symbol's objects stay together."""
@@ -83,7 +80,7 @@ def rebuild_warehouse(
     if dataset.table is None:
         raise ConfigError(f"{dataset.name} has no table in the warehouse; it stays in the lake")
     selection = selection if cells is None else _around(selection, cells)
-    keys_of = _listing(lake, selection, cells)
+    keys_of = listing_of(lake, selection, cells)
     counts, sessions = _counts(lake, selection, keys_of), keys_of(ALL_SYMBOLS)
     in_sessions = _recorded_symbols(lake, selection) if sessions else set()
     found = Rebuilt(len({*counts, *in_sessions}), sum(counts.values()) + len(sessions))
@@ -92,7 +89,7 @@ def rebuild_warehouse(
     # Every rebuild has load ids of its own: after somebody emptied a table by hand, the audit rows are still there.
     started = now or datetime.now(UTC)
     run = RunInfo("rebuild-warehouse", started.isoformat(), "manual", 0, started)
-    loadable = _Loadable(lake, selection, cells)
+    loadable = Loadable(lake, selection, cells)
     load = warehouse.load if cells is None else warehouse.restore
     warehouse.migrate()
     rows = changed = 0
@@ -123,17 +120,17 @@ def rows_of_cells(lake: Lake, selection: Selection, cells: pa.Table) -> pa.Table
     def left_out(error: BrokenObject, _: str) -> None:
         log.warning("%s; it is left out", error)
 
-    for key, rows in _rows_of_objects(lake, selection, selection.symbols or (), cells, left_out):
+    for key, rows in rows_of_objects(lake, selection, selection.symbols or (), cells, left_out):
         held[key] = rows.filter(pa.array(contains(cells, rows)))
     return newest(
-        parquet.gather((held[key] for key in _day_files_first(selection, held)), selection.dataset.schema), selection.dataset
+        parquet.gather((held[key] for key in day_files_first(selection, held)), selection.dataset.schema), selection.dataset
     )
 
 
 def rows_to_load(lake: Lake, selection: Selection, cells: pa.Table) -> pa.Table:
     """Return those of ``rows_of_cells`` that the ledger records as loaded."""
     rows = rows_of_cells(lake, selection, cells)
-    return _Loadable(lake, _around(selection, cells), cells)(rows)
+    return Loadable(lake, _around(selection, cells), cells)(rows)
 
 
 def _around(selection: Selection, cells: pa.Table) -> Selection:
@@ -144,16 +141,6 @@ def _around(selection: Selection, cells: pa.Table) -> Selection:
     if not symbols:
         return replace(selection, symbols=())
     return replace(selection, symbols=tuple(sorted(symbols)), start=dates["min"], end=dates["max"])
-
-
-def _day_files_first(selection: Selection, keys: Iterable[str]) -> list[str]:
-    """Return ``keys`` in the order in which the first of equally new rows counts."""
-
-    def place(key: str) -> tuple[int, str]:
-        parsed = selection.layout.parse(key)
-        return (GRAINS.index(parsed.grain) if parsed else len(GRAINS), key)
-
-    return sorted(keys, key=place)
 
 
 def _counts(lake: Lake, selection: Selection, keys_of: KeysOf) -> dict[str, int]:
@@ -167,65 +154,6 @@ def _counts(lake: Lake, selection: Selection, keys_of: KeysOf) -> dict[str, int]
     return dict(sorted((symbol, len(keys)) for symbol, keys in found if keys))
 
 
-def _listing(lake: Lake, selection: Selection, cells: pa.Table | None) -> KeysOf:
-    """Return a function that lists the keys of a symbol's objects that may hold selected rows.
-
-    :param cells: only objects that may hold rows of these, judged by their keys.
-    :return: of ``ALL_SYMBOLS``, it lists the session files.
-    """
-    from market_data.lake import session_files
-    from market_data.lake.layout import ALL_SYMBOLS
-
-    holds = _holding(cells)
-    layout, dataset = selection.layout, selection.dataset
-
-    def keys_of(symbol: str) -> list[str]:
-        if symbol == ALL_SYMBOLS:
-            years = session_files.stored_years(lake, layout, dataset, selection.source)
-            chosen = [year for year in years if selection.start.year <= year <= selection.end.year]
-            found = session_files.stored_sessions(lake, layout, dataset, selection.source, chosen).values()
-            return [key for key in found if (parsed := _selected(selection, key)) is not None and holds(parsed)]
-        folders = [layout.symbol_prefix(dataset, selection.source, symbol, kind) for kind in dataset.files.kinds or (None,)]
-        listed = ((key, _selected(selection, key)) for folder in folders for key, _ in lake.list(folder))
-        return [key for key, parsed in listed if parsed is not None and holds(parsed)]
-
-    return keys_of
-
-
-def _holding(cells: pa.Table | None) -> Callable[[ParsedKey], bool]:
-    """Return a test: may an object hold rows of ``cells``, judged by its key?"""
-    from market_data.lake.layout import ALL_SYMBOLS
-
-    if cells is None:
-        return lambda _: True
-    days: dict[str, set[tuple[int, ...]]] = {}
-    for symbol, session in zip(cells["symbol"].to_pylist(), cells["session"].to_pylist(), strict=True):
-        year, month, day = session.year, session.month, session.day
-        for name in (symbol, ALL_SYMBOLS):
-            days.setdefault(name, set()).update([(year,), (year, month), (year, month, day)])
-
-    def holds(parsed: ParsedKey) -> bool:
-        if parsed.docdate:
-            return parsed.symbol in days
-        period = (parsed.year, *([parsed.month] if parsed.month else []), *([parsed.session.day] if parsed.session else []))
-        return period in days.get(parsed.symbol, ())
-
-    return holds
-
-
-def _selected(selection: Selection, key: str) -> ParsedKey | None:
-    """Return the parts of the key of an object that may hold selected rows, else None."""
-    parsed = selection.layout.parse(key)
-    if parsed is None or parsed.folder != selection.dataset.folder:
-        return None
-    # No session is before the docdate of its file.
-    years = range(selection.start.year, selection.end.year + 1)
-    outside = parsed.year not in years if parsed.docdate is None else parsed.docdate > selection.end
-    if outside or (parsed.session and not selection.start <= parsed.session <= selection.end):
-        return None
-    return parsed
-
-
 def _recorded_symbols(lake: Lake, selection: Selection) -> set[str]:
     """Return the selected symbols of the ledger."""
     from market_data.lake.ledger import read_coverage
@@ -236,43 +164,8 @@ def _recorded_symbols(lake: Lake, selection: Selection) -> set[str]:
     return set(found)
 
 
-def _rows_of_objects(
-    lake: Lake,
-    selection: Selection,
-    symbols: Sequence[str],
-    cells: pa.Table | None,
-    broken: Callable[[BrokenObject, str], None],
-) -> Iterator[tuple[str, pa.Table]]:
-    """Yield key and rows of the objects of ``symbols``; of session files the rows of these symbols.
-
-    :param broken: takes the error and the key of an object that cannot be read.
-    """
-    from market_data.lake import parquet
-    from market_data.lake.layout import ALL_SYMBOLS
-    from market_data.lake.reader import Content, listed_objects, listing, reader_of
-
-    layout, dataset = selection.layout, selection.dataset
-    keys_of = _listing(lake, selection, cells)
-    named = listing(lake, layout, dataset, selection.source, keys_of, lambda: keys_of(ALL_SYMBOLS))
-    read_whole = reader_of(lake, layout, dataset, frozenset(symbols))
-
-    def read(key: str) -> Content | None:
-        try:
-            return read_whole(key)
-        except BrokenObject as error:
-            broken(error, key)
-            return dataset.schema.empty_table()
-
-    names = [*symbols, ALL_SYMBOLS] if dataset.has_session_files else symbols
-    for key, content in listed_objects(lake, names, named, read=read):
-        try:
-            yield key, parquet.decode_rows(content, key, dataset) if isinstance(content, bytes) else content
-        except BrokenObject as error:
-            broken(error, key)
-
-
 def _tables(
-    lake: Lake, selection: Selection, cells: pa.Table | None, counts: Mapping[str, int], loadable: _Loadable
+    lake: Lake, selection: Selection, cells: pa.Table | None, counts: Mapping[str, int], loadable: Loadable
 ) -> Iterator[pa.Table]:
     """Yield the newest rows: of whole symbols, several at a time, then of session files.
 
@@ -286,14 +179,14 @@ def _tables(
         if not gone:
             return
         # Session files were folded into files of symbols in the meantime.
-        again = _counts(lake, selection, _listing(lake, selection, cells))
+        again = _counts(lake, selection, listing_of(lake, selection, cells))
         counts = {symbol: count for symbol, count in again.items() if symbol not in done}
         if not counts:
             raise LakeError(f"lake objects were deleted while they were read, e.g. {gone[0]}; try again later")
 
 
 def _tables_of_symbols(
-    lake: Lake, selection: Selection, cells: pa.Table | None, counts: Mapping[str, int], loadable: _Loadable
+    lake: Lake, selection: Selection, cells: pa.Table | None, counts: Mapping[str, int], loadable: Loadable
 ) -> Iterator[pa.Table]:
     from market_data.lake import parquet
     from market_data.lake.layout import ALL_SYMBOLS
@@ -301,13 +194,13 @@ def _tables_of_symbols(
 
     def read(symbols: Sequence[str]) -> pa.Table:
         # Listed again: objects may have been folded into others since they were counted.
-        found = dict(_rows_of_objects(lake, selection, symbols, cells, loadable.broken))
-        rows = parquet.gather((found[key] for key in _day_files_first(selection, found)), selection.dataset.schema)
+        found = dict(rows_of_objects(lake, selection, symbols, cells, loadable.broken))
+        rows = parquet.gather((found[key] for key in day_files_first(selection, found)), selection.dataset.schema)
         return loadable(newest(rows, selection.dataset))
 
     held: list[str] = []
     size = 0
-    sessions = len(_listing(lake, selection, cells)(ALL_SYMBOLS)) if counts else 0
+    sessions = len(listing_of(lake, selection, cells)(ALL_SYMBOLS)) if counts else 0
     if selection.dataset.timeframe == "1d":  # each has one row of a symbol; every group of symbols reads all of them
         sessions = sessions * AT_A_TIME // ROWS_AT_A_TIME
     for symbol, count in counts.items():
@@ -321,7 +214,7 @@ def _tables_of_symbols(
 
 
 def _tables_of_sessions(
-    lake: Lake, selection: Selection, cells: pa.Table | None, done: set[str], loadable: _Loadable
+    lake: Lake, selection: Selection, cells: pa.Table | None, done: set[str], loadable: Loadable
 ) -> Generator[pa.Table, None, list[str]]:
     """Yield the rows of session files, without the symbols in ``done``.
 
@@ -344,7 +237,7 @@ def _tables_of_sessions(
             loadable.broken(error, key)
             return dataset.schema.empty_table()
 
-    keys = _listing(lake, selection, cells)(ALL_SYMBOLS)
+    keys = listing_of(lake, selection, cells)(ALL_SYMBOLS)
     others = pa.array(sorted(done), pa.string())
     for key, rows in zip(keys, lake.each(read, keys, concurrency=SESSIONS_AHEAD), strict=True):
         if rows is None:
@@ -357,81 +250,3 @@ def _tables_of_sessions(
     if held:
         yield loadable(pa.concat_tables(held))
     return gone
-
-
-class _Loadable:
-    """Keeps the rows that runs have loaded, by the ledger; counts the others in ``left_out``.
-
-    ``unreadable`` has a sentence per object that cannot be read. Rows of its dates are left out and not counted.
-    """
-
-    def __init__(self, lake: Lake, selection: Selection, cells: pa.Table | None = None) -> None:
-        from market_data.lake import staging
-        from market_data.lake.cells import table_of
-        from market_data.lake.ledger import read_coverage
-
-        self._selection, self._cells, self.left_out = selection, cells, 0
-        self.unreadable: list[str] = []
-        self._broken: list[ParsedKey] = []
-        self._coverage = read_coverage(lake, selection.dataset.name, selection.source)
-        waiting = staging.waiting(lake, selection.dataset.name, selection.source)
-        infos, broken = staging.describe(lake, waiting)
-        for message in broken:
-            log.warning("staging object cannot be read: %s", message)
-        self._staged = table_of(run for info in infos.values() for run in info.receipt.cells if run.with_rows)
-
-    def broken(self, error: BrokenObject, key: str) -> None:
-        """Remember an object that cannot be read."""
-        log.warning("%s; nothing is loaded for its dates", error)
-        if str(error) not in self.unreadable:
-            self.unreadable.append(str(error))
-        if found := self._selection.layout.parse(key):
-            self._broken.append(found)
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        from market_data.lake.ledger import contains
-
-        start, end = pa.scalar(self._selection.start), pa.scalar(self._selection.end)
-        rows = rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less_equal(rows["session"], end)))
-        if self._cells is not None:
-            rows = rows.filter(pa.array(contains(self._cells, rows)))
-        for broken in self._broken:
-            rows = rows.filter(pc.invert(_may_be_in(broken, rows)))
-        loaded = self._is_loaded(rows)
-        kept = rows.filter(loaded)
-        self.left_out += len(rows) - len(kept)
-        return kept
-
-    def _is_loaded(self, rows: pa.Table) -> Any:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        from market_data.lake.ledger import contains
-
-        states, reasons = self._coverage.states(rows), self._coverage.reasons(rows)
-        good_rows = pc.or_(pc.starts_with(reasons, SOME_QUARANTINED), pc.ends_with(reasons, EARLIER_VALUE))
-        partly = pc.and_(pc.equal(states, str(State.QUARANTINED)), good_rows)
-        growing = pc.and_(pc.equal(states, str(State.PENDING)), pc.starts_with(reasons, MAY_BE_MORE))
-        whole = pc.is_in(states, pa.array([str(State.HAVE), str(State.RELEASED)]))
-        loaded = pc.or_(whole, pc.or_(partly, growing))
-        return pc.and_(pc.fill_null(loaded, False), pc.invert(pa.array(contains(self._staged, rows))))
-
-
-def _may_be_in(broken: ParsedKey, rows: pa.Table) -> Any:
-    """Return a mask of the rows that ``broken`` may have held."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if broken.grain == "session":
-        return pc.equal(rows["session"], pa.scalar(broken.session))
-    inside = pc.equal(rows["symbol"], broken.symbol)
-    if broken.session:
-        return pc.and_(inside, pc.equal(rows["session"], pa.scalar(broken.session)))
-    if broken.docdate is None:
-        inside = pc.and_(inside, pc.equal(pc.year(rows["session"]), broken.year))
-    if broken.month:
-        inside = pc.and_(inside, pc.equal(pc.month(rows["session"]), broken.month))
-    return inside
