@@ -9,6 +9,7 @@ import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
 
+from market_data.airflow.maintain import JOBS
 from market_data.config.feeds import load_feeds
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,13 @@ def test_each_feed_is_a_dag(dagbag):
     feeds = {feed.dag_id for feed in load_feeds()}
     assert feeds <= set(dagbag.dags)
     assert all(name.startswith(("maintain_", "watch_")) for name in set(dagbag.dags) - feeds)
+
+
+@pytest.mark.parametrize("name", [*JOBS, load_feeds()[0].dag_id])
+def test_a_tasks_process_makes_its_own_dag_only(monkeypatch, name):
+    """Airflow's task runner tells the file which DAG it wants."""
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", name)
+    assert list(DagBag(dag_folder=PROJECT / "dags").dags) == [name]
 
 
 def test_no_dag_catches_up_since_its_start_date(dagbag):

@@ -2,6 +2,5 @@
 
 from market_data.airflow.maintain import JOBS
 
-for build in JOBS:
-    dag = build()
-    globals()[dag.dag_id] = dag
+for name, build in JOBS.items():
+    globals()[name] = build()

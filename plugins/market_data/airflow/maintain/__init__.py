@@ -5,7 +5,7 @@ Each runs a job of :mod:`market_data.maintenance`, with a dry run first, and on 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from market_data.airflow.maintain.adopt import maintain_adopt
@@ -18,5 +18,12 @@ from market_data.airflow.maintain.watch import watch_feeds
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-JOBS: tuple[Callable[[], DAG], ...] = (maintain_adopt, maintain_coverage, maintain_lake, maintain_universes, state_dag, watch_feeds)
-"""Each builds one DAG."""
+JOBS: Mapping[str, Callable[[], DAG]] = {
+    "maintain_adopt": maintain_adopt,
+    "maintain_coverage": maintain_coverage,
+    "maintain_lake": maintain_lake,
+    "maintain_state": state_dag,
+    "maintain_universes": maintain_universes,
+    "watch_feeds": watch_feeds,
+}
+"""Name of a DAG -> what builds it."""
