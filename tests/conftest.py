@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ with contextlib.suppress(ModuleNotFoundError):  # the image has pytest only, whi
     settings.register_profile("search", deadline=None, max_examples=3000)
     settings.load_profile("project")
 
-LONG_FIRST = ("pipeline", "providers", "quality", "warehouse", "sandbox")
+LONG_FIRST = ("days", "pipeline", "lake", "providers", "maintenance", "quality", "warehouse", "sandbox")
 """Folders with files that take long: begun last, such a file would run on one worker while the others have nothing left to do."""
 
 
@@ -30,12 +31,24 @@ def pytest_configure(config):
         config.option.loadscopereorder = False
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """For `-n auto`, one worker more than cores: in the first tier a worker waits a quarter of its time, for servers and processes."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ or "not slow" not in config.option.markexpr:
+        return None
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items):
     places = {name: place for place, name in enumerate(LONG_FIRST)}
     here = Path(__file__).parent
     items.sort(key=lambda item: places.get(item.path.relative_to(here).parts[0], len(places)))
 
 
+LIMITS = count()
+
+
 @pytest.fixture(autouse=True)
-def _own_limits(tmp_path, monkeypatch):
-    monkeypatch.setenv("MARKET_DATA_LIMITS", str(tmp_path / "limits"))
+def _own_limits(monkeypatch):
+    # Not below tmp_path: most tests need none, and pytest looks through all of them for the name of the next.
+    monkeypatch.setenv("MARKET_DATA_LIMITS", f"{HOME}/limits-{next(LIMITS)}")

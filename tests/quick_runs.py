@@ -1,7 +1,7 @@
 """Fixtures that make runs quick: no waiting for a turn, DuckDB files that stay open, a quick checkpoint. A ``conftest.py`` imports them.
 
 What they leave out has tests of its own: the pace in tests/http and the provider contract, sessions of DuckDB in tests/warehouse, Great
-Expectations in tests/quality and the modules in ``WHOLE``.
+Expectations in tests/quality and what ``WHOLE`` names.
 """
 
 import pytest
@@ -13,8 +13,15 @@ from market_data.warehouse.duckdb import DuckDBWarehouse
 from tests.kept_warehouses import KeptWarehouses
 from tests.quality.quick_validator import QuickValidator
 
-WHOLE = ("test_every_feed", "test_runs", "test_unexpected_rows")
-"""Modules whose runs Great Expectations itself judges."""
+WHOLE = (
+    "test_every_feed",
+    "test_everything_asked_is_landed_checked_loaded_and_recorded",
+    "test_doubtful_sessions_are_refused_and_the_rest_is_loaded",
+    "test_what_the_checkpoint_warns_of_is_a_warning_of_the_run",
+    "test_a_symbols_year_that_lacks_most_of_its_bars_is_refused_alone",
+    "test_pages_of_great_expectations_are_kept_on_request_only",
+)
+"""Modules and tests whose runs Great Expectations itself judges: each dataset of bars, and each kind of verdict."""
 OPENED = (
     "test_every_feed",
     "test_duckdb",
@@ -25,19 +32,20 @@ OPENED = (
 """Modules and tests that open the DuckDB file each time, as a task does."""
 
 
-def _name(request):
-    return request.module.__name__.rpartition(".")[2]
+def _is_among(request, names):
+    """Return True where ``names`` has the test or its module."""
+    return not {request.module.__name__.rpartition(".")[2], request.node.originalname}.isdisjoint(names)
 
 
 @pytest.fixture(autouse=True)
 def _quick_validator(request, monkeypatch):
-    if _name(request) not in WHOLE:
+    if not _is_among(request, WHOLE):
         monkeypatch.setattr(checkpoint, "Validator", QuickValidator)
 
 
 @pytest.fixture(autouse=True)
 def _kept_warehouses(request, monkeypatch):
-    if not {_name(request), request.node.originalname}.isdisjoint(OPENED):
+    if _is_among(request, OPENED):
         yield
         return
     kept = KeptWarehouses(DuckDBWarehouse._session)

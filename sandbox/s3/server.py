@@ -22,7 +22,12 @@ def application(folder: Path | None = None) -> Application:
     """
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    inner = _Serialized(DomainDispatcherApplication(create_backend_app))
+    class Dispatcher(DomainDispatcherApplication):
+        def get_backend_for_host(self, host: str | None) -> Any:
+            # moto lists its folders and tries the addresses of all services, for every request: a third of its time.
+            return "s3" if host and host.startswith("s3.") else super().get_backend_for_host(host)
+
+    inner = _Serialized(Dispatcher(create_backend_app))
     return inner if folder is None else _Persistent(inner, Folder(folder))
 
 

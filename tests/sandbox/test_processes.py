@@ -81,7 +81,7 @@ def test_children_end_with_their_parent(registry):
     start(registry, FAMILY)
     child = int(first_line(registry))
     assert lives(child)
-    registry.stop("one")
+    registry.stop("one", patience=0.2)
     assert not lives(child)
 
 

@@ -1,4 +1,4 @@
-"""Five weeks of two feeds on a movable clock: ``python -m tests.e2e.days FACTS``, in an Airflow home of its own.
+"""Five weeks of two feeds on a movable clock: ``python -m tests.days.days FACTS``, in an Airflow home of its own.
 
 Writes what happened as JSON: `test_days.py` judges it.
 """
@@ -174,10 +174,14 @@ def main(facts):
         for name, path in (("POLYGON", ""), ("ALPACA", "/alpaca")):
             connection = {"conn_type": "http", "host": api.url + path, "login": "sample", "password": "sample-key"}
             os.environ[f"AIRFLOW_CONN_{name}_DEFAULT"] = json.dumps({**connection, "extra": {"plan": "sample"}})
-        from tests.e2e.clocked import ClockedAirflow
+        from market_data.quality import checkpoint
+        from tests.days.clocked import ClockedAirflow
+        from tests.quality.quick_validator import QuickValidator
+
+        checkpoint.Validator = QuickValidator  # it decides the same: test_quick_validator.py
 
         noon = datetime(SWITCHED_ON.year, SWITCHED_ON.month, SWITCHED_ON.day, 16, tzinfo=UTC)
-        story = Story(api, ClockedAirflow(Path(__file__).parent / "days_dags", noon), folder)
+        story = Story(api, ClockedAirflow(Path(__file__).parent / "dags", noon), folder)
         story.tell()
     facts.write_text(json.dumps(story.facts(), indent=1, default=str))
 

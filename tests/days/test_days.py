@@ -11,8 +11,8 @@ import pytest
 
 from market_data.core import calendar
 from market_data.core.calendar import NEW_YORK
-from tests.e2e import days
-from tests.e2e.days import ALPACA, DAGS, POLYGON
+from tests.days import days
+from tests.days.days import ALPACA, DAGS, POLYGON
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -26,7 +26,7 @@ def facts(tmp_path_factory):
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MARKET_DATA"))}
     environ |= {
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "tests/e2e/days_dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "tests/days/dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
@@ -34,7 +34,7 @@ def facts(tmp_path_factory):
         "MARKET_DATA_LAKE": f"file://{home}/lake",
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
     }
-    for arguments in (["airflow", "db", "migrate"], ["tests.e2e.days", str(home / "facts.json")]):
+    for arguments in (["airflow", "db", "migrate"], ["tests.days.days", str(home / "facts.json")]):
         done = subprocess.run(
             [sys.executable, "-m", *arguments], env=environ, cwd=PROJECT, capture_output=True, text=True, check=False
         )
