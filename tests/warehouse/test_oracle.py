@@ -343,7 +343,9 @@ def exactly(statement: str) -> str:
 
 @pytest.mark.parametrize("action", ["drop", "drop_after"])
 def test_a_load_cut_anywhere_is_loaded_once(double: OracleDouble, warehouse: Warehouse, action: str) -> None:
-    steps = [s.sql for s in statements_of(double, lambda: warehouse.load(OHLCV_1D, bars("AAPL", 5), "dry"))]
+    warehouse.load(OHLCV_1D, bars("AAPL", 5), "new")
+    changed = bars("AAPL", 5, adj_close=0.5, ingest_ts=later(0.5))
+    steps = [s.sql for s in statements_of(double, lambda: warehouse.load(OHLCV_1D, changed, "dry"))]
     assert len(steps) == 10
     for number, step in enumerate([*(["<connect>"] if action == "drop" else []), *steps, "<commit>"]):
         fault = getattr(double.faults, action)(exactly(step))
@@ -351,8 +353,8 @@ def test_a_load_cut_anywhere_is_loaded_once(double: OracleDouble, warehouse: War
         lost = (step, action) == ("<commit>", "drop_after")
         assert warehouse.load(OHLCV_1D, rows, f"load {number}") == Loaded(5, 5, already=lost), step
         assert fault.struck == 1
-        assert count(warehouse, "bronze_prices") == 5 * (number + 2)
-        assert count(warehouse, "load_audit") == number + 2
+        assert count(warehouse, "bronze_prices") == 5 * (number + 3)
+        assert count(warehouse, "load_audit") == number + 3
         found = warehouse.query("SELECT adj_close_px FROM silver_prices")["adj_close_px"].to_pylist()
         assert found == [1 + number] * 5
     assert until_closed(double) == 0

@@ -257,8 +257,9 @@ class Warehouse(ABC):
     def _merge(self, target: Table, wire: pa.Table) -> int:
         self._stage(target, wire)
         (counted,) = self._fetch("count staged rows", count_stage(target)).to_pylist()
-        if counted["staged"] != wire.num_rows:
-            raise WarehouseError(f"staged {counted['staged']} of {wire.num_rows} rows; the load was rolled back", retriable=True)
+        staged = int(counted["staged"])
+        if staged != wire.num_rows:
+            raise WarehouseError(f"staged {staged} of {wire.num_rows} rows; the load was rolled back", retriable=True)
         if not wire.num_rows:
             return 0
         if self.dialect.lock:
