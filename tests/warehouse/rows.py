@@ -17,6 +17,8 @@ OF_A_LOAD = (
     upsert_sql.count_stage,
     upsert_sql.compare,
     upsert_sql.insert_versions,
+    upsert_sql.insert_first_versions,
+    upsert_sql.insert_new,
     upsert_sql.insert_confirmed,
     upsert_sql.begin_again,
     upsert_sql.merge,

@@ -282,9 +282,17 @@ def test_unchanged_rows_are_compared_and_nothing_else(warehouse: Warehouse, monk
     monkeypatch.setattr(type(warehouse), "_execute", recorded)
     assert warehouse.load(OHLCV_1D, bars("AAPL", 4), "two") == Loaded(4, 0)
     assert {"update", "merge"}.isdisjoint(kinds)
-    assert kinds.count("insert") <= 2  # DuckDB's stage, and the audit row
+    assert kinds.count("insert") == 1  # the audit row
     assert warehouse.load(OHLCV_1D, bars("AAPL", 4, ingest_ts=later(1)), "three") == Loaded(4, 0)
     assert kinds.count("merge") == 1  # moments of confirmation
+
+
+def test_bars_that_silver_lost_come_back_without_a_second_version(warehouse: Warehouse) -> None:
+    warehouse.load(OHLCV_1D, bars("AAPL", 4), "one")
+    with warehouse._transaction():
+        warehouse._execute("delete", "DELETE FROM silver_prices")
+    assert warehouse.load(OHLCV_1D, bars("AAPL", 5), "two") == Loaded(5, 5)
+    assert [count(warehouse, f"{layer}_prices") for layer in ("silver", "bronze")] == [5, 5]
 
 
 # --- failures -------------------------------------------------------------------------------------------------------------------

@@ -196,7 +196,10 @@ def test_a_backend_may_be_killed_before_any_statement(warehouse: PostgresWarehou
         assert admin.execute("SELECT pg_terminate_backend(%s, 10000)", [self._connection.info.backend_pid]).fetchone() == (True,)
 
     with before_step(-1, kill) as steps:
-        warehouse.load(OHLCV_1D, bars("AAPL", 5), "dry")
+        warehouse.load(OHLCV_1D, bars("AAPL", 5), "new")
+    assert steps[-5:] == ["insert into bronze_prices", "insert into silver_prices", "read calendars", "insert audit row", "_commit"]
+    with before_step(-1, kill) as steps:
+        warehouse.load(OHLCV_1D, bars("AAPL", 5, adj_close=0.5, ingest_ts=later(0.5)), "dry")
     wanted = ["set up the session", "read audit row", "_stage", "create stage_prices", "count staged rows", "lock silver_prices"]
     wanted += ["compare", "insert into bronze_prices", "merge into silver_prices", "read calendars"]
     wanted += ["insert audit row", "_commit"]
@@ -230,9 +233,12 @@ def test_a_connection_may_be_cut(connection: WarehouseConnection, word: bytes, w
     """After COMMIT: the acknowledgement is lost, and the load is not done twice."""
     with proxy(connection.port or 0) as way, opened_at(replace(connection, port=way.port)) as warehouse:
         warehouse.migrate()
+        warehouse.load(OHLCV_1D, bars("AAPL", 3, adj_close=0.5), "before")
         way.connections = 0
         way.cut_at(word, when)
-        assert warehouse.load(OHLCV_1D, bars("AAPL", 3), "one") == Loaded(3, 3, already=(word, when) == (b"COMMIT\0", "after"))
+        assert warehouse.load(OHLCV_1D, bars("AAPL", 3, ingest_ts=later(1)), "one") == Loaded(
+            3, 3, already=(word, when) == (b"COMMIT\0", "after")
+        )
         assert (way.cuts, way.connections) == (1, 2)
         assert audits(warehouse, "one") == [3]
         assert closes(warehouse) == [100.0, 101.0, 102.0]
@@ -270,7 +276,7 @@ def test_a_server_may_restart_and_be_away_for_a_while(warehouse: PostgresWarehou
     monkeypatch.setattr(engine, "_connect", counted)
     with before_step(8, lambda _: server.stop()) as steps:
         assert warehouse.load(OHLCV_1D, bars("AAPL", 3), "one") == Loaded(3, 3)
-    assert (steps[8], len(tries)) == ("merge into silver_prices", 3)
+    assert (steps[8], len(tries)) == ("insert into silver_prices", 3)
     assert audits(warehouse, "one") == [3]
 
 

@@ -309,13 +309,15 @@ class Coverage:
         records = records.unify_dictionaries().combine_chunks()
         self._symbols: pa.Array = _single(records["symbol"]).dictionary
         codes = _codes(_single(records["symbol"]).indices, records["session"])
-        order = np.lexsort((records[STAMP].to_numpy().astype("int64"), codes))
-        codes = codes[order]
-        last = np.append(codes[1:] != codes[:-1], np.ones(min(1, len(codes)), dtype=bool))
-        latest = records.take(pa.array(order[last]))
+        latest = records
+        if not np.all(codes[1:] > codes[:-1]):  # else each cell has one record, and they are in order
+            order = np.lexsort((records[STAMP].to_numpy().astype("int64"), codes))
+            codes = codes[order]
+            last = np.append(codes[1:] != codes[:-1], np.ones(min(1, len(codes)), dtype=bool))
+            latest, codes = records.take(pa.array(order[last])), codes[last]
         unknown = pc.equal(latest["state"].cast(pa.string()), UNKNOWN)
         known = pc.invert(unknown).to_numpy(zero_copy_only=False) if pc.any(unknown).as_py() else None
-        self._codes: Codes = codes[last] if known is None else codes[last][known]
+        self._codes: Codes = codes if known is None else codes[known]
         self._reset: pa.Table = latest.slice(0, 0) if known is None else latest.filter(unknown)
         self.table: pa.Table = latest if known is None else latest.filter(pa.array(known)).combine_chunks()
         """One row per cell with the columns of ``SCHEMA``; strings are dictionary-encoded; the order is not defined."""
@@ -457,6 +459,8 @@ class Coverage:
 
     def _recorded(self, cells: pa.Table, column: str) -> pa.Array:
         """Return one column of the record of each of ``cells``, null if there is none."""
+        if not len(self.table):
+            return pa.nulls(len(cells), self.table.schema.field(column).type)
         rows = self._rows(cells["symbol"], cells["session"])
         return _single(self.table[column]).take(pa.array(rows, mask=rows < 0))
 

@@ -214,6 +214,8 @@ def _with_earlier(cells: pa.Table, coverage: Coverage) -> pa.Table:
     import pyarrow.compute as pc
 
     rejected = pc.is_in(cells["state"], pa.array([str(State.REFUSED), str(State.QUARANTINED)]))
+    if not pc.any(rejected).as_py():
+        return cells
     hit = pc.and_(rejected, coverage.had_values(cells))
     reasons = pc.if_else(hit, pc.binary_join_element_wise(cells["reason"], EARLIER_VALUE, "; "), cells["reason"])
     return cells.set_column(cells.schema.get_field_index("reason"), cells.schema.field("reason"), reasons)

@@ -4,7 +4,7 @@ An engine (a subclass) supplies a session, a way to run one statement and a way 
 text and what makes a load safe are here. A load is one transaction::
 
     audit row there already? -> stage -> count what is staged -> lock silver -> compare -> versions into bronze
-    -> merge into silver -> audit row -> commit
+    -> merge into silver (plain inserts, if no row is known there) -> audit row -> commit
 
 so a retry after a lost acknowledgement finds the audit row and does nothing, and after any failure nothing of the load is there.
 A server's load is repeated here a few times where the engine says that it may work then; the task's own retries come after that.
@@ -64,6 +64,8 @@ from market_data.warehouse.upsert_sql import (
     compare,
     count_stage,
     insert_confirmed,
+    insert_first_versions,
+    insert_new,
     insert_versions,
     mark_altered,
     merge,
@@ -254,15 +256,21 @@ class Warehouse(ABC):
 
     def _merge(self, target: Table, wire: pa.Table) -> int:
         self._stage(target, wire)
-        staged = self._scalar("count staged rows", count_stage(target))
+        (counted,) = self._fetch("count staged rows", count_stage(target)).to_pylist()
+        staged = int(counted["staged"])
         if staged != wire.num_rows:
             raise WarehouseError(f"staged {staged} of {wire.num_rows} rows; the load was rolled back", retriable=True)
+        if not wire.num_rows:
+            return 0
         if self.dialect.lock:
             self._execute(f"lock {target.silver}", self.dialect.lock.format(table=target.silver))
         if self._exact:
             self._execute(f"update {target.silver}", mark_altered(target), [BEFORE_ALL])
-        (found,) = self._fetch("compare", compare(target)).to_pylist()
-        span = [found[name] for name in SPAN]
+        span = [counted[name] for name in SPAN]
+        (found,) = self._fetch("compare", compare(target), span).to_pylist()
+        if not found["known"]:
+            self._execute(f"insert into {target.bronze}", insert_first_versions(target), span)
+            return self._execute(f"insert into {target.silver}", insert_new(target))
         if found["versions"]:
             self._execute(f"insert into {target.bronze}", insert_versions(target), span)
         if found["overtaking"]:

@@ -16,7 +16,7 @@ class Dialect:
     :param types: the engine's name of each type; ``{}`` is a string's length.
     :param table_exists: a query with one bind, the table's name in lower case, that counts 1 or 0.
     :param mark: the engine's mark for the n-th bind, from 1.
-    :param stage: the text before and after a staging table's definition.
+    :param stage: the text before and after a staging table's definition; empty where statements read Arrow rows themselves.
     :param stage_is_migrated: the staging table is made once, by a migration, and not by each session.
     :param replaces_views: a view can be replaced by one with other columns, which keeps the privileges granted on it; elsewhere it is
         dropped and made anew.
@@ -34,7 +34,7 @@ class Dialect:
     types: dict[Type, str]
     table_exists: str
     mark: Callable[[int], str]
-    stage: tuple[str, str]
+    stage: tuple[str, str] = ("", "")
     stage_is_migrated: bool = False
     replaces_views: bool = False
     view_pins_columns: bool = False

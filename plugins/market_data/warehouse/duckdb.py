@@ -21,7 +21,6 @@ from market_data.core.messages import shown
 from market_data.warehouse.base import Warehouse
 from market_data.warehouse.connection import Connector, WarehouseConnection, number
 from market_data.warehouse.dialects import INFORMATION_SCHEMA, Dialect
-from market_data.warehouse.migrations import create_stage
 from market_data.warehouse.schema import Reference, Table, Type
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ DUCKDB = Dialect(
     },
     table_exists=INFORMATION_SCHEMA,
     mark=lambda _: "?",
-    stage=("CREATE TEMPORARY TABLE", ""),
     recheck=(
         "{create}",
         "INSERT INTO {table}_new ({columns}) SELECT {columns} FROM {table}",
@@ -107,10 +105,9 @@ class DuckDBWarehouse(Warehouse):
             return relation.to_arrow_table()
 
     def _stage(self, target: Table | Reference, wire: pa.Table) -> None:
-        self._execute(f"create {target.stage}", create_stage(target, self.dialect))
+        """Let statements read ``wire`` itself as the staging table, without a copy."""
         with _errors(f"stage into {target.stage}"):
-            self._connection.register("wire", wire)
-        self._execute(f"stage into {target.stage}", f"INSERT INTO {target.stage} SELECT * FROM wire")  # noqa: S608  our own name
+            self._connection.register(target.stage, wire)
 
     def _begin(self) -> None:
         self._execute("begin", "BEGIN TRANSACTION")

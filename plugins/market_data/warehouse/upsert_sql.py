@@ -38,34 +38,33 @@ OVERTAKES = "p.row_hash <> s.row_hash AND p.ingest_ts <= s.ingest_ts AND s.inges
 
 
 def count_stage(table: Table) -> str:
-    """Count the staged rows."""
-    return f"SELECT COUNT(*) AS staged FROM {table.stage}"
-
-
-def compare(table: Table) -> str:
-    """Count what there is to do with the staged rows, and find their first and last symbol and moment.
-
-    The result has one row.
-    ``versions``: rows that differ from the current bar or are older. ``newer``: rows that replace or confirm it. ``confirmed``: those of
-    them that confirm it. ``overtaking``: rows that were seen between the bar and its confirmation.
-    """
+    """Count the staged rows, and find their first and last symbol and moment. The result has one row."""
     ends = ", ".join(
-        f"MIN(s.{column.name}) AS first_{name}, MAX(s.{column.name}) AS last_{name}"
+        f"MIN({column.name}) AS first_{name}, MAX({column.name}) AS last_{name}"
         for name, column in (("symbol", SYMBOL), ("moment", table.moment))
     )
-    return (
-        f"SELECT COUNT(CASE WHEN {_version(table)} THEN 1 END) AS versions,\n"
-        f"       COUNT(CASE WHEN {_newer(table)} THEN 1 END) AS newer,\n"
-        f"       COUNT(CASE WHEN p.row_hash = s.row_hash AND {LAST_SEEN} < s.ingest_ts THEN 1 END) AS confirmed,\n"
-        f"       COUNT(CASE WHEN {OVERTAKES} THEN 1 END) AS overtaking,\n"
-        f"       {ends}\n"
-        f"  FROM {table.stage} s\n"
-        f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})"
-    )
+    return f"SELECT COUNT(*) AS staged, {ends} FROM {table.stage}"
 
 
 SPAN = ("first_symbol", "last_symbol", "first_moment", "last_moment")
-"""Columns of `compare` that `insert_versions` and `merge` bind, so that an engine reads no other rows of a large table."""
+"""Columns of `count_stage` that `compare`, `insert_versions` and `merge` bind, so that an engine reads no other rows of a large table."""
+
+
+def compare(table: Table) -> str:
+    """Count what there is to do with the staged rows. The result has one row. Binds ``SPAN``.
+
+    ``known``: rows with a current bar. ``versions``: rows that differ from it or are older. ``newer``: rows that replace or confirm it.
+    ``confirmed``: those of them that confirm it. ``overtaking``: rows that were seen between the bar and its confirmation.
+    """
+    return (
+        f"SELECT COUNT(p.{SYMBOL.name}) AS known,\n"
+        f"       COUNT(CASE WHEN {_version(table)} THEN 1 END) AS versions,\n"
+        f"       COUNT(CASE WHEN {_newer(table)} THEN 1 END) AS newer,\n"
+        f"       COUNT(CASE WHEN p.row_hash = s.row_hash AND {LAST_SEEN} < s.ingest_ts THEN 1 END) AS confirmed,\n"
+        f"       COUNT(CASE WHEN {OVERTAKES} THEN 1 END) AS overtaking\n"
+        f"  FROM {table.stage} s\n"
+        f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})"
+    )
 
 
 def insert_versions(table: Table) -> str:
@@ -81,6 +80,22 @@ def insert_versions(table: Table) -> str:
         f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)} AND {_within('b', table)})\n"
         f" WHERE ({_version(table)}) AND b.row_hash IS NULL"
     )
+
+
+def insert_first_versions(table: Table) -> str:
+    """Insert the staged rows that bronze lacks, when none of them has a current bar. Binds ``SPAN``."""
+    return (
+        f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
+        f"SELECT {_names(table.columns, 's.')}\n"
+        f"  FROM {table.stage} s\n"
+        f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)} AND {_within('b', table)})\n"
+        f" WHERE b.row_hash IS NULL"
+    )
+
+
+def insert_new(table: Table) -> str:
+    """Insert the staged rows into silver when none of them has a current bar."""
+    return f"INSERT INTO {table.silver} ({_names(table.columns)})\nSELECT {_names(table.columns)} FROM {table.stage}"
 
 
 def insert_confirmed(table: Table) -> str:
