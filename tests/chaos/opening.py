@@ -17,7 +17,7 @@ from market_data.providers.registry import provider
 from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.base import Warehouse
 from tests.chaos.draw import Campaign
-from tests.chaos.servers import KEY, Host
+from tests.chaos.servers import KEY, S3_TIMEOUT, Host
 
 WINDOW = (8, 0.5)
 """Calls in so many seconds: the limit of the account."""
@@ -66,7 +66,7 @@ class Opening:
     def lake(self) -> Lake:
         if self.campaign.store == "file":
             return Lake.open(f"file://{self.folder}/lake")
-        return Lake.open(f"s3://{self.bucket}/some/prefix", S3Access(self.addresses["s3"]))
+        return Lake.open(f"s3://{self.bucket}/some/prefix", S3Access(self.addresses["s3"], timeouts=(S3_TIMEOUT, S3_TIMEOUT)))
 
     def warehouse(self) -> Warehouse:
         return open_with_hooks(self.warehouse_connection)

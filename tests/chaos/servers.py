@@ -23,7 +23,9 @@ from tests.services import oracle_server, postgres_server, redis_server
 from tests.services.postgres_proxy import proxy
 
 KEY = "sample-key"
-S3_FAULTS = ("error_500", "slow_down", "reset", "slow", "full", "lost", "lost_reset", "cut")
+S3_FAULTS = ("error_500", "slow_down", "reset", "slow", "hang", "full", "lost", "lost_reset", "cut")
+S3_TIMEOUT = 2.0
+"""Seconds that a client waits for the object store."""
 
 CLOSE = ("Connection", "close")
 
@@ -58,8 +60,8 @@ class StoreFaults:
         if kind in refusals:
             start(refusals[kind], [("Content-Length", "0"), CLOSE])
             return []
-        if kind == "slow":
-            time.sleep(0.3)
+        if kind in ("slow", "hang"):
+            time.sleep(0.3 if kind == "slow" else S3_TIMEOUT + 0.5)
         if kind == "reset":
             return _reset(environ)
         if kind not in ("lost", "lost_reset", "cut"):
@@ -80,7 +82,7 @@ class StoreFaults:
 def _reset(environ: dict[str, Any]) -> list[bytes]:
     connection = environ["werkzeug.socket"]
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
-    connection.close()
+    connection.shutdown(socket.SHUT_RDWR)  # the handler's files keep a closed one open, and the client waits
     raise ConnectionError("reset")
 
 
