@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.util import Finalize
 from pathlib import Path
 
@@ -18,6 +18,7 @@ logging.disable(logging.WARNING)  # before any import: thousands of lines, of li
 
 from tests.chaos.campaign import Failed, Result, play  # noqa: E402
 from tests.chaos.draw import KINDS, Campaign, draw  # noqa: E402
+from tests.chaos.mutants import MUTANTS  # noqa: E402
 from tests.chaos.servers import Host  # noqa: E402
 from tests.chaos.shrink import shrink  # noqa: E402
 
@@ -84,6 +85,7 @@ def _job(work: tuple[int, argparse.Namespace]) -> Told:
 def _told(seed: int, given: argparse.Namespace, host: Host) -> Told:
     """Run the campaign of a seed."""
     campaign = draw(seed, feeds=given.feeds, engines=given.engines, stores=given.stores).without(_names(given.without))
+    campaign = replace(campaign, mutant=given.mutant)
     told, started, failure = Told(seed), time.monotonic(), None
     try:
         told.result = play(campaign, host)
@@ -144,6 +146,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--feeds", type=listed, default=[], help=f"among {', '.join(kind.dag_id for kind in KINDS)}")
     parser.add_argument("--engines", type=listed, default=[], help="among duckdb, postgres, oracle")
     parser.add_argument("--stores", type=listed, default=[], help="among file, s3")
+    parser.add_argument("--mutant", default="", choices=["", *MUTANTS], help="break the code: a campaign has to fail")
     parser.add_argument("--stack", action="store_true", help="start the real stack and kill processes of it")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="do not look for the least that fails")
     parser.add_argument("--verbose", action="store_true", help="print each campaign")

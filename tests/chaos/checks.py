@@ -98,6 +98,7 @@ class ChaosChecks(Checks):
         """A green run that requests everything again (forced, cleared) leaves what the vendor has now, a correction included."""
         if not run.green or not (run.context.params.force or run.info.clear_number):
             return
+        self.demand(self.world.book.made[run.name] > 0, "a run that requests everything again made no call", run.name)
         for cell in run.own:
             state, _ = self.seen.ledger.get(cell, (None, ""))
             if state is State.HAVE and cell in self.told.now:

@@ -108,6 +108,7 @@ class Campaign:
     store_kinds: tuple[str, ...] = S3_FAULTS
     recent: bool = False
     limiter: str = "file"
+    mutant: str = ""
     dropped: tuple[str, ...] = field(default=())
 
     @property

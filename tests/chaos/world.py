@@ -24,6 +24,7 @@ from market_data.warehouse.base import Warehouse
 from tests.chaos.calls import CallBook
 from tests.chaos.draw import Campaign
 from tests.chaos.hasten import hasten
+from tests.chaos.mutants import MUTANTS
 from tests.chaos.opening import Opening
 from tests.chaos.outside import begin_outside
 from tests.chaos.points import Fault, Points
@@ -139,15 +140,16 @@ class ChaosWorld(ModelWorld):
     def must(self, body: Callable[["ChaosWorld"], Any]) -> Any:
         """Return what ``body`` returns in a process without faults."""
         self.host.pause_store_faults(True)
-        outcome = Child(lambda struck: self._hastened(lambda: body(self)), _judge).wait()
+
+        def work(struck: list[str]) -> Any:
+            hasten(stops=self.stops)
+            return body(self)
+
+        outcome = Child(work, _judge).wait()
         self.host.pause_store_faults(False)
         if outcome is None or outcome.kind != "ok":
             raise RuntimeError(outcome.text if outcome else "a process of the test hangs")
         return outcome.value
-
-    def _hastened(self, body: Callable[[], Any]) -> Any:
-        hasten(stops=self.stops)
-        return body()
 
     def attempt(self, name: str, body: Callable[[], Any], run: Run | None, number: int) -> Outcome:
         """Run ``body`` once, in a process with the faults of task ``name``."""
@@ -156,12 +158,15 @@ class ChaosWorld(ModelWorld):
         begin_outside(self, mine)
 
         def work(struck: list[str]) -> Any:
+            hasten(stops=self.stops)
+            if self.campaign.mutant:
+                MUTANTS[self.campaign.mutant]()
             Points([] if number > TRIES else mine, struck).arm(self.open_warehouse())
             if self.campaign.serial:
                 Lake.each = lambda lake, operation, items, *, concurrency=1: map(operation, items)  # type: ignore[assignment, method-assign]
             if run is not None:
                 run.skew += sum((timedelta(seconds=fault.number) for fault in mine if fault.kind == "skew"), timedelta())
-            return self._hastened(lambda: self._inside(body, run))
+            return self._inside(body, run)
 
         self.attempts += 1
         of_run = run.name if run is not None else ""
