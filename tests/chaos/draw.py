@@ -38,7 +38,10 @@ KINDS = (
     Kind("ib_ohlcv_1d", ("VIX", "AAPL", "IBM", "KO"), 9),
     Kind("polygon_ohlcv_1m", ("AAPL", "IBM"), 3),
     Kind("alpaca_ohlcv_1m", ("AAPL", "IBM"), 3),
+    Kind("databento_ohlcv_1m", ("AAPL", "IBM"), 2),
+    Kind("ib_ohlcv_5m", ("AAPL", "IBM"), 3),
     Kind("databento_trades", ("AAPL", "KO"), 2, OLD),
+    Kind("databento_tbbo", ("AAPL", "KO"), 1, OLD),
     Kind("fmp_fundamentals", ("AAPL", "KO", "IBM"), 25, date(2013, 1, 15)),
 )
 
@@ -176,7 +179,7 @@ def draw(seed: int, *, feeds: Collection[str] = (), engines: Collection[str] = (
 
 
 def _step(rng: random.Random, sessions: int, symbols: int, store: str, engine: str) -> Step:
-    kind = rng.choice(rng.choice((WORK, WORK, WORK, WORK, VENDOR, UPKEEP, CLOCK)))
+    kind = rng.choice(rng.choice((*(WORK,) * 7, VENDOR, VENDOR, UPKEEP, UPKEEP, CLOCK)))
     start = rng.randrange(sessions)
     count = rng.randint(1, min(4, sessions - start))
     place = {"start": start, "count": count, "symbol": rng.randrange(symbols)}

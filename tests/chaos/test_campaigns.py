@@ -11,9 +11,11 @@ import pytest
 
 from market_data.core.outcome import State
 from tests.chaos import shrink as shrinking
+from tests.chaos.calls import CallBook
 from tests.chaos.campaign import Failed
 from tests.chaos.checks import ChaosChecks, Told
 from tests.chaos.draw import draw
+from tests.chaos.processes import Outcome
 from tests.chaos.snapshot import Snapshot
 
 PROJECT = Path(__file__).parents[2]
@@ -144,3 +146,70 @@ def test_a_window_over_the_limit_is_found():
     with pytest.raises(AssertionError, match="9 calls in 0.5 s, 8 are allowed"):
         Seen(held(), TOLD, uncounted=set(), **world).windows()
     Seen(held(), TOLD, uncounted={0.0}, **world).windows()
+
+
+def calls_of(*tries):
+    """A book with the tries of a run: (calls on the server's log, outcome)."""
+    total = 0
+    book = CallBook(lambda: total)
+    for calls, kind in tries:
+        with book.of_try("r1", "fetch") as told:
+            total += calls
+            told(Outcome(kind))
+    return book
+
+
+@pytest.mark.parametrize(
+    ("tries", "reported", "retries", "wrong"),
+    [
+        ([(4, "ok")], 4, 0, ""),
+        ([(6, "ok")], 6, 2, ""),
+        ([(3, "killed"), (2, "ok")], 2, 0, ""),
+        ([(3, "killed"), (2, "ok")], 5, 0, ""),
+        ([(3, "error"), (4, "ok")], 7, 0, ""),
+        ([(5, "ok")], 4, 1, "the server saw 5 calls, 0 of them by killed tries; the report has 4"),
+        ([(3, "killed"), (2, "ok")], 1, 0, "the report has 1"),
+        ([(4, "ok")], 5, 1, "the report has 5"),
+        ([(9, "ok")], 9, 2, "4 planned, 2 repeated and 6 in all are explained"),
+        ([(3, "killed"), (5, "ok")], 5, 0, "7 in all are explained"),
+    ],
+)
+def test_calls_are_planned_repeated_or_of_tries_that_ended(tries, reported, retries, wrong):
+    trouble = calls_of(*tries).explained("r1", {"api_calls": reported, "retries": retries}, 4)
+    assert wrong in trouble
+    assert bool(wrong) == bool(trouble)
+
+
+def test_calls_of_a_try_in_between_are_its_own():
+    total = 0
+    book = CallBook(lambda: total)
+    with book.of_try("stopped", "fetch"):
+        total += 2
+        with book.of_try("other", "fetch"):
+            total += 5
+        total += 1
+    assert book.made == {"stopped": 3, "other": 5}
+
+
+def requested(calls=3, clear_number=0, *, force=True, green=True):
+    """A run that requested its cell again, and the book of its calls."""
+    params, info = SimpleNamespace(force=force), SimpleNamespace(clear_number=clear_number)
+    run = SimpleNamespace(name="r1", green=green, own=[CELL], info=info, context=SimpleNamespace(params=params))
+    return run, {"book": SimpleNamespace(made={"r1": calls})}
+
+
+@pytest.mark.parametrize("again", [{"force": True}, {"force": False, "clear_number": 1}])
+def test_a_green_run_that_requests_again_has_made_calls_and_has_the_correction(again):
+    run, book = requested(**again)
+    Seen(held(), TOLD, **book).requested_again(run)
+    with pytest.raises(AssertionError, match="requested again, and the lake has not what the vendor has"):
+        Seen(held(lake={CELL: OTHER}), TOLD, **book).requested_again(run)
+    run, book = requested(calls=0, **again)
+    with pytest.raises(AssertionError, match="made no call"):
+        Seen(held(), TOLD, **book).requested_again(run)
+
+
+@pytest.mark.parametrize("other", [{"green": False}, {"force": False}])
+def test_a_red_run_and_one_that_requests_nothing_again_may_lack_a_correction(other):
+    run, book = requested(**other)
+    Seen(held(lake={CELL: OTHER}), TOLD, **book).requested_again(run)

@@ -121,7 +121,7 @@ class ChaosWorld(ModelWorld):
             self.host.alter(symbol, session, high=0.01)
         elif kind == "strange" and self.is_daily:
             self.host.alter(None, session, multiply=10)
-        elif self.campaign.kind.dag_id != "databento_trades":  # other prices would be other trades
+        elif self.feed.dataset not in ("trades", "tbbo"):  # other prices would be other trades
             self.corrections.append((symbol, session, 1 + (len(self.corrections) + 1) / 100))
             self.host.alter(symbol, session, multiply=self.corrections[-1][-1])
 
