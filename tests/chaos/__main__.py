@@ -6,8 +6,8 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from multiprocessing.util import Finalize
 from pathlib import Path
 
@@ -18,7 +18,7 @@ logging.disable(logging.WARNING)  # before any import: thousands of lines, of li
 
 from tests.chaos.campaign import Failed, Result, play  # noqa: E402
 from tests.chaos.draw import KINDS, Campaign, draw  # noqa: E402
-from tests.chaos.mutants import MUTANTS  # noqa: E402
+from tests.chaos.mutants import MUTANTS, campaign_of  # noqa: E402
 from tests.chaos.servers import Host  # noqa: E402
 from tests.chaos.shrink import shrink  # noqa: E402
 
@@ -42,6 +42,8 @@ def main(words: list[str]) -> int:
     given = _arguments().parse_args(words)
     if given.stack:
         return _stack(given.seed)
+    if given.mutants:
+        return _mutants(MUTANTS if given.mutants == ["all"] else given.mutants)
     total, failed, since = Result(), [], time.monotonic()
     for told in _all_told(given):
         _say("\n".join(told.lines))
@@ -85,7 +87,6 @@ def _job(work: tuple[int, argparse.Namespace]) -> Told:
 def _told(seed: int, given: argparse.Namespace, host: Host) -> Told:
     """Run the campaign of a seed."""
     campaign = draw(seed, feeds=given.feeds, engines=given.engines, stores=given.stores).without(_names(given.without))
-    campaign = replace(campaign, mutant=given.mutant)
     told, started, failure = Told(seed), time.monotonic(), None
     try:
         told.result = play(campaign, host)
@@ -109,6 +110,21 @@ def _explain(told: Told, campaign: Campaign, failure: Failed, host: Host, given:
     told.failure = str(failure).strip().splitlines()[-1]
     told.again = f"make chaos CAMPAIGNS=1 SEED={told.seed}" + (f" ARGS='{' '.join(among)}'" if among else "")
     told.lines += [f"again: {told.again}", ""]
+
+
+def _mutants(names: Iterable[str]) -> int:
+    """Break the code in one way after the other; 1 if a campaign holds nevertheless."""
+    held = 0
+    with Host() as host:
+        for name in names:
+            try:
+                play(campaign_of(name), host)
+            except Failed as failure:
+                _say(f"{name}: found: {str(failure).strip().splitlines()[-1]}")
+            else:
+                held += 1
+                _say(f"{name}: NOT found")
+    return bool(held)
 
 
 def _stack(seed: int) -> int:
@@ -146,7 +162,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--feeds", type=listed, default=[], help=f"among {', '.join(kind.dag_id for kind in KINDS)}")
     parser.add_argument("--engines", type=listed, default=[], help="among duckdb, postgres, oracle")
     parser.add_argument("--stores", type=listed, default=[], help="among file, s3")
-    parser.add_argument("--mutant", default="", choices=["", *MUTANTS], help="break the code: a campaign has to fail")
+    parser.add_argument("--mutants", type=listed, default=[], help=f"defects that have to be found: all, {', '.join(MUTANTS)}")
     parser.add_argument("--stack", action="store_true", help="start the real stack and kill processes of it")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="do not look for the least that fails")
     parser.add_argument("--verbose", action="store_true", help="print each campaign")

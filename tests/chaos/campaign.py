@@ -133,8 +133,9 @@ class Play:
         return self.world.new("manual", self.campaign.symbols, **self._dates(step), **params)
 
     def _run(self, step: Step, **params: Any) -> None:
-        run = self._manual(step, **params)
-        self.world.meanwhile = [lambda: self.world.work(self._manual(step, force=True))]
+        """Make a run; what happens while it is stopped is a run of all sessions, which changes the same objects."""
+        run, whole = self._manual(step, **params), replace(step, start=0, count=len(self.campaign.sessions))
+        self.world.meanwhile = [lambda: self.world.work(self._manual(whole, force=True))]
         self.world.work(run)
 
     def _force(self, step: Step) -> None:

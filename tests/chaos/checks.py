@@ -16,7 +16,6 @@ from market_data.lake.store import Lake
 from market_data.maintenance.audit import audit
 from market_data.maintenance.ledger_rebuild import rebuild_ledger
 from sandbox.call_log import most_in
-from tests.chaos.opening import WINDOW
 from tests.chaos.snapshot import Print, Snapshot, lake_rows, loads_without_audit, prints
 from tests.chaos.world import ChaosWorld
 from tests.pipeline.model_checks import Checks, recorded_states, some
@@ -135,7 +134,7 @@ class ChaosChecks(Checks):
 
     def windows(self) -> None:
         """No window of the account's limit has too many calls, on the server's log."""
-        calls, seconds = WINDOW
+        calls, seconds = self.world.campaign.limit
         moments = [moment for moment, _, _ in self.world.host.calls(self.world.feed.provider) if moment not in self.world.uncounted]
         most = most_in(moments, seconds)
         self.demand(most <= calls, "a window of the limit is over", f"{most} calls in {seconds} s, {calls} are allowed")

@@ -51,7 +51,9 @@ CLOCK = ("clock",)
 UPKEEP = ("compact", "fold", "audit", "reset", "rebuild")
 JUMPS = (-7200, -1800, -300, -30, -4, -2, 4, 900, 7200)
 """Seconds by which the clock of all hosts is set, back or forward, between two runs."""
-LOAD_CALLS = 20
+LIMITS = ((8, 0.5), (2, 0.4))
+"""Calls in so many seconds that the account has. With few, one forgotten call is one too many."""
+LOAD_CALLS = 24
 """A load makes so many calls of the warehouse, about: each of them is drawn as often."""
 PLACES = {
     "plan": ("lake",),
@@ -96,7 +98,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A feed, its stores and its steps."""
+    """A feed, its stores and its steps.
+
+    :param limiter: where the account's limit is kept. ``limit``: calls in so many seconds.
+    :param mutant: a defect that each task has; empty: none.
+    """
 
     seed: int
     kind: Kind
@@ -111,6 +117,7 @@ class Campaign:
     store_kinds: tuple[str, ...] = S3_FAULTS
     recent: bool = False
     limiter: str = "file"
+    limit: tuple[int, float] = (8, 0.5)
     mutant: str = ""
     dropped: tuple[str, ...] = field(default=())
 
@@ -143,7 +150,7 @@ class Campaign:
     def __str__(self) -> str:
         head = f"{self.kind.dag_id}, {self.store} lake, {self.engine}, file_grain {self.grain}, {len(self.symbols)} symbols"
         head += f", limits in {self.limiter}" * (self.limiter != "file")
-        head += ", recent" * self.recent
+        head += f", {self.limit[0]} calls in {self.limit[1]} s" + ", recent" * self.recent
         return "\n".join([head, *(f"  {number}: {step}" for number, step in enumerate(self.steps))])
 
 
@@ -175,6 +182,7 @@ def draw(seed: int, *, feeds: Collection[str] = (), engines: Collection[str] = (
         tuple(rng.sample(S3_FAULTS, rng.randint(1, len(S3_FAULTS)))),
         kind.first == RECENT and rng.random() < 0.4,
         rng.choice(("file", "postgres", "redis") if engine == "postgres" else ("file", "file", "redis")),
+        rng.choice(LIMITS),
     )
 
 

@@ -10,7 +10,7 @@ import tenacity.nap
 
 from market_data.http.call_state import LEASE, Rules
 
-SHORT_LEASE = 2.0
+SHORT_LEASE = 4.0
 """Seconds for which a killed process's call counts as on its way. A process must not be stopped for that long."""
 
 

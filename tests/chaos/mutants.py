@@ -1,16 +1,23 @@
-"""Defects that campaigns must find: ``--mutant NAME`` breaks the code in each task's process. A campaign that holds then is too weak."""
+"""Defects that campaigns must find: ``--mutants all`` breaks the code in each task's process, and a small campaign has to fail.
+
+One that holds shows a hole in the invariants or in what is drawn.
+"""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 
+from market_data.core import calendar
 from market_data.http.call_state import CallState, Rules
 from market_data.lake.store import Lake
 from market_data.pipeline import plan, publish
 from market_data.quality import gate
 from market_data.warehouse.duckdb import DuckDBWarehouse
+from tests.chaos.draw import KINDS, LIMITS, Campaign, Step
+from tests.chaos.points import Fault
 
 
 def _no_transaction() -> None:
@@ -20,25 +27,27 @@ def _no_transaction() -> None:
 
 
 def _receipt_first() -> None:
-    """The objects of a request are written after its receipt."""
-    waiting: list[tuple[Callable[..., bool], tuple[Any, ...]]] = []
+    """The objects of a request are written after its receipt, before the next call of the lake."""
+    waiting: list[Callable[[], Any]] = []
+    receipts: list[str] = []
 
-    def later(inner: Callable[..., bool]) -> Callable[..., bool]:
-        def put(lake: Lake, key: str, *rest: Any) -> bool:
-            if key.startswith("raw/"):
-                waiting.append((inner, (lake, key, *rest)))
+    def later(inner: Callable[..., Any], *, writes: bool) -> Callable[..., Any]:
+        def call(lake: Lake, key: str, *rest: Any, **named: Any) -> Any:
+            if receipts and waiting:
+                due, waiting[:] = list(waiting), []
+                for write in due:
+                    write()
+            if writes and key.startswith("raw/"):
+                receipts.clear()
+                waiting.append(lambda: inner(lake, key, *rest, **named))
                 return True
-            done = inner(lake, key, *rest)
-            if key.startswith("receipts/"):
-                while waiting:
-                    put_now, values = waiting.pop(0)
-                    put_now(*values)
-            return done
+            receipts.extend([key] if writes and key.startswith("receipts/") else [])
+            return inner(lake, key, *rest, **named)
 
-        return put
+        return call
 
-    for name in ("put_new", "put_if"):
-        setattr(Lake, name, later(getattr(Lake, name)))
+    for name in ("get", "list", "put_new", "put_if"):
+        setattr(Lake, name, later(getattr(Lake, name), writes=name.startswith("put")))
 
 
 def _unconditional_put() -> None:
@@ -95,12 +104,39 @@ def _clear_keeps() -> None:
     pipeline.plan_run = planned
 
 
-MUTANTS: dict[str, Callable[[], None]] = {
-    "no-transaction": _no_transaction,
-    "receipt-first": _receipt_first,
-    "unconditional-put": _unconditional_put,
-    "always-complete": _always_complete,
-    "bad-rows-pass": _bad_rows_pass,
-    "forgotten-calls": _forgotten_calls,
-    "clear-keeps": _clear_keeps,
+@dataclass(frozen=True)
+class Mutant:
+    """A defect, and the campaign that has to find it: two sessions of two symbols in DuckDB and a folder.
+
+    :param apply: breaks the code of this process.
+    """
+
+    apply: Callable[[], None]
+    steps: tuple[Step, ...]
+    grain: str = "day"
+    limit: tuple[int, float] = LIMITS[0]
+
+
+BAD = (Step("bad"), Step("run", 0, 2))
+MUTANTS = {
+    "no-transaction": Mutant(_no_transaction, (Step("run", 0, 2, faults=(Fault("kill", "load", "warehouse", 19),)),)),
+    "receipt-first": Mutant(_receipt_first, (Step("run", faults=(Fault("kill", "fetch", "lake", 6, True),)),)),
+    "unconditional-put": Mutant(
+        _unconditional_put, (Step("run"), Step("force", faults=(Fault("stop", "fetch", "lake", 5),))), grain="year"
+    ),
+    "always-complete": Mutant(_always_complete, BAD),
+    "bad-rows-pass": Mutant(_bad_rows_pass, BAD),
+    "forgotten-calls": Mutant(
+        _forgotten_calls, (Step("run", 0, 2, faults=(Fault("kill", "fetch", "http", 1, True),)),), "year", LIMITS[1]
+    ),
+    "clear-keeps": Mutant(_clear_keeps, (Step("run", 0, 2), Step("correct"), Step("clear", 0, 2))),
 }
+
+
+def campaign_of(name: str) -> Campaign:
+    """Return the campaign that has to fail with a defect."""
+    mutant, kind = MUTANTS[name], KINDS[0]
+    sessions = calendar.sessions(kind.first, kind.first + timedelta(days=7))[:2]
+    return Campaign(
+        0, kind, "file", "duckdb", mutant.grain, ("AAPL", "IBM"), sessions, mutant.steps, 25, limit=mutant.limit, mutant=name
+    )

@@ -19,8 +19,6 @@ from market_data.warehouse.base import Warehouse
 from tests.chaos.draw import Campaign
 from tests.chaos.servers import KEY, S3_TIMEOUT, Host
 
-WINDOW = (8, 0.5)
-"""Calls in so many seconds: the limit of the account."""
 DEADLINES = (1.5, 30.0)
 """Seconds for a call, while the vendor fails and else."""
 
@@ -84,7 +82,7 @@ class Opening:
             "databento": {"base_url": f"{url}/databento", "password": f"db-{KEY}"},
             "ib": {"base_url": self.addresses["gateway"]},
         }
-        calls, seconds = WINDOW
+        calls, seconds = self.campaign.limit
         extra: dict[str, Any] = {"plan": "sample", "calls_per_minute_per_slot": 60_000}
         extra["limits"] = [{"calls": calls if limited else 10_000, "seconds": seconds}]
         extra |= {"client_id": 1} if name == "ib" else {}

@@ -142,6 +142,7 @@ def test_a_window_over_the_limit_is_found():
     world = {
         "host": SimpleNamespace(calls=lambda name: [(one, "", "") for one in moments]),
         "feed": SimpleNamespace(provider="polygon"),
+        "campaign": SimpleNamespace(limit=(8, 0.5)),
     }
     with pytest.raises(AssertionError, match="9 calls in 0.5 s, 8 are allowed"):
         Seen(held(), TOLD, uncounted=set(), **world).windows()

@@ -160,7 +160,7 @@ class ChaosWorld(ModelWorld):
         def work(struck: list[str]) -> Any:
             hasten(stops=self.stops)
             if self.campaign.mutant:
-                MUTANTS[self.campaign.mutant]()
+                MUTANTS[self.campaign.mutant].apply()
             Points([] if number > TRIES else mine, struck).arm(self.open_warehouse())
             if self.campaign.serial:
                 Lake.each = lambda lake, operation, items, *, concurrency=1: map(operation, items)  # type: ignore[assignment, method-assign]
