@@ -1,46 +1,69 @@
 """The provider's calls on its server's log, by run: those that the report must count, and those of which nobody could tell."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.processes import Outcome
 
 
+@dataclass(frozen=True)
+class Try:
+    """A try of `fetch` or of another task, from ``start`` to ``end``, monotonic."""
+
+    run: str
+    task: str
+    start: float
+    end: float
+    kind: str
+
+
+@dataclass
+class Calls:
+    """The calls of a run's `fetch`.
+
+    :param lost: of ``made``, those of tries that were killed: no report has them. ``again``: those of tries that failed, which the next
+        one may repeat. ``kills``: tries that were killed; each may have a call that the server sees only later.
+    """
+
+    made: int = 0
+    lost: int = 0
+    again: int = 0
+    kills: int = 0
+
+
 class CallBook:
     """Counts calls by run, try by try.
 
-    :param count: returns how many calls the server's log has.
-    :ivar made: calls of the tries of `fetch`, by run. ``lost``: of those, calls of tries that were killed: no report has them.
-        ``again``: calls of tries that failed, which the next try may repeat.
+    :param moments: returns the moment of each call on the server's log, monotonic.
     :ivar unclear: runs of which the client may have given a call up before the server saw it.
     """
 
-    def __init__(self, count: Callable[[], int]) -> None:
-        self._count = count
-        self._total = 0
-        self.made: Counter[str] = Counter()
-        self.lost: Counter[str] = Counter()
-        self.again: Counter[str] = Counter()
+    def __init__(self, moments: Callable[[], Iterable[float]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._moments, self._clock = moments, clock
+        self._tries: list[Try] = []
         self.unclear: set[str] = set()
 
     @contextmanager
     def of_try(self, run: str, task: str) -> Iterator[Callable[[Outcome], None]]:
-        """Count the calls of a try; those of tries in between are theirs. The caller tells the outcome."""
-        before, others = self._count(), self._total
-        outcomes: list[Outcome] = []
+        """Note a try. Another one in between has its calls for itself. The caller tells the outcome."""
+        start, outcomes = self._clock(), []  # type: tuple[float, list[Outcome]]
         yield outcomes.append
-        mine = self._count() - before - (self._total - others)
-        self._total += mine
-        if task != "fetch":
-            return
-        self.made[run] += mine
-        for outcome in outcomes:
-            if outcome.kind == "killed":
-                self.lost[run] += mine
-            elif outcome.kind != "ok":
-                self.again[run] += mine
+        self._tries.append(Try(run, task, start, self._clock(), outcomes[-1].kind if outcomes else ""))
+
+    def of_run(self, run: str) -> Calls:
+        """Return the calls of a run."""
+        found = Calls(kills=sum(one.kind == "killed" for one in self._tries if (one.run, one.task) == (run, "fetch")))
+        for moment in self._moments():
+            mine = next((one for one in self._tries if one.start <= moment <= one.end), None)  # inner ones end first
+            if mine is None or (mine.run, mine.task) != (run, "fetch"):
+                continue
+            found.made += 1
+            found.lost += mine.kind == "killed"
+            found.again += mine.kind not in ("killed", "ok")
+        return found
 
     def explained(self, run: str, document: dict[str, Any], planned: int) -> str:
         """Return what is wrong with the calls of a run; empty if they are explained.
@@ -50,12 +73,12 @@ class CallBook:
 
         :param document: the report. ``planned``: calls of the run's batches.
         """
-        seen, lost, told = self.made[run], self.lost[run], int(document["api_calls"])
         if run in self.unclear:
             return ""
-        if not told <= seen <= told + lost:
-            return f"the server saw {seen} calls, {lost} of them by killed tries; the report has {told}"
-        most = planned + int(document["retries"]) + lost + self.again[run]
-        if seen > most:
-            return f"the server saw {seen} calls; {planned} planned, {document['retries']} repeated and {most} in all are explained"
+        found, told = self.of_run(run), int(document["api_calls"])
+        if not told <= found.made <= told + found.lost + found.kills:
+            return f"the server saw {found.made} calls, {found.lost} of them by killed tries; the report has {told}"
+        most = planned + int(document["retries"]) + found.lost + found.kills + found.again
+        if found.made > most:
+            return f"the server saw {found.made} calls; {planned} planned, {document['retries']} repeated and {most} in all are explained"
         return ""

@@ -55,8 +55,8 @@ class ChaosChecks(Checks):
 
     def look(self) -> Snapshot:
         """Read everything, unless nothing happened since."""
-        if self._at != self.world.attempts:
-            self.seen, self._at = self.world.snapshot(), self.world.attempts
+        if self._at != self.world.ended_tries:
+            self.seen, self._at = self.world.snapshot(), self.world.ended_tries
         return self.seen
 
     def silver(self) -> dict[Cell, Any]:
@@ -97,7 +97,7 @@ class ChaosChecks(Checks):
         """A green run that requests everything again (forced, cleared) leaves what the vendor has now, a correction included."""
         if not run.green or not (run.context.params.force or run.info.clear_number):
             return
-        self.demand(self.world.book.made[run.name] > 0, "a run that requests everything again made no call", run.name)
+        self.demand(self.world.book.of_run(run.name).made > 0, "a run that requests everything again made no call", run.name)
         for cell in run.own:
             state, _ = self.seen.ledger.get(cell, (None, ""))
             if state is State.HAVE and cell in self.told.now:

@@ -51,7 +51,7 @@ CLOCK = ("clock",)
 UPKEEP = ("compact", "fold", "audit", "reset", "rebuild")
 JUMPS = (-7200, -1800, -300, -30, -4, -2, 4, 900, 7200)
 """Seconds by which the clock of all hosts is set, back or forward, between two runs."""
-LIMITS = ((8, 0.5), (2, 0.4))
+LIMITS = ((8, 0.5), (2, 0.6))
 """Calls in so many seconds that the account has. With few, one forgotten call is one too many."""
 LOAD_CALLS = 24
 """A load makes so many calls of the warehouse, about: each of them is drawn as often."""

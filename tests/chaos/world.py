@@ -71,7 +71,7 @@ class ChaosWorld(ModelWorld):
         self.meanwhile: list[Callable[[], None]] = []
         self.struck: Counter[str] = Counter()
         self.log: list[str] = []
-        self.attempts = 0
+        self.attempts = self.ended_tries = 0
         self.stopped: list[Child] = []
         self.vendor_ahead = timedelta()
         """The vendor's clock is right when those of all hosts are set."""
@@ -81,7 +81,7 @@ class ChaosWorld(ModelWorld):
         self.corrections: list[tuple[str, date, float]] = []
         self.lake = None  # opened by each process for itself
         self.opening = Opening.of(campaign, folder, self.feed, host, now)
-        self.book = CallBook(lambda: host.count(self.feed.provider))
+        self.book = CallBook(lambda: [moment for moment, *_ in host.calls(self.feed.provider)])
         self.stops = any(fault.kind == "stop" for step in campaign.steps for fault in step.faults)
         if campaign.engine == "duckdb":
             Path(folder, "warehouse.duckdb").write_bytes(_migrated())
@@ -173,6 +173,7 @@ class ChaosWorld(ModelWorld):
         with self.book.of_try(of_run, name) as told:
             outcome = self._wait(Child(work, lambda error: _judge(error, run, number)))
             told(outcome)
+        self.ended_tries += 1
         if self.hurried or any(fault.kind == "full" for fault in mine):
             self.book.unclear.add(of_run)
         self.faults += self._left_of(mine, outcome)
