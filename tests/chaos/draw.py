@@ -57,7 +57,7 @@ LOAD_CALLS = 24
 """A load makes so many calls of the warehouse, about: each of them is drawn as often."""
 PLACES = {
     "plan": ("lake",),
-    "fetch": ("lake", "lake", "http"),
+    "fetch": ("lake", "lake", "http", "sent"),
     "check": ("lake", "warehouse"),
     "load": ("lake", "warehouse", "warehouse"),
     "publish": ("lake",),

@@ -221,6 +221,7 @@ class ChaosWorld(ModelWorld):
                 self.stopped.remove(child)
                 child.go_on()
             elif others:
+                self.book.unclear |= {run.name for run in self.active}  # from here on two of them make calls
                 for other in others:  # it may hold what this one waits for
                     other.go_on()
             else:
