@@ -19,7 +19,7 @@ from market_data.maintenance.repair_plan import plan_repair
 from market_data.maintenance.state import reset
 from market_data.pipeline.rebuild import rebuild_warehouse
 from tests.chaos.checks import ChaosChecks
-from tests.chaos.draw import UPKEEP, VENDOR, Campaign, Step
+from tests.chaos.draw import CLOCK, UPKEEP, VENDOR, Campaign, Step
 from tests.chaos.servers import Host
 from tests.chaos.world import ChaosWorld
 from tests.pipeline.model_run import Run
@@ -92,17 +92,20 @@ class Play:
         finally:
             self.world.end()
         self.result.tasks = self.world.attempts
-        self.result.calls = len(self.host.calls(self.world.feed.provider))
+        self.result.calls = self.host.count(self.world.feed.provider)
         self.result.struck = self.world.struck
         return self.result
 
     def _step(self, number: int, step: Step) -> None:
         world = self.world
         world.now += timedelta(minutes=10)
-        self.host.set_now(world.now)
+        world.tell_vendor()
         if step.kind in VENDOR:
             self._change(step)
             self.checks.truth()
+            return
+        if step.kind in CLOCK:
+            self._set_clocks(step)
             return
         world.faults, world.hurried = list(step.faults), bool(step.vendor)
         self.host.vendor_faults(world.feed.provider, step.vendor, f"{self.campaign.seed}/{number}/vendor")
@@ -130,8 +133,9 @@ class Play:
         return self.world.new("manual", self.campaign.symbols, **self._dates(step), **params)
 
     def _run(self, step: Step, **params: Any) -> None:
-        run = self._manual(step, **params)
-        self.world.meanwhile = [lambda: self.world.work(self._manual(step, force=True))]
+        """Make a run; what happens while it is stopped is a run of all sessions, which changes the same objects."""
+        run, whole = self._manual(step, **params), replace(step, start=0, count=len(self.campaign.sessions))
+        self.world.meanwhile = [lambda: self.world.work(self._manual(whole, force=True))]
         self.world.work(run)
 
     def _force(self, step: Step) -> None:
@@ -182,6 +186,13 @@ class Play:
         if step.kind == "bad":
             told.bad.add((symbol, session))
 
+    def _set_clocks(self, step: Step) -> None:
+        """Set the clock of all hosts, the vendor's apart; never back to before the last session's end."""
+        world, before = self.world, self.world.now
+        world.now = max(before + timedelta(seconds=step.seconds), self.campaign.start - timedelta(hours=3))
+        world.vendor_ahead += before - world.now
+        world.struck["clock set"] += 1
+
     # -- upkeep ------------------------------------------------------------------------------------------------------------------------
 
     def _upkeep(self, step: Step) -> None:
@@ -201,7 +212,7 @@ class Play:
         world.restored()
         self.checks.truth()
         world.now += timedelta(days=40)  # every cell is final by now
-        self.host.set_now(world.now)
+        world.tell_vendor()
         first, last = self.campaign.sessions[0], self.campaign.sessions[-1]
         run = world.new("manual", self.campaign.symbols, start_date=first, end_date=last, force=True)
         world.work(run)

@@ -16,8 +16,8 @@ from market_data.lake.store import Lake
 from market_data.maintenance.audit import audit
 from market_data.maintenance.ledger_rebuild import rebuild_ledger
 from sandbox.call_log import most_in
-from tests.chaos.snapshot import Print, Snapshot, lake_rows, prints
-from tests.chaos.world import WINDOW, ChaosWorld
+from tests.chaos.snapshot import Print, Snapshot, lake_rows, loads_without_audit, prints
+from tests.chaos.world import ChaosWorld
 from tests.pipeline.model_checks import Checks, recorded_states, some
 from tests.pipeline.model_run import Run
 from tests.pipeline.model_vendor import Cell
@@ -49,13 +49,14 @@ class ChaosChecks(Checks):
         self._at = -1
         world.judge = self.judge
         world.states = dict
+        world.judge_warehouse = self.whole_loads
 
     # -- what there is -----------------------------------------------------------------------------------------------------------------
 
     def look(self) -> Snapshot:
         """Read everything, unless nothing happened since."""
-        if self._at != self.world.attempts:
-            self.seen, self._at = self.world.snapshot(), self.world.attempts
+        if self._at != self.world.ended_tries:
+            self.seen, self._at = self.world.snapshot(), self.world.ended_tries
         return self.seen
 
     def silver(self) -> dict[Cell, Any]:
@@ -82,16 +83,32 @@ class ChaosChecks(Checks):
     # -- after each step ---------------------------------------------------------------------------------------------------------------
 
     def judge(self, run: Run) -> None:
-        """Check the verdict of a run that ended, and that its report counts the calls that the server saw."""
+        """Check the verdict of a run that ended, that it has what it requested, and that its calls are explained."""
         self.look()
         if self._has_table:
             self.verdict(run)
+        self.requested_again(run)
         document = self.world.report(run)
-        if document and run.name not in self.world.unclear:
-            seen, told = self.world.fetched[run.name], document["api_calls"]
-            self.demand(
-                seen == told, "the report and the server's log differ in the number of calls", seen, told, document["retries"]
-            )
+        if document:
+            trouble = self.world.book.explained(run.name, document, sum(batch.calls for batch in run.batches))
+            self.demand(not trouble, "the calls are not explained", run.name, trouble)
+
+    def requested_again(self, run: Run) -> None:
+        """A green run that requests everything again (forced, cleared) leaves what the vendor has now, a correction included."""
+        if not run.green or not (run.context.params.force or run.info.clear_number):
+            return
+        self.demand(self.world.book.of_run(run.name).made > 0, "a run that requests everything again made no call", run.name)
+        for cell in run.own:
+            state, _ = self.seen.ledger.get(cell, (None, ""))
+            if state is State.HAVE and cell in self.told.now:
+                found, right = self.seen.lake.get(cell), self.told.now[cell]
+                self.demand(found == right, "requested again, and the lake has not what the vendor has", cell, found, right)
+
+    def whole_loads(self) -> None:
+        """After a load that did not end well: all of it is in the warehouse, or nothing."""
+        if self._has_table:
+            found = self.world.must(_loads_without_audit)
+            self.demand(not found, "a part of a load is in the warehouse", found)
 
     @property
     def _has_table(self) -> bool:
@@ -117,7 +134,7 @@ class ChaosChecks(Checks):
 
     def windows(self) -> None:
         """No window of the account's limit has too many calls, on the server's log."""
-        calls, seconds = WINDOW
+        calls, seconds = self.world.campaign.limit
         moments = [moment for moment, _, _ in self.world.host.calls(self.world.feed.provider) if moment not in self.world.uncounted]
         most = most_in(moments, seconds)
         self.demand(most <= calls, "a window of the limit is over", f"{most} calls in {seconds} s, {calls} are allowed")
@@ -163,6 +180,11 @@ def _served(world: ChaosWorld) -> dict[Cell, Print]:
             for batch in planned.plan.batches:
                 pipeline.fetch_batch(run.context, hook, batch, lambda: world.now)
         return prints(lake_rows(lake, run.context.dataset, []), run.context.dataset)
+
+
+def _loads_without_audit(world: ChaosWorld) -> list[str]:
+    with world.open_warehouse() as warehouse:
+        return loads_without_audit(warehouse, world.selection().dataset)
 
 
 def _audited(world: ChaosWorld) -> list[str]:

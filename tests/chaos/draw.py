@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from market_data.core import calendar
+from market_data.core.run import GRAINS
 from tests.chaos.points import Fault
 from tests.chaos.servers import S3_FAULTS
 
@@ -24,7 +25,7 @@ class Kind:
     symbols: tuple[str, ...]
     sessions: int
     first: date = RECENT
-    grains: tuple[str, ...] = ("day", "year")
+    grains: tuple[str, ...] = GRAINS
     listed: tuple[str, ...] = ()
 
 
@@ -37,16 +38,26 @@ KINDS = (
     Kind("ib_ohlcv_1d", ("VIX", "AAPL", "IBM", "KO"), 9),
     Kind("polygon_ohlcv_1m", ("AAPL", "IBM"), 3),
     Kind("alpaca_ohlcv_1m", ("AAPL", "IBM"), 3),
+    Kind("databento_ohlcv_1m", ("AAPL", "IBM"), 2),
+    Kind("ib_ohlcv_5m", ("AAPL", "IBM"), 3),
     Kind("databento_trades", ("AAPL", "KO"), 2, OLD),
+    Kind("databento_tbbo", ("AAPL", "KO"), 1, OLD),
     Kind("fmp_fundamentals", ("AAPL", "KO", "IBM"), 25, date(2013, 1, 15)),
 )
 
 WORK = ("run", "run", "night", "night", "force", "pair", "clear", "clear_mid")
 VENDOR = ("correct", "correct", "hide", "bad", "strange")
+CLOCK = ("clock",)
 UPKEEP = ("compact", "fold", "audit", "reset", "rebuild")
+JUMPS = (-7200, -1800, -300, -30, -4, -2, 4, 900, 7200)
+"""Seconds by which the clock of all hosts is set, back or forward, between two runs."""
+LIMITS = ((8, 0.5), (2, 0.6))
+"""Calls in so many seconds that the account has. With few, one forgotten call is one too many."""
+LOAD_CALLS = 24
+"""A load makes so many calls of the warehouse, about: each of them is drawn as often."""
 PLACES = {
     "plan": ("lake",),
-    "fetch": ("lake", "lake", "http"),
+    "fetch": ("lake", "lake", "http", "sent"),
     "check": ("lake", "warehouse"),
     "load": ("lake", "warehouse", "warehouse"),
     "publish": ("lake",),
@@ -58,11 +69,12 @@ PLACES = {
 class Step:
     """A step of a campaign.
 
-    :param kind: in ``WORK``, ``VENDOR`` or ``UPKEEP``.
+    :param kind: in ``WORK``, ``VENDOR``, ``UPKEEP`` or ``CLOCK``.
     :param start: index of its first session; ``count``: sessions.
     :param symbol: index of the symbol that a change of the vendor is about.
     :param vendor: share of the provider's calls that go wrong; ``store``: of the object store's requests.
     :param tasks: number of tasks after which a run is cleared.
+    :param seconds: by which the clocks are set.
     """
 
     kind: str
@@ -73,8 +85,11 @@ class Step:
     vendor: float = 0.0
     store: float = 0.0
     tasks: int = 0
+    seconds: int = 0
 
     def __str__(self) -> str:
+        if self.kind in CLOCK:
+            return f"clocks are set by {self.seconds} s"
         words = [self.kind, f"sessions {self.start}-{self.start + self.count - 1}"]
         words += [f"{self.vendor:.0%} of the vendor's calls fail"] if self.vendor else []
         words += [f"{self.store:.0%} of the store's requests fail"] if self.store else []
@@ -83,7 +98,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A feed, its stores and its steps."""
+    """A feed, its stores and its steps.
+
+    :param limiter: where the account's limit is kept. ``limit``: calls in so many seconds.
+    :param mutant: a defect that each task has; empty: none.
+    """
 
     seed: int
     kind: Kind
@@ -97,6 +116,9 @@ class Campaign:
     serial: bool = True
     store_kinds: tuple[str, ...] = S3_FAULTS
     recent: bool = False
+    limiter: str = "file"
+    limit: tuple[int, float] = (8, 0.5)
+    mutant: str = ""
     dropped: tuple[str, ...] = field(default=())
 
     @property
@@ -127,7 +149,8 @@ class Campaign:
 
     def __str__(self) -> str:
         head = f"{self.kind.dag_id}, {self.store} lake, {self.engine}, file_grain {self.grain}, {len(self.symbols)} symbols"
-        head += ", recent" * self.recent
+        head += f", limits in {self.limiter}" * (self.limiter != "file")
+        head += f", {self.limit[0]} calls in {self.limit[1]} s" + ", recent" * self.recent
         return "\n".join([head, *(f"  {number}: {step}" for number, step in enumerate(self.steps))])
 
 
@@ -158,14 +181,18 @@ def draw(seed: int, *, feeds: Collection[str] = (), engines: Collection[str] = (
         rng.random() < 0.8,
         tuple(rng.sample(S3_FAULTS, rng.randint(1, len(S3_FAULTS)))),
         kind.first == RECENT and rng.random() < 0.4,
+        rng.choice(("file", "postgres", "redis") if engine == "postgres" else ("file", "file", "redis")),
+        rng.choice(LIMITS),
     )
 
 
 def _step(rng: random.Random, sessions: int, symbols: int, store: str, engine: str) -> Step:
-    kind = rng.choice(rng.choice((WORK, WORK, WORK, VENDOR, UPKEEP)))
+    kind = rng.choice(rng.choice((*(WORK,) * 7, VENDOR, VENDOR, UPKEEP, UPKEEP, CLOCK)))
     start = rng.randrange(sessions)
     count = rng.randint(1, min(4, sessions - start))
     place = {"start": start, "count": count, "symbol": rng.randrange(symbols)}
+    if kind in CLOCK:
+        return Step(kind, seconds=rng.choice(JUMPS))
     if kind in VENDOR:
         return Step(kind, **place)
     faults = tuple(_fault(rng, kind, engine) for _ in range(rng.choice((0, 1, 1, 2, 3))))
@@ -188,4 +215,5 @@ def _fault(rng: random.Random, step: str, engine: str) -> Fault:
         return Fault(kind, task, number=rng.choice((-3600, -7, -4, 3, 6, 900)))
     if kind in ("cut", "held"):
         place = "warehouse"
-    return Fault(kind, task, place, int(2 ** rng.uniform(0, 5.5)), rng.random() < 0.5)
+    number = rng.randint(1, LOAD_CALLS) if (task, place) == ("load", "warehouse") else int(2 ** rng.uniform(0, 5.5))
+    return Fault(kind, task, place, number, rng.random() < 0.5)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from requests.adapters import HTTPAdapter
+
 from market_data.core.errors import WarehouseError
 from market_data.http.client import Transport
 from market_data.lake import clock
@@ -29,7 +31,8 @@ class Fault:
     :param kind: ``kill``: the process kills itself. ``stop``: it stops, and something else happens meanwhile. ``cut``: the connection
         to the warehouse is lost. ``full``: the disk is full. ``held``: somebody else holds the warehouse. ``skew``: the clock is wrong.
     :param task: the task that it strikes, e.g. ``fetch``.
-    :param place: ``lake``, ``warehouse`` or ``http``, whose calls are counted.
+    :param place: ``lake``, ``warehouse``, ``http`` or ``sent``, whose calls are counted. After a ``sent`` one its response is being
+        read, so that the limiter does not know yet that it has arrived.
     :param number: of the call, from 1; of ``full``: kilobytes that a file may have; of ``skew``: seconds.
     :param after: it strikes after the call, not before.
     """
@@ -63,6 +66,7 @@ class Points:
         """Watch the calls of this process."""
         for owner, name in ((Transport, "_response"), (DatabentoClient, "_once"), (Link, "_run")):
             self._watch(owner, name, "http")
+        self._watch(HTTPAdapter, "send", "sent")
         for name in LAKE:
             self._watch(Lake, name, "lake")
         for name in WAREHOUSE:

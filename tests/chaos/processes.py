@@ -15,7 +15,7 @@ from typing import Any
 
 from market_data.core.errors import MarketDataError
 
-PATIENCE = 3.0
+PATIENCE = 4.0
 """Seconds that a task may wait for one that is stopped, and may hold a lock, before that one goes on."""
 LONGEST = 240.0
 """Seconds after which a task hangs."""

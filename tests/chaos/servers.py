@@ -19,11 +19,15 @@ from sandbox.ib_gateway import SampleGateway
 from sandbox.s3 import S3Server
 from sandbox.sample_server import LINGER_ZERO
 from tests.chaos.vendor_faults import VendorFaults
-from tests.services import oracle_server, postgres_server
+from tests.services import oracle_server, postgres_server, redis_server
 from tests.services.postgres_proxy import proxy
 
 KEY = "sample-key"
-S3_FAULTS = ("error_500", "slow_down", "reset", "slow", "full", "lost", "lost_reset", "cut")
+S3_FAULTS = ("error_500", "slow_down", "reset", "slow", "hang", "full", "lost", "lost_reset", "cut")
+S3_TIMEOUT = 2.0
+"""Seconds that a client waits for the object store."""
+
+CLOSE = ("Connection", "close")
 
 
 @dataclass
@@ -37,13 +41,14 @@ class StoreFaults:
     share: float = 0.0
     draw: random.Random = field(default_factory=lambda: random.Random(0))
     struck: dict[str, int] = field(default_factory=dict)
+    paused: bool = False
 
     def wrap(self, application: Any) -> Any:
         lock = threading.Lock()
 
         def served(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
             with lock:
-                kind = self.draw.choice(self.kinds) if self.kinds and self.draw.random() < self.share else ""
+                kind = self.draw.choice(self.kinds) if self.kinds and not self.paused and self.draw.random() < self.share else ""
                 if kind:
                     self.struck[kind] = self.struck.get(kind, 0) + 1
             return self._respond(kind, application, environ, start)
@@ -53,10 +58,10 @@ class StoreFaults:
     def _respond(self, kind: str, application: Any, environ: dict[str, Any], start: Callable[..., Any]) -> Any:
         refusals = {"error_500": "500 Internal Server Error", "slow_down": "503 Slow Down", "full": "507 Insufficient Storage"}
         if kind in refusals:
-            start(refusals[kind], [("Content-Length", "0")])
+            start(refusals[kind], [("Content-Length", "0"), CLOSE])
             return []
-        if kind == "slow":
-            time.sleep(0.3)
+        if kind in ("slow", "hang"):
+            time.sleep(0.3 if kind == "slow" else S3_TIMEOUT + 0.5)
         if kind == "reset":
             return _reset(environ)
         if kind not in ("lost", "lost_reset", "cut"):
@@ -64,18 +69,20 @@ class StoreFaults:
         said: list[Any] = []
         body = b"".join(application(environ, lambda status, headers, exc_info=None: said.extend((status, headers))))
         if kind == "cut" and len(body) > 1:
-            start(*said)  # with the whole length
+            start(
+                said[0], [*said[1], CLOSE]
+            )  # with the whole length: on a connection that stays open the client would wait for the rest
             return [body[: len(body) // 2]]
         if kind == "lost_reset":
             return _reset(environ)
-        start("500 Internal Server Error", [("Content-Length", "0")])
+        start("500 Internal Server Error", [("Content-Length", "0"), CLOSE])
         return []
 
 
 def _reset(environ: dict[str, Any]) -> list[bytes]:
     connection = environ["werkzeug.socket"]
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
-    connection.close()
+    connection.shutdown(socket.SHUT_RDWR)  # the handler's files keep a closed one open, and the client waits
     raise ConnectionError("reset")
 
 
@@ -92,9 +99,13 @@ class Servers:
         self._databases = contextlib.ExitStack()
         self._proxy: Any = None
         self._double: Any = None
+        self.uses_redis = False
 
-    def begin(self, now: datetime, engine: str) -> dict[str, Any]:
-        """Start afresh for a campaign; return the addresses."""
+    def begin(self, now: datetime, engine: str, limiter: str) -> dict[str, Any]:
+        """Start afresh for a campaign; return the addresses.
+
+        :param limiter: where the account's limit is kept: ``file``, ``postgres``, ``redis``.
+        """
         self.now = now
         self._databases.close()
         self._databases, self._proxy, self._double = contextlib.ExitStack(), None, None
@@ -106,7 +117,20 @@ class Servers:
         self.gateway.forget()
         self.store.kinds, self.store.share = (), 0.0
         self.vendor = VendorFaults()
-        return {"api": self.api.url, "gateway": self.gateway.address, "s3": self.s3.endpoint, "warehouse": self._database(engine)}
+        addresses = {"api": self.api.url, "gateway": self.gateway.address, "s3": self.s3.endpoint}
+        return {**addresses, "warehouse": self._database(engine), "limits": self._limits(limiter)}
+
+    def _limits(self, limiter: str) -> Any:
+        """Return the settings of the server that keeps the account's limit, which is empty; None for files."""
+        if limiter == "redis":
+            self.uses_redis = True
+            server = redis_server.server()
+            server.client().flushall()
+            return server.settings
+        if limiter == "postgres":
+            given = self._given
+            return {"host": given.host, "port": given.port, "dbname": given.schema, "user": given.login, "password": given.password}
+        return None
 
     def _database(self, engine: str) -> Any:
         if engine == "postgres":
@@ -132,6 +156,9 @@ class Servers:
     def store_faults(self, kinds: Sequence[str], share: float, seed: str) -> None:
         self.store.kinds, self.store.share, self.store.draw = kinds, share, random.Random(seed)
 
+    def pause_store_faults(self, paused: bool) -> None:
+        self.store.paused = paused
+
     def struck(self) -> dict[str, int]:
         """Return how many faults of each kind struck here, and forget them."""
         found = {f"vendor {kind}": count for kind, count in self.vendor.struck.items()}
@@ -152,6 +179,10 @@ class Servers:
     def hide(self, session: Any, symbols: Sequence[str]) -> None:
         for server in (self.api, self.gateway):
             server.edits.hide(session, symbols)
+
+    def count(self, provider: str) -> int:
+        """Return the number of calls of a provider."""
+        return len(self.calls(provider))
 
     def calls(self, provider: str) -> list[tuple[float, str, str]]:
         """Return moment (monotonic), target and fault of each call of a provider."""
@@ -273,6 +304,8 @@ def _serve(pipe: Connection) -> None:
         servers.end()
         if postgres_server.is_running():
             postgres_server.server().stop(keep=False)
+        if servers.uses_redis:
+            redis_server.server().remove()
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
         code = 1

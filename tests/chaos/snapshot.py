@@ -141,3 +141,13 @@ def _silver(warehouse: Warehouse, dataset: Dataset, source: str, rows: pa.Table,
     found.twice += [f"silver has {count} rows of {row}" for row, count in Counter(mine).items() if count > 1]
     found.strays = [f"silver has {row}, the lake has not" for row in mine if row not in place][:5]
     found.silver = _prints((place[key], row) for key, row in zip(mine, values, strict=True) if key in place)
+
+
+def loads_without_audit(warehouse: Warehouse, dataset: Dataset) -> list[str]:
+    """Return the loads of which rows are in bronze or silver, and that were never committed as a whole."""
+    target = warehouse_table(dataset.table or "")
+    found = []
+    for table in (target.bronze, target.silver):
+        rows = warehouse.query(f"SELECT DISTINCT load_id FROM {table} WHERE load_id NOT IN (SELECT load_id FROM load_audit)")
+        found += [f"{table} {load}" for load in rows["load_id"].to_pylist()]
+    return found

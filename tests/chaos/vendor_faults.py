@@ -8,7 +8,7 @@ from typing import Any
 Kind = tuple[str, dict[str, Any]]
 
 TRANSFER: tuple[Kind, ...] = (
-    ("throttled", {"retry_after": 1}),
+    ("throttled", {"retry_after": 0.3}),
     ("server_error", {"status": 500}),
     ("server_error", {"status": 503}),
     ("error_with_200", {}),

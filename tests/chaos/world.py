@@ -13,31 +13,29 @@ from typing import Any
 
 from market_data import pipeline
 from market_data.airflow.retry import RETRIES, MarketDataRetryPolicy
-from market_data.airflow.warehouse_connections import open_with_hooks
 from market_data.config.universes import Member, Universe
 from market_data.core.batch import Batch
 from market_data.core.run import RunInfo
 from market_data.lake.conditional import check_conditional_put
 from market_data.lake.layout import Layout
-from market_data.lake.s3 import S3Access
 from market_data.lake.store import Lake
 from market_data.pipeline.selection import Selection
-from market_data.providers.base import ProviderConfig
-from market_data.providers.registry import provider
-from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.base import Warehouse
+from tests.chaos.calls import CallBook
 from tests.chaos.draw import Campaign
+from tests.chaos.hasten import hasten
+from tests.chaos.mutants import MUTANTS
+from tests.chaos.opening import Opening
+from tests.chaos.outside import begin_outside
 from tests.chaos.points import Fault, Points
 from tests.chaos.processes import PATIENCE, Child, Outcome
-from tests.chaos.servers import KEY, Host
+from tests.chaos.servers import Host
 from tests.chaos.snapshot import Snapshot, take
 from tests.pipeline.model_run import ModelWorld, Run
 from tests.pipeline.runs import feed_of, migrated
 
 TRIES = 3
 """Tries of a task: the first one and two retries."""
-WINDOW = (8, 0.5)
-"""Calls in so many seconds: the limit of the account."""
 POLICY = MarketDataRetryPolicy()
 
 
@@ -68,81 +66,38 @@ class ChaosWorld(ModelWorld):
         self.ended: list[Run] = []
         self.judge: Callable[[Run], None] = lambda run: None
         self.states: Callable[[], dict] = dict
+        self.judge_warehouse: Callable[[], None] = lambda: None
         self.faults: list[Fault] = []
         self.meanwhile: list[Callable[[], None]] = []
         self.struck: Counter[str] = Counter()
         self.log: list[str] = []
-        self.attempts = 0
+        self.attempts = self.ended_tries = 0
         self.stopped: list[Child] = []
+        self.vendor_ahead = timedelta()
+        """The vendor's clock is right when those of all hosts are set."""
         self.uncounted: set[float] = set()
         """Moments of calls that no run made."""
         self.hidden_once: set[tuple[str, date]] = set()
         self.corrections: list[tuple[str, date, float]] = []
-        self.fetched: Counter[str] = Counter()
-        """Calls on the server's log, by run."""
-        self.unclear: set[str] = set()
-        """Runs of which a try ended without a word on its calls."""
         self.lake = None  # opened by each process for itself
-        self.addresses = host.begin(now, campaign.engine)
-        self.warehouse_connection = self._connection()
+        self.opening = Opening.of(campaign, folder, self.feed, host, now)
+        self.book = CallBook(lambda: [moment for moment, *_ in host.calls(self.feed.provider)])
+        self.stops = any(fault.kind == "stop" for step in campaign.steps for fault in step.faults)
         if campaign.engine == "duckdb":
             Path(folder, "warehouse.duckdb").write_bytes(_migrated())
-        self.must(self._prepare)
-
-    def _connection(self) -> WarehouseConnection:
-        given = self.addresses["warehouse"]
-        if given is None:
-            return WarehouseConnection("duckdb", extra={"path": f"{self.folder}/warehouse.duckdb", "lock_timeout": 30})
-        if self.campaign.engine == "postgres":
-            return replace(given, port=self.host.proxy_port(), extra={**given.extra, "lock_timeout": 30})
-        return given
-
-    def _prepare(self, world: "ChaosWorld") -> None:
-        if self.campaign.store == "s3":
-            import boto3
-
-            boto3.client("s3", endpoint_url=self.addresses["s3"], region_name="us-east-1").create_bucket(Bucket=self.bucket)
-        if self.campaign.engine != "duckdb":
-            with self.open_warehouse() as warehouse:
-                warehouse.migrate()
+        self.must(lambda world: world.opening.prepare())
 
     # -- what a process opens --------------------------------------------------------------------------------------------------------
 
-    @property
-    def bucket(self) -> str:
-        return f"lake-{Path(self.folder).name.lower().replace('_', '-')}"
-
     def open_lake(self) -> Lake:
-        if self.campaign.store == "file":
-            return Lake.open(f"file://{self.folder}/lake")
-        return Lake.open(f"s3://{self.bucket}/some/prefix", S3Access(self.addresses["s3"]))
+        return self.opening.lake()
 
     def open_warehouse(self) -> Warehouse:
-        return open_with_hooks(self.warehouse_connection)
+        return self.opening.warehouse()
 
     def open_hook(self, *, limited: bool = True) -> Any:
         """Return the hook of the feed on the servers; ``limited``: the account has its limit."""
-        url, name = self.addresses["api"], self.feed.provider
-        configs = {
-            "polygon": {"base_url": url, "password": KEY},
-            "alpaca": {"base_url": f"{url}/alpaca", "login": "sample", "password": KEY},
-            "fmp": {"base_url": f"{url}/fmp", "password": KEY},
-            "databento": {"base_url": f"{url}/databento", "password": f"db-{KEY}"},
-            "ib": {"base_url": self.addresses["gateway"]},
-        }
-        calls, seconds = WINDOW
-        limits = [{"calls": calls if limited else 10_000, "seconds": seconds}]
-        extra = {"plan": "sample", "calls_per_minute_per_slot": 60_000, "limits": limits}
-        extra |= {"client_id": 1} if name == "ib" else {}
-        hook = provider(name)(options=self.feed.options, config=ProviderConfig(self.feed.conn_id, **configs[name], extra=extra))
-        hook.now = lambda: self.now
-        hook.connect()
-        for opened in (getattr(hook, "_transport", None), getattr(hook, "_link", None)):
-            if opened is not None:
-                opened.deadline = 2.0 if self.hurried else 30.0
-                opened.sleep = lambda seconds: None
-        hook.sleep = lambda seconds: None
-        return hook
+        return self.opening.hook(lambda: self.now, hurried=self.hurried, limited=limited)
 
     def selection(self) -> Selection:
         context = self.ended[-1].context if self.ended else self.active[-1].context
@@ -150,6 +105,10 @@ class ChaosWorld(ModelWorld):
 
     def universe(self) -> Universe:
         return Universe("chaos", tuple(map(Member, self.campaign.symbols)))
+
+    def tell_vendor(self) -> None:
+        """Let time pass at the vendor."""
+        self.host.set_now(self.now + self.vendor_ahead)
 
     # -- the vendor ------------------------------------------------------------------------------------------------------------------
 
@@ -162,7 +121,7 @@ class ChaosWorld(ModelWorld):
             self.host.alter(symbol, session, high=0.01)
         elif kind == "strange" and self.is_daily:
             self.host.alter(None, session, multiply=10)
-        elif self.campaign.kind.dag_id != "databento_trades":  # other prices would be other trades
+        elif self.feed.dataset not in ("trades", "tbbo"):  # other prices would be other trades
             self.corrections.append((symbol, session, 1 + (len(self.corrections) + 1) / 100))
             self.host.alter(symbol, session, multiply=self.corrections[-1][-1])
 
@@ -180,7 +139,14 @@ class ChaosWorld(ModelWorld):
 
     def must(self, body: Callable[["ChaosWorld"], Any]) -> Any:
         """Return what ``body`` returns in a process without faults."""
-        outcome = Child(lambda struck: body(self), _judge).wait()
+        self.host.pause_store_faults(True)
+
+        def work(struck: list[str]) -> Any:
+            hasten(stops=self.stops)
+            return body(self)
+
+        outcome = Child(work, _judge).wait()
+        self.host.pause_store_faults(False)
         if outcome is None or outcome.kind != "ok":
             raise RuntimeError(outcome.text if outcome else "a process of the test hangs")
         return outcome.value
@@ -189,9 +155,12 @@ class ChaosWorld(ModelWorld):
         """Run ``body`` once, in a process with the faults of task ``name``."""
         mine = [fault for fault in self.faults if fault.task == name]
         self.faults = [fault for fault in self.faults if fault.task != name]  # what happens meanwhile has the others
-        self._begin_outside(mine)
+        begin_outside(self, mine)
 
         def work(struck: list[str]) -> Any:
+            hasten(stops=self.stops)
+            if self.campaign.mutant:
+                MUTANTS[self.campaign.mutant].apply()
             Points([] if number > TRIES else mine, struck).arm(self.open_warehouse())
             if self.campaign.serial:
                 Lake.each = lambda lake, operation, items, *, concurrency=1: map(operation, items)  # type: ignore[assignment, method-assign]
@@ -200,16 +169,17 @@ class ChaosWorld(ModelWorld):
             return self._inside(body, run)
 
         self.attempts += 1
-        before = self._calls_of(name)
-        outcome = self._wait(Child(work, lambda error: _judge(error, run, number)))
-        if run is not None and name == "fetch":
-            self.fetched[run.name] += self._calls_of(name) - before
-            if outcome.kind == "killed" or self.hurried or any(fault.kind in ("stop", "full") for fault in mine):
-                self.unclear.add(run.name)
+        of_run = run.name if run is not None else ""
+        with self.book.of_try(of_run, name) as told:
+            outcome = self._wait(Child(work, lambda error: _judge(error, run, number)))
+            told(outcome)
+        self.ended_tries += 1
+        if self.hurried or any(fault.kind == "full" for fault in mine):
+            self.book.unclear.add(of_run)
         self.faults += self._left_of(mine, outcome)
-        self.log.append(
-            f"{run.name if run else ''} {name} try {number}: {outcome.kind} {outcome.text.splitlines()[-1] if outcome.text else ''}"
-        )
+        if outcome.kind != "ok" and name in ("load", "upkeep"):
+            self.judge_warehouse()
+        self.log.append(f"{of_run} {name} try {number}: {outcome.kind} {outcome.text.splitlines()[-1] if outcome.text else ''}")
         return outcome
 
     def _left_of(self, faults: Sequence[Fault], outcome: Outcome) -> list[Fault]:
@@ -237,35 +207,6 @@ class ChaosWorld(ModelWorld):
 
     hurried = False
 
-    def _calls_of(self, task: str) -> int:
-        return len(self.host.calls(self.feed.provider)) if task == "fetch" else 0
-
-    def _begin_outside(self, faults: Sequence[Fault]) -> None:
-        """Order the faults that are those of a server."""
-        for fault in faults:
-            if fault.kind == "cut" and self.campaign.engine != "duckdb":
-                self.host.cut_database(fault.number, fault.after)
-            elif fault.kind == "held":
-                self._hold()
-            elif fault.kind == "full" and fault.task == "load" and self.campaign.engine != "duckdb":
-                self.host.fill_database(True)
-
-    def _hold(self) -> None:
-        """Let somebody else hold the warehouse for a moment."""
-        if self.campaign.engine != "duckdb":
-            self.host.hold_database(0.4)
-            return
-
-        def hold(struck: list[str]) -> None:
-            import fcntl
-            import time
-
-            with Path(f"{self.folder}/warehouse.duckdb.lock").open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                time.sleep(0.4)
-
-        self.stopped.append(Child(hold, _judge))
-
     def _wait(self, child: Child) -> Outcome:
         """Wait for a process; while it is stopped, let something else happen."""
         while True:
@@ -280,6 +221,7 @@ class ChaosWorld(ModelWorld):
                 self.stopped.remove(child)
                 child.go_on()
             elif others:
+                self.book.unclear |= {run.name for run in self.active}  # from here on two of them make calls
                 for other in others:  # it may hold what this one waits for
                     other.go_on()
             else:
@@ -290,7 +232,7 @@ class ChaosWorld(ModelWorld):
         """Return the result of a task, tried as Airflow does; None if it fails."""
         for number in range(1, TRIES + 1):
             self.now += timedelta(seconds=7)
-            self.host.set_now(self.now)
+            self.tell_vendor()
             outcome = self.attempt(name, body, run, number)
             if outcome.kind == "ok":
                 return outcome.value

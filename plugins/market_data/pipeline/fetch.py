@@ -29,6 +29,7 @@ from market_data.core.errors import (
     TruncatedResponse,
     UnknownSymbol,
 )
+from market_data.core.full_disk import full_disk_named
 from market_data.core.intervals import IntervalSet, coalesce
 from market_data.core.outcome import MAY_BE_MORE, NOTHING_YET, SOME_QUARANTINED, Evidence, Receipt, State
 from market_data.core.request_rows import of_request
@@ -109,7 +110,8 @@ def fetch_batch(context: RunContext, hook: ProviderHook, batch: Batch, now: Call
     for request in open_requests:
         before = replace(hook.counters)
         try:
-            detail = _fetch_request(context, hook, batch, folder, request, absences, now)
+            with full_disk_named():
+                detail = _fetch_request(context, hook, batch, folder, request, absences, now)
         except MarketDataError as error:
             in_a_row += 1
             refused = isinstance(error, BadRequest | SchemaDrift)

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
+from market_data.core.full_disk import full_disk_named
 from market_data.core.intervals import coalesce
 from market_data.core.outcome import State
 from market_data.pipeline.run_context import RunContext
@@ -63,7 +64,7 @@ def stage_interrupted(context: RunContext) -> None:
         if len(rows):
             log.warning("%s ended while it wrote %s: the %d rows in the lake are loaded", info.run.run_id, request, len(rows))
             receipt = replace(info.receipt, cells=_cells(rows, request, coverage))
-            with TemporaryFile() as spool:
+            with full_disk_named(), TemporaryFile() as spool:
                 staged = Encoder(spool)
                 staged.add(rows)
                 staging.write(*place, PurePosixPath(key).parent.name, replace(info, receipt=receipt), staged)
