@@ -97,7 +97,9 @@ def land(
     parts = list(_keys(layout, dataset, provider, rows, grain))
     tally = _Tally(by_symbol=grain == "session")
     given = (encoded(key, rows.slice(start, stop - start)) for key, start, stop in parts)
-    outcomes = lake.each(put, given, concurrency=LARGE if grain == "session" and dataset.timeframe != "1d" else WRITERS)
+    writers = LARGE if grain == "session" and dataset.timeframe != "1d" else WRITERS
+    # A folder takes a new object in less time than another thread takes to begin.
+    outcomes = lake.each(put, given, concurrency=1 if lake.root is not None and not terms.again else writers)
     current = parquet.gather(_current(rows, parts, tally.count(outcomes)), dataset.schema)
     objects = _objects(rows, parts, tally)
     if grain == "session":
