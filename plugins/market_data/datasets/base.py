@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from market_data.core.batch import Request
+from market_data.core.dates import dates_of
 from market_data.core.instruments import kind_of
 from market_data.core.run import Grain
 
@@ -272,7 +273,8 @@ class Received:
     def unexpected_sessions(self) -> tuple[list[date], list[date]]:
         """Sessions of the rows that are outside the request, and dates inside it without a session."""
         known = set(self.sessions)
-        days = pc.unique(self["session"].drop_null()).to_pylist()
+        regular = known.intersection(self.request.sessions)
+        days = [day for day in dates_of(pc.unique(self["session"].drop_null())) if day not in regular]
         unexpected = [day for day in days if day not in known or not self.requested(day)]
         return [day for day in unexpected if not self.requested(day)], [day for day in unexpected if self.requested(day)]
 

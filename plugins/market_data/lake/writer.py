@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from market_data.core.dates import dates_of
 from market_data.core.errors import ConfigError, QualityError, SchemaDrift
 from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
@@ -161,7 +162,7 @@ def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain
     other = ~merge.same_as_next(rows, ["symbol", files.kind] if files.kind else ["symbol"])
     cuts = np.flatnonzero((periods[1:] != periods[:-1]) | other) + 1
     starts = np.concatenate([[0], cuts])
-    symbols, days = rows["symbol"].take(starts).to_pylist(), dates.take(starts).to_pylist()
+    symbols, days = rows["symbol"].take(starts).to_pylist(), dates_of(dates.take(starts))
     kinds = rows[files.kind].take(starts).to_pylist() if files.kind else [None] * len(starts)
     for symbol, day, kind, start, stop in zip(symbols, days, kinds, starts.tolist(), [*cuts.tolist(), len(rows)], strict=True):
         yield layout.object_key(dataset, provider, symbol, day, grain, kind), start, stop
@@ -173,7 +174,7 @@ def _session_keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Tabl
         escape(symbol)  # a symbol that cannot be a key is an error in every grain
     cuts = np.flatnonzero(~merge.same_as_next(rows, ["session"])) + 1
     starts = [0, *cuts.tolist()]
-    for session, start, stop in zip(rows["session"].take(starts).to_pylist(), starts, [*starts[1:], len(rows)], strict=True):
+    for session, start, stop in zip(dates_of(rows["session"].take(starts)), starts, [*starts[1:], len(rows)], strict=True):
         yield layout.session_key(dataset, provider, session), start, stop
 
 

@@ -29,7 +29,7 @@ from market_data.core.errors import (
     TruncatedResponse,
     UnknownSymbol,
 )
-from market_data.core.intervals import IntervalSet, coalesce
+from market_data.core.intervals import IntervalSet, closed, coalesce
 from market_data.core.outcome import MAY_BE_MORE, NOTHING_YET, SOME_QUARANTINED, Evidence, Receipt, State
 from market_data.core.request_rows import of_request
 from market_data.core.without_pandas import leave_pandas_out
@@ -435,11 +435,12 @@ def _land(
         objects.append(landed.objects)
         restated.append(landed.restated)
         replaced.extend(landed.broken)
-        # A stored row with equal values keeps its own, earlier moment.
-        new = landed.rows.filter(pc.greater_equal(landed.rows["ingest_ts"], extra["ingest_ts"]))
-        renewed.update(pc.unique(new["session"]).to_pylist())
-        for symbol, days in cells_of(landed.rows).items():
+        cells = cells_of(landed.rows)
+        for symbol, days in cells.items():
             have.setdefault(symbol, set()).update(days)
+        # A stored row with equal values keeps its own, earlier moment.
+        new = pc.greater_equal(landed.rows["ingest_ts"], extra["ingest_ts"])
+        renewed.update(*(cells if pc.all(new).as_py() else cells_of(landed.rows.filter(new))).values())
         counts.update(
             rows_landed=len(landed.rows),
             files_written=landed.written,
@@ -514,7 +515,7 @@ def _axis(sessions: Sequence[date], calendar: Calendar) -> Sequence[date]:
 
     An interval over a hole would give its cells a state.
     """
-    return calendar.sessions(sessions[0], sessions[-1] + timedelta(days=1)) if sessions else ()
+    return calendar.sessions_in((closed(sessions[0], sessions[-1]),)) if sessions else ()
 
 
 def _cells(
@@ -537,39 +538,65 @@ def _cells(
     """
     from market_data.lake.receipts import CellRun
 
-    later = f"requested again until {dataset.settle_sessions} sessions later"
     alike: dict[tuple[State, str, bool, IntervalSet], list[str]] = defaultdict(list)
     axis = _axis(request.sessions, request.calendar)
     chosen = set(symbols)
     own = [(symbol, block) for block in request.blocks for symbol in block.symbols if symbol in chosen]
     days_of = {block.intervals: block.sessions for _, block in own}
+    all_of = {intervals: frozenset(sessions) for intervals, sessions in days_of.items()}
     for symbol, block in own:
         sessions = days_of[block.intervals]
+        if sessions and sessions[-1] <= settled and _is_whole(written, symbol, all_of[block.intervals]):
+            alike[State.HAVE, "", True, coalesce(sessions, axis)].append(symbol)
+            continue
         known = dict.fromkeys(sessions if symbol in doubted else (), (State.PENDING, doubted.get(symbol, ""))) | reported
-        states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
-        have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
-        for session in sessions:
-            recent, there = session > settled, session in have
-            if session in quarantined:
-                state, reason = State.QUARANTINED, SOME_QUARANTINED if there else "the gate rejected the row"
-            elif there and recent and dataset.grows:
-                state, reason = State.PENDING, f"{MAY_BE_MORE}; {later}"
-            elif there:
-                state, reason = State.HAVE, ""
-            elif session in known:
-                state, reason = known[session]
-            elif recent:
-                state, reason = State.PENDING, f"{NOTHING_YET}; {later}"
-            elif symbol in unproved:
-                continue
-            else:
-                state, reason = State.EMPTY, NOTHING if have or quarantined else NOTHING_AT_ALL
-            state, reason = _unless_confirmed(written, (symbol, session), (state, reason))
-            states[state, reason, there].append(session)
+        states = _states(dataset, symbol, sessions, written, settled, known, unproved)
         for (state, reason, there), days in states.items():
             alike[state, reason, there, coalesce(days, axis)].append(symbol)
     name = request.calendar_name
     return tuple(CellRun(tuple(names), *kind[:2], kind[3], kind[2], name) for kind, names in alike.items())
+
+
+def _states(
+    dataset: Dataset,
+    symbol: str,
+    sessions: Sequence[date],
+    written: _Written,
+    settled: date,
+    known: Mapping[date, tuple[State, str]],
+    unproved: Mapping[str, str],
+) -> dict[tuple[State, str, bool], list[date]]:
+    """Return state, reason, and true if the cell has rows -> the sessions of a symbol; see ``_cells``.
+
+    :param known: session -> state and reason without rows.
+    """
+    later = f"requested again until {dataset.settle_sessions} sessions later"
+    states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
+    have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
+    for session in sessions:
+        recent, there = session > settled, session in have
+        if session in quarantined:
+            state, reason = State.QUARANTINED, SOME_QUARANTINED if there else "the gate rejected the row"
+        elif there and recent and dataset.grows:
+            state, reason = State.PENDING, f"{MAY_BE_MORE}; {later}"
+        elif there:
+            state, reason = State.HAVE, ""
+        elif session in known:
+            state, reason = known[session]
+        elif recent:
+            state, reason = State.PENDING, f"{NOTHING_YET}; {later}"
+        elif symbol in unproved:
+            continue
+        else:
+            state, reason = State.EMPTY, NOTHING if have or quarantined else NOTHING_AT_ALL
+        state, reason = _unless_confirmed(written, (symbol, session), (state, reason))
+        states[state, reason, there].append(session)
+    return states
+
+
+def _is_whole(written: _Written, symbol: str, sessions: frozenset[date]) -> bool:
+    """Return true if the lake has rows of a symbol in all ``sessions``, and none was rejected."""
+    return not written.confirmed and symbol not in written.quarantined and sessions <= written.have.get(symbol, set())
 
 
 def _unless_confirmed(written: _Written, cell: tuple[str, date], found: tuple[State, str]) -> tuple[State, str]:
