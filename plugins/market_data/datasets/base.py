@@ -21,6 +21,7 @@ from market_data.core.batch import Request
 from market_data.core.dates import dates_of
 from market_data.core.instruments import kind_of
 from market_data.core.run import Grain
+from market_data.datasets.key_order import is_ascending
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 UTC_NANOS = pa.timestamp("ns", tz="UTC")
@@ -202,7 +203,8 @@ def signed_by_spelling(symbol: str) -> bool:
 def unsigned(symbols: pa.ChunkedArray, signed: Signed) -> Mask:
     """Return a mask of the rows whose symbols have positive prices only."""
     known = pc.unique(symbols).to_pylist()
-    return pc.is_in(symbols, pa.array([symbol for symbol in known if symbol is None or not signed(symbol)], pa.string()))
+    positive = [symbol for symbol in known if symbol is None or not signed(symbol)]
+    return pc.is_in(symbols, pa.array(positive, pa.string())) if len(positive) < len(known) else pa.repeat(True, len(symbols))
 
 
 # -- rules ------------------------------------------------------------------------------------------------------------------------
@@ -282,6 +284,9 @@ class Received:
     def copies(self) -> tuple[Mask, Mask]:
         """Rows that repeat an earlier row in every value, and rows whose key has other values elsewhere."""
         key = [name for name in self.dataset.key if name in self.rows.column_names]
+        if is_ascending(self.rows, key):
+            none = pa.repeat(False, len(self.rows))
+            return none, none
         places = _repeated([self[name] for name in key])
         again, conflicting = np.zeros(len(self.rows), dtype=bool), np.zeros(len(self.rows), dtype=bool)
         if len(places):  # rare; grouping all rows would take more memory than the rows themselves

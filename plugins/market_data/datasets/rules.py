@@ -214,16 +214,23 @@ def _first_session(day: date | None) -> date | None:
 
 
 def _unexpected_symbol(received: Received) -> Mask:
+    known = {*pc.unique(received["symbol"]).to_pylist()} - {None}
+    if known <= {*received.request.symbols}:  # nearly always, and one look at each symbol tells
+        return pa.repeat(False, len(received.rows))
     requested = pc.is_in(received["symbol"], pa.array(received.request.symbols, pa.string()))
     return pc.and_not(pc.is_valid(received["symbol"]), requested)
 
 
 def _outside(received: Received) -> Mask:
-    return pc.is_in(received["session"], pa.array(received.unexpected_sessions[0], pa.date32()))
+    return _of_sessions(received, received.unexpected_sessions[0])
 
 
 def _no_session(received: Received) -> Mask:
-    return pc.is_in(received["session"], pa.array(received.unexpected_sessions[1], pa.date32()))
+    return _of_sessions(received, received.unexpected_sessions[1])
+
+
+def _of_sessions(received: Received, sessions: Sequence[date]) -> Mask:
+    return pc.is_in(received["session"], pa.array(sessions, pa.date32())) if sessions else pa.repeat(False, len(received.rows))
 
 
 CELL = (

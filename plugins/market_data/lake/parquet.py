@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from market_data.core.errors import BrokenObject
 from market_data.datasets.base import Dataset
+from market_data.datasets.key_order import is_ascending
 
 ROW_GROUP = 122_880
 STAMP = "ingest_ts"
@@ -201,6 +202,8 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def by_key(table: pa.Table, key: Sequence[str]) -> pa.Table:
     """Sort ``table`` by ``key``; rows of equal key keep their order. Sorted rows are not copied."""
+    if is_ascending(table, key):
+        return table
     order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in key])
     return table if np.array_equal(order.to_numpy(), np.arange(len(order))) else table.take(order)
 

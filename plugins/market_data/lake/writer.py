@@ -12,6 +12,7 @@ from market_data.core.dates import dates_of
 from market_data.core.errors import ConfigError, QualityError, SchemaDrift
 from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
+from market_data.datasets.key_order import is_ascending
 from market_data.lake import merge, parquet
 from market_data.lake.clock import microseconds
 from market_data.lake.layout import Layout, escape, file_period
@@ -76,12 +77,8 @@ def land(
         raise ConfigError(f"file_grain is {grain!r}; for {dataset.name} allowed: {', '.join(dataset.files.grains)}")
     if not rows.schema.equals(dataset.schema):
         raise SchemaDrift(f"rows for {dataset.name} have columns {_described(rows.schema)}; allowed: {_described(dataset.schema)}")
-    rows = parquet.by_key(rows, dataset.key)
-    twice = np.flatnonzero(merge.same_as_next(rows, dataset.key))
-    if len(twice):
-        first = rows.slice(int(twice[0]), 1).select(dataset.key).to_pylist()[0]
-        raise QualityError(f"rows for {dataset.name}: {len(twice)} keys occur twice, the first is {first}")
-
+    if not is_ascending(rows, dataset.key):
+        rows = _sorted(rows, dataset)
     terms = refetch if isinstance(refetch, Refetch) else Refetch(again=refetch, mend=refetch)
     moment = microseconds(terms.now()) if terms.now else None
     how = How(terms, moment, OtherGrains(lake, layout, dataset, provider, grain).rows, grain)
@@ -107,6 +104,19 @@ def land(
         current = parquet.by_key(current, dataset.key)
     unchanged, restated = len(parts) - tally.written, pa.concat_tables([CELL.empty_table(), *tally.restated])
     return Landed(current, tally.written, unchanged, tally.bytes, tally.missing, objects, restated, tuple(tally.broken))
+
+
+def _sorted(rows: pa.Table, dataset: Dataset) -> pa.Table:
+    """Return ``rows`` by key.
+
+    :raises QualityError: if a key occurs twice.
+    """
+    rows = parquet.by_key(rows, dataset.key)
+    twice = np.flatnonzero(merge.same_as_next(rows, dataset.key))
+    if len(twice):
+        first = rows.slice(int(twice[0]), 1).select(dataset.key).to_pylist()[0]
+        raise QualityError(f"rows for {dataset.name}: {len(twice)} keys occur twice, the first is {first}")
+    return rows
 
 
 @dataclass(slots=True)

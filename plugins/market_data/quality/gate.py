@@ -91,7 +91,7 @@ def _cleared(received: Received) -> tuple[Received, Mapping[str, int]]:
             column, place = rows[placeholder.column], rows.column_names.index(placeholder.column)
             rows = rows.set_column(place, placeholder.column, pc.if_else(mask, pa.scalar(None, column.type), column))
             counts[placeholder.column] = count
-    return replace(received, rows=rows), counts
+    return replace(received, rows=rows) if counts else received, counts
 
 
 def conform(rows: pa.Table, dataset: Dataset) -> pa.Table:
