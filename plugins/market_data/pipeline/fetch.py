@@ -150,6 +150,14 @@ def _save_memory() -> None:
     leave_pandas_out()
 
 
+def _give_memory_back(rows: int) -> None:
+    """Give the memory that is free now back to the system, after ``rows`` rows: few do not take enough to be worth the time."""
+    import pyarrow as pa
+
+    if rows > PART_ROWS:
+        pa.default_memory_pool().release_unused()
+
+
 def _most_in_a_row(error: MarketDataError, *, by_session: bool) -> int:
     """Return the number of consecutive failures that ends a batch."""
     return SAME_REFUSAL if isinstance(error, BadRequest) and not by_session else SAME_TROUBLE
@@ -261,7 +269,7 @@ def _fetch_request(
     incoming = _Incoming(_parts(table, apart), odd, absent, fetched.release)
     del fetched, table  # release the rows part by part
     incoming.release()
-    pa.default_memory_pool().release_unused()
+    _give_memory_back(counts["rows_received"])
     mark = ""
     if (counts["rows_received"] or len(absent)) and _may_replace(context, batch):
         stamp = {"ingest_us": (arrived - EPOCH) // timedelta(microseconds=1)}
@@ -279,6 +287,7 @@ def _fetch_request(
             unproved=_without_state(request, served, cells, unproved),
             renewed=coalesce(landed.renewed, _axis(sessions, request.calendar)),
         )  # fmt: skip
+        _give_memory_back(counts["rows_received"])
         # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
         info = StagedInfo(context.run, batch.id, context.params.file_grain, receipt)
         key = staging.write(context.lake, dataset.name, context.source, batch.spec_hash, info, staged)
@@ -409,6 +418,7 @@ def _land(
     from market_data.lake import quarantine
     from market_data.lake.object_writer import Refetch
     from market_data.lake.writer import land
+    from market_data.providers.spool import in_memory
     from market_data.quality.gate import gate
 
     dataset, sessions = context.dataset, request.sessions
@@ -453,14 +463,15 @@ def _land(
     incoming.parts.reverse()
     while incoming.parts:
         # The response to a request with holes has the whole span; the cells in the holes are covered already.
-        gated = gate(dataset, of_request(incoming.parts.pop(), request), request, sessions, signed)
+        rows = in_memory(incoming.parts.pop(), incoming.release)
+        gated = gate(dataset, of_request(rows, request), request, sessions, signed)
+        del rows
         if len(gated.bad):
             gated = overruled.apply(gated, request, sessions, signed)
         bad.append(gated.bad)
         counts.update(rows_quarantined=len(gated.bad), values_cleared=sum(gated.cleared.values()))
         write(_stored(gated.good, dataset, extra))
         del gated
-        incoming.release()
     rejected = pa.concat_tables(bad)
     quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=arrival.at)
     # One copy of a duplicate row is in the lake.
