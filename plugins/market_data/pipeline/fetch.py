@@ -237,7 +237,6 @@ def _fetch_request(
     :param absences: checks what the responses of this batch lack.
     :param now: is called when the whole response has arrived: that moment stamps its rows. ``hook.fetch`` may wait for the quota first.
     """
-    import pyarrow as pa
 
     from market_data.lake import begun, receipts, staging
     from market_data.lake.parquet import Encoder
