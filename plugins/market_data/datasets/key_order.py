@@ -1,4 +1,7 @@
-"""See in one pass if rows are in the order of their key, each key once: most responses are, and need no sorting."""
+"""See in one pass if rows are in the order of their key, each key once.
+
+Most responses are, and need no sorting.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from numpy.typing import NDArray
 
 
 def is_ascending(rows: pa.Table, columns: Sequence[str]) -> bool:
-    """Return True if each row is after the row before it by ``columns``, the first one first; no two rows are equal in all.
+    """Return True if each row is after the row before it by ``columns``.
 
-    False may also mean that it is not known: a value is null, or the type is neither text nor a date, a moment or a whole number.
+    The first column counts first. No two rows are equal in all columns. False may also mean that it is not known: a value is null, or
+    the type is neither text nor a date, a moment or a whole number.
     """
     tied = np.ones(max(0, len(rows) - 1), dtype=bool)
     for name in columns:
@@ -28,7 +32,10 @@ def is_ascending(rows: pa.Table, columns: Sequence[str]) -> bool:
 
 
 def run_starts(rows: pa.Table, columns: Sequence[str]) -> NDArray[np.int64] | None:
-    """Return the first row of each run of rows that are equal in ``columns``; None if it is not known, as in `is_ascending`."""
+    """Return the first row of each run of rows that are equal in ``columns``.
+
+    None if it is not known, as in `is_ascending`.
+    """
     codes = [_codes(rows[name]) for name in columns]
     known = [found for found in codes if found is not None]
     if len(known) < len(codes):

@@ -106,7 +106,10 @@ class _Kinds:
 
 @lru_cache(maxsize=64)
 def _kinds(schema: pa.Schema) -> _Kinds:
-    """Return the kinds of a schema's columns; once for all, as a lake has an object per symbol and session."""
+    """Return the kinds of a schema's columns.
+
+    They are kept, as a lake has an object per symbol and session.
+    """
     dictionary, differences, counted, bounded, compressed = [], [], [], [], []
     of_rows, of_bars = STAMP in schema.names, "timeframe" in schema.names
     for field in schema:

@@ -151,7 +151,10 @@ def _save_memory() -> None:
 
 
 def _give_memory_back(rows: int) -> None:
-    """Give the memory that is free now back to the system, after ``rows`` rows: few do not take enough to be worth the time."""
+    """Give free memory back to the system.
+
+    :param rows: of the response. Few do not take enough memory to be worth the time.
+    """
     import pyarrow as pa
 
     if rows > PART_ROWS:
@@ -237,7 +240,6 @@ def _fetch_request(
     :param absences: checks what the responses of this batch lack.
     :param now: is called when the whole response has arrived: that moment stamps its rows. ``hook.fetch`` may wait for the quota first.
     """
-
     from market_data.lake import begun, receipts, staging
     from market_data.lake.parquet import Encoder
     from market_data.lake.receipts import RequestReceipt
