@@ -105,7 +105,10 @@ def measure(name: str, grain: str = "day", symbols: int | None = None) -> dict[s
     dataset, (first, last) = ("ohlcv-1d", DAYS[grain]) if name == "fmp" else ("ohlcv-1m", MINUTES)
     count = symbols or (250 if name == "fmp" else 100)
     with serving(name) as url, tempfile.TemporaryDirectory() as folder:
-        env = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", "AIRFLOW_HOME": f"{folder}/airflow"}
+        inherited = {
+            name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        }  # modules are compiled once
+        env = {**inherited, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", "AIRFLOW_HOME": f"{folder}/airflow"}
         found: Any = None
         for _ in ("plan", "fetch"):
             given = [name, dataset, url, f"{folder}/lake", count, str(first), str(last), grain, ENDPOINTS.get(name, "auto"), found]

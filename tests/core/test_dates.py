@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 
+import pyarrow as pa
 import pytest
 
-from market_data.core.dates import read_date
+from market_data.core.dates import dates_of, read_date
 
 NOVEMBER = date(2026, 11, 2)
 
@@ -37,3 +38,9 @@ OTHERS = (
 def test_anything_else_is_no_date(text):
     with pytest.raises(ValueError, match=r"."):
         read_date(text)
+
+
+@pytest.mark.parametrize("days", [[], [NOVEMBER], [NOVEMBER, None, date(1, 1, 1), date(9999, 12, 31)]])
+def test_a_column_of_dates_is_read_as_to_pylist_does(days):
+    column = pa.array(days, pa.date32())
+    assert dates_of(column) == dates_of(pa.chunked_array([column.slice(0, 1), column.slice(1)])) == column.to_pylist() == days

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from market_data.providers import spool
-from market_data.providers.spool import Spool, groups_of, nothing_to_release, taken
+from market_data.providers.spool import Spool, groups_of, in_memory, nothing_to_release, taken
 
 SCHEMA = pa.schema([pa.field("symbol", pa.string()), pa.field("value", pa.int64())])
 
@@ -54,3 +54,23 @@ def test_groups_share_no_symbol_and_lose_no_row(monkeypatch, most):
 
 def test_rows_that_are_not_by_symbol_make_no_groups():
     assert groups_of(page(0, 10), "symbol", 5) is None
+
+
+def test_groups_of_few_symbols_are_put_together_symbol_by_symbol(monkeypatch):
+    monkeypatch.setattr(spool, "IN_MEMORY", 15)
+    _, table = filled(4)
+    (pieces,) = groups_of(table, "symbol", 1000)
+    names = taken(table, pieces)["symbol"].to_pylist()
+    assert names == sorted(names)
+    monkeypatch.setattr(spool, "MOST_PIECES", 11)
+    (pieces,) = groups_of(table, "symbol", 1000)
+    assert len(pieces) == 4  # one for each page
+
+
+def test_rows_are_copied_column_by_column_each_released_at_once():
+    released = []
+    rows = pa.concat_tables([page(0, 4), page(4, 4)])
+    found = in_memory(rows, lambda: released.append(None))
+    assert found.equals(rows)
+    assert [column.num_chunks for column in found.columns] == [1, 1]
+    assert len(released) == 2

@@ -107,6 +107,11 @@ def as_landed(rows):
     return pa.table(columns, schema=DATASET.schema)
 
 
+def test_no_rejected_row_keeps_no_row_in_memory():
+    rows = received([row()] * 1000)
+    assert gate(DATASET, rows.slice(0, 1), ASKED, SESSIONS).bad.get_total_buffer_size() < 64
+
+
 def test_values_at_the_bounds_can_be_loaded(tmp_path):
     with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(tmp_path / "w.duckdb")})) as warehouse:
         warehouse.migrate()

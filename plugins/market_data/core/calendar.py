@@ -21,6 +21,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -89,7 +90,7 @@ class Calendar:
         years = [_year(self, year, closures) for year in range(start.year, last.year + 1)]
         years[-1] = years[-1][: bisect_left(years[-1], end)]
         years[0] = years[0][bisect_left(years[0], start) :]
-        return tuple(day for year in years for day in year)
+        return tuple(chain.from_iterable(years))
 
     def sessions_in(self, intervals: IntervalSet) -> tuple[date, ...]:
         """Return the sessions inside ``intervals``, ascending."""

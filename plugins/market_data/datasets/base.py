@@ -18,8 +18,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from market_data.core.batch import Request
+from market_data.core.dates import dates_of
 from market_data.core.instruments import kind_of
 from market_data.core.run import Grain
+from market_data.datasets.key_order import is_ascending
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 UTC_NANOS = pa.timestamp("ns", tz="UTC")
@@ -201,7 +203,8 @@ def signed_by_spelling(symbol: str) -> bool:
 def unsigned(symbols: pa.ChunkedArray, signed: Signed) -> Mask:
     """Return a mask of the rows whose symbols have positive prices only."""
     known = pc.unique(symbols).to_pylist()
-    return pc.is_in(symbols, pa.array([symbol for symbol in known if symbol is None or not signed(symbol)], pa.string()))
+    positive = [symbol for symbol in known if symbol is None or not signed(symbol)]
+    return pc.is_in(symbols, pa.array(positive, pa.string())) if len(positive) < len(known) else pa.repeat(True, len(symbols))
 
 
 # -- rules ------------------------------------------------------------------------------------------------------------------------
@@ -272,7 +275,8 @@ class Received:
     def unexpected_sessions(self) -> tuple[list[date], list[date]]:
         """Sessions of the rows that are outside the request, and dates inside it without a session."""
         known = set(self.sessions)
-        days = pc.unique(self["session"].drop_null()).to_pylist()
+        regular = known.intersection(self.request.sessions)
+        days = [day for day in dates_of(pc.unique(self["session"].drop_null())) if day not in regular]
         unexpected = [day for day in days if day not in known or not self.requested(day)]
         return [day for day in unexpected if not self.requested(day)], [day for day in unexpected if self.requested(day)]
 
@@ -280,6 +284,9 @@ class Received:
     def copies(self) -> tuple[Mask, Mask]:
         """Rows that repeat an earlier row in every value, and rows whose key has other values elsewhere."""
         key = [name for name in self.dataset.key if name in self.rows.column_names]
+        if is_ascending(self.rows, key):
+            none = pa.repeat(False, len(self.rows))
+            return none, none
         places = _repeated([self[name] for name in key])
         again, conflicting = np.zeros(len(self.rows), dtype=bool), np.zeros(len(self.rows), dtype=bool)
         if len(places):  # rare; grouping all rows would take more memory than the rows themselves

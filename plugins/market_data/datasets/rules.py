@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.calendar import FIRST, LAST, XNYS, Calendar, at
+from market_data.core.dates import dates_of
 from market_data.datasets.base import AtLeast, InRange, Mask, NotNull, OneOf, PositivePrice, Received, Rule
 
 LIMIT = 1e12
@@ -155,9 +156,8 @@ def in_trading_day(field: str) -> Rule:
         places = pc.index_in(received["session"], days).combine_chunks()
 
         def per_row(edge: Callable[[Calendar, date], datetime]) -> pa.Array:
-            return pa.array([edge(calendar, day) if _in_calendar(day) else None for day in days.to_pylist()], moments.type).take(
-                places
-            )
+            edges = [edge(calendar, day) if _in_calendar(day) else None for day in dates_of(days)]
+            return pa.array(edges, moments.type).take(places)
 
         begin, end = per_row(_evening_before), per_row(_midnight_after)
         return pc.or_kleene(pc.less(moments, begin), pc.greater_equal(moments, end))
@@ -214,16 +214,23 @@ def _first_session(day: date | None) -> date | None:
 
 
 def _unexpected_symbol(received: Received) -> Mask:
+    known = {*pc.unique(received["symbol"]).to_pylist()} - {None}
+    if known <= {*received.request.symbols}:  # nearly always, and one look at each symbol tells
+        return pa.repeat(False, len(received.rows))
     requested = pc.is_in(received["symbol"], pa.array(received.request.symbols, pa.string()))
     return pc.and_not(pc.is_valid(received["symbol"]), requested)
 
 
 def _outside(received: Received) -> Mask:
-    return pc.is_in(received["session"], pa.array(received.unexpected_sessions[0], pa.date32()))
+    return _of_sessions(received, received.unexpected_sessions[0])
 
 
 def _no_session(received: Received) -> Mask:
-    return pc.is_in(received["session"], pa.array(received.unexpected_sessions[1], pa.date32()))
+    return _of_sessions(received, received.unexpected_sessions[1])
+
+
+def _of_sessions(received: Received, sessions: Sequence[date]) -> Mask:
+    return pc.is_in(received["session"], pa.array(sessions, pa.date32())) if sessions else pa.repeat(False, len(received.rows))
 
 
 CELL = (

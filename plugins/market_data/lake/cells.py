@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import calendar_for
 from market_data.core.calendar import Calendar
+from market_data.core.dates import dates_of
 from market_data.core.intervals import IntervalSet
 from market_data.core.request_rows import rows_inside
 
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
 def cells_of(rows: pa.Table) -> dict[str, set[date]]:
     """Return symbol -> the sessions for which ``rows`` holds at least one row."""
     cells: dict[str, set[date]] = defaultdict(set)
-    unique = rows.group_by(["symbol", "session"]).aggregate([])
-    for symbol, session in zip(unique["symbol"].to_pylist(), unique["session"].to_pylist(), strict=True):
+    from market_data.datasets.key_order import run_starts
+
+    rows = rows.select(["symbol", "session"])
+    starts = run_starts(rows, rows.column_names)
+    unique = rows.group_by(rows.column_names, use_threads=False).aggregate([]) if starts is None else rows.take(starts)
+    for symbol, session in zip(unique["symbol"].to_pylist(), dates_of(unique["session"]), strict=True):
         cells[symbol].add(session)
     return cells
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import IO
 
 import numpy as np
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 
 from market_data.core.errors import BrokenObject
 from market_data.datasets.base import Dataset
+from market_data.datasets.key_order import is_ascending
 
 ROW_GROUP = 122_880
 STAMP = "ingest_ts"
@@ -29,7 +32,9 @@ def encode(
     """Return ``table`` as Parquet. Equal tables give equal bytes with the same version of pyarrow.
 
     Text and stamps are dictionary-encoded, times and integers delta-encoded. Floats are plain unless their values repeat: a dictionary
-    of prices that hardly repeat doubles the size. The Arrow schema is not stored; Parquet's own schema covers all types of the lake.
+    of prices that hardly repeat doubles the size. Those of bars are always plain. Columns of rows that compression does not make smaller
+    are not compressed: integers, few values, and no values. The Arrow schema is not stored; Parquet's own schema covers all types of
+    the lake.
 
     :param compression: ``zstd``, or ``snappy`` for small objects that are read by the thousand: a zstd reader takes longer to start.
     :param row_group: rows per row group, at most.
@@ -70,42 +75,63 @@ class Encoder:
         return self._file.read()
 
     def _open(self, table: pa.Table) -> pq.ParquetWriter:
-        repeating, differences, bounded = [], [], []
-        few = FEW if STAMP in table.schema.names else ()
-        compression: dict[str, str] = {}
-        for field in table.schema:
-            moment = pa.types.is_temporal(field.type)
-            if (
-                pa.types.is_string(field.type)
-                or pa.types.is_dictionary(field.type)
-                or field.name in STAMPS
-                or _repeats(table[field.name])
-            ):
-                repeating.append(field.name)
-            elif moment or pa.types.is_integer(field.type):
-                differences.append(field.name)
-            if field.name == "symbol" or pa.types.is_timestamp(field.type):
-                bounded.append(field.name)
-            if field.name not in few:
-                compression[field.name] = self._compression
+        kinds = _kinds(table.schema)
+        repeating = [name for name in kinds.counted if _repeats(table[name])]
+        compressed = [name for name in kinds.compressed if not len(table) or table[name].null_count < len(table)]
         return pq.ParquetWriter(
             self._sink,
             table.schema,
-            compression=compression,
-            use_dictionary=repeating,
-            column_encoding=dict.fromkeys(differences, "DELTA_BINARY_PACKED"),
-            write_statistics=bounded or False,
+            compression=dict.fromkeys(compressed, self._compression),
+            use_dictionary=[*kinds.dictionary, *repeating],
+            column_encoding=dict.fromkeys(kinds.differences, "DELTA_BINARY_PACKED"),
+            write_statistics=kinds.bounded or False,
             store_schema=False,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Kinds:
+    """The columns of a schema by how they are written.
+
+    :param counted: floats that get a dictionary if their values repeat.
+    :param bounded: columns whose lowest and highest values are written.
+    """
+
+    dictionary: Sequence[str]
+    differences: Sequence[str]
+    counted: Sequence[str]
+    bounded: Sequence[str]
+    compressed: Sequence[str]
+
+
+@lru_cache(maxsize=64)
+def _kinds(schema: pa.Schema) -> _Kinds:
+    """Return the kinds of a schema's columns.
+
+    They are kept, as a lake has an object per symbol and session.
+    """
+    dictionary, differences, counted, bounded, compressed = [], [], [], [], []
+    of_rows, of_bars = STAMP in schema.names, "timeframe" in schema.names
+    for field in schema:
+        moment, whole = pa.types.is_temporal(field.type), pa.types.is_integer(field.type)
+        if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type) or field.name in STAMPS:
+            dictionary.append(field.name)
+        elif moment or whole:
+            differences.append(field.name)
+        elif pa.types.is_floating(field.type) and not of_bars:
+            counted.append(field.name)
+        if field.name == "symbol" or pa.types.is_timestamp(field.type):
+            bounded.append(field.name)
+        if not of_rows or (field.name not in FEW and not whole):
+            compressed.append(field.name)
+    return _Kinds(dictionary, differences, counted, bounded, compressed)
+
+
 def _repeats(column: pa.ChunkedArray) -> bool:
-    """Return true for a float column with few distinct values in its first ``SAMPLE`` rows.
+    """Return true for a column with few distinct values in its first ``SAMPLE`` rows.
 
     Counting all values of a large column would need its size again in memory. Mostly an eighth of them are too many already.
     """
-    if not pa.types.is_floating(column.type):
-        return False
     rows = min(len(column), SAMPLE)
     if rows > GATHER and REPEATED * pc.count_distinct(column.slice(0, 2 * rows // REPEATED)).as_py() > rows:
         return False
@@ -179,6 +205,8 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def by_key(table: pa.Table, key: Sequence[str]) -> pa.Table:
     """Sort ``table`` by ``key``; rows of equal key keep their order. Sorted rows are not copied."""
+    if is_ascending(table, key):
+        return table
     order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in key])
     return table if np.array_equal(order.to_numpy(), np.arange(len(order))) else table.take(order)
 

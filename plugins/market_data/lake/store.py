@@ -299,7 +299,12 @@ class Lake:
         """Yield the result of ``operation`` per item, in order, running ``concurrency`` at a time.
 
         Items are consumed as results are. After a failure, operations that have not started are dropped and the error is raised.
+
+        :param concurrency: 1: in this thread.
         """
+        if concurrency == 1:
+            yield from map(operation, items)
+            return
         # obstore releases the interpreter lock, so threads are as fast as its async calls, and encoding runs in parallel.
         with ThreadPoolExecutor(concurrency) as pool:
             ahead: deque[Future[R]] = deque()

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from market_data.core.dates import dates_of
 from market_data.core.errors import ConfigError, QualityError, SchemaDrift
 from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
+from market_data.datasets.key_order import is_ascending
 from market_data.lake import merge, parquet
 from market_data.lake.clock import microseconds
 from market_data.lake.layout import Layout, escape, file_period
@@ -75,12 +77,8 @@ def land(
         raise ConfigError(f"file_grain is {grain!r}; for {dataset.name} allowed: {', '.join(dataset.files.grains)}")
     if not rows.schema.equals(dataset.schema):
         raise SchemaDrift(f"rows for {dataset.name} have columns {_described(rows.schema)}; allowed: {_described(dataset.schema)}")
-    rows = parquet.by_key(rows, dataset.key)
-    twice = np.flatnonzero(merge.same_as_next(rows, dataset.key))
-    if len(twice):
-        first = rows.slice(int(twice[0]), 1).select(dataset.key).to_pylist()[0]
-        raise QualityError(f"rows for {dataset.name}: {len(twice)} keys occur twice, the first is {first}")
-
+    if not is_ascending(rows, dataset.key):
+        rows = _sorted(rows, dataset)
     terms = refetch if isinstance(refetch, Refetch) else Refetch(again=refetch, mend=refetch)
     moment = microseconds(terms.now()) if terms.now else None
     how = How(terms, moment, OtherGrains(lake, layout, dataset, provider, grain).rows, grain)
@@ -97,13 +95,28 @@ def land(
     parts = list(_keys(layout, dataset, provider, rows, grain))
     tally = _Tally(by_symbol=grain == "session")
     given = (encoded(key, rows.slice(start, stop - start)) for key, start, stop in parts)
-    outcomes = lake.each(put, given, concurrency=LARGE if grain == "session" and dataset.timeframe != "1d" else WRITERS)
+    writers = LARGE if grain == "session" and dataset.timeframe != "1d" else WRITERS
+    # A folder takes a new object in less time than another thread takes to begin.
+    outcomes = lake.each(put, given, concurrency=1 if lake.root is not None and not terms.again else writers)
     current = parquet.gather(_current(rows, parts, tally.count(outcomes)), dataset.schema)
     objects = _objects(rows, parts, tally)
     if grain == "session":
         current = parquet.by_key(current, dataset.key)
     unchanged, restated = len(parts) - tally.written, pa.concat_tables([CELL.empty_table(), *tally.restated])
     return Landed(current, tally.written, unchanged, tally.bytes, tally.missing, objects, restated, tuple(tally.broken))
+
+
+def _sorted(rows: pa.Table, dataset: Dataset) -> pa.Table:
+    """Return ``rows`` by key.
+
+    :raises QualityError: if a key occurs twice.
+    """
+    rows = parquet.by_key(rows, dataset.key)
+    twice = np.flatnonzero(merge.same_as_next(rows, dataset.key))
+    if len(twice):
+        first = rows.slice(int(twice[0]), 1).select(dataset.key).to_pylist()[0]
+        raise QualityError(f"rows for {dataset.name}: {len(twice)} keys occur twice, the first is {first}")
+    return rows
 
 
 @dataclass(slots=True)
@@ -159,7 +172,7 @@ def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain
     other = ~merge.same_as_next(rows, ["symbol", files.kind] if files.kind else ["symbol"])
     cuts = np.flatnonzero((periods[1:] != periods[:-1]) | other) + 1
     starts = np.concatenate([[0], cuts])
-    symbols, days = rows["symbol"].take(starts).to_pylist(), dates.take(starts).to_pylist()
+    symbols, days = rows["symbol"].take(starts).to_pylist(), dates_of(dates.take(starts))
     kinds = rows[files.kind].take(starts).to_pylist() if files.kind else [None] * len(starts)
     for symbol, day, kind, start, stop in zip(symbols, days, kinds, starts.tolist(), [*cuts.tolist(), len(rows)], strict=True):
         yield layout.object_key(dataset, provider, symbol, day, grain, kind), start, stop
@@ -171,7 +184,7 @@ def _session_keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Tabl
         escape(symbol)  # a symbol that cannot be a key is an error in every grain
     cuts = np.flatnonzero(~merge.same_as_next(rows, ["session"])) + 1
     starts = [0, *cuts.tolist()]
-    for session, start, stop in zip(rows["session"].take(starts).to_pylist(), starts, [*starts[1:], len(rows)], strict=True):
+    for session, start, stop in zip(dates_of(rows["session"].take(starts)), starts, [*starts[1:], len(rows)], strict=True):
         yield layout.session_key(dataset, provider, session), start, stop
 
 

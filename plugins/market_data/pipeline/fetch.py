@@ -30,7 +30,7 @@ from market_data.core.errors import (
     UnknownSymbol,
 )
 from market_data.core.full_disk import full_disk_named
-from market_data.core.intervals import IntervalSet, coalesce
+from market_data.core.intervals import IntervalSet, closed, coalesce
 from market_data.core.outcome import MAY_BE_MORE, NOTHING_YET, SOME_QUARANTINED, Evidence, Receipt, State
 from market_data.core.request_rows import of_request
 from market_data.core.without_pandas import leave_pandas_out
@@ -152,6 +152,17 @@ def _save_memory() -> None:
     leave_pandas_out()
 
 
+def _give_memory_back(rows: int) -> None:
+    """Give free memory back to the system.
+
+    :param rows: of the response. Few do not take enough memory to be worth the time.
+    """
+    import pyarrow as pa
+
+    if rows > PART_ROWS:
+        pa.default_memory_pool().release_unused()
+
+
 def _most_in_a_row(error: MarketDataError, *, by_session: bool) -> int:
     """Return the number of consecutive failures that ends a batch."""
     return SAME_REFUSAL if isinstance(error, BadRequest) and not by_session else SAME_TROUBLE
@@ -231,8 +242,6 @@ def _fetch_request(
     :param absences: checks what the responses of this batch lack.
     :param now: is called when the whole response has arrived: that moment stamps its rows. ``hook.fetch`` may wait for the quota first.
     """
-    import pyarrow as pa
-
     from market_data.lake import begun, receipts, staging
     from market_data.lake.parquet import Encoder
     from market_data.lake.receipts import RequestReceipt
@@ -263,7 +272,7 @@ def _fetch_request(
     incoming = _Incoming(_parts(table, apart), odd, absent, fetched.release)
     del fetched, table  # release the rows part by part
     incoming.release()
-    pa.default_memory_pool().release_unused()
+    _give_memory_back(counts["rows_received"])
     mark = ""
     if (counts["rows_received"] or len(absent)) and _may_replace(context, batch):
         stamp = {"ingest_us": (arrived - EPOCH) // timedelta(microseconds=1)}
@@ -281,6 +290,7 @@ def _fetch_request(
             unproved=_without_state(request, served, cells, unproved),
             renewed=coalesce(landed.renewed, _axis(sessions, request.calendar)),
         )  # fmt: skip
+        _give_memory_back(counts["rows_received"])
         # The receipt comes last: a retry repeats a request without one. Rows in staging are loaded in any case.
         info = StagedInfo(context.run, batch.id, context.params.file_grain, receipt)
         key = staging.write(context.lake, dataset.name, context.source, batch.spec_hash, info, staged)
@@ -411,6 +421,7 @@ def _land(
     from market_data.lake import quarantine
     from market_data.lake.object_writer import Refetch
     from market_data.lake.writer import land
+    from market_data.providers.spool import in_memory
     from market_data.quality.gate import gate
 
     dataset, sessions = context.dataset, request.sessions
@@ -437,11 +448,12 @@ def _land(
         objects.append(landed.objects)
         restated.append(landed.restated)
         replaced.extend(landed.broken)
-        # A stored row with equal values keeps its own, earlier moment.
-        new = landed.rows.filter(pc.greater_equal(landed.rows["ingest_ts"], extra["ingest_ts"]))
-        renewed.update(pc.unique(new["session"]).to_pylist())
-        for symbol, days in cells_of(landed.rows).items():
+        cells = cells_of(landed.rows)
+        for symbol, days in cells.items():
             have.setdefault(symbol, set()).update(days)
+        # A stored row with equal values keeps its own, earlier moment.
+        new = pc.greater_equal(landed.rows["ingest_ts"], extra["ingest_ts"])
+        renewed.update(*(cells if pc.all(new).as_py() else cells_of(landed.rows.filter(new))).values())
         counts.update(
             rows_landed=len(landed.rows),
             files_written=landed.written,
@@ -454,14 +466,15 @@ def _land(
     incoming.parts.reverse()
     while incoming.parts:
         # The response to a request with holes has the whole span; the cells in the holes are covered already.
-        gated = gate(dataset, of_request(incoming.parts.pop(), request), request, sessions, signed)
+        rows = in_memory(incoming.parts.pop(), incoming.release)
+        gated = gate(dataset, of_request(rows, request), request, sessions, signed)
+        del rows
         if len(gated.bad):
             gated = overruled.apply(gated, request, sessions, signed)
         bad.append(gated.bad)
         counts.update(rows_quarantined=len(gated.bad), values_cleared=sum(gated.cleared.values()))
         write(_stored(gated.good, dataset, extra))
         del gated
-        incoming.release()
     rejected = pa.concat_tables(bad)
     quarantine.write(context.lake, dataset.name, context.source, context.run, batch.id, rejected, received_at=arrival.at)
     # One copy of a duplicate row is in the lake.
@@ -516,7 +529,7 @@ def _axis(sessions: Sequence[date], calendar: Calendar) -> Sequence[date]:
 
     An interval over a hole would give its cells a state.
     """
-    return calendar.sessions(sessions[0], sessions[-1] + timedelta(days=1)) if sessions else ()
+    return calendar.sessions_in((closed(sessions[0], sessions[-1]),)) if sessions else ()
 
 
 def _cells(
@@ -539,39 +552,65 @@ def _cells(
     """
     from market_data.lake.receipts import CellRun
 
-    later = f"requested again until {dataset.settle_sessions} sessions later"
     alike: dict[tuple[State, str, bool, IntervalSet], list[str]] = defaultdict(list)
     axis = _axis(request.sessions, request.calendar)
     chosen = set(symbols)
     own = [(symbol, block) for block in request.blocks for symbol in block.symbols if symbol in chosen]
     days_of = {block.intervals: block.sessions for _, block in own}
+    all_of = {intervals: frozenset(sessions) for intervals, sessions in days_of.items()}
     for symbol, block in own:
         sessions = days_of[block.intervals]
+        if sessions and sessions[-1] <= settled and _is_whole(written, symbol, all_of[block.intervals]):
+            alike[State.HAVE, "", True, coalesce(sessions, axis)].append(symbol)
+            continue
         known = dict.fromkeys(sessions if symbol in doubted else (), (State.PENDING, doubted.get(symbol, ""))) | reported
-        states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
-        have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
-        for session in sessions:
-            recent, there = session > settled, session in have
-            if session in quarantined:
-                state, reason = State.QUARANTINED, SOME_QUARANTINED if there else "the gate rejected the row"
-            elif there and recent and dataset.grows:
-                state, reason = State.PENDING, f"{MAY_BE_MORE}; {later}"
-            elif there:
-                state, reason = State.HAVE, ""
-            elif session in known:
-                state, reason = known[session]
-            elif recent:
-                state, reason = State.PENDING, f"{NOTHING_YET}; {later}"
-            elif symbol in unproved:
-                continue
-            else:
-                state, reason = State.EMPTY, NOTHING if have or quarantined else NOTHING_AT_ALL
-            state, reason = _unless_confirmed(written, (symbol, session), (state, reason))
-            states[state, reason, there].append(session)
+        states = _states(dataset, symbol, sessions, written, settled, known, unproved)
         for (state, reason, there), days in states.items():
             alike[state, reason, there, coalesce(days, axis)].append(symbol)
     name = request.calendar_name
     return tuple(CellRun(tuple(names), *kind[:2], kind[3], kind[2], name) for kind, names in alike.items())
+
+
+def _states(
+    dataset: Dataset,
+    symbol: str,
+    sessions: Sequence[date],
+    written: _Written,
+    settled: date,
+    known: Mapping[date, tuple[State, str]],
+    unproved: Mapping[str, str],
+) -> dict[tuple[State, str, bool], list[date]]:
+    """Return state, reason, and true if the cell has rows -> the sessions of a symbol; see ``_cells``.
+
+    :param known: session -> state and reason without rows.
+    """
+    later = f"requested again until {dataset.settle_sessions} sessions later"
+    states: dict[tuple[State, str, bool], list[date]] = defaultdict(list)
+    have, quarantined = written.have.get(symbol, ()), written.quarantined.get(symbol, ())
+    for session in sessions:
+        recent, there = session > settled, session in have
+        if session in quarantined:
+            state, reason = State.QUARANTINED, SOME_QUARANTINED if there else "the gate rejected the row"
+        elif there and recent and dataset.grows:
+            state, reason = State.PENDING, f"{MAY_BE_MORE}; {later}"
+        elif there:
+            state, reason = State.HAVE, ""
+        elif session in known:
+            state, reason = known[session]
+        elif recent:
+            state, reason = State.PENDING, f"{NOTHING_YET}; {later}"
+        elif symbol in unproved:
+            continue
+        else:
+            state, reason = State.EMPTY, NOTHING if have or quarantined else NOTHING_AT_ALL
+        state, reason = _unless_confirmed(written, (symbol, session), (state, reason))
+        states[state, reason, there].append(session)
+    return states
+
+
+def _is_whole(written: _Written, symbol: str, sessions: frozenset[date]) -> bool:
+    """Return true if the lake has rows of a symbol in all ``sessions``, and none was rejected."""
+    return not written.confirmed and symbol not in written.quarantined and sessions <= written.have.get(symbol, set())
 
 
 def _unless_confirmed(written: _Written, cell: tuple[str, date], found: tuple[State, str]) -> tuple[State, str]:

@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from market_data.core import calendar
+from market_data.core.dates import dates_of
 from market_data.core.errors import ServerError, UnknownSymbol
 from market_data.core.messages import some
 from market_data.core.outcome import State
@@ -181,12 +182,9 @@ class AbsenceCheck:
 
         :param sessions: requested ones that the provider claims to have.
         """
-        days = {*table["session"].unique().to_pylist()}
-        inner = [
-            session
-            for session in sessions
-            if session not in days and min(days, default=session) < session < max(days, default=session)
-        ]
+        days = {*dates_of(table["session"].unique())}
+        first_day, last_day = min(days, default=date.max), max(days, default=date.min)
+        inner = [session for session in sessions if session not in days and first_day < session < last_day]
         if not inner or len(request.symbols) < SEVERAL or not self._context.dataset.follows_trading:
             return []
         spans = {symbol: (min(own), max(own), len(own)) for symbol, own in cells_of(table).items()}

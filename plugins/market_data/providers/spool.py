@@ -18,6 +18,9 @@ import pyarrow.compute as pc
 IN_MEMORY = 65_536
 """Rows of a response that stay in memory: some 6 MB."""
 
+MOST_PIECES = 256
+"""Pieces of a group, at most, for which it is put together symbol by symbol: rows that came by time are then in the order of their key."""
+
 Slices = list[tuple[int, int]]
 """First row (inclusive) and last (exclusive) of each piece."""
 
@@ -61,6 +64,7 @@ class Spool:
         self._file.flush()
         mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         self._file.close()  # the map holds it
+        pa.default_memory_pool().release_unused()
         self.release = lambda: mapped.madvise(mmap.MADV_DONTNEED)
         return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
 
@@ -91,8 +95,11 @@ def _ranges(counts: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int
 
 
 def _pieces(codes: Sequence[npt.NDArray[np.int32]], starts: npt.NDArray[np.int64], first: int, last: int) -> Slices:
+    few = (last - first) * len(codes) <= MOST_PIECES
+    ranges = [(place, place + 1) for place in range(first, last)] if few else [(first, last)]
     found = [
-        (start + np.searchsorted(some, first), start + np.searchsorted(some, last))
+        (start + np.searchsorted(some, begin), start + np.searchsorted(some, end))
+        for begin, end in ranges
         for some, start in zip(codes, starts, strict=True)
     ]
     return [(int(begin), int(end)) for begin, end in found if end > begin]
@@ -101,3 +108,15 @@ def _pieces(codes: Sequence[npt.NDArray[np.int32]], starts: npt.NDArray[np.int64
 def taken(rows: pa.Table, pieces: Slices) -> pa.Table:
     """Return the pieces of ``rows`` as one table; nothing is copied."""
     return pa.concat_tables([rows.slice(begin, end - begin) for begin, end in pieces])
+
+
+def in_memory(rows: pa.Table, release: Callable[[], None]) -> pa.Table:
+    """Return ``rows`` as one piece each column.
+
+    :param release: of the rows' file. It is called after each column: the system keeps far more of a file in memory than was read.
+    """
+    columns = []
+    for column in rows.columns:
+        columns.append(column.combine_chunks())
+        release()
+    return pa.table(columns, schema=rows.schema)

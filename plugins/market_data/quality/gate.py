@@ -58,7 +58,8 @@ def gate(
         if pc.any(mask).as_py():
             broken[rule] = mask
     if not broken:
-        nothing = as_received.slice(0, 0).append_column("reasons", pa.array([], pa.string()))
+        # Not a slice, which would keep all rows in memory.
+        nothing = as_received.schema.empty_table().append_column("reasons", pa.array([], pa.string()))
         return Gated(_declared(rows, dataset), nothing, cleared)
     bad = reduce(pc.or_, broken.values())
     bad_rows = as_received.filter(bad)
@@ -91,7 +92,7 @@ def _cleared(received: Received) -> tuple[Received, Mapping[str, int]]:
             column, place = rows[placeholder.column], rows.column_names.index(placeholder.column)
             rows = rows.set_column(place, placeholder.column, pc.if_else(mask, pa.scalar(None, column.type), column))
             counts[placeholder.column] = count
-    return replace(received, rows=rows), counts
+    return replace(received, rows=rows) if counts else received, counts
 
 
 def conform(rows: pa.Table, dataset: Dataset) -> pa.Table:

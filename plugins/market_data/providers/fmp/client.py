@@ -221,7 +221,7 @@ class FmpClient:
                 elif row.date is not None and not first <= row.date <= last:
                     aside.append(f"{row.date}")
                 else:
-                    rows.append((row, "; ".join(problems.get(place, ()))))
+                    rows.append((row, "; ".join(problems[place]) if place in problems else ""))
             odd = [OddRow(row.date, {}, reason) for row, reason in rows if reason]
             history = History(first, last, [], "", odd, len(aside), list(dict.fromkeys(aside))[:MOST_NAMED])
             if 2 * len(aside) > len(read):

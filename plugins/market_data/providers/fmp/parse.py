@@ -188,12 +188,12 @@ def bars_table(bars: Sequence[tuple[str, FmpBar]], adjusted: Mapping[date, float
 
     :param adjusted: date -> adjusted close, of one symbol.
     """
-    values = {
+    values: dict[str, Sequence[float | None]] = {
         "open": [bar.adj_open for _, bar in bars],
         "high": [bar.adj_high for _, bar in bars],
         "low": [bar.adj_low for _, bar in bars],
         "close": [bar.adj_close for _, bar in bars],
-        "adj_close": [adjusted.get(bar.date) for _, bar in bars],
+        "adj_close": [adjusted.get(bar.date) for _, bar in bars] if adjusted else [None] * len(bars),
         "volume": [bar.volume for _, bar in bars],
     }
     columns = {name: pa.array(column, pa.float64()) for name, column in values.items()}

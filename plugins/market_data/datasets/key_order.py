@@ -1,0 +1,65 @@
+"""See in one pass if rows are in the order of their key, each key once.
+
+Most responses are, and need no sorting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+
+def is_ascending(rows: pa.Table, columns: Sequence[str]) -> bool:
+    """Return True if each row is after the row before it by ``columns``.
+
+    The first column counts first. No two rows are equal in all columns. False may also mean that it is not known: a value is null, or
+    the type is neither text nor a date, a moment or a whole number.
+    """
+    tied = np.ones(max(0, len(rows) - 1), dtype=bool)
+    for name in columns:
+        codes = _codes(rows[name])
+        if codes is None:
+            return False
+        steps = np.diff(codes)
+        if (steps[tied] < 0).any():
+            return False
+        tied &= steps == 0
+    return not tied.any()
+
+
+def run_starts(rows: pa.Table, columns: Sequence[str]) -> NDArray[np.int64] | None:
+    """Return the first row of each run of rows that are equal in ``columns``.
+
+    None if it is not known, as in `is_ascending`.
+    """
+    codes = [_codes(rows[name]) for name in columns]
+    known = [found for found in codes if found is not None]
+    if len(known) < len(codes):
+        return None
+    return np.flatnonzero(np.logical_or.reduce([np.diff(found, prepend=found[:1] - 1) != 0 for found in known]))
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
+    """Return whole numbers in the order of the values, or None."""
+    if column.null_count:
+        return None
+    if pa.types.is_string(column.type):
+        return _places(column)
+    if pa.types.is_date32(column.type):
+        column = column.cast(pa.int32())
+    elif not (pa.types.is_timestamp(column.type) or pa.types.is_signed_integer(column.type)):
+        return None
+    return np.asarray(column.cast(pa.int64()).to_numpy())
+
+
+def _places(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the place of each text among all; text comes in runs."""
+    runs = [pc.run_end_encode(chunk) for chunk in column.chunks]
+    texts = [text for run in runs for text in run.values.to_pylist()]
+    lengths = [np.diff(run.run_ends.to_numpy(), prepend=0) for run in runs]
+    places = {text: place for place, text in enumerate(sorted(set(texts)))}
+    return np.repeat(np.array([places[text] for text in texts], np.int64), np.concatenate([np.array([], np.int64), *lengths]))

@@ -1,0 +1,45 @@
+"""Rows in the order of their key are known without sorting."""
+
+import itertools
+import random
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pytest
+
+from market_data.datasets.key_order import is_ascending, run_starts
+
+KEY = ("symbol", "day")
+
+
+def table(rows, at=()):
+    """Return rows of symbol and day, cut into chunks at the places ``at``."""
+    found = pa.table(
+        {"symbol": pa.array([name for name, _ in rows], pa.string()), "day": pa.array([day for _, day in rows], pa.date32())}
+    )
+    edges = [0, *sorted(at), len(rows)]
+    return pa.concat_tables([found.slice(begin, end - begin) for begin, end in itertools.pairwise(edges)])
+
+
+def day(number):
+    return date(2024, 1, 1) + timedelta(days=number)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_order_and_runs_agree_with_sorted_rows(seed):
+    draw = random.Random(seed)
+    rows = [(draw.choice(["A", "AA", "B", "é"]), day(draw.randrange(4))) for _ in range(draw.randrange(6))]
+    rows = sorted(rows) if seed % 2 else rows
+    found = table(rows, [draw.randrange(len(rows) + 1) for _ in range(2)])
+    assert is_ascending(found, KEY) == (rows == sorted(set(rows)))
+    assert run_starts(found, KEY).tolist() == [n for n, row in enumerate(rows) if n == 0 or row != rows[n - 1]]
+
+
+@pytest.mark.parametrize("row", [(None, day(1)), ("A", None)])
+def test_the_order_of_a_null_is_not_known(row):
+    assert not is_ascending(table([("A", day(0)), row]), KEY)
+    assert run_starts(table([row]), KEY) is None
+
+
+def test_the_order_of_floats_is_not_known():
+    assert not is_ascending(pa.table({"price": [1.0, 2.0]}), ["price"])
