@@ -87,11 +87,10 @@ class Reader:
 
     def page(self, dag_id: str, run_id: str) -> float:
         """Return the seconds that the data of the page Run takes."""
-        http = self._stack.airflow._http  # noqa: SLF001  its session has the token
-        began = perf_counter()
-        response = http.get(
-            f"{self._stack.ports.airflow_url}/market-data/api/run", params={"dag_id": dag_id, "run_id": run_id}, timeout=120
-        )
+        airflow = self._stack.airflow
+        airflow.run(dag_id, run_id)  # logs in
+        url, began = f"{airflow.url}/market-data/api/run", perf_counter()
+        response = airflow._http.get(url, params={"dag_id": dag_id, "run_id": run_id}, timeout=120)  # noqa: SLF001  it has the token
         response.raise_for_status()
         return perf_counter() - began
 

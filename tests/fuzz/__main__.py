@@ -36,7 +36,14 @@ def main(arguments: list[str]) -> int:
     if unknown := sorted(set(names) - set(TARGETS)):
         parser.error(f"no target {', '.join(unknown)}; there are {', '.join(TARGETS)}")
     install()
-    return int(any([not fuzz(name, options.seconds) for name in names or TARGETS]))
+    clean = [fuzz(name, options.seconds) for name in names or TARGETS]
+    return int(not all(clean))
+
+
+def say(text: str) -> None:
+    """Write a line now."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def install() -> None:
@@ -74,9 +81,9 @@ def fuzz(name: str, seconds: int) -> bool:
     peak = re.findall(r"stat::peak_rss_mb: *(\d+)", done.stderr)
     edges = re.findall(r"cov: (\d+)", done.stderr)
     ran = f"{int(units[-1]) if units else 0:>9,} runs, {edges[-1] if edges else 0:>6} edges, {peak[-1] if peak else 0:>5} MB"
-    print(f"{name:<28} {ran}{'' if done.returncode == 0 else '  FOUND'}", flush=True)
+    say(f"{name:<28} {ran}{'' if done.returncode == 0 else '  FOUND'}")
     if done.returncode:
-        print("\n".join((done.stdout + done.stderr).splitlines()[-LAST:]), flush=True)
+        say("\n".join((done.stdout + done.stderr).splitlines()[-LAST:]))
     return done.returncode == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,13 +71,13 @@ class _Gateway:
             return
         link, failed = Link("x", 1, 1), list[Exception]()
         link._ib, link._fail = self.ib, failed.append
+        self.ib.wrapper._results = defaultdict(list)  # any number is that of a pending request
         take = {str(BARS): link._take, str(DETAILS): link._take_details}.get(fields[0])
         try:
             if take:
                 take(fields, self.handlers[int(fields[0])])
         finally:
             link._runner.close()
-            self.ib.wrapper.reset()
         for error in failed:
             raise error
 
@@ -121,7 +122,7 @@ def _object(read: Callable[[Lake, str], object], key: str) -> Callable[[bytes], 
     return call
 
 
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  faster than a disk
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # faster than a disk
 SYMBOLS = [("AAPL", lake_rows.D0), ("BRK.B", lake_rows.D0)]
 CELLS = pa.table([["AAPL"], [lake_rows.D0], ["have"], [""]], schema=ledger.CELLS)
 GAPS_KEY = f"repairs/ohlcv-1d/provider=polygon/{'0' * 16}.parquet"
