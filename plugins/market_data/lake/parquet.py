@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from market_data.core.errors import BrokenObject
+from market_data.core.errors import OTHER_FORM, BrokenObject
 from market_data.datasets.base import Dataset
 
 ROW_GROUP = 122_880
@@ -156,11 +156,11 @@ def readable(key: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (pa.ArrowException, OSError, *OTHER_FORM) as error:
         reason = (str(error).splitlines() or [""])[0]
         if isinstance(error, KeyError):
             reason = f"{str(error.args[0], 'utf-8') if isinstance(error.args[0], bytes) else error.args[0]} is missing"
-        elif isinstance(error, AttributeError | TypeError):  # these name the detail only
+        elif isinstance(error, AttributeError | IndexError | TypeError):  # these name the detail only
             reason = f"{type(error).__name__}: {reason}"
         raise BrokenObject(f"lake object {key} cannot be read: {reason}") from error
 
