@@ -224,8 +224,10 @@ def report_of(lake: Lake | None, key: str) -> dict[str, Any]:
         problem = "" if stored else f"the report {key} is not in the lake"
     except MarketDataError as error:
         problem = str(error)
+    except ValueError:
+        problem = f"the report {key} is not JSON"
     except OTHER_FORM:
-        problem = f"the report {key} is not one of a run"
+        problem = f"the report {key} is not that of a run"
     return {"key": key, "problem": problem, **listed}
 
 
