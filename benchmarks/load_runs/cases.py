@@ -48,6 +48,7 @@ class Case:
     :param slots: pool -> slots.
     :param calls_may_be_fewer: pages are planned at the maximum of rows.
     :param peak_mb: bound for every task process; ``page_seconds``: bound for the page Run.
+    :param scheduler_mb: bound for the growth of the scheduler. It holds all task instances of a run at once.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Case:
     slots: Mapping[str, int] = field(default_factory=dict)
     calls_may_be_fewer: bool = False
     peak_mb: int = 600
+    scheduler_mb: int = 60
     page_seconds: float = 3.0
 
     def write_prices(self, file: Path) -> None:
@@ -90,7 +92,14 @@ def batches(count: int = 1024) -> Case:
     names = tickers(count)
     conf = {"symbols": names, "start_date": str(DAY), "end_date": str(DAY), "endpoint": "range", "batch_size": 1}
     rows = Rows("polygon", "ohlcv-1d", count, count)
-    return Case(f"{count:,} batches", [rows], [(POLYGON, conf)], prices=(names, [DAY]), slots={"polygon_api": 8})
+    return Case(
+        f"{count:,} batches",
+        [rows],
+        [(POLYGON, conf)],
+        prices=(names, [DAY]),
+        slots={"polygon_api": 8},
+        scheduler_mb=60 + count // 10,
+    )
 
 
 def minutes(symbols: int = 100, first: date = date(2024, 1, 1), last: date = date(2024, 12, 31)) -> Case:

@@ -17,9 +17,6 @@ from benchmarks.load_runs.cases import Case, Rows
 from market_data.datasets.registry import dataset
 from sandbox.stack.launcher import Stack
 
-GROWTH_MB = 60
-"""More memory than that a scheduler must not take in one case."""
-
 
 @dataclass(frozen=True)
 class Found:
@@ -127,8 +124,8 @@ def problems_of_figures(case: Case, found: Found) -> list[str]:
     if not any(found.peaks.values()):
         problems.append("no process of a task was seen")
     grown = found.scheduler_mb[1] - found.scheduler_mb[0]
-    if grown > GROWTH_MB:
-        problems.append(f"the scheduler grew by {grown} MB, more than {GROWTH_MB}")
+    if grown > case.scheduler_mb:
+        problems.append(f"the scheduler grew by {grown} MB, more than {case.scheduler_mb}")
     if found.calls > found.planned or (found.calls < found.planned and not case.calls_may_be_fewer):
         problems.append(f"{found.calls:,} calls on the server's log, {found.planned:,} planned")
     if found.page_seconds > case.page_seconds:
