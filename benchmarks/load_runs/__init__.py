@@ -1,1 +1,1 @@
-"""Load runs: large runs through the whole DAG of a real Airflow, with exact rows, calls, objects and peak memory."""
+"""Large runs through the whole DAG of a real Airflow: exact rows, calls, objects, and peak memory."""

@@ -1,4 +1,4 @@
-"""Make load runs through the whole DAG of a real Airflow: ``python -m benchmarks.load_runs [NAME...]``; all by default.
+"""Make load runs on a real Airflow: ``python -m benchmarks.load_runs [NAME...]``; all by default.
 
 Each case starts a stack of its own in a temporary folder, on free ports: scheduler, api-server, sample API, DuckDB, a lake in a folder.
 Its rows, objects and calls are known before; they are counted in the lake, the warehouse and the server's log. ``--small`` makes runs of

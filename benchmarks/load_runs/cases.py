@@ -26,7 +26,7 @@ LOOKBACK = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Rows:
-    """What the runs of a case leave.
+    """Rows of a dataset that the runs of a case leave.
 
     :param count: rows; None where the case does not know it: then lake, warehouse and report must agree.
     :param objects: of the lake; None likewise.

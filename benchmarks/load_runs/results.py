@@ -1,4 +1,4 @@
-"""What a load run left: states, rows, objects, XComs, calls, times."""
+"""Results of a load run: states, rows, objects, XComs, calls, times."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ class LakeError(MarketDataError):
 
 
 OTHER_FORM = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What reading a stored JSON document of another form raises; a RecursionError where it is nested too deeply."""
+"""Errors of reading a stored JSON document of another form; a RecursionError where it is nested too deeply."""
 
 
 class BrokenObject(LakeError):
