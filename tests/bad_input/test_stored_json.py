@@ -9,7 +9,7 @@ from market_data.alerts import digests, sent
 from market_data.core.errors import BrokenObject
 from market_data.http import file_store
 from market_data.http.call_state import CallState
-from market_data.lake import failures, receipts
+from market_data.lake import failures, parquet, receipts
 from market_data.lake.store import Lake
 from market_data.maintenance import journal, ledger_rebuild
 from market_data.maintenance.audit import result
@@ -121,6 +121,13 @@ def test_a_receipt_with_any_other_value_is_read_or_reported():
 def test_a_receipt_of_another_form_is_reported(body):
     with pytest.raises(BrokenObject):
         receipts.from_footer(body.decode(errors="replace"))
+
+
+def test_a_receipt_without_a_column_of_its_objects_is_reported(lake):
+    rows = receipts.OBJECTS.empty_table().drop_columns([receipts.OBJECTS.names[-1]])
+    body = parquet.encode(rows, {receipts.FIELD: json.dumps(absent("x").to_json())})
+    with pytest.raises(BrokenObject):
+        receipts.read_one(lake, stored(lake, "receipts/x.parquet", body))
 
 
 def test_a_failure_without_time_zone_does_not_count(lake):
