@@ -175,7 +175,7 @@ def _conditions(body: bytes) -> object:
         found = json.loads(body)
     except (ValueError, RecursionError):
         return None  # the caller reads the response
-    return read_conditions(found, WHERE)
+    return read_conditions(found, WHERE) if isinstance(found, list) else None  # the caller takes lists only
 
 
 def _targets() -> dict[str, Target]:
