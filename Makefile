@@ -1,9 +1,9 @@
 # `make help` lists the targets. Every target works from a fresh clone: it installs first what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install run up down query migrate calendars test bench chaos lint docs pictures sbom audit
+.PHONY: help install run up down query migrate calendars test bench chaos fuzz lint docs pictures sbom audit
 MAKEFLAGS += --no-print-directory
 PYTHON_ENV := .venv/bin/python
-export DAG CONF SQL ARGS PYTHON CAMPAIGNS SEED STACK
+export DAG CONF SQL ARGS PYTHON CAMPAIGNS SEED STACK TARGET
 
 help: ## List the targets
 	@echo "Market data from provider APIs into a lake and a warehouse, on Apache Airflow."
@@ -46,6 +46,9 @@ bench: install ## Measure fetch beside other stacks, load, check, publish ...; A
 
 chaos: install ## Run campaigns of runs under faults, killed processes among them: CAMPAIGNS=20, SEED=1; STACK=1: on a real stack
 	@$(PYTHON_ENV) -m tests.chaos --campaigns $${CAMPAIGNS:-20} --seed $${SEED:-1} $${STACK:+--stack} $$ARGS
+
+fuzz: install ## Fuzz the parsers of foreign bytes, guided by coverage: SECONDS=60 for each target; TARGET="polygon range" one only
+	@$(PYTHON_ENV) -m tests.fuzz --seconds $(or $(SECONDS),60) "$$TARGET"
 
 docs: install ## Build the documentation as a site in .local/site; ARGS=serve shows it at http://127.0.0.1:8000
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV) -m mkdocs $${ARGS:-build}

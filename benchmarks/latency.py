@@ -45,7 +45,7 @@ def measure(runs: int = RUNS) -> dict[str, object]:
 def _stack() -> Iterator[Stack]:
     """Yield a stack that runs; end it and delete its folder afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        environ = {**os.environ, "MARKET_DATA_LOCAL_DIR": folder, **{name: str(_free_port()) for name in PORT_VARIABLES.values()}}
+        environ = {**os.environ, "MARKET_DATA_LOCAL_DIR": folder, **{name: str(free_port()) for name in PORT_VARIABLES.values()}}
         stack = Stack(Paths.of(PROJECT, environ), environ, lambda words: print(words, file=sys.stderr))
         try:
             stack.up()
@@ -83,7 +83,7 @@ def _seconds(begin: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -67,6 +67,11 @@ class Airflow:
         """Unpause a DAG. Repeating it changes nothing."""
         self._some("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
+    def resize(self, pool: str, slots: int) -> None:
+        """Set the slots of a pool. Repeating it changes nothing."""
+        body = {"pool": pool, "slots": slots, "include_deferred": False}
+        self._some("PATCH", f"/pools/{pool}?update_mask=slots", body)
+
     def active_runs(self, dag_id: str = "~") -> list[dict[str, Any]]:
         """Return the queued and running runs of a DAG, or of all DAGs."""
         return self._all(f"/dags/{dag_id}/dagRuns?state=queued&state=running", "dag_runs")

@@ -255,6 +255,12 @@ def feeds() -> Iterator[Bad]:
         "feeds: [{dataset: ohlcv-1d}]",
         "feeds: []\nfeeds: []",
         "!!python/object:os.system x",
+        "a: !!timestamp x",
+        "a: !!bool x",
+        'a: !!int ""',
+        'a: !!float ""',
+        "a: 9999-12-31T23:59:59-23:00",
+        "a: 2024-13-45",
     ):
         yield Bad("feeds.yaml", f"file {text[:40]!r}", _feeds_file(text), ConfigError, ("feeds.yaml",))
 

@@ -41,6 +41,12 @@ def test_no_dag_catches_up_since_its_start_date(dagbag):
     assert {dag.catchup for dag in dagbag.dags.values()} == {False}
 
 
+def test_a_result_is_one_xcom(dagbag):
+    """Airflow pushes each key of a result annotated as a dict as one more XCom, with a call for each."""
+    tasks = [task for dag in dagbag.dags.values() for task in dag.tasks]
+    assert [f"{task.dag_id} {task.task_id}" for task in tasks if getattr(task, "multiple_outputs", False)] == []
+
+
 def test_tonights_run_is_created_while_cleared_runs_of_years_stand(dagbag):
     """Airflow creates no run of a DAG that has ``max_active_runs`` queued or running ones, cleared ones too."""
     assert min(dagbag.dags[feed.dag_id].max_active_runs for feed in load_feeds()) > 26 * 253

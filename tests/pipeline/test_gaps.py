@@ -1,11 +1,17 @@
 """Suspected gaps and suggestions, without a lake."""
 
 import time
+import tracemalloc
+from datetime import UTC, date, datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from market_data.pipeline.gaps import inside_a_life, last_requested, next_request, reason
+from market_data.core import calendar
+from market_data.lake.ledger import CELLS, read_coverage
+from market_data.lake.store import Lake
+from market_data.pipeline.gaps import find_gaps, inside_a_life, last_requested, next_request, reason
 from market_data.pipeline.unknown_symbols import did_you_mean
 
 
@@ -33,6 +39,41 @@ def suspected(life):
 )
 def test_a_gap_is_suspected_inside_the_life_of_a_symbol_that_trades_nearly_daily(life, places):
     assert suspected(life) == places
+
+
+def recorded(symbols, states):
+    """Cells of all symbols: one session for each state."""
+    days = calendar.sessions(date(2024, 3, 4), date(2024, 4, 4))[: len(states)]
+    names, repeated = np.repeat(symbols, len(days)), np.tile(days, len(symbols))
+    return pa.table([names, repeated, np.tile(states, len(symbols)), [""] * len(names)], schema=CELLS)
+
+
+def peak_mb(symbols, tmp_path):
+    """Most memory that the search takes, in MB."""
+    cells, now = recorded([f"S{number:05}" for number in range(symbols)], ["have"]), datetime(2024, 6, 3, tzinfo=UTC)
+    after = read_coverage(Lake.open(f"file://{tmp_path}"), "ohlcv-1d", "polygon").updated([cells], now)
+    tracemalloc.start()
+    try:
+        assert len(find_gaps(after, [cells], now)) == 0
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_search_takes_no_more_memory_for_ten_times_the_symbols(tmp_path):
+    assert peak_mb(10_000, tmp_path) < 2 * peak_mb(1_000, tmp_path)
+
+
+def test_gaps_of_all_parts_are_found(tmp_path, monkeypatch):
+    cells, now = (
+        recorded([f"S{number}" for number in range(7)], [*["have"] * 5, "empty", *["have"] * 5]),
+        datetime(2024, 6, 3, tzinfo=UTC),
+    )
+    after = read_coverage(Lake.open(f"file://{tmp_path}"), "ohlcv-1d", "polygon").updated([cells], now)
+    whole = find_gaps(after, [cells], now)
+    monkeypatch.setattr("market_data.pipeline.gaps.AT_ONCE", 1500)  # two symbols
+    assert find_gaps(after, [cells], now).equals(whole)
+    assert whole["symbol"].to_pylist() == [f"S{number}" for number in range(7)]
 
 
 def test_only_the_year_around_a_cell_tells_how_often_a_symbol_trades():

@@ -12,6 +12,8 @@ from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from market_data.core.errors import OTHER_FORM
+
 if TYPE_CHECKING:
     from market_data.lake.store import Lake, Stored
 
@@ -73,7 +75,7 @@ def _attempt(step: Callable[[], T], key: str) -> T | None:
     """Return the result of ``step``; None, which is logged, if an object's content is wrong."""
     try:
         return step()
-    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+    except OTHER_FORM as error:
         log.warning("lake object %s cannot be read and is left out: %s", key, type(error).__name__)
         return None
 
@@ -82,6 +84,6 @@ def _cached(lake: Lake, key: str) -> dict[str, Any]:
     stored = lake.get(key)
     try:
         found = json.loads(stored.body) if stored else {}
-    except ValueError:
+    except OTHER_FORM:
         return {}  # everything is read again, and the object is replaced
     return {key: one for key, one in found.items() if isinstance(one, dict)} if isinstance(found, dict) else {}

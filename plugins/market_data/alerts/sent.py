@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from market_data.alerts.cause import Cause, Message, all_clear, message_of
-from market_data.core.errors import MarketDataError
+from market_data.core.errors import OTHER_FORM, MarketDataError
 from market_data.http.client import within
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _decoded(body: bytes | None) -> tuple[datetime | None, Entries]:
             given = {**entry, "told": list(entry["told"]), "hosts": _moments(entry.get("hosts", {}))}
             entries[name] = {"feed": "", "title": name, "event": False, **given}
         return (datetime.fromisoformat(found["changed_at"]) if found["changed_at"] else None), entries
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except OTHER_FORM as error:
         log.warning("%s cannot be read (%s); all open causes are reported again", KEY, type(error).__name__)
         return None, {}
 

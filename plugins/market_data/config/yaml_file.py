@@ -40,8 +40,8 @@ def read_yaml(path: Path) -> Any:
         mark = error.problem_mark or error.context_mark
         parts = (error.context, f"line {mark.line + 1}" if mark else None, error.problem)
         raise ValueError(": ".join(part for part in parts if part)) from None
-    except (yaml.YAMLError, TypeError, RecursionError) as error:
-        raise ValueError(f"it is not YAML ({type(error).__name__})") from None
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, RecursionError):  # of a tag: !!bool x
+        raise ValueError("it is not YAML, or a value does not fit its tag") from None
 
 
 class _Loader(yaml.SafeLoader):

@@ -245,6 +245,10 @@ class LakeError(MarketDataError):
     """The object store failed; stored objects are unchanged."""
 
 
+OTHER_FORM = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""Errors of reading a stored JSON document of another form; a RecursionError where it is nested too deeply."""
+
+
 class BrokenObject(LakeError):
     """An object exists and was read as a whole, but its content is not what belongs there.
 

@@ -21,6 +21,7 @@ import math
 from dataclasses import dataclass, field
 
 from market_data.core.capabilities import Window
+from market_data.core.errors import OTHER_FORM
 
 LONG_WINDOW = 3600.0
 """Seconds from which a window is counted, not spaced: a daily quota may be used in a burst, a minute's may not."""
@@ -121,7 +122,7 @@ class CallState:
                 float(found["last"]),
                 float(found["paused_until"]),
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except OTHER_FORM:
             return cls()
 
     def text(self) -> str:

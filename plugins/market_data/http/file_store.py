@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from market_data.core.errors import OTHER_FORM
 from market_data.core.messages import shown
 from market_data.http.call_state import DAY, CallState
 from market_data.http.limiter import LimiterError, Reading, since_boot
@@ -105,6 +106,6 @@ class FileStore:
 def _fields(path: Path) -> dict[str, Any]:
     try:
         loaded = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # ValueError: the machine died while writing; start afresh
+    except (FileNotFoundError, *OTHER_FORM):  # ValueError: the machine died while writing; start afresh
         return {}
     return loaded if isinstance(loaded, dict) else {}

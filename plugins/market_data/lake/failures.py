@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from market_data.core.errors import OTHER_FORM
 from market_data.core.run import RunInfo
 from market_data.lake.layout import failures_key
 from market_data.lake.store import Lake
@@ -58,7 +59,14 @@ class Event:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Event:
-        return replace(cls(**value), kind=Kind(value["kind"]), at=datetime.fromisoformat(value["at"]))
+        """Return the event.
+
+        :raises ValueError: if its moment has no time zone; errors of `OTHER_FORM` if it is something else.
+        """
+        at = datetime.fromisoformat(value["at"])
+        if at.tzinfo is None:
+            raise ValueError(f"{value['at']} has no time zone")
+        return replace(cls(**value), kind=Kind(value["kind"]), at=at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +153,7 @@ def _readable(key: str, body: bytes) -> tuple[Event, ...]:
     """Return the events of an object; none if it cannot be read, which is logged."""
     try:
         return _decoded(body)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except OTHER_FORM as error:
         log.warning("the failures in %s cannot be read and do not count: %s", key, error)
         return ()
 

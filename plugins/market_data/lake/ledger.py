@@ -280,10 +280,12 @@ def decode_records(body: bytes, key: str) -> pa.Table:
     :raises BrokenObject: if it holds something else.
     """
     found = parquet.decode(body, key, dictionary=_REPEATING, columns=SCHEMA.names)
-    if found.schema.equals(_FOLDED) and all(_STATES.issuperset(c.dictionary.to_pylist()) for c in found["state"].chunks):
-        return found  # as it was written; thousands of objects are read at once
     with parquet.readable(key):
+        if found.schema.equals(_FOLDED) and all(_STATES.issuperset(c.dictionary.to_pylist()) for c in found["state"].chunks):
+            parquet.check_dates(found, ("session", STAMP))
+            return found  # as it was written; thousands of objects are read at once
         found = found.select(_FOLDED.names).cast(_FOLDED)
+        parquet.check_dates(found, ("session", STAMP))
         if any(column.null_count for column in found.columns):
             raise ValueError("a record has a null")
         for state in found["state"].unique().to_pylist():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from typing import IO
 
@@ -13,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from market_data.core.errors import BrokenObject
-from market_data.datasets.base import Dataset
+from market_data.core.errors import OTHER_FORM, BrokenObject
+from market_data.datasets.base import UTC_MICROS, Dataset
 from market_data.datasets.key_order import is_ascending
 
 ROW_GROUP = 122_880
@@ -24,6 +25,9 @@ REPEATED = 16  # rows per value from which a dictionary of floats pays: prices a
 SAMPLE = 16_384
 FEW = {"symbol", "timeframe", "provider", "session", STAMP}  # values in an object of rows: to compress their codes only costs time
 GATHER = 1024
+DAYS = (date.min.toordinal() - date(1970, 1, 1).toordinal(), date.max.toordinal() - date(1970, 1, 1).toordinal())
+MICROS = (-(2**63 - 1) // 1000, (2**63 - 1) // 1000)
+"""Since 1970: the first and the last day that is a date, and microsecond that nanoseconds have a number of."""
 
 
 def encode(
@@ -154,7 +158,11 @@ def decode(
         # The lake reads many small objects at once: threads within one only cost.
         file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=list(dictionary), pre_buffer=False)
         table = file.read(columns and list(columns), use_threads=False)
-        return table if schema is None or table.schema.equals(schema) else _conform(table, schema)
+        if schema is None:
+            return table
+        found = table if table.schema.equals(schema) else _conform(table, schema)
+        check_dates(found)
+        return found
 
 
 def decode_rows(body: bytes, key: str, dataset: Dataset) -> pa.Table:
@@ -171,7 +179,9 @@ def conformed(table: pa.Table, dataset: Dataset) -> pa.Table:
 
     :raises ValueError: if they lack a column that must not be null.
     """
-    return dataset.identified(table if table.schema.equals(dataset.schema) else _conform(table, dataset.schema))
+    found = table if table.schema.equals(dataset.schema) else _conform(table, dataset.schema)
+    check_dates(found)
+    return dataset.identified(found)
 
 
 @contextmanager
@@ -182,13 +192,31 @@ def readable(key: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (pa.ArrowException, OSError, *OTHER_FORM) as error:
         reason = (str(error).splitlines() or [""])[0]
         if isinstance(error, KeyError):
             reason = f"{str(error.args[0], 'utf-8') if isinstance(error.args[0], bytes) else error.args[0]} is missing"
-        elif isinstance(error, AttributeError | TypeError):  # these name the detail only
+        elif isinstance(error, AttributeError | IndexError | TypeError):  # these name the detail only
             reason = f"{type(error).__name__}: {reason}"
         raise BrokenObject(f"lake object {key} cannot be read: {reason}") from error
+
+
+def check_dates(table: pa.Table, names: Sequence[str] | None = None) -> None:
+    """Check the dates and moments of a stored table, which is of a schema of the lake.
+
+    :param names: the columns with dates, where they are known; None: all columns.
+    :raises ValueError: if a date is outside the years 1 to 9999, or a moment outside 1678 to 2261, of which nanoseconds have no number.
+    """
+    for name in names or [field.name for field in table.schema if field.type in (pa.date32(), UTC_MICROS)]:
+        for chunk in table[name].chunks:
+            kind, (first, last) = (np.int32, DAYS) if chunk.type.bit_width == 32 else (np.int64, MICROS)
+            whole = chunk.drop_null() if chunk.null_count else chunk
+            if not len(whole):
+                continue
+            # not to_numpy: it imports pandas
+            numbers = np.frombuffer(whole.buffers()[1], kind)[whole.offset : whole.offset + len(whole)]
+            if not (first <= numbers.min() and numbers.max() <= last):
+                raise ValueError(f"{name} has a moment that is not in the calendar")
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -257,7 +257,7 @@ def _decoded(body: bytes, key: str, columns: Sequence[str] = tuple(OBJECTS.names
         file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=dictionary, pre_buffer=False)
         receipt = from_footer(file.metadata.metadata[FIELD.encode()].decode(), key)
         objects = file.read(list(columns), use_threads=False).replace_schema_metadata()
-    return StoredReceipt(receipt, objects if dictionary else objects.cast(OBJECTS))
+        return StoredReceipt(receipt, objects if dictionary else objects.cast(OBJECTS))
 
 
 def from_footer(text: str, key: str = "") -> RequestReceipt:

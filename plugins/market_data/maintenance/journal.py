@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from market_data.core.errors import ParamError
+from market_data.core.errors import OTHER_FORM, ParamError
 from market_data.lake.store import Lake
 
 log = logging.getLogger(__name__)
@@ -67,10 +67,10 @@ class Entry:
 
         :raises ValueError: if the object holds something else.
         """
-        content = json.loads(body)
         try:
+            content = json.loads(body)
             return cls(**{**content, "at": datetime.fromisoformat(content["at"])})
-        except (TypeError, KeyError, AttributeError, ParamError) as error:
+        except (*OTHER_FORM, ParamError) as error:
             raise ValueError(f"not an entry of the journal: {error}") from None
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.errors import OTHER_FORM
 from market_data.core.outcome import EARLIER_VALUE, MAY_BE_MORE, SOME_QUARANTINED, State, Verdict
 from market_data.lake import decisions, ledger, receipts, staging
 from market_data.lake.broken import keep_aside
@@ -246,7 +247,7 @@ def _read_verdicts(lake: Lake, key: str) -> list[Verdict]:
     stored = lake.get(key)
     try:
         return [Verdict.from_json(one) for one in json.loads(stored.body)["verdicts"]] if stored else []
-    except (ValueError, KeyError, TypeError) as error:
+    except OTHER_FORM as error:
         log.warning("quality result %s cannot be read: %s", key, error)
         return []
 

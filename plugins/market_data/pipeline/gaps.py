@@ -33,6 +33,9 @@ KNOWN = 5
 OTHERS = 0.1
 """Greatest share of further sessions without a row in the window."""
 
+AT_ONCE = 500_000
+"""Cells that are judged at a time: the arrays of 10,000 symbols x 500 sessions take 170 MB."""
+
 REACH = 100
 """Scheduled runs request suspected gaps of this many sessions: a few more than the last step of ``SCHEDULE``."""
 
@@ -113,7 +116,7 @@ def _find_gaps(coverage: Coverage, cells: pa.Table, now: datetime, calendar: Cal
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from market_data.lake.ledger import CELLS, STATES, contains
+    from market_data.lake.ledger import CELLS, contains
 
     last_completed = calendar.last_completed_session(now)
     bounds = pc.min_max(cells["session"])
@@ -123,10 +126,9 @@ def _find_gaps(coverage: Coverage, cells: pa.Table, now: datetime, calendar: Cal
     days = np.array(every, dtype="datetime64[D]")
     first_at = max(0, int(np.searchsorted(days, np.datetime64(bounds["min"].as_py()))) - WINDOW)
     end_at = int(np.searchsorted(days, np.datetime64(bounds["max"].as_py()), side="right")) + WINDOW
-    rows = coverage.rows_of(symbols, every[first_at:end_at])
-    states = coverage.state_codes(rows)
-    have = np.isin(states, [STATES.index(State.HAVE), STATES.index(State.RELEASED)])
-    hits = rows[inside_a_life(have, (states == STATES.index(State.EMPTY)) & ~coverage.confirmed[rows])]
+    sessions = every[first_at:end_at]
+    size = max(1, AT_ONCE // max(1, len(sessions)))
+    hits = np.concatenate([_hits(coverage, symbols[at : at + size], sessions) for at in range(0, len(symbols), size)])
     found = coverage.table.take(pa.array(hits)).select(["symbol", "session", "recorded_at"])
     fresh = contains(cells, found) if len(found) else np.zeros(0, dtype=bool)
     chosen = np.flatnonzero(fresh | ~coverage.suspected[hits])
@@ -140,6 +142,18 @@ def _find_gaps(coverage: Coverage, cells: pa.Table, now: datetime, calendar: Cal
     words = [reason(max(0, int(later))) for later in requested - own]
     columns = [found["symbol"].cast(pa.string()), found["session"], pa.repeat(str(State.EMPTY), len(found)), pa.array(words)]
     return pa.table(columns, schema=CELLS)
+
+
+def _hits(coverage: Coverage, symbols: Sequence[str], sessions: Sequence[date]) -> Any:
+    """Return the rows of the ledger's table that are cells inside a life, by symbol and session."""
+    import numpy as np
+
+    from market_data.lake.ledger import STATES
+
+    rows = coverage.rows_of(symbols, sessions)
+    states = coverage.state_codes(rows)
+    have = np.isin(states, [STATES.index(State.HAVE), STATES.index(State.RELEASED)])
+    return rows[inside_a_life(have, (states == STATES.index(State.EMPTY)) & ~coverage.confirmed[rows])]
 
 
 def inside_a_life(have: Any, empty: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.errors import LakeError
+from market_data.core.errors import OTHER_FORM, LakeError
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.pipeline.attempts import attempts_of
@@ -180,7 +180,7 @@ def _same_run(body: bytes, document: Mapping[str, Any]) -> bool:
     try:
         found = json.loads(body)
         return all(found.get(name) == document[name] for name in ("dag_id", "run_id", "clear_number"))
-    except (AttributeError, ValueError):  # an unreadable report is left where it is
+    except OTHER_FORM:  # an unreadable report is left where it is
         return False
 
 

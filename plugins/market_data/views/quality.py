@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from market_data.core.calendar import XNYS
-from market_data.core.errors import MarketDataError
+from market_data.core.errors import OTHER_FORM, MarketDataError
 from market_data.core.outcome import State
 from market_data.maintenance.audit.result import PREFIX
 from market_data.maintenance.held_rows import quarantined_rows
@@ -158,7 +158,7 @@ def latest_audit(place: Place) -> dict[str, Any] | None:
             try:
                 found = json.loads(stored.body)
                 return {name: found[name] for name in ("at", "counts", "causes", "repairs", "notes")}
-            except (ValueError, KeyError, TypeError):
+            except OTHER_FORM:
                 return {"at": "", "counts": {}, "causes": {}, "repairs": {}, "notes": [f"{keys[-1]} cannot be read"]}
     return None
 

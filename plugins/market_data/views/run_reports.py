@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from market_data.core.errors import OTHER_FORM
 from market_data.pipeline.report_document import FOLDER
 
 if TYPE_CHECKING:
@@ -82,6 +83,6 @@ def _kept(key: str, body: bytes) -> Mapping[str, Any] | None:
     try:
         document = json.loads(body)
         return {**{name: document[name] for name in KEPT}, **{name: document.get(name) for name in LATER}}
-    except (ValueError, TypeError, KeyError) as error:
+    except OTHER_FORM as error:
         log.warning("run report %s is left out: %s", key, type(error).__name__)
         return None

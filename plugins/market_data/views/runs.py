@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.errors import MarketDataError
+from market_data.core.errors import OTHER_FORM, MarketDataError
 from market_data.core.messages import some
 
 if TYPE_CHECKING:
@@ -214,18 +214,21 @@ def report_of(lake: Lake | None, key: str) -> dict[str, Any]:
     """Return the report's key and the cells that it lists; ``problem`` says why it cannot be read."""
     if lake is None or not key:
         return {"key": key, "problem": "", "quarantined": [], "pending": [], "open_cells": {}}
-    found: Mapping[str, Any] = {}
+    listed: dict[str, Any] = {"quarantined": [], "pending": [], "open_cells": {}}
     problem = ""
     try:
         stored = lake.get(key)
         found = json.loads(stored.body) if stored else {}
+        lists = {name: list(found.get(name, ()))[:MOST] for name in ("quarantined", "pending")}
+        listed = {**lists, "open_cells": dict(found.get("open_cells", {}))}
         problem = "" if stored else f"the report {key} is not in the lake"
     except MarketDataError as error:
         problem = str(error)
     except ValueError:
         problem = f"the report {key} is not JSON"
-    lists = {name: list(found.get(name, ()))[:MOST] for name in ("quarantined", "pending")}
-    return {"key": key, "problem": problem, **lists, "open_cells": dict(found.get("open_cells", {}))}
+    except OTHER_FORM:
+        problem = f"the report {key} is not that of a run"
+    return {"key": key, "problem": problem, **listed}
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float:

@@ -42,7 +42,7 @@ def maintain_adopt() -> DAG:
     dag = maintenance_dag("maintain_adopt", "Take over a bucket of an older tool without fetching it again.", DOC, params)
     with dag:
 
-        @task(task_id="adopt")
+        @task(task_id="adopt", multiple_outputs=False)
         def adopt() -> dict[str, Any]:
             return adopt_feed(get_current_context()["params"])
 

@@ -78,7 +78,7 @@ def _tasks() -> None:
     def audit() -> list[dict[str, str]]:
         return run_audit(get_current_context())
 
-    @task(task_id="plan_repair")
+    @task(task_id="plan_repair", multiple_outputs=False)
     def plan_repair(reports: list[dict[str, str]]) -> dict[str, Any]:
         return run_plan(reports, get_current_context())
 

@@ -59,7 +59,7 @@ def maintain_universes() -> DAG:
             found: list[str] = get_current_context()["params"]["indices"]
             return found
 
-        @task(task_id="update", map_index_template="{{ index }}")
+        @task(task_id="update", map_index_template="{{ index }}", multiple_outputs=False)
         def update(index: str) -> dict[str, Any]:
             context = get_current_context()
             context["index"] = index

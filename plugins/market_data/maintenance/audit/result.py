@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from market_data.core.errors import OTHER_FORM
 from market_data.maintenance.audit.scope import NOTHING, Scope, left_by
 from market_data.maintenance.findings import FINDINGS
 from market_data.pipeline.selection import EVER, Selection
@@ -155,7 +156,7 @@ def _scope(lake: Lake, key: str) -> Scope:
     stored = lake.get(key)
     try:
         return Scope.of_report(json.loads(stored.body)) if stored else NOTHING
-    except (ValueError, KeyError, TypeError):
+    except OTHER_FORM:
         return NOTHING
 
 

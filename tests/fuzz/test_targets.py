@@ -1,0 +1,14 @@
+"""Every target of the fuzzer takes its seeds. The fuzzer itself runs by `make fuzz`."""
+
+import pytest
+
+from tests.fuzz.targets import TARGETS
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_takes_its_seeds_and_damaged_ones(name):
+    target = TARGETS[name]
+    assert target.seeds
+    for body in target.seeds:
+        for damaged in (body, body[: len(body) // 2], body.replace(b"1", b"-", 1), body + b"\0", b"\xff" + body):
+            target(damaged)
