@@ -1,4 +1,4 @@
-"""A date or a moment that is not in the calendar makes an object of the lake a broken one."""
+"""A moment that is not in the calendar, or text that is none, makes an object of the lake a broken one."""
 
 from datetime import UTC, datetime
 
@@ -37,4 +37,12 @@ def test_a_moment_that_is_not_in_the_calendar_is_named(name, table, column, sign
     )
     odd = table.set_column(table.schema.get_field_index(column), table.schema.field(column), value.cast(kind))
     with pytest.raises(BrokenObject, match=f"{column} has a moment that is not in the calendar"):
+        decode(name, parquet.encode(odd))
+
+
+@pytest.mark.parametrize(("name", "table", "column"), [("ledger", RECORD, "batch_id"), ("rows", bars([("A", D0)]), "provider")])
+def test_text_that_is_not_utf8_is_a_broken_object(name, table, column):
+    text = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
+    odd = table.set_column(table.schema.get_field_index(column), table.schema.field(column), text)
+    with pytest.raises(BrokenObject, match="Invalid UTF8"):
         decode(name, parquet.encode(odd))

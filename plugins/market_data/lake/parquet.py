@@ -158,6 +158,7 @@ def decode(
         # The lake reads many small objects at once: threads within one only cost.
         file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=list(dictionary), pre_buffer=False)
         table = file.read(columns and list(columns), use_threads=False)
+        table.validate(full=True)  # text may be none
         if schema is None:
             return table
         found = table if table.schema.equals(schema) else _conform(table, schema)

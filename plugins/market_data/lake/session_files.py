@@ -124,7 +124,9 @@ def _chosen_groups(
         file.add(first, body)
     with parquet.readable(key):
         source = pq.ParquetFile(pa.PythonFile(file, mode="r"), metadata=metadata, pre_buffer=False)
-        return source.read_row_groups(groups, columns and list(columns), use_threads=False)
+        rows = source.read_row_groups(groups, columns and list(columns), use_threads=False)
+        rows.validate(full=True)  # as `parquet.decode` does
+        return rows
 
 
 def _may_hold(group: Any, symbols: Collection[str]) -> bool:
