@@ -137,6 +137,7 @@ MUTANTS = {
     "clear-keeps": Mutant(_clear_keeps, (Step("run", 0, 2), Step("correct"), Step("clear", 0, 2))),
 }
 
+
 def campaign_of(name: str) -> Campaign:
     """Return the campaign that has to fail with a defect."""
     mutant, kind = MUTANTS[name], KINDS[0]
