@@ -43,3 +43,9 @@ def test_the_order_of_a_null_is_not_known(row):
 
 def test_the_order_of_floats_is_not_known():
     assert not is_ascending(pa.table({"price": [1.0, 2.0]}), ["price"])
+
+
+def test_numbers_far_apart_are_in_order_by_their_values():
+    numbers = [0, 2**62, -(2**63), -(2**62), 0]
+    assert not is_ascending(pa.table({"sequence": numbers}), ["sequence"])
+    assert is_ascending(pa.table({"sequence": sorted(set(numbers))}), ["sequence"])

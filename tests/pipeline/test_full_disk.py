@@ -1,6 +1,7 @@
 """A worker whose disk is full: an error with a remedy, and its calls are in the run's report."""
 
 import resource
+import tempfile
 from contextlib import contextmanager
 from datetime import date
 
@@ -9,6 +10,7 @@ import pytest
 from market_data import pipeline
 from market_data.core import calendar
 from market_data.core.errors import LakeError
+from market_data.core.full_disk import full_disk_named
 from market_data.lake import clock
 from market_data.lake.failures import Failures
 from market_data.pipeline.run_sessions import Wanted
@@ -21,14 +23,25 @@ SESSIONS = calendar.sessions(date(2012, 3, 1), date(2012, 3, 31))
 
 
 @contextmanager
-def full_disk():
-    """Let no file of this process grow beyond 1 KB, as on a disk that has no more."""
+def full_disk(size=1024):
+    """Let no file of this process grow beyond ``size`` bytes, as on a disk that has no more."""
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, most))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+
+
+def test_a_disk_that_is_full_before_the_first_temporary_file_is_named_too(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)  # Python looks for a folder again
+    with (
+        full_disk(0),
+        pytest.raises(LakeError, match="cannot write temporary files in .*Free space there"),
+        full_disk_named(),
+        tempfile.TemporaryFile(),
+    ):
+        pass
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ from market_data.core.errors import LakeError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space, no quota left, or more than a file may have."""
 
+NO_FOLDER = "No usable temporary directory"
+"""Python's message, with another number, if the disk is full before the process has written a temporary file."""
+
 
 @contextmanager
 def full_disk_named() -> Iterator[None]:
@@ -23,9 +26,16 @@ def full_disk_named() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL and NO_FOLDER not in str(error):
             raise
         raise LakeError(
-            f"host {socket.gethostname()} cannot write temporary files in {tempfile.gettempdir()}: {error.strerror}. "
+            f"host {socket.gethostname()} cannot write temporary files in {_folder()}: {error.strerror or error}. "
             "Free space there, or set TMPDIR to a folder on a larger disk"
         ) from error
+
+
+def _folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        return "any folder"

@@ -24,10 +24,10 @@ def is_ascending(rows: pa.Table, columns: Sequence[str]) -> bool:
         codes = _codes(rows[name])
         if codes is None:
             return False
-        steps = np.diff(codes)
-        if (steps[tied] < 0).any():
+        before, after = codes[:-1], codes[1:]  # compared, not subtracted: a difference may not fit into 64 bits
+        if (after[tied] < before[tied]).any():
             return False
-        tied &= steps == 0
+        tied &= after == before
     return not tied.any()
 
 

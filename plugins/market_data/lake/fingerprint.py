@@ -18,6 +18,8 @@ Hashes = npt.NDArray[np.uint64]
 
 _NULL = np.uint64(0x9E3779B97F4A7C15)
 _CELL = ("symbol", "session")
+NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+"""Nanoseconds per unit."""
 
 
 def row_hashes(rows: pa.Table, columns: Sequence[str]) -> Hashes:
@@ -80,7 +82,9 @@ def _numbers(column: pa.ChunkedArray) -> Hashes:
         values = np.where(np.isnan(values), np.nan, values)
         return np.where(null, _NULL, values.view(np.uint64))
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("ns", column.type.tz))
+        whole = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False).view(np.uint64)
+        # As nanoseconds. Those of a moment outside 1678 to 2261 have no number; its product is taken modulo 2**64.
+        return np.where(null, _NULL, whole * np.uint64(NANOSECONDS[column.type.unit]))
     if pa.types.is_date32(column.type):
         column = column.cast(pa.int32())
     if pa.types.is_decimal(column.type):

@@ -26,7 +26,7 @@ SAMPLE = 16_384
 FEW = {"symbol", "timeframe", "provider", "session", STAMP}  # values in an object of rows: to compress their codes only costs time
 GATHER = 1024
 DAYS = (date.min.toordinal() - date(1970, 1, 1).toordinal(), date.max.toordinal() - date(1970, 1, 1).toordinal())
-MICROS = (-(2**63 - 1) // 1000, (2**63 - 1) // 1000)
+MICROS = (-((2**63 - 1) // 1000), (2**63 - 1) // 1000)
 """Since 1970: the first and the last day that is a date, and microsecond that nanoseconds have a number of."""
 
 
@@ -205,10 +205,12 @@ def readable(key: str) -> Iterator[None]:
 def check_dates(table: pa.Table, names: Sequence[str] | None = None) -> None:
     """Check the dates and moments of a stored table, which is of a schema of the lake.
 
-    :param names: the columns with dates, where they are known; None: all columns.
+    Columns that may be null are left alone: the values of vendors are kept as they came, and so are rejected rows.
+
+    :param names: the columns with dates, where they are known; None: all that are never null.
     :raises ValueError: if a date is outside the years 1 to 9999, or a moment outside 1678 to 2261, of which nanoseconds have no number.
     """
-    for name in names or [field.name for field in table.schema if field.type in (pa.date32(), UTC_MICROS)]:
+    for name in names or [field.name for field in table.schema if field.type in (pa.date32(), UTC_MICROS) and not field.nullable]:
         for chunk in table[name].chunks:
             kind, (first, last) = (np.int32, DAYS) if chunk.type.bit_width == 32 else (np.int64, MICROS)
             whole = chunk.drop_null() if chunk.null_count else chunk
