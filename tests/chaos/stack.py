@@ -4,6 +4,7 @@ The stack's watchdog starts components again; Airflow's retries and heartbeats d
 once everything is well. In the end every bar is there once, and no window of the limit is over.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -22,7 +23,9 @@ SYMBOLS = list(members("sp500_etf")[:24])
 SESSIONS = 22
 """Of May 2012."""
 COMPONENTS = ("scheduler", "api-server", "dag-processor", "triggerer", "s3")
-TARGETS = (*COMPONENTS, "supervisor", "supervisor", "task", "task", "worker")
+TARGETS = (*COMPONENTS, "supervisor", "supervisor", "task", "task")
+WORKER = "airflow worker -- LocalExecutor"
+"""First words of the title of a worker's process; then come the task's id, or ``<idle>``."""
 FAULTS = ("server_error", "truncated", "reset", "throttled", "html", "bad_gzip")
 
 
@@ -102,20 +105,18 @@ def _kill(world: Any, target: str) -> str:
 
 
 def _of_task(scheduler: psutil.Process, target: str) -> psutil.Process | None:
-    """Return a process below the scheduler: a worker of the executor, a supervisor of a task, or the task below it."""
+    """Return a process below the scheduler: the supervisor of a task, which is a worker of the executor at work, or the task below it.
+
+    Idle workers are left alone: one of them holds the lock of Airflow's queue, and with it killed no other worker gets a task.
+    """
     until = time.monotonic() + 20
     while time.monotonic() < until:
-        try:
-            below = scheduler.children(recursive=True)
-            names = {one.pid: " ".join(one.cmdline()) for one in below}
-            supervisors = [one for one in below if "supervisor" in names[one.pid]]
-            tasks = [one for supervisor in supervisors for one in supervisor.children()]
-            workers = [one for one in below if "worker" in names[one.pid] and one not in supervisors]
-            found = {"supervisor": supervisors, "task": tasks, "worker": workers}[target]
-            if found:
-                return found[-1]
-        except psutil.Error:
-            pass
+        with contextlib.suppress(psutil.Error):
+            titles = {one: " ".join(one.cmdline()) for one in scheduler.children(recursive=True)}
+            at_work = [one for one, title in titles.items() if title.startswith(WORKER) and "<idle>" not in title]
+            tasks = [task for one in at_work for task in one.children() if task.status() != psutil.STATUS_ZOMBIE]
+            if tasks:
+                return tasks[-1] if target == "task" else tasks[-1].parent()
         time.sleep(0.1)
     return None
 
