@@ -121,7 +121,8 @@ class Mutant:
 
 BAD = (Step("bad"), Step("run", 0, 2))
 MUTANTS = {
-    "no-transaction": Mutant(_no_transaction, (Step("run", 0, 2, faults=(Fault("kill", "load", "warehouse", 17),)),)),
+    # Killed between the rows of the load and its audit row.
+    "no-transaction": Mutant(_no_transaction, (Step("run", 0, 2, faults=(Fault("kill", "load", "warehouse", 14),)),)),
     "receipt-first": Mutant(_receipt_first, (Step("run", faults=(Fault("kill", "fetch", "lake", 6, True),)),)),
     "unconditional-put": Mutant(
         _unconditional_put,
