@@ -59,7 +59,7 @@ def _latency(stack: Stack, session: str) -> dict[str, float]:
     airflow = stack.airflow
     conf = {"start_date": session, "end_date": session}
     run_id = start(airflow, stack.holds, wait_for_dag(airflow, DAG), conf)
-    run = _ended(stack, run_id)
+    run = ended(stack, DAG, run_id)
     if run["state"] != "success":
         raise RuntimeError(f"the run of {session} is {run['state']}: see {stack.paths.logs}")
     tasks = sorted(airflow.task_instances(DAG, run_id), key=lambda task: str(task["start_date"]))
@@ -68,15 +68,18 @@ def _latency(stack: Stack, session: str) -> dict[str, float]:
     return {"total": total, "gaps": total - sum(took.values()), **took}
 
 
-def _ended(stack: Stack, run_id: str) -> dict[str, Any]:
-    """Return the run when it has ended."""
-    until = time.monotonic() + PATIENCE
+def ended(stack: Stack, dag_id: str, run_id: str, patience: float = PATIENCE) -> dict[str, Any]:
+    """Return the run when it has ended.
+
+    :raises RuntimeError: if that takes longer than ``patience`` seconds.
+    """
+    until = time.monotonic() + patience
     while time.monotonic() < until:
-        run = stack.airflow.run(DAG, run_id)
+        run = stack.airflow.run(dag_id, run_id)
         if run["state"] in ("success", "failed"):
             return run
         time.sleep(POLL)
-    raise RuntimeError(f"run {run_id} has not ended in {PATIENCE:.0f} s")
+    raise RuntimeError(f"run {run_id} of {dag_id} has not ended in {patience:.0f} s")
 
 
 def _seconds(begin: str, end: str) -> float:

@@ -48,7 +48,7 @@ class Case:
     :param slots: pool -> slots.
     :param calls_may_be_fewer: pages are planned at the maximum of rows.
     :param peak_mb: bound for every task process; ``page_seconds``: bound for the page Run.
-    :param scheduler_mb: bound for the growth of the scheduler. It holds all task instances of a run at once.
+    :param scheduler_mb: bound for the growth of the scheduler, which grows with the batches of a run.
     """
 
     title: str

@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 
-from benchmarks.latency import PROJECT
+from benchmarks.latency import PROJECT, ended
 from benchmarks.load_runs.cases import POLYGON, Case
 from benchmarks.load_runs.results import Found, Reader, problems_of_figures, problems_of_rows, problems_of_run
 from benchmarks.load_runs.watch import Watch
@@ -23,7 +23,6 @@ from sandbox.stack.follow import wait_for_dag
 from sandbox.stack.launcher import Stack
 
 PATIENCE = 5400.0  # seconds that a case may take
-POLL = 1.0  # seconds
 
 
 def make(stack: Stack, case: Case, lake: Path) -> Found:
@@ -70,7 +69,7 @@ def _triggered(stack: Stack, case: Case) -> list[dict[str, Any]]:
     """Trigger all runs at once and return them when they have ended."""
     bodies = [(dag_id, {"dag_run_id": f"load__{dag_id}", "logical_date": None, "conf": dict(conf)}) for dag_id, conf in case.runs]
     runs = [stack.airflow.trigger(dag_id, body) for dag_id, body in bodies]
-    return [_ended(stack, run["dag_id"], run["dag_run_id"]) for run in runs]
+    return [ended(stack, run["dag_id"], run["dag_run_id"], PATIENCE) for run in runs]
 
 
 def _scheduled(stack: Stack, sessions: Sequence[date]) -> list[dict[str, Any]]:
@@ -81,22 +80,8 @@ def _scheduled(stack: Stack, sessions: Sequence[date]) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "tests.e2e.scheduled_runs", POLYGON, "0", str(session)]
         done = subprocess.run(command, env=env, cwd=PROJECT, capture_output=True, text=True, check=True)
         (run_id,) = [line for line in done.stdout.splitlines() if line.startswith("scheduled__")]
-        runs.append(_ended(stack, POLYGON, run_id))
+        runs.append(ended(stack, POLYGON, run_id, PATIENCE))
     return runs
-
-
-def _ended(stack: Stack, dag_id: str, run_id: str) -> dict[str, Any]:
-    """Return the run when it has ended.
-
-    :raises RuntimeError: if that takes too long.
-    """
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        run = stack.airflow.run(dag_id, run_id)
-        if run["state"] in ("success", "failed"):
-            return run
-        time.sleep(POLL)
-    raise RuntimeError(f"run {run_id} of {dag_id} has not ended in {PATIENCE:.0f} s")
 
 
 def _seconds(instances: Sequence[dict[str, Any]]) -> dict[str, float]:

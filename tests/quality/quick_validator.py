@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pytest
 
 from market_data.core.errors import QualityError
-from market_data.quality import checkpoint
 from market_data.quality.great_expectations import EXAMPLES, BrokenExpectation, plain
 
 
@@ -70,11 +68,3 @@ EXPECTATIONS: dict[str, Callable[[Any, pd.Series[Any]], pd.Series[bool]]] = {
     "ExpectColumnValuesToBeInSet": _in_set,
     "ExpectColumnSumToBeBetween": _sum_between,
 }
-
-
-@pytest.fixture(autouse=True)
-def quick_after_the_first(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use `QuickValidator` in each case of a parametrised test but the first. A module of tests imports it."""
-    case = getattr(request.node, "callspec", None)
-    if case and any(case.indices.values()):
-        monkeypatch.setattr(checkpoint, "Validator", QuickValidator)

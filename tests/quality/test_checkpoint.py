@@ -1,7 +1,4 @@
-"""The whole checkpoint, Great Expectations included.
-
-Of parametrised tests it judges the first case, and `QuickValidator` the others: `test_quick_validator.py` compares the two.
-"""
+"""The whole checkpoint, Great Expectations included."""
 
 import json
 import math
@@ -22,7 +19,6 @@ from market_data.quality.great_expectations import Validator
 from market_data.quality.metric_rules import Thresholds, session_rules, year_rules
 from market_data.quality.row_counts import RowCounts, row_rules
 from market_data.quality.suites import metrics_suite, rows_suite
-from tests.quality.quick_validator import quick_after_the_first  # noqa: F401 - a fixture
 from tests.quality.rows import DATASET, NONE_BEFORE, landed, names, warehoused, weekdays
 
 DAYS = weekdays(date(2024, 1, 1), 6)

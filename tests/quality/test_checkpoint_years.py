@@ -13,7 +13,6 @@ from market_data.quality import checkpoint_result
 from market_data.quality.checkpoint import Scope, run_checkpoint
 from market_data.quality.metric_rules import Thresholds
 from market_data.quality.verdicts import allowed
-from tests.quality.quick_validator import quick_after_the_first  # noqa: F401 - a fixture
 from tests.quality.rows import DATASET, NONE_BEFORE, landed, names, weekdays
 
 pytestmark = pytest.mark.slow

@@ -1,7 +1,4 @@
-"""Odd prices of single symbols with grain ``day``, negative prices, and symbols that trade rarely: what the checkpoint decides.
-
-Of parametrised tests Great Expectations judges the first case, and `QuickValidator` the others.
-"""
+"""Odd prices of single symbols with grain ``day``, negative prices, and symbols that trade rarely: what the checkpoint decides."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from market_data.core import calendar
 from market_data.quality.checkpoint import Scope, run_checkpoint
 from market_data.quality.checkpoint_result import CheckpointResult
 from market_data.quality.metric_rules import Thresholds
-from tests.quality.quick_validator import quick_after_the_first  # noqa: F401 - a fixture
 from tests.quality.rows import DATASET, NONE_BEFORE, landed, names, warehoused, weekdays
 
 DAYS = weekdays(date(2024, 3, 4), 40)

@@ -211,15 +211,11 @@ def check_dates(table: pa.Table, names: Sequence[str] | None = None) -> None:
     :raises ValueError: if a date is outside the years 1 to 9999, or a moment outside 1678 to 2261, of which nanoseconds have no number.
     """
     for name in names or [field.name for field in table.schema if field.type in (pa.date32(), UTC_MICROS) and not field.nullable]:
-        for chunk in table[name].chunks:
-            kind, (first, last) = (np.int32, DAYS) if chunk.type.bit_width == 32 else (np.int64, MICROS)
-            whole = chunk.drop_null() if chunk.null_count else chunk
-            if not len(whole):
-                continue
-            # not to_numpy: it imports pandas
-            numbers = np.frombuffer(whole.buffers()[1], kind)[whole.offset : whole.offset + len(whole)]
-            if not (first <= numbers.min() and numbers.max() <= last):
-                raise ValueError(f"{name} has a moment that is not in the calendar")
+        ends = pc.min_max(table[name])
+        lowest, highest = ends["min"].value, ends["max"].value
+        first, last = DAYS if table[name].type == pa.date32() else MICROS
+        if lowest is not None and not first <= lowest <= highest <= last:
+            raise ValueError(f"{name} has a moment that is not in the calendar")
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
