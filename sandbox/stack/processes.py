@@ -73,11 +73,9 @@ class Registry:
         self.folder, self.logs = folder, logs
 
     def records(self) -> dict[str, Record]:
-        found = {}
-        for file in sorted(self.folder.glob("*.pid")):
-            record = Record(**json.loads(file.read_text()))
-            found[record.name] = record
-        return found
+        """Return what runs by its name. A process may be stopped, and its record removed, meanwhile."""
+        found = (self._read(file) for file in sorted(self.folder.glob("*.pid")))
+        return {record.name: record for record in found if record is not None}
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
@@ -95,7 +93,7 @@ class Registry:
 
     def stop(self, name: str, patience: float = 5.0) -> None:
         """Stop a process and its session: SIGTERM to it, after ``patience`` to the rest, then SIGKILL."""
-        record = self.records().get(name)
+        record = self._read(self._file(name))
         if record is None:
             return
         members = record.members()
@@ -111,10 +109,20 @@ class Registry:
         self.forget(name)
 
     def forget(self, name: str) -> None:
-        (self.folder / f"{name}.pid").unlink(missing_ok=True)
+        self._file(name).unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.pid"
+
+    @staticmethod
+    def _read(file: Path) -> Record | None:
+        try:
+            return Record(**json.loads(file.read_text()))
+        except FileNotFoundError:
+            return None
 
     def _write(self, record: Record) -> None:
-        file = self.folder / f"{record.name}.pid"
+        file = self._file(record.name)
         draft = file.with_suffix(".draft")
         draft.write_text(json.dumps(asdict(record)))
         draft.replace(file)

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -68,6 +69,22 @@ def test_stopping_twice_is_harmless(registry):
     start(registry, SLEEPER)
     registry.stop("one")
     registry.stop("one")
+
+
+def test_many_can_be_stopped_and_listed_at_once(registry):
+    ended = start(registry, [sys.executable, "-c", ""], "ended")
+    ended.wait()
+    text = (registry.folder / "ended.pid").read_text()
+    names = [f"n{number}" for number in range(300)]
+    for name in names:
+        (registry.folder / f"{name}.pid").write_text(text.replace('"ended"', f'"{name}"'))
+    with ThreadPoolExecutor(16) as pool:
+        stops = [pool.submit(registry.stop, name) for name in names]
+        while not all(stop.done() for stop in stops):
+            registry.records()
+        for stop in stops:
+            stop.result()
+    assert list(registry.records()) == ["ended"]
 
 
 def test_a_process_that_will_not_end_is_killed(registry):
