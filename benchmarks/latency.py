@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.stack.environment import PORT_VARIABLES, Paths
 from sandbox.stack.follow import start, wait_for_dag
 from sandbox.stack.launcher import Stack
+from sandbox.stack.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,12 +84,6 @@ def ended(stack: Stack, dag_id: str, run_id: str, patience: float = PATIENCE) ->
 
 def _seconds(begin: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.latency import PROJECT, free_port
+from benchmarks.latency import PROJECT
 from benchmarks.load_runs import page
 from benchmarks.load_runs.cases import CASES, SMALL, Case
 from benchmarks.load_runs.make import make
 from benchmarks.load_runs.results import Found
 from sandbox.stack.environment import PORT_VARIABLES, Paths
 from sandbox.stack.launcher import Stack
+from sandbox.stack.processes import free_port
 
 RATE = {"calls_per_minute_per_slot": 6000, "limits": [{"calls": 1000, "seconds": 1}]}
 """No limit of calls that slows a run."""

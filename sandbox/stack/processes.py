@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 from sandbox.stack.environment import HOST, LocalError
 
 START_TOLERANCE = 2.0  # seconds; the kernel counts a start in ticks since boot, and the boot moment drifts with the clock
+FREE_PORTS = range(15_000, 32_000)
+"""Below those that Linux gives to outgoing connections, any of which may take a port between its choice and its use."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -161,6 +164,19 @@ def check_port(port: int, variable: str) -> None:
             raise LocalError(
                 f"port {port} is taken{_holder(port)}; choose another with {variable}=, or end what holds it"
             ) from None
+
+
+def free_port(host: str = HOST) -> int:
+    """Return a port on which a server can listen."""
+    for port in random.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS)):  # others choose at the same time
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise LocalError(f"no port from {FREE_PORTS.start} to {FREE_PORTS.stop - 1} is free at {host}")
 
 
 def _holder(port: int) -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,16 +19,11 @@ import requests
 from market_data.core import calendar
 from sandbox.stack.environment import BUCKET, Paths, process_env
 from sandbox.stack.launcher import Stack
+from sandbox.stack.processes import free_port
 
 PROJECT = Path(__file__).parents[2]
 DAG = "polygon_ohlcv_1d"
 LIMITS = [{"calls": 20, "seconds": 5}]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class World:

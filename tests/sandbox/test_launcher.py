@@ -17,25 +17,16 @@ from sandbox.stack.feed import SandboxFeed, read_feed
 from sandbox.stack.follow import start
 from sandbox.stack.holds import Holds
 from sandbox.stack.launcher import Stack
+from sandbox.stack.processes import free_port
 from sandbox.stack.scheduler import spare_held_dags
 from sandbox.stack.watchdog import MOST_STARTS, Watchdog
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def free_ports():
-    servers = [socket.socket() for _ in PORT_VARIABLES]
-    for server in servers:
-        server.bind(("127.0.0.1", 0))
-    ports = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports
-
-
 @pytest.fixture
 def environ(tmp_path):
-    ports = dict(zip(PORT_VARIABLES.values(), map(str, free_ports()), strict=True))
+    ports = {name: str(free_port()) for name in PORT_VARIABLES.values()}
     ours = {**ports, "MARKET_DATA_LOCAL_DIR": str(tmp_path / "local")}
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MARKET_DATA_"))}
     return theirs | ours

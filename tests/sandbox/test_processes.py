@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from sandbox.stack.environment import LocalError
-from sandbox.stack.processes import Record, Registry, check_port, held_signals
+from sandbox.stack.processes import FREE_PORTS, Record, Registry, check_port, free_port, held_signals
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 STUBBORN = [
@@ -133,6 +133,17 @@ def test_a_dead_process_is_not_alive(registry):
     process = start(registry, [sys.executable, "-c", ""])
     process.wait()
     assert registry.records()["one"].leader() is None
+
+
+def test_a_free_port_is_none_that_the_system_gives_to_outgoing_connections(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port()))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert port in FREE_PORTS
+        monkeypatch.setattr("sandbox.stack.processes.FREE_PORTS", range(port, port + 1))
+        with pytest.raises(LocalError, match=f"no port from {port} to {port} is free at 127.0.0.1"):
+            free_port()
 
 
 def test_a_free_port_passes_and_a_taken_one_is_named_with_its_holder():

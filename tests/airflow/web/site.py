@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,17 +15,13 @@ from pathlib import Path
 
 import requests
 
+from sandbox.stack.processes import free_port
+
 PROJECT = Path(__file__).parents[3]
 USERS = {"admin": "admin", "trader": "op", "viewer": "viewer"}
 """User -> role; the password is the name."""
 PATIENCE = 20_000
 """Milliseconds that a page may take."""
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class Site:
