@@ -33,6 +33,7 @@ from market_data.core.outcome import Evidence, State
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
 from market_data.lake import ledger, receipts
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
 from market_data.lake.receipts import OBJECTS, CellRun, RequestReceipt
 from market_data.lake.store import Lake, Stored
@@ -99,7 +100,7 @@ def make(folder: Path, grain: str) -> None:
                 pa.repeat(str(State.HAVE), len(SYMBOLS) * len(days)),
                 pa.repeat("", len(SYMBOLS) * len(days)),
             ],
-            schema=ledger.CELLS,
+            schema=CELLS,
         )
         ledger.write_cells(lake, "ohlcv-1d", "polygon", run, "b000", cells, recorded_at=run.started)
 

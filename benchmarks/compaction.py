@@ -20,8 +20,9 @@ from benchmarks.measurement import Timer
 from market_data.core import calendar
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
-from market_data.lake.ledger import CELLS, read_coverage, write_cells
+from market_data.lake.ledger import read_coverage, write_cells
 from market_data.lake.reader import read_rows
 from market_data.lake.store import Lake
 from market_data.lake.writer import land

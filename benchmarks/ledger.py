@@ -21,7 +21,8 @@ import pyarrow as pa
 from benchmarks.measurement import peak_mb
 from market_data.core import calendar
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS, read_coverage, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import read_coverage, write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.ledger_folding import fold_ledger
 

@@ -27,6 +27,7 @@ from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
 from market_data.lake import ledger
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
 from market_data.lake.store import Lake
 from market_data.maintenance.ledger_folding import fold_ledger
@@ -60,7 +61,7 @@ def write(lake: Lake, number: int, days: tuple[date, ...], at: datetime) -> None
         *(pa.repeat(text, len(SYMBOLS) * len(days)) for text in (str(State.HAVE), "")),
     ]
     run = RunInfo("polygon_ohlcv_1d", f"scheduled__{number}", "scheduled", 0, at)
-    ledger.write_cells(lake, *PLACE, run, "b000", pa.table(columns, schema=ledger.CELLS), recorded_at=at, compared=True)
+    ledger.write_cells(lake, *PLACE, run, "b000", pa.table(columns, schema=CELLS), recorded_at=at, compared=True)
 
 
 def resident_mb() -> int:

@@ -17,8 +17,9 @@ from market_data.core.errors import ConfigError, ParamError
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from tests.lake.rows import T0, bars
 

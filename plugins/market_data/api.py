@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from market_data.core.run import RunInfo
     from market_data.core.symbol_changes import NamedSpan
     from market_data.datasets.base import Dataset
+    from market_data.lake.coverage import Coverage
     from market_data.lake.layout import Layout
-    from market_data.lake.ledger import Coverage
     from market_data.lake.store import Lake
     from market_data.providers.base import ProviderHook
 

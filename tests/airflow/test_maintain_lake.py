@@ -8,7 +8,8 @@ import pytest
 from market_data.airflow.maintain import lake as job
 from market_data.core.errors import ParamError
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.journal import entries
 from tests.maintenance.lakes import contents, day_files, fill, read

@@ -10,7 +10,8 @@ from market_data.airflow.maintain import lake as lake_job
 from market_data.airflow.maintain.state import run_action
 from market_data.core.errors import ParamError
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from tests.maintenance.lakes import contents
 

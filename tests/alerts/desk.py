@@ -9,7 +9,8 @@ from market_data.alerts.watch import watch
 from market_data.config.alerts import Alerts
 from market_data.config.universes import read_universe
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from tests.pipeline.runs import feed_of
 

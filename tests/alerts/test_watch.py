@@ -17,8 +17,9 @@ from market_data.core.errors import ClockError, ConfigError
 from market_data.core.outcome import EARLIER_VALUE
 from market_data.core.run import RunInfo
 from market_data.datasets.registry import dataset
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.ledger import write_cells
 from market_data.maintenance.audit.result import Audit, write_report
 from market_data.maintenance.audit.scope import Scope
 from market_data.maintenance.findings import FINDINGS

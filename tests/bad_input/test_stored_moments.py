@@ -11,12 +11,13 @@ from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.fundamentals import FUNDAMENTALS
 from market_data.lake import fingerprint, ledger, parquet, quarantine
+from market_data.lake.coverage import SCHEMA
 from market_data.lake.layout import quarantine_prefix
 from market_data.lake.store import Lake
 from tests.lake.rows import D0, bars
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
-RECORD = pa.table([["A"], [D0], ["have"], [""], [NOW], ["r"], ["b"]], schema=ledger.SCHEMA)
+RECORD = pa.table([["A"], [D0], ["have"], [""], [NOW], ["r"], ["b"]], schema=SCHEMA)
 
 
 def decode(name, body):

@@ -11,7 +11,7 @@ import pyarrow as pa
 from market_data import pipeline
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS
+from market_data.lake.coverage import CELLS
 from market_data.lake.store import Lake
 from market_data.maintenance.audit import audit
 from market_data.maintenance.ledger_rebuild import rebuild_ledger

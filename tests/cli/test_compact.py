@@ -6,7 +6,8 @@ import pytest
 
 from market_data.cli.main import main
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from tests.maintenance.lakes import contents, day_files, fill, read
 

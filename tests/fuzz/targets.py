@@ -22,6 +22,7 @@ from market_data.core.errors import MarketDataError
 from market_data.core.run import RunInfo
 from market_data.datasets.registry import dataset
 from market_data.lake import decisions, failures, ledger, parquet, receipts
+from market_data.lake.coverage import CELLS
 from market_data.lake.store import Lake
 from market_data.pipeline import gap_list
 from market_data.providers.databento.conditions import read_conditions
@@ -124,7 +125,7 @@ def _object(read: Callable[[Lake, str], object], key: str) -> Callable[[bytes], 
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # faster than a disk
 SYMBOLS = [("AAPL", lake_rows.D0), ("BRK.B", lake_rows.D0)]
-CELLS = pa.table([["AAPL"], [lake_rows.D0], ["have"], [""]], schema=ledger.CELLS)
+CELLS = pa.table([["AAPL"], [lake_rows.D0], ["have"], [""]], schema=CELLS)
 GAPS_KEY = f"repairs/ohlcv-1d/provider=polygon/{'0' * 16}.parquet"
 GAPS = gap_list.GapList(
     "ohlcv-1d", "polygon", datetime(2024, 9, 17, tzinfo=UTC), pa.table([["AAPL"], [lake_rows.D0]], schema=gap_list.GAPS)

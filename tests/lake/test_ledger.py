@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from market_data.core.outcome import State
 from market_data.datasets.bars import UTC_MICROS
-from market_data.lake.ledger import _FOLDED, CELLS, SCHEMA, Coverage, read_coverage, read_objects, write_cells
+from market_data.lake.coverage import CELLS, ENCODED, SCHEMA, Coverage
+from market_data.lake.ledger import read_coverage, read_objects, write_cells
 from market_data.lake.store import Lake
 from tests.lake.rows import D0, T0, open_lake
 
@@ -123,7 +124,7 @@ def coverage_of(ledger):
             ["b"] * len(rows),
         ]
         records.append(pa.table([*rows.columns, *added], schema=SCHEMA))
-    return Coverage(pa.concat_tables([record.cast(_FOLDED) for record in records]))
+    return Coverage(pa.concat_tables([record.cast(ENCODED) for record in records]))
 
 
 def folded(ledger):
@@ -173,7 +174,7 @@ def test_changed_cells_are_those_of_a_dictionary(ledger, found):
 def test_sessions_long_past_are_cells_too():
     old = pa.table([["A"], [date(1962, 1, 2)], ["have"], [""]], schema=CELLS)
     stamp = pa.array([T0], UTC_MICROS)
-    coverage = Coverage(pa.table([*old.columns, stamp, ["r"], ["b"]], schema=SCHEMA).cast(_FOLDED))
+    coverage = Coverage(pa.table([*old.columns, stamp, ["r"], ["b"]], schema=SCHEMA).cast(ENCODED))
     assert coverage.state("A", date(1962, 1, 2)) is State.HAVE
     assert coverage.covered(["A"], [date(1962, 1, 3), date(1962, 1, 2)]) == {"A": 2}
     assert len(coverage.changed(old)) == 0

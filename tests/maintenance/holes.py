@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from market_data.core import calendar
 from market_data.core.errors import BrokenObject
 from market_data.datasets.bars import OHLCV_1D
-from market_data.lake import ledger, parquet
+from market_data.lake import parquet
+from market_data.lake.coverage import SCHEMA
 from market_data.maintenance.findings import Cause, Repair
 from tests.maintenance.worlds import DAILY_FROM, World
 
@@ -204,13 +205,13 @@ class Holes:
         return sorted((self.world.root / "manifest").rglob("*.parquet"))
 
     def sessions_of(self, path) -> set[date]:
-        return set(parquet.decode(path.read_bytes(), "x", ledger.SCHEMA)["session"].to_pylist())
+        return set(parquet.decode(path.read_bytes(), "x", SCHEMA)["session"].to_pylist())
 
     def _forget_records(self) -> None:
         """Take the records out of the ledger's objects."""
         for path in self.ledger_paths():
             try:
-                rows = parquet.decode(path.read_bytes(), "x", ledger.SCHEMA)
+                rows = parquet.decode(path.read_bytes(), "x", SCHEMA)
             except BrokenObject:
                 continue
             cells = zip(rows["symbol"].to_pylist(), rows["session"].to_pylist(), strict=True)

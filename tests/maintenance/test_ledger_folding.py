@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from market_data.core.run import RunInfo
 from market_data.lake import parquet
+from market_data.lake.coverage import CELLS, SCHEMA
 from market_data.lake.layout import manifest_prefix
-from market_data.lake.ledger import CELLS, FOLDED_FOLDER, SCHEMA, read_coverage, sources, write_cells
+from market_data.lake.ledger import FOLDED_FOLDER, read_coverage, sources, write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.ledger_folding import fold_ledger
 from tests.maintenance.lakes import Killed, mortal

@@ -9,8 +9,9 @@ import pytest
 
 from market_data.core.outcome import State
 from market_data.datasets.bars import OHLCV_1D
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
-from market_data.lake.ledger import CELLS, read_coverage
+from market_data.lake.ledger import read_coverage
 from market_data.maintenance.ledger_rebuild import NOT_TOLD, rebuild_ledger
 from market_data.pipeline.selection import Selection
 from tests.pipeline.model_vendor import Bar, Kind, ModelHook, Shape, Vendor

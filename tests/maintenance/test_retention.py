@@ -8,7 +8,8 @@ from market_data.config.feeds import load_retention
 from market_data.config.retention import KINDS, retention_problems
 from market_data.core.errors import ConfigError
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import write_cells
 from market_data.maintenance.journal import entries
 from market_data.maintenance.retention import apply_retention
 from tests.maintenance.lakes import contents

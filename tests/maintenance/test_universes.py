@@ -13,8 +13,9 @@ from market_data.core.errors import ConfigError, ParamError, QualityError
 from market_data.core.run import RunInfo
 from market_data.core.symbol_changes import SymbolChange
 from market_data.datasets.registry import dataset
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
 from market_data.maintenance import journal, universes

@@ -22,6 +22,7 @@ from market_data.core.outcome import Evidence, State
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
 from market_data.lake import ledger, parquet, receipts
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
 from market_data.lake.receipts import OBJECTS, CellRun, RequestReceipt
 from market_data.lake.store import Lake
@@ -185,6 +186,6 @@ def _receive(world, run, symbols, places, objects, cells, shape) -> None:
 
 
 def _record(world: World, run: RunInfo, cells: list) -> None:
-    columns = [pa.array(values, kind.type) for values, kind in zip(zip(*cells, strict=True), ledger.CELLS, strict=True)]
-    table, stamp = pa.table(columns, schema=ledger.CELLS), run.started + timedelta(hours=1)
+    columns = [pa.array(values, kind.type) for values, kind in zip(zip(*cells, strict=True), CELLS, strict=True)]
+    table, stamp = pa.table(columns, schema=CELLS), run.started + timedelta(hours=1)
     ledger.write_cells(world.lake, "ohlcv-1d", SOURCE, run, "b000-all", table, recorded_at=stamp)

@@ -16,7 +16,8 @@ from market_data.core.instruments import by_calendar
 from market_data.core.intervals import closed
 from market_data.core.outcome import State
 from market_data.datasets.registry import dataset as find_dataset
-from market_data.lake.ledger import CELLS, read_coverage
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import read_coverage
 from market_data.pipeline.gaps import due_gaps, find_gaps
 from market_data.pipeline.open_cells import OwnCells
 from market_data.pipeline.run_sessions import Wanted, resolve_sessions

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from market_data.core import calendar
-from market_data.lake.ledger import CELLS, read_coverage
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import read_coverage
 from market_data.lake.store import Lake
 from market_data.pipeline.gaps import find_gaps, inside_a_life, last_requested, next_request, reason
 from market_data.pipeline.unknown_symbols import did_you_mean

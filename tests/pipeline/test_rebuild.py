@@ -13,8 +13,9 @@ from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.ticks import TBBO
 from market_data.lake import parquet, staging
 from market_data.lake.cells import table_of
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout, ParsedKey
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.ledger import write_cells
 from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
 from market_data.lake.writer import land

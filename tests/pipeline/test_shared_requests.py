@@ -17,7 +17,8 @@ from market_data.core.intervals import closed
 from market_data.core.outcome import State
 from market_data.core.request_rows import of_request, without_rows
 from market_data.datasets.registry import dataset
-from market_data.lake.ledger import CELLS, read_coverage, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import read_coverage, write_cells
 from market_data.lake.receipts import RequestReceipt
 from market_data.pipeline.run_sessions import Wanted
 from market_data.pipeline.unknown_symbols import CONTRADICTED, AbsenceCheck

@@ -17,8 +17,9 @@ from market_data.core.errors import ParamError
 from market_data.core.intervals import Interval
 from market_data.core.symbol_changes import SymbolChange
 from market_data.datasets.registry import dataset
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.ledger import write_cells
 from market_data.lake.symbol_changes import read_symbol_changes
 from market_data.lake.writer import land
 from market_data.pipeline import universe_of

@@ -56,7 +56,7 @@ def remember(world, states):
     """Record session -> state for the symbol, as an earlier run did."""
     import pyarrow as pa
 
-    from market_data.lake.ledger import CELLS
+    from market_data.lake.coverage import CELLS
 
     rows = [{"symbol": SYMBOL, "session": day, "state": str(state), "reason": ""} for day, state in states.items()]
     context = world.context("earlier")

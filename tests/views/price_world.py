@@ -12,8 +12,9 @@ from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D, OHLCV_1M
 from market_data.datasets.corporate_actions import CORPORATE_ACTIONS
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from market_data.lake.writer import land
 from market_data.warehouse import WarehouseConnection, open_warehouse

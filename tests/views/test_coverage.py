@@ -18,8 +18,9 @@ from market_data.core.errors import ParamError
 from market_data.core.outcome import SUSPECTED_GAP
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
+from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.audit.result import Audit, write_report
 from market_data.maintenance.chosen_gaps import read_chosen, write_chosen

@@ -12,7 +12,8 @@ from market_data.config.universes import Member, Universe
 from market_data.core import calendar
 from market_data.core.capabilities import Quota, Window
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.audit.expected import last_due
 from market_data.views import feeds

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from market_data.core.errors import LakeError
 from market_data.core.outcome import SUSPECTED_GAP
 from market_data.core.run import RunInfo
+from market_data.lake.coverage import CELLS, SCHEMA
 from market_data.lake.layout import manifest_prefix
-from market_data.lake.ledger import CELLS, SCHEMA, read_coverage, write_cells
+from market_data.lake.ledger import read_coverage, write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.ledger_folding import fold_ledger
 from market_data.views.ledgers import Ledgers

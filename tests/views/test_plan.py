@@ -15,7 +15,8 @@ from market_data.core.errors import AuthError, ConfigError, ParamError
 from market_data.core.messages import dollars
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS, UNKNOWN, read_coverage, write_cells
+from market_data.lake.coverage import CELLS, UNKNOWN
+from market_data.lake.ledger import read_coverage, write_cells
 from market_data.lake.store import Lake
 from market_data.providers.base import ProviderConfig
 from market_data.providers.registry import provider

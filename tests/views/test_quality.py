@@ -14,9 +14,10 @@ from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
 from market_data.lake import quarantine
+from market_data.lake.coverage import CELLS
 from market_data.lake.decisions import Kind
 from market_data.lake.layout import Layout
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.audit import audit, write_report
 from market_data.maintenance.person import Person

@@ -14,7 +14,7 @@ from market_data.providers.registry import calendar_of_source
 
 if TYPE_CHECKING:
     from market_data.config.universes import Universe
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
 
 MISSING = "missing"
 
@@ -65,7 +65,7 @@ def status_of(coverage: Coverage, universe: Universe, source: str, session: date
     """Return the state of the cells of ``session``: the members on that date whose calendar has it."""
     import numpy as np
 
-    from market_data.lake.ledger import STATES
+    from market_data.lake.coverage import STATES
 
     own = OwnCells.on(universe.symbols, [session], calendar_of_source(source), universe.membership)
     if not own.sessions:

@@ -33,7 +33,7 @@ from market_data.providers.spec import source_of
 
 if TYPE_CHECKING:
     from market_data.config.feeds import Feed
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.lake.store import Lake
 
 OpenS3 = Callable[[str], bytes]

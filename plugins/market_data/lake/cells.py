@@ -39,11 +39,11 @@ def only(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
 
 
 def table_of(runs: Iterable[CellRun]) -> pa.Table:
-    """Return one row per cell of ``runs``, of schema ``ledger.CELLS``."""
+    """Return one row per cell of ``runs``, of schema ``coverage.CELLS``."""
     import numpy as np
     import pyarrow as pa
 
-    from market_data.lake.ledger import CELLS
+    from market_data.lake.coverage import CELLS
 
     symbols, states, reasons = _Codes(), _Codes(), _Codes()
     codes: list[Any] = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.config.feeds import Feed
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.lake.store import Lake
     from market_data.maintenance.adopted_file import File, Problem
     from market_data.maintenance.old_keys import OldKey
@@ -150,7 +150,8 @@ def adopt(lake: Lake, selection: Selection, now: datetime, terms: Terms, prefix:
     """
     import pyarrow as pa
 
-    from market_data.lake.ledger import CELLS, read_coverage
+    from market_data.lake.coverage import CELLS
+    from market_data.lake.ledger import read_coverage
 
     result = Adopted(selection.source, selection.dataset.name, terms.dry_run)
     coverage = read_coverage(lake, selection.dataset.name, selection.source)
@@ -212,7 +213,7 @@ def _adopt_symbol(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from market_data.lake.ledger import CELLS, contains
+    from market_data.lake.coverage import CELLS, contains
     from market_data.maintenance.adopted_file import Problem, leave_unfinished, read_file, rewrite
 
     good, bad = [CELLS.empty_table()], [CELLS.empty_table()]

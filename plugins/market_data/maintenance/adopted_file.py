@@ -17,7 +17,7 @@ from market_data.core.messages import some
 from market_data.core.outcome import State
 from market_data.core.run import Grain
 from market_data.lake import parquet
-from market_data.lake.ledger import CELLS
+from market_data.lake.coverage import CELLS
 from market_data.lake.object_writer import Refetch
 from market_data.lake.writer import land
 from market_data.maintenance.old_files import NotBarsError, convert, out_of_hours

@@ -21,8 +21,8 @@ from market_data.providers.registry import calendar_of_source
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from market_data.lake.coverage import Coverage, Mask
     from market_data.lake.decisions import Decisions
-    from market_data.lake.ledger import Coverage, Mask
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
@@ -284,7 +284,7 @@ class DecisionWork:
 def _cells(cells: pa.Table, state: State, reason: str) -> pa.Table:
     import pyarrow as pa
 
-    from market_data.lake.ledger import CELLS
+    from market_data.lake.coverage import CELLS
 
     columns = [
         cells["symbol"].cast(pa.string()),
@@ -299,7 +299,7 @@ def _mask(cells: pa.Table, others: pa.Table) -> Mask:
     """Return a numpy mask of the ``cells`` that occur in ``others``."""
     import numpy as np
 
-    from market_data.lake.ledger import contains
+    from market_data.lake.coverage import contains
 
     if not len(cells) or not len(others):
         return np.zeros(len(cells), dtype=bool)

@@ -17,8 +17,8 @@ from market_data.core.outcome import State
 from market_data.core.run import Grain
 from market_data.lake import begun, receipts, staging
 from market_data.lake.cells import table_of
+from market_data.lake.coverage import CELLS, contains
 from market_data.lake.layout import ALL_SYMBOLS, ParsedKey, receipts_prefix
-from market_data.lake.ledger import CELLS, contains
 from market_data.lake.receipts import CellRun
 from market_data.lake.session_files import stored_sessions, stored_years
 from market_data.lake.store import Lake
@@ -49,7 +49,7 @@ class Group:
 class Foldable:
     """The day files of a selection that can be folded.
 
-    :param waiting: the cells that wait in staging, of schema ``ledger.CELLS``.
+    :param waiting: the cells that wait in staging, of schema ``coverage.CELLS``.
     :param blocked: why nothing can be folded; empty if something can.
     :param to: the grain of the files that they go into: ``year`` or ``session``.
     """

@@ -38,8 +38,8 @@ def quarantined_rows(lake: Lake, selection: Selection, cells: pa.Table, only: st
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from market_data.lake.coverage import contains
     from market_data.lake.layout import quarantine_prefix
-    from market_data.lake.ledger import contains
 
     dataset, sessions = selection.dataset, cells["session"].unique().to_pylist()
     folders = [quarantine_prefix(dataset.name, selection.source, session) for session in sessions]
@@ -83,7 +83,7 @@ def _read(lake: Lake, keys: Sequence[str], schema: pa.Schema) -> Iterable[pa.Tab
 def with_confirmed_rows(lake: Lake, selection: Selection, decisions: Decisions, cells: pa.Table) -> pa.Table:
     """Return ``cells``, final where a person confirmed all quarantined rows to be wrong.
 
-    :param cells: schema ``ledger.CELLS``; they become ``empty``, or ``have`` where other rows of them are loaded.
+    :param cells: schema ``coverage.CELLS``; they become ``empty``, or ``have`` where other rows of them are loaded.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

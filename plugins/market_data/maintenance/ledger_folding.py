@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from market_data.core.errors import BrokenObject, LakeError
 from market_data.core.messages import shortened
 from market_data.lake import conditional, ledger, parquet
+from market_data.lake.coverage import SCHEMA, STAMP
 from market_data.lake.layout import manifest_prefix
 from market_data.lake.store import Lake
 from market_data.maintenance import journal
@@ -36,9 +37,7 @@ TRIES = 8
 
 _ENCODED = pa.dictionary(pa.int32(), pa.string())
 _TEXTS = ("symbol", "state", "reason", "run_id", "batch_id", ledger.OBJECT.name)
-SCHEMA = pa.schema(
-    [pa.field(f.name, _ENCODED if f.name in _TEXTS else f.type, nullable=False) for f in (*ledger.SCHEMA, ledger.OBJECT)]
-)
+SCHEMA = pa.schema([pa.field(f.name, _ENCODED if f.name in _TEXTS else f.type, nullable=False) for f in (*SCHEMA, ledger.OBJECT)])
 """Records of a folded object, in memory."""
 
 Codes = npt.NDArray[np.int64]
@@ -121,13 +120,13 @@ def _settled(lake: Lake, folder: str, keys: Sequence[str], until: datetime, left
     """Yield the objects without a record since ``until``, about ``AT_A_TIME`` records at a time."""
     found: list[_Object] = []
     recent = size = 0
-    latest = pa.scalar(until, ledger.SCHEMA.field(ledger.STAMP).type)
+    latest = pa.scalar(until, SCHEMA.field(STAMP).type)
     for key, etag, records, problem in ledger.read_objects(lake, keys):
         if problem:
             left.append(f"{problem}; it is left alone")
         if etag is None or records is None:
             continue
-        if len(records) and pc.any(pc.greater_equal(records[ledger.STAMP], latest)).as_py():
+        if len(records) and pc.any(pc.greater_equal(records[STAMP], latest)).as_py():
             recent += 1
             continue
         name = pa.DictionaryArray.from_arrays(
@@ -147,7 +146,7 @@ def _settled(lake: Lake, folder: str, keys: Sequence[str], until: datetime, left
 def _fold(lake: Lake, folder: str, objects: Sequence[_Object], counts: Counter[str], left: list[str]) -> None:
     """Write the records of some objects into those of their months, then delete the objects."""
     records = pa.concat_tables([SCHEMA.empty_table(), *(one.records for one in objects)]).unify_dictionaries().combine_chunks()
-    months = pc.strftime(records[ledger.STAMP], format="%Y-%m")
+    months = pc.strftime(records[STAMP], format="%Y-%m")
     kept: dict[str, str] = {}
     for month in sorted(pc.unique(months).to_pylist()):
         some = records.filter(pc.equal(months, month))
@@ -205,7 +204,7 @@ def _latest(records: pa.Table) -> Codes:
     """
     symbols, objects = (_ranks(records[name]) for name in ("symbol", ledger.OBJECT.name))
     sessions = records["session"].cast(pa.int32()).to_numpy().astype(np.int64)
-    stamps = records[ledger.STAMP].cast(pa.int64()).to_numpy()
+    stamps = records[STAMP].cast(pa.int64()).to_numpy()
     cells = (symbols << 32) + sessions
     order = np.lexsort((-stamps, objects, cells))
     first = np.ones(len(order), dtype=bool)

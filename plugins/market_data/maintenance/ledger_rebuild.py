@@ -24,8 +24,8 @@ from market_data.core.outcome import EARLIER_VALUE, MAY_BE_MORE, SOME_QUARANTINE
 from market_data.lake import decisions, ledger, receipts, staging
 from market_data.lake.broken import keep_aside
 from market_data.lake.cells import table_of
+from market_data.lake.coverage import CELLS, contains
 from market_data.lake.layout import receipts_prefix
-from market_data.lake.ledger import CELLS, contains
 from market_data.maintenance.held_rows import with_confirmed_rows
 from market_data.pipeline.decided import find_decided, with_decided
 from market_data.pipeline.rebuild import rows_of_cells

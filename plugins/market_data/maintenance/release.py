@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.config.feeds import Feed
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
@@ -97,11 +97,11 @@ def folded_grain(feed: Feed) -> Grain:
 
 
 def _held(coverage: Coverage, selection: Selection, only: str | None) -> pa.Table:
-    """Return the selected cells that are refused or quarantined, of ``ledger.SCHEMA``."""
+    """Return the selected cells that are refused or quarantined, of ``coverage.SCHEMA``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from market_data.lake.ledger import SCHEMA
+    from market_data.lake.coverage import SCHEMA
 
     table = chosen(coverage, selection)
     states = table["state"].cast(pa.string())

@@ -18,7 +18,7 @@ from market_data.pipeline.rebuild import rows_of_cells
 from market_data.providers.registry import calendar_of_source
 
 if TYPE_CHECKING:
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.lake.store import Lake
     from market_data.pipeline.selection import Selection
 
@@ -74,7 +74,7 @@ def _cells_in(lake: Lake, selection: Selection, findings: pa.Table, coverage: Co
 
     Several documents hold the rows of one cell: what others hold tells nothing of an unreadable one.
     """
-    from market_data.lake.ledger import contains
+    from market_data.lake.coverage import contains
 
     cells = cells_of(findings, selection)
     if not len(cells) or selection.dataset.files.date != "session":

@@ -22,7 +22,8 @@ from market_data.core.messages import shortened
 from market_data.core.outcome import State
 from market_data.lake import conditional, staging
 from market_data.lake.cells import table_of
-from market_data.lake.ledger import Coverage, read_coverage
+from market_data.lake.coverage import Coverage
+from market_data.lake.ledger import read_coverage
 from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake, Listed
 from market_data.maintenance import journal

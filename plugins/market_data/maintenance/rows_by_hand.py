@@ -27,7 +27,7 @@ def remove_rows(lake: Lake, warehouse: Warehouse, selection: Selection, cells: p
     :param cells: schema ``GAPS``.
     """
     from market_data.lake import parquet
-    from market_data.lake.ledger import contains
+    from market_data.lake.coverage import contains
     from market_data.maintenance.audit.silver import Silver
     from market_data.pipeline.rebuild import rows_to_load
     from market_data.providers.registry import calendar_of_source

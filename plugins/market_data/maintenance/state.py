@@ -15,7 +15,7 @@ from market_data.pipeline.selection import Selection
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.lake.store import Lake
 
 JOB = "reset"
@@ -119,7 +119,8 @@ def reset(lake: Lake, selection: Selection, person: Person, now: datetime, *, dr
     import pyarrow as pa
 
     from market_data.lake import decisions, fingerprint, staging
-    from market_data.lake.ledger import CELLS, UNKNOWN, contains, read_coverage, write_cells
+    from market_data.lake.coverage import CELLS, UNKNOWN, contains
+    from market_data.lake.ledger import read_coverage, write_cells
 
     place = (lake, selection.dataset.name, selection.source)
     coverage = read_coverage(*place)
@@ -166,7 +167,7 @@ def described(selection: Selection, cells: int, first: date | None, last: date |
 
 
 def chosen(coverage: Coverage, selection: Selection) -> pa.Table:
-    """Return the records of the selected cells, with the columns of ``ledger.SCHEMA``."""
+    """Return the records of the selected cells, with the columns of ``coverage.SCHEMA``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

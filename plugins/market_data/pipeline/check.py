@@ -149,7 +149,7 @@ def _apart(
     """Return the previous bars that nobody released, and the released bars, of the run too."""
     import pyarrow as pa
 
-    from market_data.lake.ledger import contains
+    from market_data.lake.coverage import contains
     from market_data.quality.session_bars import bars
 
     if not context.dataset.is_bars or not len(decisions.released):

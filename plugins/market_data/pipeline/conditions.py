@@ -14,7 +14,7 @@ from market_data.core.errors import ProviderError, SchemaDrift
 from market_data.core.outcome import State
 
 if TYPE_CHECKING:
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.providers.base import ProviderHook
 
 log = logging.getLogger(__name__)

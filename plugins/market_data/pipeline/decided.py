@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.datasets.base import Dataset
+    from market_data.lake.coverage import Coverage
     from market_data.lake.decisions import Decisions
-    from market_data.lake.ledger import Coverage
     from market_data.lake.store import Lake
 
 Planned = Mapping[date, frozenset[str]]
@@ -66,7 +66,7 @@ def without(tables: Iterable[pa.Table], cells: pa.Table) -> Iterator[pa.Table]:
     """Yield the tables without the rows of ``cells``."""
     import pyarrow as pa
 
-    from market_data.lake.ledger import contains
+    from market_data.lake.coverage import contains
 
     for table in tables:
         known = table["session"].null_count == 0 and table["symbol"].null_count == 0
@@ -83,8 +83,8 @@ def find_decided(
     import pyarrow as pa
 
     from market_data.lake import fingerprint
+    from market_data.lake.coverage import contains
     from market_data.lake.decisions import CELL
-    from market_data.lake.ledger import contains
     from market_data.quality import session_bars
 
     wanted = _among(decisions.cells, planned)
@@ -111,8 +111,8 @@ def _bars(parts: list[pa.Table], fold: Callable[[pa.Table], pa.Table], cells: pa
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from market_data.lake.coverage import contains
     from market_data.lake.decisions import Kind
-    from market_data.lake.ledger import contains
     from market_data.quality.session_bars import BARS
 
     released = cells.filter(pc.equal(cells["kind"], str(Kind.RELEASE)))
@@ -185,7 +185,7 @@ def confirmed(cells: pa.Table) -> pa.Table:
 
 
 def with_decided(cells: pa.Table, decided: pa.Table) -> pa.Table:
-    """Return ``cells`` (of ``ledger.CELLS``) with the states and reasons of the decisions.
+    """Return ``cells`` (of ``coverage.CELLS``) with the states and reasons of the decisions.
 
     :param decided: see ``kept``.
     """
@@ -193,8 +193,8 @@ def with_decided(cells: pa.Table, decided: pa.Table) -> pa.Table:
     import pyarrow.compute as pc
 
     from market_data.core.outcome import State
+    from market_data.lake.coverage import CELLS, contains
     from market_data.lake.decisions import Kind
-    from market_data.lake.ledger import CELLS, contains
 
     here = decided.filter(pa.array(contains(cells, decided)))
     released = pc.and_(pc.equal(here["kind"], str(Kind.RELEASE)), here["rows"])

@@ -16,7 +16,7 @@ from market_data.pipeline.unknown_symbols import did_you_mean
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
 
 
 def examine(
@@ -56,7 +56,7 @@ def unknown_symbols(context: RunContext, coverage: Coverage, own: OwnCells, with
     import numpy as np
     import pyarrow as pa
 
-    from market_data.lake.ledger import STATES
+    from market_data.lake.coverage import STATES
 
     if not context.dataset.is_bars or not own.symbols:
         return {}

@@ -19,7 +19,7 @@ from market_data.core.outcome import SUSPECTED_GAP, State
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
 
 SCHEDULE = (3, 10, 30, 90)
 """Sessions after its own at which a cell without a row is requested. The first is the end of its time as ``pending``."""
@@ -93,14 +93,14 @@ def find_gaps(coverage: Coverage, recorded: Sequence[pa.Table], now: datetime, f
     are considered.
 
     :param coverage: as it is with ``recorded``.
-    :param recorded: the cells that the run records, of schema ``ledger.CELLS``.
+    :param recorded: the cells that the run records, of schema ``coverage.CELLS``.
     :param find: returns a symbol's calendar.
-    :return: of schema ``ledger.CELLS``.
+    :return: of schema ``coverage.CELLS``.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from market_data.lake.ledger import CELLS
+    from market_data.lake.coverage import CELLS
 
     cells = pa.concat_tables([CELLS.empty_table(), *recorded])
     groups = by_calendar(pc.unique(cells["symbol"]).to_pylist(), find)
@@ -116,7 +116,7 @@ def _find_gaps(coverage: Coverage, cells: pa.Table, now: datetime, calendar: Cal
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from market_data.lake.ledger import CELLS, contains
+    from market_data.lake.coverage import CELLS, contains
 
     last_completed = calendar.last_completed_session(now)
     bounds = pc.min_max(cells["session"])
@@ -148,7 +148,7 @@ def _hits(coverage: Coverage, symbols: Sequence[str], sessions: Sequence[date]) 
     """Return the rows of the ledger's table that are cells inside a life, by symbol and session."""
     import numpy as np
 
-    from market_data.lake.ledger import STATES
+    from market_data.lake.coverage import STATES
 
     rows = coverage.rows_of(symbols, sessions)
     states = coverage.state_codes(rows)
@@ -194,6 +194,6 @@ def _sums(mask: Any) -> Any:
 
 def without_gaps(cells: pa.Table, gaps: pa.Table) -> pa.Table:
     """Return ``cells`` without those that are recorded as suspected gaps instead."""
-    from market_data.lake.ledger import without
+    from market_data.lake.coverage import without
 
     return without(cells, [gaps]) if len(gaps) else cells

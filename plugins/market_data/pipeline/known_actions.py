@@ -20,7 +20,7 @@ from market_data.pipeline.decided import kept
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.lake.receipts import RequestReceipt
     from market_data.lake.store import Lake
 
@@ -45,7 +45,8 @@ def known_actions(
 
     from market_data.datasets.corporate_actions import CORPORATE_ACTIONS
     from market_data.lake.cells import table_of
-    from market_data.lake.ledger import contains, read_coverage
+    from market_data.lake.coverage import contains
+    from market_data.lake.ledger import read_coverage
     from market_data.quality.verdicts import is_refused
 
     coverage = read_coverage(lake, CORPORATE_ACTIONS.name, source)

@@ -20,7 +20,7 @@ from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.run_symbols import universe_of
 
 if TYPE_CHECKING:
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
 
 LIFE_OVER = 20
 """Sessions without a row after the last bar of a symbol that show its delisting."""
@@ -180,7 +180,7 @@ def removed_dates(rows: Sequence[Member]) -> dict[str, date]:
 
 
 def _codes(states: Sequence[State]) -> list[int]:
-    from market_data.lake.ledger import STATES
+    from market_data.lake.coverage import STATES
 
     return [STATES.index(state) for state in states]
 

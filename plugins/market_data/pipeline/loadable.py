@@ -51,7 +51,7 @@ class Loadable:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        from market_data.lake.ledger import contains
+        from market_data.lake.coverage import contains
 
         start, end = pa.scalar(self._selection.start), pa.scalar(self._selection.end)
         rows = rows.filter(pc.and_(pc.greater_equal(rows["session"], start), pc.less_equal(rows["session"], end)))
@@ -68,7 +68,7 @@ class Loadable:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        from market_data.lake.ledger import contains
+        from market_data.lake.coverage import contains
 
         states, reasons = self._coverage.states(rows), self._coverage.reasons(rows)
         good_rows = pc.or_(pc.starts_with(reasons, SOME_QUARANTINED), pc.ends_with(reasons, EARLIER_VALUE))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.datasets.base import Dataset
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
 
 WINDOW = 250
 """Older sessions in which open cells are named: about a year."""
@@ -128,9 +128,9 @@ class OpenCells:
 
     :param total: number of all cells of the run.
     :param missing: number of cells without a state.
-    :param table: the others, with the columns of ``ledger.SCHEMA`` and ``kind``, one of ``KINDS``.
+    :param table: the others, with the columns of ``coverage.SCHEMA`` and ``kind``, one of ``KINDS``.
     :param unfinished: symbols with at least one cell that is not final.
-    :param released: final cells of the run that a person let pass, with the columns of ``ledger.SCHEMA``, by session.
+    :param released: final cells of the run that a person let pass, with the columns of ``coverage.SCHEMA``, by session.
     """
 
     total: int
@@ -182,7 +182,7 @@ def survey(coverage: Coverage, own: OwnCells, dataset: Dataset) -> OpenCells:
     import numpy as np
     import pyarrow as pa
 
-    from market_data.lake.ledger import STATES
+    from market_data.lake.coverage import STATES
 
     cells = own.is_cell()
     rows, symbols, sessions = coverage.recorded(own.symbols, own.sessions)

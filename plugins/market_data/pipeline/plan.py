@@ -36,7 +36,7 @@ from market_data.pipeline.run_sessions import Wanted
 
 if TYPE_CHECKING:
     from market_data.datasets.base import Dataset
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.providers.base import ProviderHook
 
 

@@ -30,7 +30,7 @@ from market_data.pipeline.run_context import RunContext
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.pipeline.gap_list import GapList
     from market_data.providers.base import ProviderHook
 

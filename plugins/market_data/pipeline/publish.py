@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.core.run import RunInfo
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.lake.receipts import RequestReceipt
     from market_data.lake.staging import StagedInfo, StagedKey
 
@@ -53,8 +53,9 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from market_data.lake.coverage import CELLS
     from market_data.lake.failures import Failures
-    from market_data.lake.ledger import CELLS, read_coverage, write_cells
+    from market_data.lake.ledger import read_coverage, write_cells
 
     result = result.consistent()
     place = (context.lake, context.feed.dataset, context.source)
@@ -236,7 +237,7 @@ def _leftover_records(
 
     from market_data.lake import staging
     from market_data.lake.cells import table_of
-    from market_data.lake.ledger import without
+    from market_data.lake.coverage import without
 
     place = (context.lake, context.feed.dataset, context.source)
     sizes = {item.key: item for item in staging.waiting(*place)} if result.loaded_leftovers else {}

@@ -111,7 +111,7 @@ def rows_of_cells(lake: Lake, selection: Selection, cells: pa.Table) -> pa.Table
     import pyarrow as pa
 
     from market_data.lake import parquet
-    from market_data.lake.ledger import contains
+    from market_data.lake.coverage import contains
     from market_data.lake.reader import newest
 
     selection = _around(selection, cells)

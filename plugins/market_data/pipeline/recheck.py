@@ -18,7 +18,7 @@ from market_data.core.outcome import EARLIER_VALUE, State
 from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.pipeline.planner import Plan
     from market_data.providers.base import ProviderHook
 

@@ -13,7 +13,7 @@ from market_data.pipeline.recheck import rejected_rechecks
 from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.providers.base import ProviderHook
 
 Cells = Mapping[date, set[str]]

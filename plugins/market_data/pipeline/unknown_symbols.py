@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.core.batch import Request
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.pipeline.run_context import RunContext
 
 SHORTEST = 3

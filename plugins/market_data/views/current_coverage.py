@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from market_data.lake.ledger import SCHEMA, Coverage
+from market_data.lake.coverage import SCHEMA, Coverage
 from market_data.views.records import STATES, split
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from market_data.core.calendar import XNYS
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.lake import quarantine
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from market_data.maintenance.chosen_gaps import read_chosen
 from tests.airflow.web.site import expect, page_checks, served

@@ -11,7 +11,8 @@ import requests
 from market_data.core.calendar import XNYS
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
-from market_data.lake.ledger import CELLS, write_cells
+from market_data.lake.coverage import CELLS
+from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
 from tests.airflow.web.site import expect, page_checks, served
 from tests.views.staged import stage

@@ -18,7 +18,7 @@ from market_data.maintenance.audit.listing import Numbers, cell_codes, day_of, n
 from market_data.maintenance.findings import FINDINGS, Cause, Repair
 
 if TYPE_CHECKING:
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.pipeline.selection import Selection
 
 Mask = npt.NDArray[np.bool_]
@@ -67,7 +67,7 @@ def months_of(days: Numbers) -> Numbers:
 class Recorded:
     """The selected records of the ledger, as columns in the order of ``codes``.
 
-    :param states: positions in ``ledger.STATES``.
+    :param states: positions in ``coverage.STATES``.
     :param loaded: the lake and, if the dataset has a table, the warehouse have rows of the cell.
     :param suspected: suspected gaps.
     :param reasons: dictionary-encoded.
@@ -127,7 +127,7 @@ def among(codes: Numbers, ordered: Numbers) -> Mask:
 
 def _loaded(states: npt.NDArray[np.int8], reasons: pa.DictionaryArray) -> Mask:
     """Return a mask of the records by which rebuild-warehouse loads rows."""
-    from market_data.lake.ledger import STATES
+    from market_data.lake.coverage import STATES
 
     texts = reasons.dictionary.cast(pa.string())
     some, earlier, more = (

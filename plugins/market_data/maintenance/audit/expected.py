@@ -24,7 +24,7 @@ from market_data.pipeline.selection import EVER
 
 if TYPE_CHECKING:
     from market_data.config.feeds import Feed
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.lake.store import Lake
     from market_data.pipeline.selection import Selection
 

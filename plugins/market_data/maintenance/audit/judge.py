@@ -163,7 +163,7 @@ def judge_silver(world: World, read: Contents, lacking: Numbers, collector: Coll
     found = read.differences
     collector.cells(found.lacking, Cause.NOT_LOADED, Repair.LOAD, text)
     collector.cells(found.changed, Cause.WAREHOUSE_CHANGED, Repair.LOAD, "other values than the lake")
-    from market_data.lake.ledger import STATES
+    from market_data.lake.coverage import STATES
 
     # A cell that is refused, quarantined or pending keeps its earlier value in silver.
     kept = [STATES.index(state) for state in (State.REFUSED, State.QUARANTINED, State.PENDING)]
@@ -178,7 +178,7 @@ def judge_silver(world: World, read: Contents, lacking: Numbers, collector: Coll
 
 def judge_states(world: World, collector: Collector) -> None:
     """Add suspected gaps, and cells that are quarantined, refused, or pending past their time."""
-    from market_data.lake.ledger import STATES
+    from market_data.lake.coverage import STATES
 
     recorded = world.recorded
     scheduled = world.feed.schedule is not None

@@ -16,7 +16,7 @@ from market_data.maintenance.audit.cells import Collector
 from market_data.maintenance.findings import Cause, Repair
 
 if TYPE_CHECKING:
-    from market_data.lake.ledger import Coverage
+    from market_data.lake.coverage import Coverage
     from market_data.lake.staging import StagedInfo
     from market_data.lake.store import Lake
     from market_data.pipeline.selection import Selection
