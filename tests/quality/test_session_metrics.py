@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from market_data.quality.bars_by_session import BarsBySession
 from market_data.quality.metric_rules import Thresholds, session_rules
-from market_data.quality.session_metrics import BarsBySession, measure
+from market_data.quality.session_walk import measure
 from tests.quality.rows import SLIM, landed, names, slim, weekdays
 
 DAYS = weekdays(date(2024, 1, 1), 12)

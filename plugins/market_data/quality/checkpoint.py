@@ -27,7 +27,8 @@ from market_data.core.errors import QualityError
 from market_data.core.outcome import Verdict
 from market_data.core.run import Grain
 from market_data.datasets.base import Dataset, Signed, signed_by_spelling
-from market_data.quality import session_bars, session_metrics, year_metrics
+from market_data.quality import session_bars, session_walk, year_metrics
+from market_data.quality.bars_by_session import BarsBySession
 from market_data.quality.checkpoint_result import CheckpointResult, result_of
 from market_data.quality.great_expectations import BrokenExpectation, Validator, plain
 from market_data.quality.metric_rules import (
@@ -41,7 +42,7 @@ from market_data.quality.metric_rules import (
     year_rules,
 )
 from market_data.quality.row_counts import BrokenRows, RowCounts, row_rules
-from market_data.quality.session_metrics import NAMED, BarsBySession, SessionMetrics
+from market_data.quality.session_metrics import NAMED, SessionMetrics
 from market_data.quality.suites import family, metrics_suite, rows_suite
 from market_data.quality.verdicts import session_of
 
@@ -140,7 +141,7 @@ def run_checkpoint(
         _judge_counts(validator, findings, dataset, counts)
     if by_session is not None and years is not None:
         refused = {session for partition in findings.rows if (session := session_of(partition))}
-        metrics = session_metrics.measure(
+        metrics = session_walk.measure(
             by_session,
             scope.planned,
             thresholds,
@@ -155,7 +156,7 @@ def run_checkpoint(
         else:
             _judge_symbols(validator, findings, years, symbol_rules(thresholds))
     else:
-        metrics = session_metrics.count(cells, scope.planned, thresholds)
+        metrics = session_walk.count(cells, scope.planned, thresholds)
         _judge_sessions(validator, findings, suite, metrics, NOTHING_CAME if dataset.busy else ())
     verdicts = _verdicts(scope, findings)
     if docs is not None:
@@ -249,7 +250,7 @@ def _judge_sessions(
 ) -> None:
     columns = {rule.metric: pa.array([getattr(m, rule.metric) for m in metrics], pa.float64()) for rule in rules}
     table = pa.table({"partition": pa.array([m.session for m in metrics], pa.string()), **columns})
-    _judge(validator, findings, suite, rules, table, lambda rule, place: session_metrics.reason(rule, metrics[place]))
+    _judge(validator, findings, suite, rules, table, lambda rule, place: session_walk.reason(rule, metrics[place]))
 
 
 def _judge_years(validator: Validator, findings: Findings, years: pa.Table, rules: Sequence[MetricRule]) -> None:

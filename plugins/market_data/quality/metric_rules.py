@@ -107,7 +107,7 @@ class MetricRule:
     :param metric: column of the metrics; null where the rule does not apply.
     :param low: smallest value allowed, or None.
     :param high: largest value allowed, or None.
-    :param says: the reason; ``{metric}`` of any metric is filled in, see ``session_metrics.reason`` and ``year_metrics.reason``.
+    :param says: the reason; ``{metric}`` of any metric is filled in, see ``session_walk.reason`` and ``year_metrics.reason``.
     """
 
     name: str

@@ -20,7 +20,7 @@ BARS = pa.schema([*CELL, *((name, pa.float64()) for name in (*PRICES, "volume", 
 """One bar per session. ``bars``: the number of intraday bars it was folded from; null for daily bars, or where unknown."""
 
 OF_SESSIONS = ("symbol", "session", "close", "volume", "bars")
-"""The columns that `session_metrics` needs."""
+"""The columns that `bars_by_session` needs."""
 
 FOLDED = pa.schema([*BARS, ("start", pa.int64()), ("end", pa.int64())])
 """``BARS`` with the bar_time of the first and the last intraday bar, microseconds UTC."""
