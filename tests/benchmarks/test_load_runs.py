@@ -124,6 +124,7 @@ def test_the_row_of_a_case_is_replaced(tmp_path, monkeypatch):
     page.write(replace(GOOD, seconds=88.0, problems=["wrong"]))
     text = page.PAGE.read_text()
     assert text.count("| 2 batches |") == 1
+    assert text.index("| 2 batches |") < text.index("| other |")
     assert "| 77 | 8 | 300 (`fetch`) | 200 → 210 | 2 | 0.1 |" in text
     assert text.endswith("\n\nEnd.\n")
     assert f"{date.today():%Y}" in text  # noqa: DTZ011
