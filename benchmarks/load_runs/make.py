@@ -28,9 +28,7 @@ PATIENCE = 5400.0  # seconds that a case may take
 def make(stack: Stack, case: Case, lake: Path) -> Found:
     """Make the runs of a case, wait for their end and return the figures, with what is wrong."""
     reader, began = Reader(stack, lake), time.monotonic()
-    for dag_id in [dag_id for dag_id, _ in case.runs] or [POLYGON]:
-        wait_for_dag(stack.airflow, dag_id)
-        stack.airflow.unpause(dag_id)
+    unpause(stack, case)
     control = f"{stack.ports.sample_api_url}/_control/calls"
     requests.delete(control, timeout=60)
     with Watch(stack) as watch:
@@ -65,6 +63,14 @@ def make(stack: Stack, case: Case, lake: Path) -> Found:
     return replace(found, problems=[*problems, *problems_of_figures(case, found)])
 
 
+def unpause(stack: Stack, case: Case) -> None:
+    """Unpause the DAGs of a case. They are held: else Airflow would create runs of later sessions, which are not the case's."""
+    for dag_id in [dag_id for dag_id, _ in case.runs] or [POLYGON]:
+        wait_for_dag(stack.airflow, dag_id)
+        stack.holds.add(dag_id)
+        stack.airflow.unpause(dag_id)
+
+
 def _triggered(stack: Stack, case: Case) -> list[dict[str, Any]]:
     """Trigger all runs at once and return them when they have ended."""
     bodies = [(dag_id, {"dag_run_id": f"load__{dag_id}", "logical_date": None, "conf": dict(conf)}) for dag_id, conf in case.runs]
@@ -78,7 +84,7 @@ def _scheduled(stack: Stack, sessions: Sequence[date]) -> list[dict[str, Any]]:
     runs = []
     for session in sessions:
         command = [sys.executable, "-m", "tests.e2e.scheduled_runs", POLYGON, "0", str(session)]
-        done = subprocess.run(command, env=env, cwd=PROJECT, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=env, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True)
         (run_id,) = [line for line in done.stdout.splitlines() if line.startswith("scheduled__")]
         runs.append(ended(stack, POLYGON, run_id, PATIENCE))
     return runs

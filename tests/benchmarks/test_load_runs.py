@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.load_runs import page
+from benchmarks.load_runs import make, page
 from benchmarks.load_runs.cases import CASES, SMALL, Case, Rows, tickers
 from benchmarks.load_runs.results import Found, Reader, problems_of_figures, problems_of_rows, problems_of_run
+from sandbox.stack.holds import Holds
 
 GOOD = Found("2 batches", 9.0, 8.0, 2, 2, 5, 5, {"plan": 200, "fetch": 300}, (200, 210), (9, 2000, 500), 0.1, {"plan": 1.0})
 CASE = Case("2 batches", [Rows("polygon", "ohlcv-1d", 2, 2)])
@@ -59,6 +60,15 @@ def test_a_figure_beyond_its_bound_is_a_problem(change, word):
 
 def test_fewer_calls_are_right_where_pages_are_planned_at_their_maximum():
     assert problems_of_figures(replace(CASE, calls_may_be_fewer=True), replace(GOOD, calls=4)) == []
+
+
+@pytest.mark.parametrize(("name", "dags"), [("month", 1), ("feeds", 10)])
+def test_airflow_creates_no_run_that_is_not_the_case_s(tmp_path, monkeypatch, name, dags):
+    monkeypatch.setattr(make, "wait_for_dag", lambda *_: None)
+    holds, held = Holds(tmp_path), []
+    airflow = SimpleNamespace(unpause=lambda dag_id: held.append(dag_id in holds.dag_ids()))
+    make.unpause(SimpleNamespace(holds=holds, airflow=airflow), CASES[name]())
+    assert held == [True] * dags
 
 
 @pytest.fixture
