@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -64,7 +64,7 @@ def make(stack: Stack, case: Case, lake: Path) -> Found:
 
 
 def unpause(stack: Stack, case: Case) -> None:
-    """Unpause the DAGs of a case. They are held: else Airflow would create runs of later sessions, which are not the case's."""
+    """Unpause the DAGs of a case, and hold them: else Airflow would create runs of later sessions by itself."""
     for dag_id in [dag_id for dag_id, _ in case.runs] or [POLYGON]:
         wait_for_dag(stack.airflow, dag_id)
         stack.holds.add(dag_id)
@@ -73,9 +73,16 @@ def unpause(stack: Stack, case: Case) -> None:
 
 def _triggered(stack: Stack, case: Case) -> list[dict[str, Any]]:
     """Trigger all runs at once and return them when they have ended."""
-    bodies = [(dag_id, {"dag_run_id": f"load__{dag_id}", "logical_date": None, "conf": dict(conf)}) for dag_id, conf in case.runs]
+    bodies = [
+        (dag_id, {"dag_run_id": f"load__{dag_id}", "logical_date": None, "conf": _conf(stack, conf)}) for dag_id, conf in case.runs
+    ]
     runs = [stack.airflow.trigger(dag_id, body) for dag_id, body in bodies]
     return [ended(stack, run["dag_id"], run["dag_run_id"], PATIENCE) for run in runs]
+
+
+def _conf(stack: Stack, conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration with the path of the stack's tickers file."""
+    return {name: str(stack.paths.local / value) if name == "tickers_path" else value for name, value in conf.items()}
 
 
 def _scheduled(stack: Stack, sessions: Sequence[date]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Load runs: what is expected, and that nothing wrong passes."""
 
+import json
 from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.load_runs import make, page
-from benchmarks.load_runs.cases import CASES, SMALL, Case, Rows, tickers
+from benchmarks.load_runs.cases import CASES, SMALL, TICKERS, Case, Rows, tickers
 from benchmarks.load_runs.results import Found, Reader, problems_of_figures, problems_of_rows, problems_of_run
 from sandbox.stack.holds import Holds
 
@@ -69,6 +70,13 @@ def test_airflow_creates_no_run_that_is_not_the_case_s(tmp_path, monkeypatch, na
     airflow = SimpleNamespace(unpause=lambda dag_id: held.append(dag_id in holds.dag_ids()))
     make.unpause(SimpleNamespace(holds=holds, airflow=airflow), CASES[name]())
     assert held == [True] * dags
+
+
+def test_a_run_of_many_tasks_has_a_small_configuration(tmp_path):
+    ((_, conf),) = CASES["batches"]().runs
+    made = make._conf(SimpleNamespace(paths=SimpleNamespace(local=tmp_path)), conf)
+    assert len(json.dumps(made)) < 500
+    assert made["tickers_path"] == str(tmp_path / TICKERS)
 
 
 @pytest.fixture
