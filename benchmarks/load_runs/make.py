@@ -64,7 +64,7 @@ def make(stack: Stack, case: Case, lake: Path) -> Found:
 
 
 def unpause(stack: Stack, case: Case) -> None:
-    """Unpause the DAGs of a case, and hold them: else Airflow would create runs of later sessions by itself."""
+    """Unpause the DAGs of a case, and hold them: Airflow creates no runs of later sessions by itself."""
     for dag_id in [dag_id for dag_id, _ in case.runs] or [POLYGON]:
         wait_for_dag(stack.airflow, dag_id)
         stack.holds.add(dag_id)
