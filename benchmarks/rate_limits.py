@@ -57,6 +57,8 @@ def main() -> int:
     options = arguments()
     windows = list(zip(options.calls or [300], options.seconds or [60.0], strict=True))
     longest = max(seconds for _, seconds in windows)
+    if 60 * options.minutes <= longest:
+        raise SystemExit(f"--minutes {options.minutes:g} is not longer than the first window of {longest:g} s, which is not judged")
     draw, kills = random.Random(options.seed), 0
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

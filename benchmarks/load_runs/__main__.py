@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.latency import PROJECT
 from benchmarks.load_runs import page
-from benchmarks.load_runs.cases import CASES, SMALL, Case
+from benchmarks.load_runs.cases import CASES, SMALL, TICKERS, Case
 from benchmarks.load_runs.make import make
 from benchmarks.load_runs.results import Found
 from sandbox.stack.environment import PORT_VARIABLES, Paths
@@ -61,6 +61,7 @@ def running(folder: Path, case: Case) -> Iterator[Stack]:
     environ |= {"AIRFLOW_CONN_POLYGON_DEFAULT": json.dumps(_polygon(environ["SAMPLE_API_PORT"]))}
     if case.prices:
         case.write_prices(folder / "prices.parquet")
+        (folder / TICKERS).write_text("\n".join(case.prices[0]))
         environ["SAMPLE_API_DATA"] = str(folder / "prices.parquet")
     stack = Stack(Paths.of(PROJECT, environ), environ, lambda words: print(words, file=sys.stderr))
     try:

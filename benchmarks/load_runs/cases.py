@@ -20,6 +20,8 @@ POLYGON = "polygon_ohlcv_1d"
 DAY = date(2024, 3, 4)
 SHARES = 50_000_000.0
 """Volume per bar: so large that every minute of a session has trades."""
+TICKERS = "tickers.txt"
+"""File of the stack's folder with the symbols of a case."""
 LOOKBACK = timedelta(days=7)
 """A scheduled run also fetches what is missing in the week before."""
 
@@ -48,7 +50,7 @@ class Case:
     :param slots: pool -> slots.
     :param calls_may_be_fewer: pages are planned at the maximum of rows.
     :param peak_mb: bound for every task process; ``page_seconds``: bound for the page Run.
-    :param scheduler_mb: bound for the growth of the scheduler, which grows with the batches of a run.
+    :param scheduler_mb: bound for the growth of the scheduler.
     """
 
     title: str
@@ -88,18 +90,14 @@ def wide(symbols: int = 10_000) -> Case:
 
 
 def batches(count: int = 1024) -> Case:
-    """Return one session in as many mapped tasks as Airflow allows."""
+    """Return one session in as many mapped tasks as Airflow allows.
+
+    The symbols are in a file: Airflow's scheduler reads the configuration of a run again for each of its tasks.
+    """
     names = tickers(count)
-    conf = {"symbols": names, "start_date": str(DAY), "end_date": str(DAY), "endpoint": "range", "batch_size": 1}
+    conf = {"tickers_path": TICKERS, "start_date": str(DAY), "end_date": str(DAY), "endpoint": "range", "batch_size": 1}
     rows = Rows("polygon", "ohlcv-1d", count, count)
-    return Case(
-        f"{count:,} batches",
-        [rows],
-        [(POLYGON, conf)],
-        prices=(names, [DAY]),
-        slots={"polygon_api": 8},
-        scheduler_mb=60 + count // 10,
-    )
+    return Case(f"{count:,} batches", [rows], [(POLYGON, conf)], prices=(names, [DAY]), slots={"polygon_api": 8})
 
 
 def minutes(symbols: int = 100, first: date = date(2024, 1, 1), last: date = date(2024, 12, 31)) -> Case:

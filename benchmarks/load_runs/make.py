@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -28,9 +28,7 @@ PATIENCE = 5400.0  # seconds that a case may take
 def make(stack: Stack, case: Case, lake: Path) -> Found:
     """Make the runs of a case, wait for their end and return the figures, with what is wrong."""
     reader, began = Reader(stack, lake), time.monotonic()
-    for dag_id in [dag_id for dag_id, _ in case.runs] or [POLYGON]:
-        wait_for_dag(stack.airflow, dag_id)
-        stack.airflow.unpause(dag_id)
+    unpause(stack, case)
     control = f"{stack.ports.sample_api_url}/_control/calls"
     requests.delete(control, timeout=60)
     with Watch(stack) as watch:
@@ -65,11 +63,26 @@ def make(stack: Stack, case: Case, lake: Path) -> Found:
     return replace(found, problems=[*problems, *problems_of_figures(case, found)])
 
 
+def unpause(stack: Stack, case: Case) -> None:
+    """Unpause the DAGs of a case, and hold them: Airflow creates no runs of later sessions by itself."""
+    for dag_id in [dag_id for dag_id, _ in case.runs] or [POLYGON]:
+        wait_for_dag(stack.airflow, dag_id)
+        stack.holds.add(dag_id)
+        stack.airflow.unpause(dag_id)
+
+
 def _triggered(stack: Stack, case: Case) -> list[dict[str, Any]]:
     """Trigger all runs at once and return them when they have ended."""
-    bodies = [(dag_id, {"dag_run_id": f"load__{dag_id}", "logical_date": None, "conf": dict(conf)}) for dag_id, conf in case.runs]
+    bodies = [
+        (dag_id, {"dag_run_id": f"load__{dag_id}", "logical_date": None, "conf": _conf(stack, conf)}) for dag_id, conf in case.runs
+    ]
     runs = [stack.airflow.trigger(dag_id, body) for dag_id, body in bodies]
     return [ended(stack, run["dag_id"], run["dag_run_id"], PATIENCE) for run in runs]
+
+
+def _conf(stack: Stack, conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration with the path of the stack's tickers file."""
+    return {name: str(stack.paths.local / value) if name == "tickers_path" else value for name, value in conf.items()}
 
 
 def _scheduled(stack: Stack, sessions: Sequence[date]) -> list[dict[str, Any]]:
@@ -78,7 +91,7 @@ def _scheduled(stack: Stack, sessions: Sequence[date]) -> list[dict[str, Any]]:
     runs = []
     for session in sessions:
         command = [sys.executable, "-m", "tests.e2e.scheduled_runs", POLYGON, "0", str(session)]
-        done = subprocess.run(command, env=env, cwd=PROJECT, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=env, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True)
         (run_id,) = [line for line in done.stdout.splitlines() if line.startswith("scheduled__")]
         runs.append(ended(stack, POLYGON, run_id, PATIENCE))
     return runs

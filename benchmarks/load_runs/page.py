@@ -59,13 +59,14 @@ def lines(found: Found) -> str:
 
 
 def write(found: Found) -> None:
-    """Replace the row of a case in the page; a case with problems is not written."""
+    """Replace the row of a case in the page, or append one; a case with problems is not written."""
     if found.problems:
         return
     text = PAGE.read_text(encoding="utf-8")
-    begin = f"| {found.case} |"
-    kept = [line for line in text.splitlines() if not line.startswith(begin)]
-    last = max(number for number, line in enumerate(kept) if line.startswith("|"))
+    kept, begin = text.splitlines(), f"| {found.case} |"
+    rows = [number for number, line in enumerate(kept) if line.startswith("|")]
+    own = [number for number in rows if kept[number].startswith(begin)]
+    first, end = (own[0], own[0] + 1) if own else (rows[-1] + 1, rows[-1] + 1)
     machine = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores"
-    kept.insert(last + 1, f"{row(found)} {machine} |")
+    kept[first:end] = [f"{row(found)} {machine} |"]
     PAGE.write_text("\n".join(kept) + "\n", encoding="utf-8")

@@ -12,7 +12,8 @@ HOST = "127.0.0.1"
 BUCKET = "market-data"
 ADMIN = "admin"
 
-# Imported once, in the server that LocalExecutor's workers are forked from: a task that needs them then starts in no time.
+# Imported once, in the server that LocalExecutor's workers are forked from: a task that needs them then starts in no time. Our modules are
+# nearly half of what a task computes otherwise; the stack restarts Airflow when they change.
 # Great Expectations comes before Airflow, which would have its import logged, in hundreds of lines.
 PRELOAD = (
     "great_expectations",
@@ -22,8 +23,19 @@ PRELOAD = (
     "airflow.dag_processing.dagbag",
     "pandas",
     "pyarrow.parquet",
+    "pyarrow.acero",
     "boto3",
     "requests",
+    "market_data.airflow.plugin",
+    "market_data.airflow.dag",
+    "market_data.airflow.limit_stores",
+    "market_data.pipeline.plan",
+    "market_data.pipeline.fetch",
+    "market_data.pipeline.check",
+    "market_data.pipeline.load",
+    "market_data.pipeline.publish",
+    "market_data.providers.polygon.hook",
+    "market_data.lake.writer",
 )
 
 

@@ -1,5 +1,6 @@
 """Load runs: what is expected, and that nothing wrong passes."""
 
+import json
 from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
@@ -9,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.load_runs import page
-from benchmarks.load_runs.cases import CASES, SMALL, Case, Rows, tickers
+from benchmarks.load_runs import make, page
+from benchmarks.load_runs.cases import CASES, SMALL, TICKERS, Case, Rows, tickers
 from benchmarks.load_runs.results import Found, Reader, problems_of_figures, problems_of_rows, problems_of_run
+from sandbox.stack.holds import Holds
 
 GOOD = Found("2 batches", 9.0, 8.0, 2, 2, 5, 5, {"plan": 200, "fetch": 300}, (200, 210), (9, 2000, 500), 0.1, {"plan": 1.0})
 CASE = Case("2 batches", [Rows("polygon", "ohlcv-1d", 2, 2)])
@@ -59,6 +61,22 @@ def test_a_figure_beyond_its_bound_is_a_problem(change, word):
 
 def test_fewer_calls_are_right_where_pages_are_planned_at_their_maximum():
     assert problems_of_figures(replace(CASE, calls_may_be_fewer=True), replace(GOOD, calls=4)) == []
+
+
+@pytest.mark.parametrize(("name", "dags"), [("month", 1), ("feeds", 10)])
+def test_airflow_creates_no_run_that_is_not_the_case_s(tmp_path, monkeypatch, name, dags):
+    monkeypatch.setattr(make, "wait_for_dag", lambda *_: None)
+    holds, held = Holds(tmp_path), []
+    airflow = SimpleNamespace(unpause=lambda dag_id: held.append(dag_id in holds.dag_ids()))
+    make.unpause(SimpleNamespace(holds=holds, airflow=airflow), CASES[name]())
+    assert held == [True] * dags
+
+
+def test_a_run_of_many_tasks_has_a_small_configuration(tmp_path):
+    ((_, conf),) = CASES["batches"]().runs
+    made = make._conf(SimpleNamespace(paths=SimpleNamespace(local=tmp_path)), conf)
+    assert len(json.dumps(made)) < 500
+    assert made["tickers_path"] == str(tmp_path / TICKERS)
 
 
 @pytest.fixture
@@ -124,6 +142,7 @@ def test_the_row_of_a_case_is_replaced(tmp_path, monkeypatch):
     page.write(replace(GOOD, seconds=88.0, problems=["wrong"]))
     text = page.PAGE.read_text()
     assert text.count("| 2 batches |") == 1
+    assert text.index("| 2 batches |") < text.index("| other |")
     assert "| 77 | 8 | 300 (`fetch`) | 200 → 210 | 2 | 0.1 |" in text
     assert text.endswith("\n\nEnd.\n")
     assert f"{date.today():%Y}" in text  # noqa: DTZ011

@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from sandbox.stack.environment import PORT_VARIABLES, LocalError, Paths, Ports, process_env
+from sandbox.stack.environment import PORT_VARIABLES, PRELOAD, LocalError, Paths, Ports, process_env
 
 
 @pytest.fixture
@@ -80,3 +84,26 @@ def test_a_port_can_be_had_once():
 def test_a_second_stack_has_its_own_folder(tmp_path):
     assert Paths.of(tmp_path, {}).local == tmp_path / ".local"
     assert Paths.of(tmp_path, {"MARKET_DATA_LOCAL_DIR": str(tmp_path / "two")}).local == tmp_path / "two"
+
+
+def test_a_task_imports_nothing_of_ours_that_could_be_preloaded():
+    script = f"""
+import importlib, importlib.util, sys
+for name in {[name for name in PRELOAD if name.startswith("market_data.")]}:
+    importlib.import_module(name)
+before = set(sys.modules)
+sys.path.insert(0, "dags")
+import ingest
+from market_data.pipeline import check_run, fetch_batch, load_run, plan_run, publish_run
+import market_data.providers.polygon.hook, market_data.lake.writer
+print("not preloaded:", *sorted(name for name in set(sys.modules) - before if name.startswith("market_data")))
+print("unknown:", *(name for name in {PRELOAD} if importlib.util.find_spec(name) is None))  # Python ignores what it cannot preload
+"""
+    project = Path(__file__).parents[2]
+    environ = {
+        **os.environ,
+        "PYTHONPATH": f"{project / 'plugins'}:{project}",
+        "_AIRFLOW_PARSING_CONTEXT_DAG_ID": "polygon_ohlcv_1d",
+    }
+    done = subprocess.run([sys.executable, "-c", script], env=environ, cwd=project, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-2:] == ["not preloaded:", "unknown:"], done.stderr

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from market_data import pipeline
 from market_data.airflow import metrics, task_notes
 from market_data.airflow.assets import announce
+from market_data.airflow.large_conf import large_conf
 from market_data.airflow.overlap import without_active_runs
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
@@ -214,9 +215,11 @@ def _announce(
 
     dry_run = run_context.params.dry_run
     log.info("%s", planned.explain())
+    if large := large_conf(getattr(context["dag_run"], "conf", None), len(planned.plan.batches)):
+        log.warning("%s", large)
     if planned.plan.batches and not dry_run:
         check_conditional_put(run_context.lake)
-    task_notes.leave(context["ti"], ". ".join(filter(None, [planned.note, changes])))
+    task_notes.leave(context["ti"], ". ".join(filter(None, [large, planned.note, changes])))
     run = run_context.run
     attempt = {"run_key": run.key, "run_started": run.started.isoformat()}
     context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": dry_run, **attempt})
