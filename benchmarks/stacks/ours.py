@@ -1,6 +1,8 @@
 """This project: the batches of a run, as its task ``fetch`` runs them.
 
-Reach, evidence, gate, lake files, staging and receipts are all there, and the process has the imports of a task of Airflow. The option is
+Reach, evidence, gate, lake files, staging and receipts are all there, and the process has the imports of a task of Airflow, in their
+order: Arrow takes its memory pool from what the module of the tasks says, so that has to come before Arrow. Modules that
+the task imports where it needs them are loaded before the work, as those of the other stacks are: imports are not timed. The option is
 JSON: the file grain, and the batches to fetch. With ``plan`` as second argument it prints the batches of the run instead.
 """
 
@@ -10,10 +12,14 @@ import json
 import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from importlib import import_module
 from typing import Any
+
+import airflow.sdk.execution_time.task_runner  # noqa: F401  what a task's process has loaded
 
 from benchmarks.stacks.harness import KEY, Job, run
 from market_data import pipeline
+from market_data.airflow import dag, tasks  # noqa: F401
 from market_data.config.feeds import load_feeds
 from market_data.config.run_params import RunParams
 from market_data.core import calendar
@@ -26,6 +32,11 @@ from market_data.pipeline.run_sessions import Wanted
 from market_data.providers.base import ProviderConfig, ProviderHook
 from market_data.providers.registry import provider
 
+LATE = (
+    *(f"lake.{name}" for name in ("begun", "clock", "failures", "quarantine", "receipts", "staging", "writer")),
+    *("pipeline.fetch", "quality.gate"),
+)
+"""Modules that the task imports where it needs them; they are below ``market_data``."""
 ENDPOINTS = {"alpaca": "bars", "polygon": "range", "databento": "range"}
 RUN = RunInfo("benchmark", "r", "manual", 0, datetime(2026, 11, 30, tzinfo=UTC))
 
@@ -52,6 +63,13 @@ def plan(job: Job) -> list[dict[str, Any]]:
     return [batch.to_json() for batch in found.plan.batches]
 
 
+def load_modules(job: Job) -> None:
+    """Import what the work needs."""
+    provider(job.url.rsplit("/", 1)[-1])
+    for name in LATE:
+        import_module(f"market_data.{name}")
+
+
 def work(job: Job) -> None:
     """Fetch all batches, one after another."""
     grain, batches = json.loads(job.option)
@@ -66,8 +84,5 @@ if __name__ == "__main__":
     if sys.argv[2:] == ["plan"]:
         print(json.dumps({"batches": plan(Job(**json.loads(sys.argv[1])))}))
     else:
-        import airflow.sdk.execution_time.task_runner  # noqa: F401  what a task's process has loaded
-
-        from market_data.airflow import dag, tasks  # noqa: F401
-
+        load_modules(Job(**json.loads(sys.argv[1])))
         run(work)

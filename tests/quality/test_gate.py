@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_data.core.errors import SchemaDrift
+from market_data.datasets import registry
+from market_data.datasets.base import Received
 from market_data.datasets.rules import LIMIT, SMALLEST
 from market_data.quality.gate import gate
 from market_data.warehouse import WarehouseConnection, open_warehouse
@@ -431,3 +433,41 @@ def test_fifty_thousand_clean_rows_take_milliseconds():
     assert gated.good.num_rows == 50_000
     assert pc.count_distinct(gated.good["session"]).as_py() == 100
     assert best < 0.5  # about 0.02 s here; the rest is for a busy machine
+
+
+PRICE = st.none() | st.sampled_from([NAN, INF, -INF, 0.0, -1.0, SMALLEST, math.nextafter(SMALLEST, 0), LIMIT, -LIMIT, 10.0, 11.0])
+COUNT = st.none() | st.integers(-1, 1)
+CELLS = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume", "vwap"), PRICE),
+        "trade_count": COUNT,
+        "symbol": st.sampled_from([*SYMBOLS, "TSLA", "ES.c.0", None]),
+        "session": st.sampled_from([*SESSIONS, date(2024, 1, 6), date(1800, 1, 1), None]),
+        "bar_time": st.none() | st.integers(-60, 60).map(lambda hours: midnight(DAY) + timedelta(hours=hours)),
+    },
+)
+
+
+@pytest.mark.parametrize("name", ["ohlcv-1d", "ohlcv-1m"])
+@given(st.lists(CELLS, max_size=4))
+def test_rules_that_are_known_to_be_kept_are_kept(name, changes):
+    dataset = registry.dataset(name)
+    found = Received(
+        dataset, pa.table(received([row() | change for change in changes]).columns, dataset.received.names), ASKED, SESSIONS
+    )
+    for rule in dataset.rules:
+        assert not (rule.kept(found) and pc.any(pc.fill_null(rule.broken(found), False)).as_py()), rule.name
+    for placeholder in dataset.placeholders:
+        assert not (placeholder.absent(found) and pc.any(placeholder.found(found)).as_py()), placeholder.column
+
+
+def test_usual_rows_need_no_mask():
+    """What is known at a small cost is enough for rows that break no rule."""
+    dataset = registry.dataset("ohlcv-1m")
+    opened = midnight(DAY) + timedelta(hours=15)
+    rows = [row(bar_time=opened + timedelta(minutes=n), session=DAY, adj_close=None, vwap=10.0, trade_count=3) for n in range(3)]
+    found = Received(dataset, pa.table(received(rows).columns, dataset.received.names), ASKED, SESSIONS)
+    unsure = {rule.name for rule in dataset.rules if not rule.kept(found)}
+    assert unsure == {"bar_time_on_grid"}
+    assert all(placeholder.absent(found) for placeholder in dataset.placeholders)

@@ -72,8 +72,8 @@ def _no_vwap(received: Received) -> Mask:
 
 
 NONE = (
-    Placeholder("vwap", _no_vwap, "0; below 0 where prices cannot be"),
-    Placeholder("trade_count", lambda received: pc.less(received["trade_count"], 0), "below 0"),
+    Placeholder("vwap", _no_vwap, "0; below 0 where prices cannot be", lambda r: r.within("vwap", SMALLEST)),
+    Placeholder("trade_count", lambda r: pc.less(r["trade_count"], 0), "below 0", lambda r: r.within("trade_count", 0)),
 )
 
 

@@ -219,6 +219,7 @@ class Rule:
     :param broken: returns the rows that break it.
     :param reason: the message for such a row; ``{field}`` is replaced by the row's value.
     :param check: the requirement on stored rows, which the checkpoint verifies on its own; None: only the gate can see it.
+    :param kept: returns True if no row breaks it, at a small part of the cost of ``broken``; False also where that is not known.
     """
 
     name: str
@@ -226,6 +227,7 @@ class Rule:
     broken: Callable[[Received], Mask]
     reason: str
     check: Check | None = None
+    kept: Callable[[Received], bool] = lambda _: False
 
 
 @dataclass(frozen=True)
@@ -235,11 +237,13 @@ class Placeholder:
     :param column: nullable.
     :param found: returns the rows that have such a value.
     :param demand: the values, in words.
+    :param absent: as ``Rule.kept``: returns True if no row has such a value.
     """
 
     column: str
     found: Callable[[Received], Mask]
     demand: str
+    absent: Callable[[Received], bool]
 
 
 @dataclass(frozen=True)
@@ -260,6 +264,44 @@ class Received:
     def __getitem__(self, field: str) -> pa.ChunkedArray:
         return self.rows[field]
 
+    def extent(self, field: str) -> tuple[float, float] | None:
+        """Return the lowest and the highest value of a column of numbers; None if one is not a finite number.
+
+        Nulls are left aside. Without any value, the lowest is infinity and the highest minus infinity.
+        """
+        if field not in self._extents:
+            column = self[field]
+            values = (column.drop_null() if column.null_count else column).to_numpy()
+            low, high = (values.min(), values.max()) if len(values) else (np.inf, -np.inf)
+            self._extents[field] = (low, high) if not len(values) or (np.isfinite(low) and np.isfinite(high)) else None
+        return self._extents[field]
+
+    @cached_property
+    def _extents(self) -> dict[str, tuple[float, float] | None]:
+        return {}
+
+    def within(self, field: str, low: float, high: float = np.inf) -> bool:
+        """Return True if all values of a column are finite, at least ``low`` and below ``high``.
+
+        Nulls are left aside.
+        """
+        extent = self.extent(field)
+        return extent is not None and extent[0] >= low and extent[1] < high
+
+    def in_order(self, low: str, high: str) -> bool:
+        """Return True if no row has more in the column ``low`` than in ``high``.
+
+        False also if a value is null.
+        """
+        if self[low].null_count or self[high].null_count:
+            return False
+        return not (self[low].to_numpy() > self[high].to_numpy()).any()
+
+    @cached_property
+    def symbols(self) -> frozenset[str | None]:
+        """The symbols of the rows."""
+        return frozenset(pc.unique(self["symbol"]).to_pylist())
+
     def requested(self, session: date) -> bool:
         """Return True if ``session`` is inside the request's intervals."""
         intervals = self.request.intervals
@@ -270,6 +312,15 @@ class Received:
     def unsigned(self) -> Mask:
         """Rows whose symbols have positive prices only."""
         return unsigned(self["symbol"], self.signed)
+
+    @cached_property
+    def are_ascending(self) -> bool:
+        """True if each row is after the row before it by the dataset's key; False also if that is not known."""
+        return is_ascending(self.rows, self._key)
+
+    @property
+    def _key(self) -> list[str]:
+        return [name for name in self.dataset.key if name in self.rows.column_names]
 
     @cached_property
     def unexpected_sessions(self) -> tuple[list[date], list[date]]:
@@ -283,8 +334,8 @@ class Received:
     @cached_property
     def copies(self) -> tuple[Mask, Mask]:
         """Rows that repeat an earlier row in every value, and rows whose key has other values elsewhere."""
-        key = [name for name in self.dataset.key if name in self.rows.column_names]
-        if is_ascending(self.rows, key):
+        key = self._key
+        if self.are_ascending:
             none = pa.repeat(False, len(self.rows))
             return none, none
         places = _repeated([self[name] for name in key])

@@ -7,9 +7,12 @@ Many rules still hold for stored rows: these carry a `Check`, from which the che
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,15 +33,26 @@ DAY = timedelta(days=1)
 
 
 def present(field: str) -> Rule:
-    return Rule(f"{field}_present", f"{field} is there", lambda r: pc.is_null(r[field]), f"{field} is {{{field}}}", NotNull(field))
+    return Rule(
+        f"{field}_present",
+        f"{field} is there",
+        lambda r: pc.is_null(r[field]),
+        f"{field} is {{{field}}}",
+        NotNull(field),
+        lambda r: r[field].null_count == 0,
+    )
 
 
 def finite(field: str, *, required: bool = False) -> Rule:
     def broken(received: Received) -> Mask:
         return pc.fill_null(pc.invert(pc.is_finite(received[field])), required)
 
+    def kept(received: Received) -> bool:
+        return received.extent(field) is not None and not (required and received[field].null_count)
+
     demand = "is there and a finite number" if required else "is a finite number where present"
-    return Rule(f"{field}_finite", f"{field} {demand}", broken, f"{field} is {{{field}}}", NotNull(field) if required else None)
+    check = NotNull(field) if required else None
+    return Rule(f"{field}_finite", f"{field} {demand}", broken, f"{field} is {{{field}}}", check, kept)
 
 
 def storable(field: str, limit: float = LIMIT) -> Rule:
@@ -47,7 +61,8 @@ def storable(field: str, limit: float = LIMIT) -> Rule:
 
     # InRange includes its lower bound: the checkpoint accepts the single value -limit, which the gate rejects.
     check = InRange(field, -limit, limit)
-    return Rule(f"{field}_storable", f"{field} is below {limit:g}", broken, f"{field} {{{field}}} not below {limit:g}", check)
+    reason, above = f"{field} {{{field}}} not below {limit:g}", math.nextafter(-limit, 0)
+    return Rule(f"{field}_storable", f"{field} is below {limit:g}", broken, reason, check, lambda r: r.within(field, above, limit))
 
 
 def positive(field: str) -> Rule:
@@ -58,6 +73,7 @@ def positive(field: str) -> Rule:
         lambda r: pc.less(r[field], SMALLEST),
         f"{field} {{{field}}} below {SMALLEST:g}",
         InRange(field, low=SMALLEST),
+        lambda r: r.within(field, SMALLEST),
     )
 
 
@@ -72,6 +88,7 @@ def positive_price(field: str, low: float = SMALLEST) -> Rule:
         lambda r: pc.and_(r.unsigned, pc.less(r[field], low)),
         f"{field} {{{field}}} below {low:g}",
         PositivePrice(field, low),
+        lambda r: r.within(field, low),
     )
 
 
@@ -81,7 +98,7 @@ def not_negative(field: str) -> Rule:
     def broken(received: Received) -> Mask:
         return pc.less(received[field], pa.scalar(0, received[field].type))
 
-    return Rule(name, demand, broken, f"{field} {{{field}}} below 0", InRange(field, low=0))
+    return Rule(name, demand, broken, f"{field} {{{field}}} below 0", InRange(field, low=0), lambda r: r.within(field, 0))
 
 
 def one_of(field: str, values: Sequence[str]) -> Rule:
@@ -114,6 +131,7 @@ def not_below(field: str, floor: str) -> Rule:
         lambda r: pc.less(r[field], r[floor]),
         f"{field} {{{field}}} below {floor} {{{floor}}}",
         AtLeast(field, floor),
+        lambda r: r.in_order(floor, field),
     )
 
 
@@ -124,6 +142,7 @@ def not_above(field: str, ceiling: str) -> Rule:
         lambda r: pc.greater(r[field], r[ceiling]),
         f"{field} {{{field}}} above {ceiling} {{{ceiling}}}",
         AtLeast(ceiling, field),
+        lambda r: r.in_order(field, ceiling),
     )
 
 
@@ -162,20 +181,40 @@ def in_trading_day(field: str) -> Rule:
         begin, end = per_row(_evening_before), per_row(_midnight_after)
         return pc.or_kleene(pc.less(moments, begin), pc.greater_equal(moments, end))
 
+    def kept(received: Received) -> bool:
+        """Compare the first and the last moment of each run of rows of one session."""
+        if not len(received.rows) or received[field].null_count or received["session"].null_count:
+            return False
+        days = received["session"].cast(pa.int32()).to_numpy()
+        starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
+        sessions, calendar = dates_of(received["session"].take(starts)), received.request.calendar
+        if not all(map(_in_calendar, sessions)):
+            return False
+        moments = received[field].to_numpy()
+        begins, ends = (
+            pa.array([edge(calendar, day) for day in sessions], received[field].type).to_numpy(zero_copy_only=False)
+            for edge in (_evening_before, _midnight_after)
+        )
+        lowest, highest = np.minimum.reduceat(moments, starts), np.maximum.reduceat(moments, starts)
+        return bool((begins <= lowest).all() and (highest < ends).all())
+
     return Rule(
         f"{field}_in_trading_day",
         f"{field} is from 17:00 of the session before its own to the end of its session's date, in its exchange's time zone",
         broken,
         f"{field} {{{field}}} outside the trading day of session {{session}}",
+        kept=kept,
     )
 
 
+@lru_cache(maxsize=4096)
 def _evening_before(calendar: Calendar, session: date) -> datetime:
     first = session < FIRST + 10 * DAY  # the previous session may be older than the calendar
     day = session - DAY if first else calendar.previous_session(session)
     return at(day, EVENING, calendar.zone)
 
 
+@lru_cache(maxsize=4096)
 def _midnight_after(calendar: Calendar, session: date) -> datetime:
     return at(session + DAY, time(), calendar.zone)
 
@@ -214,11 +253,12 @@ def _first_session(day: date | None) -> date | None:
 
 
 def _unexpected_symbol(received: Received) -> Mask:
-    known = {*pc.unique(received["symbol"]).to_pylist()} - {None}
-    if known <= {*received.request.symbols}:  # nearly always, and one look at each symbol tells
-        return pa.repeat(False, len(received.rows))
     requested = pc.is_in(received["symbol"], pa.array(received.request.symbols, pa.string()))
     return pc.and_not(pc.is_valid(received["symbol"]), requested)
+
+
+def _known_symbols(received: Received) -> bool:
+    return received.symbols <= {*received.request.symbols}
 
 
 def _outside(received: Received) -> Mask:
@@ -230,17 +270,47 @@ def _no_session(received: Received) -> Mask:
 
 
 def _of_sessions(received: Received, sessions: Sequence[date]) -> Mask:
-    return pc.is_in(received["session"], pa.array(sessions, pa.date32())) if sessions else pa.repeat(False, len(received.rows))
+    return pc.is_in(received["session"], pa.array(sessions, pa.date32()))
 
 
 CELL = (
-    Rule("symbol_requested", "symbol is one of the request's", _unexpected_symbol, "symbol {symbol} was not requested"),
-    Rule("session_requested", "session is inside the request", _outside, "session {session} outside the request"),
-    Rule("session_of_exchange", "session is a trading day", _no_session, "session {session} not a session of the exchange"),
+    Rule(
+        "symbol_requested",
+        "symbol is one of the request's",
+        _unexpected_symbol,
+        "symbol {symbol} was not requested",
+        kept=_known_symbols,
+    ),
+    Rule(
+        "session_requested",
+        "session is inside the request",
+        _outside,
+        "session {session} outside the request",
+        kept=lambda r: not r.unexpected_sessions[0],
+    ),
+    Rule(
+        "session_of_exchange",
+        "session is a trading day",
+        _no_session,
+        "session {session} not a session of the exchange",
+        kept=lambda r: not r.unexpected_sessions[1],
+    ),
 )
 COPIES = (
-    Rule("duplicate_row", "no row comes twice; one copy is kept", lambda r: r.copies[0], "duplicate row"),
-    Rule("conflicting_duplicate", "no key has two sets of values; no copy is kept", lambda r: r.copies[1], "conflicting duplicate"),
+    Rule(
+        "duplicate_row",
+        "no row comes twice; one copy is kept",
+        lambda r: r.copies[0],
+        "duplicate row",
+        kept=lambda r: r.are_ascending,
+    ),
+    Rule(
+        "conflicting_duplicate",
+        "no key has two sets of values; no copy is kept",
+        lambda r: r.copies[1],
+        "conflicting duplicate",
+        kept=lambda r: r.are_ascending,
+    ),
 )
 
 

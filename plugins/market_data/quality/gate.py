@@ -54,6 +54,8 @@ def gate(
     rows = received.rows
     broken: dict[Rule, Mask] = {}
     for rule in dataset.rules:
+        if rule.kept(received):
+            continue
         mask = pc.fill_null(rule.broken(received), False)
         if pc.any(mask).as_py():
             broken[rule] = mask
@@ -87,6 +89,8 @@ def _cleared(received: Received) -> tuple[Received, Mapping[str, int]]:
     """Return the rows with null for values that mean "none", and how many there were by column."""
     rows, counts = received.rows, {}
     for placeholder in received.dataset.placeholders:
+        if placeholder.absent(received):
+            continue
         mask = pc.fill_null(placeholder.found(received), False)
         if count := pc.sum(mask).as_py():
             column, place = rows[placeholder.column], rows.column_names.index(placeholder.column)
