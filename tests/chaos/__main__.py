@@ -3,6 +3,7 @@
 import argparse
 import logging
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ logging.disable(logging.WARNING)  # before any import: thousands of lines, of li
 from tests.chaos.campaign import Failed, Result, play  # noqa: E402
 from tests.chaos.draw import KINDS, Campaign, draw  # noqa: E402
 from tests.chaos.mutants import MUTANTS, campaign_of  # noqa: E402
+from tests.chaos.preload import preload  # noqa: E402
 from tests.chaos.servers import Host  # noqa: E402
 from tests.chaos.shrink import shrink  # noqa: E402
 
@@ -42,6 +44,7 @@ def main(words: list[str]) -> int:
     given = _arguments().parse_args(words)
     if given.stack:
         return _stack(given.seed)
+    preload()
     if given.mutants:
         return _mutants(list(MUTANTS) if given.mutants == ["all"] else given.mutants)
     total, failed, since = Result(), [], time.monotonic()
@@ -170,4 +173,6 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # at the interpreter's own end, DuckDB writes pages about its types below the failures

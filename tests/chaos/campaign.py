@@ -6,7 +6,6 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from importlib import import_module
 from typing import Any
 
 from market_data.core.run import RunInfo
@@ -23,13 +22,6 @@ from tests.chaos.draw import CLOCK, UPKEEP, VENDOR, Campaign, Step
 from tests.chaos.servers import Host
 from tests.chaos.world import ChaosWorld
 from tests.pipeline.model_run import Run
-
-# Imported once, here: each child has them.
-for _heavy in ("duckdb", "obstore.store", "psycopg", "oracledb", "boto3", "great_expectations",
-               "great_expectations.core.batch", "great_expectations.validator.validator", "great_expectations.expectations.core",
-               "airflow.providers.postgres.hooks.postgres", "airflow.providers.oracle.hooks.oracle", "ib_async", "databento"):  # fmt: skip
-    import_module(_heavy)
-os.environ.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
 
 
 class Failed(Exception):

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from market_data.core import calendar
 from market_data.core.run import GRAINS
+from market_data.datasets.registry import grains_of
 from tests.chaos.points import Fault
 from tests.chaos.servers import S3_FAULTS
 
@@ -19,6 +20,7 @@ class Kind:
     """A feed that campaigns use.
 
     :param sessions: how many the runs are over, at most.
+    :param endpoints: those of which the values differ: FMP's bulk files have adjusted closes, the histories of symbols have not.
     """
 
     dag_id: str
@@ -26,14 +28,14 @@ class Kind:
     sessions: int
     first: date = RECENT
     grains: tuple[str, ...] = GRAINS
-    listed: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ("auto",)
 
 
 STOCKS = ("AAPL", "BRK.B", "IBM", "KO", "MSFT", "SPY")
 KINDS = (
     Kind("polygon_ohlcv_1d", STOCKS, 9),
     Kind("alpaca_ohlcv_1d", STOCKS, 9),
-    Kind("fmp_ohlcv_1d", STOCKS, 9),
+    Kind("fmp_ohlcv_1d", STOCKS, 9, endpoints=("history", "bulk")),
     Kind("databento_ohlcv_1d", STOCKS, 9),
     Kind("ib_ohlcv_1d", ("VIX", "AAPL", "IBM", "KO"), 9),
     Kind("polygon_ohlcv_1m", ("AAPL", "IBM"), 3),
@@ -42,7 +44,7 @@ KINDS = (
     Kind("ib_ohlcv_5m", ("AAPL", "IBM"), 3),
     Kind("databento_trades", ("AAPL", "KO"), 2, OLD),
     Kind("databento_tbbo", ("AAPL", "KO"), 1, OLD),
-    Kind("fmp_fundamentals", ("AAPL", "KO", "IBM"), 25, date(2013, 1, 15)),
+    Kind("fmp_fundamentals", ("AAPL", "KO", "IBM"), 25, date(2013, 1, 15), grains_of("fundamentals")),
 )
 
 WORK = ("run", "run", "night", "night", "force", "pair", "clear", "clear_mid")

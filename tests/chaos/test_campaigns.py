@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +11,16 @@ from types import SimpleNamespace
 import pytest
 
 from market_data.core.outcome import State
+from market_data.datasets.registry import grains_of
 from tests.chaos import shrink as shrinking
 from tests.chaos.calls import CallBook
 from tests.chaos.campaign import Failed
 from tests.chaos.checks import ChaosChecks, Told
-from tests.chaos.draw import draw
+from tests.chaos.draw import KINDS, draw
 from tests.chaos.mutants import MUTANTS
 from tests.chaos.processes import Outcome
 from tests.chaos.snapshot import Snapshot
+from tests.pipeline.runs import feed_of
 
 PROJECT = Path(__file__).parents[2]
 CELL = ("AAPL", date(2026, 10, 26))
@@ -65,6 +68,12 @@ def test_a_seed_stands_for_one_campaign():
     assert len({str(draw(seed)) for seed in range(50)}) == 50
 
 
+def test_each_feed_can_have_its_grains():
+    for kind in KINDS:
+        dataset = feed_of(kind.dag_id).dataset
+        assert set(kind.grains) <= set(grains_of(dataset)), kind.dag_id
+
+
 def test_a_campaign_without_some_parts_keeps_the_others():
     whole = draw(4)
     number = next(n for n, step in enumerate(whole.steps) if step.faults)
@@ -97,6 +106,7 @@ class Seen(ChaosChecks):
         self.seen, self.told = seen, told
         self.world = SimpleNamespace(
             hidden_once=set(),
+            struck=Counter(),
             selection=lambda: SimpleNamespace(dataset=SimpleNamespace(table="prices")),
             has_flag=lambda run: True,
             must=lambda body: {CELL: State.HAVE} if "rebuilt" in body.__name__ else [],
@@ -111,7 +121,7 @@ def held(**other):
     return Snapshot(**{"lake": {CELL: GOOD}, "silver": {CELL: GOOD}, "ledger": {CELL: (State.HAVE, "")}, **other})
 
 
-TOLD = Told(ever={CELL: {GOOD, OTHER}}, now={CELL: GOOD})
+TOLD = Told(ever={CELL: {GOOD, OTHER}}, now={CELL: {GOOD}})
 BROKEN = {
     "rows are stored twice": held(twice=["silver has 2 rows"]),
     "silver has rows that the lake lacks": held(strays=["one"]),
@@ -120,6 +130,7 @@ BROKEN = {
     "have without an object": held(lake={}, silver={}),
     "empty, and the vendor has rows": held(lake={}, silver={}, ledger={CELL: (State.EMPTY, "")}),
     "good rows are in quarantine": held(quarantined={CELL}),
+    "copies are in quarantine": held(copies={CELL}),
 }
 
 
@@ -128,6 +139,15 @@ def test_a_broken_invariant_is_found_after_a_step(what):
     Seen(held(), TOLD).after_step()
     with pytest.raises(AssertionError, match=what):
         Seen(BROKEN[what], TOLD).after_step()
+
+
+def test_a_copy_that_the_vendor_sent_may_be_in_quarantine():
+    checks = Seen(held(copies={CELL}), TOLD)
+    checks.world.struck["vendor duplicated"] = 1
+    checks.after_step()
+    checks.seen = held(copies={CELL}, quarantined={CELL})
+    with pytest.raises(AssertionError, match="good rows are in quarantine"):
+        checks.after_step()
 
 
 RUN = SimpleNamespace(green=True, own=[CELL], text="")
