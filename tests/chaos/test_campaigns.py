@@ -1,6 +1,7 @@
 """Some campaigns of a fixed seed in each tier; and that a broken invariant is found, told with its seed, and made small."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +19,7 @@ from tests.chaos.campaign import Failed
 from tests.chaos.checks import ChaosChecks, Told
 from tests.chaos.draw import KINDS, draw
 from tests.chaos.mutants import MUTANTS
-from tests.chaos.processes import Outcome
+from tests.chaos.processes import Child, Outcome
 from tests.chaos.snapshot import Snapshot
 from tests.pipeline.runs import feed_of
 
@@ -97,6 +98,19 @@ def test_a_failing_campaign_shrinks_to_what_fails(monkeypatch):
     least, _ = shrinking.shrink(whole, Failed("broken", []), None)
     assert len(least.steps) <= 2
     assert [fault for step in least.steps for fault in step.faults] == [needed[1]]
+
+
+def ended_by(number):
+    """What became of a process that a signal ended."""
+    return Child(lambda struck: os.kill(os.getpid(), number), lambda error: (True, 0.0)).wait()
+
+
+def test_a_signal_that_no_campaign_sends_is_a_crash():
+    assert ended_by(signal.SIGKILL).kind == "killed"
+    crashed = ended_by(signal.SIGSEGV)
+    assert crashed.kind == "crash"
+    assert "in ended_by" in crashed.text or "in <lambda>" in crashed.text
+    assert crashed.text.endswith("killed by SIGSEGV")
 
 
 class Seen(ChaosChecks):
