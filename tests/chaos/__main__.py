@@ -52,9 +52,7 @@ def main(words: list[str]) -> int:
         _say("\n".join(told.lines))
         total.add(told.result)
         failed += [told] if told.failure else []
-    struck = ", ".join(f"{count} {kind}" for kind, count in sorted(total.struck.items()))
-    done = f"{given.campaigns} campaigns in {time.monotonic() - since:.0f} s, {total.steps} steps, {total.tasks} task processes"
-    _say(f"{done}, {total.calls} calls; faults: {struck or 'none'}")
+    _say(f"{given.campaigns} campaigns in {time.monotonic() - since:.0f} s, {_counted(total)}")
     for told in sorted(failed, key=lambda told: told.seed):
         _say(f"FAILED seed {told.seed}: {told.failure}\n  again: {told.again}")
     return bool(failed)
@@ -97,6 +95,7 @@ def _told(seed: int, given: argparse.Namespace, host: Host) -> Told:
         failure = caught
     words = str(campaign) if given.verbose else str(campaign).splitlines()[0]
     told.lines = [f"seed {seed}{' failed' * bool(failure)}: {time.monotonic() - started:.1f} s, {words}"]
+    told.lines += [f"  {_counted(told.result)}"] if given.verbose else []
     if failure is not None:
         _explain(told, campaign, failure, host, given)
     return told
@@ -113,6 +112,11 @@ def _explain(told: Told, campaign: Campaign, failure: Failed, host: Host, given:
     told.failure = str(failure).strip().splitlines()[-1]
     told.again = f"make chaos CAMPAIGNS=1 SEED={told.seed}" + (f" ARGS='{' '.join(among)}'" if among else "")
     told.lines += [f"again: {told.again}", ""]
+
+
+def _counted(result: Result) -> str:
+    struck = ", ".join(f"{count} {kind}" for kind, count in sorted(result.struck.items()))
+    return f"{result.steps} steps, {result.tasks} task processes, {result.calls} calls; faults: {struck or 'none'}"
 
 
 def _mutants(names: Iterable[str]) -> int:
@@ -168,7 +172,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--mutants", type=listed, default=[], help=f"defects to be found: all, {', '.join(MUTANTS)}")
     parser.add_argument("--stack", action="store_true", help="start the real stack and kill processes of it")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="do not look for the least that fails")
-    parser.add_argument("--verbose", action="store_true", help="print each campaign")
+    parser.add_argument("--verbose", action="store_true", help="print each campaign and what struck")
     return parser
 
 
