@@ -69,11 +69,17 @@ class Child:
                 self._brought += piece
                 if not piece:
                     return self._ended()
-            elif os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is not None:
+            elif self._is_stopped():
                 self.stopped = True
             elif time.monotonic() > until:
                 return None
         return None
+
+    def _is_stopped(self) -> bool:
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is not None
+        except ChildProcessError:  # it has ended since the look at the pipe, which is at its end now
+            return False
 
     def go_on(self) -> None:
         """Let it go on if it is stopped."""

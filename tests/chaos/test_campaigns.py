@@ -13,6 +13,7 @@ import pytest
 
 from market_data.core.outcome import State
 from market_data.datasets.registry import grains_of
+from tests.chaos import processes
 from tests.chaos import shrink as shrinking
 from tests.chaos.calls import CallBook
 from tests.chaos.campaign import Failed
@@ -111,6 +112,22 @@ def test_a_signal_that_no_campaign_sends_is_a_crash():
     assert crashed.kind == "crash"
     assert "in ended_by" in crashed.text or "in <lambda>" in crashed.text
     assert crashed.text.endswith("killed by SIGSEGV")
+
+
+def test_a_process_that_ends_between_two_looks_has_ended(monkeypatch):
+    """The first look at its pipe finds nothing; then it ends, before the look whether it is stopped."""
+    child, looks = Child(lambda struck: "done", lambda error: (True, 0.0)), []
+
+    def look(*args):
+        looks.append(args)
+        if len(looks) > 1:
+            return select(*args)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return [], [], []
+
+    select = processes.select.select
+    monkeypatch.setattr(processes.select, "select", look)
+    assert child.wait().value == "done"
 
 
 class Seen(ChaosChecks):
