@@ -3,6 +3,7 @@
 import argparse
 import logging
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ logging.disable(logging.WARNING)  # before any import: thousands of lines, of li
 from tests.chaos.campaign import Failed, Result, play  # noqa: E402
 from tests.chaos.draw import KINDS, Campaign, draw  # noqa: E402
 from tests.chaos.mutants import MUTANTS, campaign_of  # noqa: E402
+from tests.chaos.preload import preload  # noqa: E402
 from tests.chaos.servers import Host  # noqa: E402
 from tests.chaos.shrink import shrink  # noqa: E402
 
@@ -42,6 +44,7 @@ def main(words: list[str]) -> int:
     given = _arguments().parse_args(words)
     if given.stack:
         return _stack(given.seed)
+    preload()
     if given.mutants:
         return _mutants(list(MUTANTS) if given.mutants == ["all"] else given.mutants)
     total, failed, since = Result(), [], time.monotonic()
@@ -49,9 +52,7 @@ def main(words: list[str]) -> int:
         _say("\n".join(told.lines))
         total.add(told.result)
         failed += [told] if told.failure else []
-    struck = ", ".join(f"{count} {kind}" for kind, count in sorted(total.struck.items()))
-    done = f"{given.campaigns} campaigns in {time.monotonic() - since:.0f} s, {total.steps} steps, {total.tasks} task processes"
-    _say(f"{done}, {total.calls} calls; faults: {struck or 'none'}")
+    _say(f"{given.campaigns} campaigns in {time.monotonic() - since:.0f} s, {_counted(total)}")
     for told in sorted(failed, key=lambda told: told.seed):
         _say(f"FAILED seed {told.seed}: {told.failure}\n  again: {told.again}")
     return bool(failed)
@@ -94,6 +95,7 @@ def _told(seed: int, given: argparse.Namespace, host: Host) -> Told:
         failure = caught
     words = str(campaign) if given.verbose else str(campaign).splitlines()[0]
     told.lines = [f"seed {seed}{' failed' * bool(failure)}: {time.monotonic() - started:.1f} s, {words}"]
+    told.lines += [f"  {_counted(told.result)}"] if given.verbose else []
     if failure is not None:
         _explain(told, campaign, failure, host, given)
     return told
@@ -110,6 +112,11 @@ def _explain(told: Told, campaign: Campaign, failure: Failed, host: Host, given:
     told.failure = str(failure).strip().splitlines()[-1]
     told.again = f"make chaos CAMPAIGNS=1 SEED={told.seed}" + (f" ARGS='{' '.join(among)}'" if among else "")
     told.lines += [f"again: {told.again}", ""]
+
+
+def _counted(result: Result) -> str:
+    struck = ", ".join(f"{count} {kind}" for kind, count in sorted(result.struck.items()))
+    return f"{result.steps} steps, {result.tasks} task processes, {result.calls} calls; faults: {struck or 'none'}"
 
 
 def _mutants(names: Iterable[str]) -> int:
@@ -165,9 +172,11 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--mutants", type=listed, default=[], help=f"defects to be found: all, {', '.join(MUTANTS)}")
     parser.add_argument("--stack", action="store_true", help="start the real stack and kill processes of it")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="do not look for the least that fails")
-    parser.add_argument("--verbose", action="store_true", help="print each campaign")
+    parser.add_argument("--verbose", action="store_true", help="print each campaign and what struck")
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # at the interpreter's own end, DuckDB writes pages about its types below the failures

@@ -6,7 +6,6 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from importlib import import_module
 from typing import Any
 
 from market_data.core.run import RunInfo
@@ -23,13 +22,6 @@ from tests.chaos.draw import CLOCK, UPKEEP, VENDOR, Campaign, Step
 from tests.chaos.servers import Host
 from tests.chaos.world import ChaosWorld
 from tests.pipeline.model_run import Run
-
-# Imported once, here: each child has them.
-for _heavy in ("duckdb", "obstore.store", "psycopg", "oracledb", "boto3", "great_expectations",
-               "great_expectations.core.batch", "great_expectations.validator.validator", "great_expectations.expectations.core",
-               "airflow.providers.postgres.hooks.postgres", "airflow.providers.oracle.hooks.oracle", "ib_async", "databento"):  # fmt: skip
-    import_module(_heavy)
-os.environ.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
 
 
 class Failed(Exception):
@@ -110,6 +102,7 @@ class Play:
         world.faults, world.hurried = list(step.faults), bool(step.vendor)
         self.host.vendor_faults(world.feed.provider, step.vendor, f"{self.campaign.seed}/{number}/vendor")
         self.host.store_faults(self.campaign.store_kinds, step.store, f"{self.campaign.seed}/{number}/store")
+        world.grain, world.feed = step.grain or world.grain, world.feeds[step.second]
         try:
             if step.kind in UPKEEP:
                 self._upkeep(step)
@@ -117,7 +110,7 @@ class Play:
                 getattr(self, f"_{step.kind}")(step)
         finally:
             self.host.calm()
-            world.faults, world.hurried, world.meanwhile = [], False, []
+            world.faults, world.hurried, world.meanwhile, world.feed = [], False, [], world.feeds[0]
         world.struck += Counter(self.host.struck())
         if world.active or world.ended:
             self.checks.after_step()
@@ -129,8 +122,11 @@ class Play:
         chosen = self.campaign.sessions[step.start : step.start + step.count]
         return {"start_date": chosen[0], "end_date": chosen[-1]}
 
+    def _symbols(self, step: Step) -> tuple[str, ...]:
+        return self.campaign.symbols[: step.universe or None]
+
     def _manual(self, step: Step, **params: Any) -> Run:
-        return self.world.new("manual", self.campaign.symbols, **self._dates(step), **params)
+        return self.world.new("manual", self._symbols(step), **self._dates(step), **params)
 
     def _run(self, step: Step, **params: Any) -> None:
         """Make a run; what happens while it is stopped is a run of all sessions, which changes the same objects."""
@@ -143,13 +139,15 @@ class Play:
 
     def _night(self, step: Step) -> None:
         """Make the scheduled run of a session, which requests the sessions before it again."""
-        run = self.world.new("scheduled", self.campaign.symbols, self.campaign.sessions[step.start])
+        run = self.world.new("scheduled", self._symbols(step), self.campaign.sessions[step.start])
         self.world.meanwhile = [lambda: self.world.work(self._manual(step))]
         self.world.work(run)
 
     def _pair(self, step: Step) -> None:
-        """Make two runs of the same dates, task by task in turn."""
-        first, second = self._manual(step, force=True), self._manual(step)
+        """Make two runs of the same dates, task by task in turn; the other one is the first feed's."""
+        first = self._manual(step, force=True)
+        self.world.feed = self.world.feeds[0]
+        second = self._manual(step)
         self.world.meanwhile = [lambda: self.world.work(second, 3)]
         while first in self.world.active or second in self.world.active:
             self.world.work(first, step.tasks)
@@ -175,6 +173,7 @@ class Play:
         info = RunInfo(run.info.dag_id, run.info.run_id, run.info.run_type, run.info.clear_number + 1, run.info.started)
         params = {name: getattr(run.context.params, name) for name in ("start_date", "end_date", "force")}
         self.world.now += timedelta(minutes=1)
+        self.world.feed = run.context.feed
         self.world.work(self.world.make(info, run.symbols, None, **params))
 
     # -- the vendor --------------------------------------------------------------------------------------------------------------------

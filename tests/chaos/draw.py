@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from market_data.core import calendar
 from market_data.core.run import GRAINS
+from market_data.datasets.registry import grains_of
 from tests.chaos.points import Fault
-from tests.chaos.servers import S3_FAULTS
+from tests.chaos.store_faults import S3_FAULTS
 
 RECENT, OLD = date(2026, 10, 26), date(2013, 1, 2)
 """First sessions of recent data, of which some may still change, and of old data."""
@@ -19,6 +20,7 @@ class Kind:
     """A feed that campaigns use.
 
     :param sessions: how many the runs are over, at most.
+    :param endpoints: those of which the values differ: FMP's bulk files have adjusted closes, the histories of symbols have not.
     """
 
     dag_id: str
@@ -26,14 +28,14 @@ class Kind:
     sessions: int
     first: date = RECENT
     grains: tuple[str, ...] = GRAINS
-    listed: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ("auto",)
 
 
 STOCKS = ("AAPL", "BRK.B", "IBM", "KO", "MSFT", "SPY")
 KINDS = (
     Kind("polygon_ohlcv_1d", STOCKS, 9),
     Kind("alpaca_ohlcv_1d", STOCKS, 9),
-    Kind("fmp_ohlcv_1d", STOCKS, 9),
+    Kind("fmp_ohlcv_1d", STOCKS, 9, endpoints=("history", "bulk")),
     Kind("databento_ohlcv_1d", STOCKS, 9),
     Kind("ib_ohlcv_1d", ("VIX", "AAPL", "IBM", "KO"), 9),
     Kind("polygon_ohlcv_1m", ("AAPL", "IBM"), 3),
@@ -42,7 +44,7 @@ KINDS = (
     Kind("ib_ohlcv_5m", ("AAPL", "IBM"), 3),
     Kind("databento_trades", ("AAPL", "KO"), 2, OLD),
     Kind("databento_tbbo", ("AAPL", "KO"), 1, OLD),
-    Kind("fmp_fundamentals", ("AAPL", "KO", "IBM"), 25, date(2013, 1, 15)),
+    Kind("fmp_fundamentals", ("AAPL", "KO", "IBM"), 25, date(2013, 1, 15), grains_of("fundamentals")),
 )
 
 WORK = ("run", "run", "night", "night", "force", "pair", "clear", "clear_mid")
@@ -75,6 +77,9 @@ class Step:
     :param vendor: share of the provider's calls that go wrong; ``store``: of the object store's requests.
     :param tasks: number of tasks after which a run is cleared.
     :param seconds: by which the clocks are set.
+    :param grain: ``file_grain`` of the runs from this step on; empty: as before.
+    :param second: the run is one of a second feed with the same lake, warehouse and account.
+    :param universe: number of symbols that the run's universe has; 0: all.
     """
 
     kind: str
@@ -86,11 +91,17 @@ class Step:
     store: float = 0.0
     tasks: int = 0
     seconds: int = 0
+    grain: str = ""
+    second: bool = False
+    universe: int = 0
 
     def __str__(self) -> str:
         if self.kind in CLOCK:
             return f"clocks are set by {self.seconds} s"
         words = [self.kind, f"sessions {self.start}-{self.start + self.count - 1}"]
+        words += [f"file_grain {self.grain}"] if self.grain else []
+        words += ["second feed"] if self.second else []
+        words += [f"{self.universe} symbols"] if self.universe else []
         words += [f"{self.vendor:.0%} of the vendor's calls fail"] if self.vendor else []
         words += [f"{self.store:.0%} of the store's requests fail"] if self.store else []
         return "; ".join([*words, *map(str, self.faults)])
@@ -168,6 +179,8 @@ def draw(seed: int, *, feeds: Collection[str] = (), engines: Collection[str] = (
     steps = tuple(_step(rng, len(sessions), len(symbols), store, engine) for _ in range(rng.randint(3, 7)))
     if rng.random() < 0.6:  # most happens to a feed that has data
         steps = (Step("run", 0, len(sessions)), *steps)
+    desk = random.Random(f"{seed}/desk")  # leaves what else the seed stands for as it is
+    steps = tuple(_changed(desk, step, kind, len(symbols)) for step in steps)
     return Campaign(
         seed,
         kind,
@@ -199,6 +212,14 @@ def _step(rng: random.Random, sessions: int, symbols: int, store: str, engine: s
     vendor = 0.2 if kind in WORK and rng.random() < 0.4 else 0.0
     share = rng.choice((0.03, 0.1)) if store == "s3" and rng.random() < 0.4 else 0.0
     return Step(kind, **place, faults=faults, vendor=vendor, store=share, tasks=rng.randint(1, 4))
+
+
+def _changed(rng: random.Random, step: Step, kind: Kind, symbols: int) -> Step:
+    """Return a step with what a desk changes: the grain of the files, a second feed, the universe."""
+    if step.kind not in WORK:
+        return step
+    grain = rng.choice(kind.grains) if rng.random() < 0.2 else ""
+    return replace(step, grain=grain, second=rng.random() < 0.3, universe=rng.randint(1, symbols) if rng.random() < 0.3 else 0)
 
 
 def _fault(rng: random.Random, step: str, engine: str) -> Fault:

@@ -17,7 +17,8 @@ from market_data.providers.registry import provider
 from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.base import Warehouse
 from tests.chaos.draw import Campaign
-from tests.chaos.servers import KEY, S3_TIMEOUT, Host
+from tests.chaos.servers import KEY, Host
+from tests.chaos.store_faults import S3_TIMEOUT
 
 DEADLINES = (1.5, 30.0)
 """Seconds for a call, while the vendor fails and else."""

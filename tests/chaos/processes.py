@@ -3,6 +3,7 @@
 The parent has no threads and opens no store: neither survives a fork.
 """
 
+import faulthandler
 import os
 import pickle
 import select
@@ -25,7 +26,7 @@ LONGEST = 240.0
 class Outcome:
     """What became of a task.
 
-    :param kind: ``ok``, ``error`` (one of the project's), ``crash`` (any other), ``killed``, ``hung``.
+    :param kind: ``ok``, ``error`` (one of the project's), ``crash`` (any other, a signal such as SIGSEGV too), ``killed``, ``hung``.
     :param value: result of the task.
     :param text: of the error, with its class.
     :param retries: Airflow would run it again, ``delay`` seconds later.
@@ -68,11 +69,17 @@ class Child:
                 self._brought += piece
                 if not piece:
                     return self._ended()
-            elif os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is not None:
+            elif self._is_stopped():
                 self.stopped = True
             elif time.monotonic() > until:
                 return None
         return None
+
+    def _is_stopped(self) -> bool:
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is not None
+        except ChildProcessError:  # it has ended since the look at the pipe, which is at its end now
+            return False
 
     def go_on(self) -> None:
         """Let it go on if it is stopped."""
@@ -94,7 +101,9 @@ class Child:
         os.close(self._read)
         _, status = os.waitpid(self.pid, 0)
         if os.WIFSIGNALED(status):
-            return Outcome("killed", text=f"killed by signal {os.WTERMSIG(status)}")
+            name = signal.Signals(os.WTERMSIG(status)).name
+            where = self._brought.decode(errors="replace")
+            return Outcome("killed" if name == "SIGKILL" else "crash", text=f"{where}killed by {name}")
         return pickle.loads(self._brought)  # our own child
 
 
@@ -104,6 +113,7 @@ def _work(write: int, body: Callable[[list[str]], Any], judge: Callable[[BaseExc
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
+    faulthandler.enable(write)  # where a thread was when a signal such as SIGSEGV ended the process
     try:
         outcome = Outcome("ok", body(struck))
         sent = pickle.dumps(outcome)

@@ -16,6 +16,7 @@ from market_data.datasets.base import Dataset
 from market_data.lake import begun, parquet
 from market_data.lake.reader import newest
 from market_data.lake.store import Lake
+from market_data.maintenance.held_rows import COPY
 from market_data.warehouse.base import Warehouse
 from market_data.warehouse.schema import table as warehouse_table
 from tests.pipeline.model_checks import recorded_states, staged_cells
@@ -30,7 +31,7 @@ class Snapshot:
     """What lake and warehouse hold.
 
     :param twice: sentences on rows that are stored twice where one is right. ``strays``: on rows of silver that the lake lacks.
-    :param quarantined: cells with rows in quarantine.
+    :param quarantined: cells with rows in quarantine. ``copies``: those of which a second copy of a row is there, and one is in the lake.
     :param marks: requests that were begun and are not in staging.
     """
 
@@ -39,6 +40,7 @@ class Snapshot:
     ledger: dict[Cell, tuple[State, str]] = field(default_factory=dict)
     staged: dict[Cell, list[str]] = field(default_factory=dict)
     quarantined: set[Cell] = field(default_factory=set)
+    copies: set[Cell] = field(default_factory=set)
     marks: list[str] = field(default_factory=list)
     staging_objects: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
@@ -58,8 +60,10 @@ def take(lake: Lake, warehouse: Warehouse | None, dataset: Dataset, source: str)
     found.staging_objects = [key for key, _ in lake.list("staging")]
     for key, _ in lake.list("quarantine"):
         stored = lake.get(key)
-        held = parquet.decode(stored.body, key) if stored else pa.table({"symbol": [], "session": []})
-        found.quarantined |= set(zip(held["symbol"].to_pylist(), held["session"].to_pylist(), strict=True))
+        if stored is not None:
+            held = parquet.decode(stored.body, key)
+            for cell, reasons in zip(_cells(held), held["reasons"].to_pylist(), strict=True):
+                (found.copies if reasons == COPY else found.quarantined).add(cell)
     for key, _ in lake.list("logs"):
         if key.endswith(".flag"):
             found.flags.add(key)

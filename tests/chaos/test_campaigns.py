@@ -1,8 +1,10 @@
 """Some campaigns of a fixed seed in each tier; and that a broken invariant is found, told with its seed, and made small."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections import Counter
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +12,17 @@ from types import SimpleNamespace
 import pytest
 
 from market_data.core.outcome import State
+from market_data.datasets.registry import grains_of
+from tests.chaos import processes
 from tests.chaos import shrink as shrinking
 from tests.chaos.calls import CallBook
 from tests.chaos.campaign import Failed
 from tests.chaos.checks import ChaosChecks, Told
-from tests.chaos.draw import draw
+from tests.chaos.draw import KINDS, draw
 from tests.chaos.mutants import MUTANTS
-from tests.chaos.processes import Outcome
+from tests.chaos.processes import Child, Outcome
 from tests.chaos.snapshot import Snapshot
+from tests.pipeline.runs import feed_of
 
 PROJECT = Path(__file__).parents[2]
 CELL = ("AAPL", date(2026, 10, 26))
@@ -65,6 +70,12 @@ def test_a_seed_stands_for_one_campaign():
     assert len({str(draw(seed)) for seed in range(50)}) == 50
 
 
+def test_each_feed_can_have_its_grains():
+    for kind in KINDS:
+        dataset = feed_of(kind.dag_id).dataset
+        assert set(kind.grains) <= set(grains_of(dataset)), kind.dag_id
+
+
 def test_a_campaign_without_some_parts_keeps_the_others():
     whole = draw(4)
     number = next(n for n, step in enumerate(whole.steps) if step.faults)
@@ -90,6 +101,35 @@ def test_a_failing_campaign_shrinks_to_what_fails(monkeypatch):
     assert [fault for step in least.steps for fault in step.faults] == [needed[1]]
 
 
+def ended_by(number):
+    """What became of a process that a signal ended."""
+    return Child(lambda struck: os.kill(os.getpid(), number), lambda error: (True, 0.0)).wait()
+
+
+def test_a_signal_that_no_campaign_sends_is_a_crash():
+    assert ended_by(signal.SIGKILL).kind == "killed"
+    crashed = ended_by(signal.SIGSEGV)
+    assert crashed.kind == "crash"
+    assert "in ended_by" in crashed.text or "in <lambda>" in crashed.text
+    assert crashed.text.endswith("killed by SIGSEGV")
+
+
+def test_a_process_that_ends_between_two_looks_has_ended(monkeypatch):
+    """The first look at its pipe finds nothing; then it ends, before the look whether it is stopped."""
+    child, looks = Child(lambda struck: "done", lambda error: (True, 0.0)), []
+
+    def look(*args):
+        looks.append(args)
+        if len(looks) > 1:
+            return select(*args)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return [], [], []
+
+    select = processes.select.select
+    monkeypatch.setattr(processes.select, "select", look)
+    assert child.wait().value == "done"
+
+
 class Seen(ChaosChecks):
     """The checks of a snapshot that is given."""
 
@@ -97,6 +137,7 @@ class Seen(ChaosChecks):
         self.seen, self.told = seen, told
         self.world = SimpleNamespace(
             hidden_once=set(),
+            struck=Counter(),
             selection=lambda: SimpleNamespace(dataset=SimpleNamespace(table="prices")),
             has_flag=lambda run: True,
             must=lambda body: {CELL: State.HAVE} if "rebuilt" in body.__name__ else [],
@@ -111,7 +152,7 @@ def held(**other):
     return Snapshot(**{"lake": {CELL: GOOD}, "silver": {CELL: GOOD}, "ledger": {CELL: (State.HAVE, "")}, **other})
 
 
-TOLD = Told(ever={CELL: {GOOD, OTHER}}, now={CELL: GOOD})
+TOLD = Told(ever={CELL: {GOOD, OTHER}}, now={CELL: {GOOD}})
 BROKEN = {
     "rows are stored twice": held(twice=["silver has 2 rows"]),
     "silver has rows that the lake lacks": held(strays=["one"]),
@@ -120,6 +161,7 @@ BROKEN = {
     "have without an object": held(lake={}, silver={}),
     "empty, and the vendor has rows": held(lake={}, silver={}, ledger={CELL: (State.EMPTY, "")}),
     "good rows are in quarantine": held(quarantined={CELL}),
+    "copies are in quarantine": held(copies={CELL}),
 }
 
 
@@ -128,6 +170,15 @@ def test_a_broken_invariant_is_found_after_a_step(what):
     Seen(held(), TOLD).after_step()
     with pytest.raises(AssertionError, match=what):
         Seen(BROKEN[what], TOLD).after_step()
+
+
+def test_a_copy_that_the_vendor_sent_may_be_in_quarantine():
+    checks = Seen(held(copies={CELL}), TOLD)
+    checks.world.struck["vendor duplicated"] = 1
+    checks.after_step()
+    checks.seen = held(copies={CELL}, quarantined={CELL})
+    with pytest.raises(AssertionError, match="good rows are in quarantine"):
+        checks.after_step()
 
 
 RUN = SimpleNamespace(green=True, own=[CELL], text="")

@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from market_data import pipeline
-from market_data.airflow.retry import RETRIES, MarketDataRetryPolicy
 from market_data.config.universes import Member, Universe
 from market_data.core.batch import Batch
 from market_data.core.run import RunInfo
@@ -29,14 +27,11 @@ from tests.chaos.opening import Opening
 from tests.chaos.outside import begin_outside
 from tests.chaos.points import Fault, Points
 from tests.chaos.processes import PATIENCE, Child, Outcome
+from tests.chaos.retries import TRIES, judged, migrated_file
 from tests.chaos.servers import Host
 from tests.chaos.snapshot import Snapshot, take
 from tests.pipeline.model_run import ModelWorld, Run
-from tests.pipeline.runs import feed_of, migrated
-
-TRIES = 3
-"""Tries of a task: the first one and two retries."""
-POLICY = MarketDataRetryPolicy()
+from tests.pipeline.runs import feed_of
 
 
 class Calls:
@@ -60,6 +55,7 @@ class ChaosWorld(ModelWorld):
     def __init__(self, campaign: Campaign, folder: Path, host: Host, now: datetime) -> None:
         self.campaign, self.folder, self.host, self.now = campaign, folder, host, now
         self.feed, self.grain = feed_of(campaign.kind.dag_id), campaign.grain
+        self.feeds = (self.feed, replace(self.feed, name="second"))
         self.vendor = Calls(campaign.symbols)
         self.params: dict[str, Any] = {"batch_size": campaign.batch_size}
         self.active: list[Run] = []
@@ -84,7 +80,7 @@ class ChaosWorld(ModelWorld):
         self.book = CallBook(lambda: [moment for moment, *_ in host.calls(self.feed.provider)])
         self.stops = any(fault.kind == "stop" for step in campaign.steps for fault in step.faults)
         if campaign.engine == "duckdb":
-            Path(folder, "warehouse.duckdb").write_bytes(_migrated())
+            Path(folder, "warehouse.duckdb").write_bytes(migrated_file())
         self.must(lambda world: world.opening.prepare())
 
     # -- what a process opens --------------------------------------------------------------------------------------------------------
@@ -145,7 +141,7 @@ class ChaosWorld(ModelWorld):
             hasten(stops=self.stops)
             return body(self)
 
-        outcome = Child(work, _judge).wait()
+        outcome = Child(work, judged).wait()
         self.host.pause_store_faults(False)
         if outcome is None or outcome.kind != "ok":
             raise RuntimeError(outcome.text if outcome else "a process of the test hangs")
@@ -171,7 +167,7 @@ class ChaosWorld(ModelWorld):
         self.attempts += 1
         of_run = run.name if run is not None else ""
         with self.book.of_try(of_run, name) as told:
-            outcome = self._wait(Child(work, lambda error: _judge(error, run, number)))
+            outcome = self._wait(Child(work, lambda error: judged(error, run, number)))
             told(outcome)
         self.ended_tries += 1
         if self.hurried or any(fault.kind == "full" for fault in mine):
@@ -291,18 +287,3 @@ class ChaosWorld(ModelWorld):
         for child in self.stopped:
             with contextlib.suppress(ProcessLookupError, ChildProcessError, OSError):
                 child.kill()
-
-
-def _judge(error: BaseException, run: Run | None = None, number: int = 1) -> tuple[bool, float]:
-    """Return Airflow's decision on an error: retry, and after how many seconds."""
-    decision = POLICY.evaluate(error, number, RETRIES, {"params": {"max_retries": TRIES, "retry_delay_seconds": 30}})
-    delay = decision.retry_delay.total_seconds() if decision.retry_delay else 0.0
-    return decision.action.name == "RETRY", delay
-
-
-@cache
-def _migrated() -> bytes:
-    """Return an empty warehouse of DuckDB, made once."""
-    outcome = Child(lambda struck: migrated(), _judge).wait()
-    assert outcome is not None, "the migrations hang"
-    return outcome.value
