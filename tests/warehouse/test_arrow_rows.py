@@ -161,6 +161,13 @@ def test_the_hash_stays_what_it_is() -> None:
     assert hash_of(**whole | absent) == hashlib.sha256(text.encode()).hexdigest()
 
 
+def test_the_hash_of_numbers_beyond_64_bits() -> None:
+    text = "1050000000|1100000000|1025000000|1075000000||99999999999900000000||7"
+    values = {"open": 10.5, "high": 11.0, "low": 10.25, "close": 10.75, "volume": 999_999_999_999.0, "vwap": None}
+    found = wire(table(bar(**values, trade_count=7), bar("MSFT")))
+    assert found["row_hash"][0].as_py() == hashlib.sha256(text.encode()).hexdigest()
+
+
 def test_the_hash_is_of_the_values_alone() -> None:
     assert hash_of() == hash_of(symbol="MSFT", provider="alpaca", ingest_ts=SEEN.replace(year=2025))
     assert hash_of(vwap=0.0) == hash_of(vwap=-0.0) == hash_of(vwap=1e-9)

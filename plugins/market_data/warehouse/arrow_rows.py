@@ -7,10 +7,12 @@ refused here, with the column's name, before a connection is opened.
 from __future__ import annotations
 
 import hashlib
+from binascii import hexlify
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -119,14 +121,13 @@ def row_hashes(values: list[pa.ChunkedArray]) -> pa.Array:
 
     def digests() -> Iterator[bytes]:
         for start in range(0, count, SLICE_ROWS):
-            texts = [pc.fill_null(_text(column.slice(start, SLICE_ROWS)), "") for column in values]
-            lines = pc.cast(pc.binary_join_element_wise(*texts, "|"), pa.binary())
-            yield (
-                b"".join([sha256(line).digest() for line in lines.to_pylist()]).hex().encode()
-            )  # once, not a row: a third of the time
+            texts = [_text(column.slice(start, SLICE_ROWS)) for column in values]
+            joined = pc.binary_join_element_wise(*texts, "|", null_handling="replace", null_replacement="")
+            lines = pc.cast(joined, pa.binary())
+            yield hexlify(b"".join([sha256(line).digest() for line in lines.to_pylist()]))  # once, not a row: a third of the time
 
-    texts = pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_LENGTH), count, [None, pa.py_buffer(b"".join(digests()))])
-    return texts.cast(pa.binary()).cast(pa.string())
+    offsets = np.arange(count + 1, dtype=np.int32) * HASH_LENGTH
+    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(b"".join(digests())))
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -136,12 +137,23 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     if pa.types.is_decimal(column.type):
         units = pa.decimal128(column.type.precision, 0)
-        column = pa.chunked_array([chunk.view(units) for chunk in column.chunks], units)
+        column = _short(pa.chunked_array([chunk.view(units) for chunk in column.chunks], units))
     elif pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
     elif pa.types.is_date32(column.type):
         column = column.cast(pa.int32())
     return column.cast(pa.string())
+
+
+def _short(units: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return whole decimals as integers of 64 bits if all fit.
+
+    Their text is the same and made in half the time.
+    """
+    try:
+        return units.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return units
 
 
 def _convert(table: Table, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
