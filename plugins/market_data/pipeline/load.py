@@ -115,11 +115,21 @@ def in_chunks(tables: Iterable[pa.Table], most: int) -> Iterator[pa.Table]:
     for table in tables:
         held.append(table)
         while sum(map(len, held)) >= most:
-            rows = pa.concat_tables(held)
-            yield rows.slice(0, most).combine_chunks()
-            held = [rows.slice(most)]
+            chunk, held = _cut(held, most)
+            yield chunk
     if sum(map(len, held)):
         yield pa.concat_tables(held).combine_chunks()
+
+
+def _cut(held: list[pa.Table], most: int) -> tuple[pa.Table, list[pa.Table]]:
+    """Return the first ``most`` rows as a copy, and the other rows.
+
+    A function of its own, so that tables without other rows are freed before the chunk is loaded.
+    """
+    import pyarrow as pa
+
+    rows = pa.concat_tables(held)
+    return rows.slice(0, most).combine_chunks(), [rows.slice(most)]
 
 
 def load_id(run: RunInfo, rows: pa.Table) -> str:
