@@ -1,8 +1,10 @@
 """This project: the batches of a run, as its task ``fetch`` runs them.
 
-Reach, evidence, gate, lake files, staging and receipts are all there, and the process has the imports of a task of Airflow. Modules that
-the task imports where it needs them are loaded before the work, as those of the other stacks are: imports are not timed. The option is
-JSON: the file grain, and the batches to fetch. With ``plan`` as second argument it prints the batches of the run instead.
+Reach, evidence, gate, lake files, staging and receipts are all there. The process has the imports of a task of Airflow, in their order:
+Arrow takes its memory pool from what the module of the tasks says, so that has to come before Arrow. Modules that the task imports where
+it needs them are loaded before the work, as those of the other stacks are: imports are not timed.
+
+The option is JSON: the file grain, and the batches to fetch. With ``plan`` as second argument it prints the batches of the run instead.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from datetime import UTC, date, datetime
 from importlib import import_module
 from typing import Any
 
+import airflow.sdk.execution_time.task_runner  # noqa: F401  what a task's process has loaded
+
 from benchmarks.stacks.harness import KEY, Job, run
 from market_data import pipeline
+from market_data.airflow import dag, tasks  # noqa: F401
 from market_data.config.feeds import load_feeds
 from market_data.config.run_params import RunParams
 from market_data.core import calendar
@@ -80,9 +85,5 @@ if __name__ == "__main__":
     if sys.argv[2:] == ["plan"]:
         print(json.dumps({"batches": plan(Job(**json.loads(sys.argv[1])))}))
     else:
-        import airflow.sdk.execution_time.task_runner  # noqa: F401  what a task's process has loaded
-
-        from market_data.airflow import dag, tasks  # noqa: F401
-
         load_modules(Job(**json.loads(sys.argv[1])))
         run(work)
