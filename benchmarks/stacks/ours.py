@@ -1,9 +1,10 @@
 """This project: the batches of a run, as its task ``fetch`` runs them.
 
-Reach, evidence, gate, lake files, staging and receipts are all there, and the process has the imports of a task of Airflow, in their
-order: Arrow takes its memory pool from what the module of the tasks says, so that has to come before Arrow. Modules that
-the task imports where it needs them are loaded before the work, as those of the other stacks are: imports are not timed. The option is
-JSON: the file grain, and the batches to fetch. With ``plan`` as second argument it prints the batches of the run instead.
+Reach, evidence, gate, lake files, staging and receipts are all there. The process has the imports of a task of Airflow, in their order:
+Arrow takes its memory pool from what the module of the tasks says, so that has to come before Arrow. Modules that the task imports where
+it needs them are loaded before the work, as those of the other stacks are: imports are not timed.
+
+The option is JSON: the file grain, and the batches to fetch. With ``plan`` as second argument it prints the batches of the run instead.
 """
 
 from __future__ import annotations
