@@ -184,7 +184,9 @@ def _served(world: ChaosWorld, endpoint: str) -> dict[Cell, Print]:
         info = RunInfo(world.feed.dag_id, "served", "manual", 0, world.now)
         first, last = world.campaign.sessions[0] - timedelta(days=14), world.campaign.sessions[-1]  # nights look back
         world.lake = lake
-        run = world.make(info, world.campaign.symbols, start_date=first, end_date=last, batch_size=25, endpoint=endpoint)
+        grain = world.grain if endpoint == "auto" else "day"  # files of a year are not written from bulk files
+        dates = {"start_date": first, "end_date": last}
+        run = world.make(info, world.campaign.symbols, **dates, batch_size=25, endpoint=endpoint, file_grain=grain)
         with world.open_hook(limited=False) as hook:
             planned = pipeline.plan_run(run.context, hook, run.wanted, run.symbols, world.now)
             for batch in planned.plan.batches:
