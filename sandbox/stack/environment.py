@@ -214,7 +214,7 @@ def _defaults(paths: Paths) -> dict[str, str]:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         # `publish` reports thousands of sessions in one call, which takes up to 17 seconds; the default is 5, then it calls again.
-        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         # A LocalExecutor slot idles this long after a task that ends just as its sockets close; the default is 5 seconds.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "GX_ANALYTICS_ENABLED": "false",

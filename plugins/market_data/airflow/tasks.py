@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from market_data import pipeline
 from market_data.airflow import metrics, task_notes
 from market_data.airflow.assets import announce
-from market_data.airflow.large_conf import large_conf
+from market_data.airflow.large_runs import large_conf, slow_publish
 from market_data.airflow.overlap import without_active_runs
 from market_data.config.feeds import Feed
 from market_data.config.param_checks import check_params, read_params
@@ -215,15 +215,29 @@ def _announce(
 
     dry_run = run_context.params.dry_run
     log.info("%s", planned.explain())
-    if large := large_conf(getattr(context["dag_run"], "conf", None), len(planned.plan.batches)):
-        log.warning("%s", large)
+    large = _too_large(planned, context)
+    for sentence in large:
+        log.warning("%s", sentence)
     if planned.plan.batches and not dry_run:
         check_conditional_put(run_context.lake)
-    task_notes.leave(context["ti"], ". ".join(filter(None, [large, planned.note, changes])))
+    task_notes.leave(context["ti"], ". ".join(filter(None, [*large, planned.note, changes])))
     run = run_context.run
     attempt = {"run_key": run.key, "run_started": run.started.isoformat()}
     context["ti"].xcom_push(key="summary", value={**planned.summary, "dry_run": dry_run, **attempt})
     return [] if dry_run else [batch.to_json() for batch in planned.plan.batches]
+
+
+def _too_large(planned: pipeline.Planned, context: Mapping[str, Any]) -> list[str]:
+    """Return what to do about a run that is larger than Airflow is set for."""
+    from airflow.configuration import conf
+
+    batches = len(planned.plan.batches)
+    sessions = len(planned.sessions) if batches else 0
+    found = (
+        large_conf(getattr(context["dag_run"], "conf", None), batches),
+        slow_publish(sessions, conf.getfloat("workers", "execution_api_timeout")),
+    )
+    return [sentence for sentence in found if sentence]
 
 
 def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:

@@ -126,8 +126,9 @@ def row_hashes(values: list[pa.ChunkedArray]) -> pa.Array:
             lines = pc.cast(joined, pa.binary())
             yield hexlify(b"".join([sha256(line).digest() for line in lines.to_pylist()]))  # once, not a row: a third of the time
 
-    offsets = np.arange(count + 1, dtype=np.int32) * HASH_LENGTH
-    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(b"".join(digests())))
+    offsets = np.arange(count + 1, dtype=np.int64) * HASH_LENGTH
+    texts = pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(b"".join(digests())))
+    return texts.cast(pa.string())  # an error for more rows than 32-bit offsets can have
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:

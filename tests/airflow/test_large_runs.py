@@ -1,4 +1,4 @@
-"""A run's configuration that makes Airflow's scheduler large is reported by `plan`."""
+"""Runs that are larger than Airflow is set for are reported by `plan`."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.load_runs.cases import tickers
 from market_data.airflow import tasks
-from market_data.airflow.large_conf import large_conf
+from market_data.airflow.large_runs import large_conf, slow_publish
 from market_data.airflow.task_notes import KEY
 
 
@@ -20,7 +20,7 @@ def test_plan_reports_many_symbols_in_many_batches(monkeypatch, caplog, dry_run)
     monkeypatch.setattr("market_data.lake.conditional.check_conditional_put", lambda _: None)
     batch = SimpleNamespace(to_json=dict)
     plan = SimpleNamespace(batches=[batch] * 1024)
-    planned = SimpleNamespace(plan=plan, note="A note", summary={}, explain=lambda: "explained")
+    planned = SimpleNamespace(plan=plan, sessions=range(2516), note="A note", summary={}, explain=lambda: "explained")
     run = SimpleNamespace(key="k", started=SimpleNamespace(isoformat=str))
     run_context = SimpleNamespace(params=SimpleNamespace(dry_run=dry_run), run=run, lake=None)
     pushed = {}
@@ -29,4 +29,13 @@ def test_plan_reports_many_symbols_in_many_batches(monkeypatch, caplog, dry_run)
     assert len(tasks._announce(run_context, planned, context)) == (0 if dry_run else 1024)
     assert "90,013 bytes again for each of 1,024 batches" in caplog.text
     assert pushed[KEY].startswith("Airflow's scheduler reads")
+    assert (
+        "publish will report 2,516 sessions to Airflow in one call, which may take 18 s. After 5 s it is made again" in caplog.text
+    )
+    assert "set AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT=60" in pushed[KEY]
     assert pushed[KEY].endswith("A note")
+
+
+@pytest.mark.parametrize(("sessions", "timeout"), [(0, 5), (504, 5), (2516, 30), (6000, 60)])
+def test_what_is_reported_in_time_needs_no_other_setting(sessions, timeout):
+    assert slow_publish(sessions, timeout) == ""
