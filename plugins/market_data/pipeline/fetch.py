@@ -503,6 +503,8 @@ def _stored(rows: pa.Table, dataset: Dataset, extra: Mapping[str, Any]) -> pa.Ta
 
 def _counted(rows: pa.Table) -> tuple[tuple[str, str, int], ...]:
     """Return symbol, session (ISO date) and number of rows of each cell."""
+    if not len(rows):
+        return ()  # nearly always; a group_by of no rows starts all threads
     found = (
         rows.group_by(["symbol", "session"])
         .aggregate([([], "count_all")])
