@@ -94,16 +94,13 @@ class Checks:
         """A green run names what is open, the flag is true, and so are the counts (points 2, 3 and 6)."""
         if run.dry:
             return
-        in_staging = self.staged()
-        staged = {cell: left for cell, names in in_staging.items() if (left := [n for n in names if not self._running(n)])}
+        staged = {cell: left for cell, names in self.staged().items() if (left := [n for n in names if not self._running(n)])}
         planned = {cell for batch in run.batches for cell in _cells(batch)}
         open_cells = self._open({*run.own, *planned}, staged)
         # A symbol that the vendor does not know is named by the runs that request it.
         open_cells |= {cell: "unknown" for cell in planned - {*open_cells} if cell[0] not in self.world.vendor.listed}
         if run.green:
             for cell, why in open_cells.items():
-                if not run.batches and why == "different in silver" and cell in in_staging:
-                    continue  # covered by a loaded value; an active run was told to fetch it again, and has not loaded it yet
                 self.demand(self._names(run.text, cell, why), "green, and an open cell is not named", why, cell, repr(run.text))
             self.demand(not staged, "green, and rows wait in staging", some(staged))
         if self.world.has_flag(run):

@@ -213,6 +213,21 @@ def test_what_a_run_that_is_still_at_work_has_staged_is_left_to_it(world):
     assert world.staged() == []
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_active_run_with_newer_values_of_covered_cells_is_named(world, dry_run):
+    world.run()
+    world.api.alter("AAPL", DAYS[1], multiply=1.01)
+    world.fetch_only(world.context("forced", force=True))
+    mine = replace(world.context("mine", dry_run=dry_run), is_running=lambda run: run.run_id == "forced")
+    with world.hook() as hook:
+        planned = pipeline.plan_run(mine, hook, Wanted(DAYS), SYMBOLS, world.now)
+    assert planned.plan.batches == ()
+    count = len(DAYS) * len(SYMBOLS)
+    assert planned.note == (
+        f"Nothing to do: all {count} cells are covered. Fetched by active runs, which load them: forced ({count} cells)"
+    )
+
+
 def test_two_runs_that_load_the_same_staging_objects_do_no_harm(world):
     """Another run takes up what this one staged, between its check and its load."""
     context = world.context()

@@ -337,10 +337,14 @@ def _waiting(context: RunContext) -> dict[str, int]:
 def with_staged(
     covered: dict[str, int], staged: Mapping[str | None, Mapping[str, int]], wished: Mapping[str, int]
 ) -> tuple[dict[str, int], dict[str | None, int]]:
-    """Return covered and staged cells, and how many of ``wished`` each run of ``staged_masks`` adds."""
+    """Return covered and staged cells, and how many of ``wished`` each run of ``staged_masks`` adds.
+
+    Those of an active run count even if they are covered: it has newer values than the warehouse.
+    """
     counts: dict[str | None, int] = {}
     for run_id, masks in staged.items():
-        count = sum((mask & ~covered[symbol] & wished[symbol]).bit_count() for symbol, mask in masks.items() if symbol in covered)
+        known = covered if run_id is None else {}
+        count = sum((mask & ~known.get(symbol, 0) & wished[symbol]).bit_count() for symbol, mask in masks.items() if symbol in covered)
         covered = {symbol: mask | masks.get(symbol, 0) for symbol, mask in covered.items()}
         if count:
             counts[run_id] = count
