@@ -344,7 +344,9 @@ def with_staged(
     counts: dict[str | None, int] = {}
     for run_id, masks in staged.items():
         known = covered if run_id is None else {}
-        count = sum((mask & ~known.get(symbol, 0) & wished[symbol]).bit_count() for symbol, mask in masks.items() if symbol in covered)
+        count = sum(
+            (mask & ~known.get(symbol, 0) & wished[symbol]).bit_count() for symbol, mask in masks.items() if symbol in covered
+        )
         covered = {symbol: mask | masks.get(symbol, 0) for symbol, mask in covered.items()}
         if count:
             counts[run_id] = count
