@@ -124,9 +124,10 @@ def child(
     :raises RuntimeError: if it fails, with the end of its errors.
     """
     path = f"{PROJECT}:{PROJECT / 'plugins'}"
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # modules are compiled once
     done = subprocess.run(
         [*pinned(CORE), str(python), *command],
-        env={**os.environ, "PYTHONPATH": path, **(env or {})},
+        env={**inherited, "PYTHONPATH": path, **(env or {})},
         cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
