@@ -124,7 +124,9 @@ def child(
     :raises RuntimeError: if it fails, with the end of its errors.
     """
     path = f"{PROJECT}:{PROJECT / 'plugins'}"
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # modules are compiled once
+    inherited = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }  # modules are compiled once
     done = subprocess.run(
         [*pinned(CORE), str(python), *command],
         env={**inherited, "PYTHONPATH": path, **(env or {})},
