@@ -9,7 +9,6 @@ after. FMP has daily bars only: 12 years of 250 symbols, and with day files, one
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measurement import inherited
 
 PROJECT = Path(__file__).resolve().parents[1]
 PROVIDERS = ("alpaca", "polygon", "databento", "fmp", "ib", "mock")
@@ -105,10 +106,7 @@ def measure(name: str, grain: str = "day", symbols: int | None = None) -> dict[s
     dataset, (first, last) = ("ohlcv-1d", DAYS[grain]) if name == "fmp" else ("ohlcv-1m", MINUTES)
     count = symbols or (250 if name == "fmp" else 100)
     with serving(name) as url, tempfile.TemporaryDirectory() as folder:
-        inherited = {
-            name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
-        }  # modules are compiled once
-        env = {**inherited, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", "AIRFLOW_HOME": f"{folder}/airflow"}
+        env = {**inherited(), "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", "AIRFLOW_HOME": f"{folder}/airflow"}
         found: Any = None
         for _ in ("plan", "fetch"):
             given = [name, dataset, url, f"{folder}/lake", count, str(first), str(last), grain, ENDPOINTS.get(name, "auto"), found]

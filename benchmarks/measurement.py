@@ -114,6 +114,11 @@ def pinned(core: int) -> list[str]:
     return ["taskset", "-c", str(core)] if shutil.which("taskset") else []
 
 
+def inherited() -> dict[str, str]:
+    """Return the environment for a measured process: it compiles its modules once, not at each import."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def child(
     command: Sequence[str], *, python: Path | str = sys.executable, env: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
@@ -124,12 +129,9 @@ def child(
     :raises RuntimeError: if it fails, with the end of its errors.
     """
     path = f"{PROJECT}:{PROJECT / 'plugins'}"
-    inherited = {
-        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
-    }  # modules are compiled once
     done = subprocess.run(
         [*pinned(CORE), str(python), *command],
-        env={**inherited, "PYTHONPATH": path, **(env or {})},
+        env={**inherited(), "PYTHONPATH": path, **(env or {})},
         cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

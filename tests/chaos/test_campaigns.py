@@ -281,8 +281,13 @@ def test_a_green_run_that_requests_again_has_made_calls_and_has_the_correction(a
     run, book = requested(calls=0, **again)
     with pytest.raises(AssertionError, match="made no call"):
         Seen(held(), TOLD, **book).requested_again(run)
-    run, book = requested(calls=0, text="Not available yet, left for a later run: 2026-10-28", **again)
+    run, book = requested(calls=0, text=f"Not available yet, left for a later run: {CELL[1]}", **again)
     Seen(held(), TOLD, **book).requested_again(run)
+    with pytest.raises(AssertionError, match="requested again, and the lake has not what the vendor has"):
+        Seen(held(lake={CELL: OTHER}), TOLD, **book).requested_again(run)
+    run, book = requested(calls=0, text="Not available yet, left for a later run: 2026-10-28", **again)
+    with pytest.raises(AssertionError, match="made no call"):
+        Seen(held(), TOLD, **book).requested_again(run)
 
 
 @pytest.mark.parametrize("other", [{"green": False}, {"force": False}])

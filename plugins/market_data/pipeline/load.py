@@ -122,7 +122,7 @@ def in_chunks(tables: Iterable[pa.Table], most: int) -> Iterator[pa.Table]:
 
 
 def _cut(held: list[pa.Table], most: int) -> tuple[pa.Table, list[pa.Table]]:
-    """Return the first ``most`` rows as a copy, and the other rows.
+    """Return the first ``most`` rows in one piece, and the other rows.
 
     A function of its own, so that tables without other rows are freed before the chunk is loaded.
     """
