@@ -52,9 +52,13 @@ def without_rows(rows: pa.Table, request: Request) -> list[tuple[Block, tuple[st
     """
     import numpy as np
 
+    from market_data.core.key_order import run_starts
+
     count, there = len(request.symbols), set[int]()
     for start in range(0, len(rows), AT_ONCE):
-        symbols, blocks = _places(rows.slice(start, AT_ONCE), request)
+        part = rows.slice(start, AT_ONCE)
+        starts = run_starts(part, ["symbol", "session"])
+        symbols, blocks = _places(part if starts is None else part.take(starts), request)
         inside = blocks > BESIDE
         there.update(np.unique((blocks[inside] - 1) * count + symbols[inside]).tolist())
     places = {symbol: place for place, symbol in enumerate(request.symbols)}

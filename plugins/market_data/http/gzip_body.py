@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
+from zlib_ng import zlib_ng
+
 LARGEST_BODY = 512 * 1024 * 1024
 """Bytes of a response, as sent and decompressed. The largest regular one is a day of minute bars of a whole market."""
 MOST_MEMBERS = 64
@@ -24,6 +26,13 @@ def unpacked(body: bytes, piece: int) -> Iterator[bytes]:
     :raises EOFError: if the stream ends early.
     :raises zlib.error: if it is damaged.
     """
+    try:
+        yield from _unpacked(body, piece)
+    except zlib_ng.error as error:  # an error of its own
+        raise zlib.error(str(error)) from None
+
+
+def _unpacked(body: bytes, piece: int) -> Iterator[bytes]:
     most = left = min(LARGEST_BODY, max(SMALL_BODY, LARGEST_RATIO * len(body)))
     view, place = memoryview(body), 0
     members = 0
@@ -31,7 +40,7 @@ def unpacked(body: bytes, piece: int) -> Iterator[bytes]:
         if members == MOST_MEMBERS:
             raise TooLargeError(f"more than {MOST_MEMBERS} gzip members")
         members += 1
-        stream = zlib.decompressobj(wbits=31)  # gzip
+        stream = zlib_ng.decompressobj(wbits=31)  # gzip; in a third of the time that zlib takes
         while not stream.eof:
             packed: bytes | memoryview = stream.unconsumed_tail
             if not packed:

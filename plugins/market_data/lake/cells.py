@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 def cells_of(rows: pa.Table) -> dict[str, set[date]]:
     """Return symbol -> the sessions for which ``rows`` holds at least one row."""
-    from market_data.datasets.key_order import run_starts
+    from market_data.core.key_order import run_starts
 
     cells: dict[str, set[date]] = defaultdict(set)
+    if not len(rows):
+        return cells
     rows = rows.select(["symbol", "session"])
     starts = run_starts(rows, rows.column_names)
     unique = rows.group_by(rows.column_names, use_threads=False).aggregate([]) if starts is None else rows.take(starts)

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pytest
 
-from market_data.datasets.key_order import is_ascending, run_starts
+from market_data.core.key_order import is_ascending, run_starts
 
 KEY = ("symbol", "day")
 
