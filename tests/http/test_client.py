@@ -8,6 +8,7 @@ import threading
 import time
 import tracemalloc
 import zlib
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -397,6 +398,14 @@ def test_a_body_of_several_members_is_whole_or_an_error(parts, cut):
     assert client._decompressed("gzip", body) == b"".join(parts)
     with pytest.raises((EOFError, zlib.error)):
         client._decompressed("gzip", body[:-cut])
+
+
+@given(st.binary(max_size=2_000), st.integers(0), st.integers(1, 255))
+def test_no_damage_of_a_body_passes(content, place, flipped):
+    body = bytearray(gzip.compress(content))
+    body[place % len(body)] ^= flipped
+    with suppress(EOFError, zlib.error, TooLargeError):
+        assert client._decompressed("gzip", bytes(body)) == content  # a time stamp and the like may differ
 
 
 def test_of_a_page_of_markup_the_beginning_is_read(tmp_path):

@@ -6,7 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from typing import ClassVar
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from market_data.core import calendar
 from market_data.core.batch import Request
@@ -18,7 +21,7 @@ from market_data.datasets.registry import dataset
 from market_data.pipeline.planner import make_plan
 from market_data.providers.alpaca.client import MOST_EMPTY
 from market_data.providers.alpaca.hook import AlpacaHook
-from market_data.providers.alpaca.parse import malformed
+from market_data.providers.alpaca.parse import UTC_MICROS, _spans, malformed
 from market_data.providers.base import ProviderConfig
 from market_data.providers.registry import providers
 from sandbox.http import SampleApi
@@ -159,6 +162,18 @@ def test_null_bars_on_a_page_that_names_a_next_one_are_retried(server, hook):
     fetched = hook.fetch(request)
     assert rows(fetched.table) == whole
     assert fetched.evidence.retries == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["A", "AA", "other"]), st.integers(0, 5), st.booleans())))
+def test_the_span_of_a_symbol_is_from_its_first_to_its_last_dated_row(found):
+    request = Request("ohlcv-1m", "bars", ("A", "AA"), (WEEK,))
+    columns = {
+        "symbol": pa.array([symbol for symbol, _, _ in found], pa.string()),
+        "bar_time": pa.array([moment for _, moment, _ in found], UTC_MICROS),
+        "session": pa.array([date(2024, 1, 2) if dated else None for _, _, dated in found], pa.date32()),
+    }
+    own = {name: [moment for symbol, moment, dated in found if dated and symbol == name] for name in request.symbols}
+    assert _spans(pa.table(columns), request) == {name: (min(moments), max(moments)) for name, moments in own.items() if moments}
 
 
 def test_pages_without_rows_are_followed_a_few_times(server, hook):

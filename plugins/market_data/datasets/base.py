@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from market_data.core.batch import Request
 from market_data.core.dates import dates_of
 from market_data.core.instruments import kind_of
-from market_data.core.run import Grain
 from market_data.core.key_order import is_ascending
+from market_data.core.run import Grain
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 UTC_NANOS = pa.timestamp("ns", tz="UTC")

@@ -28,7 +28,7 @@ def unpacked(body: bytes, piece: int) -> Iterator[bytes]:
     """
     try:
         yield from _unpacked(body, piece)
-    except zlib_ng.error as error:  # an error of its own
+    except zlib_ng.error as error:  # type: ignore[misc]  # an error of its own, which its stubs call a variable
         raise zlib.error(str(error)) from None
 
 

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from market_data.core.errors import OTHER_FORM, BrokenObject
-from market_data.datasets.base import UTC_MICROS, Dataset
 from market_data.core.key_order import is_ascending
+from market_data.datasets.base import UTC_MICROS, Dataset
 
 ROW_GROUP = 122_880
 STAMP = "ingest_ts"

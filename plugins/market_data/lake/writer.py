@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from market_data.core.dates import dates_of
 from market_data.core.errors import ConfigError, QualityError, SchemaDrift
+from market_data.core.key_order import is_ascending
 from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
-from market_data.core.key_order import is_ascending
 from market_data.lake import merge, parquet
 from market_data.lake.clock import microseconds
 from market_data.lake.layout import Layout, escape, file_period

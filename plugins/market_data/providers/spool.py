@@ -6,7 +6,7 @@ A table of the file is an ordinary Arrow table whose memory is the file's: it ta
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 
@@ -81,7 +81,10 @@ def groups_of(rows: pa.Table, column: str, most: int) -> list[Slices] | None:
         return None
     counts = np.sum([np.bincount(found, minlength=len(names)) for found in codes], axis=0)
     starts = np.concatenate([[0], np.cumsum([len(found) for found in codes])[:-1]])
-    return [_pieces(codes, starts, first, last) for first, last in _ranges(counts, most)]
+    edges = np.array(
+        [start + np.searchsorted(found, np.arange(len(names) + 1)) for found, start in zip(codes, starts, strict=True)]
+    )
+    return [_pieces(edges, first, last) for first, last in _ranges(counts, most)]
 
 
 def _ranges(counts: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
@@ -94,15 +97,12 @@ def _ranges(counts: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int
     yield first, len(counts)
 
 
-def _pieces(codes: Sequence[npt.NDArray[np.int32]], starts: npt.NDArray[np.int64], first: int, last: int) -> Slices:
-    few = (last - first) * len(codes) <= MOST_PIECES
-    ranges = [(place, place + 1) for place in range(first, last)] if few else [(first, last)]
-    found = [
-        (start + np.searchsorted(some, begin), start + np.searchsorted(some, end))
-        for begin, end in ranges
-        for some, start in zip(codes, starts, strict=True)
-    ]
-    return [(int(begin), int(end)) for begin, end in found if end > begin]
+def _pieces(edges: npt.NDArray[np.int64], first: int, last: int) -> Slices:
+    """:param edges: of each chunk, the first row of each value, and at the end that after the last one."""
+    few = (last - first) * len(edges) <= MOST_PIECES
+    found = edges[:, first : last + 1] if few else edges[:, [first, last]]
+    begins, ends = found[:, :-1].T.ravel(), found[:, 1:].T.ravel()
+    return [(begin, end) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True) if end > begin]
 
 
 def taken(rows: pa.Table, pieces: Slices) -> pa.Table:

@@ -220,12 +220,20 @@ def utc_moments(texts: Sequence[str]) -> pa.Array | None:
 
 def _spans(table: pa.Table, request: Request) -> dict[str, tuple[int, int]]:
     """Return requested symbol -> its first and last moment in a page, in the page's order."""
-    moments = pa.table({"symbol": table["symbol"], "moment": table["bar_time"].cast(pa.int64())})
-    moments = moments.filter(
-        pc.and_(pc.is_valid(table["session"]), pc.is_in(table["symbol"], pa.array(request.symbols, pa.string())))
-    )
-    ends = moments.group_by("symbol", use_threads=False).aggregate([("moment", "min"), ("moment", "max")])
-    return {row["symbol"]: (row["moment_min"], row["moment_max"]) for row in ends.to_pylist()}
+    if not len(table):
+        return {}
+    places = pc.fill_null(pc.index_in(table["symbol"], pa.array(request.symbols, pa.string())), -1).to_numpy()
+    places = np.where(table["session"].is_valid().to_numpy(), places, -1)
+    moments = table["bar_time"].cast(pa.int64()).fill_null(0).to_numpy()
+    starts = np.flatnonzero(np.diff(places, prepend=places[0] - 1))  # of runs: a page has the rows of a symbol together
+    ends = np.minimum.reduceat(moments, starts), np.maximum.reduceat(moments, starts)
+    spans: dict[str, tuple[int, int]] = {}
+    for place, first, last in zip(places[starts].tolist(), *(found.tolist() for found in ends), strict=True):
+        if place >= 0:
+            symbol = request.symbols[place]
+            known = spans.get(symbol, (first, last))
+            spans[symbol] = min(known[0], first), max(known[1], last)
+    return spans
 
 
 def malformed(said: str, symbols: Sequence[str]) -> str | None:
