@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from tempfile import TemporaryFile
@@ -279,8 +278,7 @@ def _fetch_request(
         stamp = {"ingest_us": (arrived - EPOCH) // timedelta(microseconds=1)}
         info = StagedInfo(context.run, batch.id, context.params.file_grain, RequestReceipt(request, evidence, stamp))
         mark = begun.begin(context.lake, dataset.name, context.source, batch.spec_hash, info)
-    # Minutes of many symbols have tens of megabytes: they wait on disk.
-    with TemporaryFile() if counts["rows_received"] > PART_ROWS else nullcontext() as spool:
+    with TemporaryFile() as spool:  # minutes of many symbols have tens of megabytes: they wait on disk
         staged = Encoder(spool, compression="snappy")  # read once, and soon
         landed = _land(context, batch, request, incoming, counts, _Arrival(arrived, now), staged)
         counts.update({name: getattr(hook.counters, name) - getattr(before, name) for name in ("calls", "retries", "bytes")})
