@@ -9,15 +9,16 @@ from market_data.core.intervals import closed
 from market_data.core.outcome import Evidence, Receipt, State
 from market_data.datasets.registry import dataset
 from market_data.lake.receipts import RequestReceipt
-from market_data.pipeline import fetch
+from market_data.pipeline.cell_states import cells_of_request, without_state
+from market_data.pipeline.landing import Written
 
 DAYS = [date(2013, 1, day) for day in (7, 8, 9)]
 REQUEST = Request("ohlcv-1d", "bars", ("IBM", "SPY"), (closed(DAYS[0], DAYS[2]),))
 
 
 def cells(unproved, have=DAYS[:1], quarantined=()):
-    written = fetch._Written(pa.table({}), {"IBM": set(have)}, {"IBM": set(quarantined)}, frozenset())
-    runs = fetch._cells(dataset("ohlcv-1d"), REQUEST, ["IBM", "SPY"], written, date(2013, 2, 1), {}, unproved, {})
+    written = Written(pa.table({}), {"IBM": set(have)}, {"IBM": set(quarantined)}, frozenset())
+    runs = cells_of_request(dataset("ohlcv-1d"), REQUEST, ["IBM", "SPY"], written, date(2013, 2, 1), {}, unproved, {})
     keys = [(symbol, day, run) for run in runs for symbol in run.symbols for day in DAYS]
     return {(symbol, day): run.state for symbol, day, run in keys if any(day in interval for interval in run.intervals)}
 
@@ -32,10 +33,10 @@ def test_cells_of_unproved_symbols_are_not_empty():
 
 
 def test_a_symbol_is_named_where_a_cell_of_it_has_no_state():
-    written = fetch._Written(pa.table({}), {"IBM": set(DAYS)}, {}, frozenset())
+    written = Written(pa.table({}), {"IBM": set(DAYS)}, {}, frozenset())
     unproved = {"IBM": "why", "SPY": "why"}
-    runs = fetch._cells(dataset("ohlcv-1d"), REQUEST, ["IBM", "SPY"], written, date(2013, 2, 1), {}, unproved, {})
-    assert fetch._without_state(REQUEST, ["IBM", "SPY"], runs, unproved) == {"SPY": "why"}
+    runs = cells_of_request(dataset("ohlcv-1d"), REQUEST, ["IBM", "SPY"], written, date(2013, 2, 1), {}, unproved, {})
+    assert without_state(REQUEST, ["IBM", "SPY"], runs, unproved) == {"SPY": "why"}
 
 
 def test_receipts_keep_what_was_left_aside():
