@@ -19,7 +19,7 @@ from market_data.maintenance.ledger_rebuild import rebuild_ledger
 from sandbox.call_log import most_in
 from tests.chaos.snapshot import Print, Snapshot, lake_rows, loads_without_audit, prints
 from tests.chaos.world import ChaosWorld
-from tests.pipeline.model_checks import Checks, recorded_states, some
+from tests.pipeline.model_checks import Checks, cells_of, recorded_states, some
 from tests.pipeline.model_run import Run
 from tests.pipeline.model_vendor import Cell
 
@@ -28,12 +28,15 @@ from tests.pipeline.model_vendor import Cell
 class Told:
     """What the vendor served at any time of the campaign.
 
-    :param ever: cell -> all its prints. ``now``: cell -> the current one of each endpoint.
+    :param ever: cell -> all its prints. ``now``: cell -> the current one of each endpoint. ``best``: that of the last endpoint, which has
+        all values. ``reached``: cells of which the lake had it, once.
     :param bad: cells that ever had a row which the gate rejects; ``spoilt``: sessions that the checkpoint ever had to refuse.
     """
 
     ever: dict[Cell, set[Print]] = field(default_factory=dict)
     now: dict[Cell, set[Print]] = field(default_factory=dict)
+    best: dict[Cell, Print] = field(default_factory=dict)
+    reached: set[Cell] = field(default_factory=set)
     bad: set[Cell] = field(default_factory=set)
     spoilt: set[Any] = field(default_factory=set)
 
@@ -75,11 +78,13 @@ class ChaosChecks(Checks):
     def truth(self) -> None:
         """Learn what the vendor serves now, by a run into an empty lake; by one for each endpoint that serves other values."""
         world = self.world
-        before = world.host.calls(world.feed.provider)
+        before, best = world.host.calls(world.feed.provider), self.told.best
         self.told.now = {}
         for endpoint in world.campaign.kind.endpoints:
-            for cell, found in world.must(partial(_served, endpoint=endpoint)).items():
+            self.told.best = world.must(partial(_served, endpoint=endpoint))
+            for cell, found in self.told.best.items():
                 self.told.now.setdefault(cell, set()).add(found)
+        self.told.reached = {cell for cell in self.told.reached if self.told.best.get(cell) == best[cell]}
         for cell, served in self.told.now.items():
             self.told.ever.setdefault(cell, set()).update(served)
         world.uncounted |= {moment for moment, *_ in world.host.calls(world.feed.provider)} - {moment for moment, *_ in before}
@@ -106,11 +111,19 @@ class ChaosChecks(Checks):
         self.demand(
             waits or self.world.book.of_run(run.name).made > 0, "a run that requests everything again made no call", run.name
         )
+        allowed = self._allowed(run)
         for cell in run.own:
             state, _ = self.seen.ledger.get(cell, (None, ""))
             if state is State.HAVE and cell in self.told.now:
-                found, right = self.seen.lake.get(cell), self.told.now[cell]
+                found, right = self.seen.lake.get(cell), allowed[cell]
                 self.demand(found in right, "requested again, and the lake has not what the vendor has", cell, found, right)
+
+    def _allowed(self, run: Run) -> dict[Cell, set[Print]]:
+        """Return what the lake may have of each cell that ``run`` requested again: with all values, if its endpoint has all."""
+        last = self.world.campaign.kind.endpoints[-1]
+        whole = {cell for batch in run.batches if batch.endpoint == last for cell in cells_of(batch)}
+        return {cell: {self.told.best[cell]} if cell in whole and cell in self.told.best else found
+                for cell, found in self.told.now.items()}  # fmt: skip
 
     def whole_loads(self) -> None:
         """After a load that did not end well: all of it is in the warehouse, or nothing."""
@@ -129,6 +142,11 @@ class ChaosChecks(Checks):
         self.demand(not seen.strays, "silver has rows that the lake lacks", seen.strays)
         for cell, found in seen.lake.items():
             self.demand(found in self.told.ever.get(cell, ()), "the lake has what the vendor never served", cell, found)
+        for cell, best in self.told.best.items():
+            if seen.lake.get(cell) == best:
+                self.told.reached.add(cell)
+            kept = cell not in self.told.reached or seen.lake.get(cell) == best
+            self.demand(kept, "the lake had what the vendor has, and lost a value", cell, seen.lake.get(cell), best)
         if self._has_table:
             self.loaded()
         for cell, (state, reason) in seen.ledger.items():
@@ -153,7 +171,7 @@ class ChaosChecks(Checks):
 
     def closing(self, run: Run) -> None:
         """After a run of everything without faults: the lake, silver and the ledger have what the vendor has, and nothing else is left."""
-        seen, now = self.look(), self.told.now
+        seen, now = self.look(), self._allowed(run)
         self.demand(run.green is True, "the closing run is red", repr(run.text))
         for cell, found in now.items():
             if cell in run.own:

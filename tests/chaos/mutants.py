@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from market_data.core import calendar
 from market_data.http.call_state import CallState, Rules
+from market_data.lake import object_writer
 from market_data.lake.store import Lake
 from market_data.pipeline import plan, publish
 from market_data.quality import gate
@@ -106,17 +107,23 @@ def _clear_keeps() -> None:
     pipeline.plan_run = planned
 
 
+def _drops_values() -> None:
+    """A response without a value replaces it, where the stored one is in a file of another grain."""
+    object_writer._completed = lambda dataset, own, rows, beside: rows
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A defect, and the campaign that has to find it: two sessions of two symbols in DuckDB and a folder.
 
-    :param apply: breaks the code of this process.
+    :param apply: breaks the code of this process. ``dag_id``: the feed.
     """
 
     apply: Callable[[], None]
     steps: tuple[Step, ...]
     grain: str = "day"
     limit: tuple[int, float] = LIMITS[0]
+    dag_id: str = KINDS[0].dag_id
 
 
 BAD = (Step("bad"), Step("run", 0, 2))
@@ -136,12 +143,15 @@ MUTANTS = {
         _forgotten_calls, (Step("run", 0, 2, faults=(Fault("kill", "fetch", "sent", 1, True),)),), "year", (2, 6.0)
     ),
     "clear-keeps": Mutant(_clear_keeps, (Step("run", 0, 2), Step("correct"), Step("clear", 0, 2))),
+    # A bulk file has adjusted closes, the histories that fill a file of the year have none.
+    "drops-values": Mutant(_drops_values, (Step("run"), Step("force", grain="year")), dag_id="fmp_ohlcv_1d"),
 }
 
 
 def campaign_of(name: str) -> Campaign:
     """Return the campaign that has to fail with a defect."""
-    mutant, kind = MUTANTS[name], KINDS[0]
+    mutant = MUTANTS[name]
+    kind = next(kind for kind in KINDS if kind.dag_id == mutant.dag_id)
     sessions = calendar.sessions(kind.first, kind.first + timedelta(days=7))[:2]
     return Campaign(
         0, kind, "file", "duckdb", mutant.grain, ("AAPL", "IBM"), sessions, mutant.steps, 25, limit=mutant.limit, mutant=name

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from market_data.core.batch import Block, Request
@@ -252,29 +252,44 @@ def test_a_minute_that_a_forced_response_lacks_is_counted_though_another_grain_h
 
 
 span = [date(2021, 12, 29) + timedelta(n) for n in range(6)]
-cells = st.dictionaries(st.tuples(st.sampled_from(["A", "z", "m"]), st.sampled_from(span)), st.integers(0, 3), max_size=6)
+bar_values = st.tuples(st.integers(0, 3).map(float), st.sampled_from([None, 1.0, 2.0]))
+cells = st.dictionaries(st.tuples(st.sampled_from(["A", "z", "m"]), st.sampled_from(span)), bar_values, max_size=6)
+WHOLE, LACKING = {("A", span[0]): (1.0, 2.0)}, {("A", span[0]): (1.0, None)}
 landings = st.lists(st.tuples(st.sampled_from(GRAINS), cells, st.booleans()), max_size=6)
 
 
 @settings(max_examples=25)
 @given(landings)
+@example([("day", WHOLE, True), ("year", LACKING, False)])  # there is no file of the year yet
+@example([("year", {("A", span[1]): (1.0, None)}, True), ("day", WHOLE, True), ("year", LACKING, False)])  # it lacks the session
+@example([("day", LACKING, True), ("year", WHOLE, False), ("day", LACKING, False)])  # the other file has the newest bar
+@example([("day", WHOLE, True), ("year", {("A", span[0]): (3.0, None)}, False), ("day", LACKING, False)])  # of another price
 def test_the_newest_response_is_read_and_equal_values_write_nothing(steps):
-    """Any sequence of responses, each newer than the last and into any grain, as runs that request covered cells write them."""
-    current: dict[tuple[str, date], float] = {}
+    """Any sequence of responses, each newer than the last and into any grain, as runs that request covered cells write them.
+
+    A response without ``adj_close`` leaves that of an equal bar as it is. Of another bar nothing is known.
+    """
+    current: dict[tuple[str, date], tuple[float, float | None]] = {}
     with TemporaryDirectory() as folder:
         lake = Lake.open(f"file://{folder}/lake")
         for number, (grain, values, in_place) in enumerate(steps):
-            rows = [bars([cell], close=float(close), at=T0 + timedelta(number)) for cell, close in values.items()]
+            at = T0 + timedelta(number)
+            rows = [bars([cell], close=close, adj_close=adjusted, at=at) for cell, (close, adjusted) in values.items()]
             terms = Refetch(in_place=in_place)
             landed = land(lake, LAYOUT, OHLCV_1D, "polygon", pa.concat_tables([bars([]), *rows]), grain, refetch=terms)
+            before = dict(current)
+            for cell, (close, adjusted) in values.items():
+                kept = adjusted is None and cell in current and current[cell][0] == close
+                current[cell] = current[cell] if kept else (close, adjusted)
             if in_place:
-                changed = {cell for cell, close in values.items() if current.get(cell) != close}
-                assert (landed.written > 0) == bool(changed)
-            current |= values
+                assert (landed.written > 0) == (current != before)
             found = read_rows(lake, LAYOUT, OHLCV_1D, "polygon", ["z", "A", "m"], span[0], span[-1] + timedelta(1))
             listed = read_rows(lake, LAYOUT, OHLCV_1D, "polygon", ["z", "A", "m"], span[0], span[-1] + timedelta(60))
             assert found.equals(listed)
-            assert {(r["symbol"], r["session"]): r["close"] for r in found.to_pylist()} == current
+            assert {(r["symbol"], r["session"]): (r["close"], r["adj_close"]) for r in found.to_pylist()} == current
+            assert {(r["symbol"], r["session"]): (r["close"], r["adj_close"]) for r in landed.rows.to_pylist()} == {
+                cell: current[cell] for cell in values
+            }
 
 
 # -- session files -----------------------------------------------------------------------------------------------------------------

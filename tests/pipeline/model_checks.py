@@ -96,7 +96,7 @@ class Checks:
             return
         in_staging = self.staged()
         staged = {cell: left for cell, names in in_staging.items() if (left := [n for n in names if not self._running(n)])}
-        planned = {cell for batch in run.batches for cell in _cells(batch)}
+        planned = {cell for batch in run.batches for cell in cells_of(batch)}
         open_cells = self._open({*run.own, *planned}, staged)
         # A symbol that the vendor does not know is named by the runs that request it.
         open_cells |= {cell: "unknown" for cell in planned - {*open_cells} if cell[0] not in self.world.vendor.listed}
@@ -236,7 +236,7 @@ def staged_cells(lake: Lake, dataset: str, source: str) -> dict[Cell, list[str]]
     return found
 
 
-def _cells(batch):
+def cells_of(batch):
     return [
         (symbol, session) for block in batch.blocks for symbol in block.symbols for session in calendar.sessions_in(block.intervals)
     ]

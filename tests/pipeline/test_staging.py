@@ -1,5 +1,7 @@
 """Staging is the to-do list of the warehouse: whatever kills a run, the next one loads what it left."""
 
+import json
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
@@ -34,11 +36,11 @@ class Few(World):
     def run(self, context=None, sessions=DAYS, symbols=SYMBOLS, lookback=()):
         return super().run(context, sessions, symbols, lookback)
 
-    def fetch_only(self, context):
+    def fetch_only(self, context, sessions=DAYS):
         """Plan and fetch, and nothing downstream: as a clear of ``fetch`` without downstream does."""
         self.now += timedelta(hours=1)
         with self.hook() as hook:
-            planned = pipeline.plan_run(context, hook, Wanted(DAYS), SYMBOLS, self.now)
+            planned = pipeline.plan_run(context, hook, Wanted(sessions), SYMBOLS, self.now)
             return planned, [pipeline.fetch_batch(context, hook, batch, lambda: self.now) for batch in planned.plan.batches]
 
     def staged(self):
@@ -76,7 +78,7 @@ def kill_after(monkeypatch, owner, name, wanted=lambda *args: True):
 
 
 def is_below(folder):
-    return lambda key, *_: key.startswith(f"{folder}/")
+    return lambda key, *_, **__: key.startswith(f"{folder}/")
 
 
 STEPS = {
@@ -246,20 +248,43 @@ def test_two_runs_that_load_the_same_staging_objects_do_no_harm(world):
     world.agree()
 
 
-@pytest.mark.slow
-def test_what_another_run_stages_after_the_check_makes_the_run_red(world):
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["staged", "written"])
+def test_what_another_run_fetches_after_the_check_and_leaves_is_red_and_its_symbols_are_not_successful(world, monkeypatch, killed):
+    """Campaign 5034. The other run has ended, before its rows were loaded, or even before they were staged."""
     context = world.context()
     planned, receipts = world.fetch_only(context)
     batches = list(planned.plan.batches)
     with world.warehouse() as warehouse:
         checked = pipeline.check_run(context, batches, receipts, warehouse)
         loaded = pipeline.load_run(context, checked, warehouse)
-    world.api.alter("AAPL", DAYS[1], multiply=1.01)
-    world.fetch_only(world.context("other", force=True))
+    world.api.alter("AAPL", DAYS[0], multiply=1.01)
+    with monkeypatch.context() as patch:
+        if killed:
+            kill_after(patch, world.lake, "update", is_below("raw"))
+        with pytest.raises(Killed) if killed else nullcontext():
+            world.fetch_only(world.context("other", force=True))
     published = pipeline.publish_run(context, pipeline.RunResult(batches, receipts, {}, checked, loaded, planned.summary), NOW)
-    assert published["red"] == [
-        f"{len(DAYS)} requests of other wait in staging and were not loaded; the feed's next run loads them"
-    ]
+    count = 1 if killed else len(DAYS)
+    assert published["red"] == [f"{count} requests of other wait in staging and were not loaded; the feed's next run loads them"]
+    report = json.loads(world.lake.get(published["report"]).body)
+    assert (report["successful_tickers"], report["not_loaded"]) == (0, list(SYMBOLS))
+    assert world.run(world.context("next"))[1]["red"] == []
+    world.agree()
+
+
+def test_what_another_run_leaves_of_other_sessions_leaves_the_symbols_of_a_run_successful(world):
+    context = world.context(force=True)
+    world.run(sessions=WEEK[2:3])
+    planned, receipts = world.fetch_only(context)
+    batches = list(planned.plan.batches)
+    with world.warehouse() as warehouse:
+        checked = pipeline.check_run(context, batches, receipts, warehouse)
+        loaded = pipeline.load_run(context, checked, warehouse)
+    world.fetch_only(world.context("other", force=True), WEEK[2:3])
+    published = pipeline.publish_run(context, pipeline.RunResult(batches, receipts, {}, checked, loaded, planned.summary), NOW)
+    assert published["red"] == ["1 requests of other wait in staging and were not loaded; the feed's next run loads them"]
+    report = json.loads(world.lake.get(published["report"]).body)
+    assert (report["successful_tickers_list"], report["not_loaded"]) == (list(SYMBOLS), [])
 
 
 @pytest.mark.slow

@@ -116,6 +116,28 @@ def merge_rows(
     return Merged(both.filter(pa.array(keep)), both.filter(pa.array(chosen)), (keep & fresh)[chosen], replaces[chosen], ahead)
 
 
+def completed(
+    rows: pa.Table, stored: pa.Table, *, key: Sequence[str], values: Sequence[str], optional: Collection[str]
+) -> pa.Table:
+    """Return ``rows`` with the ``optional`` values that they lack, from equal ``stored`` rows.
+
+    Rows are equal if all values are that both have. A key occurs at most once in each table; ``rows`` are sorted by it.
+    """
+    both = pa.concat_tables([stored, rows])
+    order = pc.sort_indices(both, sort_keys=[(name, "ascending") for name in key])
+    both, fresh = both.take(order), pa.array(order.to_numpy() >= len(stored))
+    like = same_as_next(both, [*key, *(name for name in values if name not in optional)])
+    for name in optional:
+        like &= same_as_next(both, [name]) | both[name].slice(1).is_null().to_numpy()
+    like = np.append(False, like)  # the sort is stable: a stored row comes right before the new row of its key
+    found = rows
+    for name in optional:
+        before = both[name].take(pa.array(np.maximum(0, np.arange(len(both)) - 1)))
+        column = pc.if_else(pa.array(like), before, both[name]).filter(fresh)
+        found = found.set_column(found.schema.get_field_index(name), found.schema.field(name), column)
+    return found
+
+
 def without_counterpart(stored: pa.Table, rows: pa.Table, key: Sequence[str]) -> Mask:
     """Return a mask of the ``rows`` whose key no ``stored`` row has.
 

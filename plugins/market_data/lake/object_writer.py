@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from typing import Protocol
 
@@ -112,7 +112,9 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
                     raise
                 outcome.broken = keep_aside(lake, key, body, error)
         if stored is None and not (how.terms.again and (how.terms.in_place or how.grain != "year")):
-            revised: bytes | None = fresh or encoded(rows, how.grain)
+            if how.terms.again:
+                outcome.rows = _completed(dataset, rows.slice(0, 0), rows, partial(beside, rows))
+            revised: bytes | None = fresh or encoded(outcome.rows, how.grain)
         else:
             revised = _revised(dataset, key, stored, rows, replace(how, beside=beside), outcome)
         outcome.hash = _short_hash(revised or body or b"")
@@ -152,11 +154,14 @@ def _row_by_row(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, ho
 
 def _merged(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: How) -> tuple[pa.Table, merge.Merged]:
     """Merge ``rows`` into the ``stored`` rows of an object; return its rows."""
-    merge_into = partial(merge.merge_rows, key=dataset.key, stamp=STAMP, until=how.now)
-    found = merge_into(stored, rows, values=dataset.values, optional=dataset.optional, published=dataset.published)
+    merge_into, optional = partial(merge.merge_rows, key=dataset.key, stamp=STAMP, until=how.now), dataset.optional
+    beside = cache(partial(how.beside, rows))
+    if how.terms.again:
+        rows, optional = _completed(dataset, stored, rows, beside), ()
+    found = merge_into(stored, rows, values=dataset.values, optional=optional, published=dataset.published)
     _check_ahead(key, found, how.now)
     merged, current, taken, restated = found.rows, found.current, found.taken, found.restated
-    renewed = _superseded(dataset, key, current, rows, how) if how.terms.again else rows.slice(0, 0)
+    renewed = _superseded(dataset, key, current, rows, beside, how.now) if how.terms.again else rows.slice(0, 0)
     if len(renewed):
         # With the stamp among the values, a row that is only newer counts as different.
         values = [*dataset.values, STAMP]
@@ -165,6 +170,20 @@ def _merged(dataset: Dataset, key: str, stored: pa.Table, rows: pa.Table, how: H
         new_stamps = pc.not_equal(again.rows[STAMP], current[STAMP]).to_numpy()
         current, taken, restated = again.rows, taken | new_stamps, restated | new_stamps
     return merged, merge.Merged(merged, current, taken, restated)
+
+
+def _completed(dataset: Dataset, own: pa.Table, rows: pa.Table, beside: Callable[[], Beside]) -> pa.Table:
+    """Return ``rows`` with the optional values that they lack, from the newest stored rows.
+
+    Only an equal row gives them: of another bar nothing is known.
+
+    :param own: the stored rows of the object. ``beside``: returns those of the other grains.
+    """
+    if not any(rows[name].null_count for name in dataset.optional):
+        return rows
+    finer, coarser = beside()
+    known = newest(pa.concat_tables([finer, own, coarser]), dataset)
+    return merge.completed(rows, known, key=dataset.key, values=dataset.values, optional=dataset.optional) if len(known) else rows
 
 
 def _in_place(dataset: Dataset, key: str, own: pa.Table, rows: pa.Table, how: How) -> tuple[pa.Table, merge.Merged]:
@@ -214,7 +233,9 @@ def _of_cells(found: pa.Table, rows: pa.Table) -> int:
     return int(pc.sum(pc.and_(*here), min_count=0).as_py())
 
 
-def _superseded(dataset: Dataset, key: str, current: pa.Table, rows: pa.Table, how: How) -> pa.Table:
+def _superseded(
+    dataset: Dataset, key: str, current: pa.Table, rows: pa.Table, beside: Callable[[], Beside], now: int | None
+) -> pa.Table:
     """Return the ``rows`` whose equal current row is superseded by other values of another grain.
 
     Their stamps are the newest.
@@ -223,14 +244,14 @@ def _superseded(dataset: Dataset, key: str, current: pa.Table, rows: pa.Table, h
     kept, rows = current.filter(pa.array(equal)), rows.filter(pa.array(equal))
     if not len(kept):
         return rows
-    other = newest(pa.concat_tables(how.beside(kept)), dataset)
+    other = newest(pa.concat_tables(beside()), dataset)
     found = merge.merge_rows(other, kept, key=dataset.key, values=dataset.values, stamp=STAMP)
     differs = ~merge.same(found.current, kept, dataset.values)
     if not differs.any():
         return rows.slice(0, 0)
     again = merge.merge_rows(
         found.current.filter(pa.array(differs)), rows.filter(pa.array(differs)), key=dataset.key, values=dataset.values, stamp=STAMP,
-        until=how.now,
+        until=now,
     )  # fmt: skip
-    _check_ahead(f"{key} of another grain", again, how.now)
+    _check_ahead(f"{key} of another grain", again, now)
     return again.current.filter(pa.array(again.taken))

@@ -22,9 +22,9 @@ NO_FIGURES = (
     "values_cleared", "rows_left_aside", "rows_loaded", "rows_changed", "retries", "bytes", "successful_tickers",
 )  # fmt: skip
 NO_LISTS = (
-    "successful_tickers_list", "batch_results", "pending", "quarantined", "refused_cells", "released", "suspected_gaps", "unknown",
-    "open_in_older_sessions", "sessions_without_state", "restated", "unreadable", "refused", "warned", "warnings", "sessions_loaded",
-    "sources", "events", "results",
+    "successful_tickers_list", "batch_results", "pending", "quarantined", "refused_cells", "released", "suspected_gaps", "not_loaded",
+    "unknown", "open_in_older_sessions", "sessions_without_state", "restated", "unreadable", "refused", "warned", "warnings",
+    "sessions_loaded", "sources", "events", "results",
 )  # fmt: skip
 NO_COUNTS = ("cells", "open_cells")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING
 
 from market_data.core.batch import Batch
@@ -64,6 +65,37 @@ def find_leftovers(
     for message in broken:
         log.error("staging object cannot be read: %s", message)
     return group_leftovers(context, infos), broken
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """The requests that ended runs of a feed have left and nobody has loaded.
+
+    :param counts: run id -> requests: in staging, or interrupted before their rows were staged.
+    :param symbols: symbols with cells of them in the given sessions.
+    :param broken: a message for each object that cannot be read.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    symbols: frozenset[str] = frozenset()
+    broken: tuple[str, ...] = ()
+
+
+def find_unloaded(context: RunContext, rest: Sequence[StagedKey], sessions: Collection[date]) -> Unloaded:
+    """Find what ended runs have left, in ``rest`` or interrupted.
+
+    :param rest: staging objects that are not this attempt's.
+    :param sessions: those in which cells matter to the caller.
+    """
+    from market_data.lake import begun, staging
+
+    infos, broken = staging.describe(context.lake, rest)
+    broken += begun.marks(context.lake, context.feed.dataset, context.source)[1]
+    left = [info for group in group_leftovers(context, infos) for info in group.infos.values()]
+    left += interrupted(context).values()
+    blocks = [block for info in left for block in info.receipt.request.blocks if not {*block.sessions}.isdisjoint(sessions)]
+    symbols = frozenset(symbol for block in blocks for symbol in block.symbols)
+    return Unloaded(dict(Counter(info.run.run_id for info in left)), symbols, tuple(broken))
 
 
 def has_leftovers(context: RunContext, batches: Sequence[Batch]) -> bool:

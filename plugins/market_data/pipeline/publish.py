@@ -15,7 +15,7 @@ from market_data.pipeline.decided import kept as kept_cells
 from market_data.pipeline.decided import with_decided, without_settled
 from market_data.pipeline.examine import examine
 from market_data.pipeline.gaps import find_gaps, without_gaps
-from market_data.pipeline.leftovers import group_leftovers, is_own
+from market_data.pipeline.leftovers import find_unloaded, is_own
 from market_data.pipeline.open_cells import OwnCells
 from market_data.pipeline.report import Tally
 from market_data.pipeline.report_document import document, write, write_flag
@@ -84,8 +84,8 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
         write_cells(*place, run, batch_id, coverage.changed(cells, reissued), recorded_at=stamp, compared=True)
     rest = _empty_staging(context, done)
     not_own = [item for item in rest if not is_own(context, result.batches, result.receipts, named, item)]
-    tally.not_loaded(*_not_loaded(context, not_own))
     own = OwnCells.of(result.summary, result.batches)
+    tally.unloaded = find_unloaded(context, not_own, result.sessions.union(own.sessions))
     new = gaps.filter(pc.invert(coverage.are_suspected(gaps)))
     findings = examine(context, after.updated([gaps], stamp), own, now, found=new, with_rows=tally.with_rows)
     report = document(context, result, tally, findings, own, now)
@@ -277,15 +277,3 @@ def _is_have_over_nothing(coverage: Coverage, cells: pa.Table) -> pa.Array:
 
     nothing = pc.is_in(coverage.states(cells), pa.array([str(State.EMPTY), str(State.PENDING)]))
     return pc.and_(pc.equal(cells["state"], str(State.HAVE)), nothing)
-
-
-def _not_loaded(context: RunContext, rest: Sequence[StagedKey]) -> tuple[dict[str, int], list[str]]:
-    """Return run id -> requests that an ended run left in staging, and messages on unreadable objects."""
-    from market_data.lake import begun, staging
-
-    infos, broken = staging.describe(context.lake, rest)
-    broken += begun.marks(context.lake, context.feed.dataset, context.source)[1]
-    counts: dict[str, int] = {}
-    for group in group_leftovers(context, infos):
-        counts[group.run.run_id] = counts.get(group.run.run_id, 0) + len(group.infos)
-    return counts, broken

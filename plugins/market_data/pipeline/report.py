@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from market_data.core.batch import Batch, Block
 from market_data.core.capabilities import Shape
 from market_data.core.intervals import closed, intersection
 from market_data.core.outcome import Receipt, State
+from market_data.pipeline.leftovers import Unloaded
 from market_data.pipeline.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ class Tally:
         self._waiting: set[str] = set()
         self._quarantined: set[str] = set()
         self.batches: list[dict[str, Any]] = []
-        self.left: dict[str, int] = {}
-        self.broken: list[str] = []
+        self.unloaded = Unloaded()
         self.landed: set[date] = set()
         self.first_seen: set[date] = set()
         self.with_rows: set[str] = set()
@@ -83,10 +83,6 @@ class Tally:
         self._objects.append(objects)
         self.restated += [(*cell, attempt) for cell in receipt.restated]
         self.unreadable.update(dict.fromkeys(receipt.replaced))
-
-    def not_loaded(self, left: Mapping[str, int], broken: Sequence[str]) -> None:
-        """Add what still waits in staging: requests by run id, and objects that cannot be read."""
-        self.left, self.broken = dict(left), list(broken)
 
     def done(self, batch: Batch, receipt: Receipt) -> None:
         """Add a successful batch; symbols that the provider refused count as failures."""

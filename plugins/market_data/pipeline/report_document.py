@@ -38,7 +38,7 @@ def document(
     """Return the report. Times are UTC; ``duration_seconds`` runs from the start of the run to ``now``."""
     symbols, totals, loaded = result.symbols, tally.totals, result.loaded or {}
     failures = [{"symbol": symbol, "reason": reason} for symbol, reason in tally.failures.items()]
-    unfinished = {*tally.failures, *findings.own.unfinished, *findings.unknown}
+    unfinished = {*tally.failures, *findings.own.unfinished, *findings.unknown, *tally.unloaded.symbols}
     successful = [s for s in symbols if s not in unfinished and result.loaded is not None]
     written = tally.written()
     seconds = (now - context.run.started).total_seconds()
@@ -71,6 +71,7 @@ def document(
         "refused_cells": _cells(findings.own.of(str(State.REFUSED))),
         "released": _cells(findings.own.released) if findings.own.released is not None else [],
         "suspected_gaps": _cells(findings.suspected) if findings.suspected is not None else [],
+        "not_loaded": [symbol for symbol in symbols if symbol in tally.unloaded.symbols],
         "unknown": [{"symbol": symbol, "did_you_mean": known} for symbol, known in findings.unknown.items()],
         "open_in_older_sessions": list(findings.older),
         "sessions_without_state": [session.isoformat() for session in findings.unfetched],

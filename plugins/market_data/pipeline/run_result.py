@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -71,6 +72,11 @@ class RunResult:
     def symbols(self) -> list[str]:
         """The requested symbols, each once."""
         return list(dict.fromkeys(symbol for batch in self.batches for symbol in batch.symbols))
+
+    @property
+    def sessions(self) -> set[date]:
+        """The requested sessions, those of the lookback included."""
+        return {session for batch in self.batches for block in batch.blocks for session in block.sessions}
 
     @property
     def planned(self) -> int:

@@ -207,10 +207,13 @@ def _leftovers_red(result: RunResult, tally: Tally) -> list[str]:
     already = {left[int(n)]["run_id"] for n in failed}
     red += [
         f"{count} requests of {run} wait in staging and were not loaded; the feed's next run loads them"
-        for run, count in tally.left.items()
+        for run, count in tally.unloaded.counts.items()
         if run not in already
     ]
-    red += [f"staging object cannot be read: {message}; fetch its cells again (force), then delete it" for message in tally.broken]
+    red += [
+        f"staging object cannot be read: {message}; fetch its cells again (force), then delete it"
+        for message in tally.unloaded.broken
+    ]
     return red + [
         f"{named(v['partition'])}, left in staging by {group['run_id']}, was refused: {'; '.join(v['reasons'])}"
         for group in left
