@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from market_data.core.batch import Block
+from market_data.core.intervals import closed
 from market_data.core.outcome import State
 from market_data.datasets.registry import grains_of
 from tests.chaos import processes
@@ -135,13 +138,13 @@ class Seen(ChaosChecks):
 
     def __init__(self, seen, told, **world):
         self.seen, self.told = seen, told
-        self.world = SimpleNamespace(
+        self.world = SimpleNamespace(**{"campaign": SimpleNamespace(kind=SimpleNamespace(endpoints=("history", "bulk")))} | world)
+        vars(self.world).update(
             hidden_once=set(),
             struck=Counter(),
             selection=lambda: SimpleNamespace(dataset=SimpleNamespace(table="prices")),
             has_flag=lambda run: True,
             must=lambda body: {CELL: State.HAVE} if "rebuilt" in body.__name__ else [],
-            **world,
         )
 
     def look(self):
@@ -172,6 +175,23 @@ def test_a_broken_invariant_is_found_after_a_step(what):
         Seen(BROKEN[what], TOLD).after_step()
 
 
+def test_a_value_that_the_lake_had_and_that_only_one_endpoint_has_may_not_be_lost():
+    told = replace(TOLD, now={CELL: {GOOD, OTHER}}, best={CELL: GOOD}, reached=set())
+    lacking = held(lake={CELL: OTHER}, silver={CELL: OTHER})
+    Seen(lacking, told).after_step()
+    Seen(held(), told).after_step()
+    with pytest.raises(AssertionError, match="lost a value"):
+        Seen(lacking, told).after_step()
+
+
+@pytest.mark.parametrize(("endpoint", "right"), [("history", {GOOD, OTHER}), ("bulk", {GOOD})])
+def test_a_run_by_the_endpoint_with_all_values_leaves_all(endpoint, right):
+    told = replace(TOLD, now={CELL: {GOOD, OTHER}}, best={CELL: GOOD})
+    block = Block((CELL[0],), (closed(CELL[1], CELL[1]),))
+    run = SimpleNamespace(batches=[SimpleNamespace(endpoint=endpoint, blocks=[block])])
+    assert Seen(held(), told)._allowed(run) == {CELL: right}
+
+
 def test_a_copy_that_the_vendor_sent_may_be_in_quarantine():
     checks = Seen(held(copies={CELL}), TOLD)
     checks.world.struck["vendor duplicated"] = 1
@@ -181,7 +201,7 @@ def test_a_copy_that_the_vendor_sent_may_be_in_quarantine():
         checks.after_step()
 
 
-RUN = SimpleNamespace(green=True, own=[CELL], text="")
+RUN = SimpleNamespace(green=True, own=[CELL], text="", batches=[])
 LEFT = {
     "the lake has not what the vendor has": held(lake={CELL: OTHER}),
     "silver has not what the vendor has": held(silver={CELL: OTHER}),
@@ -268,7 +288,8 @@ def test_calls_of_a_try_in_between_are_its_own():
 def requested(calls=3, clear_number=0, *, force=True, green=True, text=""):
     """A run that requested its cell again, and the book of its calls."""
     params, info = SimpleNamespace(force=force), SimpleNamespace(clear_number=clear_number)
-    run = SimpleNamespace(name="r1", green=green, own=[CELL], text=text, info=info, context=SimpleNamespace(params=params))
+    context = SimpleNamespace(params=params)
+    run = SimpleNamespace(name="r1", green=green, own=[CELL], text=text, info=info, context=context, batches=[])
     return run, {"book": book_of((calls, "ok"))}
 
 
