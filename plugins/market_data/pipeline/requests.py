@@ -30,7 +30,7 @@ def staged_sizes(context: RunContext) -> dict[str, int]:
 
 
 def request_rows(context: RunContext, prefixes: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
-    """Yield the rows of the requests in the given receipt folders; within a folder by symbol, then by date.
+    """Yield the rows of the requests in the given receipt folders, in each by symbol and date.
 
     :param staged: from ``staged_sizes``.
     """

@@ -120,7 +120,10 @@ def insert_confirmed(table: Table) -> str:
 
 
 def begin_again(table: Table) -> str:
-    """Date silver's bars with an overtaken confirmation from then on. Runs after ``insert_confirmed``. Binds ``SPAN``."""
+    """Date silver's bars with an overtaken confirmation from then on.
+
+    Runs after ``insert_confirmed``. Binds ``SPAN``.
+    """
     return (
         f"UPDATE {table.silver} p SET ingest_ts = p.confirmed_ts, confirmed_ts = NULL\n"
         f" WHERE p.confirmed_ts IS NOT NULL AND {_within('p', table)}\n"
