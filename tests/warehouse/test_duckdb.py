@@ -7,25 +7,29 @@ import multiprocessing
 import os
 import pickle
 import signal
+import string
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from market_data.airflow.warehouse_connections import from_airflow
 from market_data.core.errors import ConfigError, WarehouseError
 from market_data.datasets.bars import OHLCV_1D
-from market_data.warehouse import WarehouseConnection, open_warehouse
+from market_data.warehouse import WarehouseConnection, base, migrations, open_warehouse
 from market_data.warehouse.base import Loaded, Warehouse
-from tests.warehouse.rows import bars
+from market_data.warehouse.duckdb import DuckDBWarehouse
+from market_data.warehouse.schema import TABLES
+from tests.warehouse.rows import bars, later
 
 
 def at(path: Path, **extra: Any) -> Warehouse:
@@ -231,6 +235,89 @@ def test_a_killed_writer_leaves_what_was_committed(path: Path) -> None:
     with at(path) as warehouse:
         assert warehouse.query("SELECT a FROM kept").num_rows == 0
         assert warehouse.load(OHLCV_1D, bars("AAPL", 4), "two") == Loaded(4, 1)
+
+
+# --- what a load reads ----------------------------------------------------------------------------------------------------------
+
+
+class Explained(DuckDBWarehouse):
+    """Notes the rows that each statement reads from the stored tables."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(WarehouseConnection("duckdb", extra={"path": str(path)}))
+        self.reads: set[tuple[str, str, int]] = set()
+        """First word of the statement, table, rows."""
+
+    def _execute(self, kind: str, statement: str, params: Sequence[Any] = ()) -> int:
+        """Explaining runs a statement, too."""
+        return self._explain(statement, params) if "stage_prices" in statement else super()._execute(kind, statement, params)
+
+    def _fetch(self, kind: str, statement: str, params: Sequence[Any] = ()) -> Any:
+        if "stage_prices" in statement:
+            self._explain(statement, params)
+        return super()._fetch(kind, statement, params)
+
+    def _explain(self, statement: str, params: Sequence[Any]) -> int:
+        (found,) = self._connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", list(params)).fetchall()
+        self._note(statement, json.loads(found[1])["operator"])
+        return 0
+
+    def _note(self, statement: str, operators: list[dict[str, Any]]) -> None:
+        for operator in operators:
+            name = operator["extra_info"].get("Table", "").rpartition(".")[2]
+            if name.endswith("_prices"):
+                self.reads.add((statement.split(maxsplit=1)[0], name, operator["intermediate_rows"]))
+            self._note(statement, operator.get("children", []))
+
+
+def test_a_load_reads_no_stored_rows_of_other_symbols(tmp_path: Path) -> None:
+    """DuckDB may hold what it reads for a join: memory must not grow with the tables."""
+    warehouse, days, versions = Explained(tmp_path / "warehouse.duckdb"), 5, 4
+
+    def seen(after: float, load_id: str, names: str = "KL", **values: Any) -> tuple[pa.Table, str]:
+        return pa.concat_tables([bars(name, days, ingest_ts=later(after), **values) for name in names]), load_id
+
+    warehouse.migrate()
+    warehouse.load(OHLCV_1D, *seen(0, "all", string.ascii_uppercase))
+    warehouse.load(OHLCV_1D, *seen(50, "all confirmed", string.ascii_uppercase))
+    warehouse.reads.clear()
+    warehouse.load(OHLCV_1D, *seen(20, "overtaken", volume=1.0))
+    warehouse.load(OHLCV_1D, *seen(90, "restated", volume=2.0))
+    warehouse.restore(OHLCV_1D, *seen(80, "restored", volume=3.0))
+    warehouse.load(OHLCV_1D, bars("LA", days), "new")
+    assert {read[:2] for read in warehouse.reads} == {
+        ("SELECT", "silver_prices"),
+        *(("INSERT", name) for name in ("bronze_prices", "silver_prices")),
+        ("MERGE", "silver_prices"),
+        ("UPDATE", "silver_prices"),
+    }
+    assert {read for read in warehouse.reads if read[2] > versions * 2 * days} == set()
+
+
+KEYS = "SELECT table_name FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' ORDER BY 1"
+FIRST_WITHOUT_KEYS = 69
+
+
+def test_tables_of_rows_lose_their_keys_and_keep_their_rows(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index of a key is held in memory: 435 MB for one session of 6,000 symbols in a table of 3 million rows."""
+    old, all_of = tmp_path / "old.duckdb", migrations.migrations
+    monkeypatch.setattr(base, "migrations", lambda dialect: [m for m in all_of(dialect) if m.version < FIRST_WITHOUT_KEYS])
+    with at(old) as warehouse:
+        warehouse.migrate()
+        warehouse.load(OHLCV_1D, bars("AAPL", 3), "one")
+        warehouse.load(OHLCV_1D, bars("AAPL", 3, ingest_ts=later(5)), "two")
+        wanted = warehouse.query("SELECT * FROM silver_prices ORDER BY bar_time").to_pylist()
+        names = {f"{layer}_{name}" for layer in ("bronze", "silver") for name in TABLES}
+        assert names < set(warehouse.query(KEYS)["table_name"].to_pylist())
+        monkeypatch.undo()
+        assert len(warehouse.migrate()) == 4 * 2 * len(TABLES)
+        assert warehouse.query("SELECT * FROM silver_prices ORDER BY bar_time").to_pylist() == wanted
+        assert warehouse.load(OHLCV_1D, bars("AAPL", 4, ingest_ts=later(9), volume=3.0), "three") == Loaded(4, 4)
+    for file in (old, path):
+        with at(file) as warehouse:
+            keyed = warehouse.query(KEYS)["table_name"].to_pylist()
+            assert [name for name in keyed if name.startswith(("bronze_", "silver_"))] == []
+            assert "load_audit" in keyed
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------------------

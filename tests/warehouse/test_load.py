@@ -23,7 +23,9 @@ from market_data.lake import parquet, receipts, staging
 from market_data.lake.receipts import OBJECTS, RequestReceipt
 from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
+from market_data.pipeline import check, requests
 from market_data.pipeline import load as steps
+from market_data.pipeline.leftovers import LeftoverGroup
 from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.base import Warehouse
 from tests.warehouse.rows import SEEN, bar, bars, midnight, table, trade
@@ -45,8 +47,8 @@ def checked(*prefixes: str, refused: tuple[str, ...] = ()) -> dict[str, Any]:
     return {"prefixes": list(prefixes), "passed": [WEEK.to_json()], "refused": [{"partition": name} for name in refused]}
 
 
-def put(lake: Lake, prefix: str, dataset: Dataset, symbol: str, rows: Any) -> None:
-    request = Request(dataset.name, "range", (symbol,), (WEEK,))
+def put(lake: Lake, prefix: str, dataset: Dataset, symbol: str, rows: Any, week: Interval = WEEK) -> None:
+    request = Request(dataset.name, "range", (symbol,), (week,))
     receipt, encoder = RequestReceipt(request, EVIDENCE, {"ingest_us": 0}), parquet.Encoder()
     encoder.add(rows)
     key = staging.write(lake, dataset.name, "polygon", 16 * prefix, StagedInfo(RUN, "b000", "day", receipt), encoder)
@@ -102,6 +104,27 @@ def test_receipts_of_any_size_are_loaded_in_chunks(connection: WarehouseConnecti
         assert (again["rows"], again["changed"], again["already"]) == (wanted, wanted, 5)
         cleared = steps.load_run(context(lake, OHLCV_1D, clear_number=1), word, warehouse)
         assert (cleared["rows"], cleared["changed"], cleared["already"]) == (wanted, 0, 0)
+
+
+def test_rows_come_by_symbol_then_date_so_that_a_chunk_spans_few_stored_rows(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids of requests are hashes: in their order a chunk spanned the symbols from A to Z."""
+    weeks = [Interval(date(2024, 1, 1), date(2024, 1, 8)), Interval(date(2024, 1, 8), date(2024, 1, 15))]
+    wanted = [(symbol, week) for symbol in ("AAPL", "BRK.B", "IBM", "MSFT", "NVDA", "WMT") for week in weeks]
+    for symbol, week in wanted:
+        put(lake, "a", OHLCV_1D, symbol, bars(symbol, 1, midnight(week.start)), week)
+    here = context(lake, OHLCV_1D)
+    staged = requests.staged_sizes(here)
+    rows = [(table["symbol"][0].as_py(), table["session"][0].as_py()) for table in requests.request_rows(here, ["a"], staged)]
+    assert rows == [(symbol, week.start) for symbol, week in wanted]
+
+    def judged(_context: Any, _warehouse: Any, _receipts: Any, rows: Any, *_: Any) -> dict[str, Any]:
+        return {"rows": [(table["symbol"][0].as_py(), table["session"][0].as_py()) for table in rows()]}
+
+    monkeypatch.setattr(check, "_judge", judged)
+    infos, _ = staging.describe(lake, staging.waiting(lake, OHLCV_1D.name, "polygon"))
+    left = check._judge_leftover(here, None, LeftoverGroup(infos), staged, 0)  # type: ignore[arg-type]
+    assert left["rows"] == rows
+    assert [table["symbol"][0].as_py() for table in requests.staged_rows(here, left["keys"], staged)] == [name for name, _ in rows]
 
 
 def test_trades_are_loaded(connection: WarehouseConnection, lake: Lake) -> None:

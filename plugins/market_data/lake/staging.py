@@ -29,7 +29,7 @@ from market_data.lake.store import CONCURRENCY, Lake
 log = logging.getLogger(__name__)
 
 FIELD = "staged"
-READ_AHEAD = 64 * 1024 * 1024
+READ_AHEAD = 16 * 1024 * 1024
 _NAME = re.compile(r"run=(?P<run>[^/]+)/(?P<spec>[0-9a-f]{16})/(?P<request>[0-9a-f]{16})-(?P<hash>[0-9a-f]{16})\.parquet")
 
 
@@ -123,7 +123,7 @@ def describe(lake: Lake, keys: Sequence[StagedKey]) -> tuple[dict[str, StagedInf
 
 
 def read_rows(lake: Lake, keys: Sequence[tuple[str, int]], otherwise: Callable[[str], Iterable[pa.Table]]) -> Iterator[pa.Table]:
-    """Yield the rows of staging objects in the order of ``keys``; reads about 64 MiB or two objects ahead.
+    """Yield the rows of staging objects in the order of ``keys``; reads about 16 MiB or two objects ahead.
 
     :param keys: key and size in bytes; size 0 if the object does not exist.
     :param otherwise: returns the rows of a key whose object does not exist or cannot be read.

@@ -21,7 +21,7 @@ from market_data.pipeline.decided import exempt_rows, find_decided, keep
 from market_data.pipeline.interrupted import stage_interrupted
 from market_data.pipeline.leftovers import find_leftovers
 from market_data.pipeline.quality_entries import entries_of_run
-from market_data.pipeline.requests import finished_requests, request_rows, staged_rows, staged_sizes
+from market_data.pipeline.requests import finished_requests, place, request_rows, staged_rows, staged_sizes
 from market_data.pipeline.run_context import RunContext
 from market_data.providers.registry import signed_of_source
 
@@ -69,7 +69,7 @@ def _judge_leftover(
     context: RunContext, warehouse: Warehouse, group: LeftoverGroup, staged: dict[str, int], number: int
 ) -> dict[str, Any]:
     """Judge what one earlier attempt left. An error is kept: it must not stop this run's own rows."""
-    keys = list(group.infos)
+    keys = sorted(group.infos, key=lambda key: place(group.infos[key].receipt))
     log.info("loading what %s left in staging: %d requests", group.run.run_id, len(keys))
     left = {"run_id": group.run.run_id, "keys": keys}
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 from market_data.core.errors import BrokenObject
@@ -29,7 +30,7 @@ def staged_sizes(context: RunContext) -> dict[str, int]:
 
 
 def request_rows(context: RunContext, prefixes: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:
-    """Yield the rows of the requests in the given receipt folders.
+    """Yield the rows of the requests in the given receipt folders, in each by symbol and date.
 
     :param staged: from ``staged_sizes``.
     """
@@ -37,7 +38,7 @@ def request_rows(context: RunContext, prefixes: Sequence[str], staged: Mapping[s
     from market_data.lake.reader import read_request
 
     for prefix in prefixes:
-        found = receipts.finished(context.lake, prefix)
+        found = dict(sorted(receipts.finished(context.lake, prefix).items(), key=lambda item: place(item[1])))
         names = {receipt.staged: request_id for request_id, receipt in found.items()}
 
         def from_lake(key: str, prefix: str = prefix, names: Mapping[str, str] = names) -> Iterator[pa.Table]:
@@ -46,6 +47,14 @@ def request_rows(context: RunContext, prefixes: Sequence[str], staged: Mapping[s
 
         keys = [(receipt.staged, staged.get(receipt.staged, 0)) for receipt in found.values()]
         yield from staging.read_rows(context.lake, keys, from_lake)
+
+
+def place(receipt: RequestReceipt) -> tuple[tuple[str, ...], tuple[date, ...]]:
+    """Return the symbols and the first dates of a request, to sort by.
+
+    In the order of their ids, a load's chunk would hold symbols from A and Z, and be compared with all stored rows between them.
+    """
+    return receipt.request.symbols, tuple(interval.start for interval in receipt.request.intervals)
 
 
 def staged_rows(context: RunContext, keys: Sequence[str], staged: Mapping[str, int]) -> Iterator[pa.Table]:

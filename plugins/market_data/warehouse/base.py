@@ -264,21 +264,21 @@ class Warehouse(ABC):
             return 0
         if self.dialect.lock:
             self._execute(f"lock {target.silver}", self.dialect.lock.format(table=target.silver))
-        if self._exact:
-            self._execute(f"update {target.silver}", mark_altered(target), [BEFORE_ALL])
         span = [counted[name] for name in SPAN]
+        if self._exact:
+            self._execute(f"update {target.silver}", mark_altered(target), [BEFORE_ALL, *span])
         (found,) = self._fetch("compare", compare(target), span).to_pylist()
         if not found["known"]:
             self._execute(f"insert into {target.bronze}", insert_first_versions(target), span)
             return self._execute(f"insert into {target.silver}", insert_new(target))
         if found["versions"]:
-            self._execute(f"insert into {target.bronze}", insert_versions(target), span)
+            self._execute(f"insert into {target.bronze}", insert_versions(target), [*span, *span])
         if found["overtaking"]:
-            self._execute(f"insert into {target.bronze}", insert_confirmed(target))
-            self._execute(f"update {target.silver}", begin_again(target))
+            self._execute(f"insert into {target.bronze}", insert_confirmed(target), span)
+            self._execute(f"update {target.silver}", begin_again(target), span)
         if not found["newer"]:
             return 0
-        return self._execute(f"merge into {target.silver}", merge(target), span) - int(found["confirmed"])
+        return self._execute(f"merge into {target.silver}", merge(target), [*span, *span]) - int(found["confirmed"])
 
     def _vouch(self, wire: pa.Table, *, of_run: bool) -> None:
         """Count the loaded actions as all there are of their symbols.

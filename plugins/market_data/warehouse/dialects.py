@@ -25,6 +25,8 @@ class Dialect:
     :param widen: makes a column longer; empty where the engine takes strings of any length.
     :param recheck: the statements that replace a table's check, without reading its rows again where that can be; of ``table``,
         ``check``, ``columns``, and ``create``, which creates the table anew as ``{table}_new``.
+    :param keys_in_memory: a load holds the index of a primary key in memory and writes it again, so tables of rows have none: their
+        only writer compares its rows with those that are there.
     :param lock: keeps other writers from a table until the transaction ends, while all may read it; empty where
         only one writes at a time. Without it, a writer would compare with rows from before another's commit, and an older version of a
         bar could replace a newer one.
@@ -41,6 +43,7 @@ class Dialect:
     double: str = "DOUBLE PRECISION"
     widen: str = ""
     recheck: tuple[str, ...] = ()
+    keys_in_memory: bool = False
     lock: str = ""
     position: str = "STRPOS({text}, {part})"
 

@@ -44,6 +44,7 @@ DUCKDB = Dialect(
         "DROP TABLE {table}",
         "ALTER TABLE {table}_new RENAME TO {table}",
     ),
+    keys_in_memory=True,
 )
 
 LOCK_TIMEOUT = 300.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from market_data.core.paths import sql_folder
 from market_data.warehouse.action_ids import delete_repeated, delete_repeated_versions, identify
@@ -34,16 +35,19 @@ from market_data.warehouse.schema import (
 from market_data.warehouse.upsert_sql import _names
 
 MIGRATIONS = sql_folder() / "migrations"
+REMADE = 4
+"""Statements that make a table again, where an engine cannot change it."""
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------------------
 
 
 def create_table(name: str, columns: Iterable[Column], key: Iterable[Column], dialect: Dialect, check: str = "") -> str:
-    """Return the statement that creates a table with a primary key."""
+    """Return the statement that creates a table with a primary key, or without one where ``key`` is empty."""
+    names = _names(key)
     lines = [
         *_definitions(columns, dialect),
-        f"CONSTRAINT {name}_pk PRIMARY KEY ({_names(key)})",
+        *([f"CONSTRAINT {name}_pk PRIMARY KEY ({names})"] if names else []),
         *([f"CONSTRAINT {name}_ck CHECK ({check})"] if check else []),
     ]
     return f"CREATE TABLE {name} (\n  " + ",\n  ".join(lines) + "\n)"
@@ -140,17 +144,34 @@ def _rechecked(first: int, table: str, columns: Sequence[Column], key: Sequence[
     They take as many versions as the engine with the most steps needs, which makes the table again.
     """
 
-    def step(number: int) -> Callable[[Dialect], str]:
-        def statement(dialect: Dialect) -> str:
-            create = create_table(f"{table}_new", columns, key, dialect, check)
-            return dialect.recheck[number].format(table=table, check=check, create=create, columns=_names(columns))
-
-        return statement
-
     def has(number: int) -> Callable[[Dialect], bool]:
         return lambda dialect: number < len(dialect.recheck)
 
-    return tuple(Migration(first + n, f"{table}_check_{n + 1}", step(n), has(n)) for n in range(4))
+    return tuple(
+        Migration(first + n, f"{table}_check_{n + 1}", _step(n, table, columns, key, check), has(n)) for n in range(REMADE)
+    )
+
+
+def _unkeyed(first: int) -> Iterator[Migration]:
+    """Yield the migrations that make the tables of rows again, without keys.
+
+    Only for an engine that holds keys in memory.
+    """
+    tables = [made for of in _KEYED for made in ((of.bronze, of.columns, of), (of.silver, (*of.columns, CONFIRMED_TS), of))]
+    for start, (name, columns, of) in zip(count(first, REMADE), tables, strict=False):
+        for n in range(REMADE):
+            statement = _step(n, name, columns, (), of.check)
+            yield Migration(start + n, f"{name}_key_{n + 1}", statement, lambda dialect: dialect.keys_in_memory)
+
+
+def _step(number: int, table: str, columns: Sequence[Column], key: Sequence[Column], check: str) -> Callable[[Dialect], str]:
+    """Return a statement of those that make ``table`` again."""
+
+    def statement(dialect: Dialect) -> str:
+        create = create_table(f"{table}_new", columns, key, dialect, check)
+        return dialect.recheck[number].format(table=table, check=check, create=create, columns=_names(columns))
+
+    return statement
 
 
 _PRICES_AT_FIRST = replace(
@@ -158,6 +179,7 @@ _PRICES_AT_FIRST = replace(
     key=tuple(replace(c, length=32) if c == PROVIDER else c for c in PRICES.key),
     check="high_px >= low_px AND low_px > 0 AND volume >= 0",
 )
+_KEYED = (PRICES, TRADES, FUNDAMENTALS, CORPORATE_ACTIONS, SYMBOL_CHANGES)
 _ALL = (
     Migration(1, "load_audit", lambda d: create_table("load_audit", LOAD_AUDIT, LOAD_AUDIT[:1], d)),
     *_tables(2, _PRICES_AT_FIRST),
@@ -204,6 +226,7 @@ _ALL = (
     Migration(65, "gold_company_prices", _file("0065_gold_company_prices")),
     *_reference(66, QUALITY_LOG),
     Migration(68, "gold_quality_log", _file("0068_gold_quality_log")),
+    *_unkeyed(69),
 )
 
 

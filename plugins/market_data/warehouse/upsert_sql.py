@@ -47,7 +47,10 @@ def count_stage(table: Table) -> str:
 
 
 SPAN = ("first_symbol", "last_symbol", "first_moment", "last_moment")
-"""Columns of `count_stage` that `compare`, `insert_versions` and `merge` bind, so that an engine reads no other rows of a large table."""
+"""Columns of `count_stage` that the statements of a load bind for each stored table that they read.
+
+So an engine reads no other rows of a large table, and holds none of them in memory for a join.
+"""
 
 
 def compare(table: Table) -> str:
@@ -70,13 +73,13 @@ def compare(table: Table) -> str:
 def insert_versions(table: Table) -> str:
     """Insert new versions into bronze: staged rows that differ from the current bar or are older.
 
-    Runs before the merge. Binds ``SPAN``.
+    Runs before the merge. Binds ``SPAN`` twice.
     """
     return (
         f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
         f"SELECT {_names(table.columns, 's.')}\n"
         f"  FROM {table.stage} s\n"
-        f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
+        f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
         f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)} AND {_within('b', table)})\n"
         f" WHERE ({_version(table)}) AND b.row_hash IS NULL"
     )
@@ -101,7 +104,7 @@ def insert_new(table: Table) -> str:
 def insert_confirmed(table: Table) -> str:
     """Insert into bronze, as confirmed, each bar with an overtaken confirmation.
 
-    Runs after ``insert_versions``.
+    Runs after ``insert_versions``. Binds ``SPAN``.
     """
     of_stage = {LOAD_ID.name: "s.load_id", LOADED_AT.name: "s.loaded_at", INGEST_TS.name: "p.confirmed_ts"}
     values = ", ".join(of_stage.get(column.name, f"p.{column.name}") for column in table.columns)
@@ -110,17 +113,20 @@ def insert_confirmed(table: Table) -> str:
         f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
         f"SELECT {values}\n"
         f"  FROM {table.stage} s\n"
-        f"  JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
+        f"  JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
         f"  LEFT JOIN {table.bronze} b ON ({at_confirmation} AND b.ingest_ts = p.confirmed_ts)\n"
         f" WHERE {OVERTAKES} AND b.row_hash IS NULL"
     )
 
 
 def begin_again(table: Table) -> str:
-    """Date silver's bars with an overtaken confirmation from then on. Runs after ``insert_confirmed``."""
+    """Date silver's bars with an overtaken confirmation from then on.
+
+    Runs after ``insert_confirmed``. Binds ``SPAN``.
+    """
     return (
         f"UPDATE {table.silver} p SET ingest_ts = p.confirmed_ts, confirmed_ts = NULL\n"
-        f" WHERE p.confirmed_ts IS NOT NULL\n"
+        f" WHERE p.confirmed_ts IS NOT NULL AND {_within('p', table)}\n"
         f"   AND EXISTS (SELECT 1 FROM {table.stage} s WHERE {_equal('p', 's', table.key)} AND {OVERTAKES})"
     )
 
@@ -128,7 +134,7 @@ def begin_again(table: Table) -> str:
 def merge(table: Table) -> str:
     """Upsert staged rows into silver: replace bars whose values differ, else set ``confirmed_ts``.
 
-    Its row count is that of both. Binds ``SPAN``.
+    Its row count is that of both. Binds ``SPAN`` twice.
     """
     kept = {column.name for column in (LOAD_ID, INGEST_TS, LOADED_AT)}
     rows = ", ".join(
@@ -143,7 +149,7 @@ def merge(table: Table) -> str:
         f"USING (SELECT {rows},\n"
         f"              CASE WHEN p.row_hash = s.row_hash THEN s.ingest_ts END AS confirmed_ts\n"
         f"         FROM {table.stage} s\n"
-        f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)})\n"
+        f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
         f"        WHERE {_newer(table)}) s\n"
         f"   ON ({_equal('t', 's', table.key)} AND {_within('t', table)})\n"
         f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
@@ -155,7 +161,7 @@ def merge(table: Table) -> str:
 def mark_altered(table: Table) -> str:
     """Mark the current bars that differ from the staged rows, so that the merge replaces them.
 
-    Binds a moment before that of any row. Runs before a merge, in the same transaction.
+    Binds a moment before that of any row, and ``SPAN``. Runs before a merge, in the same transaction.
     """
     differs = " OR ".join(
         f"p.{column.name} <> s.{column.name}"
@@ -169,7 +175,8 @@ def mark_altered(table: Table) -> str:
     also = f", {table.published.name} = ({same_row.format(f's.{table.published.name}')})" if table.published else ""
     return (
         f"UPDATE {table.silver} p SET row_hash = 'altered', ingest_ts = ?, confirmed_ts = NULL{also}\n"
-        f" WHERE EXISTS ({same_row.format('1')}\n"
+        f" WHERE {_within('p', table)}\n"
+        f"   AND EXISTS ({same_row.format('1')}\n"
         f"   AND ({differs}))"
     )
 
