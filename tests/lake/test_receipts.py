@@ -1,5 +1,6 @@
 """Receipts: what a later try resumes from, and what check, load and publish read."""
 
+import json
 import random
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,8 @@ from market_data.core.capabilities import Shape
 from market_data.core.errors import LakeError
 from market_data.core.intervals import Interval, closed
 from market_data.core.outcome import Evidence, State
-from market_data.lake import receipts
+from market_data.lake import parquet, receipts
+from market_data.lake.cells import table_of
 from market_data.lake.receipts import OBJECTS, CellRun, RequestReceipt
 from tests.lake.rows import D0
 
@@ -96,3 +98,25 @@ def test_a_long_footer_is_read_in_a_second_step(lake, run):
     [(_, size)] = lake.list(folder)
     assert size > receipts.TAIL
     assert list(receipts.finished(lake, folder).values()) == [long]
+
+
+def test_cells_come_by_symbol_and_session():
+    later = CellRun(("MSFT", "AAPL"), State.HAVE, "", (closed(D0 + timedelta(2), D0 + timedelta(2)),), with_rows=True)
+    earlier = CellRun(("AAPL", "ZZ"), State.EMPTY, "halted", (closed(D0, D0),))
+    assert [tuple(row.values()) for row in table_of([later, earlier]).to_pylist()] == [
+        ("AAPL", D0, "empty", "halted"),
+        ("AAPL", D0 + timedelta(2), "have", ""),
+        ("MSFT", D0 + timedelta(2), "have", ""),
+        ("ZZ", D0, "empty", "halted"),
+    ]
+    assert not len(table_of([]))
+
+
+def test_a_receipt_of_an_earlier_compression_is_read(lake, run):
+    folder = receipts.prefix("ohlcv-1d", "polygon", run, BATCH)
+    receipt = receipt_of("AAPL")
+    lake.put_new(
+        f"{folder}/{receipt.request.id}.parquet",
+        parquet.encode(objects(3), {receipts.FIELD: json.dumps(receipt.to_json())}, compression="zstd"),
+    )
+    assert [(one.receipt, one.objects) for one in next(receipts.read(lake, [folder]))] == [(receipt, objects(3))]

@@ -39,7 +39,7 @@ def only(rows: pa.Table, intervals: IntervalSet) -> pa.Table:
 
 
 def table_of(runs: Iterable[CellRun]) -> pa.Table:
-    """Return one row per cell of ``runs``, of schema ``coverage.CELLS``."""
+    """Return one row per cell of ``runs``, of schema ``coverage.CELLS``, by symbol and session."""
     import numpy as np
     import pyarrow as pa
 
@@ -61,12 +61,15 @@ def table_of(runs: Iterable[CellRun]) -> pa.Table:
         lengths.append(len(run.symbols) * len(sessions))
     if not codes:
         return CELLS.empty_table()
-    per_run = np.array(kinds, dtype=np.int32)
+    symbol, session = np.concatenate(codes), np.concatenate(days)
+    place = (symbols.ranks()[symbol] << 32) + session.astype(np.int64)
+    order = np.argsort(place, kind="stable")  # of whole numbers: sorting text takes three times as long
+    per_cell = np.repeat(np.array(kinds, dtype=np.int32), lengths, axis=0)[order]
     columns = [
-        symbols.decode(np.concatenate(codes)),
-        pa.array(np.concatenate(days).astype("datetime64[D]"), pa.date32()),
-        states.decode(np.repeat(per_run[:, 0], lengths)),
-        reasons.decode(np.repeat(per_run[:, 1], lengths)),
+        symbols.decode(symbol[order]),
+        pa.array(session[order], pa.date32()),
+        states.decode(per_cell[:, 0]),
+        reasons.decode(per_cell[:, 1]),
     ]
     return pa.table([column.cast(field.type) for column, field in zip(columns, CELLS, strict=True)], schema=CELLS)
 
@@ -96,6 +99,13 @@ class _Codes:
 
     def code(self, value: str) -> int:
         return self._codes.setdefault(str(value), len(self._codes))
+
+    def ranks(self) -> Any:
+        """Return the place of each string in their order, by number."""
+        import numpy as np
+
+        places = {text: place for place, text in enumerate(sorted(self._codes))}
+        return np.array([places[text] for text in self._codes], np.int64)
 
     def decode(self, codes: Any) -> pa.Array:
         import pyarrow as pa

@@ -119,15 +119,13 @@ class Coverage:
 
         :param cells: of schema ``CELLS``; of a cell that is in several, the last counts.
         """
-        added = [
-            pa.table(
-                [*table.cast(CELLS).columns, *(pa.repeat(value, len(table)) for value in (recorded_at, "", ""))], schema=SCHEMA
-            )
-            for table in cells
-            if len(table)
-        ]
-        records = [self.table, self._reset, *(table.cast(ENCODED) for table in added)]
-        return Coverage(pa.concat_tables(records)) if added else self
+        added = pa.concat_tables([CELLS.empty_table(), *(table.cast(CELLS) for table in cells)])
+        if not len(added):
+            return self
+        stamp = pa.repeat(pa.scalar(recorded_at, SCHEMA.field(STAMP).type), len(added))
+        nothing = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(added)), [""])
+        encoded = [added[field.name].cast(field.type) for field in list(ENCODED)[: len(CELLS)]]
+        return Coverage(pa.concat_tables([self.table, self._reset, pa.table([*encoded, stamp, nothing, nothing], schema=ENCODED)]))
 
     def rows_of(self, symbols: Sequence[str], sessions: Sequence[date]) -> Codes:
         """Return the row of each cell in ``table``, or -1, as a matrix of symbols x sessions."""

@@ -186,7 +186,8 @@ def write(lake: Lake, folder: str, receipt: RequestReceipt, objects: pa.Table) -
     :return: False where a readable receipt of the request exists already; that one is kept.
     """
     key = f"{folder}/{receipt.request.id}.parquet"
-    body = parquet.encode(objects.cast(OBJECTS), {FIELD: json.dumps(receipt.to_json(), sort_keys=True)})
+    footer = {FIELD: json.dumps(receipt.to_json(), sort_keys=True)}
+    body = parquet.encode(objects.cast(OBJECTS), footer, compression="snappy")  # publish reads thousands at once
 
     def revise(stored: bytes | None) -> bytes | None:
         if stored is None:
@@ -228,7 +229,8 @@ def read(lake: Lake, folders: Sequence[str], columns: Sequence[str] = tuple(OBJE
     keys = [[key for key, _ in found if _NAME.fullmatch(PurePosixPath(key).name)] for found in listed]
     bodies = lake.get_many(key for some in keys for key in some)
     for some in keys:
-        found = zip(some, islice(bodies, len(some)), strict=True)
+        # All of a folder at once: threads that get objects while this one decodes only compete for the interpreter.
+        found = zip(some, list(islice(bodies, len(some))), strict=True)
         yield [receipt for key, stored in found if stored and (receipt := _readable(stored.body, key, columns))]
 
 

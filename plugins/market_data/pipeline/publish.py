@@ -146,8 +146,8 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
     recorded: dict[str, pa.Table] = {}
     named: set[str] = set()
     decided = kept_cells(context.lake, result.checked or {})
-    # Only a year's object is shared by requests: of day files there are too many to compare their keys.
-    columns = ["symbol", "new_rows"] if context.params.file_grain == "day" else ["symbol", "key", "new_rows"]
+    # Several requests may have written a symbol's year; those of a session are not compared, there are too many.
+    columns = ["symbol", "key", "new_rows"] if context.params.file_grain == "year" else ["symbol", "new_rows"]
     folders = [by_batch[batch.id].prefix for batch in result.batches if batch.id in by_batch]
     found_of_batches = lake_receipts.read(context.lake, folders, columns)
     for batch in result.batches:

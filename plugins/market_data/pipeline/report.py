@@ -142,7 +142,7 @@ class Tally:
 
         if not self._objects:
             return {}
-        written = pa.concat_tables(self._objects).unify_dictionaries()
+        written = pa.concat_tables(self._objects).unify_dictionaries().combine_chunks()
         written = written.filter(pc.greater(written["new_rows"], 0))
         if "key" in written.column_names:  # several requests may have written one object, which counts once
             written = written.group_by(["symbol", "key"]).aggregate([("new_rows", "sum")])

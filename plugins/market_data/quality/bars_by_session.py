@@ -55,9 +55,9 @@ class BarsBySession:
         order = np.argsort(days, kind="stable").astype(np.int32)
         days = days[order]
         self._codes = pc.index_in(table["symbol"], symbols).to_numpy()[order]
-        self._close = _numbers(table["close"])[order]
-        self._volume = _numbers(table["volume"])[order]
-        self._bars = _numbers(table["bars"])[order]
+        self._close = _numbers(table["close"], order)
+        self._volume = _numbers(table["volume"], order)
+        self._bars = _numbers(table["bars"], order)
         self._released = order >= count
         starts = np.concatenate([[0] * bool(len(days)), 1 + np.flatnonzero(days[1:] != days[:-1])]).astype(np.intp)
         ends = [*starts[1:], len(days)] if len(days) else []
@@ -113,8 +113,9 @@ def _shorter(calendar: Calendar, here: date, there: date) -> float:
     return min(1.0, calendar.hours(here) / calendar.hours(there))
 
 
-def _numbers(column: pa.ChunkedArray) -> Floats:
+def _numbers(column: pa.ChunkedArray, order: NDArray[np.int32]) -> Floats:
+    """Return the values in that order; a column without any takes no memory."""
     if column.null_count == len(column):
         return np.broadcast_to(np.nan, len(column))
-    numbers: Floats = column.to_numpy()
+    numbers: Floats = column.to_numpy()[order]
     return numbers

@@ -48,7 +48,7 @@ from market_data.quality.verdicts import session_of
 
 log = logging.getLogger(__name__)
 
-CHUNK_ROWS = 100_000
+CHUNK_ROWS = 50_000
 """Rows that are checked at once: what memory holds of them."""
 
 Reasons = dict[str, list[tuple[str, str]]]
