@@ -53,6 +53,14 @@ def test_every_difference_is_found_on_every_engine(engine, tmp_path):
             [("XRX", added.date())],
             [("XRX", added.date())],
         ]
+        if engine == "duckdb":  # the others have a primary key
+            with warehouse._transaction():
+                of_a_day = where.format("AAPL", DAYS[7], DAYS[7])
+                warehouse._execute("insert", f"INSERT INTO silver_prices SELECT * FROM silver_prices WHERE {of_a_day}")
+            assert found(warehouse)[1] == [("AAPL", DAYS[3].date()), ("AAPL", DAYS[7].date())]
+            whole = table(*(bar("AAPL", day, close=100.0 + n) for n, day in enumerate(DAYS)))
+            warehouse.restore(OHLCV_1D, whole, "restored")
+            assert found(warehouse)[1] == []
         by_hand = added + timedelta(days=1)
         values = f"'XRX', timeframe, provider, TIMESTAMP '{by_hand:%Y-%m-%d %H:%M:%S}'"
         rest = "open_px, high_px, low_px, close_px, volume, row_hash, load_id, ingest_ts, loaded_at"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from market_data.datasets.registry import dataset
+from market_data.warehouse import WarehouseConnection, open_warehouse
 from market_data.warehouse.base import Warehouse
 from market_data.warehouse.schema import Type
 from market_data.warehouse.schema import table as tables_of
@@ -45,6 +47,22 @@ def test_altered_values_are_restored(warehouse: Warehouse, name: str) -> None:
         warehouse.restore(dataset(name), rows, f"restored-{number}")
         assert in_sql(warehouse, name, symbols).equals(before), column.name
     assert count(warehouse, target.bronze) == bronze
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_a_row_that_is_there_twice_is_there_once_again(tmp_path: Path, name: str) -> None:
+    """DuckDB's tables of rows have no primary keys, which would forbid it."""
+    target, rows = tables_of(dataset(name).table), rows_of(name)
+    connection = WarehouseConnection("duckdb", extra={"path": str(tmp_path / "market.duckdb")})
+    with open_warehouse(connection) as warehouse:
+        warehouse.migrate()
+        warehouse.load(dataset(name), rows, "first")
+        stored = f"SELECT * FROM {target.silver} ORDER BY ALL"
+        before = warehouse.query(stored)
+        for _ in range(2):
+            change(warehouse, f"INSERT INTO {target.silver} SELECT * FROM {target.silver}")
+        warehouse.restore(dataset(name), rows, "restored")
+        assert warehouse.query(stored).equals(before)
 
 
 def test_a_row_with_a_later_moment_is_restored_too(warehouse: Warehouse) -> None:

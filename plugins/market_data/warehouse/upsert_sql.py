@@ -181,6 +181,19 @@ def mark_altered(table: Table) -> str:
     )
 
 
+def delete_repeated(table: Table) -> str:
+    """Delete all but one of the current bars with one key, where the table has no primary key.
+
+    No load writes a key twice: somebody else did. Binds ``SPAN`` twice. Runs before a merge, in the same transaction.
+    """
+    return (
+        f"DELETE FROM {table.silver} p\n"
+        f" WHERE {_within('p', table)}\n"
+        f"   AND EXISTS (SELECT 1 FROM {table.silver} o\n"
+        f"                WHERE {_equal('o', 'p', table.key)} AND {_within('o', table)} AND o.rowid < p.rowid)"
+    )
+
+
 def remove(table: Table) -> str:
     """Delete from silver the staged rows that bronze has no version of: no load wrote them."""
     return (

@@ -163,7 +163,9 @@ class Silver:
             mine, other = both[column.name], both[f"{column.name}_stored"]
             equal = pc.fill_null(pc.equal(mine, other), False)
             differs = pc.or_(differs, pc.invert(pc.or_(equal, pc.and_(pc.is_null(mine), pc.is_null(other)))))
-        changed = pc.and_(differs, pc.invert(pc.or_(lacking, only)))
+        changed = both.filter(pc.and_(differs, pc.invert(pc.or_(lacking, only))))
+        counts = stored.group_by(key).aggregate([([], "count_all")])
+        twice = ours.join(counts.filter(pc.greater(counts["count_all"], 1)), key, join_type="left semi")  # where no key forbids it
         dated_by = self._dated_by.name
         alone = both.filter(only)
         moments = alone[dated_by if dated_by in key else f"{dated_by}_stored"].to_pylist()
@@ -171,7 +173,12 @@ class Silver:
         alone = alone.select(key).append_column("session", pa.array(sessions, pa.date32()))
         by_hand = self.never_loaded(alone["symbol"].unique().to_pylist()).select(key)
         loaded = names.codes(alone.join(by_hand, key, join_type="left anti"))
-        return Differences(names.codes(both.filter(lacking)), names.codes(both.filter(changed)), names.codes(alone), loaded)
+        return Differences(
+            names.codes(both.filter(lacking)),
+            np.concatenate([names.codes(changed), names.codes(twice)]),
+            names.codes(alone),
+            loaded,
+        )
 
     @property
     def _dated_by(self) -> Column:
