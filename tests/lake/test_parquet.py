@@ -4,7 +4,9 @@ from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from market_data.core.errors import BrokenObject
 from market_data.datasets.registry import dataset
 from market_data.lake import parquet
 
@@ -45,3 +47,15 @@ def test_an_empty_first_table_does_not_leave_later_values_uncompressed():
     encoder.add(bars(0))
     encoder.add(bars())
     assert columns(encoder.finish())["close"].compression == "ZSTD"
+
+
+def test_a_damaged_number_of_rows_takes_no_memory():
+    """Found by fuzzing: the footer's row group has 30,444,287,615 rows, for which Arrow would take 122 GB."""
+    body = parquet.encode(pa.table({"a": pa.array([7])}), {"about": "x"})
+    length = int.from_bytes(body[-8:-4], "little")
+    head, footer = body[: -8 - length], body[-8 - length : -8]
+    one_row, then = b"\x16\x02", b"\x26\x08"
+    assert footer.count(one_row + then) == 1
+    footer = footer.replace(one_row + then, b"\x16\xfe\xd9\xf7\xe9\xe2\x01" + then)
+    with pytest.raises(BrokenObject, match="its row groups have 30444287615 rows; 1 are declared"):
+        parquet.decode(head + footer + len(footer).to_bytes(4, "little") + b"PAR1", "key")

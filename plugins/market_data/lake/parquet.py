@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -142,6 +142,19 @@ def _repeats(column: pa.ChunkedArray) -> bool:
     return 0 < REPEATED * pc.count_distinct(column.slice(0, SAMPLE)).as_py() <= rows
 
 
+def open_file(source: Any, **options: Any) -> pq.ParquetFile:
+    """Open a Parquet file; ``options`` are those of ``pq.ParquetFile``.
+
+    :raises pa.ArrowInvalid: if its row groups have other rows than it declares. Arrow takes memory for a damaged number at once.
+    """
+    file = pq.ParquetFile(source, **options)
+    about = file.metadata
+    rows = sum(about.row_group(place).num_rows for place in range(about.num_row_groups))
+    if rows != about.num_rows:
+        raise pa.ArrowInvalid(f"its row groups have {rows} rows; {about.num_rows} are declared")
+    return file
+
+
 def decode(
     body: bytes, key: str, schema: pa.Schema | None = None, dictionary: Sequence[str] = (), columns: Sequence[str] | None = None
 ) -> pa.Table:
@@ -156,7 +169,7 @@ def decode(
     """
     with readable(key):
         # The lake reads many small objects at once: threads within one only cost.
-        file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=list(dictionary), pre_buffer=False)
+        file = open_file(pa.BufferReader(body), read_dictionary=list(dictionary), pre_buffer=False)
         table = file.read(columns and list(columns), use_threads=False)
         table.validate(full=True)  # text may be none
         if schema is None:

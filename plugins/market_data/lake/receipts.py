@@ -256,7 +256,7 @@ def _readable(body: bytes, key: str, columns: Sequence[str]) -> StoredReceipt | 
 def _decoded(body: bytes, key: str, columns: Sequence[str] = tuple(OBJECTS.names)) -> StoredReceipt:
     dictionary = ["symbol"] if len(columns) < len(OBJECTS) else []
     with parquet.readable(key):
-        file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=dictionary, pre_buffer=False)
+        file = parquet.open_file(pa.BufferReader(body), read_dictionary=dictionary, pre_buffer=False)
         receipt = from_footer(file.metadata.metadata[FIELD.encode()].decode(), key)
         objects = file.read(list(columns), use_threads=False).replace_schema_metadata()
         return StoredReceipt(receipt, objects if dictionary else objects.cast(OBJECTS))

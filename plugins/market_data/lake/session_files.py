@@ -123,7 +123,7 @@ def _chosen_groups(
             return None
         file.add(first, body)
     with parquet.readable(key):
-        source = pq.ParquetFile(pa.PythonFile(file, mode="r"), metadata=metadata, pre_buffer=False)
+        source = parquet.open_file(pa.PythonFile(file, mode="r"), metadata=metadata, pre_buffer=False)
         rows = source.read_row_groups(groups, columns and list(columns), use_threads=False)
         rows.validate(full=True)  # as `parquet.decode` does
         return rows

@@ -62,8 +62,6 @@ def read_gaps(lake: Lake, key: str, dataset: str, source: str) -> GapList:
 
     :raises ParamError: if there is none, or it is for another dataset or source.
     """
-    import pyarrow.parquet as pq
-
     from market_data.lake import parquet
 
     stored = lake.get(key) if _KEY.fullmatch(key) else None
@@ -71,7 +69,7 @@ def read_gaps(lake: Lake, key: str, dataset: str, source: str) -> GapList:
         raise ParamError([f"cells is {shown(key)}; the lake has no such list of gaps: run maintain_coverage, which writes one"])
     try:
         with parquet.readable(key):
-            file = pq.ParquetFile(pa.BufferReader(stored.body))
+            file = parquet.open_file(pa.BufferReader(stored.body))
             about = json.loads(file.metadata.metadata[FIELD.encode()])
             cells = file.read().replace_schema_metadata().cast(GAPS)
             found = GapList(about["dataset"], about["source"], datetime.fromisoformat(about["found"]), cells)
