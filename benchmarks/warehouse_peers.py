@@ -1,7 +1,7 @@
 """Load bars as others do, for `benchmarks.warehouse_load`.
 
-``plain_merge`` and ``plain_copy_merge`` are the fair ones: the same rows into bronze and silver tables with the same keys and columns, but
-without hashes and audit rows. Bronze takes the rows that it lacks, a MERGE brings silver up to date. ``to_sql`` and
+``plain_merge`` and ``plain_copy_merge`` are the fair ones: the same rows into bronze and silver tables with the same columns, and the same keys
+where ours have keys, but without hashes and audit rows. Bronze takes the rows that it lacks, a MERGE brings silver up to date. ``to_sql`` and
 ``bulk_insert_rows`` are what Airflow users reach for first. They append to a plain table: no check, no versions, no second run
 without duplicates.
 """
@@ -33,9 +33,9 @@ SELECTED = ", ".join(
         "trade_count, CAST(ingest_ts AS TIMESTAMP) AS ingest_ts",
     ]
 )
-TABLES = tuple(
-    f"CREATE TABLE IF NOT EXISTS peer_{name} ({', '.join(DEFINITIONS)}, PRIMARY KEY ({', '.join(key)}))"
-    for name, key in (("bronze", (*KEY, "ingest_ts")), ("silver", KEY))
+PLAIN_TABLES = tuple(f"CREATE TABLE IF NOT EXISTS peer_{name} ({', '.join(DEFINITIONS)})" for name in ("bronze", "silver"))
+KEYED_TABLES = tuple(
+    f"{create[:-1]}, PRIMARY KEY ({', '.join(key)}))" for create, key in zip(PLAIN_TABLES, ((*KEY, "ingest_ts"), KEY), strict=True)
 )
 INTO_BRONZE = (
     f"INSERT INTO peer_bronze ({', '.join(COLUMNS)}) SELECT {', '.join(COLUMNS)} FROM peer_stage s"
@@ -55,7 +55,7 @@ def plain_merge(connection: Any, chunks: Callable[[int], Any], rows_at_once: int
     done = 0
     with duckdb.connect(connection.extra["path"]) as opened:
         opened.execute("SET TimeZone = 'UTC'")
-        for statement in TABLES:
+        for statement in PLAIN_TABLES:
             opened.execute(statement)
         for rows in chunks(rows_at_once):
             opened.register("given", rows)
@@ -76,7 +76,7 @@ def plain_copy_merge(connection: Any, chunks: Callable[[int], Any], rows_at_once
     done = 0
     where = {"host": connection.host, "port": connection.port, "user": connection.login, "dbname": connection.schema}
     with psycopg.connect(**where, password=connection.password) as opened:
-        for statement in ("SET TimeZone = 'UTC'", "SET DateStyle = 'ISO'", *TABLES):
+        for statement in ("SET TimeZone = 'UTC'", "SET DateStyle = 'ISO'", *KEYED_TABLES):
             opened.execute(statement)
         opened.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
         opened.commit()

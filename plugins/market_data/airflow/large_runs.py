@@ -42,6 +42,6 @@ def slow_publish(sessions: int, timeout: float) -> str:
         return ""
     return (
         f"publish will report {sessions:,} sessions to Airflow in one call, which may take {math.ceil(seconds)} s. After {timeout:g} s "
-        "it is made again, and events come twice: set AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT=60 for the workers, or run fewer "
+        "it is made again, and events may come twice: set AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT=60 for the workers, or run fewer "
         "sessions at once"
     )
