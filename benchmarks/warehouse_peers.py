@@ -1,9 +1,9 @@
 """Load bars as others do, for `benchmarks.warehouse_load`.
 
-``plain_merge`` and ``plain_copy_merge`` are the fair ones: the same rows into bronze and silver tables with the same columns, and the same keys
-where ours have keys, but without hashes and audit rows. Bronze takes the rows that it lacks, a MERGE brings silver up to date. ``to_sql`` and
-``bulk_insert_rows`` are what Airflow users reach for first. They append to a plain table: no check, no versions, no second run
-without duplicates.
+``plain_merge`` and ``plain_copy_merge`` are the fair ones: the same rows into bronze and silver tables with the same columns, and keys
+where ours have keys, but without hashes and audit rows. Bronze takes the rows that it lacks, a MERGE brings silver up to date.
+``to_sql`` and ``bulk_insert_rows`` are what Airflow users reach for first. They append to a plain table: no check, no versions, no
+second run without duplicates.
 """
 
 from __future__ import annotations

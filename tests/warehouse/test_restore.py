@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from market_data.datasets.registry import dataset
@@ -63,6 +64,17 @@ def test_a_row_that_is_there_twice_is_there_once_again(tmp_path: Path, name: str
             change(warehouse, f"INSERT INTO {target.silver} SELECT * FROM {target.silver}")
         warehouse.restore(dataset(name), rows, "restored")
         assert warehouse.query(stored).equals(before)
+
+
+def test_rows_of_others_between_the_restored_ones_are_left_alone(tmp_path: Path) -> None:
+    given = table(*(bar(symbol, close=100.0) for symbol in ("AAPL", "IBM", "XRX")))
+    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(tmp_path / "market.duckdb")})) as warehouse:
+        warehouse.migrate()
+        warehouse.load(dataset("ohlcv-1d"), given, "first")
+        change(warehouse, "INSERT INTO silver_prices SELECT * FROM silver_prices WHERE symbol <> 'XRX'")
+        warehouse.restore(dataset("ohlcv-1d"), given.filter(pc.not_equal(given["symbol"], "IBM")), "restored")
+        counts = warehouse.query("SELECT symbol, COUNT(*) AS n FROM silver_prices GROUP BY symbol ORDER BY symbol").to_pylist()
+    assert [(row["symbol"], row["n"]) for row in counts] == [("AAPL", 1), ("IBM", 2), ("XRX", 1)]
 
 
 def test_a_row_with_a_later_moment_is_restored_too(warehouse: Warehouse) -> None:

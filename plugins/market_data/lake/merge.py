@@ -121,7 +121,7 @@ def completed(
 ) -> pa.Table:
     """Return ``rows`` with the ``optional`` values that they lack, from equal ``stored`` rows.
 
-    Rows are equal if all values are that both have. A key occurs at most once in each table; ``rows`` are sorted by it.
+    A stored row is equal if it has all values that the new row has. A key occurs at most once in each table; ``rows`` are sorted by it.
     """
     both = pa.concat_tables([stored, rows])
     order = pc.sort_indices(both, sort_keys=[(name, "ascending") for name in key])

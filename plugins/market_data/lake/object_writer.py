@@ -179,11 +179,14 @@ def _completed(dataset: Dataset, own: pa.Table, rows: pa.Table, beside: Callable
 
     :param own: the stored rows of the object. ``beside``: returns those of the other grains.
     """
-    if not any(rows[name].null_count for name in dataset.optional):
+    lacking = [name for name in dataset.optional if rows[name].null_count]
+    if not lacking:
         return rows
     finer, coarser = beside()
     known = newest(pa.concat_tables([finer, own, coarser]), dataset)
-    return merge.completed(rows, known, key=dataset.key, values=dataset.values, optional=dataset.optional) if len(known) else rows
+    if all(known[name].null_count == len(known) for name in lacking):  # most providers never have them
+        return rows
+    return merge.completed(rows, known, key=dataset.key, values=dataset.values, optional=dataset.optional)
 
 
 def _in_place(dataset: Dataset, key: str, own: pa.Table, rows: pa.Table, how: How) -> tuple[pa.Table, merge.Merged]:

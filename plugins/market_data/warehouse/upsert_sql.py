@@ -182,15 +182,14 @@ def mark_altered(table: Table) -> str:
 
 
 def delete_repeated(table: Table) -> str:
-    """Delete all but one of the current bars with one key, where the table has no primary key.
+    """Delete all but one of the current bars with the key of a staged row.
 
-    No load writes a key twice: somebody else did. Binds ``SPAN`` twice. Runs before a merge, in the same transaction.
+    For tables without a primary key. No load writes a key twice: something else did. Binds ``SPAN``. Runs before a merge, in the same transaction.
     """
     return (
-        f"DELETE FROM {table.silver} p\n"
-        f" WHERE {_within('p', table)}\n"
-        f"   AND EXISTS (SELECT 1 FROM {table.silver} o\n"
-        f"                WHERE {_equal('o', 'p', table.key)} AND {_within('o', table)} AND o.rowid < p.rowid)"
+        f"DELETE FROM {table.silver} WHERE rowid IN (\n"
+        f"  SELECT p.rowid FROM {table.stage} s JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
+        f" QUALIFY ROW_NUMBER() OVER (PARTITION BY {_names(table.key, 'p.')} ORDER BY p.rowid) > 1)"
     )
 
 
