@@ -184,7 +184,8 @@ def mark_altered(table: Table) -> str:
 def delete_repeated(table: Table) -> str:
     """Delete all but one of the current bars with the key of a staged row.
 
-    For tables without a primary key. No load writes a key twice: something else did. Binds ``SPAN``. Runs before a merge, in the same transaction.
+    For tables without a primary key. No load writes a key twice: something else did.
+    Binds ``SPAN``. Runs before a merge, in the same transaction.
     """
     return (
         f"DELETE FROM {table.silver} WHERE rowid IN (\n"
