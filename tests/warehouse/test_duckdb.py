@@ -309,8 +309,10 @@ def test_tables_of_rows_lose_their_keys_and_keep_their_rows(path: Path, tmp_path
         wanted = warehouse.query("SELECT * FROM silver_prices ORDER BY bar_time").to_pylist()
         names = {f"{layer}_{name}" for layer in ("bronze", "silver") for name in TABLES}
         assert names < set(warehouse.query(KEYS)["table_name"].to_pylist())
+        schemas = {name: warehouse.query(f"SELECT * FROM {name} LIMIT 0").schema for name in names}
         monkeypatch.undo()
         assert len(warehouse.migrate()) == 4 * 2 * len(TABLES)
+        assert {name: warehouse.query(f"SELECT * FROM {name} LIMIT 0").schema for name in names} == schemas
         assert warehouse.query("SELECT * FROM silver_prices ORDER BY bar_time").to_pylist() == wanted
         assert warehouse.load(OHLCV_1D, bars("AAPL", 4, ingest_ts=later(9), volume=3.0), "three") == Loaded(4, 4)
     for file in (old, path):

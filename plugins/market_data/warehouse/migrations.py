@@ -160,7 +160,9 @@ def _unkeyed(first: int) -> Iterator[Migration]:
     tables = [made for of in _KEYED for made in ((of.bronze, of.columns, of), (of.silver, (*of.columns, CONFIRMED_TS), of))]
     for start, (name, columns, of) in zip(count(first, REMADE), tables, strict=False):
         for n in range(REMADE):
-            statement = _step(n, name, columns, (), of.check)
+            # Corporate actions got their mark after the other columns.
+            in_order = sorted(columns, key=lambda column: column.mark) if of == CORPORATE_ACTIONS else columns
+            statement = _step(n, name, in_order, (), of.check)
             yield Migration(start + n, f"{name}_key_{n + 1}", statement, lambda dialect: dialect.keys_in_memory)
 
 
