@@ -31,7 +31,11 @@ MICROS = (-((2**63 - 1) // 1000), (2**63 - 1) // 1000)
 
 
 def encode(
-    table: pa.Table, metadata: Mapping[str, str] | None = None, *, compression: str = "zstd", row_group: int = ROW_GROUP
+    table: pa.Table,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    compression: str | Mapping[str, str] = "zstd",
+    row_group: int = ROW_GROUP,
 ) -> bytes:
     """Return ``table`` as Parquet. Equal tables give equal bytes with the same version of pyarrow.
 
@@ -41,6 +45,7 @@ def encode(
     the lake.
 
     :param compression: ``zstd``, or ``snappy`` for small objects that are read by the thousand: a zstd reader takes longer to start.
+        Or column -> one of them.
     :param row_group: rows per row group, at most.
     """
     encoder = Encoder(compression=compression, row_group=row_group)
@@ -54,7 +59,9 @@ class Encoder:
     :param sink: binary file for the encoded bytes, writable and readable; None: memory.
     """
 
-    def __init__(self, sink: IO[bytes] | None = None, *, compression: str = "zstd", row_group: int = ROW_GROUP) -> None:
+    def __init__(
+        self, sink: IO[bytes] | None = None, *, compression: str | Mapping[str, str] = "zstd", row_group: int = ROW_GROUP
+    ) -> None:
         self._file, self._compression, self._row_group = sink, compression, row_group
         self._sink = pa.BufferOutputStream() if sink is None else pa.PythonFile(sink, "w")
         self._writer: pq.ParquetWriter | None = None
@@ -79,13 +86,13 @@ class Encoder:
         return self._file.read()
 
     def _open(self, table: pa.Table) -> pq.ParquetWriter:
-        kinds = _kinds(table.schema)
+        kinds, codec = _kinds(table.schema), self._compression
         repeating = [name for name in kinds.counted if _repeats(table[name])]
         compressed = [name for name in kinds.compressed if not len(table) or table[name].null_count < len(table)]
         return pq.ParquetWriter(
             self._sink,
             table.schema,
-            compression=dict.fromkeys(compressed, self._compression),
+            compression=dict.fromkeys(compressed, codec) if isinstance(codec, str) else dict(codec),
             use_dictionary=[*kinds.dictionary, *repeating],
             column_encoding=dict.fromkeys(kinds.differences, "DELTA_BINARY_PACKED"),
             write_statistics=kinds.bounded or False,
