@@ -290,6 +290,7 @@ def test_a_load_reads_no_stored_rows_of_other_symbols(tmp_path: Path) -> None:
         *(("INSERT", name) for name in ("bronze_prices", "silver_prices")),
         ("MERGE", "silver_prices"),
         ("UPDATE", "silver_prices"),
+        ("DELETE", "silver_prices"),
     }
     assert {read for read in warehouse.reads if read[2] > versions * 2 * days} == set()
 

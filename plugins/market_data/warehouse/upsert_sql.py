@@ -185,10 +185,10 @@ def delete_repeated(table: Table) -> str:
     """Delete all but one of the current bars with the key of a staged row.
 
     For tables without a primary key. No load writes a key twice: something else did.
-    Binds ``SPAN``. Runs before a merge, in the same transaction.
+    Binds ``SPAN`` twice. Runs before a merge, in the same transaction.
     """
     return (
-        f"DELETE FROM {table.silver} WHERE rowid IN (\n"
+        f"DELETE FROM {table.silver} t WHERE {_within('t', table)} AND t.rowid IN (\n"
         f"  SELECT p.rowid FROM {table.stage} s JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
         f" QUALIFY ROW_NUMBER() OVER (PARTITION BY {_names(table.key, 'p.')} ORDER BY p.rowid) > 1)"
     )
