@@ -143,7 +143,7 @@ MUTANTS = {
         _forgotten_calls, (Step("run", 0, 2, faults=(Fault("kill", "fetch", "sent", 1, True),)),), "year", (2, 6.0)
     ),
     "clear-keeps": Mutant(_clear_keeps, (Step("run", 0, 2), Step("correct"), Step("clear", 0, 2))),
-    # A bulk file has adjusted closes, the histories that fill a file of the year have none.
+    # A bulk file has adjusted closes, the histories that fill a year file have none.
     "drops-values": Mutant(_drops_values, (Step("run"), Step("force", grain="year")), dag_id="fmp_ohlcv_1d"),
 }
 

@@ -260,7 +260,7 @@ landings = st.lists(st.tuples(st.sampled_from(GRAINS), cells, st.booleans()), ma
 
 @settings(max_examples=25)
 @given(landings)
-@example([("day", WHOLE, True), ("year", LACKING, False)])  # there is no file of the year yet
+@example([("day", WHOLE, True), ("year", LACKING, False)])  # there is no year file yet
 @example([("year", {("A", span[1]): (1.0, None)}, True), ("day", WHOLE, True), ("year", LACKING, False)])  # it lacks the session
 @example([("day", LACKING, True), ("year", WHOLE, False), ("day", LACKING, False)])  # the other file has the newest bar
 @example([("day", WHOLE, True), ("year", {("A", span[0]): (3.0, None)}, False), ("day", LACKING, False)])  # of another price

@@ -63,7 +63,7 @@ from market_data.warehouse.upsert_sql import (
     begin_again,
     compare,
     count_stage,
-    delete_repeated,
+    delete_copies,
     insert_confirmed,
     insert_first_versions,
     insert_new,
@@ -268,7 +268,7 @@ class Warehouse(ABC):
         span = [counted[name] for name in SPAN]
         if self._exact:
             if self.dialect.keys_in_memory:
-                self._execute(f"repeated rows of {target.silver}", delete_repeated(target), [*span, *span])
+                self._execute(f"repeated rows of {target.silver}", delete_copies(target), [*span, *span])
             self._execute(f"update {target.silver}", mark_altered(target), [BEFORE_ALL, *span])
         (found,) = self._fetch("compare", compare(target), span).to_pylist()
         if not found["known"]:

@@ -181,7 +181,7 @@ def mark_altered(table: Table) -> str:
     )
 
 
-def delete_repeated(table: Table) -> str:
+def delete_copies(table: Table) -> str:
     """Delete all but one of the current bars with the key of a staged row.
 
     For tables without a primary key. No load writes a key twice: something else did.
