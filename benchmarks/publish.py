@@ -96,5 +96,6 @@ def _objects(context: pipeline.RunContext, request: Request, grain: Grain) -> pa
 
 
 if __name__ == "__main__":
-    for grain_name in sys.argv[1:] or ("year", "day", "session"):
-        print(json.dumps(measure(next(grain for grain in GRAINS if grain == grain_name))), flush=True)
+    for one in GRAINS:
+        if one in (sys.argv[1:] or GRAINS):
+            print(json.dumps(measure(one)), flush=True)

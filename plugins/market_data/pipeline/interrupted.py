@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -28,14 +29,22 @@ log = logging.getLogger(__name__)
 def interrupted(context: RunContext) -> dict[str, StagedInfo]:
     """Return key -> request of the marks that other runs, and earlier attempts of this one, have left.
 
-    Those of active runs are not among them, nor those of this attempt: a retry completes it, or the feed's next run.
+    See ``of_ended_runs``.
     """
     from market_data.lake import begun
 
+    return of_ended_runs(context, begun.marks(context.lake, context.feed.dataset, context.source)[0])
+
+
+def of_ended_runs(context: RunContext, marks: Mapping[str, StagedInfo]) -> dict[str, StagedInfo]:
+    """Return the ``marks`` that other runs, and earlier attempts of this one, have left.
+
+    Those of active runs are not among them, nor those of this attempt: a retry completes it, or the feed's next run.
+    """
     mine = (context.run.dag_id, context.run.run_id)
     return {
         key: info
-        for key, info in begun.marks(context.lake, context.feed.dataset, context.source)[0].items()
+        for key, info in marks.items()
         if info.run.key != context.run.key and ((info.run.dag_id, info.run.run_id) == mine or not context.is_running(info.run))
     }
 

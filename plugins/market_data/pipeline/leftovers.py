@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from market_data.core.batch import Batch
 from market_data.core.outcome import Receipt
 from market_data.core.run import RunInfo
-from market_data.pipeline.interrupted import interrupted
+from market_data.pipeline.interrupted import interrupted, of_ended_runs
 from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ def find_unloaded(context: RunContext, rest: Sequence[StagedKey], sessions: Coll
     from market_data.lake import begun, staging
 
     infos, broken = staging.describe(context.lake, rest)
-    broken += begun.marks(context.lake, context.feed.dataset, context.source)[1]
+    marks, unreadable = begun.marks(context.lake, context.feed.dataset, context.source)
     left = [info for group in group_leftovers(context, infos) for info in group.infos.values()]
-    left += interrupted(context).values()
+    left += of_ended_runs(context, marks).values()
     blocks = [block for info in left for block in info.receipt.request.blocks if not {*block.sessions}.isdisjoint(sessions)]
     symbols = frozenset(symbol for block in blocks for symbol in block.symbols)
-    return Unloaded(dict(Counter(info.run.run_id for info in left)), symbols, tuple(broken))
+    return Unloaded(dict(Counter(info.run.run_id for info in left)), symbols, (*broken, *unreadable))
 
 
 def has_leftovers(context: RunContext, batches: Sequence[Batch]) -> bool:
