@@ -93,7 +93,7 @@ def fill(size: Size, folder: str) -> None:
     """Write the staging objects and receipts of every request."""
     from market_data.core import calendar
     from market_data.core.outcome import Evidence, State
-    from market_data.lake import parquet, receipts, staging
+    from market_data.lake import receipts, staging
     from market_data.lake.receipts import OBJECTS, CellRun, RequestReceipt
 
     context = _context(size, folder)
@@ -103,10 +103,10 @@ def fill(size: Size, folder: str) -> None:
             rows = len(request.symbols) * len(request.sessions) * size.rows
             counts = {"rows_quarantined": 0, "ingest_us": 1}
             found = RequestReceipt(request, Evidence(1, 0, 1, rows, rows, None, last_page_seen=True), counts, runs)
-            encoder = parquet.Encoder()
-            encoder.add(_rows(size, context, request.symbols, calendar.sessions_in(request.intervals)))
             info = staging.StagedInfo(context.run, batch.id, size.grain, found)
-            key = staging.write(context.lake, context.feed.dataset, context.source, batch.spec_hash, info, encoder)
+            with staging.Rows() as staged:
+                staged.add(_rows(size, context, request.symbols, calendar.sessions_in(request.intervals)))
+                key = staging.write(context.lake, context.feed.dataset, context.source, batch.spec_hash, info, staged)
             receipts.write(context.lake, receipt.prefix, found.with_staged(key), OBJECTS.empty_table())
 
 

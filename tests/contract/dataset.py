@@ -265,13 +265,14 @@ class DatasetContract:
         for key in ("X%3ABTC-USD", "X%3A*"):
             assert found(f"{macro}(symbol_key := '{key}')").equals(self.read(lake, symbols=SYMBOLS[2:]))
 
-    def test_staging_and_quarantine_keep_every_column(self, lake):
+    @pytest.mark.parametrize("whole", [True, False], ids=["from the lake object", "encoded"])
+    def test_staging_and_quarantine_keep_every_column(self, lake, whole):
         good, wrong = self.landed(self.rows()), next(iter(self.bad.values()))[0]
         request = Request(self.name, "any", SYMBOLS, (closed(SESSIONS[0], SESSIONS[-1]),))
         receipt = RequestReceipt(request, Evidence(1, 0, 1, 9, 9, None, True), {"ingest_us": 0})
-        rows = parquet.Encoder()
-        rows.add(good)
-        key = staging.write(lake, self.name, PROVIDER, 16 * "a", StagedInfo(RUN, "b000", "day", receipt), rows)
+        with staging.Rows() as rows:
+            rows.add(good, parquet.encode(good) if whole else None)
+            key = staging.write(lake, self.name, PROVIDER, 16 * "a", StagedInfo(RUN, "b000", "day", receipt), rows)
         (stored,) = staging.read_rows(lake, [(key, len(lake.get(key).body))], lambda _: ())
         assert stored.equals(good)
         bad = self.judge([{**self.row("AAPL", DAY), **wrong}, {**self.row("AAPL", DAY), "session": None}]).bad

@@ -355,6 +355,35 @@ def test_a_netrc_entry_does_not_take_the_keys_place(api, tmp_path, monkeypatch):
     assert b"results" in get(transport(api.url, tmp_path))
 
 
+def test_the_proxy_of_this_host_is_used_except_for_the_hosts_that_it_leaves_out(tmp_path, monkeypatch):
+    asked = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Proxy) as url:
+        monkeypatch.setenv("http_proxy", url)
+        monkeypatch.setenv("no_proxy", "direct.invalid")
+        assert get(transport("http://vendor.invalid", tmp_path)) == b"{}"
+        with pytest.raises(NetworkError):
+            get(transport("http://direct.invalid", tmp_path, attempts=1))
+    assert asked == [(f"http://vendor.invalid{PATH}", f"Bearer {KEY}")]
+
+
+def test_the_certificates_of_this_host_are_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    with pytest.raises(OSError, match=r"none\.pem"):
+        get(transport("https://vendor.invalid", tmp_path, attempts=1))
+
+
 # words
 
 

@@ -56,7 +56,7 @@ def test_rows_are_created_again_without_a_write_and_corrected_by_one(lake, watch
         first = put(lake, bars(list(reversed(CELLS))), grain, WAYS[way])
     assert first.written == len(writes) == len(lake.list("raw")) == OBJECTS[grain]
     assert first.rows.equals(parquet.by_key(bars(CELLS), OHLCV_1D.key))
-    assert first.bytes == sum(size for _, size in lake.list("raw"))
+    assert first.size == sum(size for _, size in lake.list("raw"))
     with watch.writes() as writes:
         again = put(lake, bars(CELLS, at=LATER), grain, WAYS[way])
     assert (again.written, again.unchanged, again.missing) == (0, OBJECTS[grain], 0)

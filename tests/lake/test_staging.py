@@ -2,19 +2,24 @@
 
 from dataclasses import replace
 
+import pytest
+from pyarrow import BufferReader, concat_tables
+from pyarrow.parquet import read_metadata
+
 from market_data.lake import parquet, staging
 from market_data.lake.staging import StagedInfo
 from tests.lake.rows import D0, bars, weekdays
 from tests.lake.test_receipts import receipt_of
 
 SPEC = "0123456789abcdef"
+TAIL = 8  # bytes after a footer
 
 
 def stage(lake, run, symbol, rows, **others):
     info = StagedInfo(run, "b000-ab", "day", replace(receipt_of(symbol), staged="", **others))
-    encoder = parquet.Encoder()
-    encoder.add(rows)
-    return staging.write(lake, "ohlcv-1d", "polygon", SPEC, info, encoder), info
+    with staging.Rows() as staged:
+        staged.add(rows)
+        return staging.write(lake, "ohlcv-1d", "polygon", SPEC, info, staged), info
 
 
 def test_a_staged_request_comes_back_with_its_rows_and_its_description(lake, run):
@@ -27,6 +32,31 @@ def test_a_staged_request_comes_back_with_its_rows_and_its_description(lake, run
     (found,) = staging.read_rows(lake, [(key, item.size)], lambda _: ())
     assert found.equals(rows)
     assert found.schema.equals(rows.schema, check_metadata=True)
+
+
+def test_rows_that_are_all_of_a_lake_object_are_not_encoded_again(lake, run):
+    rows = bars([("AAPL", day) for day in weekdays(D0, 5)])
+    body = parquet.encode(rows)
+    with staging.Rows() as staged:
+        staged.add(rows, body)
+        found = staged.finish({"staged": "about"})
+    assert found.startswith(body[: -TAIL - int.from_bytes(body[-TAIL:-4], "little")])  # all before the footer
+    assert read_metadata(BufferReader(found)).metadata == {b"staged": b"about"}
+    assert parquet.decode(found, "key").replace_schema_metadata().equals(rows)
+
+
+def test_a_second_table_is_staged_behind_a_whole_lake_object(lake, run):
+    first, second = (bars([(symbol, day) for day in weekdays(D0, 5)]) for symbol in ("AAPL", "MSFT"))
+    with staging.Rows() as staged:
+        staged.add(first, parquet.encode(first))
+        staged.add(second, parquet.encode(second))
+        found = staged.finish({"staged": "about"})
+    assert parquet.decode(found, "key").replace_schema_metadata().equals(concat_tables([first, second]).combine_chunks())
+
+
+def test_rows_of_nothing_cannot_be_staged():
+    with staging.Rows() as staged, pytest.raises(ValueError, match="no table was added"):
+        staged.finish({})
 
 
 def test_a_request_without_rows_is_staged_too(lake, run):

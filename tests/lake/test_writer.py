@@ -58,7 +58,7 @@ def test_new_rows_are_created_by_key(lake, watch, grain, refetch):
         landed = put(lake, rows, grain, refetch)
     assert landed.written == len(writes) == (12 if grain == "day" else 6)
     assert landed.unchanged == 0
-    assert landed.bytes == sum(size for _, size in lake.list("raw"))
+    assert landed.size == sum(size for _, size in lake.list("raw"))
     assert landed.rows.equals(parquet.by_key(rows, OHLCV_1D.key))
     assert len(stored(lake, "AAPL", days[0], grain)) == (1 if grain == "day" else 2)
 
@@ -72,7 +72,7 @@ def test_equal_values_cause_no_write_and_keep_their_ingest_ts(lake, watch, grain
         again = put(lake, bars(cells, volume=math.nan, at=LATER), grain, refetch)
     # the first try of a create is a PUT that S3 answers with 412: no object, no version
     assert len(writes) == (0 if refetch or watch.server is None else first.written)
-    assert (again.written, again.unchanged, again.bytes) == (0, first.written, 0)
+    assert (again.written, again.unchanged, again.size) == (0, first.written, 0)
     assert again.rows["ingest_ts"].unique().to_pylist() == [T0]
     if watch.server:
         assert len(watch.server.client.list_object_versions(Bucket=watch.server.bucket)["Versions"]) == first.written
@@ -157,7 +157,7 @@ def test_a_part_of_a_year_again_is_no_new_version(lake, watch):
     with watch.writes() as writes:
         landed = put(lake, bars([("AAPL", day) for day in days[2:4]], at=LATER), "year", refetch=True)
     assert writes == []
-    assert (landed.written, landed.unchanged, landed.bytes) == (0, 1, 0)
+    assert (landed.written, landed.unchanged, landed.size) == (0, 1, 0)
     assert landed.rows["ingest_ts"].to_pylist() == [T0, T0]
     assert lake.get(YEAR_KEY) == before
 
@@ -428,7 +428,7 @@ def test_plain_layout_and_other_writers_columns(lake):
 
 def test_no_rows_land_nothing(lake):
     landed = put(lake, OHLCV_1D.schema.empty_table())
-    assert (len(landed.rows), landed.written, landed.unchanged, landed.bytes) == (0, 0, 0, 0)
+    assert (len(landed.rows), landed.written, landed.unchanged, landed.size) == (0, 0, 0, 0)
 
 
 def test_wrong_columns_are_refused(lake):

@@ -6,7 +6,7 @@ from market_data.core.batch import Request
 from market_data.core.intervals import Interval
 from market_data.core.outcome import Evidence, State
 from market_data.core.run import RunInfo
-from market_data.lake import parquet, staging
+from market_data.lake import staging
 from market_data.lake.receipts import CellRun, RequestReceipt
 from market_data.lake.staging import StagedInfo
 from tests.lake.rows import bars
@@ -24,6 +24,6 @@ def staged(lake, cells, name="b"):
     evidence = Evidence(1, 0, 1, 0, len(cells), None, last_page_seen=True)
     receipt = RequestReceipt(request, evidence, {"ingest_us": 0}, (CellRun(symbols, State.HAVE, "", intervals, with_rows=True),))
     run = RunInfo("polygon_ohlcv_1d", "r", "manual", 0, STARTED)
-    rows = parquet.Encoder()
-    rows.add(bars(cells))
-    return staging.write(lake, "ohlcv-1d", SOURCE, f"{name:0>16}", StagedInfo(run, "b1", "day", receipt), rows)
+    with staging.Rows() as rows:
+        rows.add(bars(cells))
+        return staging.write(lake, "ohlcv-1d", SOURCE, f"{name:0>16}", StagedInfo(run, "b1", "day", receipt), rows)

@@ -11,7 +11,7 @@ from market_data.core.outcome import State
 from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.ticks import TBBO
-from market_data.lake import parquet, staging
+from market_data.lake import staging
 from market_data.lake.cells import table_of
 from market_data.lake.coverage import CELLS
 from market_data.lake.layout import Layout, ParsedKey
@@ -90,10 +90,10 @@ def test_only_cells_that_runs_have_loaded_are_loaded(lake, warehouse):
 def test_what_waits_in_staging_is_left_to_the_feeds_next_run(lake, warehouse):
     put(lake, [("AAPL", day) for day in DAYS])
     record(lake, [("AAPL", day) for day in DAYS])
-    encoder = parquet.Encoder()
-    encoder.add(bars([("AAPL", DAYS[0])]))
     receipt = receipt_of("AAPL")
-    staging.write(lake, "ohlcv-1d", "polygon", 16 * "a", StagedInfo(RUN, "b000", "day", receipt), encoder)
+    with staging.Rows() as staged_rows:
+        staged_rows.add(bars([("AAPL", DAYS[0])]))
+        staging.write(lake, "ohlcv-1d", "polygon", 16 * "a", StagedInfo(RUN, "b000", "day", receipt), staged_rows)
     staged = table_of(receipt.cells)
     done = pipeline.rebuild_warehouse(lake, warehouse, selection())
     assert (done.rows, done.left_out) == (len(DAYS) - len(staged), len(staged))

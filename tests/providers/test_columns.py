@@ -9,6 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from market_data.providers.alpaca.parse import Moment, utc_moments
+from market_data.providers.bar_columns import bar_columns, exact_whole_numbers, number_columns, numbers
+from market_data.providers.polygon.parse import GroupedBar, PolygonBar
 from market_data.providers.unexpected import LARGEST_COUNT, whole_numbers
 
 ODD_MOMENTS = (
@@ -53,3 +55,28 @@ def test_whole_numbers_are_exact_or_named(values):
         fits = value is not None and math.isfinite(value) and value == int(value) and abs(value) <= LARGEST_COUNT
         assert whole == (int(value) if fits else None)
         assert (place in problems) == (value is not None and not fits)
+
+
+PRICES = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False))
+
+
+@given(st.lists(st.lists(PRICES, min_size=6, max_size=6), max_size=6), st.sampled_from([PolygonBar, GroupedBar]))
+def test_numbers_of_bars_are_those_of_their_fields(rows, kind):
+    ticker = {"T": "IBM"} if kind is GroupedBar else {}
+    bars = [
+        kind(t=place, **dict(zip(("o", "h", "l", "c", "v", "vw"), row, strict=True)), **ticker) for place, row in enumerate(rows)
+    ]
+    found = numbers(bars, PolygonBar)
+    assert number_columns(found) == bar_columns(bars)
+    assert found["t"].tolist() == [*range(len(rows))]
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**53) - 1, 2**53 + 1), st.floats(-1e20, 1e20)), max_size=6))
+@example([2**53 + 1])
+@example([1.5, 2])
+@example([None, 7.0])
+def test_whole_numbers_that_are_exact_as_floats_are_those_numbers(values):
+    found = exact_whole_numbers(numbers([PolygonBar(t=0, n=value) for value in values], PolygonBar)["n"])
+    exact = all(value is None or (value == int(value) and abs(value) < 2**53) for value in values)
+    assert (found is not None) == exact
+    assert not exact or found.to_pylist() == values

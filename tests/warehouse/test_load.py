@@ -19,7 +19,7 @@ from market_data.core.run import RunInfo
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.base import Dataset
 from market_data.datasets.ticks import STATISTICS, TBBO, TRADES
-from market_data.lake import parquet, receipts, staging
+from market_data.lake import receipts, staging
 from market_data.lake.receipts import OBJECTS, RequestReceipt
 from market_data.lake.staging import StagedInfo
 from market_data.lake.store import Lake
@@ -49,9 +49,10 @@ def checked(*prefixes: str, refused: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def put(lake: Lake, prefix: str, dataset: Dataset, symbol: str, rows: Any, week: Interval = WEEK) -> None:
     request = Request(dataset.name, "range", (symbol,), (week,))
-    receipt, encoder = RequestReceipt(request, EVIDENCE, {"ingest_us": 0}), parquet.Encoder()
-    encoder.add(rows)
-    key = staging.write(lake, dataset.name, "polygon", 16 * prefix, StagedInfo(RUN, "b000", "day", receipt), encoder)
+    receipt = RequestReceipt(request, EVIDENCE, {"ingest_us": 0})
+    with staging.Rows() as staged:
+        staged.add(rows)
+        key = staging.write(lake, dataset.name, "polygon", 16 * prefix, StagedInfo(RUN, "b000", "day", receipt), staged)
     assert receipts.write(lake, prefix, receipt.with_staged(key), OBJECTS.empty_table())
 
 

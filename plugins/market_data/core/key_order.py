@@ -19,16 +19,22 @@ def is_ascending(rows: pa.Table, columns: Sequence[str]) -> bool:
     The first column counts first. No two rows are equal in all columns. False may also mean that it is not known: a value is null, or
     the type is neither text nor a date, a moment or a whole number.
     """
-    tied = np.ones(max(0, len(rows) - 1), dtype=bool)
+    tied: NDArray[np.bool_] | None = None  # rows that equal the row before them so far; None: all
     for name in columns:
         codes = _codes(rows[name])
         if codes is None:
             return False
+        if len(codes) == 1 < len(rows):  # one value in all rows
+            continue
         before, after = codes[:-1], codes[1:]  # compared, not subtracted: a difference may not fit into 64 bits
-        if (after[tied] < before[tied]).any():
+        rises = after > before
+        if tied is None and rises.all():
+            return True
+        falls = after < before
+        if (falls if tied is None else falls & tied).any():
             return False
-        tied &= after == before
-    return not tied.any()
+        tied = ~rises if tied is None else tied & ~rises
+    return len(rows) < 2 if tied is None else not tied.any()
 
 
 def run_starts(rows: pa.Table, columns: Sequence[str]) -> NDArray[np.int64] | None:
@@ -36,15 +42,22 @@ def run_starts(rows: pa.Table, columns: Sequence[str]) -> NDArray[np.int64] | No
 
     None if it is not known, as in `is_ascending`.
     """
-    codes = [_codes(rows[name]) for name in columns]
-    known = [found for found in codes if found is not None]
-    if len(known) < len(codes):
-        return None
-    return np.flatnonzero(np.logical_or.reduce([np.diff(found, prepend=found[:1] - 1) != 0 for found in known]))
+    begins = np.zeros(len(rows), dtype=bool)
+    begins[:1] = True
+    for name in columns:
+        codes = _codes(rows[name])
+        if codes is None:
+            return None
+        if len(codes) == len(rows):
+            begins[1:] |= codes[1:] != codes[:-1]
+    return np.flatnonzero(begins)
 
 
 def _codes(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
-    """Return whole numbers in the order of the values, or None."""
+    """Return whole numbers in the order of the values, or None.
+
+    There is a single one where all rows have the same text.
+    """
     if column.null_count:
         return None
     if pa.types.is_string(column.type):
@@ -57,9 +70,11 @@ def _codes(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
 
 
 def _places(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return the place of each text among all; text comes in runs."""
+    """Return the place of each text among all, a single one where all are the same; text comes in runs."""
     runs = [pc.run_end_encode(chunk) for chunk in column.chunks]
     texts = [text for run in runs for text in run.values.to_pylist()]
-    lengths = [np.diff(run.run_ends.to_numpy(), prepend=0) for run in runs]
     places = {text: place for place, text in enumerate(sorted(set(texts)))}
+    if len(places) == 1:
+        return np.zeros(1, np.int64)
+    lengths = [np.diff(run.run_ends.to_numpy(), prepend=0) for run in runs]
     return np.repeat(np.array([places[text] for text in texts], np.int64), np.concatenate([np.array([], np.int64), *lengths]))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -100,8 +101,13 @@ def on_grid(minutes: int) -> Rule:
         moment = received["bar_time"].cast(pa.int64())
         return pc.not_equal(pc.multiply(pc.divide(moment, step), step), moment)
 
+    def kept(received: Received) -> bool:
+        moments = received["bar_time"]
+        return not moments.null_count and not (moments.to_numpy().view(np.int64) % step).any()
+
     grid = "minute" if minutes == 1 else f"{minutes} minutes"
-    return Rule("bar_time_on_grid", f"bar_time is a whole {grid}", broken, f"bar_time {{bar_time}} not a whole {grid}")
+    reason = f"bar_time {{bar_time}} not a whole {grid}"
+    return Rule("bar_time_on_grid", f"bar_time is a whole {grid}", broken, reason, kept=kept)
 
 
 def bars(timeframe: str, folder: str, minutes: int | None = None, year_grain: Literal["month", "year"] = "month") -> Dataset:

@@ -69,16 +69,18 @@ class Put:
     :param missing: see ``Landed``.
     :param taken: mask of the ``rows`` that are given ones; None: all.
     :param hash: see ``receipts.OBJECTS``.
+    :param body: the object, where it is new and holds the given rows only.
     :param restated: see ``Landed``.
     :param broken: what was wrong with the stored object; empty if nothing was.
     """
 
     rows: pa.Table
-    bytes: int = 0
+    size: int = 0
     replaced: bool = False
     missing: int = 0
     taken: merge.Mask | None = None
     hash: str = ""
+    body: bytes | None = None
     restated: pa.Table | None = None
     broken: str = ""
 
@@ -101,7 +103,7 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
     outcome, tries = Put(rows), count()
 
     def revise(body: bytes | None) -> bytes | None:
-        outcome.rows, outcome.taken, outcome.missing, outcome.restated = rows, None, 0, None
+        outcome.rows, outcome.taken, outcome.missing, outcome.restated, outcome.body = rows, None, 0, None, None
         beside = partial(how.beside, anew=next(tries) > 0)
         stored = None
         if body is not None:
@@ -115,6 +117,7 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
             if how.terms.again:
                 outcome.rows = _completed(dataset, rows.slice(0, 0), rows, partial(beside, rows))
             revised: bytes | None = fresh or encoded(outcome.rows, how.grain)
+            outcome.body = revised if outcome.rows is rows else None
         else:
             revised = _revised(dataset, key, stored, rows, replace(how, beside=beside), outcome)
         outcome.hash = _short_hash(revised or body or b"")
@@ -122,7 +125,7 @@ def put(lake: Lake, dataset: Dataset, key: str, rows: pa.Table, fresh: bytes | N
 
     # The object is compared with files of finer grains, which may be folded into it right after it was read.
     confirm = how.terms.again and how.grain != "day"
-    outcome.bytes = lake.update(key, revise, new=not how.terms.again, confirm=confirm)
+    outcome.size = lake.update(key, revise, new=not how.terms.again, confirm=confirm)
     outcome.replaced = outcome.rows is not rows
     return outcome
 

@@ -25,6 +25,8 @@ REPEATED = 16  # rows per value from which a dictionary of floats pays: prices a
 SAMPLE = 16_384
 FEW = {"symbol", "timeframe", "provider", "session", STAMP}  # values in an object of rows: to compress their codes only costs time
 GATHER = 1024
+MAGIC = b"PAR1"
+TRAILER = 4 + len(MAGIC)  # after the footer: its size, and the magic number again
 DAYS = (date.min.toordinal() - date(1970, 1, 1).toordinal(), date.max.toordinal() - date(1970, 1, 1).toordinal())
 MICROS = (-((2**63 - 1) // 1000), (2**63 - 1) // 1000)
 """Since 1970: the first and the last day that is a date, and microsecond that nanoseconds have a number of."""
@@ -98,6 +100,23 @@ class Encoder:
             write_statistics=kinds.bounded or False,
             store_schema=False,
         )
+
+
+def with_metadata(body: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Return an object of ``encode`` with ``metadata`` in its footer. Its rows are not encoded again.
+
+    :param body: the object, without metadata.
+    """
+    about = pq.read_metadata(pa.BufferReader(body))
+    empty = pa.BufferOutputStream()
+    writer = pq.ParquetWriter(empty, about.schema.to_arrow_schema(), store_schema=False)
+    writer.add_key_value_metadata(dict(metadata))
+    writer.close()
+    footer = pq.read_metadata(pa.BufferReader(empty.getvalue()))
+    footer.append_row_groups(about)  # their places are those in ``body``, whose beginning is kept
+    sink = pa.BufferOutputStream()
+    footer.write_metadata_file(sink)
+    return body[: len(body) - about.serialized_size - TRAILER] + memoryview(sink.getvalue())[len(MAGIC) :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ def write(
     :param received_at: UTC; None: now.
     :return: number of objects written; an object that holds equal rows already is not written again.
     """
+    if not len(rows):
+        return 0  # nearly always
     compared = rows.column_names
     stamp = pa.scalar(received_at or datetime.now(UTC), UTC_MICROS)
     for name, value in (("batch_id", batch_id), ("run_id", run.run_id), ("received_at", stamp)):

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from itertools import islice
 from pathlib import PurePosixPath
@@ -79,8 +79,14 @@ class CellRun:
         return len(self.symbols) * len(self.sessions)
 
     def to_json(self) -> dict[str, Any]:
-        found = asdict(self) | {"symbols": list(self.symbols), "intervals": dates_to_json(self.intervals)}
-        return found | _named(found.pop("calendar_name"))
+        return {
+            "symbols": list(self.symbols),
+            "state": self.state,
+            "reason": self.reason,
+            "intervals": dates_to_json(self.intervals),
+            "with_rows": self.with_rows,
+            **_named(self.calendar_name),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CellRun:
@@ -131,7 +137,7 @@ class RequestReceipt:
                 **_named(request.calendar_name),
                 **({"parts": [part.to_json() for part in request.parts]} if request.parts else {}),
             },
-            "evidence": asdict(self.evidence),
+            "evidence": {one.name: getattr(self.evidence, one.name) for one in fields(self.evidence)},
             "counts": dict(self.counts),
             "cells": [run.to_json() for run in self.cells],
             "unanswered": dates_to_json(self.unanswered),

@@ -12,9 +12,11 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from tempfile import TemporaryFile
 from typing import Any
 
 import pyarrow as pa
@@ -74,10 +76,57 @@ class StagedInfo:
         return self.receipt.counts["ingest_us"]
 
 
-def write(lake: Lake, dataset: str, provider: str, spec_hash: str, info: StagedInfo, rows: parquet.Encoder) -> str:
+class Rows:
+    """The rows of a request, encoded for staging; a context manager.
+
+    They wait on disk: minutes of many symbols have tens of megabytes. A lake object that holds just these rows is not encoded a second
+    time: it gets another footer.
+    """
+
+    def __init__(self) -> None:
+        self._resources = ExitStack()
+        self._encoder: parquet.Encoder | None = None
+        self._first: tuple[pa.Table, bytes | None] | None = None
+
+    def __enter__(self) -> Rows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def add(self, rows: pa.Table, body: bytes | None = None) -> None:
+        """Append ``rows``, which are sorted by key; they may be empty.
+
+        :param body: the lake object that holds these rows and no others, if there is one.
+        """
+        if self._encoder is None and self._first is None:
+            self._first = rows, body
+            return
+        self._encoded().add(rows)
+
+    def finish(self, metadata: Mapping[str, str]) -> bytes:
+        """Return the whole object. No rows can be added afterwards.
+
+        :raises ValueError: if no rows were added.
+        """
+        if self._first and (body := self._first[1]):
+            return parquet.with_metadata(body, metadata)
+        return self._encoded().finish(metadata)
+
+    def _encoded(self) -> parquet.Encoder:
+        """Return the encoder of all rows so far."""
+        if self._encoder is None:
+            spool = self._resources.enter_context(TemporaryFile())  # noqa: SIM115 - closed on exit
+            self._encoder = parquet.Encoder(spool, compression="snappy")  # read once, and soon
+        if self._first:
+            self._encoder.add(self._first[0])
+            self._first = None
+        return self._encoder
+
+
+def write(lake: Lake, dataset: str, provider: str, spec_hash: str, info: StagedInfo, rows: Rows) -> str:
     """Write the rows of a request as they are now in the lake.
 
-    :param rows: was given the rows table by table, each sorted by key; tables may be empty.
     :return: the key.
     """
     body = rows.finish({FIELD: json.dumps(info.to_json(), sort_keys=True)})

@@ -35,21 +35,23 @@ class Landed:
     :param rows: the given rows, sorted by key, as they are now in the lake: the stored row if that one was kept.
     :param written: objects created or replaced.
     :param unchanged: objects that held the same values already.
-    :param bytes: size of the written objects.
+    :param size: bytes of the written objects.
     :param missing: stored rows of the same symbols and sessions without a counterpart in the given rows; they are kept.
     :param objects: the objects that hold ``rows``, schema ``receipts.OBJECTS``.
     :param restated: ``symbol`` and ``session`` of each row that replaced a stored row with other values.
     :param broken: a sentence per stored object that could not be read.
+    :param body: the object that holds ``rows``, where there is one only, new and without other rows.
     """
 
     rows: pa.Table
     written: int
     unchanged: int
-    bytes: int
+    size: int
     missing: int = 0
     objects: pa.Table = field(default_factory=OBJECTS.empty_table)
     restated: pa.Table = field(default_factory=CELL.empty_table)
     broken: tuple[str, ...] = ()
+    body: bytes | None = None
 
 
 def land(
@@ -103,7 +105,8 @@ def land(
     if grain == "session":
         current = parquet.by_key(current, dataset.key)
     unchanged, restated = len(parts) - tally.written, pa.concat_tables([CELL.empty_table(), *tally.restated])
-    return Landed(current, tally.written, unchanged, tally.bytes, tally.missing, objects, restated, tuple(tally.broken))
+    body = tally.body if len(parts) == 1 else None
+    return Landed(current, tally.written, unchanged, tally.size, tally.missing, objects, restated, tuple(tally.broken), body)
 
 
 def _sorted(rows: pa.Table, dataset: Dataset) -> pa.Table:
@@ -122,7 +125,7 @@ def _sorted(rows: pa.Table, dataset: Dataset) -> pa.Table:
 @dataclass(slots=True)
 class _Tally:
     written: int = field(default=0)
-    bytes: int = field(default=0)
+    size: int = field(default=0)
     missing: int = field(default=0)
     rows: list[int] = field(default_factory=list)
     new_rows: list[int] = field(default_factory=list)
@@ -131,11 +134,12 @@ class _Tally:
     hashes: list[str] = field(default_factory=list)
     restated: list[pa.Table] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    body: bytes | None = None
 
     def count(self, outcomes: Iterator[Put]) -> Iterator[Put]:
         for outcome in outcomes:
-            self.written += outcome.bytes > 0
-            self.bytes += outcome.bytes
+            self.written += outcome.size > 0
+            self.size += outcome.size
             self.missing += outcome.missing
             self.rows.append(len(outcome.rows))
             self.new_rows.append(outcome.new_rows)
@@ -145,6 +149,7 @@ class _Tally:
             if outcome.restated is not None and len(outcome.restated):
                 self.restated.append(outcome.restated)
             self.broken += filter(None, [outcome.broken])
+            self.body = outcome.body
             yield outcome
 
 

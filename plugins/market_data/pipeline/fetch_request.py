@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from market_data.core.batch import Batch, Request
@@ -41,7 +40,6 @@ def fetch_request(
     :param now: is called when the whole response has arrived: that moment stamps its rows. ``hook.fetch`` may wait for the quota first.
     """
     from market_data.lake import begun, receipts, staging
-    from market_data.lake.parquet import Encoder
     from market_data.lake.receipts import RequestReceipt
     from market_data.lake.staging import StagedInfo
 
@@ -76,8 +74,7 @@ def fetch_request(
         stamp = {"ingest_us": (arrived - EPOCH) // timedelta(microseconds=1)}
         info = StagedInfo(context.run, batch.id, context.params.file_grain, RequestReceipt(request, evidence, stamp))
         mark = begun.begin(context.lake, dataset.name, context.source, batch.spec_hash, info)
-    with TemporaryFile() as spool:  # minutes of many symbols have tens of megabytes: they wait on disk
-        staged = Encoder(spool, compression="snappy")  # read once, and soon
+    with staging.Rows() as staged:
         landed = land_response(context, batch, request, incoming, counts, Arrival(arrived, now), staged)
         counts.update({name: getattr(hook.counters, name) - getattr(before, name) for name in ("calls", "retries", "bytes")})
         settled = context.settled(arrived, request.calendar)

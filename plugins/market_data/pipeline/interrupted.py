@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import PurePosixPath
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from market_data.core.full_disk import full_disk_named
@@ -57,7 +56,6 @@ def stage_interrupted(context: RunContext) -> None:
     from market_data.core.request_rows import of_request
     from market_data.lake import staging
     from market_data.lake.ledger import read_coverage
-    from market_data.lake.parquet import Encoder
     from market_data.lake.reader import read_rows
 
     found = interrupted(context)
@@ -73,8 +71,7 @@ def stage_interrupted(context: RunContext) -> None:
         if len(rows):
             log.warning("%s ended while it wrote %s: the %d rows in the lake are loaded", info.run.run_id, request, len(rows))
             receipt = replace(info.receipt, cells=_cells(rows, request, coverage))
-            with full_disk_named(), TemporaryFile() as spool:
-                staged = Encoder(spool)
+            with full_disk_named(), staging.Rows() as staged:
                 staged.add(rows)
                 staging.write(*place, PurePosixPath(key).parent.name, replace(info, receipt=receipt), staged)
         context.lake.delete(key)

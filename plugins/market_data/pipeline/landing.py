@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.datasets.base import Dataset
-    from market_data.lake.parquet import Encoder
+    from market_data.lake.staging import Rows
 
 PART_ROWS = 25_000
 """Rows per pass of gate and lake, about: a request for minutes has 400,000 rows, and a pass takes a KB for each of its rows."""
@@ -100,7 +100,7 @@ def land_response(
     incoming: Incoming,
     counts: Counter[str],
     arrival: Arrival,
-    staged: Encoder,
+    staged: Rows,
 ) -> Written:
     """Gate the rows and write them to the lake part by part.
 
@@ -135,7 +135,7 @@ def land_response(
 
     def write(rows: pa.Table) -> None:
         landed = land(context.lake, context.layout, dataset, context.source, rows, context.params.file_grain, refetch=terms)
-        staged.add(landed.rows)
+        staged.add(landed.rows, landed.body)
         objects.append(landed.objects)
         restated.append(landed.restated)
         replaced.extend(landed.broken)

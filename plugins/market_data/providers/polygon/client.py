@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from market_data.core.capabilities import Quota
 from market_data.core.errors import AuthError, BadRequest, EntitlementError, ProviderError, ServerError, Throttled
 from market_data.http.client import Response, Transport
-from market_data.providers.polygon.parse import BarPage, BarQuery, PageTable, PolygonBar, PolygonPage
+from market_data.providers.polygon.parse import BarPage, BarQuery, PageTable, PolygonPage
 from market_data.providers.responses import decode, error_body, pause
 from market_data.providers.unexpected import OnceMore
 
@@ -108,7 +108,7 @@ class Rest:
         def read(page: BarPage[Any], response: Response) -> PageTable:
             return query.read(page, response, plain, once_more)
 
-        return self.get(path, params, str(query.request), BarPage[PolygonBar], read, BarPage[msgspec.Raw])
+        return self.get(path, params, str(query.request), query.form, read, BarPage[msgspec.Raw])
 
 
 def classify(

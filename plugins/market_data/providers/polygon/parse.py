@@ -24,9 +24,9 @@ from market_data.core.batch import Request
 from market_data.core.errors import ServerError, TruncatedResponse
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
-from market_data.providers.bar_columns import bar_columns
+from market_data.providers.bar_columns import exact_whole_numbers, number_columns, numbers
 from market_data.providers.responses import NewYorkDays
-from market_data.providers.unexpected import NOTHING, OnceMore, Unexpected, checked, read_rows, separated, whole_numbers
+from market_data.providers.unexpected import NOTHING, OnceMore, Problems, Unexpected, checked, read_rows, separated, whole_numbers
 
 R = TypeVar("R")
 
@@ -72,6 +72,11 @@ class PolygonBar(msgspec.Struct, gc=False):
     v: float | None = None
     vw: float | None = None
     n: int | float | None = None
+
+
+class GroupedBar(PolygonBar, gc=False):
+    """A bar of a market-wide response, with its ticker."""
+
     T: str | None = None
 
 
@@ -94,6 +99,16 @@ class BarQuery:
     request: Request
     adjusted: bool
 
+    @property
+    def kind(self) -> type[PolygonBar]:
+        """The form of the response's bars."""
+        return GroupedBar if self.request.endpoint == "grouped" else PolygonBar
+
+    @property
+    def form(self) -> type[BarPage[Any]]:
+        """The form of a page."""
+        return BarPage[GroupedBar] if self.kind is GroupedBar else BarPage[PolygonBar]
+
     def read(self, page: BarPage[Any], response: Response, plain: Callable[[str], str], once_more: OnceMore) -> PageTable:
         """Return a page as columns, checked to be complete and to match the request.
 
@@ -110,41 +125,45 @@ class BarQuery:
             raise TruncatedResponse(f"{len(rows)} results came, {declared} are declared", **where)
         if wrong := _wrong(request, page, self.adjusted):
             raise ServerError(plain(wrong), **where)
-        bars, problems = read_rows(rows, PolygonBar, where)
-        table = self._table(bars, whole_numbers([bar.n for bar in bars], "n", problems))
+        bars, problems = read_rows(rows, self.kind, where)
+        table = self._table(bars, problems)
         if table["symbol"].null_count:
             if table["symbol"].null_count == len(bars):
                 raise ServerError("a grouped response has bars without a ticker", **where)
             for place in pc.indices_nonzero(pc.is_null(table["symbol"])).to_pylist():
                 problems.setdefault(place, ["T is missing"])
-        market = request.endpoint == "grouped"
-        kept, unexpected = separated(table, checked(problems, len(bars), where), request, where, market=market)
+        kept, unexpected = separated(table, checked(problems, len(bars), where), request, where, market=self.kind is GroupedBar)
         once_more.check(unexpected, where)
         source = response.headers.get("X-Sample-Source")
         return PageTable(kept, len(bars), declared, page.request_id, page.next_url, source, unexpected)
 
-    def _table(self, bars: list[PolygonBar], counts: pa.Array) -> pa.Table:
+    def _table(self, bars: list[PolygonBar], problems: Problems) -> pa.Table:
         """Return all bars as columns, as `separated` takes them.
 
-        :param counts: ``n`` of each.
+        :param problems: the places of counts of trades that cannot be read are added.
         """
-        request = self.request
-        moments = pa.array([bar.t for bar in bars], pa.int64())
-        undated = moments.is_null().to_numpy(zero_copy_only=False)
-        stamps = moments.fill_null(0).to_numpy() * 1000
+        request, values = self.request, numbers(bars, PolygonBar)
+        counts = exact_whole_numbers(values["n"])
+        if counts is None:
+            counts = whole_numbers([bar.n for bar in bars], "n", problems)
+        undated = np.isnan(values["t"])
+        stamps = np.where(undated, 0, values["t"]).astype(np.int64) * 1000
         sessions, outside = NewYorkDays(request.start, request.last).of(stamps)
         opened = stamps.astype("datetime64[us]")
         if request.dataset == "ohlcv-1d":
             opened = np.where(outside, opened, sessions.astype("datetime64[us]"))
         schema = find_dataset(request.dataset).received
-        symbol = pa.repeat(request.symbols[0], len(bars))
+        if self.kind is GroupedBar:
+            symbols = pa.array([bar.T for bar in bars if isinstance(bar, GroupedBar)], pa.string())
+        else:
+            symbols = pa.repeat(request.symbols[0], len(bars))
         columns: dict[str, Any] = {
-            "symbol": pa.array([bar.T for bar in bars], pa.string()) if request.endpoint == "grouped" else symbol,
+            "symbol": symbols,
             "bar_time": pa.array(opened, pa.timestamp("us"), mask=undated).cast(pa.timestamp("us", tz="UTC")),
             "session": pa.array(sessions, pa.date32(), mask=outside | undated),
             "adj_close": pa.nulls(len(bars), pa.float64()),
             "trade_count": counts,
-            **bar_columns(bars),
+            **number_columns(values),
         }
         return pa.table([columns[name] for name in schema.names], schema=schema)
 
