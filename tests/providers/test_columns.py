@@ -75,6 +75,7 @@ def test_numbers_of_bars_are_those_of_their_fields(rows, kind):
 @example([2**53 + 1])
 @example([1.5, 2])
 @example([None, 7.0])
+@example([10**400, 1, None])
 def test_whole_numbers_that_are_exact_as_floats_are_those_numbers(values):
     found = exact_whole_numbers(numbers([PolygonBar(t=0, n=value) for value in values], PolygonBar)["n"])
     exact = all(value is None or (value == int(value) and abs(value) < 2**53) for value in values)

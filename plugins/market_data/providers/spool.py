@@ -115,6 +115,8 @@ def in_memory(rows: pa.Table, release: Callable[[], None]) -> pa.Table:
 
     :param release: of the rows' file. It is called after each column: the system keeps far more of a file in memory than was read.
     """
+    if release is nothing_to_release and all(column.num_chunks == 1 for column in rows.columns):
+        return rows
     columns = []
     for column in rows.columns:
         columns.append(column.combine_chunks())

@@ -173,7 +173,7 @@ class PolygonHook(HttpProviderHook):
             request, pending_from, reason = without_recent(request, error, recent, until), recent, error.said
             parts = list(self._pages(request))
         kind = find_dataset(request.dataset)
-        table = kind.identified(pa.concat_tables([kind.received.empty_table(), *(part.table for part in parts)]))
+        table = kind.identified(pa.concat_tables([part.table for part in parts]))
         unexpected = Unexpected.of([part.unexpected for part in parts], request, table)
         declared = [part.declared for part in parts if part.declared is not None]
         evidence = self._evidence(
