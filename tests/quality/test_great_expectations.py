@@ -81,6 +81,18 @@ print(json.dumps([before, Watch.found, costly, altair.Chart.__name__, scipy.stat
     assert python(script) == [[], ["great_expectations"], [], "Chart", "norm"]
 
 
+def test_garbage_collections_leave_out_what_was_imported():
+    script = """
+import gc, json, sys
+from market_data.quality.great_expectations import library
+library()
+frozen, collected = gc.get_freeze_count(), len(gc.get_objects())
+library()
+print(json.dumps([gc.isenabled(), frozen > 100_000, collected < 10_000, gc.get_freeze_count() == frozen]))
+"""
+    assert python(script) == [True, True, True, True]
+
+
 # -- the pages -------------------------------------------------------------------------------------------------------------------
 
 
