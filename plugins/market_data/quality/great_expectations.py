@@ -6,6 +6,7 @@ expectation of the suites needs, which are half of the time.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import math
@@ -67,6 +68,7 @@ def library() -> Any:
             import great_expectations
 
             gc.freeze()
+            atexit.register(gc.unfreeze)  # else extension modules report what they left behind as leaks
         finally:
             if collects:
                 gc.enable()
