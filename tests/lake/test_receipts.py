@@ -100,6 +100,18 @@ def test_a_long_footer_is_read_in_a_second_step(lake, run):
     assert list(receipts.finished(lake, folder).values()) == [long]
 
 
+@pytest.mark.parametrize("why", ["half \ud800 of a character", "Größe ‰", "\u0000\n", ""])
+def test_a_footer_is_read_as_it_was_written(why):
+    receipt = replace(absent("A\ud83dB"), warnings=(why,), unproved={"GONE": why}, renewed=WEEK)
+    assert receipts.from_footer(json.dumps(receipt.to_json(), sort_keys=True)) == receipt
+
+
+def test_footers_with_the_same_symbols_share_them():
+    one, other = (receipts.from_footer(json.dumps(receipt_of("AAPL", rows).to_json())) for rows in (1, 2))
+    assert one != other
+    assert one.request.symbols is one.cells[0].symbols is other.request.symbols
+
+
 def test_cells_come_by_symbol_and_session():
     later = CellRun(("MSFT", "AAPL"), State.HAVE, "", (closed(D0 + timedelta(2), D0 + timedelta(2)),), with_rows=True)
     earlier = CellRun(("AAPL", "ZZ"), State.EMPTY, "halted", (closed(D0, D0),))

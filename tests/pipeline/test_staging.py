@@ -4,6 +4,7 @@ import json
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +141,18 @@ def test_a_fetch_cleared_without_downstream_is_loaded_by_the_next_run(world):
     assert (report["red"], report["rows_changed"]) == ([], 1)
     assert any("requests that r1 had left in staging" in words for words in report["warnings"])
     world.agree()
+
+
+def test_a_check_before_the_first_load_compares_with_nothing_and_leaves_the_warehouse_to_the_load(world):
+    Path(world.folder, "warehouse.duckdb").unlink()
+    context = world.context()
+    planned, receipts = world.fetch_only(context)
+    with world.warehouse() as warehouse:
+        checked = pipeline.check_run(context, list(planned.plan.batches), receipts, warehouse)
+        assert (checked["statistics"]["rows"], checked["refused"]) == (len(SYMBOLS) * len(DAYS), [])
+        assert not warehouse.exists()
+        assert pipeline.load_run(context, checked, warehouse)["rows"] == len(SYMBOLS) * len(DAYS)
+        assert warehouse.exists()
 
 
 @pytest.mark.slow

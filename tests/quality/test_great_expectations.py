@@ -81,6 +81,21 @@ print(json.dumps([before, Watch.found, costly, altair.Chart.__name__, scipy.stat
     assert python(script) == [[], ["great_expectations"], [], "Chart", "norm"]
 
 
+def test_garbage_collections_leave_out_what_was_imported():
+    script = """
+import atexit, gc, json
+def end():  # runs after what was registered later
+    print(json.dumps([gc.isenabled(), frozen > 100_000, collected < 10_000, again == frozen, gc.get_freeze_count()]))
+atexit.register(end)
+from market_data.quality.great_expectations import library
+library()
+frozen, collected = gc.get_freeze_count(), len(gc.get_objects())
+library()
+again = gc.get_freeze_count()
+"""
+    assert python(script) == [True, True, True, True, 0]
+
+
 # -- the pages -------------------------------------------------------------------------------------------------------------------
 
 

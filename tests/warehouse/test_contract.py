@@ -84,6 +84,10 @@ def test_a_failed_migration_is_repeated(connection: WarehouseConnection, monkeyp
         assert warehouse.load(OHLCV_1D, bars("AAPL", 3), "one") == Loaded(3, 3)
 
 
+def test_a_migrated_warehouse_exists(warehouse: Warehouse) -> None:
+    assert warehouse.exists()
+
+
 def test_a_load_before_migrating_says_so(connection: WarehouseConnection) -> None:
     with open_with_hooks(connection) as warehouse, pytest.raises(WarehouseError, match="migrated") as caught:
         warehouse.load(OHLCV_1D, bars("AAPL", 1), "one")

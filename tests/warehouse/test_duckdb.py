@@ -150,6 +150,21 @@ def test_folders_are_made_and_the_file_only_when_used(tmp_path: Path) -> None:
     assert rows(file) == 0
 
 
+def test_a_warehouse_exists_from_its_first_migration(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "warehouse.duckdb"
+    with at(file) as warehouse:
+        assert not warehouse.exists()
+        assert not file.exists()
+        warehouse.migrate()
+        assert warehouse.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_no_missing_warehouse(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"extra\.path .*file/warehouse\.duckdb cannot be used: "):
+        at(tmp_path / "file" / "warehouse.duckdb").exists()
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"extra\.path .*file/warehouse\.duckdb cannot be used: "):

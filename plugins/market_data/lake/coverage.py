@@ -186,11 +186,11 @@ class Coverage:
 
     def states(self, cells: pa.Table) -> pa.Array:
         """Return the recorded state of each of ``cells`` (schema ``CELLS``), null if there is no record."""
-        return self._recorded(cells, "state").cast(pa.string())
+        return self._recorded_text(cells, "state")
 
     def reasons(self, cells: pa.Table) -> pa.Array:
         """Return the recorded reason of each of ``cells``, null if there is no record."""
-        return self._recorded(cells, "reason").cast(pa.string())
+        return self._recorded_text(cells, "reason")
 
     def recorded_after(self, cells: pa.Table, moment_us: int) -> pa.Array:
         """Return a mask of the ``cells`` whose record was made after ``moment_us``.
@@ -215,6 +215,10 @@ class Coverage:
         check_stamp(latest, microseconds(now), "a record of the coverage ledger")
         return EPOCH + (latest + 1) * MICROSECOND
 
+    def _recorded_text(self, cells: pa.Table, column: str) -> pa.Array:
+        # To make text of an empty dictionary takes much longer.
+        return self._recorded(cells, column).cast(pa.string()) if len(self.table) else pa.nulls(len(cells), pa.string())
+
     def _recorded(self, cells: pa.Table, column: str) -> pa.Array:
         """Return one column of the record of each of ``cells``, null if there is none."""
         if not len(self.table):
@@ -225,6 +229,8 @@ class Coverage:
     def lost(self, cells: pa.Table) -> pa.Array:
         """Return a mask of the ``cells`` that have no bar now, but a recorded value."""
         no_bar = pc.is_in(cells["state"], pa.array([str(State.EMPTY), str(State.PENDING)]))
+        if not pc.any(no_bar).as_py():
+            return no_bar
         partly = pc.fill_null(pc.starts_with(self.reasons(cells), SOME_QUARANTINED), False)
         return pc.and_(no_bar, pc.or_(self.had_values(cells), partly))
 

@@ -160,11 +160,18 @@ def _apart(
 
 
 def _previous(context: RunContext, warehouse: Warehouse, before: date, symbols: Sequence[str]) -> pa.Table:
-    """Return the sessions to compare with; none for datasets other than bars."""
+    """Return the sessions to compare with; none for datasets other than bars.
+
+    A warehouse that is not there yet has none, and is left for the load to make.
+    """
     import pyarrow as pa
+
+    from market_data.quality.session_bars import BARS
 
     if not context.dataset.is_bars:
         return pa.table({})
+    if not warehouse.exists():
+        return BARS.empty_table()
     warehouse.migrate()
     return warehouse.previous_bars(context.dataset, context.source, before, symbols=symbols)
 

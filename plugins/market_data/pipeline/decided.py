@@ -211,11 +211,13 @@ def without_settled(cells: pa.Table, coverage: Coverage) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    new, old = cells["reason"].cast(pa.string()), coverage.reasons(cells)
-    settled = pa.repeat(False, len(cells))
-    for words in (RELEASED_BY, CONFIRMED_WRONG):
-        both = pc.and_(pc.starts_with(new, words), pc.fill_null(pc.starts_with(old, words), False))
-        settled = pc.or_(settled, both)
+    new = cells["reason"].cast(pa.string())
+    by_words = {words: pc.starts_with(new, words) for words in (RELEASED_BY, CONFIRMED_WRONG)}
+    if not any(pc.any(decided).as_py() for decided in by_words.values()):
+        return cells
+    old, settled = coverage.reasons(cells), pa.repeat(False, len(cells))
+    for words, decided in by_words.items():
+        settled = pc.or_(settled, pc.and_(decided, pc.fill_null(pc.starts_with(old, words), False)))
     return cells.filter(pc.invert(settled))
 
 

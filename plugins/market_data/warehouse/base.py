@@ -124,6 +124,10 @@ class Warehouse(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def exists(self) -> bool:
+        """Return False if no warehouse was ever made here. It has no rows then. A server has one always."""
+        return True
+
     def migrate(self) -> list[str]:
         """Bring tables and views to this version, and sessions to those of ``core.calendar``; idempotent.
 

@@ -72,6 +72,11 @@ class DuckDBWarehouse(Warehouse):
         self.lock_timeout = number(connection, "lock_timeout", LOCK_TIMEOUT, 0)
         self._open: duckdb.DuckDBPyConnection | None = None
 
+    def exists(self) -> bool:
+        """Return True if the file is there. DuckDB itself, 60 MB, is not loaded for that."""
+        with _locked(self.path, self.lock_timeout):
+            return self.path.exists()
+
     @contextmanager
     def _session(self, *, write: bool) -> Iterator[None]:
         import duckdb
