@@ -64,9 +64,11 @@ from market_data.warehouse.upsert_sql import (
     compare,
     count_stage,
     delete_copies,
+    delete_replaced,
     insert_confirmed,
     insert_first_versions,
     insert_new,
+    insert_newest,
     insert_versions,
     mark_altered,
     merge,
@@ -167,6 +169,7 @@ class Warehouse(ABC):
         if dataset.identify:
             rows = dataset.identify(distinct(target, rows))
         wire = to_wire(target, rows, load_id=load_id, loaded_at=now)
+        del rows
         pa.default_memory_pool().release_unused()  # many times the rows: the database needs it now
         return self._tries()(self._load, target, wire, load_id, now, run, calendar_of)
 
@@ -281,7 +284,15 @@ class Warehouse(ABC):
             self._execute(f"update {target.silver}", begin_again(target), span)
         if not found["newer"]:
             return 0
-        return self._execute(f"merge into {target.silver}", merge(target), [*span, *span]) - int(found["confirmed"])
+        return self._replace(target, span) - int(found["confirmed"])
+
+    def _replace(self, target: Table, span: Sequence[Any]) -> int:
+        """Bring silver to the newest of its rows and the staged ones, and return the number of rows written."""
+        if not self.dialect.updates_in_memory:
+            return self._execute(f"merge into {target.silver}", merge(target), [*span, *span])
+        written = self._execute(f"insert into {target.silver}", insert_newest(target), span)
+        self._execute(f"delete from {target.silver}", delete_replaced(target), span)
+        return written
 
     def _vouch(self, wire: pa.Table, *, of_run: bool) -> None:
         """Count the loaded actions as all there are of their symbols.

@@ -136,25 +136,52 @@ def merge(table: Table) -> str:
 
     Its row count is that of both. Binds ``SPAN`` twice.
     """
-    kept = {column.name for column in (LOAD_ID, INGEST_TS, LOADED_AT)}
-    rows = ", ".join(
-        f"CASE WHEN p.row_hash = s.row_hash THEN p.{c.name} ELSE s.{c.name} END AS {c.name}" if c.name in kept else f"s.{c.name}"
-        for c in table.columns
-    )
     columns = (*table.columns, CONFIRMED_TS)
     key = {column.name for column in table.key}
     changeable = [column.name for column in columns if column.name not in key]
     return (
         f"MERGE INTO {table.silver} t\n"
-        f"USING (SELECT {rows},\n"
-        f"              CASE WHEN p.row_hash = s.row_hash THEN s.ingest_ts END AS confirmed_ts\n"
-        f"         FROM {table.stage} s\n"
-        f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
-        f"        WHERE {_newer(table)}) s\n"
+        f"USING ({_newest(table)}) s\n"
         f"   ON ({_equal('t', 's', table.key)} AND {_within('t', table)})\n"
         f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
         f" WHEN NOT MATCHED THEN INSERT ({_names(columns)})\n"
         f"      VALUES ({_names(columns, 's.')})"
+    )
+
+
+def insert_newest(table: Table) -> str:
+    """Insert into silver the rows that `merge` would leave; `delete_replaced` removes those that they replace.
+
+    For tables without a primary key. Its row count is that of `merge`. Binds ``SPAN``.
+    """
+    return f"INSERT INTO {table.silver} ({_names((*table.columns, CONFIRMED_TS))})\n{_newest(table)}"
+
+
+def delete_replaced(table: Table) -> str:
+    """Delete the bars that are older than a staged row of their key; those that `insert_newest` has put there are not.
+
+    Binds ``SPAN``. Runs after `insert_newest`, in the same transaction.
+    """
+    return (
+        f"DELETE FROM {table.silver} p\n"
+        f" WHERE {_within('p', table)}\n"
+        f"   AND EXISTS (SELECT 1 FROM {table.stage} s WHERE {_equal('p', 's', table.key)} AND ({_newer(table)}))"
+    )
+
+
+def _newest(table: Table) -> str:
+    """Return the query of the staged rows that are new, or replace or confirm a bar, as silver has them afterwards."""
+    kept = {column.name for column in (LOAD_ID, INGEST_TS, LOADED_AT)}
+    rows = ", ".join(
+        f"CASE WHEN p.row_hash = s.row_hash THEN p.{c.name} ELSE s.{c.name} END AS {c.name}" if c.name in kept else f"s.{c.name}"
+        for c in table.columns
+    )
+    return (
+        f"SELECT {rows},\n"
+        f"              CASE WHEN p.row_hash = s.row_hash THEN s.ingest_ts END AS confirmed_ts\n"
+        f"         FROM {table.stage} s\n"
+        f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
+        f"        WHERE {_newer(table)}"
     )
 
 
