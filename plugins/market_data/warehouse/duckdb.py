@@ -53,8 +53,8 @@ POLL_SECONDS = 0.05
 ROW_GROUP = 122_880
 """Rows that DuckDB stores together: a load of as many writes whole groups, and none again."""
 ROWS_OF_ONE_THREAD = 20_000
-"""A load of more rows runs in one thread: others would compress columns at the same time, each with buffers of its own. Of fewer rows,
-reading the stored rows between them takes most of the time, which threads share."""
+"""A load of more rows runs in one thread: others would compress columns at the same time, each with buffers of its own.
+A load of fewer rows mostly reads the stored rows between them, and threads share that."""
 # no downloads, and no Python variable of the caller's taken for a table
 CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "python_enable_replacements": "false"}
 

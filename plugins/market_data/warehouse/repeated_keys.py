@@ -1,4 +1,4 @@
-"""Keys that something else than a load wrote more than once, where a table has no primary key to forbid it."""
+"""Keys that are in a table more than once, where no primary key forbids it; no load writes them so."""
 
 # ruff: noqa: S608  only names from ``schema`` enter the text; values are bound
 

@@ -162,7 +162,8 @@ def insert_newest(table: Table) -> str:
 def delete_replaced(table: Table) -> str:
     """Delete the bars that a staged row of their key replaces or confirms.
 
-    Those that `insert_newest` has put there are not older than the staged rows, and stay. Binds ``SPAN``. Runs after `insert_newest`, in the same transaction.
+    Those that `insert_newest` has put there are not older than the staged rows, and stay. Binds ``SPAN``.
+    Runs after `insert_newest`, in the same transaction.
     """
     return (
         f"DELETE FROM {table.silver} p\n"
