@@ -11,7 +11,7 @@ import pyarrow as pa
 from market_data.core import calendar
 from market_data.datasets.bars import OHLCV_1D
 from market_data.datasets.base import Dataset
-from market_data.warehouse import upsert_sql
+from market_data.warehouse import repeated_keys, upsert_sql
 
 OF_A_LOAD = (
     upsert_sql.count_stage,
@@ -22,6 +22,9 @@ OF_A_LOAD = (
     upsert_sql.insert_confirmed,
     upsert_sql.begin_again,
     upsert_sql.merge,
+    upsert_sql.insert_newest,
+    upsert_sql.delete_replaced,
+    repeated_keys.repeated_keys,
 )
 """What makes a load's statements, but for those of the audit row."""
 FIRST = datetime(2024, 1, 2, tzinfo=UTC)

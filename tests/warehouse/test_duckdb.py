@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ from market_data.core.errors import ConfigError, WarehouseError
 from market_data.datasets.bars import OHLCV_1D
 from market_data.warehouse import WarehouseConnection, base, migrations, open_warehouse
 from market_data.warehouse.base import Loaded, Warehouse
-from market_data.warehouse.duckdb import DuckDBWarehouse
+from market_data.warehouse.duckdb import DUCKDB, DuckDBWarehouse
 from market_data.warehouse.schema import TABLES
 from tests.warehouse.rows import bars, later
 
@@ -303,9 +304,8 @@ def test_a_load_reads_no_stored_rows_of_other_symbols(tmp_path: Path) -> None:
     assert {read[:2] for read in warehouse.reads} == {
         ("SELECT", "silver_prices"),
         *(("INSERT", name) for name in ("bronze_prices", "silver_prices")),
-        ("MERGE", "silver_prices"),
         ("UPDATE", "silver_prices"),
-        ("DELETE", "silver_prices"),
+        *(("DELETE", name) for name in ("bronze_prices", "silver_prices")),
     }
     assert {read for read in warehouse.reads if read[2] > versions * 2 * days} == set()
 
@@ -318,6 +318,7 @@ def test_tables_of_rows_lose_their_keys_and_keep_their_rows(path: Path, tmp_path
     """The index of a key is held in memory: 435 MB for one session of 6,000 symbols in a table of 3 million rows."""
     old, all_of = tmp_path / "old.duckdb", migrations.migrations
     monkeypatch.setattr(base, "migrations", lambda dialect: [m for m in all_of(dialect) if m.version < FIRST_WITHOUT_KEYS])
+    monkeypatch.setattr(DuckDBWarehouse, "dialect", replace(DUCKDB, updates_in_memory=False))  # as loads were then
     with at(old) as warehouse:
         warehouse.migrate()
         warehouse.load(OHLCV_1D, bars("AAPL", 3), "one")

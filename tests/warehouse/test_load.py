@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -126,6 +127,14 @@ def test_rows_come_by_symbol_then_date_so_that_a_chunk_spans_few_stored_rows(lak
     left = check._judge_leftover(here, None, LeftoverGroup(infos), staged, 0)  # type: ignore[arg-type]
     assert left["rows"] == rows
     assert [table["symbol"][0].as_py() for table in requests.staged_rows(here, left["keys"], staged)] == [name for name, _ in rows]
+
+
+def test_nobody_holds_a_chunk_while_it_is_loaded() -> None:
+    """Else the dataset's rows are in memory beside the warehouse's form of them."""
+    chunks = steps.in_chunks([bars("AAPL", 10)], 4)
+    held = [weakref.ref(chunk) for chunk in (next(chunks), next(chunks))]
+    assert [chunk() for chunk in held] == [None, None]
+    assert [len(chunk) for chunk in chunks] == [2]
 
 
 def test_trades_are_loaded(connection: WarehouseConnection, lake: Lake) -> None:

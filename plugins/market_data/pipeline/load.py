@@ -77,9 +77,9 @@ def load_run(context: RunContext, checked: Mapping[str, Any], warehouse: Warehou
 
 def _load(context: RunContext, rows: Iterable[pa.Table], warehouse: Warehouse, done: Counter[str]) -> None:
     for chunk in in_chunks(rows, warehouse.chunk_rows):
-        loaded = warehouse.load(
-            context.dataset, chunk, load_id(context.run, chunk), context.run, calendar_of_source(context.source)
-        )
+        named, given = load_id(context.run, chunk), [chunk]
+        del chunk  # the load frees its rows, once it has them in the warehouse's form
+        loaded = warehouse.load(context.dataset, given.pop(), named, context.run, calendar_of_source(context.source))
         done.update(rows=loaded.rows_in, changed=loaded.rows_changed, loads=1, already=int(loaded.already))
         earlier = " (by an earlier try)" * loaded.already
         log.info("load %d: %d rows, %d new or changed%s", done["loads"], loaded.rows_in, loaded.rows_changed, earlier)
@@ -114,22 +114,23 @@ def in_chunks(tables: Iterable[pa.Table], most: int) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
     for table in tables:
         held.append(table)
+        del table
         while sum(map(len, held)) >= most:
-            chunk, held = _cut(held, most)
-            yield chunk
+            yield _cut(held, most)
     if sum(map(len, held)):
         yield pa.concat_tables(held).combine_chunks()
 
 
-def _cut(held: list[pa.Table], most: int) -> tuple[pa.Table, list[pa.Table]]:
-    """Return the first ``most`` rows in one piece, and the other rows.
+def _cut(held: list[pa.Table], most: int) -> pa.Table:
+    """Return the first ``most`` rows in one piece, and leave the other rows in ``held``.
 
-    A function of its own, so that tables without other rows are freed before the chunk is loaded.
+    A function of its own, so that neither the chunk nor tables without other rows are held while the chunk is loaded.
     """
     import pyarrow as pa
 
     rows = pa.concat_tables(held)
-    return rows.slice(0, most).combine_chunks(), [rows.slice(most)]
+    held[:] = [rows.slice(most)]
+    return rows.slice(0, most).combine_chunks()
 
 
 def load_id(run: RunInfo, rows: pa.Table) -> str:

@@ -9,7 +9,7 @@ one action could be there under several.
 from __future__ import annotations
 
 from market_data.warehouse.schema import INGEST_TS, ROW_HASH, Table
-from market_data.warehouse.upsert_sql import LAST_SEEN, _equal
+from market_data.warehouse.upsert_sql import LAST_SEEN, equal
 
 _RATIO = "CAST(FLOOR(ROUND({a}.{high} / NULLIF({a}.{low}, 0) * 10000, 6) + 0.5) AS BIGINT)"
 
@@ -37,12 +37,12 @@ def action_id(alias: str) -> str:
 
 def _same(left: str, right: str, table: Table) -> str:
     others = [column for column in table.key if column.name != "action_id"]
-    return f"{_equal(left, right, others)} AND {action_id(left)} = {action_id(right)}"
+    return f"{equal(left, right, others)} AND {action_id(left)} = {action_id(right)}"
 
 
 def delete_repeated_versions(table: Table) -> str:
     """Delete bronze rows that are one version of one action under several ids, all but one."""
-    same = f"{_same('o', 't', table)} AND {_equal('o', 't', (INGEST_TS, ROW_HASH))} AND o.action_id < t.action_id"
+    same = f"{_same('o', 't', table)} AND {equal('o', 't', (INGEST_TS, ROW_HASH))} AND o.action_id < t.action_id"
     return f"DELETE FROM {table.bronze} t WHERE EXISTS (SELECT 1 FROM {table.bronze} o WHERE {same})"
 
 

@@ -38,6 +38,7 @@ from market_data.warehouse.dialects import Dialect
 from market_data.warehouse.migrations import CREATE_SCHEMA_VERSION, INSERT_VERSION, SELECT_VERSIONS, migrations
 from market_data.warehouse.quality_log import LogEntry
 from market_data.warehouse.recent_bars_sql import NEW_YORK_HOURS, first_of_previous, folded_bars, last_before, previous_bars
+from market_data.warehouse.repeated_keys import delete_copies, delete_equal_versions, repeated_keys, what_to_do
 from market_data.warehouse.schema import (
     ACTION_COVERAGE,
     CORPORATE_ACTIONS,
@@ -63,10 +64,11 @@ from market_data.warehouse.upsert_sql import (
     begin_again,
     compare,
     count_stage,
-    delete_copies,
+    delete_replaced,
     insert_confirmed,
     insert_first_versions,
     insert_new,
+    insert_newest,
     insert_versions,
     mark_altered,
     merge,
@@ -171,6 +173,7 @@ class Warehouse(ABC):
         if dataset.identify:
             rows = dataset.identify(distinct(target, rows))
         wire = to_wire(target, rows, load_id=load_id, loaded_at=now)
+        del rows
         pa.default_memory_pool().release_unused()  # many times the rows: the database needs it now
         return self._tries()(self._load, target, wire, load_id, now, run, calendar_of)
 
@@ -245,7 +248,7 @@ class Warehouse(ABC):
             audit = self._fetch("read audit row", SELECT_AUDIT, [load_id]).to_pylist()
             if audit:
                 return Loaded(int(audit[0]["rows_in"]), int(audit[0]["rows_changed"]), already=True)
-            changed = self._merge(target, wire)
+            changed = self._merge(target, wire, run)
             if target == CORPORATE_ACTIONS:
                 self._vouch(wire, of_run=run is not None)
             if target == SYMBOL_CHANGES:
@@ -259,7 +262,7 @@ class Warehouse(ABC):
             self._execute("insert audit row", INSERT_AUDIT, audit_row)
         return Loaded(wire.num_rows, changed)
 
-    def _merge(self, target: Table, wire: pa.Table) -> int:
+    def _merge(self, target: Table, wire: pa.Table, run: RunInfo | None) -> int:
         self._stage(target, wire)
         (counted,) = self._fetch("count staged rows", count_stage(target)).to_pylist()
         staged = int(counted["staged"])
@@ -273,8 +276,9 @@ class Warehouse(ABC):
         if self._exact:
             if self.dialect.keys_in_memory:
                 self._execute(f"repeated rows of {target.silver}", delete_copies(target), [*span, *span])
+                self._execute(f"repeated rows of {target.bronze}", delete_equal_versions(target), [*span, *span])
             self._execute(f"update {target.silver}", mark_altered(target), [BEFORE_ALL, *span])
-        (found,) = self._fetch("compare", compare(target), span).to_pylist()
+        found = self._compare(target, wire, span, run)
         if not found["known"]:
             self._execute(f"insert into {target.bronze}", insert_first_versions(target), span)
             return self._execute(f"insert into {target.silver}", insert_new(target))
@@ -285,7 +289,24 @@ class Warehouse(ABC):
             self._execute(f"update {target.silver}", begin_again(target), span)
         if not found["newer"]:
             return 0
-        return self._execute(f"merge into {target.silver}", merge(target), [*span, *span]) - int(found["confirmed"])
+        return self._replace(target, span) - int(found["confirmed"])
+
+    def _compare(self, target: Table, wire: pa.Table, span: Sequence[Any], run: RunInfo | None) -> dict[str, Any]:
+        found: dict[str, Any]
+        (found,) = self._fetch("compare", compare(target), span).to_pylist()
+        if found["compared"] > wire.num_rows:  # the joins of the other statements would multiply rows
+            repeated = self._fetch("find repeated keys", repeated_keys(target), span)
+            raise WarehouseError(what_to_do(target, repeated, run), retriable=False)
+        return found
+
+    def _replace(self, target: Table, span: Sequence[Any]) -> int:
+        """Bring silver to the newest of its rows and the staged ones, and return the number of rows written."""
+        kind = f"merge into {target.silver}"
+        if not self.dialect.updates_in_memory:
+            return self._execute(kind, merge(target), [*span, *span])
+        written = self._execute(kind, insert_newest(target), span)
+        self._execute(f"delete replaced rows of {target.silver}", delete_replaced(target), span)
+        return written
 
     def _vouch(self, wire: pa.Table, *, of_run: bool) -> None:
         """Count the loaded actions as all there are of their symbols.

@@ -27,6 +27,8 @@ class Dialect:
         ``check``, ``columns``, and ``create``, which creates the table anew as ``{table}_new``.
     :param keys_in_memory: a load holds the index of a primary key in memory and writes it again, so tables of rows have none: their
         only writer compares its rows with those that are there.
+    :param updates_in_memory: an update holds all columns of the rows around each updated one in memory, and the commit writes their row
+        groups again. So a load inserts the newer rows of silver and deletes those that they replace.
     :param lock: keeps other writers from a table until the transaction ends, while all may read it; empty where
         only one writes at a time. Without it, a writer would compare with rows from before another's commit, and an older version of a
         bar could replace a newer one.
@@ -44,6 +46,7 @@ class Dialect:
     widen: str = ""
     recheck: tuple[str, ...] = ()
     keys_in_memory: bool = False
+    updates_in_memory: bool = False
     lock: str = ""
     position: str = "STRPOS({text}, {part})"
 

@@ -45,12 +45,16 @@ DUCKDB = Dialect(
         "ALTER TABLE {table}_new RENAME TO {table}",
     ),
     keys_in_memory=True,
+    updates_in_memory=True,
 )
 
 LOCK_TIMEOUT = 300.0
 POLL_SECONDS = 0.05
 ROW_GROUP = 122_880
 """Rows that DuckDB stores together: a load of as many writes whole groups, and none again."""
+ROWS_OF_ONE_THREAD = 20_000
+"""A load of more rows runs in one thread: others would compress columns at the same time, each with buffers of its own.
+A load of fewer rows mostly reads the stored rows between them, and threads share that."""
 # no downloads, and no Python variable of the caller's taken for a table
 CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "python_enable_replacements": "false"}
 
@@ -114,6 +118,8 @@ class DuckDBWarehouse(Warehouse):
         """Let statements read ``wire`` itself as the staging table, without a copy."""
         with _errors(f"stage into {target.stage}"):
             self._connection.register(target.stage, wire)
+            if wire.num_rows > ROWS_OF_ONE_THREAD:
+                self._connection.execute("SET threads = 1")  # until the session ends
 
     def _begin(self) -> None:
         self._execute("begin", "BEGIN TRANSACTION")

@@ -32,7 +32,7 @@ from market_data.warehouse.schema import (
     Table,
     Type,
 )
-from market_data.warehouse.upsert_sql import _names
+from market_data.warehouse.upsert_sql import names
 
 MIGRATIONS = sql_folder() / "migrations"
 REMADE = 4
@@ -44,10 +44,10 @@ REMADE = 4
 
 def create_table(name: str, columns: Iterable[Column], key: Iterable[Column], dialect: Dialect, check: str = "") -> str:
     """Return the statement that creates a table with a primary key, or without one where ``key`` is empty."""
-    names = _names(key)
+    of_key = names(key)
     lines = [
         *_definitions(columns, dialect),
-        *([f"CONSTRAINT {name}_pk PRIMARY KEY ({names})"] if names else []),
+        *([f"CONSTRAINT {name}_pk PRIMARY KEY ({of_key})"] if of_key else []),
         *([f"CONSTRAINT {name}_ck CHECK ({check})"] if check else []),
     ]
     return f"CREATE TABLE {name} (\n  " + ",\n  ".join(lines) + "\n)"
@@ -171,7 +171,7 @@ def _step(number: int, table: str, columns: Sequence[Column], key: Sequence[Colu
 
     def statement(dialect: Dialect) -> str:
         create = create_table(f"{table}_new", columns, key, dialect, check)
-        return dialect.recheck[number].format(table=table, check=check, create=create, columns=_names(columns))
+        return dialect.recheck[number].format(table=table, check=check, create=create, columns=names(columns))
 
     return statement
 

@@ -56,17 +56,19 @@ So an engine reads no other rows of a large table, and holds none of them in mem
 def compare(table: Table) -> str:
     """Count what there is to do with the staged rows. The result has one row. Binds ``SPAN``.
 
+    ``compared``: the staged rows; more, if silver has one of their keys more than once.
     ``known``: rows with a current bar. ``versions``: rows that differ from it or are older. ``newer``: rows that replace or confirm it.
     ``confirmed``: those of them that confirm it. ``overtaking``: rows that were seen between the bar and its confirmation.
     """
     return (
-        f"SELECT COUNT(p.{SYMBOL.name}) AS known,\n"
+        f"SELECT COUNT(*) AS compared,\n"
+        f"       COUNT(p.{SYMBOL.name}) AS known,\n"
         f"       COUNT(CASE WHEN {_version(table)} THEN 1 END) AS versions,\n"
         f"       COUNT(CASE WHEN {_newer(table)} THEN 1 END) AS newer,\n"
         f"       COUNT(CASE WHEN p.row_hash = s.row_hash AND {LAST_SEEN} < s.ingest_ts THEN 1 END) AS confirmed,\n"
         f"       COUNT(CASE WHEN {OVERTAKES} THEN 1 END) AS overtaking\n"
         f"  FROM {table.stage} s\n"
-        f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})"
+        f"  LEFT JOIN {table.silver} p ON ({equal('p', 's', table.key)} AND {within('p', table)})"
     )
 
 
@@ -76,11 +78,11 @@ def insert_versions(table: Table) -> str:
     Runs before the merge. Binds ``SPAN`` twice.
     """
     return (
-        f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
-        f"SELECT {_names(table.columns, 's.')}\n"
+        f"INSERT INTO {table.bronze} ({names(table.columns)})\n"
+        f"SELECT {names(table.columns, 's.')}\n"
         f"  FROM {table.stage} s\n"
-        f"  LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
-        f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)} AND {_within('b', table)})\n"
+        f"  LEFT JOIN {table.silver} p ON ({equal('p', 's', table.key)} AND {within('p', table)})\n"
+        f"  LEFT JOIN {table.bronze} b ON ({equal('b', 's', table.version_key)} AND {within('b', table)})\n"
         f" WHERE ({_version(table)}) AND b.row_hash IS NULL"
     )
 
@@ -88,17 +90,17 @@ def insert_versions(table: Table) -> str:
 def insert_first_versions(table: Table) -> str:
     """Insert the staged rows that bronze lacks, when none of them has a current bar. Binds ``SPAN``."""
     return (
-        f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
-        f"SELECT {_names(table.columns, 's.')}\n"
+        f"INSERT INTO {table.bronze} ({names(table.columns)})\n"
+        f"SELECT {names(table.columns, 's.')}\n"
         f"  FROM {table.stage} s\n"
-        f"  LEFT JOIN {table.bronze} b ON ({_equal('b', 's', table.version_key)} AND {_within('b', table)})\n"
+        f"  LEFT JOIN {table.bronze} b ON ({equal('b', 's', table.version_key)} AND {within('b', table)})\n"
         f" WHERE b.row_hash IS NULL"
     )
 
 
 def insert_new(table: Table) -> str:
     """Insert the staged rows into silver when none of them has a current bar."""
-    return f"INSERT INTO {table.silver} ({_names(table.columns)})\nSELECT {_names(table.columns)} FROM {table.stage}"
+    return f"INSERT INTO {table.silver} ({names(table.columns)})\nSELECT {names(table.columns)} FROM {table.stage}"
 
 
 def insert_confirmed(table: Table) -> str:
@@ -108,12 +110,12 @@ def insert_confirmed(table: Table) -> str:
     """
     of_stage = {LOAD_ID.name: "s.load_id", LOADED_AT.name: "s.loaded_at", INGEST_TS.name: "p.confirmed_ts"}
     values = ", ".join(of_stage.get(column.name, f"p.{column.name}") for column in table.columns)
-    at_confirmation = _equal("b", "p", [column for column in table.version_key if column != INGEST_TS])
+    at_confirmation = equal("b", "p", [column for column in table.version_key if column != INGEST_TS])
     return (
-        f"INSERT INTO {table.bronze} ({_names(table.columns)})\n"
+        f"INSERT INTO {table.bronze} ({names(table.columns)})\n"
         f"SELECT {values}\n"
         f"  FROM {table.stage} s\n"
-        f"  JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
+        f"  JOIN {table.silver} p ON ({equal('p', 's', table.key)} AND {within('p', table)})\n"
         f"  LEFT JOIN {table.bronze} b ON ({at_confirmation} AND b.ingest_ts = p.confirmed_ts)\n"
         f" WHERE {OVERTAKES} AND b.row_hash IS NULL"
     )
@@ -126,8 +128,8 @@ def begin_again(table: Table) -> str:
     """
     return (
         f"UPDATE {table.silver} p SET ingest_ts = p.confirmed_ts, confirmed_ts = NULL\n"
-        f" WHERE p.confirmed_ts IS NOT NULL AND {_within('p', table)}\n"
-        f"   AND EXISTS (SELECT 1 FROM {table.stage} s WHERE {_equal('p', 's', table.key)} AND {OVERTAKES})"
+        f" WHERE p.confirmed_ts IS NOT NULL AND {within('p', table)}\n"
+        f"   AND EXISTS (SELECT 1 FROM {table.stage} s WHERE {equal('p', 's', table.key)} AND {OVERTAKES})"
     )
 
 
@@ -136,25 +138,56 @@ def merge(table: Table) -> str:
 
     Its row count is that of both. Binds ``SPAN`` twice.
     """
-    kept = {column.name for column in (LOAD_ID, INGEST_TS, LOADED_AT)}
-    rows = ", ".join(
-        f"CASE WHEN p.row_hash = s.row_hash THEN p.{c.name} ELSE s.{c.name} END AS {c.name}" if c.name in kept else f"s.{c.name}"
-        for c in table.columns
-    )
     columns = (*table.columns, CONFIRMED_TS)
     key = {column.name for column in table.key}
     changeable = [column.name for column in columns if column.name not in key]
     return (
         f"MERGE INTO {table.silver} t\n"
-        f"USING (SELECT {rows},\n"
+        f"USING ({_newest(table)}) s\n"
+        f"   ON ({equal('t', 's', table.key)} AND {within('t', table)})\n"
+        f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
+        f" WHEN NOT MATCHED THEN INSERT ({names(columns)})\n"
+        f"      VALUES ({names(columns, 's.')})"
+    )
+
+
+def insert_newest(table: Table) -> str:
+    """Insert into silver the rows that `merge` would leave.
+
+    `delete_replaced` removes those that they replace. For tables without a primary key. Its row count is that of `merge`. Binds ``SPAN``.
+    """
+    return f"INSERT INTO {table.silver} ({names((*table.columns, CONFIRMED_TS))})\n{_newest(table)}"
+
+
+def delete_replaced(table: Table) -> str:
+    """Delete the bars that a staged row of their key replaces or confirms.
+
+    Those that `insert_newest` has put there are not older than the staged rows, and stay. Binds ``SPAN``.
+    Runs after `insert_newest`, in the same transaction.
+    """
+    return (
+        f"DELETE FROM {table.silver} p\n"
+        f" WHERE {within('p', table)}\n"
+        f"   AND EXISTS (SELECT 1 FROM {table.stage} s WHERE {equal('p', 's', table.key)} AND ({_newer(table)}))"
+    )
+
+
+def _newest(table: Table) -> str:
+    """Return the query of the staged rows that are new, or replace or confirm a bar.
+
+    They are as silver has them afterwards.
+    """
+    kept = {column.name for column in (LOAD_ID, INGEST_TS, LOADED_AT)}
+    rows = ", ".join(
+        f"CASE WHEN p.row_hash = s.row_hash THEN p.{c.name} ELSE s.{c.name} END AS {c.name}" if c.name in kept else f"s.{c.name}"
+        for c in table.columns
+    )
+    return (
+        f"SELECT {rows},\n"
         f"              CASE WHEN p.row_hash = s.row_hash THEN s.ingest_ts END AS confirmed_ts\n"
         f"         FROM {table.stage} s\n"
-        f"         LEFT JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
-        f"        WHERE {_newer(table)}) s\n"
-        f"   ON ({_equal('t', 's', table.key)} AND {_within('t', table)})\n"
-        f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in changeable)}\n"
-        f" WHEN NOT MATCHED THEN INSERT ({_names(columns)})\n"
-        f"      VALUES ({_names(columns, 's.')})"
+        f"         LEFT JOIN {table.silver} p ON ({equal('p', 's', table.key)} AND {within('p', table)})\n"
+        f"        WHERE {_newer(table)}"
     )
 
 
@@ -170,27 +203,14 @@ def mark_altered(table: Table) -> str:
         f" OR (p.{column.name} IS NOT NULL AND s.{column.name} IS NULL)"
         for column in (*table.values, ROW_HASH)
     )
-    same_row = f"SELECT {{}} FROM {table.stage} s WHERE {_equal('p', 's', table.key)}"
+    same_row = f"SELECT {{}} FROM {table.stage} s WHERE {equal('p', 's', table.key)}"
     # A row that was published earlier would never replace a later one.
     also = f", {table.published.name} = ({same_row.format(f's.{table.published.name}')})" if table.published else ""
     return (
         f"UPDATE {table.silver} p SET row_hash = 'altered', ingest_ts = ?, confirmed_ts = NULL{also}\n"
-        f" WHERE {_within('p', table)}\n"
+        f" WHERE {within('p', table)}\n"
         f"   AND EXISTS ({same_row.format('1')}\n"
         f"   AND ({differs}))"
-    )
-
-
-def delete_copies(table: Table) -> str:
-    """Delete all but one of the current bars with the key of a staged row.
-
-    For tables without a primary key. No load writes a key twice: something else did.
-    Binds ``SPAN`` twice. Runs before a merge, in the same transaction.
-    """
-    return (
-        f"DELETE FROM {table.silver} t WHERE {_within('t', table)} AND t.rowid IN (\n"
-        f"  SELECT p.rowid FROM {table.stage} s JOIN {table.silver} p ON ({_equal('p', 's', table.key)} AND {_within('p', table)})\n"
-        f" QUALIFY ROW_NUMBER() OVER (PARTITION BY {_names(table.key, 'p.')} ORDER BY p.rowid) > 1)"
     )
 
 
@@ -198,30 +218,30 @@ def remove(table: Table) -> str:
     """Delete from silver the staged rows that bronze has no version of: no load wrote them."""
     return (
         f"DELETE FROM {table.silver} p\n"
-        f" WHERE EXISTS (SELECT 1 FROM {table.stage} s WHERE {_equal('p', 's', table.key)})\n"
+        f" WHERE EXISTS (SELECT 1 FROM {table.stage} s WHERE {equal('p', 's', table.key)})\n"
         f"   AND {never_loaded(table)}"
     )
 
 
 def never_loaded(table: Table) -> str:
     """Return a condition on rows ``p`` of silver: bronze has no version of them."""
-    return f"NOT EXISTS (SELECT 1 FROM {table.bronze} b WHERE {_equal('b', 'p', table.key)})"
+    return f"NOT EXISTS (SELECT 1 FROM {table.bronze} b WHERE {equal('b', 'p', table.key)})"
 
 
 def read_reference(table: Reference) -> str:
     """Read a reference table."""
-    return f"SELECT {_names(table.columns)} FROM {table.name}"
+    return f"SELECT {names(table.columns)} FROM {table.name}"
 
 
 def merge_reference(table: Reference) -> str:
     """Upsert the staged rows of a reference table."""
     return (
         f"MERGE INTO {table.name} t\n"
-        f"USING (SELECT {_names(table.columns)} FROM {table.stage}) s\n"
-        f"   ON ({_equal('t', 's', table.key)})\n"
+        f"USING (SELECT {names(table.columns)} FROM {table.stage}) s\n"
+        f"   ON ({equal('t', 's', table.key)})\n"
         f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{c.name} = s.{c.name}' for c in table.values)}\n"
-        f" WHEN NOT MATCHED THEN INSERT ({_names(table.columns)})\n"
-        f"      VALUES ({_names(table.columns, 's.')})"
+        f" WHEN NOT MATCHED THEN INSERT ({names(table.columns)})\n"
+        f"      VALUES ({names(table.columns, 's.')})"
     )
 
 
@@ -239,14 +259,16 @@ def _newer(table: Table) -> str:
     return f"p.{table.key[0].name} IS NULL OR {newer}"
 
 
-def _within(name: str, table: Table) -> str:
+def within(name: str, table: Table) -> str:
     """Return the condition for a row to be within ``SPAN``, which it binds."""
     return " AND ".join(f"{name}.{column.name} >= ? AND {name}.{column.name} <= ?" for column in (SYMBOL, table.moment))
 
 
-def _names(columns: Iterable[Column], prefix: str = "") -> str:
+def names(columns: Iterable[Column], prefix: str = "") -> str:
+    """Return the names of ``columns``, each with ``prefix``."""
     return ", ".join(f"{prefix}{column.name}" for column in columns)
 
 
-def _equal(left: str, right: str, columns: Iterable[Column]) -> str:
+def equal(left: str, right: str, columns: Iterable[Column]) -> str:
+    """Return the condition for two rows to be equal in ``columns``."""
     return " AND ".join(f"{left}.{column.name} = {right}.{column.name}" for column in columns)
