@@ -131,12 +131,14 @@ def _plan(
         for symbol in names:
             missing[symbol] |= bits[session]
 
+    stored = refetch or once_more.refetch or _may_be_stored(coverage, missing, bits)
+
     def plan_with(
         file_grain: str,
         endpoint: str,
         cells: Mapping[str, int] = missing,
         axis: Sequence[date] = sessions,
-        again: bool = refetch or once_more.refetch,
+        again: bool = stored,
     ) -> Plan:
         def make(missing: Mapping[str, int], days: Sequence[date]) -> Plan:
             return make_plan(
@@ -276,6 +278,24 @@ def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date]
     """Count the cells in ``state`` among those that are not requested (``left``)."""
     found = coverage.covered(list(left), sessions, states={state})
     return sum((mask & found[symbol]).bit_count() for symbol, mask in left.items())
+
+
+def _may_be_stored(coverage: Coverage, missing: Mapping[str, int], bits: Mapping[date, int]) -> bool:
+    """Return true if the lake may have rows of the ``missing`` cells, in files of any grain.
+
+    A person has reset them, their rows were rejected, or what recorded them cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    symbols = [symbol for symbol, mask in missing.items() if mask]
+    rejected = coverage.covered(symbols, list(bits), states={State.QUARANTINED, State.REFUSED})
+    if (coverage.broken and symbols) or any(mask & missing[symbol] for symbol, mask in rejected.items()):
+        return True
+    reset = coverage.reset
+    reset = reset.filter(pc.is_in(reset["symbol"].cast(pa.string()), pa.array(symbols, pa.string())))
+    cells = zip(reset["symbol"].to_pylist(), reset["session"].to_pylist(), strict=True)
+    return any(missing[symbol] & bits.get(session, 0) for symbol, session in cells)
 
 
 def _covered(
