@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market_data.config.feeds import Feed
-    from market_data.core.run import RunInfo
+    from market_data.core.run import IsRunning
     from market_data.core.symbol_changes import NamedSpan
     from market_data.datasets.base import Dataset
     from market_data.lake.coverage import Coverage
@@ -250,7 +250,7 @@ def plan(
     raw = {**feed.params, **dates, **params}
     if symbols is not None:
         raw["symbols"] = list(_symbols(symbols))
-    return estimate(feed, raw, _hook(feed, raw, account), open_lake(lake))
+    return estimate(feed, raw, _hook(feed, raw, account), open_lake(lake), is_running=lambda _: None)
 
 
 # -- for the command -----------------------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def estimate(
     lake: Lake,
     *,
     coverage: Callable[[str], Coverage] | None = None,
-    is_running: Callable[[RunInfo], bool] = lambda _: False,
+    is_running: IsRunning = lambda _: None,
     open_s3: Callable[[str], bytes] | None = None,
     now: datetime | None = None,
     most_cells: int | None = None,
@@ -272,7 +272,7 @@ def estimate(
 
     :param hook: of the feed's provider, with the options of ``raw``.
     :param coverage: returns the coverage of a source; None: it is read from the lake.
-    :param is_running: returns True for a run that is active: it loads what it has fetched.
+    :param is_running: looks up a run: one that is active loads what it has fetched.
     :param open_s3: returns the body of an ``s3://`` URL, for a tickers file; None: there is no access.
     :param now: UTC; None: the present moment.
     :param most_cells: symbols x sessions, covered or not, at most; None: any number.

@@ -22,6 +22,7 @@ from tests.chaos.draw import CLOCK, UPKEEP, VENDOR, Campaign, Step
 from tests.chaos.servers import Host
 from tests.chaos.world import ChaosWorld
 from tests.pipeline.model_run import Run
+from tests.pipeline.runs import ended
 
 
 class Failed(Exception):
@@ -250,7 +251,16 @@ def _audit(world: ChaosWorld, step: Step) -> None:
     plan = plan_repair(
         world.lake, world.feed, found.selection, found.findings, lambda options: world.open_hook(), world.now, world.now
     )
-    repair(plan, world.lake, world.open_warehouse, lambda options: world.open_hook(), lambda: world.now, by="test", reason="chaos")
+    repair(
+        plan,
+        world.lake,
+        world.open_warehouse,
+        lambda options: world.open_hook(),
+        lambda: world.now,
+        is_running=ended,
+        by="test",
+        reason="chaos",
+    )
 
 
 UPKEEP_JOBS = {"compact": _compact, "fold": _fold, "reset": _reset, "rebuild": _rebuild, "audit": _audit}

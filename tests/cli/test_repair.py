@@ -32,6 +32,9 @@ class Deployment:
     def warehouse(self):
         return duckdb_file(f"{self.folder}/warehouse.duckdb")
 
+    def is_running(self, run):
+        return False
+
     def hook(self, provider, conn_id, options):
         self.hooks += 1
         return MockHook(config=ProviderConfig(conn_id, ""), options=options)

@@ -23,7 +23,7 @@ from market_data.maintenance.repair_plan import plan_repair
 from market_data.pipeline.selection import Selection
 from market_data.providers.base import ProviderConfig
 from market_data.providers.mock.hook import MockHook
-from tests.pipeline.runs import World, feed_of
+from tests.pipeline.runs import World, ended, feed_of
 from tests.services import postgres_server
 
 SYMBOLS = ["AAPL", "IBM"]
@@ -79,7 +79,7 @@ class Folded(World):
         self.now += timedelta(minutes=5)
         plan = plan_repair(self.lake, self.feed, self.selection(), findings, self.opened, self.now, self.now)
         self.now += timedelta(minutes=5)
-        return repair(plan, self.lake, self.warehouse, self.opened, lambda: self.now, by="tests", reason="damage")
+        return repair(plan, self.lake, self.warehouse, self.opened, lambda: self.now, is_running=ended, by="tests", reason="damage")
 
     def change(self, statement):
         with self.warehouse() as warehouse, warehouse._transaction():

@@ -17,6 +17,7 @@ from market_data.maintenance.repair_plan import plan_repair
 from market_data.maintenance.state import reset
 from market_data.pipeline.selection import Selection
 from tests.maintenance.altered import DAYS, HISTORY, SYMBOLS, TONIGHT, Nights
+from tests.pipeline.runs import ended
 from tests.tiers import tiers
 
 ADA = Person("Ada", "checked with the vendor")
@@ -47,7 +48,9 @@ class Audited(Nights):
         findings = self.found()
         self.now += timedelta(minutes=1)
         plan = plan_repair(self.lake, self.feed, self.selection(), findings, lambda _: self.hook(), self.now, self.now)
-        return plan, repair(plan, self.lake, self.warehouse, lambda _: self.hook(), lambda: self.now, by="tests", reason="holes")
+        return plan, repair(
+            plan, self.lake, self.warehouse, lambda _: self.hook(), lambda: self.now, is_running=ended, by="tests", reason="holes"
+        )
 
     def change(self, statement):
         with self.warehouse() as warehouse, warehouse._transaction():

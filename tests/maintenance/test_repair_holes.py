@@ -16,6 +16,7 @@ from market_data.maintenance.repair_plan import plan_repair
 from tests.maintenance.holes import Holes, expanded
 from tests.maintenance.vendors import WorldHook
 from tests.maintenance.worlds import NOW, make_world
+from tests.pipeline.runs import ended
 
 SILVER = "SELECT symbol, bar_time, open_px, high_px, low_px, close_px, volume, vwap, trade_count FROM silver_prices ORDER BY 1, 2"
 LATER = NOW + timedelta(hours=1)
@@ -42,7 +43,7 @@ class Repairs:
         yield self.world.warehouse
 
     def repair(self, plan):
-        return repair(plan, self.world.lake, self.opened, self.hook, lambda: LATER, by="tests", reason="holes")
+        return repair(plan, self.world.lake, self.opened, self.hook, lambda: LATER, is_running=ended, by="tests", reason="holes")
 
     def raw(self):
         return {key: hashlib.sha256(self.world.lake.get(key).body).digest() for key, _ in self.world.lake.list("raw")}

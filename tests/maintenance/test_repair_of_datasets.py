@@ -21,7 +21,7 @@ from market_data.pipeline.selection import Selection
 from market_data.warehouse.schema import table
 from sandbox.stack.__main__ import SAMPLE_DATES
 from tests.pipeline.conftest import api, gateway  # noqa: F401 - fixtures
-from tests.pipeline.runs import World
+from tests.pipeline.runs import World, ended
 from tests.pipeline.test_every_feed import FEEDS, make_hook  # noqa: F401 - a fixture
 
 VALUES = {
@@ -78,7 +78,7 @@ class Damaged(World):
         plan = plan_repair(self.lake, self.feed, self.selection, found.findings, self.opened, self.now, self.now)
         assert plan.problem == ""
         self.now += timedelta(minutes=5)
-        done = repair(plan, self.lake, self.warehouse, self.opened, lambda: self.now, by="tests", reason="damage")
+        done = repair(plan, self.lake, self.warehouse, self.opened, lambda: self.now, is_running=ended, by="tests", reason="damage")
         self.now += timedelta(minutes=5)
         return plan, done
 

@@ -4,11 +4,17 @@ from dataclasses import replace
 from datetime import date, timedelta
 from itertools import product
 
+import pyarrow as pa
 import pytest
 
 from market_data.core import calendar
 from market_data.lake.layout import Layout
 from market_data.lake.reader import read_rows
+from market_data.lake.writer import land
+from market_data.maintenance.person import Person
+from market_data.maintenance.state import reset
+from market_data.pipeline.rebuild import rebuild_warehouse
+from market_data.pipeline.selection import Selection
 from market_data.providers.fmp.hook import FMPHook
 from sandbox.http import SampleApi
 from tests.contract.provider import KEY
@@ -35,9 +41,9 @@ def world(api, tmp_path):
     return found
 
 
-def run(world, endpoint, grain):
+def run(world, endpoint, grain, *, force=True):
     """Request both sessions of AAPL again; return the number of changed rows."""
-    context = world.context(f"r{world.now:%H}", endpoint=endpoint, file_grain=grain, force=True)
+    context = world.context(f"r{world.now:%H}", endpoint=endpoint, file_grain=grain, force=force)
     _, report = world.run(DAYS, ("AAPL",), context)
     assert report["red"] == []
     return report["rows_changed"]
@@ -73,3 +79,56 @@ def test_a_bulk_file_adds_adjusted_closes_to_bars_that_had_none(world, first, gr
     assert stored(world) == STORED
     assert run(world, "history", first) == 0
     assert stored(world) == STORED
+
+
+def forget(world, how):
+    """Let the ledger not know the cells any more: a person resets them, or the ledger's object cannot be read."""
+    if how == "reset":
+        selection = Selection(world.context().dataset, "fmp", Layout(), ("AAPL",), DAYS[0], DAYS[-1])
+        assert reset(world.lake, selection, Person("Ada", "wrong plan"), world.now, dry_run=False).cells == len(DAYS)
+        return
+    (key,) = [key for key, _ in world.lake.list("manifest")]
+    (path,) = world.folder.glob(f"lake/{key}")
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+FORGOTTEN = list(product(("reset", "ledger"), ("day", "session"), ("day", "session", "year")))
+
+
+@pytest.mark.parametrize(("how", "first", "grain"), tiers(FORGOTTEN, ("reset", "day", "year")))
+def test_a_history_of_cells_without_a_record_keeps_the_adjusted_close_of_an_equal_bar(world, how, first, grain):
+    assert run(world, "bulk", first) == len(DAYS)
+    forget(world, how)
+    raw = {key: body for key, body in world.objects().items() if key.startswith("raw/")}
+    assert run(world, "history", grain, force=False) == 0
+    assert stored(world) == STORED
+    assert {key: body for key, body in world.objects().items() if key.startswith("raw/")} == raw  # equal values cause no write
+
+
+def lose(world, first, grain):
+    """Store a newer equal bar without its adjusted close in a file of ``grain``, and load it, as earlier versions did."""
+    dataset = world.context().dataset
+    assert run(world, "bulk", first) == len(DAYS)
+    rows = read_rows(world.lake, Layout(), dataset, "fmp", ("AAPL",), DAYS[0], DAYS[-1] + timedelta(1))
+    later = pa.scalar(world.now + timedelta(minutes=1), rows.schema.field("ingest_ts").type)
+    for name, values in (("adj_close", pa.nulls(len(rows), pa.float64())), ("ingest_ts", pa.repeat(later, len(rows)))):
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
+    land(world.lake, Layout(), dataset, "fmp", rows, grain, refetch=False)
+    with world.warehouse() as warehouse:
+        rebuild_warehouse(world.lake, warehouse, Selection(dataset, "fmp", Layout(), ("AAPL",), DAYS[0], DAYS[-1]), now=world.now)
+    world.now += timedelta(hours=1)
+
+
+HEALED = [(first, grain) for first, grain in product(("day", "session"), ("day", "session", "year")) if first != grain]
+
+
+@pytest.mark.parametrize(("first", "grain"), tiers(HEALED, ("day", "year")))
+def test_adjusted_closes_that_earlier_versions_lost_are_fetched_again_by_one_forced_run(world, api, first, grain):
+    """The run of docs/reference/providers.md, on the plan whose histories have none by themselves. ``auto`` chooses the endpoint."""
+    lose(world, first, grain)
+    assert [adjusted for _, adjusted in stored(world)] == [None, None]
+    asking = {"extra": {"plan": "ultimate"}, "options": {"adj_close": "yes"}}
+    world.make_hook = lambda: hook_on(FMPHook, "fmp", api, **asking)
+    for endpoint in ("auto", "history"):
+        assert run(world, endpoint, grain) == (len(DAYS) if endpoint == "auto" else 0)
+        assert stored(world) == STORED

@@ -277,8 +277,12 @@ def test_what_another_run_fetches_after_the_check_and_leaves_is_red_and_its_symb
         with pytest.raises(Killed) if killed else nullcontext():
             world.fetch_only(world.context("other", force=True))
     published = pipeline.publish_run(context, pipeline.RunResult(batches, receipts, {}, checked, loaded, planned.summary), NOW)
-    count = 1 if killed else len(DAYS)
-    assert published["red"] == [f"{count} requests of other wait in staging and were not loaded; the feed's next run loads them"]
+    words = (
+        "1 requests of other were interrupted while their rows were written to the lake; the feed's next run loads these rows"
+        if killed
+        else f"{len(DAYS)} requests of other wait in staging and were not loaded; the feed's next run loads them"
+    )
+    assert published["red"] == [words]
     report = json.loads(world.lake.get(published["report"]).body)
     assert (report["successful_tickers"], report["not_loaded"]) == (0, list(SYMBOLS))
     assert world.run(world.context("next"))[1]["red"] == []

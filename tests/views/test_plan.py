@@ -122,9 +122,12 @@ def test_what_an_active_run_has_fetched_is_left_to_it(lake):
     feed = FEEDS["mock_ohlcv_1d"]
     active = plan_of(feed, params, lake, hooks_of(feed), NOW, lambda run: run.run_id == "manual__1")
     assert active.estimate.note == "Fetched by active runs, which load them: manual__1 (5 cells)"
-    ended = plan_of(feed, params, lake, hooks_of(feed), NOW)
+    ended = plan_of(feed, params, lake, hooks_of(feed), NOW, lambda run: False)
     assert ended.estimate.note.startswith("Fetched and not loaded, waiting in staging for the feed's next run: manual__1")
-    assert active.estimate.cells == ended.estimate.cells == 5
+    unknown = plan_of(feed, params, lake, hooks_of(feed), NOW)
+    words = "Fetched by runs that may be active; they load them, or else the feed's next run: manual__1 (5 cells)"
+    assert unknown.estimate.note == words
+    assert active.estimate.cells == ended.estimate.cells == unknown.estimate.cells == 5
 
 
 def test_nothing_to_do_and_closed_exchanges_are_said(lake):

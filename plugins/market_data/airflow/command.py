@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from market_data.alerts.sent import Send
     from market_data.cli.deployment import Item, Registry
     from market_data.config.alerts import Alerts, Notifier
+    from market_data.core.run import RunInfo
     from market_data.lake.store import Lake
     from market_data.providers.base import ProviderConfig, ProviderHook
     from market_data.warehouse.base import Warehouse
+
+log = logging.getLogger(__name__)
 
 CONN_ENV = "AIRFLOW_CONN_"
 
@@ -77,6 +81,20 @@ class AirflowDeployment:
             return found
 
         return hook_of(provider)(config(conn_id), options=options, connections=config)
+
+    def is_running(self, run: RunInfo) -> bool | None:
+        """Return True if a run is active, False if it has ended or was deleted.
+
+        None if that is not known: Airflow's database cannot be used, or it is another one, without the run's DAG.
+        """
+        from market_data.airflow.known_runs import is_active
+
+        try:
+            with _session() as session:
+                return is_active(session, run)
+        except ConfigError as error:
+            log.warning("whether %s is active is not known: %s", run.run_id, error)
+            return None
 
     def hosts(self, pool: str, longest: float) -> Collection[str]:
         """Return the hosts that ran tasks of a pool and share a window of its account.

@@ -1,4 +1,4 @@
-"""Runs that Airflow's database has of a DAG, for its timetable. Tasks have no access to it."""
+"""Runs in Airflow's database, for timetable, pages and commands. Tasks have no access to it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,34 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from market_data.core.calendar import Calendar
+from market_data.core.run import IN_SHELL, RunInfo
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
+    from sqlalchemy.orm import Session
 
 log = logging.getLogger(__name__)
+
+
+UNFINISHED = ("queued", "running")
+"""States of an active run: it loads its own rows from staging."""
+
+
+def is_active(session: Session, run: RunInfo) -> bool | None:
+    """Return whether a run is active; None if the database has neither the run nor its DAG.
+
+    It never has a run of a repair in a shell, whose rows in staging any run may load. A run that it no longer has was deleted.
+    """
+    from airflow.models.dag import DagModel
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import select
+
+    if run.dag_id == IN_SHELL:
+        return False
+    state = session.scalar(select(DagRun.state).where(DagRun.dag_id == run.dag_id, DagRun.run_id == run.run_id))
+    if state is not None:
+        return state in UNFINISHED
+    return False if session.scalar(select(DagModel.dag_id).where(DagModel.dag_id == run.dag_id)) else None
 
 
 def was_scheduled(dag_run: DagRun) -> bool:

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from market_data import pipeline
 from market_data.airflow import metrics, task_notes
 from market_data.airflow.assets import announce
+from market_data.airflow.known_runs import UNFINISHED
 from market_data.airflow.large_runs import large_conf, slow_publish
 from market_data.airflow.overlap import without_active_runs
 from market_data.config.feeds import Feed
@@ -52,9 +53,6 @@ settings.lend("ARROW_DEFAULT_MEMORY_POOL", "system")
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-UNFINISHED = {"running", "queued"}
-"""States of a run that loads its own rows from staging."""
 
 FAILED = {"failed", "upstream_failed"}
 """States of a task that should have run and did not succeed."""
@@ -137,7 +135,7 @@ def _run_context(feed: Feed, params: RunParams, context: Mapping[str, Any]) -> p
 
     def is_running(run: RunInfo) -> bool:
         # A count, not the state: a deleted run counts as 0, and any error is Airflow's and fails the task.
-        return bool(context["ti"].get_dr_count(run.dag_id, run_ids=[run.run_id], states=sorted(UNFINISHED)))
+        return bool(context["ti"].get_dr_count(run.dag_id, run_ids=[run.run_id], states=list(UNFINISHED)))
 
     return pipeline.RunContext(feed, params, run_of(context), open_lake(), layout_of(feed), source, is_running, open_s3)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from market_data.alerts.sent import Send
     from market_data.config.alerts import Alerts, Notifier
+    from market_data.core.run import RunInfo
     from market_data.lake.store import Lake
     from market_data.providers.base import ProviderHook
     from market_data.warehouse.base import Warehouse
@@ -55,6 +56,9 @@ class Deployment(Protocol):
 
     def hook(self, provider: str, conn_id: str, options: Mapping[str, Any]) -> ProviderHook:
         """Return the hook of a provider with its connection. No call is made."""
+
+    def is_running(self, run: RunInfo) -> bool | None:
+        """Return True if a run is active, False if it has ended or was deleted, None if that is not known."""
 
     def hosts(self, pool: str, longest: float) -> Collection[str]:
         """Return the hosts that ran tasks of a pool and share a window of its account.

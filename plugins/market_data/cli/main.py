@@ -153,7 +153,7 @@ def _plan(args: argparse.Namespace, deployment: Deployment) -> int:
     raw |= dict(_option(text) for text in args.option)
     hook = deployment.hook(feed.provider, feed.conn_id, {**feed.options, **api.options_in(feed, raw)})
     hook.validate_config()
-    found = api.estimate(feed, raw, hook, deployment.lake())
+    found = api.estimate(feed, raw, hook, deployment.lake(), is_running=deployment.is_running)
     print(json.dumps(found.totals, indent=1) if args.json else found)
     return OK
 

@@ -104,6 +104,7 @@ def _do(plan: RepairPlan, args: argparse.Namespace, deployment: Deployment, lake
         lambda: _warehouse(args, deployment),
         _hooks(plan.feed, deployment),
         lambda: datetime.now(UTC),
+        is_running=deployment.is_running,
         by=args.by or getpass.getuser(),
         reason=args.reason,
     )

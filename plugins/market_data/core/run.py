@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
@@ -16,6 +17,13 @@ GRAINS: tuple[Grain, ...] = get_args(Grain)
 
 CATCH_UP_SESSIONS = 30
 """Default of a feed's ``catch_up_sessions``: how many of the last completed sessions get a scheduled run where they were missed."""
+
+
+IN_SHELL = "repair"
+"""In place of a DAG's id: ``market-data repair`` in a shell. Airflow has no such run."""
+
+IsRunning = Callable[["RunInfo"], bool | None]
+"""Returns True for a run that is active, False for one that has ended or was deleted, None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

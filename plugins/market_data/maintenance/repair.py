@@ -29,6 +29,7 @@ from market_data.pipeline.rebuild import Rebuilt, rebuild_warehouse
 from market_data.pipeline.run_in_process import run_in_process
 
 if TYPE_CHECKING:
+    from market_data.core.run import IsRunning
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
@@ -57,7 +58,8 @@ class Repaired:
         lines = self.ledger.sentences()
         lines += [f"unreadable object {key} is kept under broken/" for key in self.aside]
         if self.published is not None:
-            lines += [self.published.get("headline") or f"requested; report: {self.published['report']}", *self.published["red"]]
+            lines += [self.published.get("headline") or f"requested; report: {self.published['report']}"]
+            lines += [*self.published["red"], *self.published["warnings"]]
         if self.loaded is not None:
             lines.append(f"loaded from the lake: {self.loaded.rows:,} rows, {self.loaded.changed:,} of them new or changed")
         if self.removed:
@@ -77,6 +79,7 @@ def repair(
     hook: OpenHook,
     now: Callable[[], datetime],
     *,
+    is_running: IsRunning,
     by: str,
     reason: str,
 ) -> Repaired:
@@ -84,13 +87,14 @@ def repair(
 
     :param warehouse: opens it; None: it is not repaired, and gaps are not requested, which need it.
     :param hook: opens the hook of the feed's provider; not called where nothing is requested.
+    :param is_running: looks up a run of a feed: what it has fetched is loaded here only if the run is known to have ended.
     """
     mended = mend(plan, lake, warehouse)
     published = None
     aside: tuple[str, ...] = ()
     if len(plan.fetch) and plan.planned is not None and warehouse is not None:
         aside, _ = prepare(plan, lake)
-        context = repair_context(lake, plan.feed, plan.selection.source, plan.options, now())
+        context = repair_context(lake, plan.feed, plan.selection.source, plan.options, now(), is_running=is_running)
         with hook({**plan.feed.options, **plan.options}) as opened:
             planned = plan_gaps(context, opened, plan.gaps, now())
             published = run_in_process(context, opened, planned, warehouse, now)

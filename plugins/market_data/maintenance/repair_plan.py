@@ -19,7 +19,7 @@ from market_data.config.layouts import layout_of
 from market_data.config.run_params import RunParams
 from market_data.core.errors import ConfigError, LakeError, ParamError, ProviderError
 from market_data.core.messages import counted, dollars
-from market_data.core.run import RunInfo
+from market_data.core.run import IN_SHELL, IsRunning, RunInfo
 from market_data.maintenance.findings import FINDINGS, Cause, Repair
 from market_data.maintenance.repair_cells import cells_of, cells_to_fetch, without_empty
 from market_data.pipeline.gap_list import GAPS, GapList
@@ -204,7 +204,7 @@ def plan_repair(
     options: Mapping[str, Any] = {}
     try:
         options = repair_options(feed, selection.source)
-        context = repair_context(lake, feed, selection.source, options, now, dry_run=True)
+        context = repair_context(lake, feed, selection.source, options, now, is_running=lambda _: None, dry_run=True)
         with hook({**feed.options, **options}) as opened:
             planned, problem = plan_gaps(context, opened, plan.gaps, now), ""
     except ParamError as error:
@@ -228,13 +228,13 @@ def read_findings(lake: Lake, key: str) -> pa.Table:
 
 
 def repair_context(
-    lake: Lake, feed: Feed, source: str, options: Mapping[str, Any], now: datetime, *, dry_run: bool = False
+    lake: Lake, feed: Feed, source: str, options: Mapping[str, Any], now: datetime, *, is_running: IsRunning, dry_run: bool = False
 ) -> RunContext:
     """Return the context of a run of the feed that requests gaps in this process."""
-    run = RunInfo("repair", f"repair {source} {now.isoformat()}", "manual", 0, now)
+    run = RunInfo(IN_SHELL, f"repair {source} {now.isoformat()}", "manual", 0, now)
     known = {name: value for name, value in feed.params.items() if name in RunParams.__dataclass_fields__}
     params = RunParams(**{"universe": feed.universe, **known, "dry_run": dry_run, "options": dict(options)})
-    return RunContext(feed, params, run, lake, layout_of(feed), source)
+    return RunContext(feed, params, run, lake, layout_of(feed), source, is_running)
 
 
 def repair_options(feed: Feed, source: str) -> dict[str, Any]:

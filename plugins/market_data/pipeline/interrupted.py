@@ -38,14 +38,11 @@ def interrupted(context: RunContext) -> dict[str, StagedInfo]:
 def of_ended_runs(context: RunContext, marks: Mapping[str, StagedInfo]) -> dict[str, StagedInfo]:
     """Return the ``marks`` that other runs, and earlier attempts of this one, have left.
 
-    Those of active runs are not among them, nor those of this attempt: a retry completes it, or the feed's next run.
+    Those of runs that are, or may be, active are not among them, nor those of this attempt: a retry completes it, or the next run.
     """
-    mine = (context.run.dag_id, context.run.run_id)
-    return {
-        key: info
-        for key, info in marks.items()
-        if info.run.key != context.run.key and ((info.run.dag_id, info.run.run_id) == mine or not context.is_running(info.run))
-    }
+    others = {key: info for key, info in marks.items() if info.run.key != context.run.key}
+    activity = context.activity(info.run for info in others.values())
+    return {key: info for key, info in others.items() if activity[info.run.dag_id, info.run.run_id] is False}
 
 
 def stage_interrupted(context: RunContext) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from market_data.core.batch import Batch
 from market_data.core.outcome import Receipt
-from market_data.core.run import RunInfo
-from market_data.pipeline.interrupted import interrupted, of_ended_runs
+from market_data.core.run import IN_SHELL, RunInfo
+from market_data.pipeline.interrupted import interrupted
 from market_data.pipeline.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def find_leftovers(
     """Find what this run has to load beside its own requests, oldest attempt first.
 
     Left out: objects that this run's receipts name; those of this attempt's failed batches, which a retry or the next run completes;
-    and those of other runs that are still at work.
+    and those of other runs that are, or may be, at work.
 
     :param named: the staging keys that this run's receipts name.
     :return: the groups; a message for each object that cannot be read.
@@ -69,20 +69,25 @@ def find_leftovers(
 
 @dataclass(frozen=True)
 class Unloaded:
-    """The requests that ended runs of a feed have left and nobody has loaded.
+    """The requests of other runs of a feed that nobody has loaded, without those of runs that are active.
 
-    :param counts: run id -> requests: in staging, or interrupted before their rows were staged.
+    :param staged: id of an ended run -> its requests in staging; ``interrupted``: -> those interrupted before their rows were staged.
+    :param uncertain: the same two, of runs that may be active.
     :param symbols: symbols with cells of them in the given sessions.
     :param broken: a message for each object that cannot be read.
     """
 
-    counts: dict[str, int] = field(default_factory=dict)
+    staged: dict[str, int] = field(default_factory=dict)
+    interrupted: dict[str, int] = field(default_factory=dict)
+    uncertain: tuple[dict[str, int], dict[str, int]] = field(default_factory=lambda: ({}, {}))
     symbols: frozenset[str] = frozenset()
     broken: tuple[str, ...] = ()
 
 
 def find_unloaded(context: RunContext, rest: Sequence[StagedKey], sessions: Collection[date]) -> Unloaded:
-    """Find what ended runs have left, in ``rest`` or interrupted.
+    """Find what other runs have in ``rest`` or have begun to write, without those that are active.
+
+    A repair in a shell may be active whatever ``is_running`` returns: only its own process knows.
 
     :param rest: staging objects that are not this attempt's.
     :param sessions: those in which cells matter to the caller.
@@ -91,11 +96,22 @@ def find_unloaded(context: RunContext, rest: Sequence[StagedKey], sessions: Coll
 
     infos, broken = staging.describe(context.lake, rest)
     marks, unreadable = begun.marks(context.lake, context.feed.dataset, context.source)
-    left = [info for group in group_leftovers(context, infos) for info in group.infos.values()]
-    left += of_ended_runs(context, marks).values()
+    begun_by_others = [info for info in marks.values() if info.run.key != context.run.key]
+    every = [*infos.values(), *begun_by_others]
+    activity = context.activity(info.run for info in every)
+
+    def state(info: StagedInfo) -> bool | None:
+        found = activity[info.run.dag_id, info.run.run_id]
+        return None if found is False and info.run.dag_id == IN_SHELL and info.run.run_id != context.run.run_id else found
+
+    def count(found: Iterable[StagedInfo], wanted: bool | None) -> dict[str, int]:
+        return dict(Counter(info.run.run_id for info in found if state(info) is wanted))
+
+    left = [info for info in every if not state(info)]
     blocks = [block for info in left for block in info.receipt.request.blocks if not {*block.sessions}.isdisjoint(sessions)]
     symbols = frozenset(symbol for block in blocks for symbol in block.symbols)
-    return Unloaded(dict(Counter(info.run.run_id for info in left)), symbols, (*broken, *unreadable))
+    counts = {wanted: (count(infos.values(), wanted), count(begun_by_others, wanted)) for wanted in (False, None)}
+    return Unloaded(*counts[False], counts[None], symbols, (*broken, *unreadable))
 
 
 def has_leftovers(context: RunContext, batches: Sequence[Batch]) -> bool:
@@ -116,22 +132,15 @@ def is_own(
 
 
 def group_leftovers(context: RunContext, infos: dict[str, StagedInfo]) -> list[LeftoverGroup]:
-    """Group staging objects by attempt, oldest first, without those of other active runs."""
-    running = active_runs(context, [info.run for info in infos.values()])
+    """Group staging objects by attempt, oldest first, without those of runs that may be active."""
+    activity = context.activity(info.run for info in infos.values())
     groups: dict[tuple[str, str, int], dict[str, StagedInfo]] = defaultdict(dict)
     versions: Counter[tuple[str, str]] = Counter()
     for key, info in sorted(infos.items(), key=lambda item: item[1].staged_us):
-        if (info.run.dag_id, info.run.run_id) in running:
+        if activity[info.run.dag_id, info.run.run_id] is not False:
             continue
         # A request repeated after a crash has two objects: two groups, the older one first.
         version = versions[info.run.key, info.receipt.request.id]
         versions[info.run.key, info.receipt.request.id] += 1
         groups[info.run.key, info.file_grain, version][key] = info
     return sorted((LeftoverGroup(found) for found in groups.values()), key=lambda g: min(i.staged_us for i in g.infos.values()))
-
-
-def active_runs(context: RunContext, runs: Iterable[RunInfo]) -> set[tuple[str, str]]:
-    """Return DAG and run id of those of ``runs`` that are active, apart from this run."""
-    others = {(run.dag_id, run.run_id): run for run in runs}
-    mine = (context.run.dag_id, context.run.run_id)
-    return {name for name, run in others.items() if name != mine and context.is_running(run)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -21,11 +21,10 @@ from market_data.core.intervals import Interval, IntervalSet, intersection, unio
 from market_data.core.membership import EVER, Membership, changes, is_member, member_sessions
 from market_data.core.messages import dollars, shortened
 from market_data.core.outcome import FINAL, State
-from market_data.pipeline.interrupted import interrupted
 from market_data.pipeline.known_lives import KnownLives
-from market_data.pipeline.leftovers import active_runs, group_leftovers
 from market_data.pipeline.open_cells import OwnCells
 from market_data.pipeline.plan_by_calendar import plan_by_calendar
+from market_data.pipeline.plan_staged import find_waiting, staged_masks, with_staged
 from market_data.pipeline.planned import Planned
 from market_data.pipeline.planner import Plan, make_plan
 from market_data.pipeline.recheck import add_recheck, rechecked_sessions
@@ -124,7 +123,7 @@ def _plan(
         for one, names in groups.items()
         for name, mask in _covered(coverage, names, sessions, scheduled=scheduled, settled=context.settled(now, one)).items()
     }
-    covered, at_work = with_staged(covered, staged_masks(context, sessions), everything)
+    covered, staged = with_staged(covered, staged_masks(context, sessions), everything)
     refetch = context.params.force or context.run.clear_number > 0
     again = sum(bits.get(session, 0) for session in wanted.own) if refetch else 0
     missing = {symbol: everything[symbol] & (~covered.get(symbol, 0) | again) for symbol in symbols}
@@ -132,12 +131,14 @@ def _plan(
         for symbol in names:
             missing[symbol] |= bits[session]
 
+    stored = refetch or once_more.refetch or _may_be_stored(coverage, missing, bits)
+
     def plan_with(
         file_grain: str,
         endpoint: str,
         cells: Mapping[str, int] = missing,
         axis: Sequence[date] = sessions,
-        again: bool = refetch or once_more.refetch,
+        again: bool = stored,
     ) -> Plan:
         def make(missing: Mapping[str, int], days: Sequence[date]) -> Plan:
             return make_plan(
@@ -174,9 +175,8 @@ def _plan(
         wanted.dates,
         cheaper,
         cost,
-        staged=at_work.pop(None, 0),
-        at_work=at_work,
-        waiting=_waiting(context) if context.params.dry_run else None,
+        staged=staged,
+        waiting=find_waiting(context) if context.params.dry_run else None,
         exceeded_cap=cap,
         gaps=sum(map(len, once_more.gaps.values())),
         rejected=sum(map(len, once_more.rejected.values())),
@@ -280,6 +280,24 @@ def _count(coverage: Coverage, left: Mapping[str, int], sessions: Sequence[date]
     return sum((mask & found[symbol]).bit_count() for symbol, mask in left.items())
 
 
+def _may_be_stored(coverage: Coverage, missing: Mapping[str, int], bits: Mapping[date, int]) -> bool:
+    """Return true if the lake may have rows of the ``missing`` cells, in files of any grain.
+
+    A person has reset them, their rows were rejected, or what recorded them cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    symbols = [symbol for symbol, mask in missing.items() if mask]
+    rejected = coverage.covered(symbols, list(bits), states={State.QUARANTINED, State.REFUSED})
+    if (coverage.broken and symbols) or any(mask & missing[symbol] for symbol, mask in rejected.items()):
+        return True
+    reset = coverage.reset
+    reset = reset.filter(pc.is_in(reset["symbol"].cast(pa.string()), pa.array(symbols, pa.string())))
+    cells = zip(reset["symbol"].to_pylist(), reset["session"].to_pylist(), strict=True)
+    return any(missing[symbol] & bits.get(session, 0) for symbol, session in cells)
+
+
 def _covered(
     coverage: Coverage, symbols: Sequence[str], sessions: Sequence[date], *, scheduled: bool, settled: date
 ) -> dict[str, int]:
@@ -293,64 +311,6 @@ def _covered(
     pending = {} if scheduled else coverage.covered(symbols, sessions, states={State.PENDING})
     kept = ~recent if scheduled else -1
     return {symbol: mask | bad[symbol] & kept | pending.get(symbol, 0) & recent for symbol, mask in final.items()}
-
-
-def staged_masks(context: RunContext, sessions: Sequence[date]) -> dict[str | None, dict[str, int]]:
-    """Return the cells in staging: fetched, not loaded, not requested again.
-
-    :return: id of the active run that will load them, None for those that this run loads -> symbol -> mask of sessions.
-    """
-    from market_data.lake import staging
-
-    waiting = staging.waiting(context.lake, context.feed.dataset, context.source)
-    if not waiting or not sessions:
-        return {}
-    bits = {session: 1 << bit for bit, session in enumerate(sessions)}
-    infos = staging.describe(context.lake, waiting)[0].values()
-    active = active_runs(context, [info.run for info in infos])
-    masks: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for info in infos:
-        found = masks[info.run.run_id if (info.run.dag_id, info.run.run_id) in active else None]
-        for run in info.receipt.cells:
-            if run.state in FINAL:
-                mask = sum(bits.get(session, 0) for session in run.sessions)
-                for symbol in run.symbols:
-                    found[symbol] |= mask
-    return masks
-
-
-def _waiting(context: RunContext) -> dict[str, int]:
-    """Return id of an ended run -> number of its requests that are not loaded.
-
-    They wait in staging, or a worker was killed before it staged their rows.
-    """
-    from market_data.lake import staging
-
-    found = Counter[str]()
-    infos, _ = staging.describe(context.lake, staging.waiting(context.lake, context.feed.dataset, context.source))
-    for group in group_leftovers(context, infos):
-        found[group.run.run_id] += len(group.infos)
-    found.update(info.run.run_id for info in interrupted(context).values())
-    return dict(found)
-
-
-def with_staged(
-    covered: dict[str, int], staged: Mapping[str | None, Mapping[str, int]], wished: Mapping[str, int]
-) -> tuple[dict[str, int], dict[str | None, int]]:
-    """Return covered and staged cells, and how many of ``wished`` each run of ``staged_masks`` adds.
-
-    Those of an active run count even if they are covered: it has newer values than the warehouse.
-    """
-    counts: dict[str | None, int] = {}
-    for run_id, masks in staged.items():
-        known = covered if run_id is None else {}
-        count = sum(
-            (mask & ~known.get(symbol, 0) & wished[symbol]).bit_count() for symbol, mask in masks.items() if symbol in covered
-        )
-        covered = {symbol: mask | masks.get(symbol, 0) for symbol, mask in covered.items()}
-        if count:
-            counts[run_id] = count
-    return covered, counts
 
 
 def ready_sessions(

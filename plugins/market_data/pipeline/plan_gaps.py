@@ -18,11 +18,10 @@ from market_data.pipeline.plan import (
     cost_of,
     pending_and_over,
     ready_sessions,
-    staged_masks,
     standing_of,
-    with_staged,
 )
 from market_data.pipeline.plan_by_calendar import plan_by_calendar
+from market_data.pipeline.plan_staged import staged_masks, with_staged
 from market_data.pipeline.planned import Planned
 from market_data.pipeline.planner import Plan, make_plan
 from market_data.pipeline.run_context import RunContext
@@ -65,7 +64,7 @@ def plan_gaps(context: RunContext, hook: ProviderHook, gaps: GapList, now: datet
     later = {} if refetch else _recorded_since(coverage, cells, bits, gaps.found)
     covered = {symbol: later.get(symbol, 0) & mask for symbol, mask in wished.items()}
     done = sum(mask.bit_count() for mask in covered.values())
-    covered, at_work = with_staged(covered, staged_masks(context, axis), wished)
+    covered, staged = with_staged(covered, staged_masks(context, axis), wished)
     missing = {symbol: mask & ~covered[symbol] for symbol, mask in wished.items()}
 
     def make(missing: Mapping[str, int], sessions: Sequence[date]) -> Plan:
@@ -92,8 +91,7 @@ def plan_gaps(context: RunContext, hook: ProviderHook, gaps: GapList, now: datet
         (days[0], days[-1]) if days else None,
         plan.calls,
         cost,
-        staged=at_work.pop(None, 0),
-        at_work=at_work,
+        staged=staged,
         exceeded_cap=cap,
         conditions=tuple(sentences),
         own=own,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from market_data.core.calendar import XNYS, Calendar
 from market_data.core.messages import counted, dollars
 from market_data.pipeline.open_cells import NO_CELLS, OwnCells
+from market_data.pipeline.plan_staged import NONE_STAGED, StagedCells, Waiting
 from market_data.pipeline.planner import Plan
 
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ class Planned:
     :param dates: first and last date of the run, inclusive, sessions or not.
     :param day_grain_calls: calls for the same cells with ``file_grain=day``.
     :param cost: charge of the provider in US dollars; None if it does not charge per request.
-    :param staged: number of cells that an earlier run fetched and did not load; this run loads them.
-    :param at_work: id of an active run -> number of cells that it has fetched and will load.
-    :param waiting: id of an ended run -> number of its requests that are fetched and not loaded, of any session; of a dry run only.
+    :param staged: numbers of cells that other runs fetched and did not load.
+    :param waiting: requests that ended runs have left; of a dry run only.
     :param exceeded_cap: ``max_cost_usd`` of a dry run that would cost more; None if it would not.
     :param gaps: number of cells that are requested because they are suspected gaps; ``rejected``: because a recheck was rejected.
     :param reissued: number of cells that are requested because the provider has issued their session again.
@@ -54,9 +54,8 @@ class Planned:
     dates: tuple[date, date] | None
     day_grain_calls: int
     cost: float | None = None
-    staged: int = 0
-    at_work: Mapping[str | None, int] = field(default_factory=dict)
-    waiting: Mapping[str, int] | None = None
+    staged: StagedCells = NONE_STAGED
+    waiting: Waiting | None = None
     exceeded_cap: float | None = None
     gaps: int = 0
     rejected: int = 0
@@ -84,7 +83,8 @@ class Planned:
             "figures": self.figures,
             "universe": self.changes,
             "cost_usd": self.cost,
-            "waiting": None if self.waiting is None else dict(self.waiting),
+            "waiting": None if self.waiting is None else dict(self.waiting.staged),
+            "interrupted": None if self.waiting is None else dict(self.waiting.interrupted),
             "own": self.own.to_json(),
             "standing": dict(self.standing),
             "conditions": list(self.conditions),
@@ -116,20 +116,38 @@ class Planned:
         if self.doubtful:
             states = ", ".join(f"{count:,} {state}" for state, count in self.doubtful.items())
             nothing = f"{nothing or 'Covered, and not requested again'}: {states} among them; force (Fetch again) requests them"
-        staged = f"Fetched by an earlier run, loaded from staging by this one: {self.staged:,} cells" if self.staged else ""
-        if self.waiting is not None:
-            runs = ", ".join(f"{run_id} ({count:,} requests)" for run_id, count in self.waiting.items())
-            staged = f"Fetched and not loaded, waiting in staging for the feed's next run: {runs}" if runs else ""
-        if self.at_work:
-            runs = ", ".join(f"{run_id} ({count:,} cells)" for run_id, count in self.at_work.items())
-            staged = ". ".join(filter(None, [staged, f"Fetched by active runs, which load them: {runs}"]))
         cap = ""
         if self.cost is not None and self.exceeded_cap is not None:
             cap = f"over the cap: {dollars(self.cost)}, max_cost_usd is {self.exceeded_cap:g}"
         gaps = f"Requested again as suspected gaps: {self.gaps:,} cells" if self.gaps else ""
         rejected = f"Requested again, refused or quarantined at a recheck: {self.rejected:,} cells" if self.rejected else ""
         reissued = f"Requested again, re-issued by the provider: {self.reissued:,} cells" if self.reissued else ""
-        return ". ".join(filter(None, [cap, nothing, staged, gaps, rejected, reissued, *self.conditions, pending]))
+        return ". ".join(filter(None, [cap, nothing, *self._fetched, gaps, rejected, reissued, *self.conditions, pending]))
+
+    @property
+    def _fetched(self) -> list[str]:
+        """The cells and requests that other runs have fetched and not loaded, in sentences."""
+        if self.waiting is None:
+            own = (
+                f"Fetched by an earlier run, loaded from staging by this one: {self.staged.own:,} cells" if self.staged.own else ""
+            )
+            left = [own]
+        else:
+            left = [
+                _by_run("Fetched and not loaded, waiting in staging for the feed's next run", self.waiting.staged, "requests"),
+                _by_run(
+                    "Interrupted while their rows were written, which the feed's next run loads",
+                    self.waiting.interrupted,
+                    "requests",
+                ),
+            ]
+        return [
+            *left,
+            _by_run("Fetched by active runs, which load them", self.staged.active, "cells"),
+            _by_run(
+                "Fetched by runs that may be active; they load them, or else the feed's next run", self.staged.uncertain, "cells"
+            ),
+        ]
 
     def explain(self) -> str:
         """Describe the plan for the log."""
@@ -169,6 +187,12 @@ def most_objects(plan: Plan, dataset: Dataset, grain: Grain) -> int | None:
         periods = {(day.year, day.month if period == "month" else 0) for day in block.sessions}
         found.update((symbol, one) for symbol in block.symbols for one in periods)
     return len(found)
+
+
+def _by_run(text: str, counts: Mapping[str, int], noun: str) -> str:
+    """Return a sentence with the count of each run; empty if there are none."""
+    runs = ", ".join(f"{run_id} ({count:,} {noun})" for run_id, count in counts.items())
+    return f"{text}: {runs}" if runs else ""
 
 
 def _closed(first: date, last: date, calendars: Sequence[Calendar]) -> str:

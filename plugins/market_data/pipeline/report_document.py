@@ -104,7 +104,7 @@ def document(
         "errors": sorted({*tally.failures.values(), *(event.error for event in tally.events if event.error)}),
         "events": [event.to_json() for event in tally.events],
         "red": red,
-        "complete": not red and is_complete(findings, own),
+        "complete": not red and not tally.unloaded.symbols and is_complete(findings, own),
         "start_time": context.run.started.isoformat(),
         "end_time": now.isoformat(),
         "duration_seconds": round(seconds, 3),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
@@ -13,7 +13,7 @@ from market_data.config.run_params import RunParams
 from market_data.core.calendar import Calendar
 from market_data.core.errors import ParamError
 from market_data.core.instruments import CalendarOf
-from market_data.core.run import RunInfo
+from market_data.core.run import IsRunning, RunInfo
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.providers.registry import calendar_of_source, known_provider
 from market_data.providers.spec import source_of
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from market_data.lake.layout import Layout
     from market_data.lake.store import Lake
 
+RunName = tuple[str, str]
+"""DAG and run id."""
+
 
 @dataclass(frozen=True)
 class RunContext:
     """Feed, params, run, lake and layout of a run, for every step.
 
     :param source: the provider's name in lake and warehouse, e.g. ``polygon`` or ``alpaca~iex``.
-    :param is_running: returns true for another run that is still active; its objects in staging are not touched.
+    :param is_running: looks up another run; its objects in staging are touched only if it is known to have ended.
     :param open_s3: returns the body of an ``s3://`` URL, for a tickers file; None: there is no access.
     """
 
@@ -39,12 +42,18 @@ class RunContext:
     lake: Lake
     layout: Layout
     source: str
-    is_running: Callable[[RunInfo], bool] = lambda _: False
+    is_running: IsRunning = lambda _: False
     open_s3: Callable[[str], bytes] | None = None
 
     @property
     def dataset(self) -> Dataset:
         return find_dataset(self.feed.dataset)
+
+    def activity(self, runs: Iterable[RunInfo]) -> dict[RunName, bool | None]:
+        """Return DAG and run id of each of ``runs`` -> what ``is_running`` returns. This run counts as ended."""
+        mine = (self.run.dag_id, self.run.run_id)
+        others = {(run.dag_id, run.run_id): run for run in runs}
+        return {name: False if name == mine else self.is_running(run) for name, run in others.items()}
 
     def calendar_of(self, symbol: str) -> Calendar:
         """Return the calendar of a symbol's sessions."""

@@ -25,6 +25,8 @@ MOST_SESSIONS = 5
 MOST_REFUSED = 10
 """Earlier refusals named in a verdict."""
 
+MAY_BE_ACTIVE = "whether it is active is not known; the run loads them, or else the feed's next run"
+
 FORCE = "release it (`market-data release`), or fetch it again with force"
 
 
@@ -85,6 +87,8 @@ def warning_sentences(context: RunContext, result: RunResult, tally: Tally, find
     warnings += [
         f"loaded {len(left['keys'])} requests that {left['run_id']} had left in staging" for left in result.loaded_leftovers
     ]
+    for done, counts in zip(("wait in staging", "had begun to write their rows"), tally.unloaded.uncertain, strict=True):
+        warnings += [f"{count} requests of {run} {done}: {MAY_BE_ACTIVE}" for run, count in counts.items()]
     warnings += [f"{source} reported: {words}" for words in tally.said]
     warnings += (result.loaded or {}).get("differences", [])
     warnings += result.summary.get("conditions", ())
@@ -207,8 +211,12 @@ def _leftovers_red(result: RunResult, tally: Tally) -> list[str]:
     already = {left[int(n)]["run_id"] for n in failed}
     red += [
         f"{count} requests of {run} wait in staging and were not loaded; the feed's next run loads them"
-        for run, count in tally.unloaded.counts.items()
+        for run, count in tally.unloaded.staged.items()
         if run not in already
+    ]
+    red += [
+        f"{count} requests of {run} were interrupted while their rows were written to the lake; the feed's next run loads these rows"
+        for run, count in tally.unloaded.interrupted.items()
     ]
     red += [
         f"staging object cannot be read: {message}; fetch its cells again (force), then delete it"

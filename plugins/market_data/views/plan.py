@@ -21,7 +21,7 @@ from market_data.views.without_calls import WithoutCalls
 
 if TYPE_CHECKING:
     from market_data.config.feeds import Feed
-    from market_data.core.run import RunInfo
+    from market_data.core.run import IsRunning
     from market_data.lake.store import Lake
     from market_data.providers.base import ProviderHook
 
@@ -205,7 +205,7 @@ def plan_of(
     lake: Lake,
     hook: OpenHook,
     now: datetime,
-    is_running: Callable[[RunInfo], bool] = lambda _: False,
+    is_running: IsRunning = lambda _: None,
     open_s3: Callable[[str], bytes] | None = None,
     *,
     ask_provider: bool = False,

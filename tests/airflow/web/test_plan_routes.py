@@ -24,7 +24,7 @@ def client(monkeypatch, tmp_path):
     monkeypatch.setattr(access, "_may", lambda method, *_: method in found.allowed)
     monkeypatch.setenv("AIRFLOW_CONN_MOCK_DEFAULT", '{"conn_type": "generic"}')
     monkeypatch.setattr(plan.deployment, "lake", lambda: Lake.open(f"file://{tmp_path}/lake"))
-    monkeypatch.setattr(plan.deployment, "running", lambda _: set())
+    monkeypatch.setattr(plan.deployment, "is_running", lambda _: False)
     monkeypatch.setattr(plan.deployment, "paused", lambda _: [])
     return found
 

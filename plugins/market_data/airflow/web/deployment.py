@@ -14,6 +14,7 @@ from market_data.airflow import connections
 from market_data.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from market_data.core.run import RunInfo
     from market_data.lake.store import Lake
     from market_data.warehouse.base import Warehouse
 
@@ -68,14 +69,11 @@ def paused(dag_ids: Sequence[str]) -> list[str]:
         return sorted(session.scalars(select(DagModel.dag_id).where(DagModel.dag_id.in_(dag_ids), DagModel.is_paused)))
 
 
-def running(dag_id: str) -> set[tuple[str, str]]:
-    """Return DAG and id of each run of a DAG that is queued or running."""
-    from airflow.models.dagrun import DagRun
+def is_running(run: RunInfo) -> bool | None:
+    """Return True if a run is active, False if it has ended, None if this Airflow has no such DAG."""
     from airflow.utils.session import create_session
-    from sqlalchemy import select
 
-    from market_data.airflow.tasks import UNFINISHED
+    from market_data.airflow.known_runs import is_active
 
     with create_session(scoped=False) as session:
-        found = session.execute(select(DagRun.dag_id, DagRun.run_id).where(DagRun.dag_id == dag_id, DagRun.state.in_(UNFINISHED)))
-        return {(str(dag), str(run)) for dag, run in found}
+        return is_active(session, run)

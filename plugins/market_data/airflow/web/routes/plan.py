@@ -124,10 +124,9 @@ def _feed(asked: Asked, user: Any) -> Feed:
 
 def _planned(feed: Feed, asked: Asked, *, ask_provider: bool = False) -> RunPlan:
     with nullcontext() if ask_provider else _turn(_TURNS):
-        running = deployment.running(feed.dag_id)
         return plan_of(
             feed, asked.params, deployment.lake(), hooks_of(feed), datetime.now(UTC),
-            lambda run: (run.dag_id, run.run_id) in running, open_s3, ask_provider=ask_provider,
+            deployment.is_running, open_s3, ask_provider=ask_provider,
         )  # fmt: skip
 
 
