@@ -179,7 +179,7 @@ def test_a_finding_that_was_repaired_since_the_audit_is_not_offered_again(tmp_pa
     common = {"dataset": "ohlcv-1d", "source": "mock", "key": None, "detail": "x", "cause": "object missing", "repair": "fetch"}
     spans = {"A": (DAYS[1], DAYS[5]), "B": (DAYS[0], DAYS[1]), "D": (DAYS[7], DAYS[7])}
     rows = [{**common, "symbol": name, "first_session": first, "last_session": last} for name, (first, last) in spans.items()]
-    rows += [{**row, "cause": "not loaded", "repair": "load"} for row in rows[:2]]
+    rows.append({**rows[1], "cause": "not loaded", "repair": "load"})
     rows += [{**common, "symbol": name, "first_session": None, "last_session": None} for name in ("A", "E", None)]
     recorded = {**common, "symbol": "C", "cause": "not recorded", "repair": "ledger"}
     rows += [{**recorded, "first_session": day, "last_session": day} for day in DAYS[:2]]
@@ -190,7 +190,7 @@ def test_a_finding_that_was_repaired_since_the_audit_is_not_offered_again(tmp_pa
         ("A", DAYS[1], DAYS[1], "fetch"),
         ("A", DAYS[3], DAYS[3], "fetch"),
         ("A", DAYS[5], DAYS[5], "fetch"),
-        *(("A", day, day, "load") for day in (DAYS[1], DAYS[3], DAYS[5])),
+        ("B", DAYS[0], DAYS[1], "load"),
         ("D", DAYS[7], DAYS[7], "fetch"),
         ("A", None, None, "fetch"),
         (None, None, None, "fetch"),

@@ -76,13 +76,12 @@ def publish_run(context: RunContext, result: RunResult, now: datetime) -> dict[s
     stamp = coverage.next_stamp(gaps, stamp)
     # The moment of these records matters: a vendor's new issue, or a repair, is requested once.
     again = (*result.summary.get("reissued", ()), *result.summary.get("repaired", ()))
-    reissued = {date.fromisoformat(session) for session in again}
-    filled = reissued | filled_sessions(tally, (result.loaded or {}).get("changed", 0))
-    for run, batch_id, cells, sessions in [
-        *((run, batch, without_gaps(cells, gaps), filled) for run, batch, cells in records),
-        (context.run, GAPS, gaps, reissued),
+    reissued = [date.fromisoformat(session) for session in again]
+    for run, batch_id, cells in [
+        *((run, batch, without_gaps(cells, gaps)) for run, batch, cells in records),
+        (context.run, GAPS, gaps),
     ]:
-        write_cells(*place, run, batch_id, coverage.changed(cells, sessions), recorded_at=stamp, compared=True)
+        write_cells(*place, run, batch_id, coverage.changed(cells, reissued), recorded_at=stamp, compared=True)
     rest = _empty_staging(context, done)
     not_own = [item for item in rest if not is_own(context, result.batches, result.receipts, named, item)]
     own = OwnCells.of(result.summary, result.batches)
@@ -130,18 +129,6 @@ def new_sessions(
         new = cells.filter(pc.and_(pc.equal(cells["state"], have), pc.invert(before)))
         found.update(pc.unique(new["session"]).to_pylist())
     return sorted(session.isoformat() for session in found)
-
-
-def filled_sessions(tally: Tally, rows_changed: int) -> set[date]:
-    """Return the sessions in which the run may have repaired lake or warehouse.
-
-    Equal records of them are made anew: an audit's finding is open until its cell has a later record.
-
-    :param rows_changed: rows that are new or changed in the warehouse. If they are more than the run has first brought to the lake, the
-        warehouse lacked rows or had others, in any session.
-    """
-    written = sum(rows for _, rows in tally.written().values())
-    return tally.first_seen | (tally.landed if rows_changed > written else set())
 
 
 def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally: Tally) -> tuple[dict[str, pa.Table], set[str]]:

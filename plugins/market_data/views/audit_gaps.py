@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from market_data.core.intervals import closed
 from market_data.lake.clock import microseconds
-from market_data.maintenance.findings import FINDINGS, Cause, Repair
+from market_data.maintenance.findings import FINDINGS, Repair
 from market_data.providers.registry import calendar_of_source
 
 if TYPE_CHECKING:
@@ -21,20 +21,18 @@ if TYPE_CHECKING:
     from market_data.views.records import Mask, Records
 
 BY_RECORD = (Repair.FETCH, Repair.LEDGER)
-"""Repairs that leave a record, as a load of rows that were not loaded does. The next audit tells if the others are done."""
+"""Repairs that leave a record. The others cost nothing, and the next audit tells if they are done."""
 
 
 def still_open(records: Records, source: str, findings: pa.Table, audited: datetime) -> pa.Table:
     """Return an audit's findings without the cells that were repaired since.
 
-    Nobody shall pay for them again. A cell to request, or that was not loaded, is repaired by a record later than ``audited``: a run
-    records what it has loaded. A cell to record had none then, so any record repairs it: a rebuilt one has the moment of the response. A
-    request of a symbol's last cell repairs findings without dates.
+    Nobody shall pay for them again. A cell to request is repaired by a record later than ``audited``. A cell to record had none then, so
+    any record repairs it: a rebuilt one has the moment of the response. A request of a symbol's last cell repairs findings without dates.
 
     :param findings: schema ``FINDINGS``.
     """
     by_record = pc.is_in(findings["repair"], pa.array(sorted(map(str, BY_RECORD))))
-    by_record = pc.or_(by_record, pc.equal(findings["cause"], str(Cause.NOT_LOADED)))  # altered values stay as they are in a load
     rows, find, moment = findings.filter(by_record).to_pylist(), calendar_of_source(source), microseconds(audited)
     spans = [_sessions(row, find) for row in rows]
     cells = [(row["symbol"], session) for row, span in zip(rows, spans, strict=True) for session in span]
