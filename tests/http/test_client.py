@@ -378,6 +378,12 @@ def test_the_proxy_of_this_host_is_used_except_for_the_hosts_that_it_leaves_out(
     assert asked == [(f"http://vendor.invalid{PATH}", f"Bearer {KEY}")]
 
 
+def test_a_host_that_is_none_is_an_error_of_the_call(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "x.invalid")
+    with pytest.raises(NetworkError):
+        get(transport("https://vendor.invalid:port", tmp_path, attempts=1))
+
+
 def test_the_certificates_of_this_host_are_used(tmp_path, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
     with pytest.raises(OSError, match=r"none\.pem"):

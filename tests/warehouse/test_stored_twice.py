@@ -1,4 +1,4 @@
-"""A key that something else than a load wrote twice: loads name it and what to do, and never multiply rows.
+"""A key that something else than a load wrote twice: a load leaves one of equal rows, names others, and never multiplies rows.
 
 DuckDB only: its tables of rows have no primary keys, which would forbid it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -35,10 +36,14 @@ def seen(after: float, **values: float) -> pa.Table:
     return pa.concat_tables([bars(name, 3, ingest_ts=later(after), **values) for name in ("AAPL", "IBM")])
 
 
-def double(warehouse: Warehouse, layer: str) -> None:
+def double(warehouse: Warehouse, layer: str, columns: str = "*") -> None:
     """Write one row of IBM again."""
     where = f"symbol = 'IBM' AND bar_time = (SELECT MAX(bar_time) FROM {layer}_prices)"
-    change(warehouse, f"INSERT INTO {layer}_prices SELECT * FROM {layer}_prices WHERE {where}")
+    change(warehouse, f"INSERT INTO {layer}_prices SELECT {columns} FROM {layer}_prices WHERE {where}")
+
+
+def volumes(warehouse: Warehouse) -> set[float]:
+    return {float(value) for value in warehouse.query("SELECT DISTINCT volume FROM silver_prices")["volume"].to_pylist()}
 
 
 def counts(warehouse: Warehouse) -> tuple[int, int]:
@@ -47,30 +52,40 @@ def counts(warehouse: Warehouse) -> tuple[int, int]:
 
 @pytest.mark.parametrize("after", [-9, 0, 9], ids=["older", "same", "newer"])
 @pytest.mark.parametrize("volume", [1000.0, 7.0], ids=["equal", "other"])
-def test_a_load_names_the_key_and_the_remedy_and_changes_nothing(warehouse: Warehouse, after: float, volume: float) -> None:
-    double(warehouse, "silver")
+def test_a_load_leaves_one_of_equal_rows(warehouse: Warehouse, tmp_path: Path, caplog: Any, after: float, volume: float) -> None:
+    with open_warehouse(WarehouseConnection("duckdb", extra={"path": str(tmp_path / "other.duckdb")})) as other:
+        other.migrate()
+        other.load(OHLCV_1D, seen(0), "first")
+        expected = other.load(OHLCV_1D, seen(after, volume=volume), "second", RUN), counts(other), volumes(other)
+    for _ in range(2):
+        double(warehouse, "silver")
+    found = warehouse.load(OHLCV_1D, seen(after, volume=volume), "second", RUN)
+    assert (found, counts(warehouse), volumes(warehouse)) == expected
+    assert "silver_prices had 3 copies of rows, which no load wrote: they are removed" in caplog.text
+
+
+@pytest.mark.parametrize("after", [-9, 0, 9], ids=["older", "same", "newer"])
+def test_a_load_names_a_key_with_different_rows_and_changes_nothing(warehouse: Warehouse, after: float) -> None:
+    double(warehouse, "silver", "* REPLACE ('other' AS row_hash, 7 AS volume)")
     before = counts(warehouse)
     with pytest.raises(WarehouseError) as caught:
-        warehouse.load(OHLCV_1D, seen(after, volume=volume), "second", RUN)
+        warehouse.load(OHLCV_1D, seen(after), "second", RUN)
     message = str(caught.value)
-    assert "silver_prices has 1 key more than once" in message
+    assert "silver_prices has 1 key with more than one row" in message
     assert "symbol IBM, timeframe 1d, provider polygon, bar_time 2024-01-04 00:00:00" in message
-    assert "`market-data repair polygon_ohlcv_1d --symbols IBM`" in message
+    assert "the one whose row_hash is in bronze_prices, then load again" in message
     assert not caught.value.retriable
     assert counts(warehouse) == before
+    change(warehouse, "DELETE FROM silver_prices s WHERE NOT EXISTS (SELECT 1 FROM bronze_prices b WHERE b.row_hash = s.row_hash)")
+    warehouse.load(OHLCV_1D, seen(after), "second", RUN)
+    assert count(warehouse, "silver_prices") == 6
 
 
-def test_without_a_run_the_remedy_names_no_feed(warehouse: Warehouse) -> None:
-    double(warehouse, "silver")
-    with pytest.raises(WarehouseError, match="`market-data repair FEED --symbols IBM`"):
-        warehouse.load(OHLCV_1D, seen(9), "second")
-
-
-def test_the_load_works_after_the_remedy(warehouse: Warehouse) -> None:
-    double(warehouse, "silver")
+def test_a_repair_leaves_one_row_of_a_key(warehouse: Warehouse) -> None:
+    double(warehouse, "silver", "* REPLACE ('other' AS row_hash, 7 AS volume)")
     warehouse.restore(OHLCV_1D, seen(0), "restored")
-    assert warehouse.load(OHLCV_1D, seen(9, volume=7.0), "second") == Loaded(6, 6)
-    assert counts(warehouse) == (12, 6)
+    assert counts(warehouse) == (6, 6)
+    assert volumes(warehouse) == {1000.0}
 
 
 def test_symbols_without_such_a_key_are_loaded(warehouse: Warehouse) -> None:

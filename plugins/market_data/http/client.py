@@ -15,6 +15,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -120,10 +121,11 @@ class Transport:
         self._session.headers.update({"Accept-Encoding": "gzip", **self.headers})
         # The settings of this host, such as its proxy, once: reading them takes a third of a call's time, and all calls are to one host.
         # Nothing is read from ~/.netrc, which would replace the key's header.
-        settings = self._session.merge_environment_settings(self.base_url, {}, None, None, None)
+        with suppress(ValueError):  # not an address: the first call says so
+            settings = self._session.merge_environment_settings(self.base_url, {}, None, None, None)
+            self._session.proxies.update(settings["proxies"])
+            self._session.verify = settings["verify"]
         self._session.trust_env = False
-        self._session.proxies.update(settings["proxies"])
-        self._session.verify = settings["verify"]
 
     def close(self) -> None:
         self._session.close()

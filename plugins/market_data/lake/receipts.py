@@ -12,12 +12,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from functools import lru_cache
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -37,8 +35,6 @@ FIELD = "receipt"
 TAIL = 64 * 1024
 SMALLEST = 12  # bytes of a Parquet object: two magic numbers and the size of its footer
 _NAME = re.compile(r"[0-9a-f]{16}\.parquet")
-_VALUE, _PARTS = msgspec.json.Decoder(), msgspec.json.Decoder(dict[str, msgspec.Raw])
-_RUNS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
 OBJECTS = pa.schema(
     [
@@ -280,35 +276,10 @@ def from_footer(text: str, key: str = "") -> RequestReceipt:
 
     :raises BrokenObject: if it holds something else.
     """
+    from market_data.lake.receipt_json import document  # readers of the lake need no msgspec
+
     with parquet.readable(key):
-        return RequestReceipt.from_json(_document(text))
-
-
-def _document(text: str) -> Any:
-    """Return what `json.loads` does, but with the symbols as tuples. Receipts of one universe share them.
-
-    Their lists are nearly all of a receipt, and `publish` reads thousands of receipts.
-    """
-    try:
-        parts = _PARTS.decode(text)
-        document = {name: _VALUE.decode(part) for name, part in parts.items() if name not in {"request", "cells"}}
-        if "request" in parts:
-            document["request"] = _with_symbols(_PARTS.decode(parts["request"]))
-        if "cells" in parts:
-            document["cells"] = [_with_symbols(run) for run in _RUNS.decode(parts["cells"])]
-    except msgspec.MsgspecError:
-        return json.loads(text)  # accepts what JSON does not have, such as half a character, and names any other fault
-    return document
-
-
-def _with_symbols(parts: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
-    return {name: _symbols(bytes(part)) if name == "symbols" else _VALUE.decode(part) for name, part in parts.items()}
-
-
-@lru_cache(maxsize=64)
-def _symbols(text: bytes) -> Any:
-    found = _VALUE.decode(text)
-    return tuple(found) if isinstance(found, list) else found
+        return RequestReceipt.from_json(document(text))
 
 
 def read_footer(lake: Lake, key: str, size: int, name: str) -> str:

@@ -12,6 +12,7 @@ A server's load is repeated here a few times where the engine says that it may w
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ from market_data.warehouse.dialects import Dialect
 from market_data.warehouse.migrations import CREATE_SCHEMA_VERSION, INSERT_VERSION, SELECT_VERSIONS, migrations
 from market_data.warehouse.quality_log import LogEntry
 from market_data.warehouse.recent_bars_sql import NEW_YORK_HOURS, first_of_previous, folded_bars, last_before, previous_bars
-from market_data.warehouse.repeated_keys import delete_copies, delete_equal_versions, repeated_keys, what_to_do
+from market_data.warehouse.repeated_keys import delete_copies, delete_equal_rows, delete_equal_versions, repeated_keys, what_to_do
 from market_data.warehouse.schema import (
     ACTION_COVERAGE,
     CORPORATE_ACTIONS,
@@ -84,6 +85,7 @@ BEFORE_ALL = datetime(1900, 1, 1)  # noqa: DTZ001 - the tables have naive UTC
 """A moment before that of any row."""
 NEW_YORK = timedelta(hours=NEW_YORK_HOURS)
 CHUNK_ROWS = 250_000
+log = logging.getLogger(__name__)
 SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -248,7 +250,7 @@ class Warehouse(ABC):
             audit = self._fetch("read audit row", SELECT_AUDIT, [load_id]).to_pylist()
             if audit:
                 return Loaded(int(audit[0]["rows_in"]), int(audit[0]["rows_changed"]), already=True)
-            changed = self._merge(target, wire, run)
+            changed = self._merge(target, wire)
             if target == CORPORATE_ACTIONS:
                 self._vouch(wire, of_run=run is not None)
             if target == SYMBOL_CHANGES:
@@ -262,7 +264,7 @@ class Warehouse(ABC):
             self._execute("insert audit row", INSERT_AUDIT, audit_row)
         return Loaded(wire.num_rows, changed)
 
-    def _merge(self, target: Table, wire: pa.Table, run: RunInfo | None) -> int:
+    def _merge(self, target: Table, wire: pa.Table) -> int:
         self._stage(target, wire)
         (counted,) = self._fetch("count staged rows", count_stage(target)).to_pylist()
         staged = int(counted["staged"])
@@ -278,7 +280,7 @@ class Warehouse(ABC):
                 self._execute(f"repeated rows of {target.silver}", delete_copies(target), [*span, *span])
                 self._execute(f"repeated rows of {target.bronze}", delete_equal_versions(target), [*span, *span])
             self._execute(f"update {target.silver}", mark_altered(target), [BEFORE_ALL, *span])
-        found = self._compare(target, wire, span, run)
+        found = self._compare(target, wire, span)
         if not found["known"]:
             self._execute(f"insert into {target.bronze}", insert_first_versions(target), span)
             return self._execute(f"insert into {target.silver}", insert_new(target))
@@ -291,12 +293,23 @@ class Warehouse(ABC):
             return 0
         return self._replace(target, span) - int(found["confirmed"])
 
-    def _compare(self, target: Table, wire: pa.Table, span: Sequence[Any], run: RunInfo | None) -> dict[str, Any]:
+    def _compare(self, target: Table, wire: pa.Table, span: Sequence[Any]) -> dict[str, Any]:
+        """Return the result of ``compare``, each staged row counted once.
+
+        A key that something else wrote to silver twice would multiply rows in the joins of the other statements.
+
+        :raises WarehouseError: if it has different rows, of which nothing here tells the right one.
+        """
         found: dict[str, Any]
         (found,) = self._fetch("compare", compare(target), span).to_pylist()
-        if found["compared"] > wire.num_rows:  # the joins of the other statements would multiply rows
+        if found["compared"] <= wire.num_rows:
+            return found
+        removed = self._execute(f"repeated rows of {target.silver}", delete_equal_rows(target), [*span, *span])
+        (found,) = self._fetch("compare", compare(target), span).to_pylist()
+        if found["compared"] > wire.num_rows:
             repeated = self._fetch("find repeated keys", repeated_keys(target), span)
-            raise WarehouseError(what_to_do(target, repeated, run), retriable=False)
+            raise WarehouseError(what_to_do(target, repeated), retriable=False)
+        log.warning("%s had %d copies of rows, which no load wrote: they are removed", target.silver, removed)
         return found
 
     def _replace(self, target: Table, span: Sequence[Any]) -> int:

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from market_data.warehouse.schema import SYMBOL, Column, Table
+from market_data.warehouse.schema import CONFIRMED_TS, Column, Table
 from market_data.warehouse.upsert_sql import equal, names, within
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from market_data.core.run import RunInfo
 
 
 def repeated_keys(table: Table) -> str:
@@ -28,15 +26,14 @@ def repeated_keys(table: Table) -> str:
     )
 
 
-def what_to_do(table: Table, repeated: pa.Table, run: RunInfo | None) -> str:
-    """Return the message of a load that found ``repeated`` keys."""
+def what_to_do(table: Table, repeated: pa.Table) -> str:
+    """Return the message of a load that found ``repeated`` keys, whose rows differ."""
     first = repeated.slice(0, 1).to_pylist()[0]
     key = ", ".join(f"{name} {value}" for name, value in first.items())
     keys = f"{len(repeated)} key{'s' * (len(repeated) > 1)}"
-    repair = f"market-data repair {run.dag_id if run else 'FEED'} --symbols {first[SYMBOL.name]}"
     return (
-        f"{table.silver} has {keys} more than once, the first: {key}; no load wrote that, and this one was rolled back."
-        f" Run `{repair}`, which leaves one row, then load again"
+        f"{table.silver} has {keys} with more than one row, the first: {key}. No load writes that, and this one was rolled back."
+        f" Leave one row of each, such as the one whose row_hash is in {table.bronze}, then load again"
     )
 
 
@@ -46,6 +43,14 @@ def delete_copies(table: Table) -> str:
     No load writes a key twice: something else did. Binds ``SPAN`` twice. Runs before a merge, in the same transaction.
     """
     return _delete_copies(table, table.silver, table.key)
+
+
+def delete_equal_rows(table: Table) -> str:
+    """Delete all but one of a staged key's current bars that are equal in all columns.
+
+    As `delete_copies`.
+    """
+    return _delete_copies(table, table.silver, (*table.columns, CONFIRMED_TS))
 
 
 def delete_equal_versions(table: Table) -> str:
