@@ -13,7 +13,7 @@ from market_data.core.errors import ConfigError
 from market_data.core.run import IN_SHELL, RunInfo
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-DAG = "mock_ohlcv_1d"
+DAG, NEVER_RUN = "mock_ohlcv_1d", "polygon_ohlcv_1d"
 NOT_NULL = {"max_active_tasks": 16, "max_consecutive_failed_dag_runs": 0, "has_task_concurrency_limits": False}
 
 
@@ -30,7 +30,8 @@ def session():
     for table in (DagModel.__table__, DagRun.__table__):
         table.create(engine)
     with Session(engine) as found:
-        found.execute(insert(DagModel.__table__).values(dag_id=DAG, bundle_name="dags", is_paused=False, **NOT_NULL))
+        for dag_id in (DAG, NEVER_RUN):
+            found.execute(insert(DagModel.__table__).values(dag_id=dag_id, bundle_name="dags", is_paused=False, **NOT_NULL))
         for number, state in enumerate(("queued", "running", "success", "failed")):
             fields = {"dag_id": DAG, "run_id": state, "state": state, "run_type": "manual", "run_after": NOW, "queued_at": NOW}
             found.execute(insert(DagRun.__table__).values(id=number, log_template_id=1, clear_number=0, **fields))
@@ -46,10 +47,11 @@ def session():
         (DAG, "failed", False),
         (DAG, "deleted", False),
         ("another_airflows", "running", None),
+        (NEVER_RUN, "running", None),
         (IN_SHELL, "repair mock", False),
     ],
 )
-def test_a_run_is_active_by_its_state_and_unknown_without_its_dag(session, dag_id, run_id, active):
+def test_a_run_is_active_by_its_state_and_unknown_without_runs_of_its_dag(session, dag_id, run_id, active):
     assert is_active(session, RunInfo(dag_id, run_id, "manual", 0, NOW)) is active
 
 

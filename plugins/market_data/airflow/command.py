@@ -85,7 +85,7 @@ class AirflowDeployment:
     def is_running(self, run: RunInfo) -> bool | None:
         """Return True if a run is active, False if it has ended or was deleted.
 
-        None if that is not known: Airflow's database cannot be used, or it is another one, without the run's DAG.
+        None if that is not known: Airflow's database cannot be used, or it is another one, without runs of the DAG.
         """
         from market_data.airflow.known_runs import is_active
 

@@ -21,11 +21,11 @@ UNFINISHED = ("queued", "running")
 
 
 def is_active(session: Session, run: RunInfo) -> bool | None:
-    """Return whether a run is active; None if the database has neither the run nor its DAG.
+    """Return whether a run is active; None if the database has no run of its DAG.
 
-    It never has a run of a repair in a shell, whose rows in staging any run may load. A run that it no longer has was deleted.
+    It never has a run of a repair in a shell, whose rows in staging any run may load. If it lacks one of a DAG with other runs, that
+    one was deleted. A laptop with the same DAGs has no runs of them: they are another Airflow's.
     """
-    from airflow.models.dag import DagModel
     from airflow.models.dagrun import DagRun
     from sqlalchemy import select
 
@@ -34,7 +34,7 @@ def is_active(session: Session, run: RunInfo) -> bool | None:
     state = session.scalar(select(DagRun.state).where(DagRun.dag_id == run.dag_id, DagRun.run_id == run.run_id))
     if state is not None:
         return state in UNFINISHED
-    return False if session.scalar(select(DagModel.dag_id).where(DagModel.dag_id == run.dag_id)) else None
+    return None if session.scalar(select(DagRun.id).where(DagRun.dag_id == run.dag_id).limit(1)) is None else False
 
 
 def was_scheduled(dag_run: DagRun) -> bool:

@@ -70,7 +70,7 @@ def paused(dag_ids: Sequence[str]) -> list[str]:
 
 
 def is_running(run: RunInfo) -> bool | None:
-    """Return True if a run is active, False if it has ended, None if this Airflow has no such DAG."""
+    """Return True if a run is active, False if it has ended, None if this Airflow has no run of the DAG."""
     from airflow.utils.session import create_session
 
     from market_data.airflow.known_runs import is_active
