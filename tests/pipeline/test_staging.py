@@ -63,6 +63,10 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+def without_footer(body):
+    return body[: -8 - int.from_bytes(body[-8:-4], "little")]
+
+
 def kill_after(monkeypatch, owner, name, wanted=lambda *args: True):
     """Let the first call of ``owner.name`` for which ``wanted`` holds do its work, and end the process after it."""
     original, done = getattr(owner, name), []
@@ -380,6 +384,17 @@ def test_the_receipts_hold_no_rows_and_staging_is_empty_after_a_run(world):
         stored = receipts.read_one(world.lake, key)
         assert len(stored.objects) == len(SYMBOLS)
         assert all(world.lake.get(name) is not None for name in stored.objects["key"].to_pylist())
+
+
+@pytest.mark.parametrize(("grain", "endpoint", "requests"), [("year", "range", 3), ("session", "grouped", 1)])
+def test_rows_that_are_all_of_one_new_object_are_encoded_once(world, grain, endpoint, requests):
+    """What is staged begins with the bytes of the lake object; the second run finds the rows in the lake and stages them by itself."""
+    for run_id, reused in (("r1", True), ("r2", False)):
+        context = world.context(run_id, file_grain=grain, endpoint=endpoint, force=not reused)
+        world.fetch_only(context, DAYS[:1])
+        beginnings = [without_footer(world.lake.get(key).body) for key, _ in world.lake.list("raw")]
+        staged = [world.lake.get(key).body for key in world.staged() if context.run.key in key]
+        assert [any(map(body.startswith, beginnings)) for body in staged] == requests * [reused]
 
 
 @pytest.mark.slow
