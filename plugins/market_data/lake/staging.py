@@ -79,8 +79,8 @@ class StagedInfo:
 class Rows:
     """The rows of a request, encoded for staging; a context manager.
 
-    They wait on disk: minutes of many symbols have tens of megabytes. A lake object that holds just these rows is not encoded a second
-    time: it gets another footer.
+    A lake object that holds just these rows is not encoded a second time: it gets another footer. The rows of several wait on disk:
+    minutes of many symbols have tens of megabytes.
     """
 
     def __init__(self) -> None:
