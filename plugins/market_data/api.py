@@ -250,7 +250,7 @@ def plan(
     raw = {**feed.params, **dates, **params}
     if symbols is not None:
         raw["symbols"] = list(_symbols(symbols))
-    return estimate(feed, raw, _hook(feed, raw, account), open_lake(lake), is_running=lambda _: None)
+    return estimate(feed, raw, _hook(feed, raw, account), open_lake(lake))
 
 
 # -- for the command -----------------------------------------------------------------------------------------------------------------

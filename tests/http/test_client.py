@@ -62,6 +62,25 @@ def transport(url, tmp_path, windows=(), *, attempts=5, **settings):
     return found
 
 
+def noting(note):
+    """Return the handler of a server that gives each call to ``note`` and responds with ``{}``."""
+
+    class Noting(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            note(self)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    return Noting
+
+
 def get(found, path=PATH):
     return found.get(path, {}, "a month", lambda response: response.body)
 
@@ -195,21 +214,11 @@ def test_silence_is_named_by_its_timeout(api, tmp_path):
 def test_a_connection_is_kept_for_the_next_call(tmp_path):
     connections, encodings = set(), set()
 
-    class Counting(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def note(call):
+        connections.add(call.client_address)
+        encodings.add(call.headers["Accept-Encoding"])
 
-        def do_GET(self):
-            connections.add(self.client_address)
-            encodings.add(self.headers["Accept-Encoding"])
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_):
-            pass
-
-    with serving(Counting) as url:
+    with serving(noting(note)) as url:
         found = transport(url, tmp_path)
         assert [get(found) for _ in range(3)] == [b"{}"] * 3
         found.close()
@@ -358,18 +367,10 @@ def test_a_netrc_entry_does_not_take_the_keys_place(api, tmp_path, monkeypatch):
 def test_the_proxy_of_this_host_is_used_except_for_the_hosts_that_it_leaves_out(tmp_path, monkeypatch):
     asked = []
 
-    class Proxy(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append((self.path, self.headers["Authorization"]))
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
+    def note(call):
+        asked.append((call.path, call.headers["Authorization"]))
 
-        def log_message(self, *_):
-            pass
-
-    with serving(Proxy) as url:
+    with serving(noting(note)) as url:
         monkeypatch.setenv("http_proxy", url)
         monkeypatch.setenv("no_proxy", "direct.invalid")
         assert get(transport("http://vendor.invalid", tmp_path)) == b"{}"

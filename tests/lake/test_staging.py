@@ -12,7 +12,11 @@ from tests.lake.rows import D0, bars, weekdays
 from tests.lake.test_receipts import receipt_of
 
 SPEC = "0123456789abcdef"
-TAIL = 8  # bytes after a footer
+
+
+def without_footer(body):
+    """Return what a Parquet object has before its footer, whose size is in its last eight bytes."""
+    return body[: -8 - int.from_bytes(body[-8:-4], "little")]
 
 
 def stage(lake, run, symbol, rows, **others):
@@ -40,7 +44,7 @@ def test_rows_that_are_all_of_a_lake_object_are_not_encoded_again(lake, run):
     with staging.Rows() as staged:
         staged.add(rows, body)
         found = staged.finish({"staged": "about"})
-    assert found.startswith(body[: -TAIL - int.from_bytes(body[-TAIL:-4], "little")])  # all before the footer
+    assert found.startswith(without_footer(body))
     assert read_metadata(BufferReader(found)).metadata == {b"staged": b"about"}
     assert parquet.decode(found, "key").replace_schema_metadata().equals(rows)
 

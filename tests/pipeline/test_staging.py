@@ -17,6 +17,7 @@ from market_data.lake.ledger import read_coverage
 from market_data.lake.reader import read_rows
 from market_data.pipeline.run_sessions import Wanted
 from market_data.warehouse.base import Warehouse
+from tests.lake.test_staging import without_footer
 from tests.pipeline import test_runs
 from tests.pipeline.runs import NOW
 from tests.pipeline.test_runs import WEEK, World, api, server  # noqa: F401  fixtures
@@ -61,10 +62,6 @@ class Few(World):
 
 class Killed(BaseException):
     """The process ends here."""
-
-
-def without_footer(body):
-    return body[: -8 - int.from_bytes(body[-8:-4], "little")]
 
 
 def kill_after(monkeypatch, owner, name, wanted=lambda *args: True):
