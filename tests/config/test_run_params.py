@@ -349,7 +349,10 @@ def test_symbols_are_kept_as_an_index_unless_it_is_a_dry_run(stage, caplog):
 
 
 def test_no_index_is_kept_of_a_run_that_cannot_be_planned(stage):
-    stage.problems({"symbols": [f"S{n}" for n in range(1025)], "endpoint": "range", "batch_size": 1, "index_name": "mine"})
+    names = [f"S{n}" for n in range(1025)]
+    dates = {"start_date": "2024-11-04", "end_date": "2024-11-04"}  # else there is nothing to plan for some hours after each close
+    (problem,) = stage.problems({"symbols": names, **dates, "endpoint": "range", "batch_size": 1, "index_name": "mine"})
+    assert problem.startswith("the run needs 1,025 batches; at most 1,024 fit into one run")
 
 
 # -- properties ----------------------------------------------------------------------------------------------------------------------
