@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, insert
 from market_data.airflow.command import AirflowDeployment
 from market_data.airflow.known_runs import is_active
 from market_data.core.errors import ConfigError
-from market_data.core.run import IN_SHELL, RunInfo
+from market_data.core.run import RunInfo
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAG, NEVER_RUN = "mock_ohlcv_1d", "polygon_ohlcv_1d"
@@ -48,7 +48,6 @@ def session():
         (DAG, "deleted", False),
         ("another_airflows", "running", None),
         (NEVER_RUN, "running", None),
-        (IN_SHELL, "repair mock", False),
     ],
 )
 def test_a_run_is_active_by_its_state_and_unknown_without_runs_of_its_dag(session, dag_id, run_id, active):

@@ -1,13 +1,17 @@
 """``market-data repair`` in a shell while runs of the feed are active: their requests are theirs, and never reported as left."""
 
+import os
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
 from market_data import pipeline
 from market_data.cli.main import main
+from market_data.core.errors import LakeError
 from market_data.core.outcome import State
-from market_data.lake import begun, staging
+from market_data.lake import begun, clock, staging
+from market_data.lake.at_work import LASTS, at_work
 from market_data.lake.ledger import read_coverage
 from market_data.maintenance.repair_plan import repair_context
 from market_data.pipeline.run_sessions import Wanted
@@ -43,11 +47,11 @@ class Shell(Deployment):
         self.asked.add((run.dag_id, run.run_id))
         return self.active
 
-    def stage(self, context=None):
-        """Fetch IBM as a run of the feed does, and nothing downstream."""
+    def stage(self, context=None, symbols=("IBM",)):
+        """Fetch as a run of the feed does, and nothing downstream."""
         context = context or self.world.context("tonight", force=True)
         with self.world.hook() as hook:
-            planned = pipeline.plan_run(context, hook, Wanted(tuple(DAYS)), ["IBM"], self.world.now)
+            planned = pipeline.plan_run(context, hook, Wanted(tuple(DAYS)), list(symbols), self.world.now)
             receipts = [pipeline.fetch_batch(context, hook, batch, lambda: self.world.now) for batch in planned.plan.batches]
         return context, planned, receipts
 
@@ -128,25 +132,72 @@ def test_a_request_that_had_only_begun_is_not_said_to_wait_in_staging(world, mon
     assert len(shell.marks()) == 1
 
 
-def test_a_run_of_airflow_does_not_report_the_requests_of_a_repair_at_work_as_left(world, monkeypatch):
-    """Airflow has no run of a repair in a shell, so that none can be looked up."""
+# -- runs of Airflow beside a repair ---------------------------------------------------------------------------------------------------
+
+
+def at_work_objects(lake):
+    return [key for key, _ in lake.list("staging") if key.endswith("at-work.json")]
+
+
+@pytest.fixture
+def repairing(world):
+    """The context of a repair in a shell that has staged IBM, and begun to write MSFT."""
+    context = repair_context(world.lake, world.feed, "mock", {}, world.now, is_running=lambda _: True)
+    return replace(context, params=replace(context.params, force=True))
+
+
+def leave(shell, context, monkeypatch):
+    """Stage a request and begin another, as a repair does; return what waits."""
+    shell.stage(context)
+    with monkeypatch.context() as patch:
+        kill_after(patch, shell.world.lake, "update", is_below("raw"))
+        with pytest.raises(Killed):
+            shell.stage(replace(context, params=replace(context.params, batch_size=1)), ["MSFT"])
+    left = shell.staged(), shell.marks()
+    assert all(left)
+    return left
+
+
+def test_what_a_repair_at_work_has_fetched_is_left_to_it(world, repairing, monkeypatch):
     shell = Shell(world, True)
-    mine = world.context("mine", force=True)
-    repairing = repair_context(world.lake, world.feed, "mock", {}, world.now, is_running=shell.is_running)
-    repairing = replace(repairing, params=replace(repairing.params, force=True))
-    with world.hook() as hook:
-        planned = pipeline.plan_run(mine, hook, Wanted(tuple(DAYS)), ["AAPL"], world.now)
-        receipts = [pipeline.fetch_batch(mine, hook, batch, lambda: world.now) for batch in planned.plan.batches]
-    batches = list(planned.plan.batches)
-    with world.warehouse() as warehouse:
-        checked = pipeline.check_run(mine, batches, receipts, warehouse)
-        loaded = pipeline.load_run(mine, checked, warehouse)
-    shell.stage(repairing)
-    published = pipeline.publish_run(mine, pipeline.RunResult(batches, receipts, {}, checked, loaded, planned.summary), world.now)
-    assert published["red"] == []
-    assert [text for text in published["warnings"] if UNKNOWN in text] == [
-        f"1 requests of {repairing.run.run_id} wait in staging: {UNKNOWN}; the run loads them, or else the feed's next run"
-    ]
-    _, report = world.run(DAYS, ["AAPL"], world.context("next"))
+    with at_work(world.lake, *PLACE, repairing.run):
+        left = leave(shell, repairing, monkeypatch)
+        _, report = world.run(DAYS, ["AAPL"], world.context("mine", force=True))
+        assert (shell.staged(), shell.marks()) == left
+        assert report["red"] == []
+        assert not [text for text in report["warnings"] if "requests of" in text]
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
+def test_what_an_ended_repair_has_left_is_loaded_by_the_next_run(world, repairing, monkeypatch, killed):
+    shell = Shell(world, True)
+    with ExitStack() as resources:
+        working = resources.enter_context(ExitStack())
+        working.enter_context(at_work(world.lake, *PLACE, repairing.run))
+        leave(shell, repairing, monkeypatch)
+        if killed:
+            (key,) = at_work_objects(world.lake)
+            old = (clock.worker_clock() - LASTS).timestamp()
+            os.utime(world.lake.root / key, (old, old))
+        else:
+            working.close()
+        _, report = world.run(DAYS, ["AAPL"], world.context("next", force=True))
     assert report["red"] == []
-    assert shell.staged() == []
+    assert (shell.staged(), shell.marks()) == ([], [])
+    assert read_coverage(world.lake, *PLACE).state("IBM", DAYS[0]) is State.HAVE
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "failed"])
+def test_a_repair_shows_that_it_is_at_work_until_it_ends(world, monkeypatch, fails):
+    shell, seen = Shell(world, True), []
+    delete(shell)
+
+    def look():
+        seen.extend(at_work_objects(shell.lake()))
+        if fails:
+            raise LakeError("the disk is gone")
+
+    shell.after_the_load(monkeypatch, look)
+    assert main(ARGUMENTS, shell) == (1 if fails else 0)
+    assert len(seen) == 1
+    assert at_work_objects(shell.lake()) == []

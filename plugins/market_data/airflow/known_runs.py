@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from market_data.core.calendar import Calendar
-from market_data.core.run import IN_SHELL, RunInfo
+from market_data.core.run import RunInfo
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -23,14 +23,12 @@ UNFINISHED = ("queued", "running")
 def is_active(session: Session, run: RunInfo) -> bool | None:
     """Return whether a run is active; None if the database has no run of its DAG.
 
-    It never has a run of a repair in a shell, whose rows in staging any run may load. If it lacks one of a DAG with other runs, that
-    one was deleted. A laptop with the same DAGs has no runs of them: they are another Airflow's.
+    If it lacks one of a DAG with other runs, that one was deleted. A laptop with the same DAGs has no runs of them: they are another
+    Airflow's.
     """
     from airflow.models.dagrun import DagRun
     from sqlalchemy import select
 
-    if run.dag_id == IN_SHELL:
-        return False
     state = session.scalar(select(DagRun.state).where(DagRun.dag_id == run.dag_id, DagRun.run_id == run.run_id))
     if state is not None:
         return state in UNFINISHED

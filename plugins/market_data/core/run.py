@@ -20,7 +20,7 @@ CATCH_UP_SESSIONS = 30
 
 
 IN_SHELL = "repair"
-"""In place of a DAG's id: ``market-data repair`` in a shell. Airflow has no such run."""
+"""In place of a DAG's id: ``market-data repair`` in a shell. Airflow has no such run: see `lake/at_work.py`."""
 
 IsRunning = Callable[["RunInfo"], bool | None]
 """Returns True for a run that is active, False for one that has ended or was deleted, None if that is not known."""

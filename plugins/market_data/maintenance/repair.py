@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from market_data.core.errors import BrokenObject, DataError
 from market_data.core.outcome import FINAL, State
 from market_data.lake import parquet
+from market_data.lake.at_work import at_work
 from market_data.lake.broken import keep_aside
 from market_data.maintenance import journal
 from market_data.maintenance.ledger_rebuild import LedgerRebuilt, rebuild_ledger
@@ -95,7 +96,8 @@ def repair(
     if len(plan.fetch) and plan.planned is not None and warehouse is not None:
         aside, _ = prepare(plan, lake)
         context = repair_context(lake, plan.feed, plan.selection.source, plan.options, now(), is_running=is_running)
-        with hook({**plan.feed.options, **plan.options}) as opened:
+        shown = at_work(lake, plan.feed.dataset, plan.selection.source, context.run)
+        with shown, hook({**plan.feed.options, **plan.options}) as opened:
             planned = plan_gaps(context, opened, plan.gaps, now())
             published = run_in_process(context, opened, planned, warehouse, now)
     # An object that could not be read has kept rows of its other cells out of the warehouse.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from market_data.core.batch import Batch
 from market_data.core.outcome import Receipt
-from market_data.core.run import IN_SHELL, RunInfo
+from market_data.core.run import RunInfo
 from market_data.pipeline.interrupted import interrupted
 from market_data.pipeline.run_context import RunContext
 
@@ -87,8 +87,6 @@ class Unloaded:
 def find_unloaded(context: RunContext, rest: Sequence[StagedKey], sessions: Collection[date]) -> Unloaded:
     """Find what other runs have in ``rest`` or have begun to write, without those that are active.
 
-    A repair in a shell may be active whatever ``is_running`` returns: only its own process knows.
-
     :param rest: staging objects that are not this attempt's.
     :param sessions: those in which cells matter to the caller.
     """
@@ -100,14 +98,10 @@ def find_unloaded(context: RunContext, rest: Sequence[StagedKey], sessions: Coll
     every = [*infos.values(), *begun_by_others]
     activity = context.activity(info.run for info in every)
 
-    def state(info: StagedInfo) -> bool | None:
-        found = activity[info.run.dag_id, info.run.run_id]
-        return None if found is False and info.run.dag_id == IN_SHELL and info.run.run_id != context.run.run_id else found
-
     def count(found: Iterable[StagedInfo], wanted: bool | None) -> dict[str, int]:
-        return dict(Counter(info.run.run_id for info in found if state(info) is wanted))
+        return dict(Counter(info.run.run_id for info in found if activity[info.run.dag_id, info.run.run_id] is wanted))
 
-    left = [info for info in every if not state(info)]
+    left = [info for info in every if not activity[info.run.dag_id, info.run.run_id]]
     blocks = [block for info in left for block in info.receipt.request.blocks if not {*block.sessions}.isdisjoint(sessions)]
     symbols = frozenset(symbol for block in blocks for symbol in block.symbols)
     counts = {wanted: (count(infos.values(), wanted), count(begun_by_others, wanted)) for wanted in (False, None)}

@@ -13,8 +13,9 @@ from market_data.config.run_params import RunParams
 from market_data.core.calendar import Calendar
 from market_data.core.errors import ParamError
 from market_data.core.instruments import CalendarOf
-from market_data.core.run import IsRunning, RunInfo
+from market_data.core.run import IN_SHELL, IsRunning, RunInfo
 from market_data.datasets.registry import dataset as find_dataset
+from market_data.lake.at_work import is_at_work
 from market_data.providers.registry import calendar_of_source, known_provider
 from market_data.providers.spec import source_of
 
@@ -32,7 +33,7 @@ class RunContext:
     """Feed, params, run, lake and layout of a run, for every step.
 
     :param source: the provider's name in lake and warehouse, e.g. ``polygon`` or ``alpaca~iex``.
-    :param is_running: looks up another run; its objects in staging are touched only if it is known to have ended.
+    :param is_running: looks up another run of Airflow. Objects of other runs in staging are touched only if these have ended.
     :param open_s3: returns the body of an ``s3://`` URL, for a tickers file; None: there is no access.
     """
 
@@ -50,10 +51,18 @@ class RunContext:
         return find_dataset(self.feed.dataset)
 
     def activity(self, runs: Iterable[RunInfo]) -> dict[RunName, bool | None]:
-        """Return DAG and run id of each of ``runs`` -> what ``is_running`` returns. This run counts as ended."""
+        """Return DAG and run id of each of ``runs`` -> true if it is active, None if that is not known.
+
+        This run counts as ended.
+        """
         mine = (self.run.dag_id, self.run.run_id)
         others = {(run.dag_id, run.run_id): run for run in runs}
-        return {name: False if name == mine else self.is_running(run) for name, run in others.items()}
+        return {name: False if name == mine else self._is_active(run) for name, run in others.items()}
+
+    def _is_active(self, run: RunInfo) -> bool | None:
+        if run.dag_id == IN_SHELL:
+            return is_at_work(self.lake, self.feed.dataset, self.source, run)
+        return self.is_running(run)
 
     def calendar_of(self, symbol: str) -> Calendar:
         """Return the calendar of a symbol's sessions."""
