@@ -159,10 +159,9 @@ MOVES = st.lists(st.integers(0, 3), min_size=1, max_size=6)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-@settings(max_examples=1000)
+@settings(max_examples=250)  # a thousand took nine minutes and found no more
 @given(landings, MOVES, st.sampled_from([1, 2, 64]), st.integers(0, 99))
-def test_rows_of_1000_lakes_are_the_same_after_a_kill_at_every_write(decoded_once, steps, moves, at_a_time, seed):
+def test_rows_of_250_lakes_are_the_same_after_a_kill_at_every_write(decoded_once, steps, moves, at_a_time, seed):
     check_every_kill(steps, moves, at_a_time, seed)
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import duckdb
@@ -29,7 +30,7 @@ from market_data.quality.checkpoint_result import CheckpointResult
 from market_data.warehouse import WarehouseConnection
 from market_data.warehouse.duckdb import DuckDBWarehouse
 from tests.pipeline.model_vendor import ModelHook, Vendor
-from tests.pipeline.runs import feed_of
+from tests.pipeline.runs import feed_of, migrated
 
 DECODE = parquet.decode
 RUN_AT = time(21)
@@ -90,7 +91,12 @@ class MemoryWarehouse(DuckDBWarehouse):
     def __init__(self) -> None:
         super().__init__(WarehouseConnection("duckdb", extra={"path": "/nowhere/warehouse.duckdb"}))
         self.memory = duckdb.connect(":memory:", config={"threads": 1})
-        super().migrate()
+        with NamedTemporaryFile(suffix=".duckdb") as file:
+            file.write(migrated())
+            file.flush()
+            self.memory.execute(f"ATTACH '{file.name}' AS migrated (READ_ONLY)")
+            self.memory.execute("COPY FROM DATABASE migrated TO memory")
+            self.memory.execute("DETACH migrated")
 
     @contextmanager
     def _session(self, *, write):

@@ -22,6 +22,7 @@ from market_data.warehouse import WarehouseConnection, open_warehouse
 NOW = datetime(2026, 11, 20, 12, 0, 1, 123457, tzinfo=UTC)  # as real moments are: to the microsecond
 
 
+@cache
 def feed_of(dag_id):
     """A feed of the project."""
     return next(feed for feed in load_feeds() if feed.dag_id == dag_id)

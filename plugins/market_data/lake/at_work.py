@@ -1,6 +1,7 @@
 """Repairs in a shell that are at work.
 
-Airflow has no run of them, so each keeps an object in the lake and renews it. One that was killed renews it no more. ``LASTS`` later it counts as ended, and the feed's next run loads what it has left.
+Airflow has no run of them, so each keeps an object in the lake and renews it. One that was killed renews it no more: ``LASTS`` later it
+counts as ended, and the feed's next run loads what it has left.
 """
 
 from __future__ import annotations

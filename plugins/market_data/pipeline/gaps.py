@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SCHEDULE = (3, 10, 30, 90)
 """Sessions after its own at which a cell without a row is requested. The first is the end of its time as ``pending``."""
 
+DAY = timedelta(days=1)
+
 WINDOW = 250
 """Sessions by which it is judged how regularly a symbol trades; half of them on each side of the cell, where known."""
 
@@ -122,7 +124,8 @@ def _find_gaps(coverage: Coverage, cells: pa.Table, now: datetime, calendar: Cal
     bounds = pc.min_max(cells["session"])
     symbols = pc.unique(cells["symbol"]).to_pylist()
     last = max(last_completed, bounds["max"].as_py())
-    every = calendar.sessions(FIRST, last + timedelta(days=1))
+    first = bounds["min"].as_py() - 2 * WINDOW * DAY  # far enough for as many sessions, not all since 2000
+    every = calendar.sessions(max(FIRST, first), last + DAY)
     days = np.array(every, dtype="datetime64[D]")
     first_at = max(0, int(np.searchsorted(days, np.datetime64(bounds["min"].as_py()))) - WINDOW)
     end_at = int(np.searchsorted(days, np.datetime64(bounds["max"].as_py()), side="right")) + WINDOW
