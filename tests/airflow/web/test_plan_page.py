@@ -57,7 +57,8 @@ def test_the_price_of_a_run_is_two_clicks_from_the_start_page(site, open_page):
     page = open_page("viewer")
     page.goto(f"{site.pages}/")
     page.get_by_role("region", name=FEED, exact=True).get_by_role("link", name="Plan").click()
-    expect(figures(page)).to_contain_text(re.compile(r"Calls.*in 1 batch"))
+    # For some hours after each close there is nothing to fetch yet.
+    expect(figures(page)).to_contain_text(re.compile(r"Calls.*in 1 batch|Calls0 in 0 batches.*Not available yet"))
     page.get_by_role("checkbox", name="Dry run").click()
     expect(page).to_have_url(re.compile(r"plan\?feed=mock_ohlcv_1d&p\.dry_run=true$"))
     expect(figures(page)).to_contain_text("none, the provider does not charge for single requests")
