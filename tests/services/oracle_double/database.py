@@ -97,14 +97,14 @@ class Database:
         is_view, makes = tree.args.get("kind") == "VIEW", isinstance(tree, exp.Create)
         with self._ddl, connection.transaction():
             views = self._changed_views(tree, target.name) if is_view else self._views
-            if is_view or not makes:  # PostgreSQL changes nothing that a view reads
-                for name in self._views:
-                    connection.execute(f"DROP VIEW IF EXISTS {name} CASCADE")
+            adds = makes and target.name not in self._views
+            for name in () if adds else self._views:  # PostgreSQL changes nothing that a view reads
+                connection.execute(f"DROP VIEW IF EXISTS {name} CASCADE")
             if not is_view:
                 connection.execute(oracle_sql.text(tree))
-            if is_view or not makes:
-                for name in TopologicalSorter({name: reads & views.keys() for name, (_, reads) in views.items()}).static_order():
-                    connection.execute(f"CREATE VIEW {name} AS {views[name][0]}")
+            made = {target.name: views[target.name]} if adds and is_view else {} if adds else views
+            for name in TopologicalSorter({name: reads & made.keys() for name, (_, reads) in made.items()}).static_order():
+                connection.execute(f"CREATE VIEW {name} AS {made[name][0]}")
             self._views = views
             if temporary or target.name in self.stages:
                 self.stages[target.name] = next(self._numbers)
