@@ -20,6 +20,7 @@ from market_data.providers.mock.hook import MockHook
 from tests.cli.test_repair import ARGUMENTS, DAYS, Deployment, delete
 from tests.pipeline.runs import World, feed_of
 from tests.pipeline.test_staging import Killed, is_below, kill_after
+from tests.quick_runs import _quick_validator  # noqa: F401 - a fixture
 
 PLACE = ("ohlcv-1d", "mock")
 UNKNOWN = "whether it is active is not known"
