@@ -17,11 +17,14 @@ BLOCKS = (
     Block(("B", "C"), (closed(DAYS[3], DAYS[3]),)),
 )
 
+OF_BLOCKS = Request("ohlcv-1d", "bars", ("A", "B", "C"), (closed(DAYS[0], DAYS[3]),), "", BLOCKS)
+WITH_A_HOLE = Request("ohlcv-1d", "bars", ("A", "B", "C"), (closed(DAYS[0], DAYS[1]), closed(DAYS[3], DAYS[3])))
+
 
 @given(st.lists(st.tuples(st.sampled_from([None, "A", "B", "C", "other"]), st.sampled_from([None, *DAYS])), max_size=8), st.data())
 def test_the_symbols_without_a_row_in_a_block(found, data):
     """Whatever the order and the chunks of the rows, and where their symbol or date is null."""
-    request = Request("ohlcv-1d", "bars", ("A", "B", "C"), (closed(DAYS[0], DAYS[3]),), "", BLOCKS)
+    request = data.draw(st.sampled_from([OF_BLOCKS, WITH_A_HOLE]))
     cut = data.draw(st.integers(0, len(found)))
     columns = [
         pa.chunked_array([values[:cut], values[cut:]], kind)
@@ -29,7 +32,7 @@ def test_the_symbols_without_a_row_in_a_block(found, data):
     ]
     rows = pa.table(columns, names=["symbol", "session"])
     expected = []
-    for block in BLOCKS:
+    for block in request.blocks:
         there = {symbol for symbol, session in found if session and any(session in interval for interval in block.intervals)}
         if absent := tuple(symbol for symbol in block.symbols if symbol not in there):
             expected.append((block, absent))
