@@ -23,7 +23,7 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from sandbox.stack.environment import HOST, LocalError
 
-START_TOLERANCE = 2.0  # seconds; the kernel counts a start in ticks since boot, and the boot moment drifts with the clock
+START_TOLERANCE = 2.0  # seconds; the kernel counts a start in ticks since boot
 FREE_PORTS = range(15_000, 32_000)
 """Below those that Linux gives to outgoing connections, any of which may take a port between its choice and its use."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,18 +35,28 @@ class Record:
 
     :param pid: also the id of its session.
     :param started: seconds since the epoch.
+    :param booted: likewise, when the machine was started. It moves with the clock when that is set, or after a pause of the machine, and
+        so does the start of a process.
     """
 
     name: str
     pid: int
     started: float
+    booted: float = 0.0
+
+    @classmethod
+    def of(cls, name: str, pid: int) -> Record:
+        """Return the record of a process that runs."""
+        return cls(name, pid, psutil.Process(pid).create_time(), psutil.boot_time())
 
     def leader(self) -> psutil.Process | None:
         """Return the process itself; None if it has ended or its pid belongs to another process."""
         try:
             process = psutil.Process(self.pid)
             alive = process.status() != psutil.STATUS_ZOMBIE
-            return process if alive and abs(process.create_time() - self.started) < START_TOLERANCE else None
+            later = process.create_time() - self.started
+            clock_set = psutil.boot_time() - self.booted if self.booted else 0.0
+            return process if alive and min(abs(later), abs(later - clock_set)) < START_TOLERANCE else None
         except psutil.NoSuchProcess:
             return None
 
@@ -91,7 +101,7 @@ class Registry:
             process = subprocess.Popen(  # noqa: S603  a component of the stack
                 argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-            self._write(Record(name, process.pid, psutil.Process(process.pid).create_time()))
+            self._write(Record.of(name, process.pid))
         return process
 
     def stop(self, name: str, patience: float = 5.0) -> None:

@@ -129,6 +129,23 @@ def test_a_recycled_pid_is_left_alone(registry):
         other.wait()
 
 
+@pytest.mark.parametrize("seconds", [-7200, 163])
+def test_a_process_stays_the_same_when_the_clock_is_set(registry, monkeypatch, seconds):
+    """Also after a pause of the machine. The watchdog took every component for ended, and started each a second time."""
+    process = start(registry, SLEEPER)
+    boot_time = psutil._psplatform.boot_time
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: boot_time() + seconds)
+    assert psutil.Process(process.pid).create_time() == pytest.approx(registry.records()["one"].started + seconds, abs=2)
+    assert registry.records()["one"].leader().pid == process.pid
+    other = subprocess.Popen(SLEEPER, start_new_session=True)
+    try:
+        of_another = Record("two", other.pid, registry.records()["one"].started - 60, boot_time())
+        assert of_another.leader() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_a_dead_process_is_not_alive(registry):
     process = start(registry, [sys.executable, "-c", ""])
     process.wait()
