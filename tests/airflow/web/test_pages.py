@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import requests
 
+from market_data.config.feeds import load_feeds
 from market_data.core.calendar import XNYS
 from market_data.core.outcome import State
 from market_data.core.run import RunInfo
@@ -14,6 +15,7 @@ from market_data.lake import quarantine
 from market_data.lake.coverage import CELLS
 from market_data.lake.ledger import write_cells
 from market_data.lake.store import Lake
+from market_data.maintenance.audit.expected import last_due
 from market_data.maintenance.chosen_gaps import read_chosen
 from tests.airflow.web.site import expect, page_checks, served
 
@@ -21,7 +23,9 @@ pytestmark = pytest.mark.browser
 
 
 NOW = datetime.now(UTC)
-DAYS = XNYS.recent_sessions(XNYS.last_completed_session(NOW - timedelta(days=1)), 300)
+(MOCK,) = (feed for feed in load_feeds() if feed.dag_id == "mock_ohlcv_1d")
+# Up to the last session that the page awaits, and one that it may await within this hour.
+DAYS = XNYS.recent_sessions(last_due(MOCK, XNYS, NOW + timedelta(hours=1)), 300)
 HOLE = DAYS[-6:-3]
 SCRIPT = "<script>alert(1)</script>"
 FEED = "feed=mock_ohlcv_1d"
