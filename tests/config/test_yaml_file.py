@@ -1,11 +1,12 @@
 """YAML files are read within limits, and errors show no line of them."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market_data.config import yaml_file
 from market_data.config.feeds import load_feeds
 from market_data.config.yaml_file import DEEPEST_YAML, LARGEST_YAML, read_yaml
 from market_data.core.errors import ConfigError
@@ -31,15 +32,24 @@ def path(tmp_path):
         ("[" * 5000, f"line 1: more than {DEEPEST_YAML} levels"),
         ("- " * 900 + "secret", f"line 1: more than {DEEPEST_YAML} levels"),
         ("x" * (LARGEST_YAML + 1), "more than 1,000,000 bytes"),
-        ("a: [" + "*b, " * 2000, "undefined alias"),
+        ("a: [" + "*b, " * 2000 + "]", "undefined alias"),
+        ("- a\n" * 100_000, "line 100000: more than 100,000 values"),
         (BOMB, "its aliases make more than 100,000 values"),
         ("a: &a [*a]", "its aliases make more than 100,000 values"),
         ("a: secret\x00", "not YAML"),
         ("? [1, 2]\n: secret\n", "unhashable key"),
-        ("a: 2026-13-45", "month must be in 1..12"),
+        ("a: 2026-13-45", "line 1: a date that does not exist"),
+        ("a: 1\npassword: !!int secret", "line 2: a date that does not exist, or a value that does not fit its tag"),
+        ("a: 1\npassword: !secret", "line 2: a value has an unknown tag, or begins with ! and has no quotes"),
+        ("a: 1\npassword: *secret", "line 2: found undefined alias"),
+        ("a: 1\npassword: !secret!x y", "line 2: found undefined tag handle"),
+        ("a: &secret 1\nb: &secret 2\nc: [", "line 3"),
+        ("a: 1\npassword: [secret", "line 2"),
+        ("a:\n\tb: 1", r"line 2: found character '\\t' that cannot start any token"),
+        ("password: !%C0%AFsecret x", "while scanning a tag: line 1"),
         (b"a: secret \xff", "not UTF-8 text: byte 11 is 0xff"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:30],
 )
 def test_what_is_wrong_is_named_and_no_line_is_shown(path, text, message):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -53,6 +63,33 @@ def test_what_is_wrong_is_named_and_no_line_is_shown(path, text, message):
 def test_merges_and_byte_order_marks_are_no_problem(path):
     path.write_bytes(b"\xef\xbb\xbfbase: &b {x: 1}\nother: {<<: *b, x: 2}\n")
     assert read_yaml(path) == {"base": {"x": 1}, "other": {"x": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{symbols:[A, B]}", {"symbols": ["A", "B"]}),
+        ("{params:{a: 1}, b:}", {"params": {"a": 1}, "b": None}),
+        ("%YAML 1.3\n---\na: 1", {"a": 1}),
+        ("", None),
+        ("# a comment only", None),
+    ],
+)
+def test_what_one_parser_refuses_and_the_other_reads_is_read(path, text, value):
+    path.write_text(text)
+    assert read_yaml(path) == value
+
+
+@pytest.mark.parametrize("loader", ["libyaml", "python"])
+@pytest.mark.parametrize("kind", ["{open}", "{open}x"])
+def test_as_many_levels_as_allowed_are_read(path, monkeypatch, loader, kind):
+    if loader == "python":
+        monkeypatch.setattr(yaml_file, "_Quick", yaml_file._Plain)
+    levels = DEEPEST_YAML - kind.endswith("x")
+    for more in (0, 1):
+        path.write_text(kind.format(open="[" * (levels + more)) + "]" * (levels + more))
+        with pytest.raises(ValueError, match="levels") if more else nullcontext():
+            read_yaml(path)
 
 
 @given(text=st.text(max_size=60) | st.text(alphabet="[]{}:,-&*?|>!#%@ab12 \n\t'\"", max_size=60))
