@@ -102,24 +102,32 @@ def planned(provider: str, job: Job) -> tuple[Job, list[Any]]:
     return replace(job, groups=groups), found["batches"]
 
 
-def run(stack: Stack, job: Job, batches: Sequence[Any]) -> tuple[dict[str, Any], Values]:
-    """Run a stack once, and return its figures and what it wrote."""
-    with tempfile.TemporaryDirectory() as folder:
-        lake, home = Path(folder, "lake"), Path(folder, "home")
-        lake.mkdir()
-        option = stack.option if stack.peer else json.dumps([stack.option, batches])
-        arguments = json.dumps(asdict(replace(job, folder=str(lake), option=option)))
-        python = peers.PYTHON if stack.peer else Path(sys.executable)
-        command = ["-m", f"benchmarks.stacks.{stack.module}", arguments]
-        (found,) = child(command, python=python, env={"AIRFLOW_HOME": str(home), "HOME": str(home)})
-        return found, read_values(lake if stack.peer else lake / "raw")
+def run(stack: Stack, job: Job, batches: Sequence[Any], folder: Path) -> tuple[dict[str, Any], Values]:
+    """Run a stack once, and return its figures and what it wrote.
+
+    :param folder: exists, and gets the stack's files.
+    """
+    lake, home = folder / "lake", folder / "home"
+    lake.mkdir()
+    option = stack.option if stack.peer else json.dumps([stack.option, batches])
+    arguments = json.dumps(asdict(replace(job, folder=str(lake), option=option)))
+    python = peers.PYTHON if stack.peer else Path(sys.executable)
+    command = ["-m", f"benchmarks.stacks.{stack.module}", arguments]
+    (found,) = child(command, python=python, env={"AIRFLOW_HOME": str(home), "HOME": str(home)})
+    return found, read_values(lake if stack.peer else lake / "raw")
 
 
 def measurements(stacks: Sequence[Stack] = STACKS, job: Job | None = None, runs: int = RUNS) -> Iterator[Measurement]:
     """Yield a measurement per stack, provider by provider.
 
-    The stacks of a provider take turns, so that all see the same machine.
+    The stacks of a provider take turns, so that all see the same machine. Their files are deleted after the last run: for minutes after
+    it deleted files, ext4 may take several times as long to make one, which says nothing of the stack that makes it.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _measurements(stacks, job, runs, Path(folder))
+
+
+def _measurements(stacks: Sequence[Stack], job: Job | None, runs: int, folder: Path) -> Iterator[Measurement]:
     job = job or job_of(SYMBOLS)
     installed = peers.versions()
     for provider in dict.fromkeys(stack.provider for stack in stacks):
@@ -132,7 +140,7 @@ def measurements(stacks: Sequence[Stack] = STACKS, job: Job | None = None, runs:
             here = replace(here, url=server.url(provider))
             for stack in [stack for _ in range(runs) for stack in own]:
                 try:
-                    found[stack] += [] if stack in not_run else [_observed(server, stack, here, batches)]
+                    found[stack] += [] if stack in not_run else [_observed(server, stack, here, batches, folder)]
                 except RuntimeError as error:
                     not_run[stack] = f"failed: {str(error).splitlines()[-1][:200]}"
         reference = next((runs_of[0][1] for stack, runs_of in found.items() if stack not in not_run), None)
@@ -143,10 +151,10 @@ def measurements(stacks: Sequence[Stack] = STACKS, job: Job | None = None, runs:
                 yield _measurement(stack, found[stack], reference, installed)
 
 
-def _observed(server: VendorServer, stack: Stack, job: Job, batches: Sequence[Any]) -> tuple[dict[str, Any], Values]:
+def _observed(server: VendorServer, stack: Stack, job: Job, batches: Sequence[Any], folder: Path) -> tuple[dict[str, Any], Values]:
     """Run a stack once; its figures tell what it took from the server."""
     sent, cpu = server.sent, server.cpu_seconds
-    figures, values = run(stack, job, batches)
+    figures, values = run(stack, job, batches, Path(tempfile.mkdtemp(dir=folder)))
     return {**figures, "bytes_received": server.sent - sent, "server_cpu_seconds": round(server.cpu_seconds - cpu, 3)}, values
 
 

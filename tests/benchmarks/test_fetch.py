@@ -83,7 +83,13 @@ def test_a_stack_without_its_package_is_reported_as_not_run(monkeypatch):
 
 
 def test_a_stack_that_fails_is_reported_and_the_others_go_on(monkeypatch):
-    def run(stack, job, batches):
+    written = []
+
+    def run(stack, job, batches, folder):
+        assert not any(folder.iterdir())
+        assert all(path.exists() for path in written)  # to delete them makes the next stack slow
+        written.append(folder / "file")
+        written[-1].touch()
         if stack.name == "broken":
             raise RuntimeError("trace\nValueError: no rows")
         return {"seconds": 2.0, "cpu_seconds": 1.0, "peak_mb": 5}, Values(10, 10, "ab", 1, 100)
@@ -95,6 +101,8 @@ def test_a_stack_that_fails_is_reported_and_the_others_go_on(monkeypatch):
     broken, good = fetch.measurements([Stack("broken", "polygon", "x"), Stack("good", "polygon", "x")], job, runs=2)
     assert broken.figures == {"provider": "polygon", "not_run": "failed: ValueError: no rows"}
     assert (good.figures["rows_per_second"], good.figures["same_values"]) == (5, True)
+    assert len(written) == 3
+    assert not any(path.exists() for path in written)
 
 
 def test_every_stack_has_its_module_and_a_name_of_its_own():
