@@ -77,6 +77,17 @@ def test_gaps_of_all_parts_are_found(tmp_path, monkeypatch):
     assert whole["symbol"].to_pylist() == [f"S{number}" for number in range(7)]
 
 
+@pytest.mark.parametrize(("before", "count"), [(250, 1), (251, 0)])
+def test_a_bar_within_250_sessions_before_the_recorded_ones_begins_a_life(tmp_path, before, count):
+    days = calendar.sessions(date(2023, 1, 3), date(2024, 6, 1))
+    place = days.index(date(2024, 3, 4))
+    states = {place - before: "have", place: "empty", **dict.fromkeys(range(place + 1, place + 6), "have")}
+    cells = pa.table([["S"] * 7, [days[at] for at in states], [*states.values()], [""] * 7], schema=CELLS)
+    now = datetime(2024, 6, 3, tzinfo=UTC)
+    after = read_coverage(Lake.open(f"file://{tmp_path}"), "ohlcv-1d", "polygon").updated([cells], now)
+    assert find_gaps(after, [cells.slice(1)], now)["session"].to_pylist() == [days[place]] * count
+
+
 def test_only_the_year_around_a_cell_tells_how_often_a_symbol_trades():
     rarely, daily = "x..." * 100, "x" * 300
     found = suspected(f"{rarely}{daily}.{daily}")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from market_data.core.calendar import FIRST, Calendar
+from market_data.core.calendar import DAY, Calendar
 from market_data.core.instruments import CalendarOf, by_calendar, calendar_of
 from market_data.core.outcome import SUSPECTED_GAP, State
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 SCHEDULE = (3, 10, 30, 90)
 """Sessions after its own at which a cell without a row is requested. The first is the end of its time as ``pending``."""
-
-DAY = timedelta(days=1)
 
 WINDOW = 250
 """Sessions by which it is judged how regularly a symbol trades; half of them on each side of the cell, where known."""
@@ -124,8 +122,8 @@ def _find_gaps(coverage: Coverage, cells: pa.Table, now: datetime, calendar: Cal
     bounds = pc.min_max(cells["session"])
     symbols = pc.unique(cells["symbol"]).to_pylist()
     last = max(last_completed, bounds["max"].as_py())
-    first = bounds["min"].as_py() - 2 * WINDOW * DAY  # far enough for as many sessions, not all since 2000
-    every = calendar.sessions(max(FIRST, first), last + DAY)
+    before = calendar.recent_sessions(bounds["min"].as_py(), WINDOW + 1)
+    every = calendar.sessions(before[0] if before else bounds["min"].as_py(), last + DAY)
     days = np.array(every, dtype="datetime64[D]")
     first_at = max(0, int(np.searchsorted(days, np.datetime64(bounds["min"].as_py()))) - WINDOW)
     end_at = int(np.searchsorted(days, np.datetime64(bounds["max"].as_py()), side="right")) + WINDOW
