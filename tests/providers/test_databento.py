@@ -455,6 +455,7 @@ def test_what_is_not_there_costs_nothing(server, hook):
     [
         (date(2013, 1, 7), date(2013, 1, 7), 523),
         pytest.param(date(2012, 1, 3), date(2014, 1, 2), 262_974, marks=pytest.mark.slow),
+        pytest.param(date(2010, 1, 4), date(2020, 1, 2), 1_315_792, marks=pytest.mark.slow),
     ],
 )
 def test_daily_bars_of_all_symbols_are_one_stream(server, hook, first, last, bars):

@@ -102,7 +102,7 @@ class Database:
                 connection.execute(f"DROP VIEW IF EXISTS {name} CASCADE")
             if not is_view:
                 connection.execute(oracle_sql.text(tree))
-            made = {target.name: views[target.name]} if adds and is_view else {} if adds else views
+            made = {name: view for name, view in views.items() if not adds or name not in self._views}
             for name in TopologicalSorter({name: reads & made.keys() for name, (_, reads) in made.items()}).static_order():
                 connection.execute(f"CREATE VIEW {name} AS {made[name][0]}")
             self._views = views

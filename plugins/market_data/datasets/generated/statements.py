@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +43,8 @@ class Statement(NamedTuple):
     values: Mapping[str, float]
 
 
-def statements(symbol: str, key: int, start: date, end: date) -> list[Statement]:
+@lru_cache(maxsize=16)  # clients request each kind and period of a symbol in turn
+def statements(symbol: str, key: int, start: date, end: date) -> tuple[Statement, ...]:
     """Return the statements filed from ``start`` (inclusive) to ``end`` (exclusive).
 
     Sorted by filing date, Q4 before FY.
@@ -66,7 +68,7 @@ def statements(symbol: str, key: int, start: date, end: date) -> list[Statement]
             totals = {"income": _income_of(values["income"]), "balance_sheet": _last(values["balance_sheet"]),
                       "cash_flow": _cash_flow_of(values["cash_flow"])}  # fmt: skip
             found += [Statement(symbol, name, period, fiscal_year, ended, filed, accepted, totals[name]) for name in STATEMENTS]
-    return found
+    return tuple(found)
 
 
 class _Company:
