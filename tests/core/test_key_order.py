@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pytest
 
-from market_data.core.key_order import is_ascending, run_starts
+from market_data.core.key_order import is_ascending, run_starts, texts_of
 
 KEY = ("symbol", "day")
 
@@ -49,3 +49,23 @@ def test_numbers_far_apart_are_in_order_by_their_values():
     numbers = [0, 2**62, -(2**63), -(2**62), 0]
     assert not is_ascending(pa.table({"sequence": numbers}), ["sequence"])
     assert is_ascending(pa.table({"sequence": sorted(set(numbers))}), ["sequence"])
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [], [""], ["", ""], ["A"], ["A"] * 5, ["é"] * 3, ["AB", "AB", "AB"], ["AB", "BA"], ["AA", "A", "AAA"], ["A", "AA", ""],
+        ["", "A"], ["A", None], ["", None], [None], ["A", "A", "B"],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_texts_of_a_column_are_each_there_once_however_it_is_cut(texts):
+    beside = pa.array(["AB", *texts, "A"], pa.string()).slice(1, len(texts))  # its first text is not at the buffer's start
+    for cut in range(len(texts) + 1):
+        column = pa.chunked_array([beside[:cut], beside[cut:]], pa.string())
+        for kind in (column, column.dictionary_encode()):
+            assert texts_of(kind) == set(texts)
+        rows = pa.table({"text": column})
+        if None not in texts:
+            assert is_ascending(rows, ["text"]) == (texts == sorted(set(texts)))
+            assert run_starts(rows, ["text"]).tolist() == [n for n, text in enumerate(texts) if n == 0 or text != texts[n - 1]]

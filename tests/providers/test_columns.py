@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from market_data.providers.alpaca.parse import Moment, utc_moments
-from market_data.providers.bar_columns import bar_columns, exact_whole_numbers, number_columns, numbers
+from market_data.providers.alpaca.parse import AlpacaBar, Moment, TextBar, utc_moments
+from market_data.providers.bar_columns import COLUMNS, floats, number_columns, numbers, trade_counts
 from market_data.providers.polygon.parse import GroupedBar, PolygonBar
 from market_data.providers.unexpected import LARGEST_COUNT, whole_numbers
 
@@ -58,26 +58,36 @@ def test_whole_numbers_are_exact_or_named(values):
 
 
 PRICES = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False))
+KINDS = {
+    PolygonBar: {"t": 7},
+    GroupedBar: {"t": 7, "T": "IBM"},
+    TextBar: {"t": "2012-03-01T14:30:00Z"},
+    AlpacaBar: {"t": datetime(2012, 3, 1, tzinfo=UTC)},
+}
+"""The form of a bar, and its fields that are no numbers of the bar."""
 
 
-@given(st.lists(st.lists(PRICES, min_size=6, max_size=6), max_size=6), st.sampled_from([PolygonBar, GroupedBar]))
-def test_numbers_of_bars_are_those_of_their_fields(rows, kind):
-    ticker = {"T": "IBM"} if kind is GroupedBar else {}
-    bars = [
-        kind(t=place, **dict(zip(("o", "h", "l", "c", "v", "vw"), row, strict=True)), **ticker) for place, row in enumerate(rows)
-    ]
-    found = numbers(bars, PolygonBar)
-    assert number_columns(found) == bar_columns(bars)
-    assert found["t"].tolist() == [*range(len(rows))]
+@given(st.lists(st.lists(PRICES, min_size=6, max_size=6), max_size=6), st.sampled_from([*KINDS]))
+def test_columns_of_bars_are_their_fields(rows, kind):
+    bars = [kind(**dict(zip(COLUMNS.values(), row, strict=True)), **KINDS[kind]) for row in rows]
+    columns = number_columns(numbers(bars))
+    assert {name: column.to_pylist() for name, column in columns.items()} == {
+        name: [row[place] for row in rows] for place, name in enumerate(COLUMNS)
+    }
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(-(2**53) - 1, 2**53 + 1), st.floats(-1e20, 1e20)), max_size=6))
-@example([2**53 + 1])
-@example([1.5, 2])
-@example([None, 7.0])
-@example([10**400, 1, None])
-def test_whole_numbers_that_are_exact_as_floats_are_those_numbers(values):
-    found = exact_whole_numbers(numbers([PolygonBar(t=0, n=value) for value in values], PolygonBar)["n"])
-    exact = all(value is None or (value == int(value) and abs(value) < 2**53) for value in values)
-    assert (found is not None) == exact
-    assert not exact or found.to_pylist() == values
+def test_whole_numbers_too_large_for_a_float_are_infinite():
+    assert repr(floats([10**400, None, -(10**400), 3, 1.5]).tolist()) == "[inf, nan, -inf, 3.0, 1.5]"
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**65), 2**65), st.floats(-1e20, 1e20)), max_size=6), st.sampled_from([*KINDS]))
+@example([2**53 + 1], PolygonBar)
+@example([2**53], TextBar)
+@example([1.5, 2], AlpacaBar)
+@example([None, 7.0], GroupedBar)
+@example([10**400, 1, None], TextBar)
+def test_counts_of_trades_are_exact_or_named(values, kind):
+    bars = [kind(n=value, **KINDS[kind]) for value in values]
+    problems, expected = {}, {}
+    assert trade_counts(bars, numbers(bars)["n"], problems) == whole_numbers(values, "n", expected)
+    assert problems == expected

@@ -1,11 +1,13 @@
-"""Dates as people and programs write them."""
+"""Dates and moments as people, programs and columns write them."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -33,6 +35,11 @@ def dates_of(column: Any) -> list[Any]:
     """
     found: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
     return found
+
+
+def microseconds(moment: datetime) -> int:
+    """Return microseconds since 1970, UTC."""
+    return (moment - EPOCH) // MICROSECOND
 
 
 def naive_utc(moment: datetime) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 EPOCH = date(1970, 1, 1)
 BESIDE, OUTSIDE = 0, -1
+SAMPLE = 1_000
+"""Rows that tell if the rows of a cell are together."""
 AT_ONCE = 65_536
 """Rows that are looked at together: each may take 60 bytes of memory meanwhile."""
 
@@ -51,20 +54,17 @@ def without_rows(rows: pa.Table, request: Request) -> list[tuple[Block, tuple[st
     dates, are left out.
     """
     import numpy as np
-    import pyarrow.compute as pc
 
-    from market_data.core.key_order import run_starts
+    from market_data.core.key_order import texts_of
 
-    pieces = [rows.slice(start, AT_ONCE) for start in range(0, len(rows), AT_ONCE)]
+    cells = _some_of_each_cell(rows.select(["symbol", "session"]))
     if not request.parts:
-        inside = (piece["symbol"].filter(rows_inside(piece, request.intervals)) for piece in pieces)
-        having = {symbol for symbols in inside for symbol in pc.unique(symbols).to_pylist()}
+        having = {symbol for part in cells for symbol in texts_of(part["symbol"].filter(rows_inside(part, request.intervals)))}
         lacking = tuple(symbol for symbol in request.symbols if symbol not in having)
         return [(block, lacking) for block in request.blocks if lacking]
     count, there = len(request.symbols), set[int]()
-    for part in pieces:
-        starts = run_starts(part, ["symbol", "session"])
-        symbols, blocks = _places(part if starts is None else part.take(starts), request)
+    for part in cells:
+        symbols, blocks = _places(part, request)
         inside = blocks > BESIDE
         there.update(np.unique((blocks[inside] - 1) * count + symbols[inside]).tolist())
     places = {symbol: place for place, symbol in enumerate(request.symbols)}
@@ -75,6 +75,22 @@ def without_rows(rows: pa.Table, request: Request) -> list[tuple[Block, tuple[st
         if absent := tuple(symbol for symbol in block.symbols if number * count + places[symbol] not in there):
             found.append((block, absent))
     return found
+
+
+def _some_of_each_cell(rows: pa.Table) -> Iterator[pa.Table]:
+    """Yield rows with each cell of ``rows`` at least once.
+
+    They are few where the rows of a cell are together.
+    """
+    from market_data.core.key_order import run_starts
+
+    for start in range(0, len(rows), AT_ONCE):
+        piece = rows.slice(start, AT_ONCE)
+        first = piece.slice(0, SAMPLE)
+        runs = run_starts(first, first.column_names)
+        together = runs is not None and 2 * len(runs) <= len(first)  # else to look for runs costs more than it saves
+        starts = run_starts(piece, piece.column_names) if together else None
+        yield piece if starts is None else piece.take(starts)
 
 
 def _places(rows: pa.Table, request: Request) -> tuple[Any, Any]:

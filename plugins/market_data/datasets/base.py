@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from market_data.core.batch import Request
 from market_data.core.dates import dates_of
 from market_data.core.instruments import kind_of
-from market_data.core.key_order import is_ascending
+from market_data.core.key_order import is_ascending, run_starts, texts_of
 from market_data.core.run import Grain
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
@@ -262,7 +262,11 @@ class Received:
     signed: Signed = signed_by_spelling
 
     def __getitem__(self, field: str) -> pa.ChunkedArray:
-        return self.rows[field]
+        return self._columns[field]
+
+    @cached_property
+    def _columns(self) -> dict[str, pa.ChunkedArray]:
+        return dict(zip(self.rows.column_names, self.rows.columns, strict=True))
 
     def extent(self, field: str) -> tuple[float, float] | None:
         """Return the lowest and the highest value of a column of numbers; None if one is not a finite number.
@@ -300,7 +304,7 @@ class Received:
     @cached_property
     def symbols(self) -> frozenset[str | None]:
         """The symbols of the rows."""
-        return frozenset(pc.unique(self["symbol"]).to_pylist())
+        return frozenset(texts_of(self["symbol"]))
 
     def requested(self, session: date) -> bool:
         """Return True if ``session`` is inside the request's intervals."""
@@ -323,11 +327,18 @@ class Received:
         return [name for name in self.dataset.key if name in self.rows.column_names]
 
     @cached_property
+    def session_starts(self) -> NDArray[np.int64] | None:
+        """The first row of each run of rows of one session; None if a row has none."""
+        return run_starts(self.rows, ["session"])
+
+    @cached_property
     def unexpected_sessions(self) -> tuple[list[date], list[date]]:
         """Sessions of the rows that are outside the request, and dates inside it without a session."""
         known = set(self.sessions)
         regular = known.intersection(self.request.sessions)
-        days = [day for day in dates_of(pc.unique(self["session"].drop_null())) if day not in regular]
+        starts = self.session_starts
+        sessions = self["session"].drop_null() if starts is None else self["session"].take(starts)
+        days = [day for day in dates_of(pc.unique(sessions)) if day not in regular]
         unexpected = [day for day in days if day not in known or not self.requested(day)]
         return [day for day in unexpected if not self.requested(day)], [day for day in unexpected if self.requested(day)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from functools import lru_cache
 
 import numpy as np
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from market_data.core.calendar import FIRST, LAST, XNYS, Calendar, at
-from market_data.core.dates import dates_of
-from market_data.datasets.base import AtLeast, InRange, Mask, NotNull, OneOf, PositivePrice, Received, Rule
+from market_data.core.dates import dates_of, microseconds
+from market_data.datasets.base import UTC_MICROS, AtLeast, InRange, Mask, NotNull, OneOf, PositivePrice, Received, Rule
 
 LIMIT = 1e12
 """The warehouse stores numbers as DECIMAL(20, 8): twelve digits before the point. One larger number fails a load."""
@@ -174,27 +174,23 @@ def in_trading_day(field: str) -> Rule:
         moments, days = received[field], pc.unique(received["session"])
         places = pc.index_in(received["session"], days).combine_chunks()
 
-        def per_row(edge: Callable[[Calendar, date], datetime]) -> pa.Array:
+        def per_row(edge: Callable[[Calendar, date], int]) -> pa.Array:
             edges = [edge(calendar, day) if _in_calendar(day) else None for day in dates_of(days)]
-            return pa.array(edges, moments.type).take(places)
+            return pa.array(edges, UTC_MICROS).take(places)
 
         begin, end = per_row(_evening_before), per_row(_midnight_after)
         return pc.or_kleene(pc.less(moments, begin), pc.greater_equal(moments, end))
 
     def kept(received: Received) -> bool:
         """Compare the first and the last moment of each run of rows of one session."""
-        if not len(received.rows) or received[field].null_count or received["session"].null_count:
+        starts = received.session_starts
+        if starts is None or not len(starts) or received[field].null_count:
             return False
-        days = received["session"].cast(pa.int32()).to_numpy()
-        starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
         sessions, calendar = dates_of(received["session"].take(starts)), received.request.calendar
         if not all(map(_in_calendar, sessions)):
             return False
-        moments = received[field].to_numpy()
-        begins, ends = (
-            pa.array([edge(calendar, day) for day in sessions], received[field].type).to_numpy(zero_copy_only=False)
-            for edge in (_evening_before, _midnight_after)
-        )
+        moments = received[field].to_numpy().astype("datetime64[us]", copy=False).astype(np.int64)
+        begins, ends = (np.array([edge(calendar, day) for day in sessions]) for edge in (_evening_before, _midnight_after))
         lowest, highest = np.minimum.reduceat(moments, starts), np.maximum.reduceat(moments, starts)
         return bool((begins <= lowest).all() and (highest < ends).all())
 
@@ -208,15 +204,16 @@ def in_trading_day(field: str) -> Rule:
 
 
 @lru_cache(maxsize=4096)
-def _evening_before(calendar: Calendar, session: date) -> datetime:
+def _evening_before(calendar: Calendar, session: date) -> int:
+    """Return the microseconds since 1970 at which the trading day of a session begins."""
     first = session < FIRST + 10 * DAY  # the previous session may be older than the calendar
     day = session - DAY if first else calendar.previous_session(session)
-    return at(day, EVENING, calendar.zone)
+    return microseconds(at(day, EVENING, calendar.zone))
 
 
 @lru_cache(maxsize=4096)
-def _midnight_after(calendar: Calendar, session: date) -> datetime:
-    return at(session + DAY, time(), calendar.zone)
+def _midnight_after(calendar: Calendar, session: date) -> int:
+    return microseconds(at(session + DAY, time(), calendar.zone))
 
 
 def _in_calendar(day: date | None) -> bool:

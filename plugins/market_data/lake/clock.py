@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from market_data.core.dates import EPOCH, MICROSECOND
 from market_data.core.errors import ClockError
 
 if TYPE_CHECKING:
@@ -26,18 +27,11 @@ SKEW = timedelta(seconds=5)
 """Greatest difference of two clocks that is tolerated."""
 
 TIMEOUT = 3.0
-MICROSECOND = timedelta(microseconds=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def worker_clock() -> datetime:
     """Return the time of this worker, UTC."""
     return datetime.now(UTC)
-
-
-def microseconds(moment: datetime) -> int:
-    """Return microseconds since 1970."""
-    return (moment - EPOCH) // MICROSECOND
 
 
 def check_clock(lake: Lake, clock: Callable[[], datetime] | None = None) -> None:

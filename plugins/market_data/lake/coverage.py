@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.dates import EPOCH, MICROSECOND, microseconds
 from market_data.core.outcome import CONFIRMED_WRONG, EARLIER_VALUE, SOME_QUARANTINED, SUSPECTED_GAP, State
 from market_data.lake import merge
-from market_data.lake.clock import EPOCH, MICROSECOND, check_stamp, microseconds
+from market_data.lake.clock import check_stamp
 
 CELLS = pa.schema(
     [

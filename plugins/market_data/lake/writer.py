@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from market_data.core.dates import dates_of
+from market_data.core.dates import dates_of, microseconds
 from market_data.core.errors import ConfigError, QualityError, SchemaDrift
-from market_data.core.key_order import is_ascending
+from market_data.core.key_order import is_ascending, run_starts
 from market_data.core.run import Grain
 from market_data.datasets.base import Dataset
 from market_data.lake import merge, parquet
-from market_data.lake.clock import microseconds
 from market_data.lake.layout import Layout, escape, file_period
 from market_data.lake.object_writer import CELL, How, Put, Refetch
 from market_data.lake.object_writer import encoded as encode_object
@@ -172,14 +171,17 @@ def _keys(layout: Layout, dataset: Dataset, provider: str, rows: pa.Table, grain
         yield from _session_keys(layout, dataset, provider, rows)
         return
     files, unit = dataset.files, file_period(dataset, grain)[0].upper()
-    dates = rows[files.date]
-    periods = dates.to_numpy().astype(f"datetime64[{unit}]")
-    other = ~merge.same_as_next(rows, ["symbol", files.kind] if files.kind else ["symbol"])
-    cuts = np.flatnonzero((periods[1:] != periods[:-1]) | other) + 1
-    starts = np.concatenate([[0], cuts])
-    symbols, days = rows["symbol"].take(starts).to_pylist(), dates_of(dates.take(starts))
-    kinds = rows[files.kind].take(starts).to_pylist() if files.kind else [None] * len(starts)
-    for symbol, day, kind, start, stop in zip(symbols, days, kinds, starts.tolist(), [*cuts.tolist(), len(rows)], strict=True):
+    of_object = ["symbol", files.kind] if files.kind else ["symbol"]
+    runs = run_starts(rows, [*of_object, files.date])
+    first_rows = np.arange(len(rows)) if runs is None else runs
+    rest = rows.select([*of_object, files.date]).take(first_rows)  # few of the rows, where a date has many
+    periods = rest[files.date].to_numpy().astype(f"datetime64[{unit}]")
+    cuts = np.flatnonzero((periods[1:] != periods[:-1]) | ~merge.same_as_next(rest, of_object)) + 1
+    heads = rest.take(np.concatenate([[0], cuts]))
+    stops = [*first_rows[cuts].tolist(), len(rows)]
+    symbols, days = heads["symbol"].to_pylist(), dates_of(heads[files.date])
+    kinds = heads[files.kind].to_pylist() if files.kind else [None] * len(heads)
+    for symbol, day, kind, start, stop in zip(symbols, days, kinds, [0, *stops[:-1]], stops, strict=True):
         yield layout.object_key(dataset, provider, symbol, day, grain, kind), start, stop
 
 

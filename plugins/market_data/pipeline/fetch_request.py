@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from market_data.core.batch import Batch, Request
+from market_data.core.dates import microseconds
 from market_data.core.errors import NotYetAvailable, PerCellError, TruncatedResponse, UnknownSymbol
 from market_data.core.intervals import coalesce
 from market_data.core.outcome import Evidence, State
 from market_data.core.request_rows import of_request
 from market_data.pipeline.cell_states import axis_of, cells_of_request, without_state
-from market_data.pipeline.landing import EPOCH, PART_ROWS, Arrival, Incoming, in_parts, land_response
+from market_data.pipeline.landing import PART_ROWS, Arrival, Incoming, in_parts, land_response
 from market_data.pipeline.run_context import RunContext
 from market_data.pipeline.unknown_symbols import HOLLOW, UNCERTAIN, AbsenceCheck
 from market_data.pipeline.withdrawn import contradictions, find_withdrawn, identified
@@ -71,7 +72,7 @@ def fetch_request(
     _give_memory_back(counts["rows_received"])
     mark = ""
     if (counts["rows_received"] or len(absent)) and _may_replace(context, batch):
-        stamp = {"ingest_us": (arrived - EPOCH) // timedelta(microseconds=1)}
+        stamp = {"ingest_us": microseconds(arrived)}
         info = StagedInfo(context.run, batch.id, context.params.file_grain, RequestReceipt(request, evidence, stamp))
         mark = begun.begin(context.lake, dataset.name, context.source, batch.spec_hash, info)
     with staging.Rows() as staged:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import Batch, Request
+from market_data.core.dates import microseconds
 from market_data.core.request_rows import of_request
 from market_data.lake.cells import cells_of
 from market_data.pipeline.overruled import Overruled
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 PART_ROWS = 25_000
 """Rows per pass of gate and lake, about: a request for minutes has 400,000 rows, and a pass takes a KB for each of its rows."""
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def land_response(
     replaced: list[str] = []
     have: dict[str, set[date]] = {}
     renewed: set[date] = set()
-    counts["ingest_us"] = (arrival.at - EPOCH) // timedelta(microseconds=1)  # whole numbers: the report compares for equality
+    counts["ingest_us"] = microseconds(arrival.at)  # whole numbers: the report compares for equality
 
     def write(rows: pa.Table) -> None:
         landed = land(context.lake, context.layout, dataset, context.source, rows, context.params.file_grain, refetch=terms)
@@ -184,8 +183,10 @@ def _stored(rows: pa.Table, dataset: Dataset, extra: Mapping[str, Any]) -> pa.Ta
     """Return received rows in the columns of a lake file."""
     import pyarrow as pa
 
+    received = set(rows.column_names)
+
     def column(field: pa.Field) -> Any:
-        if field.name in rows.column_names:
+        if field.name in received:
             return rows[field.name]
         return pa.repeat(extra[field.name], len(rows)) if field.name in extra else pa.nulls(len(rows), field.type)
 

@@ -9,9 +9,9 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from market_data.core.calendar import Calendar, sessions_of_any
+from market_data.core.dates import microseconds
 from market_data.core.instruments import by_calendar
 from market_data.core.intervals import coalesce
-from market_data.lake.clock import microseconds
 from market_data.pipeline.open_cells import OwnCells
 from market_data.pipeline.plan import (
     check_spelling,

@@ -7,7 +7,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from market_data.core import calendar
 from market_data.core.batch import Request
 from market_data.core.capabilities import Quota
+from market_data.core.dates import microseconds
 from market_data.core.errors import EntitlementError, NotYetAvailable, SchemaDrift, ServerError, TruncatedResponse
 from market_data.core.intervals import Interval, intersection
 from market_data.http.call_state import LONG_WINDOW
@@ -24,8 +25,6 @@ from market_data.http.client import Response, retry_after
 
 T = TypeVar("T")
 DAY = timedelta(days=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 LARGEST_JSON = 64 * 1024 * 1024
 """Bytes of a JSON response. The largest regular one has about 10 MB."""
@@ -167,7 +166,7 @@ class NewYorkDays:
     def __init__(self, first: date, last: date) -> None:
         days = [first + n * DAY for n in range((last - first).days + 2)]
         self._dates = np.array(days, dtype="datetime64[D]")
-        self._midnights = np.array([(calendar.at(day, time()) - EPOCH) // MICROSECOND for day in days], dtype=np.int64)
+        self._midnights = np.array([microseconds(calendar.at(day, time())) for day in days], dtype=np.int64)
 
     def of(self, moments: NDArray[np.int64]) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
         """Return the date of each moment (microseconds UTC), and True where it is outside these dates.

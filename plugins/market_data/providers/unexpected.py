@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from market_data.core.batch import Request
 from market_data.core.errors import ServerError
+from market_data.core.key_order import texts_of
 from market_data.core.messages import shown, some
 from market_data.core.request_rows import without_rows
 from market_data.providers.responses import drift
@@ -103,10 +104,13 @@ def separated(
     :raises ServerError: if more than half of the rows are not of the request.
     """
     symbols = table["symbol"]
-    named = pc.or_(pc.is_null(symbols), pc.is_in(symbols, pa.array(request.symbols, pa.string())))
     outside = pc.and_(pc.is_null(table["session"]), pc.is_valid(table["bar_time"]))
-    if not problems and not pc.any(outside).as_py() and (market or pc.all(named).as_py()):
-        return table.filter(named) if market else table, NOTHING
+    usual = not problems and not pc.any(outside).as_py()
+    if usual and texts_of(symbols) <= {*request.symbols, None}:
+        return table, NOTHING
+    named = pc.or_(pc.is_null(symbols), pc.is_in(symbols, pa.array(request.symbols, pa.string())))
+    if usual and market:
+        return table.filter(named), NOTHING
     odd = pa.array(np.isin(np.arange(len(table)), list(problems)))
     placed = pc.and_(named, pc.invert(outside))
     strays = table.filter(outside if market else pc.invert(placed))

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data.core.dates import microseconds
 from market_data.core.intervals import closed
-from market_data.lake.clock import microseconds
 from market_data.maintenance.findings import FINDINGS, Repair
 from market_data.providers.registry import calendar_of_source
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from market_data.core.dates import EPOCH, MICROSECOND
 from market_data.core.outcome import SUSPECTED_GAP, State
-from market_data.lake.clock import EPOCH, MICROSECOND
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from market_data.core.dates import microseconds
 from market_data.core.errors import BrokenObject
 from market_data.lake import parquet
 from market_data.lake.cells import table_of
-from market_data.lake.clock import microseconds
 from market_data.lake.layout import receipts_prefix, unescape
 from market_data.lake.receipts import OBJECTS
 from market_data.maintenance.audit.cells import Names, among, days_of, symbols_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from market_data.lake.clock import microseconds
+from market_data.core.dates import microseconds
 from market_data.lake.layout import ALL_SYMBOLS
 from market_data.maintenance.audit.cells import among, days_of, symbols_of
 from market_data.maintenance.audit.evidence import Evidence, object_codes

@@ -11,9 +11,9 @@ from datetime import timedelta
 import numpy as np
 
 from market_data.config.run_params import RunParams
+from market_data.core.dates import EPOCH, MICROSECOND
 from market_data.core.instruments import by_calendar
 from market_data.core.outcome import State
-from market_data.lake.clock import EPOCH, MICROSECOND
 from market_data.maintenance.audit.cells import Collector, Mask, among, days_of, symbols_of
 from market_data.maintenance.audit.contents import Contents
 from market_data.maintenance.audit.documents import cells_of_documents, missing_documents

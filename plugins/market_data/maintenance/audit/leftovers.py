@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from market_data.core.dates import EPOCH, MICROSECOND
 from market_data.core.outcome import State
-from market_data.lake.clock import EPOCH, MICROSECOND
 from market_data.lake.receipts import CellRun
 from market_data.maintenance.audit.cells import Collector
 from market_data.maintenance.findings import Cause, Repair

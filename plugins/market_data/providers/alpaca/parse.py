@@ -29,7 +29,7 @@ from market_data.core.errors import ServerError, TruncatedResponse
 from market_data.datasets.base import UTC_MICROS
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
-from market_data.providers.bar_columns import bar_columns
+from market_data.providers.bar_columns import number_columns, numbers, trade_counts
 from market_data.providers.responses import NewYorkDays, decode
 from market_data.providers.unexpected import (
     NOTHING,
@@ -39,7 +39,6 @@ from market_data.providers.unexpected import (
     checked,
     read_rows,
     separated,
-    whole_numbers,
 )
 
 LONGEST_RESET = 60.0
@@ -170,6 +169,7 @@ class BarsQuery:
     def _table(self, symbols: pa.Array, moments: pa.Array, bars: Sequence[Any], problems: Problems) -> pa.Table:
         """Return all bars as columns, as `separated` takes them; add what is wrong with some to ``problems``."""
         daily, schema = self.request.dataset == "ohlcv-1d", find_dataset(self.request.dataset).received
+        values = numbers(bars)
         undated = moments.is_null().to_numpy(zero_copy_only=False)
         stamps = moments.cast(pa.int64()).fill_null(0).to_numpy()
         sessions, outside = self.days.of(stamps)
@@ -183,8 +183,8 @@ class BarsQuery:
             "bar_time": pa.array(opened.astype("datetime64[us]"), pa.timestamp("us"), mask=undated).cast(UTC_MICROS),
             "session": pa.array(sessions, pa.date32(), mask=outside | undated),
             "adj_close": pa.nulls(len(bars), pa.float64()),
-            "trade_count": whole_numbers([bar.n for bar in bars], "n", problems),
-            **bar_columns(bars),
+            "trade_count": trade_counts(bars, values["n"], problems),
+            **number_columns(values),
         }
         return pa.table([columns[name] for name in schema.names], schema=schema)
 

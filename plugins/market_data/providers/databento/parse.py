@@ -20,6 +20,7 @@ from databento_dbn import StatType, StatUpdateAction
 from numpy.typing import NDArray
 
 from market_data.core.calendar import CMES, at
+from market_data.core.dates import EPOCH, microseconds
 from market_data.datasets.base import UTC_MICROS, UTC_NANOS
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.providers.databento.vendor_library import DBNStore
@@ -34,7 +35,6 @@ NUMBERED = 100_000
 SHOWN = 3
 
 DAY = timedelta(days=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_NANOS = 86_400_000_000_000
 SCALE = 1e9
 SHORTEST = timedelta(seconds=1)
@@ -380,4 +380,4 @@ def _utc(day: date) -> datetime:
 
 
 def _nanos(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+    return microseconds(moment) * 1000

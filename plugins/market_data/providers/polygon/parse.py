@@ -24,9 +24,9 @@ from market_data.core.batch import Request
 from market_data.core.errors import ServerError, TruncatedResponse
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
-from market_data.providers.bar_columns import exact_whole_numbers, number_columns, numbers
+from market_data.providers.bar_columns import floats, number_columns, numbers, trade_counts
 from market_data.providers.responses import NewYorkDays
-from market_data.providers.unexpected import NOTHING, OnceMore, Problems, Unexpected, checked, read_rows, separated, whole_numbers
+from market_data.providers.unexpected import NOTHING, OnceMore, Problems, Unexpected, checked, read_rows, separated
 
 R = TypeVar("R")
 
@@ -142,12 +142,9 @@ class BarQuery:
 
         :param problems: the places of counts of trades that cannot be read are added.
         """
-        request, values = self.request, numbers(bars, PolygonBar)
-        counts = exact_whole_numbers(values["n"])
-        if counts is None:
-            counts = whole_numbers([bar.n for bar in bars], "n", problems)
-        undated = np.isnan(values["t"])
-        stamps = np.where(undated, 0, values["t"]).astype(np.int64) * 1000
+        request, values, moments = self.request, numbers(bars), floats([bar.t for bar in bars])
+        undated = np.isnan(moments)
+        stamps = np.where(undated, 0, moments).astype(np.int64) * 1000
         sessions, outside = NewYorkDays(request.start, request.last).of(stamps)
         opened = stamps.astype("datetime64[us]")
         if request.dataset == "ohlcv-1d":
@@ -162,7 +159,7 @@ class BarQuery:
             "bar_time": pa.array(opened, pa.timestamp("us"), mask=undated).cast(pa.timestamp("us", tz="UTC")),
             "session": pa.array(sessions, pa.date32(), mask=outside | undated),
             "adj_close": pa.nulls(len(bars), pa.float64()),
-            "trade_count": counts,
+            "trade_count": trade_counts(bars, values["n"], problems),
             **number_columns(values),
         }
         return pa.table([columns[name] for name in schema.names], schema=schema)
