@@ -124,6 +124,16 @@ def test_cells_come_by_symbol_and_session():
     assert not len(table_of([]))
 
 
+def test_cells_of_one_state_come_by_symbol_and_session():
+    days = [D0 + timedelta(n) for n in range(3)]
+    later, earlier = (CellRun(("MSFT", "AAPL"), State.EMPTY, "halted", (one,)) for one in (closed(*days[1:]), closed(D0, D0)))
+    cells = [(symbol, day, "empty", "halted") for symbol in ("AAPL", "MSFT") for day in days]
+    assert [tuple(row.values()) for row in table_of([later, earlier]).to_pylist()] == cells
+    assert table_of([replace(earlier, state=State.HAVE, reason="")]).to_pylist() == [
+        {"symbol": symbol, "session": D0, "state": "have", "reason": ""} for symbol in ("AAPL", "MSFT")
+    ]
+
+
 def test_a_receipt_of_an_earlier_compression_is_read(lake, run):
     folder = receipts.prefix("ohlcv-1d", "polygon", run, BATCH)
     receipt = receipt_of("AAPL")

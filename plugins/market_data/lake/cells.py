@@ -47,11 +47,12 @@ def table_of(runs: Iterable[CellRun]) -> pa.Table:
 
     from market_data.lake.coverage import CELLS
 
-    symbols, states, reasons = _Codes(), _Codes(), _Codes()
+    symbols = _Codes()
     codes: list[Any] = []
     known: dict[tuple[str, ...], Any] = {}  # requests of one universe share their symbols
     days: list[Any] = []
-    kinds: list[tuple[int, int]] = []
+    kinds: dict[tuple[str, str], int] = {}
+    kind_of: list[int] = []
     lengths: list[int] = []
     for run in runs:
         sessions = _days(calendar_for(run.calendar_name, run.symbols), run.intervals)
@@ -59,21 +60,30 @@ def table_of(runs: Iterable[CellRun]) -> pa.Table:
             known[run.symbols] = np.array([symbols.code(symbol) for symbol in run.symbols], dtype=np.int32)
         codes.append(np.repeat(known[run.symbols], len(sessions)))
         days.append(np.tile(sessions, len(run.symbols)))
-        kinds.append((states.code(run.state), reasons.code(run.reason)))
+        kind_of.append(kinds.setdefault((str(run.state), run.reason), len(kinds)))
         lengths.append(len(run.symbols) * len(sessions))
     if not codes:
         return CELLS.empty_table()
     symbol, session = np.concatenate(codes), np.concatenate(days)
     place = (symbols.ranks()[symbol] << 32) + session.astype(np.int64)
     order = np.argsort(place, kind="stable")  # of whole numbers: sorting text takes three times as long
-    per_cell = np.repeat(np.array(kinds, dtype=np.int32), lengths, axis=0)[order]
-    columns = [
-        symbols.decode(symbol[order]),
-        pa.array(session[order], pa.date32()),
-        states.decode(per_cell[:, 0]),
-        reasons.decode(per_cell[:, 1]),
-    ]
-    return pa.table([column.cast(field.type) for column, field in zip(columns, CELLS, strict=True)], schema=CELLS)
+    if len(kinds) == 1:
+        described = [_repeated(text, len(order)) for text in next(iter(kinds))]
+    else:
+        per_cell = pa.array(np.repeat(np.array(kind_of, dtype=np.int32), lengths)[order])
+        described = [pa.array(texts, pa.string()).take(per_cell) for texts in zip(*kinds, strict=True)]
+    return pa.table([symbols.decode(symbol[order]), pa.array(session[order], pa.date32()), *described], schema=CELLS)
+
+
+@lru_cache(maxsize=8)
+def _repeated(text: str, count: int) -> pa.Array:
+    """Return a column of one text.
+
+    Most batches of a run have as many cells in the same state: they share the column.
+    """
+    import pyarrow as pa
+
+    return pa.repeat(pa.scalar(text, pa.string()), count)
 
 
 def row_filter(runs: Sequence[CellRun]) -> Callable[[pa.Table], pa.Table]:
@@ -94,13 +104,13 @@ def row_filter(runs: Sequence[CellRun]) -> Callable[[pa.Table], pa.Table]:
 
 
 class _Codes:
-    """Distinct strings by number, for a dictionary-encoded column."""
+    """Distinct strings by number."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
 
     def code(self, value: str) -> int:
-        return self._codes.setdefault(str(value), len(self._codes))
+        return self._codes.setdefault(value, len(self._codes))
 
     def ranks(self) -> Any:
         """Return the place of each string in their order, by number."""
@@ -110,9 +120,10 @@ class _Codes:
         return np.array([places[text] for text in self._codes], np.int64)
 
     def decode(self, codes: Any) -> pa.Array:
+        """Return the string of each number."""
         import pyarrow as pa
 
-        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(list(self._codes), pa.string()))
+        return pa.array(list(self._codes), pa.string()).take(pa.array(codes))
 
 
 @lru_cache(maxsize=1024)

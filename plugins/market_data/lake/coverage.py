@@ -72,7 +72,9 @@ class Coverage:
         codes = _codes(_single(records["symbol"]).indices, records["session"])
         latest = records
         if not np.all(codes[1:] > codes[:-1]):  # else each cell has one record, and they are in order
-            order = np.lexsort((records[STAMP].to_numpy().astype("int64"), codes))
+            stamps = _single(records[STAMP]).cast(pa.int64()).to_numpy()
+            by_time = bool(np.all(stamps[1:] >= stamps[:-1]))
+            order = np.argsort(codes, kind="stable") if by_time else np.lexsort((stamps, codes))
             codes = codes[order]
             last = np.append(codes[1:] != codes[:-1], np.ones(min(1, len(codes)), dtype=bool))
             latest, codes = records.take(pa.array(order[last])), codes[last]

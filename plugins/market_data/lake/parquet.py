@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -37,6 +37,7 @@ def encode(
     metadata: Mapping[str, str] | None = None,
     *,
     compression: str | Mapping[str, str] = "zstd",
+    plain: Collection[str] = (),
     row_group: int = ROW_GROUP,
 ) -> bytes:
     """Return ``table`` as Parquet. Equal tables give equal bytes with the same version of pyarrow.
@@ -48,9 +49,10 @@ def encode(
 
     :param compression: ``zstd``, or ``snappy`` for small objects that are read by the thousand: a zstd reader takes longer to start.
         Or column -> one of them.
+    :param plain: columns of text that hardly repeats.
     :param row_group: rows per row group, at most.
     """
-    encoder = Encoder(compression=compression, row_group=row_group)
+    encoder = Encoder(compression=compression, plain=plain, row_group=row_group)
     encoder.add(table)
     return encoder.finish(metadata)
 
@@ -62,9 +64,14 @@ class Encoder:
     """
 
     def __init__(
-        self, sink: IO[bytes] | None = None, *, compression: str | Mapping[str, str] = "zstd", row_group: int = ROW_GROUP
+        self,
+        sink: IO[bytes] | None = None,
+        *,
+        compression: str | Mapping[str, str] = "zstd",
+        plain: Collection[str] = (),
+        row_group: int = ROW_GROUP,
     ) -> None:
-        self._file, self._compression, self._row_group = sink, compression, row_group
+        self._file, self._compression, self._plain, self._row_group = sink, compression, plain, row_group
         self._sink = pa.BufferOutputStream() if sink is None else pa.PythonFile(sink, "w")
         self._writer: pq.ParquetWriter | None = None
 
@@ -95,7 +102,7 @@ class Encoder:
             self._sink,
             table.schema,
             compression=dict.fromkeys(compressed, codec) if isinstance(codec, str) else dict(codec),
-            use_dictionary=[*kinds.dictionary, *repeating],
+            use_dictionary=[name for name in [*kinds.dictionary, *repeating] if name not in self._plain],
             column_encoding=dict.fromkeys(kinds.differences, "DELTA_BINARY_PACKED"),
             write_statistics=kinds.bounded or False,
             store_schema=False,

@@ -49,7 +49,9 @@ OBJECTS = pa.schema(
 hexadecimal digits of the hash of the object's bytes after the request."""
 
 COMPRESSION = {"key": "zstd", "symbol": "snappy", "rows": "snappy", "new_rows": "snappy", "sha256": "zstd"}
-"""``publish`` reads symbols and counts of thousands of receipts, which snappy makes faster. Keys and hashes become smaller by zstd."""
+PLAIN = ("symbol",)
+"""``publish`` reads symbols and counts of thousands of receipts: snappy, and no dictionary of symbols that are each there once, make
+that faster. Keys and hashes become smaller by zstd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ def write(lake: Lake, folder: str, receipt: RequestReceipt, objects: pa.Table) -
     """
     key = f"{folder}/{receipt.request.id}.parquet"
     footer = {FIELD: json.dumps(receipt.to_json(), sort_keys=True)}
-    body = parquet.encode(objects.cast(OBJECTS), footer, compression=COMPRESSION)
+    body = parquet.encode(objects.cast(OBJECTS), footer, compression=COMPRESSION, plain=PLAIN)
 
     def revise(stored: bytes | None) -> bytes | None:
         if stored is None:
@@ -232,7 +234,7 @@ def finished(lake: Lake, folder: str) -> dict[str, RequestReceipt]:
 def read(lake: Lake, folders: Sequence[str], columns: Sequence[str] = tuple(OBJECTS.names)) -> Iterator[list[StoredReceipt]]:
     """Yield the readable receipts of each folder in the order of their keys; read ahead across folders.
 
-    :param columns: the columns of ``OBJECTS`` to read; with fewer than all, ``symbol`` is dictionary-encoded.
+    :param columns: the columns of ``OBJECTS`` to read.
     """
     listed = lake.each(lake.list, folders)
     keys = [[key for key, _ in found if _NAME.fullmatch(PurePosixPath(key).name)] for found in listed]
@@ -263,12 +265,11 @@ def _readable(body: bytes, key: str, columns: Sequence[str]) -> StoredReceipt | 
 
 
 def _decoded(body: bytes, key: str, columns: Sequence[str] = tuple(OBJECTS.names)) -> StoredReceipt:
-    dictionary = ["symbol"] if len(columns) < len(OBJECTS) else []
     with parquet.readable(key):
-        file = parquet.open_file(pa.BufferReader(body), read_dictionary=dictionary, pre_buffer=False)
+        file = parquet.open_file(pa.BufferReader(body), pre_buffer=False)
         receipt = from_footer(file.metadata.metadata[FIELD.encode()].decode(), key)
         objects = file.read(list(columns), use_threads=False).replace_schema_metadata()
-        return StoredReceipt(receipt, objects if dictionary else objects.cast(OBJECTS))
+        return StoredReceipt(receipt, objects if len(columns) < len(OBJECTS) else objects.cast(OBJECTS))
 
 
 def from_footer(text: str, key: str = "") -> RequestReceipt:

@@ -166,8 +166,10 @@ def _own_cells(context: RunContext, result: RunResult, coverage: Coverage, tally
             cells = _judged_states(table_of(run for each in found for run in each.receipt.cells), result.refused, coverage, decided)
             # Cells missing from a refused partition are not reported as gone: that response is not trusted.
             gone = pc.and_not(coverage.lost(cells), is_refused(cells, result.refused))
-            tally.lost(cells.filter(gone))
-            recorded[batch.id] = cells.filter(pc.invert(gone))
+            if pc.any(gone).as_py():
+                tally.lost(cells.filter(gone))
+                cells = cells.filter(pc.invert(gone))
+            recorded[batch.id] = cells
     return recorded, named
 
 

@@ -138,14 +138,14 @@ class Tally:
 
         if not self._objects:
             return {}
-        written = pa.concat_tables(self._objects).unify_dictionaries().combine_chunks()
+        written = pa.concat_tables(self._objects)
         written = written.filter(pc.greater(written["new_rows"], 0))
         if "key" in written.column_names:  # several requests may have written one object, which counts once
             written = written.group_by(["symbol", "key"]).aggregate([("new_rows", "sum")])
             written = written.rename_columns(["symbol", "key", "new_rows"])
         if not len(written):
             return {}
-        symbols = written["symbol"].combine_chunks()
+        symbols = written["symbol"].combine_chunks().dictionary_encode()
         codes, names = symbols.indices.to_numpy(), symbols.dictionary.to_pylist()
         files = np.bincount(codes, minlength=len(names)).tolist()
         rows = np.bincount(codes, written["new_rows"].to_numpy(), len(names)).tolist()
