@@ -19,11 +19,12 @@ from market_data.core.intervals import closed
 from market_data.core.retry_policy import RetryPolicy
 from market_data.datasets.registry import dataset
 from market_data.pipeline.planner import make_plan
-from market_data.providers.alpaca.client import MOST_EMPTY
+from market_data.providers.alpaca.client import IN_MEMORY, MOST_EMPTY
 from market_data.providers.alpaca.hook import AlpacaHook
 from market_data.providers.alpaca.parse import UTC_MICROS, _spans, malformed
 from market_data.providers.base import ProviderConfig
 from market_data.providers.registry import providers
+from market_data.providers.spool import nothing_to_release
 from sandbox.http import SampleApi
 from sandbox.vendors.alpaca import NOT_RECENT, last_date
 from tests.contract.provider import HTTP_FAULTS, KEY, NOW, SECOND_PAGE, TURNS, WEEK, YEAR, Fault, NetworkContract, order, rows
@@ -128,14 +129,21 @@ def sent(call):
 # pages
 
 
+@pytest.fixture(params=[0, IN_MEMORY], ids=["rows in a file", "rows in memory"])
+def in_memory(request, monkeypatch):
+    monkeypatch.setattr("market_data.providers.alpaca.client.IN_MEMORY", request.param)
+    return request.param > 0
+
+
 @pytest.mark.parametrize("size", [1, 3, 7, 249, 250, 251])
-def test_a_symbol_may_span_pages_and_a_page_may_be_shorter_than_requested(server, hook, size):
+def test_a_symbol_may_span_pages_and_a_page_may_be_shorter_than_requested(server, hook, size, in_memory):
     server.vendor.page_rows = size
     request = ask(("IBM", "AAPL", "SPY"), WEEK[0], WEEK[1]) if size < 100 else ask(("IBM", "AAPL", "SPY"), *YEAR)
     fetched = hook.fetch(request)
     assert rows(fetched.table) == held(server, request)
     assert fetched.evidence.pages == len(server.calls) == -(-len(fetched.table) // size)
     assert fetched.evidence.last_page_seen
+    assert (fetched.release is nothing_to_release) == in_memory
 
 
 def test_null_bars_on_the_last_page_are_an_empty_page(server, hook):
@@ -290,7 +298,7 @@ def test_where_all_symbols_are_malformed_nothing_is_known(server, hook):
     assert len(server.calls) == 2
 
 
-def test_a_malformed_symbol_between_pages_begins_the_chain_anew(server, hook):
+def test_a_malformed_symbol_between_pages_begins_the_chain_anew(server, hook, in_memory):
     server.vendor.page_rows = 4
     server.fault("server_error", match="page_token", status=400, message="invalid symbol: IBM")
     fetched = hook.fetch(ask(("AAPL", "IBM")))
@@ -384,7 +392,7 @@ def test_minutes_stand_under_their_session_around_clock_changes_and_on_half_days
     )
 
 
-def test_minutes_over_many_pages_are_all_there(server, hook):
+def test_minutes_over_many_pages_are_all_there(server, hook, in_memory):
     server.vendor.page_rows = 700
     request = ask(("AAPL", "BRK.B", "SPY"), date(2012, 3, 5), date(2012, 3, 16), "ohlcv-1m")
     fetched = hook.fetch(request)

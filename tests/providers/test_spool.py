@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from market_data.providers import spool
-from market_data.providers.spool import Spool, groups_of, in_memory, nothing_to_release, taken
+from market_data.providers.spool import IN_MEMORY, Spool, groups_of, in_memory, nothing_to_release, taken
 
 SCHEMA = pa.schema([pa.field("symbol", pa.string()), pa.field("value", pa.int64())])
 
@@ -13,8 +13,8 @@ def page(start, count, symbols=("C", "A", "B")):
     return pa.table({"symbol": [symbols[n % len(symbols)] for n in range(count)], "value": range(start, start + count)}, SCHEMA)
 
 
-def filled(pages):
-    kept = Spool(SCHEMA)
+def filled(pages, most=IN_MEMORY):
+    kept = Spool(SCHEMA, most)
     for start in range(0, pages * 10, 10):
         kept.add(page(start, 10))
     return kept, kept.table()
@@ -26,9 +26,8 @@ def test_few_rows_stay_in_memory_as_they_came():
     assert table["value"].to_pylist() == list(range(30))
 
 
-def test_many_rows_are_in_a_file_each_page_by_symbol(monkeypatch):
-    monkeypatch.setattr(spool, "IN_MEMORY", 15)
-    kept, table = filled(4)
+def test_many_rows_are_in_a_file_each_page_by_symbol():
+    kept, table = filled(4, 15)
     assert kept.release is not nothing_to_release
     assert [chunk.to_pylist() for chunk in table["symbol"].chunks] == [sorted(page(0, 10)["symbol"].to_pylist())] * 4
     wanted = sorted(zip(pa.concat_tables([page(n, 10) for n in range(0, 40, 10)]).to_pylist()), key=str)
@@ -38,9 +37,8 @@ def test_many_rows_are_in_a_file_each_page_by_symbol(monkeypatch):
 
 
 @pytest.mark.parametrize("most", [1, 14, 27, 1000])
-def test_groups_share_no_symbol_and_lose_no_row(monkeypatch, most):
-    monkeypatch.setattr(spool, "IN_MEMORY", 15)
-    _, table = filled(4)
+def test_groups_share_no_symbol_and_lose_no_row(most):
+    _, table = filled(4, 15)
     parts = [taken(table, pieces) for pieces in groups_of(table, "symbol", most)]
     names = [set(part["symbol"].to_pylist()) for part in parts]
     assert sum(map(len, names)) == len(set().union(*names)) == 3
@@ -57,8 +55,7 @@ def test_rows_that_are_not_by_symbol_make_no_groups():
 
 
 def test_groups_of_few_symbols_are_put_together_symbol_by_symbol(monkeypatch):
-    monkeypatch.setattr(spool, "IN_MEMORY", 15)
-    _, table = filled(4)
+    _, table = filled(4, 15)
     (pieces,) = groups_of(table, "symbol", 1000)
     names = taken(table, pieces)["symbol"].to_pylist()
     assert names == sorted(names)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 IN_MEMORY = 65_536
-"""Rows of a response that stay in memory: some 6 MB."""
+"""Rows of a response that stay in memory, if no other number is given: some 6 MB."""
 
 MOST_PIECES = 256
 """Pieces of a group, at most, for which it is put together symbol by symbol: rows that came by time are then in the order of their key."""
@@ -34,10 +34,12 @@ class Spool:
     """Rows that arrive table by table.
 
     :param schema: of all tables.
+    :param most: rows that stay in memory.
     :param release: drop from memory what was read of the file, once there is one.
     """
 
     schema: pa.Schema
+    most: int = IN_MEMORY
     release: Callable[[], None] = nothing_to_release
     _tables: list[pa.Table] = field(default_factory=list)
     _rows: int = 0
@@ -47,7 +49,7 @@ class Spool:
         """Append rows. In a file, those of one table are ordered by symbol, else as they came."""
         self._rows += len(table)
         self._tables.append(table)
-        if self._rows <= IN_MEMORY:
+        if self._rows <= self.most:
             return
         if self._writer is None:
             self._file = TemporaryFile()  # noqa: SIM115 - it lives as long as the table

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,11 @@ import msgspec
 
 from market_data.core.capabilities import Quota
 from market_data.core.errors import AuthError, BadRequest, EntitlementError, ProviderError, ServerError, Throttled
+from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response, Transport, retry_after
 from market_data.providers.alpaca.parse import BarsPage, BarsQuery, BarsTable, malformed, read_page, request_id, until_reset
 from market_data.providers.responses import error_body, pause
+from market_data.providers.spool import Spool
 from market_data.providers.unexpected import OnceMore
 
 BARS = "/v2/stocks/bars"
@@ -23,6 +25,9 @@ MOST_REFUSED = 100
 """Malformed symbols of one request that are set aside. Each costs a call."""
 MOST_EMPTY = 10
 """Pages without a bar, one after another, that a further one may follow."""
+
+IN_MEMORY = 200_000
+"""Rows of a response that stay in memory: some 15 MB. All regular minutes of a request fit, which is planned for long trading days."""
 
 _UNPAID = re.compile(r"subscription|permit", re.IGNORECASE)
 
@@ -33,6 +38,20 @@ class AlpacaRefusal(msgspec.Struct):
     """The body of a refusal."""
 
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BarsResponse:
+    """All pages of a response.
+
+    :param rows: their rows.
+    :param pages: what else they hold.
+    :param refused: symbol -> why the vendor rejected it.
+    """
+
+    rows: Spool
+    pages: Sequence[BarsTable] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +69,21 @@ class BarsClient:
 
         self.transport.get(BARS, params, what, parse)
 
-    def without_malformed(self, query: BarsQuery, params: Params) -> tuple[list[BarsTable], dict[str, str]]:
-        """Return all pages, and the rejected symbols (symbol -> the vendor's reason).
-
-        Symbols that the vendor calls malformed are left out of the request.
-        """
+    def without_malformed(self, query: BarsQuery, params: Params) -> BarsResponse:
+        """Return all pages. Symbols that the vendor calls malformed are left out of the request."""
         refused: dict[str, str] = {}
         while symbols := [symbol for symbol in query.symbols if symbol not in refused]:
             try:
-                return self.chain(BarsQuery(query.provider, query.request, symbols, query.days), params), refused
+                found = self.chain(BarsQuery(query.provider, query.request, symbols, query.days), params)
+                return replace(found, refused=refused)
             except BadRequest as error:
                 named = malformed(error.said, symbols)
                 if named is None or len(refused) == MOST_REFUSED:
                     raise
                 refused[named] = error.said
-        return [], refused
+        return BarsResponse(_spool(query), refused=refused)
 
-    def chain(self, query: BarsQuery, params: Params) -> list[BarsTable]:
+    def chain(self, query: BarsQuery, params: Params) -> BarsResponse:
         """Return the pages of one response, in order.
 
         A page has to continue where the one before ended: with the same symbol, later, or with symbols that have not come yet.
@@ -76,7 +93,7 @@ class BarsClient:
         """
         what = str(query.request)
         params = {**params, "symbols": ",".join(query.symbols)}
-        parts: list[BarsTable] = []
+        rows, pages = _spool(query), []
         latest: Mapping[str, tuple[int, int]] = {}
         seen: set[str] = set()
         tokens: set[str] = set()
@@ -87,9 +104,10 @@ class BarsClient:
             where = {"provider": self.transport.provider, "request": what, "request_id": part.request_id}
             if _repeats(part, seen, latest):
                 raise ServerError("a page repeats what came before: the paging loops", **where)
-            parts.append(part)
+            rows.add(part.table)
+            pages.append(replace(part, table=rows.schema.empty_table()))
             if part.token is None:
-                return parts
+                return BarsResponse(rows, pages)
             empty = 0 if part.spans else empty + 1
             if part.token in tokens or empty > MOST_EMPTY:
                 raise ServerError("a page brings nothing new and names a next one: the paging loops", **where)
@@ -97,6 +115,10 @@ class BarsClient:
             seen.update(part.spans)
             latest = part.spans or latest
             params = {**params, "page_token": part.token}
+
+
+def _spool(query: BarsQuery) -> Spool:
+    return Spool(find_dataset(query.request.dataset).received, IN_MEMORY)
 
 
 def _repeats(part: BarsTable, seen: set[str], latest: Mapping[str, tuple[int, int]]) -> bool:

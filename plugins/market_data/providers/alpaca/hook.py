@@ -16,8 +16,8 @@ from market_data.core.errors import EntitlementError, ProviderError
 from market_data.datasets.registry import dataset as find_dataset
 from market_data.http.client import Response
 from market_data.providers.alpaca import corporate_actions
-from market_data.providers.alpaca.client import BarsClient, classify
-from market_data.providers.alpaca.parse import BarsQuery, BarsTable
+from market_data.providers.alpaca.client import BarsClient, BarsResponse, classify
+from market_data.providers.alpaca.parse import BarsQuery
 from market_data.providers.alpaca.spec import SPEC
 from market_data.providers.alpaca.symbols import to_vendor
 from market_data.providers.base import Fetched, SubscriptionPlan
@@ -122,30 +122,31 @@ class AlpacaHook(HttpProviderHook):
         before = replace(self.counters)
         pending_from, reason = None, ""
         try:
-            parts, refused = self._pages(request)
+            response = self._pages(request)
         except EntitlementError as error:
             if _RECENT not in error.said:
                 raise
             request, pending_from = self._without_recent(request, error)
             reason = error.said
-            parts, refused = self._pages(request)
-        table = pa.concat_tables([find_dataset(request.dataset).received.empty_table(), *(part.table for part in parts)])
-        unexpected = Unexpected.of([part.unexpected for part in parts], request, table, refused)
+            response = self._pages(request)
+        pages, refused, table = response.pages, response.refused, response.rows.table()
+        unexpected = Unexpected.of([page.unexpected for page in pages], request, table, refused)
         evidence = self._evidence(
             before,
-            rows=sum(part.received for part in parts),
-            pages=len(parts),
-            request_ids=[part.request_id for part in parts],
-            source=next((part.source for part in parts if part.source), None),
-            last_page_seen=not parts or parts[-1].token is None,
+            rows=sum(page.received for page in pages),
+            pages=len(pages),
+            request_ids=[page.request_id for page in pages],
+            source=next((page.source for page in pages if page.source), None),
+            last_page_seen=not pages or pages[-1].token is None,
             rows_left_aside=unexpected.left_aside,
         )
         return Fetched(
-            table, evidence, pending_from, reason, refused, unexpected.warnings, odd=unexpected.odd, unproved=unexpected.unproved
-        )
+            table, evidence, pending_from, reason, refused, unexpected.warnings, odd=unexpected.odd,
+            unproved=unexpected.unproved, release=response.rows.release,
+        )  # fmt: skip
 
-    def _pages(self, request: Request) -> tuple[list[BarsTable], dict[str, str]]:
-        """Return the whole response, and the symbols that the vendor calls malformed."""
+    def _pages(self, request: Request) -> BarsResponse:
+        """Return the whole response."""
         query = BarsQuery(self.provider, request, request.symbols, NewYorkDays(request.start, request.last))
         return BarsClient(self.transport).without_malformed(query, self._params(request))
 

@@ -26,7 +26,7 @@ from market_data.datasets.registry import dataset as find_dataset
 from market_data.providers.databento.vendor_library import DBNStore
 from market_data.providers.spool import Spool, groups_of, taken
 
-CHUNK = 65_536
+CHUNK = 32_768
 """Records that are turned into columns at once."""
 MOST_ROWS = 5_000_000
 """Records of one request, which are in memory at once."""
@@ -203,10 +203,8 @@ def read(
     kept = Spool(schema) if spool is None else spool
     found = Strays() if strays is None else strays
     before, count = found.count, 0
-    for records in store.to_ndarray(count=CHUNK):
-        count += len(records)
-        if count > MOST_ROWS:
-            raise NotOfTheQuestionError(f"more than {MOST_ROWS:,} records came")
+
+    def add(records: NDArray[Any]) -> None:
         moments, got = _moments(records)
         outside = (got < begin) | (got >= end)
         layers = symbols.of(records["instrument_id"].astype(np.int64), got)
@@ -223,6 +221,13 @@ def read(
             placed = days.of(_possible(when, got[mine], days) if dataset in TRADES else when)
             common = {"symbol": _labels(whose, symbols.names.__getitem__), "session": pa.array(placed, pa.date32())}
             kept.add(_table(schema, {**common, **columns(rows, when)}, len(rows)))
+
+    for records in store.to_ndarray(count=CHUNK):
+        count += len(records)
+        if count > MOST_ROWS:
+            raise NotOfTheQuestionError(f"more than {MOST_ROWS:,} records came")
+        add(records)
+        del records  # before the next ones are decoded
     aside = found.count - before
     if 2 * aside > count or (aside and strays is None):
         raise NotOfTheQuestionError("; ".join([*found.named][:SHOWN]))
