@@ -159,7 +159,8 @@ def polygon(endpoint, body, name="ohlcv-1d"):
 
 def alpaca(body, name="ohlcv-1d"):
     asked = request(name, "bars", "IBM", "SPY")
-    judge(BarsClient(OneBody(body)).chain(BarsQuery("vendor", asked, asked.symbols, NewYorkDays(DAY, LAST)), {}), name, asked)
+    response = BarsClient(OneBody(body)).chain(BarsQuery("vendor", asked, asked.symbols, NewYorkDays(DAY, LAST)), {})
+    judge([response.rows.table(), *response.pages], name, asked)
 
 
 def alpaca_actions(body, name="corporate-actions"):
