@@ -120,8 +120,8 @@ def run(stack: Stack, job: Job, batches: Sequence[Any], folder: Path) -> tuple[d
 def measurements(stacks: Sequence[Stack] = STACKS, job: Job | None = None, runs: int = RUNS) -> Iterator[Measurement]:
     """Yield a measurement per stack, provider by provider.
 
-    The stacks of a provider take turns, so that all see the same machine. Their files are deleted after the last run: for minutes after
-    it deleted files, ext4 may take several times as long to make one, which says nothing of the stack that makes it.
+    The stacks of a provider take turns, so that all see the same machine. Their files are deleted after the last run: after files are
+    deleted, ext4 may for minutes take several times as long to make one, which says nothing of the stack that makes it.
     """
     with tempfile.TemporaryDirectory() as folder:
         yield from _measurements(stacks, job, runs, Path(folder))

@@ -129,6 +129,9 @@ def test_cells_of_one_state_come_by_symbol_and_session():
     later, earlier = (CellRun(("MSFT", "AAPL"), State.EMPTY, "halted", (one,)) for one in (closed(*days[1:]), closed(D0, D0)))
     cells = [(symbol, day, "empty", "halted") for symbol in ("AAPL", "MSFT") for day in days]
     assert [tuple(row.values()) for row in table_of([later, earlier]).to_pylist()] == cells
+    before = pa.total_allocated_bytes()
+    table_of([replace(earlier, symbols=tuple(map(str, range(10_000))), reason="a long reason " * 5)])
+    assert pa.total_allocated_bytes() - before < 100_000  # nothing of a reason stays
     assert table_of([replace(earlier, state=State.HAVE, reason="")]).to_pylist() == [
         {"symbol": symbol, "session": D0, "state": "have", "reason": ""} for symbol in ("AAPL", "MSFT")
     ]

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from market_data.providers.alpaca.parse import AlpacaBar, Moment, TextBar, utc_moments
-from market_data.providers.bar_columns import COLUMNS, floats, number_columns, numbers, trade_counts
+from market_data.providers.bar_columns import COLUMNS, EXACT, _exact_whole_numbers, floats, number_columns, numbers, trade_counts
 from market_data.providers.polygon.parse import GroupedBar, PolygonBar
 from market_data.providers.unexpected import LARGEST_COUNT, whole_numbers
 
@@ -89,5 +89,7 @@ def test_whole_numbers_too_large_for_a_float_are_infinite():
 def test_counts_of_trades_are_exact_or_named(values, kind):
     bars = [kind(n=value, **KINDS[kind]) for value in values]
     problems, expected = {}, {}
+    quick = _exact_whole_numbers(floats(values)) is not None
+    assert quick == all(value is None or (value == int(value) and abs(value) < EXACT) for value in values)
     assert trade_counts(bars, numbers(bars)["n"], problems) == whole_numbers(values, "n", expected)
     assert problems == expected

@@ -40,7 +40,8 @@ def read_yaml(path: Path) -> Any:
     except _TooMuch as error:
         raise ValueError(_described(error)) from None
     except NOT_YAML:
-        # libyaml refuses some YAML that PyYAML's own parser reads, such as {symbols:[A]}, and says less of what is wrong.
+        # libyaml refuses some YAML that PyYAML's own parser reads, such as {symbols:[A]}, and says less of what is wrong. It also reads
+        # some that the other refuses, such as a tab after a value.
         return _read_plainly(text)
 
 
@@ -104,7 +105,7 @@ class _Limited:
             return super().construct_object(node, deep=deep)  # type: ignore[misc]
         except (ValueError, ArithmeticError, AttributeError, LookupError, TypeError):
             # Its message may have the value. Raised below, the new error does not hold the old one as its context.
-            problem = "a date that does not exist, or a value that does not fit its tag"
+            problem = "a date that does not exist, a number that is too long, or a value that does not fit its tag"
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
@@ -123,7 +124,7 @@ class _Limited:
 
     def construct_unknown(self, node: Any) -> Any:
         raise yaml.MarkedYAMLError(
-            problem="a value has an unknown tag, or begins with ! and has no quotes", problem_mark=node.start_mark
+            problem="a value has an unknown tag, or begins with ! or is = or << and has no quotes", problem_mark=node.start_mark
         )
 
 

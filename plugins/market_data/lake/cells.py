@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from market_data.lake.receipts import CellRun
 
 
+SHORT = 16
+"""Characters, at most, of a text whose column batches share: states, and no reason."""
+
+
 def cells_of(rows: pa.Table) -> dict[str, set[date]]:
     """Return symbol -> the sessions for which ``rows`` holds at least one row."""
     from market_data.core.key_order import run_starts
@@ -68,22 +72,27 @@ def table_of(runs: Iterable[CellRun]) -> pa.Table:
     place = (symbols.ranks()[symbol] << 32) + session.astype(np.int64)
     order = np.argsort(place, kind="stable")  # of whole numbers: sorting text takes three times as long
     if len(kinds) == 1:
-        described = [_repeated(text, len(order)) for text in next(iter(kinds))]
+        described = [(_shared if len(text) <= SHORT else _repeated)(text, len(order)) for text in next(iter(kinds))]
     else:
         per_cell = pa.array(np.repeat(np.array(kind_of, dtype=np.int32), lengths)[order])
         described = [pa.array(texts, pa.string()).take(per_cell) for texts in zip(*kinds, strict=True)]
     return pa.table([symbols.decode(symbol[order]), pa.array(session[order], pa.date32()), *described], schema=CELLS)
 
 
-@lru_cache(maxsize=8)
 def _repeated(text: str, count: int) -> pa.Array:
-    """Return a column of one text.
-
-    Most batches of a run have as many cells in the same state: they share the column.
-    """
+    """Return a column of one text."""
     import pyarrow as pa
 
     return pa.repeat(pa.scalar(text, pa.string()), count)
+
+
+@lru_cache(maxsize=2)
+def _shared(text: str, count: int) -> pa.Array:
+    """Return a column of one text.
+
+    Most batches of a run have as many cells in the same state without a reason: they share both columns. The latest two stay in memory.
+    """
+    return _repeated(text, count)
 
 
 def row_filter(runs: Sequence[CellRun]) -> Callable[[pa.Table], pa.Table]:

@@ -128,10 +128,6 @@ class Tally:
 
     def written(self) -> dict[str, tuple[int, int]]:
         """Return symbol -> files with rows first seen by this run, and how many such rows."""
-        return self._written_by_symbol()
-
-    def _written_by_symbol(self) -> dict[str, tuple[int, int]]:
-        """Return symbol -> files with rows first seen by this run, and how many such rows."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -147,9 +143,9 @@ class Tally:
             return {}
         symbols = written["symbol"].combine_chunks().dictionary_encode()
         codes, names = symbols.indices.to_numpy(), symbols.dictionary.to_pylist()
-        files = np.bincount(codes, minlength=len(names)).tolist()
-        rows = np.bincount(codes, written["new_rows"].to_numpy(), len(names)).tolist()
-        return {name: (count, int(total)) for name, count, total in zip(names, files, rows, strict=True) if count}
+        files = np.bincount(codes).tolist()
+        rows = np.bincount(codes, written["new_rows"].to_numpy()).tolist()
+        return {name: (count, int(total)) for name, count, total in zip(names, files, rows, strict=True)}
 
     def nowhere(self, result: RunResult) -> list[str]:
         """Return the symbols of bars without rows and without pending or quarantined cells."""

@@ -27,7 +27,7 @@ MOST_EMPTY = 10
 """Pages without a bar, one after another, that a further one may follow."""
 
 IN_MEMORY = 200_000
-"""Rows of a response that stay in memory: some 15 MB. All regular minutes of a request fit, which is planned for long trading days."""
+"""Rows of a response that stay in memory: some 15 MB. The regular minutes of a request fit: requests are planned for days of 16 hours."""
 
 _UNPAID = re.compile(r"subscription|permit", re.IGNORECASE)
 
@@ -45,7 +45,7 @@ class BarsResponse:
     """All pages of a response.
 
     :param rows: their rows.
-    :param pages: what else they hold.
+    :param pages: what else they hold; their tables are empty.
     :param refused: symbol -> why the vendor rejected it.
     """
 
