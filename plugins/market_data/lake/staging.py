@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 FIELD = "staged"
 READ_AHEAD = 16 * 1024 * 1024
-COMPRESSION = "snappy"  # read once, and soon
 _NAME = re.compile(r"run=(?P<run>[^/]+)/(?P<spec>[0-9a-f]{16})/(?P<request>[0-9a-f]{16})-(?P<hash>[0-9a-f]{16})\.parquet")
 
 
@@ -110,16 +109,15 @@ class Rows:
 
         :raises ValueError: if no rows were added.
         """
-        if self._first is None:
-            return self._encoded().finish(metadata)
-        rows, body = self._first
-        return parquet.with_metadata(body, metadata) if body else parquet.encode(rows, metadata, compression=COMPRESSION)
+        if self._first and (body := self._first[1]):
+            return parquet.with_metadata(body, metadata)
+        return self._encoded().finish(metadata)
 
     def _encoded(self) -> parquet.Encoder:
         """Return the encoder of all rows so far."""
         if self._encoder is None:
             spool = self._resources.enter_context(TemporaryFile())  # noqa: SIM115 - closed on exit
-            self._encoder = parquet.Encoder(spool, compression=COMPRESSION)
+            self._encoder = parquet.Encoder(spool, compression="snappy")  # read once, and soon
         if self._first:
             self._encoder.add(self._first[0])
             self._first = None
