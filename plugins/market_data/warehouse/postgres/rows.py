@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-BLOCK_BYTES = 8_000_000
+BLOCK_BYTES = 4_000_000
+"""How much of the CSV is parsed at once: less saves little memory, more takes it."""
 
 TYPES = {
     psycopg.adapters.types.get_oid(name): kind
@@ -86,6 +87,7 @@ def _blocks(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[memoryvi
 
 
 def _parse(block: memoryview, schema: pa.Schema) -> pa.Table:
-    read = csv.ReadOptions(column_names=schema.names, block_size=len(block) + 1)
+    # in this thread: every thread of Arrow's keeps memory that it freed, up to the size of all the rows on a busy machine
+    read = csv.ReadOptions(column_names=schema.names, block_size=len(block) + 1, use_threads=False)
     convert = csv.ConvertOptions(column_types=schema, **VALUES)
     return csv.read_csv(pa.py_buffer(block), read_options=read, parse_options=PARSE, convert_options=convert)
