@@ -43,6 +43,7 @@ from market_data.config.run_params import RunParams
 from market_data.pipeline.run_sessions import Wanted
 from market_data.core.run import RunInfo
 from market_data.core.batch import Batch
+from market_data.core.garbage import spare_what_is_loaded
 from market_data.config.universes import members
 
 def peak():
@@ -75,6 +76,7 @@ if planned is None:  # a process of its own, as in Airflow
 hook.connect()
 before, began = peak(), cpu()
 with hook:
+    spare_what_is_loaded()  # as the task does
     receipts = [pipeline.fetch_batch(context, hook, Batch.from_json(batch), lambda: datetime.now(UTC)) for batch in planned]
 seconds = cpu() - began
 names = {"rows": "rows_landed", "files": "files_written", "calls": "calls"}

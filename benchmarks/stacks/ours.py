@@ -25,6 +25,7 @@ from market_data.config.feeds import load_feeds
 from market_data.config.run_params import RunParams
 from market_data.core import calendar
 from market_data.core.batch import Batch
+from market_data.core.garbage import spare_what_is_loaded
 from market_data.core.intervals import closed
 from market_data.core.run import RunInfo
 from market_data.lake.layout import Layout
@@ -76,6 +77,7 @@ def work(job: Job) -> None:
     grain, batches = json.loads(job.option)
     context, hook = prepare(job, grain)
     with hook:
+        spare_what_is_loaded()  # as the task does
         for batch in batches:
             receipt = pipeline.fetch_batch(context, hook, Batch.from_json(batch), lambda: datetime.now(UTC))
             assert not receipt.failed, receipt.failed

@@ -8,7 +8,7 @@ import pytest
 
 from market_data.core.errors import BrokenObject
 from market_data.datasets.registry import dataset
-from market_data.lake import parquet
+from market_data.lake import object_writer, parquet
 
 BARS = dataset("ohlcv-1m").schema
 ROWS = 400
@@ -35,6 +35,12 @@ def test_integers_few_values_and_no_values_are_not_compressed():
     plain = {name for name, column in found.items() if column.compression == "UNCOMPRESSED"}
     assert plain == {"symbol", "timeframe", "session", "provider", "ingest_ts", "trade_count", "adj_close"}
     assert {column.compression for name, column in found.items() if name not in plain} == {"ZSTD"}
+
+
+@pytest.mark.parametrize("grain", ["day", "session", "year"])
+def test_small_objects_of_rows_are_compressed_for_quick_reading_and_large_ones_for_size(grain):
+    for count, codec in ((object_writer.SMALL, "SNAPPY"), (object_writer.SMALL + 1, "ZSTD")):
+        assert columns(object_writer.encoded(bars(count), grain))["close"].compression == codec
 
 
 def test_prices_of_bars_have_no_dictionary_and_repeated_ones_of_ticks_have():

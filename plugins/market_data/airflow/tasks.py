@@ -34,6 +34,7 @@ from market_data.core.errors import (
     ParamError,
     QualityError,
 )
+from market_data.core.garbage import spare_what_is_loaded
 from market_data.core.instruments import by_calendar
 from market_data.core.outcome import Receipt
 from market_data.core.run import RunInfo
@@ -248,6 +249,7 @@ def run_fetch(feed: Feed, batch: Mapping[str, Any], context: Mapping[str, Any]) 
         if run_context.run.clear_number > 0:
             not_cleared = _withdraw(run_context, ti)
         with _hook(feed, params) as hook, metrics.of_calls(feed, hook):
+            spare_what_is_loaded()
             receipt = pipeline.fetch_batch(run_context, hook, Batch.from_json(batch), now, ti.try_number)
     except Exception as error:
         # A failed task returns nothing; the report takes the reason from its note.

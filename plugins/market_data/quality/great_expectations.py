@@ -6,7 +6,6 @@ expectation of the suites needs, which are half of the time.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import logging
 import math
@@ -24,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from market_data.core.errors import QualityError
+from market_data.core.garbage import spare_what_is_loaded
 
 EXAMPLES = 20
 """Unexpected values that are kept per expectation."""
@@ -51,8 +51,8 @@ class BrokenExpectation:
 def library() -> Any:
     """Return the package ``great_expectations``, imported without `DEFERRED`.
 
-    The first call takes all objects that the process has by then out of garbage collection (`gc.freeze`). The library alone makes
-    350,000, and the validations make enough new ones to have all searched several times: a fifth of the CPU time of a small check.
+    The first call takes all objects that the process has by then out of garbage collection. The library alone makes 350,000, and the
+    validations make enough new ones to have all searched several times: a fifth of the CPU time of a small check.
     """
     if "great_expectations" in sys.modules:
         import great_expectations  # waits for another thread that is still importing it
@@ -67,8 +67,7 @@ def library() -> Any:
         try:
             import great_expectations
 
-            gc.freeze()
-            atexit.register(gc.unfreeze)  # else extension modules report what they left behind as leaks
+            spare_what_is_loaded()
         finally:
             if collects:
                 gc.enable()
