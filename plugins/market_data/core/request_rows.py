@@ -59,9 +59,13 @@ def without_rows(rows: pa.Table, request: Request) -> list[tuple[Block, tuple[st
 
     cells = _some_of_each_cell(rows.select(["symbol", "session"]))
     if not request.parts:
-        having = {symbol for part in cells for symbol in texts_of(part["symbol"].filter(rows_inside(part, request.intervals)))}
-        lacking = tuple(symbol for symbol in request.symbols if symbol not in having)
-        return [(block, lacking) for block in request.blocks if lacking]
+        lacking = request.symbols
+        for part in cells:
+            having = texts_of(part["symbol"].filter(rows_inside(part, request.intervals)))
+            lacking = tuple(symbol for symbol in lacking if symbol not in having)
+            if not lacking:
+                return []
+        return [(block, lacking) for block in request.blocks]
     count, there = len(request.symbols), set[int]()
     for part in cells:
         symbols, blocks = _places(part, request)
@@ -80,10 +84,11 @@ def without_rows(rows: pa.Table, request: Request) -> list[tuple[Block, tuple[st
 def _some_of_each_cell(rows: pa.Table) -> Iterator[pa.Table]:
     """Yield rows with each cell of ``rows`` at least once.
 
-    They are few where the rows of a cell are together.
+    They are few where the rows of a cell are together. The first row comes by itself: for most requests of one symbol it is enough.
     """
     from market_data.core.key_order import run_starts
 
+    yield rows.slice(0, 1)
     for start in range(0, len(rows), AT_ONCE):
         piece = rows.slice(start, AT_ONCE)
         first = piece.slice(0, SAMPLE)
