@@ -60,7 +60,8 @@ sbom: .local/audit/installed ## Write the software bill of materials of the imag
 	@.local/audit/bin/python tools/sbom.py .local/sbom.json
 
 audit: .local/audit/installed ## Look for known vulnerabilities of every locked package; fails where advisories cannot be had
-	@for lock in requirements-image.lock requirements.lock; do \
+	@for lock in requirements-image.lock requirements.lock requirements-audit.lock benchmarks/requirements.lock \
+		tests/clients/requirements.lock tests/fuzz/requirements.lock; do \
 		.local/audit/bin/python -m pip_audit --strict --disable-pip --require-hashes --requirement $$lock || exit 1; \
 	done
 

@@ -38,12 +38,14 @@ class CallBook:
     """Counts calls by run, try by try.
 
     :param moments: returns the moment of each call on the server's log, monotonic.
-    :ivar unclear: runs of which the client may have given a call up before the server saw it.
+    :ivar given_up: runs whose client may have given a call up before the server saw it: the report may have more than the server.
+    :ivar unclear: runs that made calls at the same time, or could not write down what they did.
     """
 
     def __init__(self, moments: Callable[[], Iterable[float]], clock: Callable[[], float] = time.monotonic) -> None:
         self._moments, self._clock = moments, clock
         self._tries: list[Try] = []
+        self.given_up: set[str] = set()
         self.unclear: set[str] = set()
 
     @contextmanager
@@ -69,15 +71,18 @@ class CallBook:
         """Return what is wrong with the calls of a run; empty if they are explained.
 
         The report counts each call that the server saw, and may lack those of killed tries. The server saw no more than was planned,
-        repeated, and made by tries that did not end well.
+        repeated, and made by tries that did not end well. Of a client that gives calls up, the report has at least what the server saw.
 
         :param document: the report. ``planned``: calls of the run's batches.
         """
         if run in self.unclear:
             return ""
         found, told = self.of_run(run), int(document["api_calls"])
-        if not told <= found.made <= told + found.lost + found.kills:
+        least = 0 if run in self.given_up else told
+        if not least <= found.made <= told + found.lost + found.kills:
             return f"the server saw {found.made} calls, {found.lost} of them by killed tries; the report has {told}"
+        if run in self.given_up:  # a fault may add a page, which is no retry
+            return ""
         most = planned + int(document["retries"]) + found.lost + found.kills + found.again
         if found.made > most:
             return f"the server saw {found.made} calls; {planned} planned, {document['retries']} repeated and {most} in all are explained"

@@ -18,18 +18,19 @@ HELD = 0.4
 
 def begin_outside(world: "ChaosWorld", faults: Sequence[Fault]) -> None:
     """Order the faults that are not those of the task's own process."""
-    database = world.campaign.engine != "duckdb"
+    database, table = world.campaign.engine != "duckdb", world.silver
     for fault in faults:
         if fault.kind == "cut" and database:
             world.host.cut_database(fault.number, fault.after)
         elif fault.kind == "held" and database:
-            world.host.hold_database(HELD)
+            if table:
+                world.host.hold_database(HELD, table)
         elif fault.kind == "held":
             world.stopped.append(
                 Child(lambda struck: _hold(Path(f"{world.folder}/warehouse.duckdb.lock")), lambda error: (False, 0.0))
             )
-        elif fault.kind == "full" and fault.task == "load" and database:
-            world.host.fill_database(True)
+        elif fault.kind == "full" and fault.task == "load" and database and table:
+            world.host.fill_database(table)
 
 
 def _hold(lock: Path) -> None:

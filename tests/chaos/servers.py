@@ -7,10 +7,14 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
+
+import oracledb
+import psycopg
 
 from sandbox.http import SampleApi
 from sandbox.ib_gateway import SampleGateway
@@ -36,6 +40,9 @@ class Servers:
         self._databases = contextlib.ExitStack()
         self._proxy: Any = None
         self._double: Any = None
+        self._ordered: list[Any] = []
+        self._times_held, self._full = 0, ""
+        self._seen: Counter[str] = Counter()
         self.uses_redis = False
 
     def begin(self, now: datetime, engine: str, limiter: str) -> dict[str, Any]:
@@ -46,6 +53,7 @@ class Servers:
         self.now = now
         self._databases.close()
         self._databases, self._proxy, self._double = contextlib.ExitStack(), None, None
+        self._ordered, self._times_held, self._full, self._seen = [], 0, "", Counter()
         if self.api is None:
             self.api = SampleApi(api_key=KEY, now=lambda: self.now).start()  # type: ignore[arg-type, return-value]
             self.gateway = SampleGateway(now=lambda: self.now).start()  # type: ignore[arg-type, return-value]
@@ -100,9 +108,24 @@ class Servers:
         """Return how many faults of each kind struck here, and forget them."""
         found = {f"vendor {kind}": count for kind, count in self.vendor.struck.items()}
         found |= {f"store {kind}": count for kind, count in self.store.struck.items()}
+        found |= self._database_struck()
         self.vendor.struck.clear()
         self.store.struck.clear()
         return found
+
+    def _database_struck(self) -> dict[str, int]:
+        """Return how often the database server was held, cut and full since the last look."""
+        cuts, full = 0, 0
+        if self._proxy is not None:
+            cuts, times = self._proxy.cuts, "SELECT last_value FROM pg_sequences WHERE sequencename = 'times_full'"
+            with contextlib.closing(postgres_server.server().admin(self._given.schema)) as admin:
+                full = next((value for (value,) in admin.execute(times) if value), 0)
+        elif self._double is not None:
+            cuts, full = (sum(fault.struck for fault in self._ordered if (fault.action == "ora") is ora) for ora in (False, True))
+        now = Counter(held=self._times_held, cut=cuts, full=full)
+        news = now - self._seen
+        self._seen = now
+        return dict(news)
 
     def alter(self, symbol: str | None, session: Any, **change: Any) -> None:
         for server in (self.api, self.gateway):
@@ -133,42 +156,52 @@ class Servers:
             self._proxy.cut_message(number, "after" if after else "before")
         elif self._double is not None:
             order = self._double.faults.drop_after if after else self._double.faults.drop
-            order("^[A-Z]", after=number - 1)
+            self._ordered.append(order("^[A-Z]", after=number - 1))
 
-    def hold_database(self, seconds: float) -> None:
-        """Hold the table of prices for some seconds."""
-        if self._proxy is None:
+    def hold_database(self, seconds: float, table: str) -> None:
+        """Let another session hold a table for some seconds: from now on, unless somebody has it already."""
+        session = contextlib.ExitStack()
+        try:
+            session.enter_context(self._holding(table))
+        except (psycopg.errors.LockNotAvailable, oracledb.DatabaseError):
+            session.close()
             return
-        admin = postgres_server.server().admin(self._given.schema)
+        self._times_held += 1
 
-        def hold() -> None:
-            with contextlib.suppress(Exception), admin, admin.transaction():
-                admin.execute("LOCK TABLE silver_prices IN ACCESS EXCLUSIVE MODE")
-                time.sleep(seconds)
+        def release() -> None:
+            time.sleep(seconds)
+            session.close()
 
-        threading.Thread(target=hold, daemon=True).start()
+        threading.Thread(target=release, daemon=True).start()
 
-    def fill_database(self, full: bool) -> None:
-        """Let the server's disk be full, as far as a writer can tell; or free again."""
+    @contextlib.contextmanager
+    def _holding(self, table: str) -> Iterator[None]:
+        if self._proxy is not None:
+            with contextlib.closing(postgres_server.server().admin(self._given.schema)) as admin, admin.transaction():
+                admin.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE NOWAIT")
+                yield
+        else:
+            with oracle_server.session_of(self._double) as other:
+                other.cursor().execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE NOWAIT")
+                yield
+
+    def fill_database(self, table: str) -> None:
+        """Let the server's disk be full, as far as a writer of ``table`` can tell."""
         if self._double is not None:
-            if full:
-                self._double.faults.ora("^(MERGE|INSERT)", 1653, times=1)
-            else:
-                self._double.faults.clear()
+            self._ordered.append(self._double.faults.ora(rf"^(MERGE|INSERT)\s+INTO\s+{table}\b", 1653, times=1))
         if self._proxy is None:
             return
+        self._full = table
         with contextlib.closing(postgres_server.server().admin(self._given.schema)) as admin:
-            if full:
-                admin.execute(
-                    "CREATE OR REPLACE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS "
-                    "$$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$"
-                )
-                admin.execute(
-                    "CREATE OR REPLACE TRIGGER full_disk BEFORE INSERT OR UPDATE ON silver_prices "
-                    "FOR EACH STATEMENT EXECUTE FUNCTION disk_is_full()"
-                )
-            else:
-                admin.execute("DROP TRIGGER IF EXISTS full_disk ON silver_prices")
+            admin.execute("CREATE SEQUENCE IF NOT EXISTS times_full")  # counts what is rolled back too
+            admin.execute(
+                "CREATE OR REPLACE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+                "$$ BEGIN PERFORM nextval('times_full'); RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$"
+            )
+            admin.execute(
+                f"CREATE OR REPLACE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table} "
+                "FOR EACH STATEMENT EXECUTE FUNCTION disk_is_full()"
+            )
 
     def calm(self) -> None:
         """Take back all faults that wait."""
@@ -180,7 +213,9 @@ class Servers:
             self._double.faults.clear()
         if self._proxy is not None:
             self._proxy.cut_message(0, "before")
-            self.fill_database(False)
+            if self._full:
+                with contextlib.closing(postgres_server.server().admin(self._given.schema)) as admin:
+                    admin.execute(f"DROP TRIGGER IF EXISTS full_disk ON {self._full}")
 
     def end(self) -> None:
         self._databases.close()

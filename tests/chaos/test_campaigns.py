@@ -16,6 +16,9 @@ from market_data.core.batch import Block
 from market_data.core.intervals import closed
 from market_data.core.outcome import State
 from market_data.datasets.registry import grains_of
+from sandbox.http import faults as http_faults
+from sandbox.ib_gateway import faults as gateway_faults
+from sandbox.vendors import alpaca_faults, databento_faults, fmp_faults, polygon_faults
 from tests.chaos import processes
 from tests.chaos import shrink as shrinking
 from tests.chaos.calls import CallBook
@@ -25,6 +28,7 @@ from tests.chaos.draw import KINDS, draw
 from tests.chaos.mutants import MUTANTS
 from tests.chaos.processes import Child, Outcome
 from tests.chaos.snapshot import Snapshot
+from tests.chaos.vendor_faults import LEFT_OUT, OWN, REFUSALS, TRANSFER
 from tests.pipeline.runs import feed_of
 
 PROJECT = Path(__file__).parents[2]
@@ -271,6 +275,32 @@ def book_of(*tries):
 )
 def test_calls_are_planned_repeated_or_of_tries_that_ended(tries, reported, retries, wrong):
     trouble = book_of(*tries).explained("r1", {"api_calls": reported, "retries": retries}, 4)
+    assert wrong in trouble
+    assert bool(wrong) == bool(trouble)
+
+
+SERVERS_KINDS = {
+    "http": http_faults.KINDS,
+    "polygon": polygon_faults.KINDS,
+    "alpaca": alpaca_faults.KINDS,
+    "fmp": fmp_faults.KINDS,
+    "databento": databento_faults.KINDS,
+    "ib": gateway_faults.KINDS,
+}
+
+
+@pytest.mark.parametrize("server", SERVERS_KINDS)
+def test_each_fault_of_a_server_is_drawn_or_left_out_for_a_reason(server):
+    drawn = {name for name, _ in ((*TRANSFER, *REFUSALS) if server == "http" else OWN[server])}
+    assert drawn.isdisjoint(LEFT_OUT[server])
+    assert drawn | LEFT_OUT[server].keys() == SERVERS_KINDS[server].keys()
+
+
+@pytest.mark.parametrize(("made", "reported", "wrong"), [(5, 7, ""), (9, 9, ""), (5, 4, "the report has 4")])
+def test_of_a_client_that_gives_calls_up_the_report_has_what_the_server_saw(made, reported, wrong):
+    book = book_of((made, "ok"))
+    book.given_up.add("r1")
+    trouble = book.explained("r1", {"api_calls": reported, "retries": 0}, 4)
     assert wrong in trouble
     assert bool(wrong) == bool(trouble)
 

@@ -50,6 +50,31 @@ OWN: dict[str, tuple[Kind, ...]] = {
 }
 
 
+LEFT_OUT: dict[str, dict[str, str]] = {
+    "http": {
+        "not_found": "says that the symbol does not exist, which is believed",
+        "substituted": "needs the text of one response",
+    },
+    "polygon": {},
+    "alpaca": {"other_hour": "moves bars within their session, which is believed", "throttled": "is drawn as that of all vendors"},
+    "fmp": {
+        "refused": "says that the plan has no such symbol, which is believed",
+        "bandwidth": "ends the quota of 30 days, and with it the campaign",
+        "bulk_throttled": "pauses the account for 30 seconds, which each campaign would sit out",
+        "restated": "is another filing, which is believed",
+        "without_symbol": "is a file of a day on which the symbol did not trade, which is believed",
+        **dict.fromkeys(("without", "changed", "other_body"), "needs the fields of one response"),
+        **dict.fromkeys(("cut_lines", "cut_digits", "without_end"), "needs a bulk file; `cut` cuts all responses"),
+    },
+    "databento": {"refused": "needs the words of one refusal"},
+    "ib": {
+        "refused": "needs the words of one refusal; `pacing` is one",
+        **dict.fromkeys(("odd", "blank"), "makes rows that the gate rejects, as a correction with bad prices does"),
+    },
+}
+"""The servers' other faults, each with the reason why no campaign draws it. Tests of the hooks have them."""
+
+
 def kinds_of(provider: str) -> tuple[Kind, ...]:
     """Return the faults that a provider's server can make and that its hook can tell from a right response."""
     return OWN.get(provider, ()) if provider == "ib" else (*TRANSFER, *REFUSALS, *OWN.get(provider, ()))

@@ -26,11 +26,12 @@ def run(*command):
 def python(tmp_path_factory):
     """The interpreter of an environment that has the clients."""
     folder = tmp_path_factory.mktemp("clients") / "venv"
-    python, wanted, uv = folder / "bin" / "python", HERE / "requirements.txt", shutil.which("uv")
+    python, uv = folder / "bin" / "python", shutil.which("uv")
+    wanted = ("--require-hashes", "-r", HERE / "requirements.lock")
     if uv:
-        steps = [(uv, "venv", "--python", sys.executable, folder), (uv, "pip", "install", "--python", python, "-r", wanted)]
+        steps = [(uv, "venv", "--python", sys.executable, folder), (uv, "pip", "install", "--python", python, *wanted)]
     else:
-        steps = [(sys.executable, "-m", "venv", folder), (python, "-m", "pip", "install", "-r", wanted)]
+        steps = [(sys.executable, "-m", "venv", folder), (python, "-m", "pip", "install", *wanted)]
     for step in steps:
         done = run(*step)
         if done.returncode:

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from market_data.core.capabilities import Window
-from market_data.core.errors import ConfigError, QuotaExhausted
+from market_data.core.errors import ConfigError, QuotaExhausted, Throttled
 from market_data.http.call_state import CallState, Rules
 from market_data.http.file_store import FileStore
 from market_data.http.limiter import Limiter, LimiterError, Reading
@@ -65,6 +65,17 @@ def test_one_clock_for_all_that_goes_forward(open_store):
     moments = [reader.read().now for _ in range(3) for reader in (one, other)]
     assert moments == sorted(moments)
     assert moments[-1] - moments[0] < 60
+
+
+def test_what_one_host_is_told_to_wait_holds_all_others_back(open_store):
+    """A response with 429 at one: no slot of any host makes a call before its end, and those who wait longer than they may say so."""
+    one, other, apart = (Limiter(open_store(name), Rules((Window(5, 60),)), patience=1) for name in ("one", "one", "apart"))
+    one.penalise(30)
+    assert 25 < other.paused() <= 30
+    with pytest.raises(Throttled):
+        other.acquire()
+    assert apart.paused() == 0
+    apart.acquire().done()
 
 
 def _count(open_store, times):

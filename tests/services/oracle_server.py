@@ -56,6 +56,13 @@ def connection_to(double: OracleDouble, **extra: Any) -> WarehouseConnection:
     return WarehouseConnection("oracle", double.host, double.port, login=USER, password=PASSWORD, extra=where | extra)
 
 
+def session_of(double: OracleDouble) -> oracledb.Connection:
+    """Open another session on ``double``, beside those of a warehouse."""
+    return oracledb.connect(
+        host=double.host, port=double.port, service_name=double.service_name, user=USER, password=PASSWORD
+    )  # fmt: skip
+
+
 def until_closed(double: OracleDouble) -> int:
     """How many sessions are open; a closed connection takes the server a moment to notice."""
     deadline = time.monotonic() + 10
