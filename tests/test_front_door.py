@@ -85,8 +85,12 @@ def test_what_the_dockerfile_copies_is_sent_to_the_build():
 
 
 LOCKS = {
-    **{"requirements": 250, "requirements-image": 50, "requirements-audit": 30},
-    **{"benchmarks/requirements": 30, "tests/fuzz/requirements": 1, "tests/clients/requirements": 20},
+    "requirements": 250,
+    "requirements-image": 50,
+    "requirements-audit": 30,
+    "benchmarks/requirements": 30,
+    "tests/fuzz/requirements": 1,
+    "tests/clients/requirements": 20,
 }
 
 
