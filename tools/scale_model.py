@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT / "plugins"))
 
 from market_data.core import calendar  # noqa: E402 - the path is set above
-from market_data.core.capabilities import Capabilities, Endpoint, Quota  # noqa: E402
+from market_data.core.capabilities import Capabilities, Endpoint, Quota, Shape  # noqa: E402
 from market_data.pipeline.planner import make_plan  # noqa: E402
 from market_data.providers.base import ProviderConfig  # noqa: E402
 from market_data.providers.registry import provider  # noqa: E402
@@ -27,10 +28,18 @@ SESSIONS = calendar.sessions(date(2015, 1, 1), date(2025, 1, 1))
 MINUTES = 390
 """Rows of minutes per symbol and session: the regular hours. Plans count pages for 960."""
 ROWS = {"ohlcv-1d": 1, "ohlcv-1m": MINUTES}
-BYTES = {("ohlcv-1d", "day"): 1926.0, ("ohlcv-1d", "year"): 29.4, ("ohlcv-1m", "day"): 16.3, ("ohlcv-1m", "year"): 9.1}
-"""Bytes per row in the lake, measured on generated prices of two symbols."""
-FETCHED = {"day": 200_000, "year": 325_000}
-"""Rows per second that one core fetches, checks and writes: minutes of Polygon, see docs/reference/benchmarks.md."""
+BYTES = {
+    ("ohlcv-1d", "day"): 1770.0,
+    ("ohlcv-1d", "session"): 42.8,
+    ("ohlcv-1d", "year"): 37.0,
+    ("ohlcv-1m", "day"): 25.0,
+    ("ohlcv-1m", "session"): 13.3,
+    ("ohlcv-1m", "year"): 12.4,
+}
+"""Bytes per row in the lake, measured on generated prices of two symbols; session files of 523."""
+FETCHED = {"day": 240_000, "session": 400_000, "year": 400_000}
+"""Rows per second that one core fetches, checks and writes: minutes of Polygon, see docs/reference/benchmarks.md. Session files are written
+as year files are: few, with many rows."""
 LOADED = 90_000
 """Rows per second that DuckDB loads: 1.32 million daily bars in 14 seconds."""
 PUT_SECONDS = 0.02
@@ -78,6 +87,7 @@ def _years(days: Sequence[date]) -> int:
 
 GRAINS: dict[str, Callable[[int, Sequence[date], str], int]] = {
     "day": lambda symbols, days, _: symbols * len(days),
+    "session": lambda _, days, __: len(days),
     "year": lambda symbols, days, dataset: symbols * (_years(days) if dataset == "ohlcv-1d" else _months(days)),
 }
 """``file_grain`` -> number of objects for symbols, sessions and dataset. A further grain is a line here and in ``BYTES``."""
@@ -112,10 +122,16 @@ ACCOUNTS = tuple(
 
 
 @cache
-def _calls(endpoints: tuple[Endpoint, ...], size: Size, batch_size: int, grain: str) -> int:
+def _calls(endpoints: tuple[Endpoint, ...], size: Size, batch_size: int, grain: str) -> tuple[int, bool]:
+    """Return the calls of a plan, and whether each session is of one request only.
+
+    Then its file is written once.
+    """
     missing = {f"S{number}": (1 << size.sessions) - 1 for number in range(size.symbols)}
     able, days = Capabilities(endpoints, Quota(60)), SESSIONS[-size.sessions :]
-    return make_plan(size.dataset, missing, days, able, batch_size=batch_size, file_grain=grain).calls
+    plan = make_plan(size.dataset, missing, days, able, batch_size=batch_size, file_grain=grain)
+    requests = islice((request for batch in plan.batches for request in batch.requests(days)), 2)
+    return plan.calls, all(batch.shape is Shape.MARKET for batch in plan.batches) or len(list(requests)) == 1
 
 
 @dataclass(frozen=True)
@@ -158,7 +174,10 @@ def row(account: Account, size: Size) -> Row | None:
     rows = size.symbols * len(days) * ROWS[size.dataset]
     possible = []
     for grain, count in GRAINS.items():
-        calls = _calls(able.endpoints, Size(size.symbols, len(days), size.dataset), BATCH_SIZE.get(account.name, 25), grain)
+        here = Size(size.symbols, len(days), size.dataset)
+        calls, written_once = _calls(able.endpoints, here, BATCH_SIZE.get(account.name, 25), grain)
+        if grain == "session" and not written_once:
+            continue
         calls *= 2 if account.name == "databento" else 1  # each stream is counted first
         hours = {
             "quota": calls / able.quota.calls_per_minute(calls) / 60,
@@ -206,8 +225,8 @@ planner counts the calls. The other figures are measured or assumed; `tools/scal
 
 * Quota: the calls at the rate of one pool slot and of the account's windows. Minutes are counted at 960 per session, the maximum.
   Real calls are fewer.
-* Fetch: {FETCHED["day"]:,} rows per second with day files, {FETCHED["year"]:,} with year files, on one core. Several slots use
-  several cores.
+* Fetch: {FETCHED["day"]:,} rows per second with day files, {FETCHED["year"]:,} with session or year files, on one core. Several slots
+  use several cores.
 * Objects: {PUT_SECONDS} seconds for each, one after another. Several slots write at the same time.
 * Warehouse: {LOADED:,} rows per second, DuckDB.
 * Rows of minutes: {MINUTES} per symbol and session.
@@ -215,7 +234,8 @@ planner counts the calls. The other figures are measured or assumed; `tools/scal
 * Dollars: {PUT_DOLLARS * 1000} USD per 1,000 PUTs, {GIGABYTE_DOLLARS} USD per GB and month: Amazon S3 Standard in us-east-1.
 * Charged: Databento bills {RECORD} bytes per bar; the price per GB depends on the dataset. A dry run shows the dollars, and
   `max_cost_usd` limits them. The other providers have a flat fee.
-* file_grain: the one of which the largest number of hours is the smallest.
+* file_grain: the one of which the largest number of hours is the smallest. `session` only where a session's rows come
+  with one request, so that each file is written once.
 
 The bottleneck is the largest of the four hours. The quota's hours are the account's, whatever the machine. More slots, more cores or a
 larger warehouse shorten the others.
