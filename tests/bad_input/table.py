@@ -20,7 +20,15 @@ from market_data.config.param_checks import read_params
 from market_data.config.ticker_files import load_tickers
 from market_data.config.trigger_form import form
 from market_data.config.universes import read_members
-from market_data.core.errors import BrokenObject, ConfigError, MarketDataError, ParamError
+from market_data.core.errors import (
+    BrokenObject,
+    ConfigError,
+    MarketDataError,
+    ParamError,
+    SchemaDrift,
+    ServerError,
+    TruncatedResponse,
+)
 from market_data.datasets.registry import dataset
 from market_data.lake import ledger, parquet, receipts
 from market_data.lake.store import Lake
@@ -56,7 +64,7 @@ class Bad:
     kind: str
     name: str
     call: Callable[[Any], Any]
-    error: type[MarketDataError] | None
+    error: type[MarketDataError] | tuple[type[MarketDataError], ...] | None
     words: tuple[str, ...] = ()
 
 
@@ -369,11 +377,15 @@ READ = {
 """Bodies that FMP also sends where it has nothing, and a single unreadable row, which goes to quarantine."""
 
 
+OF_A_RESPONSE = (ServerError, TruncatedResponse, SchemaDrift)
+"""What a body may end in: it is asked for again, or its form is another one."""
+
+
 def bodies() -> Iterator[Bad]:
     """Bodies of every provider's responses. All but those in `READ` are refused by every decoder."""
     for name, (decoder, _) in DECODERS.items():
         for body in BODIES:
-            error = None if body in READ.get(name, ()) else MarketDataError
+            error = None if body in READ.get(name, ()) else OF_A_RESPONSE
             yield Bad("bodies", f"{name} {body[:30]!r}", lambda _, decoder=decoder, body=body: decoder(body), error)
 
 

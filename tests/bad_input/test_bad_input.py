@@ -38,7 +38,7 @@ def test_each_bad_input_ends_in_its_typed_error(kind, tmp_path):
         wrong += [f"{bad.name}: refused: {found}"] * (bad.error is None)
         text = str(found)
         if bad.error is not None and not isinstance(found, bad.error):
-            wrong.append(f"{bad.name}: {type(found).__name__}, not {bad.error.__name__}: {text}")
+            wrong.append(f"{bad.name}: {type(found).__name__}, not {bad.error}: {text}")
         wrong += [f"{bad.name}: {word!r} is not named: {text}" for word in bad.words if word not in text]
         wrong += [f"{bad.name}: {word!r} is of no use to a reader: {text}" for word in INTERNAL if word in text]
         wrong += [f"{bad.name}: {len(text)} characters"] * (len(text) > LONGEST)
