@@ -14,9 +14,11 @@ import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import airflow.sdk.execution_time.task_runner  # noqa: F401  what a task's process has loaded
+from airflow.sdk.log import configure_logging, reset_logging
 
 from benchmarks.stacks.harness import KEY, Job, run
 from market_data import pipeline
@@ -65,6 +67,13 @@ def plan(job: Job) -> list[dict[str, Any]]:
     return [batch.to_json() for batch in found.plan.batches]
 
 
+def log_as_a_task(job: Job) -> None:
+    """Write log lines as a task's process sends them to its supervisor, which writes them to a file."""
+    reset_logging()
+    log = Path(job.folder).with_name("task.log").open("wb", buffering=0)
+    configure_logging(json_output=True, output=log, sending_to_supervisor=True)
+
+
 def load_modules(job: Job) -> None:
     """Import what the work needs."""
     provider(job.url.rsplit("/", 1)[-1])
@@ -87,5 +96,7 @@ if __name__ == "__main__":
     if sys.argv[2:] == ["plan"]:
         print(json.dumps({"batches": plan(Job(**json.loads(sys.argv[1])))}))
     else:
-        load_modules(Job(**json.loads(sys.argv[1])))
+        given = Job(**json.loads(sys.argv[1]))
+        log_as_a_task(given)
+        load_modules(given)
         run(work)
