@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from itertools import islice
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT / "plugins"))
 
 from market_data.core import calendar  # noqa: E402 - the path is set above
-from market_data.core.capabilities import Capabilities, Endpoint, Quota, Shape  # noqa: E402
-from market_data.pipeline.planner import make_plan  # noqa: E402
+from market_data.core.capabilities import Capabilities, Endpoint, Quota  # noqa: E402
+from market_data.pipeline.planner import Plan, make_plan  # noqa: E402
 from market_data.providers.base import ProviderConfig  # noqa: E402
 from market_data.providers.registry import provider  # noqa: E402
 
@@ -130,8 +129,19 @@ def _calls(endpoints: tuple[Endpoint, ...], size: Size, batch_size: int, grain: 
     missing = {f"S{number}": (1 << size.sessions) - 1 for number in range(size.symbols)}
     able, days = Capabilities(endpoints, Quota(60)), SESSIONS[-size.sessions :]
     plan = make_plan(size.dataset, missing, days, able, batch_size=batch_size, file_grain=grain)
-    requests = islice((request for batch in plan.batches for request in batch.requests(days)), 2)
-    return plan.calls, all(batch.shape is Shape.MARKET for batch in plan.batches) or len(list(requests)) == 1
+    return plan.calls, _written_once(plan, days)
+
+
+def _written_once(plan: Plan, days: Sequence[date]) -> bool:
+    """Return whether no session is of two requests."""
+    seen: set[date] = set()
+    for batch in plan.batches:
+        for request in batch.requests(days):
+            own = set(request.sessions)
+            if not seen.isdisjoint(own):
+                return False
+            seen |= own
+    return True
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -27,9 +29,11 @@ from tests.chaos.checks import ChaosChecks, Told
 from tests.chaos.draw import KINDS, draw
 from tests.chaos.mutants import MUTANTS
 from tests.chaos.processes import Child, Outcome
+from tests.chaos.servers import Servers
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.vendor_faults import LEFT_OUT, OWN, REFUSALS, TRANSFER
 from tests.pipeline.runs import feed_of
+from tests.services import oracle_server, postgres_server
 
 PROJECT = Path(__file__).parents[2]
 CELL = ("AAPL", date(2026, 10, 26))
@@ -294,6 +298,31 @@ def test_each_fault_of_a_server_is_drawn_or_left_out_for_a_reason(server):
     drawn = {name for name, _ in ((*TRANSFER, *REFUSALS) if server == "http" else OWN[server])}
     assert drawn.isdisjoint(LEFT_OUT[server])
     assert drawn | LEFT_OUT[server].keys() == SERVERS_KINDS[server].keys()
+
+
+@pytest.mark.parametrize("engine", ["postgres", "oracle"])
+def test_another_session_holds_a_table_for_a_while_and_is_counted(engine):
+    servers = Servers()
+    try:
+        servers._database(engine)
+        make = f"CREATE TABLE rows_of_a_feed ({'x int' if engine == 'postgres' else 'x NUMBER(10)'})"
+        if engine == "postgres":
+            with closing(postgres_server.server().admin(servers._given.schema)) as admin:
+                admin.execute(make)
+        else:
+            with oracle_server.session_of(servers._double) as session:
+                session.cursor().execute(make)
+        servers.hold_database(1.0, "rows_of_a_feed")
+        servers.hold_database(1.0, "rows_of_a_feed")  # it is held already
+        assert servers._database_struck() == {"held": 1}
+        until = time.monotonic() + 30
+        while not (found := servers._database_struck()):
+            assert time.monotonic() < until, "the table is never free again"
+            time.sleep(0.05)
+            servers.hold_database(0.0, "rows_of_a_feed")
+        assert found == {"held": 1}
+    finally:
+        servers._databases.close()
 
 
 @pytest.mark.parametrize(("made", "reported", "wrong"), [(5, 7, ""), (9, 9, ""), (5, 4, "the report has 4")])

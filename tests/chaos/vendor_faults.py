@@ -56,10 +56,13 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         "substituted": "needs the text of one response",
     },
     "polygon": {},
-    "alpaca": {"other_hour": "moves bars within their session, which is believed", "throttled": "is drawn as that of all vendors"},
+    "alpaca": {
+        "other_hour": "drifts daily bars, as `drifted` does, and makes copies of minutes, as `duplicated` does",
+        "throttled": "is drawn as that of all vendors",
+    },
     "fmp": {
         "refused": "says that the plan has no such symbol, which is believed",
-        "bandwidth": "ends the quota of 30 days, and with it the campaign",
+        "bandwidth": "ends a run as `forbidden` does",
         "bulk_throttled": "pauses the account for 30 seconds, which each campaign would sit out",
         "restated": "is another filing, which is believed",
         "without_symbol": "is a file of a day on which the symbol did not trade, which is believed",
@@ -69,7 +72,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
     "databento": {"refused": "needs the words of one refusal"},
     "ib": {
         "refused": "needs the words of one refusal; `pacing` is one",
-        **dict.fromkeys(("odd", "blank"), "makes rows that the gate rejects, as a correction with bad prices does"),
+        **dict.fromkeys(("odd", "blank"), "makes rows that hook or gate reject, as a correction with bad prices does"),
     },
 }
 """The servers' other faults, each with the reason why no campaign draws it. Tests of the hooks have them."""

@@ -193,7 +193,8 @@ class ChaosWorld(ModelWorld):
         for fault in faults:
             killed = fault is killer
             if self.campaign.engine != "duckdb" and fault.kind in ("held", "cut", "full") and fault.task != "fetch":
-                continue  # the database's server counts those that struck
+                self.struck[fault.kind] += str(fault) in outcome.struck  # the database's server counts its own
+                continue
             if killed or fault.kind == "held" or str(fault) in outcome.struck:
                 self.struck[fault.kind] += 1
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from market_data.core.batch import Block, Request
@@ -57,10 +58,11 @@ def without_rows(rows: pa.Table, request: Request) -> list[tuple[Block, tuple[st
 
     from market_data.core.key_order import texts_of
 
-    cells = _some_of_each_cell(rows.select(["symbol", "session"]))
+    rows = rows.select(["symbol", "session"])
+    cells = _some_of_each_cell(rows)
     if not request.parts:
         lacking = request.symbols
-        for part in cells:
+        for part in chain([rows.slice(0, 1)], cells):  # for most requests of one symbol the first row is enough
             having = texts_of(part["symbol"].filter(rows_inside(part, request.intervals)))
             lacking = tuple(symbol for symbol in lacking if symbol not in having)
             if not lacking:
@@ -84,11 +86,10 @@ def without_rows(rows: pa.Table, request: Request) -> list[tuple[Block, tuple[st
 def _some_of_each_cell(rows: pa.Table) -> Iterator[pa.Table]:
     """Yield rows with each cell of ``rows`` at least once.
 
-    They are few where the rows of a cell are together. The first row comes by itself: for most requests of one symbol it is enough.
+    They are few where the rows of a cell are together.
     """
     from market_data.core.key_order import run_starts
 
-    yield rows.slice(0, 1)
     for start in range(0, len(rows), AT_ONCE):
         piece = rows.slice(start, AT_ONCE)
         first = piece.slice(0, SAMPLE)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 BLOCK_BYTES = 4_000_000
-"""How much of the CSV is parsed at once: less saves little memory, more takes it."""
+"""How much of the CSV is parsed at once: smaller blocks save little memory, larger ones take more."""
 
 TYPES = {
     psycopg.adapters.types.get_oid(name): kind
