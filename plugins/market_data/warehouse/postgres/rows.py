@@ -86,8 +86,13 @@ def _blocks(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[memoryvi
         yield block.getbuffer()
 
 
+def _pool() -> pa.MemoryPool:
+    return pa.mimalloc_memory_pool() if "mimalloc" in pa.supported_memory_backends() else pa.default_memory_pool()
+
+
 def _parse(block: memoryview, schema: pa.Schema) -> pa.Table:
-    # in this thread: every thread of Arrow's keeps memory that it freed, up to the size of all the rows on a busy machine
+    # In this thread, and in Arrow's own memory: its other threads and the system's allocator keep what the parser frees, which is more
+    # than the size of the rows.
     read = csv.ReadOptions(column_names=schema.names, block_size=len(block) + 1, use_threads=False)
     convert = csv.ConvertOptions(column_types=schema, **VALUES)
-    return csv.read_csv(pa.py_buffer(block), read_options=read, parse_options=PARSE, convert_options=convert)
+    return csv.read_csv(pa.py_buffer(block), read, PARSE, convert, memory_pool=_pool())
