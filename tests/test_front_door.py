@@ -89,7 +89,7 @@ LOCKS = {
     "requirements-image": 50,
     "requirements-audit": 30,
     "benchmarks/requirements": 30,
-    "tests/fuzz/requirements": 1,
+    "tests/fuzz/requirements": 0,
     "tests/clients/requirements": 20,
 }
 
@@ -104,7 +104,7 @@ def test_all_locks_are_known_and_audited():
 @pytest.mark.parametrize(("lock", "fewest"), LOCKS.items())
 def test_a_lock_has_a_hash_for_each_package(lock, fewest):
     packages = re.split(r"(?m)^(?=[^\s#])", (PROJECT / f"{lock}.lock").read_text())[1:]
-    assert len(packages) >= fewest
+    assert len(packages) > fewest
     assert [block.split()[0] for block in packages if "==" not in block or "--hash=sha256:" not in block] == []
 
 

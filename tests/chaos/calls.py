@@ -71,8 +71,8 @@ class CallBook:
         """Return what is wrong with the calls of a run; empty if they are explained.
 
         The report counts each call that the server saw, and may lack those of killed tries. The server saw no more than was planned,
-        repeated, and made by tries that did not end well. Of a client that gives calls up, the report has at least
-        what the server saw, apart from killed tries.
+        repeated, and made by tries that did not end well. Where the client gives calls up, the report may have
+        more calls than the server saw.
 
         :param document: the report. ``planned``: calls of the run's batches.
         """

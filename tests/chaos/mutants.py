@@ -140,7 +140,7 @@ MUTANTS = {
     "always-complete": Mutant(_always_complete, BAD),
     "bad-rows-pass": Mutant(_bad_rows_pass, BAD),
     "forgotten-calls": Mutant(
-        _forgotten_calls, (Step("run", 0, 2, faults=(Fault("kill", "fetch", "sent", 1, True),)),), "year", (2, 6.0)
+        _forgotten_calls, (Step("run", 0, 2, faults=(Fault("kill", "fetch", "sent", 1, True),)),), "year", (2, 15.0)
     ),
     "clear-keeps": Mutant(_clear_keeps, (Step("run", 0, 2), Step("correct"), Step("clear", 0, 2))),
     # A bulk file has adjusted closes, the histories that fill a year file have none.
